@@ -1,0 +1,108 @@
+"""The errors a user can meet, each with the exit code of the command line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+Path = tuple[str | int, ...]
+"""Of a key inside a request, from the outermost key inwards; list items by index."""
+
+_UNION_BRANCH = re.compile(r"^(float|int|str|bool|none|constrained-\w+|(list|literal|dict)\[.*)$")
+
+
+class LossbenchError(Exception):
+    """A trial failed, or a check found a regression."""
+
+    exit_code = 1
+
+
+class RequestError(LossbenchError):
+    """The request was wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class DataError(RequestError):
+    """A data set is missing, incomplete or not what it says it is."""
+
+
+class TrackingError(RequestError):
+    """The tracking server or database cannot be used."""
+
+
+class UnknownNameError(RequestError):
+    """A name that is in no registry."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a request.
+
+    Attributes:
+        path: Where it stands.
+        message: What is wrong, and what would be right.
+    """
+
+    path: Path
+    message: str
+
+    @property
+    def key(self) -> str:
+        return ".".join(str(part) for part in self.path)
+
+
+class ParameterError(RequestError):
+    """Parameters of a component (a loss, a model, an optimizer...) that it does not take."""
+
+    def __init__(self, owner: str, problems: Iterable[Problem]) -> None:
+        self.owner, self.problems = owner, tuple(problems)
+        listed = "; ".join(f"{problem.key}: {problem.message}" for problem in self.problems)
+        super().__init__(f"{owner}: {listed}")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error message: the nearest valid name, and all of them."""
+    known = sorted(known)
+
+    def plain(text: str) -> str:
+        return text.lower().replace("-", "").replace("_", "")
+
+    by_plain = {plain(candidate): candidate for candidate in known}
+    near = difflib.get_close_matches(plain(str(name)), by_plain, n=1, cutoff=0.5)
+    guess = f"; did you mean {by_plain[near[0]]!r}?" if near else ""
+    return f"{guess} (known: {', '.join(known)})" if known else guess
+
+
+def problems_of(
+    error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
+) -> list[Problem]:
+    """Translate pydantic's findings, one `Problem` a key.
+
+    Args:
+        error: What pydantic raised.
+        keys_at: The valid keys of the mapping at a path, to suggest the nearest one.
+    """
+    messages: dict[Path, list[str]] = {}
+    for found in error.errors():
+        # a union reports each of its branches, with the branch's type in the path
+        path = tuple(p for p in found["loc"] if not _UNION_BRANCH.match(str(p)))
+        if found["type"] == "extra_forbidden":
+            message = f"unknown key{did_you_mean(str(path[-1]), keys_at(path[:-1]))}"
+        elif found["type"] == "missing":
+            message = "missing; it has no default"
+        else:
+            text = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            message = text[:1].lower() + text[1:]
+            if message.startswith("should") and not isinstance(found["input"], Mapping):
+                message += f", not {found['input']!r}"
+        messages.setdefault(path, []).append(message)
+    return [Problem(path, "; or ".join(dict.fromkeys(found))) for path, found in messages.items()]

@@ -1,0 +1,202 @@
+"""Suite -> list[Trial]: losses x grids x variants x seeds, each frozen and hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from lossbench.errors import Problem
+from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
+
+PROTOCOL = 1
+"""Part of every trial's identity. Raise it when the same trial would give other numbers."""
+
+
+class Trial(Strict):
+    """One training: one cell of the table at one seed.
+
+    Attributes:
+        suite, variant, row: Labels. They are no part of the identity.
+        loss, model, recipe, augment: With every default filled in.
+        dataset, data_digest: What it is trained on; the digest covers every pixel and label.
+        holdout: Share of the training set that is held out and measured instead of the test set;
+            0 trains on everything and measures on the test set.
+        evaluate: Metrics after the last epoch.
+        threads: CPU threads of the training; another count gives other bits.
+        seed: Of initialisation, batch order and augmentation.
+    """
+
+    suite: str
+    variant: str
+    row: str
+    loss: Component
+    model: Component
+    recipe: Recipe
+    augment: tuple[Component, ...]
+    dataset: DatasetChoice
+    data_digest: str
+    holdout: float
+    evaluate: tuple[str, ...]
+    threads: int
+    seed: int
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of everything that determines the numbers."""
+        return _digest(self.model_dump(mode="json", exclude={"suite", "variant", "row"}))
+
+    @property
+    def name(self) -> str:
+        """`variant/row/seed0`, with `/holdout` where a held-out part is measured."""
+        stage = "/holdout" if self.holdout else ""
+        return f"{self.variant}/{self.row}/seed{self.seed}{stage}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: a loss with its parameters.
+
+    Attributes:
+        label: The loss's name, with the parameters in which it differs from its namesakes.
+        loss: With every default filled in.
+        varied: Those parameters.
+    """
+
+    label: str
+    loss: Component
+    varied: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite laid out: its rows, its columns, and the trials of its cells.
+
+    Attributes:
+        suite: With every default filled in.
+        rows: In the suite's order, grids expanded.
+        data_digest: Of the data set.
+        table_identity: Hash of what all trials share.
+    """
+
+    suite: Suite
+    rows: tuple[Row, ...]
+    data_digest: str
+
+    @cached_property
+    def table_identity(self) -> str:
+        shared = self.suite.model_dump(
+            mode="json", include={"suite", "dataset", "recipe", "selection"}
+        )
+        return _digest({**shared, "data_digest": self.data_digest, "protocol": PROTOCOL})
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials to run first: all of them, or with `selection` those that choose."""
+        holdout = self.suite.selection.holdout if self.suite.selection else 0.0
+        return tuple(
+            self.trial(row, variant, seed, holdout)
+            for seed, variant, row in itertools.product(
+                self.suite.seeds, self.suite.variants, self.rows
+            )
+        )
+
+    def trial(self, row: Row, variant: str, seed: int, holdout: float = 0.0) -> Trial:
+        suite = self.suite
+        return Trial(
+            suite=suite.suite,
+            variant=variant,
+            row=row.label,
+            loss=row.loss,
+            model=suite.variant_model(variant),
+            recipe=suite.recipe,
+            augment=tuple(suite.variants[variant].augment),
+            dataset=suite.dataset,
+            data_digest=self.data_digest,
+            holdout=holdout,
+            evaluate=tuple(suite.evaluate),
+            threads=suite.resources.cpus,
+            seed=seed,
+        )
+
+
+    def choose(self, scores: Mapping[str, float]) -> dict[tuple[str, str], Row]:
+        """Choose each loss's parameters by its held-out scores, for a suite with `selection`.
+
+        Args:
+            scores: Held-out metric, lower is better, by the identity of the trials that
+                finished. A diverged trial has none, and its row can not be chosen.
+
+        Returns:
+            (variant, loss name) -> the row of the lowest mean. A loss of which no row finished
+            all its seeds is left out.
+        """
+        chosen = {}
+        for variant, name in itertools.product(
+            self.suite.variants, dict.fromkeys(row.loss.name for row in self.rows)
+        ):
+            means = {}
+            for row in (row for row in self.rows if row.loss.name == name):
+                trials = [t for t in self.trials if (t.variant, t.row) == (variant, row.label)]
+                values = [scores[t.identity] for t in trials if t.identity in scores]
+                if len(values) == len(self.suite.seeds):
+                    means[row.label] = (sum(values) / len(values), row)
+            if means:
+                chosen[variant, name] = min(means.values(), key=lambda scored: scored[0])[1]
+        return chosen
+
+    def final_trials(self, chosen: Mapping[tuple[str, str], Row]) -> tuple[Trial, ...]:
+        """The chosen rows, trained on the whole training set and measured on the test set."""
+        return tuple(
+            self.trial(row, variant, seed)
+            for seed in self.suite.seeds
+            for (variant, _), row in chosen.items()
+        )
+
+
+def expand_grids(loss: Component) -> list[Component]:
+    """`{alpha: {grid: [0.1, 0.3]}, lambda: 0.1}` -> one loss for each combination."""
+    axes = [
+        [(key, choice) for choice in (value["grid"] if is_grid(value) else [value])]
+        for key, value in loss.params.items()
+    ]
+    return [Component(name=loss.name, params=dict(point)) for point in itertools.product(*axes)]
+
+
+def is_grid(value: Any) -> bool:
+    return isinstance(value, dict) and set(value) == {"grid"}
+
+
+def make_rows(losses: list[Component], suite: Suite) -> tuple[Row, ...]:
+    """Label each loss by its name and what tells it from its namesakes.
+
+    Raises:
+        SuiteError: Two rows are the same.
+    """
+    rows = []
+    for loss in losses:
+        namesakes = [other for other in losses if other.name == loss.name]
+        if namesakes.count(loss) > 1:
+            message = f"{loss.name} stands twice with the same parameters"
+            raise suite.origin.error([Problem(("losses",), message)])
+        varied = {
+            key: value
+            for key, value in loss.params.items()
+            if any(other.params[key] != value for other in namesakes)
+        }
+        inside = ",".join(f"{key}={_short(value)}" for key, value in varied.items())
+        rows.append(Row(f"{loss.name}({inside})" if varied else loss.name, loss, varied))
+    return tuple(rows)
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps({"protocol": PROTOCOL, "content": content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

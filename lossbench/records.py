@@ -1,0 +1,51 @@
+"""What a trial leaves behind: frozen, plain data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lossbench.suite import Strict
+
+Status = Literal["finished", "diverged"]
+
+
+class EpochRecord(Strict):
+    """One epoch of one trial.
+
+    Attributes:
+        epoch: 1 for the first.
+        timestamp_ms: When it ended, in milliseconds since 1970.
+        metrics: `train_loss`, `train_<term>`, `train_error` (percent, in training mode),
+            `lr`, and `test_error` or `holdout_error` (percent).
+    """
+
+    epoch: int
+    timestamp_ms: int
+    metrics: dict[str, float]
+
+
+class TrialResult(Strict):
+    """What a trial leaves behind, apart from its arrays.
+
+    Attributes:
+        identity: Of the trial.
+        status: `diverged` if its loss was not finite, or it ended no better than chance.
+        reason: Why it counts as diverged; else empty.
+        metrics: After the last epoch, by the suite's names (`error` in percent). Measured on
+            the test set, or on the held-out part if the trial has one.
+        history: One record an epoch.
+        wall_time_sec: Of the training, without evaluation and start-up.
+        peak_memory_mib: Of the process (CPU: resident set; GPU: the allocator's peak).
+        device: `cpu`, or the GPU's name.
+        environment: Versions of Python and the libraries that decide the numbers.
+    """
+
+    identity: str
+    status: Status
+    reason: str = ""
+    metrics: dict[str, float]
+    history: tuple[EpochRecord, ...]
+    wall_time_sec: float
+    peak_memory_mib: float
+    device: str
+    environment: dict[str, str]

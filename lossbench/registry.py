@@ -1,0 +1,150 @@
+"""Names for things that can be built: losses, models, optimizers, schedules, augmentations.
+
+A factory's keyword-only arguments are its parameters. Their annotations say which values
+are right, so one signature gives the checks, the defaults and what `lossbench list` shows:
+
+    @LOSSES.register("center", reference="Wen et al., ECCV 2016")
+    class CenterHead(LossHead):
+        def __init__(self, num_classes: int, feature_dim: int, *,
+                     weight: Annotated[float, Field(ge=0)] = 0.003) -> None: ...
+"""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from lossbench.errors import ParameterError, Problem, RequestError, UnknownNameError, problems_of
+
+T = TypeVar("T")
+
+
+class _Parameters(BaseModel):
+    """Base of the models made from signatures: exact types, no unknown key, no infinities."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered factory.
+
+    Attributes:
+        name: The name in suites.
+        factory: Called with the caller's context and the parameters.
+        reference: The paper.
+        parameters: A pydantic model made from the factory's keyword-only arguments.
+    """
+
+    kind: str
+    name: str
+    factory: Callable[..., T]
+    reference: str
+    parameters: type[BaseModel]
+
+    @property
+    def summary(self) -> str:
+        """First line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Public names, in the order of the signature (`lambda`, not `lambda_`)."""
+        return list(self.parameters.model_fields)
+
+    def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Check parameters and fill in the defaults.
+
+        Args:
+            params: By public name, or by the Python name where that differs.
+
+        Returns:
+            Every parameter by its public name.
+
+        Raises:
+            ParameterError: A key is unknown, or a value has a wrong type or range.
+        """
+        doubled = [
+            Problem((name,), f"given twice, also as {name}_")
+            for name in params
+            if f"{name}_" in params
+        ]
+        if doubled:
+            raise ParameterError(self.name, doubled)
+        public = {_public(name): value for name, value in params.items()}
+        try:
+            checked = self.parameters.model_validate(public)
+        except ValidationError as error:
+            problems = problems_of(error, lambda path: self.parameter_names)
+            raise ParameterError(self.name, problems) from None
+        return checked.model_dump()
+
+    def create(self, *context: Any, **params: Any) -> T:
+        """Build the object.
+
+        Args:
+            *context: What the caller knows and no suite says (`num_classes`, an input shape).
+            **params: As for `resolve`.
+
+        Raises:
+            ParameterError: As for `resolve`, or the factory refuses a combination of values.
+        """
+        resolved = self.resolve(params)
+        return self.factory(*context, **{_python(name): value for name, value in resolved.items()})
+
+
+class Registry(Generic[T]):
+    """Name -> factory + metadata. A duplicate raises; a miss lists the near names."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry[T]] = {}
+
+    def register(self, name: str, *, reference: str = "") -> Callable[[Callable[..., T]], Any]:
+        """Decorate a factory; `reference` is its paper."""
+
+        def decorate(factory: Callable[..., T]) -> Callable[..., T]:
+            if name in self._entries:
+                raise RequestError(f"{self.kind} {name!r} is registered twice")
+            parameters = _parameters_model(name, factory)
+            self._entries[name] = Entry(self.kind, name, factory, reference, parameters)
+            return factory
+
+        return decorate
+
+    def __getitem__(self, name: str) -> Entry[T]:
+        if name not in self._entries:
+            raise UnknownNameError(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> typing.Iterator[str]:
+        return iter(sorted(self._entries))
+
+
+def _public(name: str) -> str:
+    return name.rstrip("_")
+
+
+def _python(name: str) -> str:
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def _parameters_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
+    function = factory.__init__ if isinstance(factory, type) else factory
+    hints = typing.get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            required = parameter.default is inspect.Parameter.empty
+            default = Field() if required else Field(default=parameter.default)
+            fields[_public(parameter.name)] = (hints[parameter.name], default)
+    return create_model(f"{name}_parameters", __base__=_Parameters, **fields)

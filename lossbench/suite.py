@@ -1,0 +1,358 @@
+"""The suite file: strict models, YAML -> Suite, every error at once.
+
+A suite is a table: its rows are losses, its columns are variants, its cells are trials over
+seeds. This module knows the form of the file only; whether a name exists and takes the given
+parameters is checked where names become objects (`lossbench.assembly`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
+
+
+class Strict(BaseModel):
+    """Exact types, no unknown key, no infinities, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Component(Strict):
+    """Something by name, with its parameters: a model, an optimizer, a loss."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+def _named(value: Any) -> Any:
+    """`sgd` or `{name: sgd, lr: 0.1}`."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and not isinstance(value.get("params"), Mapping):
+        if "name" not in value:
+            raise ValueError("should have a 'name'")
+        return {"name": value["name"], "params": {k: v for k, v in value.items() if k != "name"}}
+    return value
+
+
+def _keyed(value: Any) -> Any:
+    """`softmax` or `{lgm: {alpha: 0.3}}`."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and "name" not in value:
+        if len(value) != 1:
+            raise ValueError(f"should be one name with its parameters, not {len(value)} names")
+        [(name, params)] = value.items()
+        if params is not None and not isinstance(params, Mapping):
+            raise ValueError(f"the parameters of {name!r} should be a mapping, not {params!r}")
+        return {"name": name, "params": dict(params or {})}
+    return value
+
+
+NamedComponent = Annotated[Component, BeforeValidator(_named)]
+KeyedComponent = Annotated[Component, BeforeValidator(_keyed)]
+
+
+def _augment(value: Any) -> Any:
+    return [] if value in ("none", None) else value
+
+
+Augment = Annotated[list[KeyedComponent], BeforeValidator(_augment)]
+
+
+def _dataset(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class DatasetChoice(Strict):
+    """Which prepared data set, and how much of it.
+
+    Attributes:
+        name: A known name, or the name or path of a prepared folder.
+        train_size: Use only this many training images, the same share of each class.
+        test_size: Likewise of the test images.
+    """
+
+    name: str
+    train_size: int | None = Field(default=None, ge=1)
+    test_size: int | None = Field(default=None, ge=1)
+
+
+class InputScaling(Strict):
+    """x -> (x - mean) / std on pixels in [0, 255]: one number, or one for each channel."""
+
+    mean: float | list[float] = 0.0
+    std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 255.0
+
+
+class Recipe(Strict):
+    """Everything that is the same for every row.
+
+    Attributes:
+        epochs: Passes over the training set.
+        batch_size: Images a step; an incomplete last batch is used, too.
+        optimizer: Its name and parameters.
+        schedule: How its learning rate changes.
+        input: How pixels are scaled.
+    """
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    optimizer: NamedComponent
+    schedule: NamedComponent = Component(name="constant")
+    input: InputScaling = InputScaling()
+
+
+class Variant(Strict):
+    """A column: what differs from the suite's base.
+
+    Attributes:
+        model: Parameters laid over the suite's model; a new `name` replaces it.
+        augment: `none`, or a list of augmentations.
+    """
+
+    model: dict[str, Any] = {}
+    augment: Augment = []
+
+
+class Resources(Strict):
+    """What one trial takes. `gpus: auto` is 1 where there is a GPU and 0 elsewhere."""
+
+    cpus: int = Field(default=1, ge=1)
+    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+
+
+class Selection(Strict):
+    """Choose each loss's parameters on a held-out part of the training set.
+
+    Attributes:
+        holdout: Share of each class's training images that is held out.
+        metric: What is compared there; the lowest mean over the seeds is chosen.
+    """
+
+    holdout: float = Field(default=0.2, gt=0, lt=1)
+    metric: str = "error"
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if repeated:
+        raise ValueError(f"seeds are given twice: {', '.join(map(str, repeated))}")
+    return seeds
+
+
+class Suite(Strict):
+    """A suite file. See `suites/` for examples."""
+
+    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    title: str = ""
+    dataset: Annotated[DatasetChoice, BeforeValidator(_dataset)]
+    model: NamedComponent
+    recipe: Recipe
+    variants: dict[str, Variant] = Field(default={"default": Variant()}, min_length=1)
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), AfterValidator(_distinct)
+    ] = [0, 1, 2]
+    reference: str | None = None
+    losses: list[KeyedComponent] = Field(min_length=1)
+    evaluate: list[str] = Field(default=["error"], min_length=1)
+    selection: Selection | None = None
+    published: str | None = None
+    resources: Resources = Resources()
+
+    _origin: Origin = PrivateAttr(default_factory=lambda: Origin())
+
+    @model_validator(mode="after")
+    def _names_are_usable(self) -> Suite:
+        for name in self.variants:
+            if not re.fullmatch(r"[\w.+ -]+", name):
+                raise ValueError(f"variant {name!r}: use letters, digits, and . + - _ only")
+        return self
+
+    @property
+    def origin(self) -> Origin:
+        return self._origin
+
+    def variant_model(self, name: str) -> Component:
+        """The model of a variant: its own parameters laid over the suite's."""
+        own = dict(self.variants[name].model)
+        model_name = own.pop("name", self.model.name)
+        base = self.model.params if model_name == self.model.name else {}
+        return Component(name=model_name, params={**base, **own})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where each key of a suite was written, for error messages.
+
+    Attributes:
+        path: The suite file as the user named it.
+        document: The parsed YAML with its line marks.
+        overridden: Dotted key of each `--set`, with its text.
+    """
+
+    path: str = "suite"
+    document: Any = None
+    overridden: Mapping[str, str] = field(default_factory=dict)
+
+    def where(self, path: Path) -> str:
+        """`FILE:LINE` of a key, or the `--set` that gave it."""
+        dotted = ".".join(str(part) for part in path)
+        for key, text in self.overridden.items():
+            if dotted == key or dotted.startswith(f"{key}.") or key.startswith(f"{dotted}."):
+                return f"--set {text}"
+        line, node = None, self.document
+        for part in path:
+            try:
+                mark = node.lc.item(part) if isinstance(node, list) else node.lc.key(part)
+                line, node = mark[0] + 1, node[part]
+            except (AttributeError, KeyError, IndexError, TypeError):
+                break
+        return self.path if line is None else f"{self.path}:{line}"
+
+    def error(self, problems: Iterable[Problem]) -> SuiteError:
+        return SuiteError(self, list(problems))
+
+
+class SuiteError(RequestError):
+    """Everything wrong with a suite, each with its place in the file."""
+
+    def __init__(self, origin: Origin, problems: list[Problem]) -> None:
+        self.problems = problems
+        lines = [
+            f"{origin.where(p.path)}: {p.key + ': ' if p.path else ''}{p.message}" for p in problems
+        ]
+        super().__init__("\n".join(dict.fromkeys(lines)))
+
+
+def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
+    """Read a suite file and lay `--set KEY=VALUE` over it.
+
+    Args:
+        path: The YAML file.
+        overrides: `KEY=VALUE`; KEY is dotted (`recipe.epochs`, `losses.lgm.lambda`: every row
+            of that loss), VALUE is YAML.
+
+    Raises:
+        SuiteError: The file is missing or is no YAML, or does not have a suite's form.
+    """
+    origin = Origin(str(path))
+    try:
+        text = FilePath(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise origin.error([Problem((), _unreadable(FilePath(path), error))]) from None
+    document = _parse(text, origin)
+    if not isinstance(document, dict):
+        raise origin.error([Problem((), "should be a mapping with the keys of a suite")])
+
+    plain = _plain(document)
+    if isinstance(plain.get("dataset"), str):
+        plain["dataset"] = {"name": plain["dataset"]}
+    texts = {}
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator or not key:
+            raise RequestError(f"--set {override}: should be KEY=VALUE, as in recipe.epochs=3")
+        texts[key] = override
+        _set(plain, key.split("."), _plain(_parse(value, Origin(f"--set {override}"))), override)
+    origin = Origin(str(path), document, texts)
+    try:
+        suite = Suite.model_validate(plain)
+    except ValidationError as error:
+        raise origin.error(problems_of(error, _keys_at)) from None
+    suite._origin = origin
+    return suite
+
+
+def _unreadable(path: FilePath, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        folder = path.parent
+        near = [p.name for p in folder.glob("*.yaml")] if folder.is_dir() else []
+        return f"no such file{did_you_mean(path.name, near)}"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not a text file in UTF-8"
+    return f"cannot be read: {getattr(error, 'strerror', error)}"
+
+
+def _parse(text: str, origin: Origin) -> Any:
+    try:  # round-trip mode keeps line marks; it makes plain data only and runs no code
+        return YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = (error.problem or "cannot be parsed").partition("\n")[0]
+        raise origin.error([Problem((), f"broken YAML: {place}{problem}")]) from None
+    except (YAMLError, ValueError) as error:
+        first = str(error).partition("\n")[0]
+        raise origin.error([Problem((), f"broken YAML: {first}")]) from None
+
+
+def _plain(node: Any) -> Any:
+    """Strip the YAML library's own types."""
+    if isinstance(node, Mapping):
+        return {key: _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _set(node: Any, keys: list[str], value: Any, text: str) -> None:
+    """Set a dotted key in place; a list of losses is entered by the loss's name."""
+    head, *rest = keys
+    if isinstance(node, list):
+        names = [item if isinstance(item, str) else next(iter(item), None) for item in node]
+        if head not in names or not rest:
+            known = [str(name) for name in names]
+            example = f"{keys[0]}.PARAMETER" if head in names else "losses.NAME.PARAMETER"
+            hint = did_you_mean(head, known) if head not in names else ""
+            raise RequestError(f"--set {text}: should be {example}=VALUE{hint}")
+        for index, name in enumerate(names):
+            if name == head:
+                params = {} if isinstance(node[index], str) else dict(node[index][name] or {})
+                _set(params, rest, value, text)
+                node[index] = {name: params}
+    elif not isinstance(node, dict):
+        raise RequestError(f"--set {text}: there is nothing below a plain value")
+    elif rest:
+        if node.get(head) is None:
+            node[head] = {}
+        if isinstance(node[head], str):
+            node[head] = {"name": node[head]}
+        _set(node[head], rest, value, text)
+    else:
+        node[head] = value
+
+
+def _keys_at(path: Path) -> list[str]:
+    """The keys that a mapping of the suite file may have."""
+    levels: dict[str, type[Strict]] = {
+        "dataset": DatasetChoice,
+        "recipe": Recipe,
+        "recipe.input": InputScaling,
+        "resources": Resources,
+        "selection": Selection,
+    }
+    dotted = ".".join(str(part) for part in path)
+    model = Variant if path[:1] == ("variants",) else levels.get(dotted, Suite)
+    return list(model.model_fields)
