@@ -57,7 +57,8 @@ class Problem:
 
     @property
     def key(self) -> str:
-        return ".".join(str(part) for part in self.path)
+        """Dotted, without the indices of lists: `losses.lgm.alpha`."""
+        return ".".join(part for part in self.path if isinstance(part, str))
 
 
 class ParameterError(RequestError):
@@ -82,9 +83,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"{guess} (known: {', '.join(known)})" if known else guess
 
 
-def problems_of(
-    error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
-) -> list[Problem]:
+def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]) -> list[Problem]:
     """Translate pydantic's findings, one `Problem` a key.
 
     Args:

@@ -6,11 +6,12 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from lossbench.errors import Problem
+from lossbench.errors import Problem, RequestError
 from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
 
 PROTOCOL = 1
@@ -105,6 +106,31 @@ class Plan:
             )
         )
 
+    def narrowed(self, only: str) -> Plan:
+        """Some rows and variants only.
+
+        Args:
+            only: A glob for rows (by label or loss name), or VARIANT/ROW with a glob each.
+
+        Raises:
+            RequestError: Nothing matches.
+        """
+        variant_glob, separator, row_glob = only.rpartition("/")
+        if not separator:
+            variant_glob = "*"
+        variants = {n: v for n, v in self.suite.variants.items() if fnmatchcase(n, variant_glob)}
+        rows = tuple(
+            row
+            for row in self.rows
+            if fnmatchcase(row.label, row_glob) or fnmatchcase(row.loss.name, row_glob)
+        )
+        if not variants or not rows:
+            cells = (
+                f"{variant}/{row.label}" for variant in self.suite.variants for row in self.rows
+            )
+            raise RequestError(f"--only {only}: matches no cell of {', '.join(cells)}")
+        return replace(self, suite=self.suite.model_copy(update={"variants": variants}), rows=rows)
+
     def trial(self, row: Row, variant: str, seed: int, holdout: float = 0.0) -> Trial:
         suite = self.suite
         return Trial(
@@ -122,7 +148,6 @@ class Plan:
             threads=suite.resources.cpus,
             seed=seed,
         )
-
 
     def choose(self, scores: Mapping[str, float]) -> dict[tuple[str, str], Row]:
         """Choose each loss's parameters by its held-out scores, for a suite with `selection`.

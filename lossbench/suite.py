@@ -215,11 +215,12 @@ class Origin:
 
     def where(self, path: Path) -> str:
         """`FILE:LINE` of a key, or the `--set` that gave it."""
-        dotted = ".".join(str(part) for part in path)
+        dotted = Problem(path, "").key
         for key, text in self.overridden.items():
             if dotted == key or dotted.startswith(f"{key}.") or key.startswith(f"{dotted}."):
                 return f"--set {text}"
-        line, node = None, self.document
+        line: int | None = None
+        node: Any = self.document
         for part in path:
             try:
                 mark = node.lc.item(part) if isinstance(node, list) else node.lc.key(part)

@@ -1,0 +1,369 @@
+"""The command line: the verbs, parsing and printing only."""
+
+from __future__ import annotations
+
+import enum
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import lossbench
+from lossbench.errors import LossbenchError, RequestError
+
+if TYPE_CHECKING:
+    from lossbench.plan import Plan
+
+WORK = Path(".lossbench")
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="lossbench",
+    help="Classification losses, trained under identical recipes, compared in one table.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+out = Console()
+err = Console(stderr=True)
+
+SuiteArgument = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key, dotted: recipe.epochs=3, losses.lgm.lambda=0.2. Repeatable.",
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(metavar="GLOB", help="Some rows ('lgm*') or cells ('2-D/lgm*') only."),
+]
+SeedsOption = Annotated[str | None, typer.Option(metavar="0,1,2", help="Instead of the suite's.")]
+DataRootOption = Annotated[
+    Path,
+    typer.Option(metavar="DIR", envvar="LOSSBENCH_DATA_ROOT", help="Where prepared data sets are."),
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="MLflow's database or server; default: MLFLOW_TRACKING_URI, else ./mlflow.db.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where the report goes; default: reports/NAME.")
+]
+DEFAULT_DATA_ROOT = Path("data")
+
+
+class Format(enum.StrEnum):
+    """Forms of a report that can be printed."""
+
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+
+
+class Kind(enum.StrEnum):
+    """What can be listed."""
+
+    losses = "losses"
+    models = "models"
+    datasets = "datasets"
+    suites = "suites"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(lossbench.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print and exit."),
+    ] = False,
+) -> None:
+    """Classification losses, trained under identical recipes, compared in one table."""
+
+
+@app.command()
+def run(
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006  (typer makes a new list for each call)
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: OutputOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto", help="A running Ray cluster; default: this machine."
+        ),
+    ] = None,
+) -> None:
+    """Run the trials of a suite that have no result yet, then write the report.
+
+    Ctrl-C is safe: the same command goes on where it stopped.
+
+    \b
+    Examples:
+      lossbench run suites/digits.yaml
+      lossbench run suites/mnist.yaml --data-root data --set recipe.epochs=3 --only '2-D/*'
+      lossbench run suites/digits.yaml --only 'lgm*' --seeds 0,1,2,3,4
+      lossbench run suites/mnist.yaml --set resources.gpus=0.25 --address auto
+    """
+    plan = _plan(suite, set_, only, seeds, data_root)
+    from lossbench.orchestration.run import run_plan
+    from lossbench.tracking.store import Tracker
+
+    tracker = Tracker.open(tracking_uri)
+    outcome = run_plan(plan, tracker, data_root=data_root, work=WORK, address=address, console=err)
+    if not outcome.started:
+        err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
+    _report(plan, tracking_uri, output)
+    if outcome.interrupted:
+        err.print(f"stopped: {outcome.interrupted} trials left; the same command goes on")
+        raise typer.Exit(INTERRUPTED)
+    if outcome.unlogged:
+        err.print(f"{len(outcome.unlogged)} results wait in {WORK}; the same command logs them")
+    for name, message in outcome.failed.items():
+        err.print(Text(f"failed: {name}: {message}", "red"))
+    if outcome.undecided:
+        err.print("nothing was chosen or tested: trials failed on which the choice rests")
+    if outcome.failed or outcome.unlogged:
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: OutputOption = None,
+) -> None:
+    """Check a suite and print its trials; start nothing.
+
+    \b
+    Examples:
+      lossbench plan suites/digits.yaml
+      lossbench plan suites/digits.yaml --only '*/lgm*' --seeds 0
+    """
+    del output  # taken by every verb with a suite; a plan writes nothing
+    laid_out = _plan(suite, set_, only, seeds, data_root)
+    from lossbench.tracking.store import Tracker
+
+    done = Tracker.open(tracking_uri, create=False).results(laid_out.trials)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("variant", "row", "seed", "identity", "state"):
+        table.add_column(heading, no_wrap=True)
+    for trial in laid_out.trials:
+        result = done.get(trial.identity)
+        state = result.status if result else "to do"
+        table.add_row(trial.variant, Text(trial.row), str(trial.seed), trial.identity, Text(state))
+    out.print(table)
+    choosing = ""
+    if laid_out.suite.selection:
+        losses = len({row.loss.name for row in laid_out.rows}) * len(laid_out.suite.variants)
+        choosing = f"; then {losses} chosen cells x {len(laid_out.suite.seeds)} seeds, tested once"
+    left = len(laid_out.trials) - len(done)
+    out.print(f"{len(laid_out.trials)} trials, {left} to do{choosing}", highlight=False)
+
+
+@app.command()
+def report(
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: OutputOption = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", help="Print one form on standard output; write no files."),
+    ] = None,
+) -> None:
+    """Write a suite's report from what MLflow has, or print one form of it.
+
+    \b
+    Examples:
+      lossbench report suites/digits.yaml
+      lossbench report suites/digits.yaml --format json
+    """
+    laid_out = _plan(suite, set_, only, seeds, data_root)
+    if format_ is None:
+        _report(laid_out, tracking_uri, output)
+        return
+    from lossbench.orchestration.run import final_trials
+    from lossbench.report import render
+    from lossbench.tracking.store import Tracker
+
+    tracker = Tracker.open(tracking_uri, create=False)
+    trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+    typer.echo(render(laid_out, tracker.results(trials), format_.value))
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="losses, models, datasets or suites")],
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+) -> None:
+    """List what a suite can name.
+
+    \b
+    Example:
+      lossbench list losses
+    """
+    if kind is Kind.suites:
+        _list_suites()
+    elif kind is Kind.datasets:
+        _list_datasets(data_root)
+    else:
+        _list_components(kind)
+
+
+@app.command()
+def ui(
+    tracking_uri: TrackingOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
+) -> None:
+    """Open MLflow's dashboard on 127.0.0.1 until Ctrl-C.
+
+    \b
+    Example:
+      lossbench ui --port 5001
+    """
+    from lossbench.tracking.ui import serve
+
+    raise typer.Exit(serve(tracking_uri, port))
+
+
+@data_app.command()
+def prepare(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="As `lossbench list datasets` has it.")
+    ],
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+) -> None:
+    """Download a known data set and make its prepared folder.
+
+    \b
+    Example:
+      lossbench data prepare mnist --data-root data
+    """
+    from lossbench.data import sources
+
+    if name in sources.DATASETS and sources.DATASETS[name].create().bundled:
+        out.print(f"{name} is bundled: there is nothing to prepare")
+        return
+    out.print(f"{name} is in {sources.prepare(name, data_root)}", highlight=False)
+
+
+def _plan(
+    path: Path, overrides: list[str], only: str | None, seeds: str | None, data_root: Path
+) -> Plan:
+    """Load and check a suite: everything that can be wrong is found here."""
+    from lossbench.suite import load_suite
+
+    if seeds is not None:
+        overrides = [*overrides, f"seeds=[{seeds}]"]
+    suite = load_suite(path, overrides)
+    from lossbench.assembly import check
+    from lossbench.report import check_published
+
+    check_published(suite)
+    laid_out = check(suite, data_root)
+    return laid_out.narrowed(only) if only else laid_out
+
+
+def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> None:
+    from lossbench.orchestration.run import final_trials
+    from lossbench.report import build_report, terminal_table
+    from lossbench.tracking.store import Tracker
+
+    tracker = Tracker.open(tracking_uri, create=False)
+    trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+    results = tracker.results(trials)
+    folder = output or Path("reports") / laid_out.suite.suite
+    command = shlex.join(["lossbench", *sys.argv[1:]])
+    with err.status("writing the report"):
+        written = build_report(laid_out, results, tracker.arrays, folder, command)
+    out.print(terminal_table(laid_out, results))
+    page = next(path for path in written if path.suffix == ".html")
+    err.print(f"report: {page}", highlight=False)
+
+
+def _list_components(kind: Kind) -> None:
+    from lossbench.losses import LOSSES
+    from lossbench.models import MODELS
+
+    registry = LOSSES if kind is Kind.losses else MODELS
+    for name in registry:
+        entry = registry[name]
+        out.print(Text.assemble((name, "bold"), f"  {entry.summary}"))
+        if entry.reference:
+            out.print(Text(f"    {entry.reference}", "dim"))
+        for parameter, field in entry.parameters.model_fields.items():
+            default = "required" if field.is_required() else f"= {field.default}"
+            rule = ", ".join(str(constraint) for constraint in field.metadata)
+            out.print(Text(f"    {parameter} {default}{f'   ({rule})' if rule else ''}"))
+
+
+def _list_datasets(data_root: Path) -> None:
+    from lossbench.data import sources
+
+    for name in sources.DATASETS:
+        source = sources.DATASETS[name].create()
+        state = f"`lossbench data prepare {name}`"
+        if source.bundled or (data_root / name / "dataset.json").exists():
+            state = "ready"
+        out.print(Text.assemble((name, "bold"), f"  {source.about}  [{state}]"))
+    for card in sorted(data_root.glob("*/dataset.json")):
+        if card.parent.name not in sources.DATASETS:
+            out.print(Text.assemble((card.parent.name, "bold"), f"  {card.parent}  [yours]"))
+
+
+def _list_suites() -> None:
+    from lossbench.suite import load_suite
+
+    paths = sorted(Path("suites").glob("*.yaml"))
+    if not paths:
+        raise RequestError("there is no folder `suites` with suite files here")
+    for path in paths:
+        out.print(Text.assemble((str(path), "bold"), f"  {load_suite(path).title}"))
+
+
+def main() -> None:
+    """Entry point: errors become one message and an exit code."""
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of libraries, in workers too
+    try:
+        app()
+    except LossbenchError as error:
+        err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

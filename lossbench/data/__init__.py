@@ -1,0 +1,1 @@
+"""Prepared arrays, where they come from, augmentation, and the order of batches."""

@@ -1,0 +1,182 @@
+"""A prepared data set: a folder of arrays that its `dataset.json` describes.
+
+    train_images.npy  uint8 (N, H, W, C)     test_images.npy
+    train_labels.npy  int64 (N,)             test_labels.npy
+    dataset.json      name, num_classes, class_names, source, note, sha256 of each array
+
+Any folder of that form is a data set. The arrays are memory-mapped, so that the workers of one
+machine share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lossbench.errors import DataError, problems_of
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+class Card(BaseModel):
+    """What `dataset.json` says. Keys beyond these are allowed and ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    name: str
+    num_classes: int = Field(ge=2)
+    class_names: list[str]
+    source: str
+    note: str = ""
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Arrays and their description.
+
+    Attributes:
+        images: Of "train" and "test", uint8 (N, H, W, C).
+        labels: Likewise, int64 (N,), in [0, K).
+        digest: Hash of all pixels and labels.
+    """
+
+    card: Card
+    images: Mapping[str, NDArray[np.uint8]]
+    labels: Mapping[str, NDArray[np.int64]]
+    digest: str
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, height, width, channels = self.images["train"].shape
+        return channels, height, width
+
+
+def array_digest(array: NDArray[np.generic]) -> str:
+    """sha256 of an array's bytes in C order."""
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def make_dataset(arrays: Mapping[str, NDArray[np.generic]], card: Card) -> Dataset:
+    """Join arrays that are known to fit their card."""
+    joined = "\n".join(f"{name} {card.sha256[name]}" for name in ARRAYS)
+    return Dataset(
+        card,
+        {split: arrays[f"{split}_images"] for split in ("train", "test")},  # type: ignore[misc]
+        {split: arrays[f"{split}_labels"] for split in ("train", "test")},  # type: ignore[misc]
+        hashlib.sha256(joined.encode()).hexdigest()[:16],
+    )
+
+
+def load_prepared(folder: Path, *, verify: bool = True) -> Dataset:
+    """Open a prepared folder.
+
+    Args:
+        folder: Of the form above.
+        verify: Read every byte and compare it with the digests of `dataset.json`.
+
+    Raises:
+        DataError: A file is missing, or shapes, types, labels or digests do not fit.
+    """
+    card = _read_card(folder / "dataset.json")
+    arrays = {name: _read_array(folder / f"{name}.npy") for name in ARRAYS}
+    _check_arrays(folder, arrays, card)
+    if verify:
+        for name, array in arrays.items():
+            found = array_digest(array)
+            if found != card.sha256[name]:
+                raise DataError(
+                    f"{folder / f'{name}.npy'}: its sha256 is {found[:12]}..., but dataset.json "
+                    f"says {card.sha256[name][:12]}...; the file was changed or is incomplete"
+                )
+    return make_dataset(arrays, card)
+
+
+def save_prepared(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card: Card) -> None:
+    """Write a prepared folder; it appears whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, array in arrays.items():
+            np.save(unfinished / f"{name}.npy", array)
+        (unfinished / "dataset.json").write_text(json.dumps(card.model_dump(), indent=1))
+        unfinished.chmod(0o755)
+        os.replace(unfinished, folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path.parent}: no prepared data set; dataset.json is missing") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        problem = problems_of(error, lambda _: Card.model_fields)[0]
+        raise DataError(
+            f"{path}: {problem.key}{': ' * bool(problem.key)}{problem.message}"
+        ) from None
+
+
+def _read_array(path: Path) -> NDArray[np.generic]:
+    try:  # copy-on-write: pages are shared between workers, and torch takes the array as it is
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        first = str(error).partition("\n")[0]
+        raise DataError(f"{path}: is not a whole .npy array: {first}") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: is not a .npy array")
+    return array
+
+
+def _check_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card: Card) -> None:
+    def require(fits: bool, name: str, message: str) -> None:
+        if not fits:
+            raise DataError(f"{folder / name}: {message}")
+
+    require(
+        len(card.class_names) == card.num_classes,
+        "dataset.json",
+        f"class_names has {len(card.class_names)} names, num_classes is {card.num_classes}",
+    )
+    for name, array in arrays.items():
+        file = f"{name}.npy"
+        if name not in card.sha256:
+            hint = f'add "{name}": "{array_digest(array)}" if the file is right'
+            require(False, "dataset.json", f"sha256.{name} is missing; {hint}")
+        if name.endswith("images"):
+            fits = array.dtype == np.uint8 and array.ndim == 4
+            require(fits, file, f"should be uint8 (N, H, W, C), not {array.dtype} {array.shape}")
+        else:
+            fits = array.dtype == np.int64 and array.ndim == 1
+            require(fits, file, f"should be int64 (N,), not {array.dtype} {array.shape}")
+        require(len(array) > 0, file, "is empty")
+    for split in ("train", "test"):
+        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+        same = len(images) == len(labels)
+        require(same, f"{split}_labels.npy", f"{len(labels)} labels for {len(images)} images")
+        low, high = int(labels.min()), int(labels.max())
+        inside = low >= 0 and high < card.num_classes
+        require(
+            inside,
+            f"{split}_labels.npy",
+            f"labels go from {low} to {high}, but num_classes is {card.num_classes}",
+        )
+    train, test = arrays["train_images"].shape[1:], arrays["test_images"].shape[1:]
+    require(train == test, "test_images.npy", f"images are {test}, those of training are {train}")

@@ -1,0 +1,186 @@
+"""Where data sets come from: bundled with a library, downloaded by torchvision, or a folder."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lossbench.data.prepared import (
+    Card,
+    Dataset,
+    array_digest,
+    load_prepared,
+    make_dataset,
+    save_prepared,
+)
+from lossbench.errors import DataError, UnknownNameError
+from lossbench.registry import Registry
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set known by name.
+
+    Attributes:
+        about: One line for listings.
+        fetch: Folder for downloads -> arrays and their card.
+        bundled: Whether `fetch` needs no download; then nothing has to be prepared.
+        files: What `fetch` looks for in that folder before it downloads.
+    """
+
+    about: str
+    fetch: Callable[[Path], tuple[Arrays, Card]]
+    bundled: bool = False
+    files: tuple[str, ...] = ()
+
+
+DATASETS: Registry[Source] = Registry("data set")
+
+
+@DATASETS.register("digits", reference="Alpaydin & Kaynak, 1998; scikit-learn's copy")
+def _digits() -> Source:
+    return Source("1,797 real 8x8 digits, 10 classes; bundled", _fetch_digits, bundled=True)
+
+
+@DATASETS.register("mnist", reference="LeCun et al., 1998")
+def _mnist() -> Source:
+    names = [f"{s}-{k}-ubyte.gz" for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1")]
+    files = tuple(f"MNIST/raw/{name}" for name in names)
+    fetch = functools.partial(_fetch_torchvision, "MNIST", "mnist")
+    return Source("70,000 digits 28x28, 10 classes", fetch, files=files)
+
+
+@DATASETS.register("cifar10", reference="Krizhevsky, 2009")
+def _cifar10() -> Source:
+    fetch = functools.partial(_fetch_torchvision, "CIFAR10", "cifar10")
+    return Source("60,000 images 32x32x3, 10 classes", fetch, files=("cifar-10-python.tar.gz",))
+
+
+@DATASETS.register("cifar100", reference="Krizhevsky, 2009")
+def _cifar100() -> Source:
+    fetch = functools.partial(_fetch_torchvision, "CIFAR100", "cifar100")
+    return Source("60,000 images 32x32x3, 100 classes", fetch, files=("cifar-100-python.tar.gz",))
+
+
+def prepare(name: str, data_root: Path) -> Path:
+    """Make the prepared folder of a known data set, `data_root/name`.
+
+    Raises:
+        UnknownNameError: There is no such data set.
+        DataError: The files are not there and cannot be downloaded.
+    """
+    source = DATASETS[name].create()
+    folder = data_root / name
+    if (folder / "dataset.json").exists():
+        load_prepared(folder)
+        return folder
+    if folder.exists():
+        raise DataError(f"{folder}: exists, but has no dataset.json; move it away first")
+    downloads = data_root / "downloads"
+    try:
+        data_root.mkdir(parents=True, exist_ok=True)
+        arrays, card = source.fetch(downloads)
+        save_prepared(folder, arrays, card)
+    except (OSError, RuntimeError) as error:  # torchvision raises either for a failed download
+        wanted = "".join(f"\n  {downloads / file}" for file in source.files)
+        reason = str(error).partition("\n")[0]
+        raise DataError(
+            f"{name} cannot be prepared: {reason}\n"
+            f"Put the official files there by hand and try again:{wanted}\n"
+            f"or put a prepared folder (dataset.json and its arrays) at {folder}"
+        ) from None
+    return folder
+
+
+def find_folder(name: str, data_root: Path) -> Path | None:
+    """The prepared folder that a suite's `dataset` names; None for a bundled data set.
+
+    Raises:
+        DataError: A known data set is not prepared yet, or a path holds no data set.
+        UnknownNameError: The name is neither known nor a folder in `data_root`.
+    """
+    if "/" in name or name.startswith("."):
+        return Path(name)
+    folder = data_root / name
+    if (folder / "dataset.json").exists():
+        return folder
+    if name not in DATASETS:
+        folders = [p.parent.name for p in data_root.glob("*/dataset.json")]
+        if folder.is_dir():
+            return folder
+        raise UnknownNameError("data set", name, {*DATASETS, *folders})
+    if DATASETS[name].create().bundled:
+        return None
+    raise DataError(
+        f"data set {name!r} is not in {data_root}; run `lossbench data prepare {name} "
+        f"--data-root {data_root}`, or name the folder that has it with --data-root"
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
+    """Open a data set by the name a suite gives it; the last ones stay open.
+
+    Args:
+        name: A known name, a folder in `data_root`, or a path.
+        data_root: Where prepared folders are.
+        verify: As for `load_prepared`.
+
+    Raises:
+        DataError, UnknownNameError: As for `find_folder` and `load_prepared`.
+    """
+    folder = find_folder(name, data_root)
+    if folder is not None:
+        return load_prepared(folder, verify=verify)
+    arrays, card = DATASETS[name].create().fetch(data_root)
+    return make_dataset(arrays, card)
+
+
+def _fetch_digits(_: Path) -> tuple[Arrays, Card]:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    # 17 grey levels, 0..16, spread over the range of a byte
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]  # (1797, 8, 8, 1)
+    labels = digits.target.astype(np.int64)
+    split = train_test_split(images, labels, test_size=597, random_state=0, stratify=labels)
+    arrays = dict(
+        zip(("train_images", "test_images", "train_labels", "test_labels"), split, strict=True)
+    )
+    note = "no official split: 1,200 train, 597 test, the same share of each class"
+    return arrays, _card("digits", list("0123456789"), "scikit-learn load_digits", note, arrays)
+
+
+def _fetch_torchvision(class_name: str, name: str, downloads: Path) -> tuple[Arrays, Card]:
+    from lossbench.data.torchvision_import import torchvision
+
+    arrays: Arrays = {}
+    splits: dict[str, Any] = {}
+    for split in ("train", "test"):
+        dataset = getattr(torchvision.datasets, class_name)
+        splits[split] = dataset(downloads, train=split == "train", download=True)
+        images = np.asarray(splits[split].data, dtype=np.uint8)
+        arrays[f"{split}_images"] = images[..., None] if images.ndim == 3 else images
+        arrays[f"{split}_labels"] = np.asarray(splits[split].targets, dtype=np.int64)
+    classes = [str(c).partition(" - ")[0] for c in splits["train"].classes]
+    return arrays, _card(name, classes, f"torchvision.datasets.{class_name}", "official", arrays)
+
+
+def _card(name: str, classes: list[str], source: str, note: str, arrays: Arrays) -> Card:
+    return Card(
+        name=name,
+        num_classes=len(classes),
+        class_names=classes,
+        source=source,
+        note=note,
+        sha256={key: array_digest(array) for key, array in arrays.items()},
+    )

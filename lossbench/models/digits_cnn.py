@@ -1,0 +1,48 @@
+"""A small network for 8x8 digits: the MNIST network's shape at a fraction of its cost."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from lossbench.models.base import MODELS, ImageShape, initialise_xavier
+
+
+@MODELS.register("digits_cnn")
+def digits_cnn(
+    image_shape: ImageShape,
+    *,
+    feature_dim: Annotated[int, Field(ge=1)] = 2,
+    feature_relu: bool = False,
+) -> nn.Module:
+    """Four 3x3 convolutions in two pairs (16, 32 channels), then a linear layer.
+
+    Each pair is followed by 2x2 max pooling and PReLU.
+
+    Args:
+        image_shape: (C, H, W), H and W at least 4.
+        feature_dim: D.
+        feature_relu: A ReLU after the feature.
+
+    Reference: none; made for this suite, after `mnist_cnn`.
+    """
+    channels, height, width = image_shape
+    if min(height, width) < 4:
+        raise ValueError(f"digits_cnn needs images of at least 4x4, not {height}x{width}")
+    layers: list[nn.Module] = []
+    for before, after in ((channels, 16), (16, 32)):
+        layers += [
+            nn.Conv2d(before, after, 3, padding=1),
+            nn.PReLU(after),
+            nn.Conv2d(after, after, 3, padding=1),
+            nn.MaxPool2d(2),
+            nn.PReLU(after),
+        ]
+    layers += [nn.Flatten(), nn.Linear(32 * (height // 4) * (width // 4), feature_dim)]
+    if feature_relu:
+        layers.append(nn.ReLU())
+    network = nn.Sequential(*layers)
+    initialise_xavier(network)
+    return network

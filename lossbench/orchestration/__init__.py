@@ -1,0 +1,1 @@
+"""Trials as Ray Tune jobs. The only place that imports ray."""

@@ -1,0 +1,112 @@
+"""A Ray cluster to run on: this machine's own, or one that already runs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lossbench
+from lossbench.errors import RequestError
+from lossbench.suite import Resources
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+"""Ray's environment: no loggers of its own, no advice, no statistics sent."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What each trial gets.
+
+    Attributes:
+        cpus, gpus: Of Ray's resources; a part of a GPU is possible.
+        concurrent: How many trials fit on the cluster at once.
+    """
+
+    cpus: int
+    gpus: float
+    concurrent: int
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus else "cpu"
+
+
+@contextlib.contextmanager
+def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
+    """Start Ray on this machine, or attach to a running cluster, for the time of a `with`.
+
+    Raises:
+        RequestError: The cluster cannot be reached, or no node of it has what a trial wants.
+    """
+    # ray reads its environment when it is imported, so that comes first
+    os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+    if address is None and "RAY_AUTH_MODE" not in os.environ:
+        # without a token anybody on this machine could run code on the cluster
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    import ray
+
+    if address is None:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    else:
+        _attach(address)
+    try:
+        yield _slot(resources)
+    finally:
+        ray.shutdown()
+
+
+def _attach(address: str) -> None:
+    import ray
+
+    host, _, port = address.rpartition(":")
+    try:
+        if host and port.isdigit():  # ray itself waits for minutes
+            socket.create_connection((host, int(port)), timeout=5).close()
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"py_modules": [lossbench]},  # other nodes may not have the package
+        )
+    except (OSError, ConnectionError, ValueError, RuntimeError) as error:
+        first = str(error).partition("\n")[0]
+        raise RequestError(f"--address {address}: no Ray cluster there: {first}") from None
+
+
+def _slot(wanted: Resources) -> Slot:
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most_gpus = max(node.get("GPU", 0.0) for node in nodes)
+    gpus = float(min(most_gpus, 1)) if wanted.gpus == "auto" else wanted.gpus
+
+    def fits(node: dict[str, float]) -> int:
+        by_cpu = node.get("CPU", 0.0) / wanted.cpus
+        by_gpu = node.get("GPU", 0.0) / gpus if gpus else math.inf
+        return int(min(by_cpu, by_gpu) + 1e-9)
+
+    concurrent = sum(fits(node) for node in nodes)
+    if not concurrent:  # ray would wait for ever
+        most_cpus = max(node.get("CPU", 0.0) for node in nodes)
+        raise RequestError(
+            f"resources: a trial wants {wanted.cpus} CPUs and {gpus:g} GPUs, but the largest "
+            f"node has {most_cpus:g} CPUs and {most_gpus:g} GPUs"
+        )
+    return Slot(wanted.cpus, gpus, concurrent)

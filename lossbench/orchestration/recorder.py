@@ -1,0 +1,134 @@
+"""From Ray Tune's events to MLflow and the display, without holding up the trials."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from lossbench.orchestration.progress import Display
+from lossbench.orchestration.spool import Spool, log_kept, read_result
+from lossbench.plan import Trial
+from lossbench.records import EpochRecord
+from lossbench.tracking.store import Tracker
+
+FLUSH_SEC = 10.0
+"""How often the epochs of a running trial go to MLflow; the rest comes at its end."""
+
+
+class Recorder(tune.Callback):
+    """Tune's callback. MLflow is written by one thread of its own, in order.
+
+    Nothing raises into Tune, which would mark every trial as failed: what cannot be logged
+    stays in the spool.
+
+    Attributes:
+        finished: Identities of the trials that left a result.
+        failed: Identity -> message.
+        unlogged: Names of the trials whose result is still in the spool.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        tracker: Tracker,
+        spool: Spool,
+        display: Display,
+        logs: Path,
+    ) -> None:
+        self._trials = {trial.model_dump_json(): trial for trial in trials}
+        self._tracker, self._spool = tracker, spool
+        self._display, self._logs = display, logs
+        self._writer = ThreadPoolExecutor(1, "mlflow")
+        self._pending: dict[str, list[EpochRecord]] = {}
+        self._flushed: dict[str, float] = {}
+        self.finished: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.unlogged: list[str] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore, which is not used here."""
+        return {}
+
+    def close(self) -> None:
+        """Wait for the last write; mark trials that were under way as killed."""
+        for trial in self._trials.values():
+            if trial.identity in self._flushed and trial.identity not in self.finished | set(
+                self.failed
+            ):
+                self._write(self._tracker.stop, trial, "KILLED", "interrupted")
+        self._writer.shutdown(wait=True)
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        mine = self._mine(trial)
+        self._flushed[mine.identity] = time.monotonic()
+        self._display.started(mine)
+        self._write(self._tracker.begin, mine)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
+    ) -> None:
+        mine = self._mine(trial)
+        if "failed" in result:
+            self._fail(mine, result["failed"])
+        records = [EpochRecord.model_validate(record) for record in result.get("epochs", ())]
+        for record in records:
+            self._display.epoch(mine, record)
+        pending = self._pending.setdefault(mine.identity, [])
+        pending += records
+        now = time.monotonic()
+        if pending and now - self._flushed.get(mine.identity, now) >= FLUSH_SEC:
+            self._flushed[mine.identity] = now
+            self._pending[mine.identity] = []
+            self._write(self._tracker.log_epochs, mine, pending)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        mine = self._mine(trial)
+        if mine.identity in self.failed or trial.checkpoint is None:
+            return
+        try:
+            with trial.checkpoint.as_directory() as delivered:
+                kept = self._spool.keep(mine, Path(delivered))
+            result = read_result(kept)
+        except (OSError, ValueError) as error:  # a full disk, say
+            self._fail(mine, f"its result could not be kept: {error}")
+            return
+        self.finished.add(mine.identity)
+        self._display.ended(mine, result)
+        self._writer.submit(self._log_result, mine)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._fail(self._mine(trial), "its worker died three times")
+
+    def _mine(self, trial: Any) -> Trial:
+        return self._trials[trial.config["trial"]]
+
+    def _fail(self, trial: Trial, text: str) -> None:
+        last_line = text.strip().rpartition("\n")[2]
+        self._logs.mkdir(parents=True, exist_ok=True)
+        log = self._logs / f"{trial.identity}.log"
+        log.write_text(f"{trial.name}\n\n{text}\n")
+        self.failed[trial.identity] = last_line
+        self._display.failed(trial, f"{last_line} (log: {log})")
+        self._write(self._tracker.stop, trial, "FAILED", text)
+
+    def _log_result(self, trial: Trial) -> None:
+        try:
+            log_kept(self._tracker, self._spool, trial)
+        except Exception as error:
+            self.unlogged.append(trial.name)
+            first = str(error).partition("\n")[0]
+            self._display.note(f"not logged to MLflow yet: {trial.name}: {first}")
+
+    def _write(self, action: Callable[..., None], *arguments: Any) -> None:
+        def attempt() -> None:
+            try:
+                action(*arguments)
+            except Exception as error:  # the result itself is safe in the spool
+                self._display.note(f"MLflow: {str(error).partition(chr(10))[0]}")
+
+        self._writer.submit(attempt)

@@ -1,0 +1,59 @@
+"""Results on their way to MLflow: kept on disk until they are logged.
+
+A tracking server that goes away, or a crash at the wrong moment, loses nothing: the next `run`
+logs what still lies here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from lossbench.plan import Trial
+from lossbench.records import TrialResult
+from lossbench.tracking.store import Tracker
+
+
+class Spool:
+    """A folder with one folder a result.
+
+    Args:
+        folder: Made when something is kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, trial: Trial, delivered: Path) -> Path:
+        """Copy what a worker delivered, so that it is there whole or not at all."""
+        kept = self.folder / trial.identity
+        self.folder.mkdir(parents=True, exist_ok=True)
+        unfinished = self.folder / f".{uuid.uuid4().hex}"
+        shutil.copytree(delivered, unfinished)
+        (unfinished / "trial.json").write_text(trial.model_dump_json())
+        shutil.rmtree(kept, ignore_errors=True)
+        os.replace(unfinished, kept)
+        return kept
+
+    def waiting(self) -> Iterator[tuple[Trial, Path]]:
+        """Everything that is not logged yet."""
+        for kept in sorted(self.folder.glob("[!.]*")):
+            yield Trial.model_validate_json((kept / "trial.json").read_text()), kept
+
+    def drop(self, trial: Trial) -> None:
+        """Forget a result that is logged."""
+        shutil.rmtree(self.folder / trial.identity, ignore_errors=True)
+
+
+def log_kept(tracker: Tracker, spool: Spool, trial: Trial) -> None:
+    """Log one result of the spool, and drop it there."""
+    kept = spool.folder / trial.identity
+    tracker.finish(trial, read_result(kept), kept)
+    spool.drop(trial)
+
+
+def read_result(folder: Path) -> TrialResult:
+    return TrialResult.model_validate_json((folder / "result.json").read_text())

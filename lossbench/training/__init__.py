@@ -1,0 +1,1 @@
+"""One training: the loop, optimizers, schedules, seeds."""

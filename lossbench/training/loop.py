@@ -1,0 +1,97 @@
+"""The training loop, the same for every loss."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn, optim
+
+from lossbench.data.augmentation import Augmentation
+from lossbench.data.images import ImageSet, Normaliser
+from lossbench.data.sampling import batches, epoch_order, steps_per_epoch
+from lossbench.losses import LossHead
+from lossbench.training.schedules import Schedule
+from lossbench.training.seeding import stream
+
+
+@dataclass
+class Training:
+    """What one training is made of.
+
+    Attributes:
+        schedule: Epochs done -> factor of the optimizer's base learning rate.
+        epochs, batch_size, seed: Of the trial.
+    """
+
+    model: nn.Module
+    head: LossHead
+    optimizer: optim.Optimizer
+    schedule: Schedule
+    augmentations: list[Augmentation]
+    normalise: Normaliser
+    epochs: int
+    batch_size: int
+    seed: int
+
+
+def train(
+    training: Training, data: ImageSet, on_epoch: Callable[[int, dict[str, float]], None]
+) -> bool:
+    """Train, and call `on_epoch(epoch, metrics)` after each epoch with the model in eval mode.
+
+    The metrics are means over the epoch: `train_loss`, `train_<term>`, `train_error` (percent,
+    of the augmented images, in training mode), `lr`, and `train_time_sec`.
+
+    Returns:
+        Whether the loss stayed finite. Training ends at the epoch in which it did not.
+    """
+    model, head, optimizer = training.model, training.head, training.optimizer
+    base_lr = optimizer.defaults["lr"]
+    order_stream = stream(training.seed, "order")
+    augment_stream = stream(training.seed, "augment")
+    labels_on_cpu = data.labels.cpu()
+    steps = steps_per_epoch(len(labels_on_cpu), training.batch_size)
+
+    for epoch in range(training.epochs):
+        model.train()
+        started = time.perf_counter()
+        order = epoch_order(labels_on_cpu, head.samples_per_class, order_stream)
+        sums: dict[str, Tensor] = {}
+        for step, chosen in enumerate(batches(order, training.batch_size)):
+            epochs_done = epoch + step / steps
+            head.set_progress(epochs_done / training.epochs)
+            for group in optimizer.param_groups:
+                group["lr"] = base_lr * training.schedule(epochs_done) * group["lr_scale"]
+
+            chosen = chosen.to(data.labels.device)
+            images = data.images[chosen].permute(0, 3, 1, 2)  # (B, C, H, W), channels last
+            for augment in training.augmentations:
+                images = augment(images, augment_stream)
+            labels = data.labels[chosen]  # (B,)
+
+            features = model(training.normalise(images))  # (B, D)
+            terms = head.terms(features, labels)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            head.after_step(features.detach(), labels)
+
+            with torch.no_grad():
+                wrong = (head.logits(features.detach()).argmax(1) != labels).float().mean()
+                measured = {"loss": loss, **terms, "error": 100 * wrong}
+                for name, value in measured.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach() * (len(chosen) / len(order))
+
+        metrics = {f"train_{name}": float(value) for name, value in sums.items()}
+        metrics["lr"] = base_lr * training.schedule(epoch + (steps - 1) / steps)
+        metrics["train_time_sec"] = time.perf_counter() - started
+        model.eval()
+        on_epoch(epoch + 1, metrics)
+        if not math.isfinite(metrics["train_loss"]):
+            return False
+    return True

@@ -1,0 +1,45 @@
+"""Learning-rate schedules: pure functions of the epochs done so far, with fractions.
+
+A factory takes the total number of epochs and returns epochs done -> factor of the base rate.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import Field
+
+from lossbench.registry import Registry
+
+Schedule = Callable[[float], float]
+Positive = Annotated[float, Field(gt=0)]
+
+SCHEDULES: Registry[Schedule] = Registry("schedule")
+
+
+@SCHEDULES.register("constant")
+def constant(_: int) -> Schedule:
+    """The base rate throughout."""
+    return lambda epoch: 1.0
+
+
+@SCHEDULES.register("multistep")
+def multistep(_: int, *, milestones: list[Positive], gamma: Positive = 0.1) -> Schedule:
+    """Times gamma at each milestone (in epochs)."""
+    ordered = sorted(milestones)
+    return lambda epoch: gamma ** bisect.bisect_right(ordered, epoch)
+
+
+@SCHEDULES.register("step")
+def step(_: int, *, every: Positive, gamma: Positive = 0.1) -> Schedule:
+    """Times gamma whenever `every` more epochs (also a fraction) are done."""
+    return lambda epoch: gamma ** math.floor(epoch / every)
+
+
+@SCHEDULES.register("cosine", reference="Loshchilov & Hutter, ICLR 2017")
+def cosine(epochs: int) -> Schedule:
+    """Half a cosine from the base rate to 0."""
+    return lambda epoch: 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
