@@ -156,7 +156,8 @@ def _resolve_components(suite: Suite, problems: list[Problem]) -> Suite:
             full = _resolve(MODELS, chosen, (*path, "model"), problems)
             variant = variant.model_copy(update={"model": {"name": full.name, **full.params}})
         augment = [
-            _resolve(AUGMENTATIONS, a, (*path, "augment"), problems) for a in variant.augment
+            _resolve(AUGMENTATIONS, chosen, (*path, "augment", index, chosen.name), problems)
+            for index, chosen in enumerate(variant.augment)
         ]
         variants[name] = variant.model_copy(update={"augment": augment})
     resolved = suite.model_copy(

@@ -98,6 +98,8 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
             message = f"unknown key{did_you_mean(str(path[-1]), keys_at(path[:-1]))}"
         elif found["type"] == "missing":
             message = "missing; it has no default"
+        elif isinstance(found["input"], Mapping) and "grid" in found["input"]:
+            message = "a grid stands alone, on a parameter of a loss"
         else:
             text = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
             message = text[:1].lower() + text[1:]

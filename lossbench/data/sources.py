@@ -52,7 +52,8 @@ def _digits() -> Source:
 
 @DATASETS.register("mnist", reference="LeCun et al., 1998")
 def _mnist() -> Source:
-    names = [f"{s}-{k}-ubyte.gz" for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1")]
+    # torchvision takes them packed (.gz) or, as here, unpacked
+    names = [f"{s}-{k}-ubyte" for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1")]
     files = tuple(f"MNIST/raw/{name}" for name in names)
     fetch = functools.partial(_fetch_torchvision, "MNIST", "mnist")
     return Source("70,000 digits 28x28, 10 classes", fetch, files=files)
@@ -91,7 +92,7 @@ def prepare(name: str, data_root: Path) -> Path:
         save_prepared(folder, arrays, card)
     except (OSError, RuntimeError) as error:  # torchvision raises either for a failed download
         wanted = "".join(f"\n  {downloads / file}" for file in source.files)
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].rstrip(":")
         raise DataError(
             f"{name} cannot be prepared: {reason}\n"
             f"Put the official files there by hand and try again:{wanted}\n"

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator
+
+from lossbench.data.augmentation import AUGMENTATIONS
+from lossbench.data.images import normaliser
+from lossbench.data.sampling import (
+    batches,
+    epoch_order,
+    split_off,
+    steps_per_epoch,
+    stratified_subset,
+)
+
+
+def generator(seed: int = 0) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def test_mirror_flips_about_half_and_only_flips() -> None:
+    images = torch.randint(0, 256, (400, 3, 5, 4), dtype=torch.uint8)
+    out = AUGMENTATIONS["mirror"].create()(images, generator())
+    flipped = (out == images.flip(3)).all(dim=(1, 2, 3))
+    kept = (out == images).all(dim=(1, 2, 3))
+    assert bool((flipped | kept).all())
+    assert 150 < int(flipped.sum()) < 250
+
+
+def test_random_crop_against_a_loop() -> None:
+    images = torch.randint(1, 256, (50, 3, 6, 5), dtype=torch.uint8)
+    out = AUGMENTATIONS["random_crop"].create(padding=2)(images, generator(3))
+    top, left = torch.randint(5, (2, 50), generator=generator(3)).tolist()
+    for i in range(50):
+        padded = torch.zeros(3, 10, 9, dtype=torch.uint8)
+        padded[:, 2:8, 2:7] = images[i]
+        assert torch.equal(out[i], padded[:, top[i] : top[i] + 6, left[i] : left[i] + 5])
+    assert len(set(zip(top, left, strict=True))) > 15
+
+
+def test_normaliser_per_channel() -> None:
+    images = torch.full((1, 2, 1, 1), 100, dtype=torch.uint8)
+    scaled = normaliser([50.0, 0.0], [10.0, 200.0], torch.device("cpu"))(images)
+    assert scaled.flatten().tolist() == [5.0, 0.5]
+
+
+@pytest.mark.parametrize("group", [None, 1, 4, 7])
+def test_every_image_once_an_epoch(group: int | None) -> None:
+    labels = torch.randint(0, 5, (103,))
+    order = epoch_order(labels, group, generator())
+    assert sorted(order.tolist()) == list(range(103))
+    assert not torch.equal(order, epoch_order(labels, group, generator(1)))
+    assert torch.equal(order, epoch_order(labels, group, generator()))
+
+
+def test_groups_are_of_one_class() -> None:
+    labels = torch.arange(100) % 5  # 20 a class: five groups of four each
+    order = epoch_order(labels, 4, generator())
+    groups = labels[order].reshape(25, 4)
+    assert bool((groups == groups[:, :1]).all())
+    assert len(set(groups[:5, 0].tolist())) > 1
+
+
+@pytest.mark.parametrize(
+    ("count", "size"), [(10, 4), (12, 4), (13, 4), (1, 4), (5, 4), (3, 4), (129, 64)]
+)
+def test_batches_hold_everything_and_none_is_single(count: int, size: int) -> None:
+    pieces = list(batches(torch.arange(count), size))
+    assert torch.cat(pieces).tolist() == list(range(count))
+    assert len(pieces) == steps_per_epoch(count, size)
+    assert count == 1 or min(map(len, pieces)) > 1
+
+
+def test_a_split_keeps_shares_and_is_always_the_same() -> None:
+    labels = np.repeat(np.arange(4), [40, 30, 20, 10]).astype(np.int64)
+    rest, part = split_off(labels, 0.2)
+    assert sorted([*rest, *part]) == list(range(100))
+    assert np.bincount(labels[part]).tolist() == [8, 6, 4, 2]
+    assert np.array_equal(part, split_off(labels, 0.2)[1])
+    assert np.bincount(labels[stratified_subset(labels, 50)]).tolist() == [20, 15, 10, 5]
+
+
+def test_an_impossible_subset_is_refused() -> None:
+    with pytest.raises(ValueError, match="number of classes"):
+        stratified_subset(np.arange(10).repeat(2).astype(np.int64), 5)

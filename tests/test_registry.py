@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import pytest
+from pydantic import Field
+
+from lossbench.errors import ParameterError, RequestError, UnknownNameError
+from lossbench.registry import Registry
+
+
+def make_registry() -> Registry[tuple[object, ...]]:
+    registry: Registry[tuple[object, ...]] = Registry("thing")
+
+    @registry.register("lens", reference="Someone, 1999")
+    def lens(
+        context: int,
+        *,
+        power: Annotated[float, Field(ge=0)] = 1.0,
+        lambda_: float = 0.5,
+        coated: bool = False,
+    ) -> tuple[object, ...]:
+        """A lens.
+
+        More text.
+        """
+        return context, power, lambda_, coated
+
+    return registry
+
+
+def test_defaults_are_filled_in_and_integers_become_floats() -> None:
+    entry = make_registry()["lens"]
+    assert entry.resolve({"power": 2}) == {"power": 2.0, "lambda": 0.5, "coated": False}
+    assert isinstance(entry.resolve({"power": 2})["power"], float)
+
+
+@pytest.mark.parametrize("name", ["lambda", "lambda_"])
+def test_a_reserved_word_is_taken_with_and_without_underscore(name: str) -> None:
+    assert make_registry()["lens"].create(7, **{name: 0.25}) == (7, 1.0, 0.25, False)
+
+
+def test_both_spellings_at_once_are_refused() -> None:
+    with pytest.raises(ParameterError, match="twice"):
+        make_registry()["lens"].resolve({"lambda": 1.0, "lambda_": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"powr": 1.0}, "powr: unknown key; did you mean 'power'"),
+        ({"power": -1}, "power: should be greater than or equal to 0, not -1"),
+        ({"power": "x"}, "power: should be a valid number, not 'x'"),
+        ({"power": True}, "power: should be a valid number"),
+        ({"power": float("nan")}, "power: should be a finite number"),
+        ({"power": {"grid": [1]}}, "power: a grid stands alone, on a parameter of a loss"),
+        ({"coated": 1}, "coated: should be a valid boolean"),
+    ],
+)
+def test_wrong_parameters(params: dict[str, object], message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        make_registry()["lens"].resolve(params)
+    assert message in str(caught.value)
+
+
+def test_every_wrong_parameter_is_reported_at_once() -> None:
+    with pytest.raises(ParameterError) as caught:
+        make_registry()["lens"].resolve({"powr": 1.0, "coated": 1, "power": -1})
+    assert [problem.key for problem in caught.value.problems] == ["power", "coated", "powr"]
+
+
+def test_a_miss_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'lens'"):
+        make_registry()["Lense"]
+
+
+def test_a_duplicate_raises() -> None:
+    registry = make_registry()
+    with pytest.raises(RequestError, match="twice"):
+        registry.register("lens")(lambda: ())
+
+
+def test_metadata_comes_from_the_factory() -> None:
+    entry = make_registry()["lens"]
+    assert (entry.summary, entry.reference) == ("A lens.", "Someone, 1999")
+    assert entry.parameter_names == ["power", "lambda", "coated"]

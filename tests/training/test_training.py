@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn, optim
+
+from lossbench.data.images import ImageSet, normaliser
+from lossbench.errors import ParameterError
+from lossbench.losses import create_loss
+from lossbench.suite import Component
+from lossbench.training.loop import Training, train
+from lossbench.training.memory import peak_memory_mib, reset_peak_memory
+from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
+from lossbench.training.schedules import SCHEDULES
+from lossbench.training.seeding import stream
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "expected"),
+    [
+        ("constant", {}, {0: 1, 5: 1}),
+        ("multistep", {"milestones": [4, 2]}, {0: 1, 1.99: 1, 2: 0.1, 3.9: 0.1, 4: 0.01}),
+        ("step", {"every": 2.5, "gamma": 0.5}, {0: 1, 2.4: 1, 2.5: 0.5, 5: 0.25}),
+        ("cosine", {}, {0: 1, 5: 0.5, 10: 0}),
+    ],
+)
+def test_schedules(name: str, params: dict[str, object], expected: dict[float, float]) -> None:
+    schedule = SCHEDULES[name].create(10, **params)
+    for epoch, factor in expected.items():
+        assert schedule(epoch) == pytest.approx(factor, abs=1e-12)
+
+
+def test_nesterov_needs_momentum() -> None:
+    with pytest.raises(ParameterError, match="nesterov: needs a momentum"):
+        OPTIMIZERS["sgd"].create([{"params": [nn.Parameter(torch.ones(1))]}], lr=0.1, nesterov=True)
+
+
+def test_an_optimizer_follows_what_the_head_declares() -> None:
+    head = create_loss(
+        "lgm", num_classes=3, feature_dim=2, covariance="diagonal", mean_lr_scale=2.0
+    )
+    model = nn.Linear(4, 2)
+    chosen = Component(name="sgd", params={"lr": 0.1, "weight_decay": 0.01})
+    optimizer = build_optimizer(chosen, model, head)
+    by_parameter = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    named = dict(head.named_parameters())
+    assert len(by_parameter) == 2 + len(named)
+    assert by_parameter[id(named["means"])]["lr_scale"] == 2.0
+    assert by_parameter[id(named["means"])]["weight_decay"] == 0.01
+    assert by_parameter[id(named["log_variance"])]["weight_decay"] == 0.0
+
+
+def test_streams_are_apart_and_repeatable() -> None:
+    def draw(seed: int, name: str) -> list[float]:
+        return torch.rand(3, generator=stream(seed, name)).tolist()
+
+    assert draw(0, "order") == draw(0, "order")
+    assert draw(0, "order") != draw(0, "augment")
+    assert draw(0, "order") != draw(1, "order")
+
+
+def make_training(loss: str = "softmax", lr: float = 0.1, epochs: int = 3) -> Training:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    head = create_loss(loss, num_classes=2, feature_dim=2)
+    sgd = {"lr": lr, "momentum": 0.9}
+    return Training(
+        model=model,
+        head=head,
+        optimizer=build_optimizer(Component(name="sgd", params=sgd), model, head),
+        schedule=SCHEDULES["multistep"].create(epochs, milestones=[2]),
+        augmentations=[],
+        normalise=normaliser(0.0, 255.0, CPU),
+        epochs=epochs,
+        batch_size=8,
+        seed=0,
+    )
+
+
+def make_data() -> ImageSet:
+    labels = torch.arange(30) % 2
+    images = torch.randint(0, 100, (30, 2, 2, 1), dtype=torch.uint8)
+    images[labels == 1] += 120
+    return ImageSet(images, labels)
+
+
+def test_the_loop_is_plain_sgd_on_the_same_batches() -> None:
+    """Against a loop written out here, with nothing of the package but the order of images."""
+    from lossbench.data.sampling import epoch_order
+
+    training, data = make_training(), make_data()
+    reference = make_training()
+    history: list[dict[str, float]] = []
+    assert train(training, data, lambda epoch, metrics: history.append(metrics))
+
+    params = [*reference.model.parameters(), *reference.head.parameters()]
+    sgd = optim.SGD(params, lr=0.1, momentum=0.9)
+    order_stream = stream(0, "order")
+    for epoch in range(3):
+        sgd.param_groups[0]["lr"] = 0.1 if epoch < 2 else 0.01
+        order = epoch_order(data.labels, None, order_stream)
+        total = 0.0
+        for chosen in (order[:8], order[8:16], order[16:24], order[24:]):
+            x = data.images[chosen].reshape(-1, 4).float() / 255
+            scores = reference.head.linear(reference.model[1](x))
+            loss = nn.functional.cross_entropy(scores, data.labels[chosen])
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            total += loss.item() * len(chosen) / 30
+        assert history[epoch]["train_loss"] == pytest.approx(total, rel=1e-5)
+        assert history[epoch]["lr"] == pytest.approx(0.1 if epoch < 2 else 0.01)
+    for ours, theirs in zip(training.model.parameters(), reference.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_terms_are_recorded_and_buffers_follow_their_schedule() -> None:
+    training = make_training("l_softmax")
+    betas: list[float] = []
+    history: list[dict[str, float]] = []
+
+    def on_epoch(_: int, metrics: dict[str, float]) -> None:
+        betas.append(float(training.head.get_buffer("beta")))
+        history.append(metrics)
+
+    train(training, make_data(), on_epoch)
+    assert betas[0] > betas[1] > betas[2]
+    for metrics in history:
+        terms = [
+            v
+            for k, v in metrics.items()
+            if k not in ("train_loss", "train_error", "lr", "train_time_sec")
+        ]
+        assert sum(terms) == pytest.approx(metrics["train_loss"], rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
+    training = make_training(lr=1e30, epochs=5)
+    epochs: list[int] = []
+    assert not train(training, make_data(), lambda epoch, _: epochs.append(epoch))
+    assert len(epochs) < 5
+
+
+def test_peak_memory_sees_what_was_freed() -> None:
+    reset_peak_memory(CPU)
+    before = peak_memory_mib(CPU)
+    block = torch.ones(64, 2**20)  # 256 MiB
+    del block
+    assert 200 < peak_memory_mib(CPU) - before < 400
+    reset_peak_memory(CPU)
+    assert peak_memory_mib(CPU) - before < 100
+    assert math.isfinite(before)
