@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench.errors import LossbenchError, RequestError
+from lossbench.errors import LossbenchError, Problem, RequestError
 
 if TYPE_CHECKING:
     from lossbench.plan import Plan
@@ -289,16 +289,19 @@ def _plan(
         overrides = [*overrides, f"seeds=[{seeds}]"]
     suite = load_suite(path, overrides)
     from lossbench.assembly import check
-    from lossbench.report import check_published
+    from lossbench.report.published import published_problem
 
-    check_published(suite)
+    problem = published_problem(suite.published, suite.variants)
+    if problem:
+        raise suite.origin.error([Problem(("published",), problem)])
     laid_out = check(suite, data_root)
     return laid_out.narrowed(only) if only else laid_out
 
 
 def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> None:
     from lossbench.orchestration.run import final_trials
-    from lossbench.report import build_report, terminal_table
+    from lossbench.report import terminal_table
+    from lossbench.report.build import build_report
     from lossbench.tracking.store import Tracker
 
     tracker = Tracker.open(tracking_uri, create=False)

@@ -1,0 +1,16 @@
+"""What MLflow remembers: the only place that imports it.
+
+MLflow reads its environment when it is imported, so what it may say and send is settled here.
+Whoever set a variable beforehand keeps it.
+"""
+
+import os
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # failures reach the user as one line of TrackingError
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+for _key, _value in QUIET.items():
+    os.environ.setdefault(_key, _value)

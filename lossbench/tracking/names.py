@@ -1,0 +1,107 @@
+"""How a trial is named in MLflow: run name, parameters, tags, metrics."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+
+from lossbench.plan import Trial
+
+PREFIX = "lossbench."
+IDENTITY = f"{PREFIX}identity"
+KIND = f"{PREFIX}kind"
+TABLE = f"{PREFIX}table"
+STATUS = f"{PREFIX}status"
+REASON = f"{PREFIX}reason"
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+
+_MAX_VALUE = 5900  # MLflow's limits are 6000 for a parameter and 8000 for a tag
+
+
+def run_name(trial: Trial) -> str:
+    """`lgm(alpha=0.3) · 2-D · seed 0`, with ` · holdout` where a held-out part is measured."""
+    stage = " · holdout" if trial.holdout else ""
+    return f"{trial.row} · {trial.variant} · seed {trial.seed}{stage}"
+
+
+def params(trial: Trial) -> dict[str, str]:
+    """Everything that a trial is made of, by dotted key; a component's name stands at its own."""
+    return dict(_flat("", trial.model_dump(mode="json")))
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            # `loss: {name: lgm, params: {alpha: 0.3}}` -> loss = lgm, loss.alpha = 0.3
+            whole = key if key and inner in ("name", "params") else f"{key}.{inner}".lstrip(".")
+            yield from _flat(whole, item)
+    elif value is not None:
+        yield clean_key(key), shortened(_text(value))
+
+
+def _text(value: Any) -> str:
+    """`[{name: random_crop, params: {padding: 4}}]` -> `random_crop(padding=4)`."""
+    if isinstance(value, Mapping) and set(value) == {"name", "params"}:
+        inside = ", ".join(f"{key}={_text(item)}" for key, item in value["params"].items())
+        return f"{value['name']}({inside})" if inside else str(value["name"])
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "none"
+    return str(value)
+
+
+def trial_tags(trial: Trial) -> dict[str, str]:
+    labels = {
+        "kind": "trial",
+        "identity": trial.identity,
+        "suite": trial.suite,
+        "variant": trial.variant,
+        "row": trial.row,
+        "loss": trial.loss.name,
+        "seed": str(trial.seed),
+    }
+    named = {PREFIX + key: value for key, value in labels.items()}
+    return {**named, **status_tags("running")}
+
+
+def status_tags(status: str, reason: str = "") -> dict[str, str]:
+    return {STATUS: status, REASON: reason} if reason else {STATUS: status}
+
+
+def environment_tags(environment: Mapping[str, str]) -> dict[str, str]:
+    return {f"{PREFIX}environment.{key}": value for key, value in environment.items()}
+
+
+def clean_key(key: str) -> str:
+    """MLflow's keys hold letters, digits, spaces, and `_ - . / :` only."""
+    return re.sub(r"[^\w./: -]", "_", key)
+
+
+def shortened(value: str) -> str:
+    """A value within MLflow's limit; of a longer one the digest tells two of them apart."""
+    if len(value) <= _MAX_VALUE:
+        return value
+    digest = hashlib.sha256(value.encode()).hexdigest()[:16]
+    return f"{value[:_MAX_VALUE]}... sha256 {digest}"
+
+
+def as_params(values: Mapping[str, str]) -> list[Param]:
+    return [Param(key, value) for key, value in values.items()]
+
+
+def as_tags(values: Mapping[str, str]) -> list[RunTag]:
+    return [RunTag(clean_key(key), shortened(value)) for key, value in values.items()]
+
+
+def as_metrics(values: Mapping[str, float], timestamp_ms: int, step: int) -> list[Metric]:
+    """Infinities are left out: MLflow would store them as 1.8e308."""
+    return [
+        Metric(clean_key(key), value, timestamp_ms, step)
+        for key, value in values.items()
+        if not math.isinf(value)
+    ]

@@ -1,0 +1,300 @@
+"""The tracker: one MLflow experiment a suite, one parent run a table, one child run a trial."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from lossbench.plan import Plan, Trial
+from lossbench.records import EpochRecord, TrialResult
+from lossbench.tracking import names
+from lossbench.tracking.connection import FAILURES, connect, locked, one_line, told
+from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
+from lossbench.tracking.suite_file import suite_yaml
+
+_LOG = logging.getLogger(__name__)
+_PAGE = 1000  # runs a search; also MLflow's limit of metrics a call
+_PARAMS_A_CALL = 100
+_DOWNLOADS = 8
+_RESULT = "result.json"
+
+
+class Tracker:
+    """Remembers trials in MLflow, and finds them again by identity.
+
+    Every method raises TrackingError with one line where the store fails. Only the driver uses a
+    tracker; `begin`, `log_epochs`, `finish` and `stop` come after `start_suite`.
+
+    Attributes:
+        location: Where it writes.
+    """
+
+    def __init__(self, location: Location, client: MlflowClient) -> None:
+        self.location = location
+        self._client = client
+        self._parent = ""
+        self._table = ""
+        self._experiment = ""
+        self._begun: dict[str, str] = {}  # identity -> run id
+        self._finished: dict[str, Run] = {}  # by identity
+
+    @classmethod
+    def open(cls, uri: str | None, *, create: bool = True) -> Tracker:
+        """Connect to a store, and check at once that it can be used.
+
+        Args:
+            uri: `sqlite:///FILE` or `http(s)://HOST`; None stands for MLFLOW_TRACKING_URI, and
+                without that for `mlflow.db` in the working folder.
+            create: Make a missing database. Without it nothing is written.
+
+        Raises:
+            TrackingError: The store cannot be used, or there is none and `create` is off.
+        """
+        location = locate(uri)
+        return cls(location, connect(location, create=create))
+
+    @told
+    def results(self, trials: Iterable[Trial]) -> dict[str, TrialResult]:
+        """Look up the trials that finished or diverged.
+
+        A run without a readable result counts as not done, with a warning. Of two runs of one
+        trial the earliest counts.
+
+        Returns:
+            The results by the trials' identities.
+        """
+        wanted = {trial.identity: trial.suite for trial in trials}
+        experiments = [self._client.get_experiment_by_name(name) for name in {*wanted.values()}]
+        found: dict[str, list[Run]] = {}
+        for run in self._search(
+            [e.experiment_id for e in experiments if e], "attributes.status = 'FINISHED'"
+        ):
+            identity = run.data.tags.get(names.IDENTITY)
+            if identity in wanted:
+                found.setdefault(identity, []).append(run)
+        workers = 1 if self.location.database else _DOWNLOADS
+        with ThreadPoolExecutor(workers) as pool:
+            results = dict(zip(found, pool.map(self._first_result, found.values()), strict=True))
+        return {identity: result for identity, result in results.items() if result}
+
+    @told
+    def start_suite(self, plan: Plan, environment: Mapping[str, str]) -> None:
+        """Open the suite's experiment and the table's parent run, new or found again.
+
+        Args:
+            plan: What will be run.
+            environment: Versions of what decides the numbers; kept as tags.
+        """
+        suite = plan.suite
+        table = {names.KIND: "table", names.TABLE: plan.table_identity}
+        with locked(self.location):
+            self._experiment = self._open_experiment(suite.suite)
+            run = self._find(table) or self._client.create_run(
+                self._experiment, tags=table, run_name=suite.title or suite.suite
+            )
+        self._parent, self._table = run.info.run_id, plan.table_identity
+        tags = {
+            f"{names.PREFIX}suite": suite.suite,
+            **names.status_tags("running"),
+            names.NOTE: f"The table of suite `{suite.suite}`: its trials are the runs below.",
+            **names.environment_tags(environment),
+        }
+        self._client.log_batch(self._parent, tags=names.as_tags(tags))
+        self._client.log_text(self._parent, suite_yaml(suite), "suite.yaml")
+        self._client.update_run(self._parent, status="RUNNING")
+
+    @told
+    def begin(self, trial: Trial) -> None:
+        """Open the trial's run; one that was begun before is taken up again."""
+        tags = {**names.trial_tags(trial), names.TABLE: self._table, names.PARENT: self._parent}
+        name = names.run_name(trial)
+        with locked(self.location):
+            found = self._find({names.IDENTITY: trial.identity})
+            run = found or self._client.create_run(self._experiment, tags=tags, run_name=name)
+        run_id = run.info.run_id
+        self._begun[trial.identity] = run_id
+        if found:
+            self._client.update_run(run_id, status="RUNNING", name=name)
+            self._client.log_batch(run_id, tags=names.as_tags(tags))
+            if names.REASON in run.data.tags:  # of its last end
+                self._client.delete_tag(run_id, names.REASON)
+        # a parameter cannot be changed: labels, which are no part of the identity, keep the first
+        missing = names.as_params(
+            {k: v for k, v in names.params(trial).items() if k not in run.data.params}
+        )
+        for start in range(0, len(missing), _PARAMS_A_CALL):
+            self._client.log_batch(run_id, params=missing[start : start + _PARAMS_A_CALL])
+
+    @told
+    def log_epochs(self, trial: Trial, records: Sequence[EpochRecord]) -> None:
+        """Log epochs with their own times, so that logging one again changes nothing."""
+        points = [
+            metric
+            for record in records
+            for metric in names.as_metrics(record.metrics, record.timestamp_ms, record.epoch)
+        ]
+        run_id = self._run_id(trial)
+        for start in range(0, len(points), _PAGE):
+            self._client.log_batch(run_id, metrics=points[start : start + _PAGE])
+
+    @told
+    def finish(self, trial: Trial, result: TrialResult, artifacts: Path) -> None:
+        """Log the result; the run's status comes last, so a FINISHED run is complete.
+
+        Args:
+            trial: The trial.
+            result: What it left behind; also kept whole as `result.json`.
+            artifacts: Folder of its arrays; every file in it is kept.
+        """
+        run_id = self._run_id(trial)
+        values = {
+            **result.metrics,
+            "wall_time_sec": result.wall_time_sec,
+            "peak_memory_mib": result.peak_memory_mib,
+        }
+        ended_ms = result.history[-1].timestamp_ms if result.history else 0
+        tags = {
+            **names.status_tags(result.status, result.reason),
+            f"{names.PREFIX}device": result.device,
+            **names.environment_tags(result.environment),
+        }
+        self._client.log_batch(
+            run_id,
+            metrics=names.as_metrics(values, ended_ms, step=0),  # drawn as bars, not as curves
+            tags=names.as_tags(tags),
+        )
+        self._client.log_artifacts(run_id, str(artifacts))
+        self._client.log_text(run_id, result.model_dump_json(indent=1), _RESULT)
+        self._client.set_terminated(run_id, "FINISHED")
+
+    @told
+    def stop(self, trial: Trial, status: Literal["FAILED", "KILLED"], message: str) -> None:
+        """Close the run of a trial that has no result, with the reason."""
+        self._close(self._run_id(trial), status, message)
+
+    @told
+    def finish_suite(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
+        """Close the table's parent run."""
+        self._close(self._parent, status, "")
+
+    @told
+    def arrays(self, identity: str, name: str) -> Mapping[str, np.ndarray[Any, Any]] | None:
+        """Load an array artifact of a finished trial.
+
+        Args:
+            identity: Of the trial.
+            name: Of the artifact, without `.npz`.
+
+        Returns:
+            Its arrays by name; None if the trial has no such artifact, or it cannot be read.
+        """
+        run = self._finished.get(identity)
+        if run is None:
+            experiments = [e.experiment_id for e in self._client.search_experiments()]
+            tagged = f"attributes.status = 'FINISHED' AND {_tag(names.IDENTITY, identity)}"
+            run = next(self._search(experiments, tagged), None)
+        content = self._read(run, f"{name}.npz") if run else None
+        if content is None:
+            return None
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            _LOG.warning("%s.npz of trial %s is broken: %s", name, identity, one_line(error))
+            return None
+
+    def _open_experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            database = self.location.database
+            folder = str(database.parent / "mlartifacts" / name) if database else None
+            tags = {EXPERIMENT_KIND: "custom_model_development"}
+            return str(self._client.create_experiment(name, artifact_location=folder, tags=tags))
+        if found.lifecycle_stage != "active":
+            raise self.location.error(
+                f"the experiment {name!r} was deleted in MLflow; bring it back with 'mlflow "
+                f"experiments restore -x {found.experiment_id}', or rename the suite"
+            )
+        return str(found.experiment_id)
+
+    def _search(self, experiments: list[str], condition: str) -> Iterator[Run]:
+        """Runs, the earliest first."""
+        token = None
+        while experiments:
+            page = self._client.search_runs(
+                experiments,
+                condition,
+                max_results=_PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            yield from page
+            if not (token := page.token):
+                return
+
+    def _find(self, tags: Mapping[str, str]) -> Run | None:
+        condition = " AND ".join(_tag(key, value) for key, value in tags.items())
+        return next(self._search([self._experiment], condition), None)
+
+    def _run_id(self, trial: Trial) -> str:
+        if trial.identity not in self._begun:
+            self.begin(trial)
+        return self._begun[trial.identity]
+
+    def _close(self, run_id: str, status: str, reason: str) -> None:
+        tags = names.status_tags(status.lower(), reason)
+        self._client.log_batch(run_id, tags=names.as_tags(tags))
+        self._client.set_terminated(run_id, status)
+
+    def _first_result(self, runs: list[Run]) -> TrialResult | None:
+        for run in runs:
+            identity = run.data.tags[names.IDENTITY]
+            content = self._read(run, _RESULT)
+            try:
+                if content is None:
+                    raise ValueError("it is missing")
+                result = TrialResult.model_validate_json(content)
+                if result.identity != identity:
+                    raise ValueError(f"it is of trial {result.identity}")
+            except ValueError as error:  # pydantic's is one
+                where = f"{run.info.run_name} (run {run.info.run_id})"
+                _LOG.warning("%s of %s cannot be used: %s", _RESULT, where, one_line(error))
+            else:
+                self._finished[identity] = run
+                return result
+        return None
+
+    def _read(self, run: Run, name: str) -> bytes | None:
+        """An artifact's content; None if there is none."""
+        artifact = f"{run.info.artifact_uri}/{name}"
+        if urlsplit(artifact).scheme in ("", "file"):
+            path = Path(local_file_uri_to_path(artifact))  # type: ignore[no-untyped-call]
+            return path.read_bytes() if path.is_file() else None
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                copy = download_artifacts(
+                    artifact_uri=artifact, dst_path=folder, tracking_uri=self.location.uri
+                )
+            except FAILURES:
+                kept = {file.path for file in self._client.list_artifacts(run.info.run_id)}
+                if name in kept:
+                    raise
+                return None
+            return Path(copy).read_bytes()
+
+
+def _tag(key: str, value: str) -> str:
+    return f"tags.`{key}` = '{value}'"

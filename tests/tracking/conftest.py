@@ -1,0 +1,151 @@
+"""A small suite, results as a trial would leave them, and a real MLflow server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lossbench.plan import Plan, Trial, make_rows
+from lossbench.records import EpochRecord, TrialResult
+from lossbench.suite import Suite
+from lossbench.tracking.store import Tracker
+
+SUITE = {
+    "suite": "demo",
+    "title": "A demonstration",
+    "dataset": {"name": "digits", "train_size": 100},
+    "model": {"name": "mlp", "width": 8},
+    "recipe": {
+        "epochs": 3,
+        "batch_size": 32,
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "schedule": {"name": "multistep", "milestones": [1, 2]},
+    },
+    "variants": {"2-D": {}, "C100+": {"augment": ["mirror", {"random_crop": {"padding": 4}}]}},
+    "losses": ["softmax", {"lgm": {"alpha": 0.1}}, {"lgm": {"alpha": 0.3}}],
+    "seeds": [0, 1],
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_ambient_uri(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def make_plan() -> Callable[..., Plan]:
+    def make(**changes: object) -> Plan:
+        suite = Suite.model_validate({**SUITE, **changes})
+        return Plan(suite, make_rows(suite.losses, suite), data_digest="d1")
+
+    return make
+
+
+@pytest.fixture
+def plan(make_plan: Callable[..., Plan]) -> Plan:
+    return make_plan()
+
+
+@pytest.fixture(scope="session")
+def make_result() -> Callable[..., TrialResult]:
+    def make(trial: Trial, **changes: object) -> TrialResult:
+        history = tuple(
+            EpochRecord(
+                epoch=epoch,
+                timestamp_ms=1_700_000_000_000 + 1000 * epoch,
+                metrics={"train_loss": 0.1 / 3 / epoch, "test_error": 100 / 3 / epoch},
+            )
+            for epoch in (1, 2, 3)
+        )
+        values = {
+            "identity": trial.identity,
+            "status": "finished",
+            "metrics": {"error": 100 / 7 + trial.seed},
+            "history": history,
+            "wall_time_sec": 1.5,
+            "peak_memory_mib": 200.0,
+            "device": "cpu",
+            "environment": {"torch": "2.13.0"},
+        }
+        return TrialResult(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    folder = tmp_path / "made by the trial"
+    folder.mkdir()
+    np.savez(folder / "predictions.npz", labels=np.arange(6), correct=np.eye(2, dtype=bool))
+    (folder / "weights.pt").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def fresh_uri(tmp_path: Path) -> str:
+    """Of a database that is not there yet."""
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    Tracker.open(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_database: Path) -> str:
+    """Of a database without runs; copied, because MLflow takes a second to make one."""
+    copy = shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{copy}"
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[str]:
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, "the server did not start"
+                time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(10)

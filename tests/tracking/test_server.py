@@ -1,0 +1,121 @@
+"""The tracker through a real server, and the dashboard."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from lossbench.errors import TrackingError
+from lossbench.plan import Plan
+from lossbench.records import TrialResult
+from lossbench.tracking.store import Tracker
+from lossbench.tracking.ui import serve
+
+
+def test_a_result_through_a_server(
+    server: str,
+    plan: Plan,
+    make_result: Callable[..., TrialResult],
+    artifacts: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    tracker = Tracker.open(server)
+    tracker.start_suite(plan, {"python": "3.11"})
+    first, broken, stopped = plan.trials[:3]
+    expected = make_result(first)
+    tracker.begin(first)
+    tracker.log_epochs(first, expected.history)
+    tracker.finish(first, expected, artifacts)
+    tracker.stop(stopped, "FAILED", "out of memory")
+    # finished, but its result got lost
+    tracker.begin(broken)
+    tracker._client.set_terminated(tracker._begun[broken.identity])
+    tracker.finish_suite("FAILED")
+
+    reader = Tracker.open(server, create=False)
+    assert reader.results(plan.trials) == {first.identity: expected}
+    [warning] = caplog.records
+    assert f"result.json of {broken.row}" in warning.getMessage()
+    arrays = reader.arrays(first.identity, "predictions")
+    assert arrays is not None
+    np.testing.assert_array_equal(arrays["labels"], np.arange(6))
+    assert reader.arrays(first.identity, "absent") is None
+    assert list(elsewhere.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_dashboard_of_a_server_is_the_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve("http://me:secret@host:5000", 5000) == 0
+    assert capsys.readouterr().out == "The dashboard is at http://***@host:5000\n"
+
+
+def test_no_dashboard_of_nothing(fresh_uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="nothing has been run here yet"):
+        serve(fresh_uri, 5000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_dashboard_on_a_port_that_is_taken(uri: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(TrackingError, match=f"port {port} .* --port"):
+            serve(uri, port)
+    with pytest.raises(TrackingError, match=r"port 70000 .* --port"):
+        serve(uri, 70000)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_the_dashboard_shows_the_runs_and_stops_cleanly(
+    uri: str,
+    plan: Plan,
+    make_result: Callable[..., TrialResult],
+    artifacts: Path,
+    free_port: Callable[[], int],
+    ending: signal.Signals,
+) -> None:
+    trial, port = plan.trials[0], free_port()
+    tracker = Tracker.open(uri)
+    tracker.start_suite(plan, {})
+    tracker.finish(trial, make_result(trial), artifacts)
+    code = "import sys; from lossbench.tracking.ui import serve; "
+    code += "sys.exit(serve(sys.argv[1], int(sys.argv[2])))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, uri, str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert f"http://127.0.0.1:{port} " in process.stdout.readline()
+        assert f"demo: http://127.0.0.1:{port}/#/experiments/" in process.stdout.readline()
+        run_id = tracker._begun[trial.identity]
+        address = f"http://127.0.0.1:{port}/get-artifact?path=result.json&run_uuid={run_id}"
+        with urllib.request.urlopen(address) as answer:
+            assert json.load(answer)["identity"] == trial.identity
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.send_signal(ending)
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert (process.returncode, errors) == (0, "")
+    assert not [child for child in children if child.is_running()]
