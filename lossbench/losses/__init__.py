@@ -1,6 +1,11 @@
 """Losses, one paper one file. Importing this package fills the registry."""
 
+from lossbench.losses import center as center
+from lossbench.losses import contrastive as contrastive
+from lossbench.losses import gaussian_mixture as gaussian_mixture
+from lossbench.losses import large_margin_softmax as large_margin_softmax
 from lossbench.losses import softmax as softmax
+from lossbench.losses import triplet as triplet
 from lossbench.losses.base import LOSSES, DensityHead, LossHead, ParameterGroup, create_loss
 
 __all__ = ["LOSSES", "DensityHead", "LossHead", "ParameterGroup", "create_loss"]

@@ -30,4 +30,5 @@ class SoftmaxHead(LossHead):
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:
-        return self.linear(features)  # (N, K)
+        scores: Tensor = self.linear(features)  # (N, K)
+        return scores

@@ -1,0 +1,92 @@
+"""Contrastive loss: pairs of one class attract, pairs of two classes repel up to a margin."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from lossbench.losses.base import LOSSES
+from lossbench.losses.joint import JointMetricHead, distances
+
+
+def contrastive(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Mean of 1/2 d^2 over pairs of one class + mean of 1/2 max(0, margin - d)^2 over the others.
+
+    Args:
+        embeddings: (N, D)
+        labels: (N,)
+        margin: > 0
+
+    Returns:
+        Scalar. A mean over no pairs is 0.
+    """
+    distance = distances(embeddings, embeddings)  # (N, N)
+    same = labels[:, None] == labels  # (N, N)
+    positive = same.triu(1)  # every pair once
+    negative = (~same).triu(1)
+    pull = 0.5 * (distance.square() * positive).sum() / positive.sum().clamp_min(1)
+    push = 0.5 * (F.relu(margin - distance).square() * negative).sum() / negative.sum().clamp_min(1)
+    return pull + push
+
+
+@LOSSES.register("contrastive", reference="Hadsell et al., CVPR 2006; Sun et al., NIPS 2014")
+class ContrastiveHead(JointMetricHead):
+    """Contrastive loss over all pairs of a batch, added to softmax.
+
+    L = softmax_weight * cross-entropy
+        + weight * ( mean over pairs with z_i = z_j  of 1/2 d_ij^2
+                   + mean over pairs with z_i != z_j of 1/2 max(0, margin - d_ij)^2 )
+    d_ij = ||x_i - x_j||
+
+    Args:
+        num_classes: K.
+        feature_dim: D.
+        weight: Of the contrastive part, >= 0.
+        margin: Distance up to which two classes repel each other, > 0.
+        softmax_weight: Of the softmax part, >= 0. 0 is the pure form: no linear layer,
+            classified by the nearest class mean.
+        samples_per_class: Images of one class that a batch has together, >= 2.
+
+    Terms:
+        contrastive: weight times the two means.
+        cross_entropy: softmax_weight times the mean over the batch; absent in the pure form.
+
+    Raises:
+        ParameterError: Both weights are 0.
+
+    Reference:
+        Hadsell, Chopra, LeCun: Dimensionality Reduction by Learning an Invariant Mapping.
+        CVPR 2006. Added to softmax: Sun, Chen, Wang, Tang: Deep Learning Face Representation by
+        Joint Identification-Verification (DeepID2). NIPS 2014, which has weight 0.05.
+
+    Deviations:
+        - Pairs are all those of a batch, drawn by class; the papers draw pairs beforehand.
+        - Positive and negative pairs have a mean each. A batch has far more negative pairs, the
+          more classes the more of them, and one mean over all would hardly see the positive ones.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        feature_dim: int,
+        *,
+        weight: Annotated[float, Field(ge=0)] = 0.05,
+        margin: Annotated[float, Field(gt=0)] = 1.0,
+        softmax_weight: Annotated[float, Field(ge=0)] = 1.0,
+        samples_per_class: Annotated[int, Field(ge=2)] = 4,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            feature_dim,
+            "contrastive",
+            weight=weight,
+            softmax_weight=softmax_weight,
+            samples_per_class=samples_per_class,
+        )
+        self.margin = margin
+
+    def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        return contrastive(embeddings, labels, self.margin)

@@ -1,0 +1,202 @@
+"""The large-margin Gaussian mixture loss (L-GM), and with alpha = 0 the GM loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lossbench.errors import ParameterError, Problem
+from lossbench.losses.base import LOSSES, DensityHead, ParameterGroup, in_float32
+from lossbench.losses.gaussian import (
+    class_scores,
+    labelled_scores,
+    log_density,
+    true_class_distance,
+)
+
+
+def large_margin_classification(
+    scores: Tensor, distance: Tensor, labels: Tensor, alpha: Tensor
+) -> Tensor:
+    """Minus the log posterior of the true class, its distance stretched by 1 + alpha (Eq. 17).
+
+    The posterior is the sigmoid of the true class's lead over all others together. Cross-entropy
+    would compute 1 - p_z by a difference, which is nothing but rounding once p_z is near 1, and
+    that is where the likelihood term, small itself, is what remains of the gradient.
+
+    Args:
+        scores: (N, K) s_k, up to what is common to all classes.
+        distance: (N,) d_z.
+        labels: (N,)
+        alpha: Scalar.
+
+    Returns:
+        (N,)
+    """
+    index = labels[:, None]  # (N, 1)
+    true = scores.gather(1, index).squeeze(1) - alpha * distance  # (N,)
+    others = scores.scatter(1, index, -math.inf).logsumexp(1)  # (N,)
+    return -F.logsigmoid(true - others)
+
+
+def likelihood(distance: Tensor, labels: Tensor, log_variance: Tensor | None = None) -> Tensor:
+    """d_z + 1/2 log|Lambda_z|: minus the log-likelihood without (D/2) log 2 pi (Eq. 17).
+
+    Args:
+        distance: (N,) d_z.
+        labels: (N,)
+        log_variance: (K, D)
+
+    Returns:
+        (N,)
+    """
+    if log_variance is None:
+        return distance
+    return distance + 0.5 * log_variance.sum(1)[labels]
+
+
+def grown_alpha(
+    progress: float, *, start: float, factor: float, every: float, limit: float
+) -> float:
+    """start * factor^(how many whole `every` have passed), at most limit.
+
+    Args:
+        progress: In [0, 1).
+        start: > 0
+        factor: >= 1
+        every: Fraction of the training.
+        limit: >= start
+    """
+    steps = math.floor(progress / every + 1e-9)  # 0.3 / 0.1 is 2.9999999999999996
+    if math.log(start) + steps * math.log(factor) >= math.log(limit):  # the power may overflow
+        return limit
+    return min(start * factor**steps, limit)
+
+
+@LOSSES.register("lgm", reference="Wan et al., CVPR 2018")
+class GaussianMixtureHead(DensityHead):
+    """Large-margin Gaussian mixture loss: each class is one Gaussian in feature space.
+
+    L = -1/N sum_i log[ |Lambda_z|^-1/2 e^(-d_z (1 + alpha))
+                        / sum_k |Lambda_k|^-1/2 e^(-d_k (1 + 1(k=z) alpha)) ]
+        + lambda/N sum_i (d_z + 1/2 log|Lambda_z|)
+    d_k = 1/2 (x_i - mu_k)^T Lambda_k^-1 (x_i - mu_k),  z = z_i  (Eqs. 17 and 18)
+
+    Equal priors p(k) = 1/K. The margin acts in `terms` only; `logits` and `class_log_density`
+    have none.
+
+    Args:
+        num_classes: K.
+        feature_dim: D.
+        alpha: Margin, >= 0; with `alpha_start` its final value. 0 is the GM loss.
+        lambda_: Weight of the likelihood term, >= 0.
+        covariance: Lambda_k: `identity`, fixed; or `diagonal`, learned as log-variances that
+            start at 0.
+        alpha_start: Margin at the beginning, > 0 and at most alpha. None: constant.
+        alpha_factor: What the margin is multiplied by at each step of its growth, >= 1.
+        alpha_every: Time between two such steps, as a fraction of the training, in (0, 1].
+        mean_lr_scale: Learning rate of the means relative to the recipe's, > 0.
+
+    Terms:
+        classification: The mean over the batch.
+        likelihood: lambda times the mean over the batch.
+
+    Raises:
+        ParameterError: `alpha_start` is above `alpha`.
+
+    Reference:
+        Wan, Zhong, Li, Chen: Rethinking Feature Distribution for Loss Functions in Image
+        Classification. CVPR 2018, Eqs. 4-23.
+
+    Deviations:
+        - The batch mean of both terms; Eqs. 8-10 sum the likelihood over the samples, which would
+          tie lambda to the batch size. Eq. 17 and the released code agree with the mean.
+        - The constant (D/2) log 2 pi of the likelihood is left out, as in Eq. 17.
+        - Variances are exponentials, so that they stay positive whatever the optimizer does;
+          no weight decay acts on their logarithms (it would pull every variance to 1).
+        - alpha is constant unless `alpha_start` says otherwise. The released code lets it grow in
+          steps: `alpha=0.3, alpha_start=0.1, alpha_factor=2, alpha_every=1/24` for CIFAR-100,
+          `alpha=1, alpha_start=0.001, alpha_factor=10, alpha_every=0.075` for MNIST.
+        - Eqs. 19-23 hold with p_k the posterior of Eq. 17, margin included, not that of Eq. 6;
+          C_k in Eq. 21 is C_z; and of both sides of Eqs. 21 and 22 the diagonal is meant.
+        - Means start as Xavier's uniform weights (the released code: MSRA for CIFAR-100, Xavier
+          for MNIST), with the recipe's learning rate (the released code: 2 and 0.3 times that).
+    """
+
+    alpha: Tensor
+    log_variance: nn.Parameter | None
+
+    def __init__(
+        self,
+        num_classes: int,
+        feature_dim: int,
+        *,
+        alpha: Annotated[float, Field(ge=0)] = 0.1,
+        lambda_: Annotated[float, Field(ge=0)] = 0.1,
+        covariance: Literal["identity", "diagonal"] = "identity",
+        alpha_start: Annotated[float, Field(gt=0)] | None = None,
+        alpha_factor: Annotated[float, Field(ge=1)] = 2.0,
+        alpha_every: Annotated[float, Field(gt=0, le=1)] = 0.05,
+        mean_lr_scale: Annotated[float, Field(gt=0)] = 1.0,
+    ) -> None:
+        super().__init__(num_classes, feature_dim)
+        self.lambda_ = lambda_
+        self.mean_lr_scale = mean_lr_scale
+        self._alpha_at: Callable[[float], float] | None = None
+        if alpha_start is not None:
+            if alpha_start > alpha:
+                problem = Problem(("alpha_start",), f"above alpha, {alpha_start} > {alpha}")
+                raise ParameterError("lgm", [problem])
+            self._alpha_at = partial(
+                grown_alpha,
+                start=alpha_start,
+                factor=alpha_factor,
+                every=alpha_every,
+                limit=alpha,
+            )
+            alpha = self._alpha_at(0.0)
+        self.register_buffer("alpha", torch.tensor(float(alpha)))
+        self.means = nn.Parameter(torch.empty(num_classes, feature_dim))
+        nn.init.xavier_uniform_(self.means)
+        if covariance == "diagonal":
+            self.log_variance = nn.Parameter(torch.zeros(num_classes, feature_dim))
+        else:
+            self.log_variance = None
+
+    @in_float32
+    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        scores = labelled_scores(features, labels, self.means, self.log_variance)  # (N, K)
+        distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
+        classification = large_margin_classification(scores, distance, labels, self.alpha)
+        return {
+            "classification": classification.mean(),
+            "likelihood": self.lambda_ * likelihood(distance, labels, self.log_variance).mean(),
+        }
+
+    @in_float32
+    def logits(self, features: Tensor) -> Tensor:
+        return class_scores(features, self.means, self.log_variance)  # (N, K)
+
+    @in_float32
+    def class_log_density(self, features: Tensor) -> Tensor:
+        return log_density(features, self.means, self.log_variance)  # (N, K)
+
+    @property
+    def class_means(self) -> Tensor:
+        return self.means.detach()
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        groups = [ParameterGroup((self.means,), lr_scale=self.mean_lr_scale)]
+        if self.log_variance is not None:
+            groups.append(ParameterGroup((self.log_variance,), decay=False))
+        return groups
+
+    def schedules(self) -> Mapping[str, Callable[[float], float]]:
+        return {} if self._alpha_at is None else {"alpha": self._alpha_at}

@@ -1,0 +1,111 @@
+"""What the pair and triplet losses share: a softmax part, a metric part, and exact distances."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lossbench.errors import ParameterError, Problem
+from lossbench.losses.base import LossHead, in_float32
+
+
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """Euclidean distances by differences: exact when vectors coincide, and then without gradient.
+
+    Args:
+        a: (N, D)
+        b: (M, D)
+
+    Returns:
+        (N, M)
+    """
+    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+class JointMetricHead(LossHead):
+    """Base of losses on distances between features, added to softmax.
+
+    L = softmax_weight * cross-entropy + weight * metric
+
+    With `softmax_weight` 0 there is no linear layer; an image then belongs to the class whose
+    mean embedding, over the training set, is the nearest. Classes that the training set did not
+    have are never chosen.
+
+    Args:
+        num_classes: K.
+        feature_dim: D.
+        name: Of the metric term, and of the loss in messages.
+        weight: Of the metric part.
+        softmax_weight: Of the softmax part.
+        samples_per_class: Size of the groups of one class in a batch.
+
+    Raises:
+        ParameterError: Both weights are 0.
+    """
+
+    class_means: Tensor
+    class_seen: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        feature_dim: int,
+        name: str,
+        *,
+        weight: float,
+        softmax_weight: float,
+        samples_per_class: int,
+    ) -> None:
+        super().__init__(num_classes, feature_dim)
+        if weight == 0 and softmax_weight == 0:
+            problem = Problem(("weight",), "0 as softmax_weight is; nothing is left to train by")
+            raise ParameterError(name, [problem])
+        self.name = name
+        self.weight = weight
+        self.softmax_weight = softmax_weight
+        self.samples_per_class = samples_per_class
+        self.wants_class_means = softmax_weight == 0
+        self.linear: nn.Linear | None = None
+        if softmax_weight > 0:
+            self.linear = nn.Linear(feature_dim, num_classes)
+        else:
+            self.register_buffer("class_means", torch.zeros(num_classes, feature_dim))
+            self.register_buffer("class_seen", torch.ones(num_classes, dtype=torch.bool))
+
+    @abstractmethod
+    def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The unweighted scalar, from embeddings (N, D)."""
+
+    def embed(self, features: Tensor) -> Tensor:
+        """(N, D) what distances are taken of. Default: the features."""
+        return features
+
+    @in_float32
+    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        terms = {self.name: self.weight * self.metric(self.embed(features), labels)}
+        if self.linear is not None:
+            cross_entropy = F.cross_entropy(self.linear(features), labels)
+            terms["cross_entropy"] = self.softmax_weight * cross_entropy
+        return terms
+
+    @in_float32
+    def logits(self, features: Tensor) -> Tensor:
+        if self.linear is not None:
+            affinities: Tensor = self.linear(features)  # (N, K)
+            return affinities
+        scores = -0.5 * distances(self.embed(features), self.class_means).square()  # (N, K)
+        return scores.masked_fill(~self.class_seen, torch.finfo(scores.dtype).min)
+
+    @torch.no_grad()
+    def fit_class_means(self, features: Tensor, labels: Tensor) -> None:
+        if not self.wants_class_means:
+            return
+        embeddings = self.embed(features.double())  # sums over a whole training set
+        sums = torch.zeros_like(self.class_means, dtype=torch.double)
+        sums.index_add_(0, labels, embeddings)  # (K, D)
+        count = torch.bincount(labels, minlength=self.num_classes)  # (K,)
+        self.class_means.copy_(sums / count.clamp_min(1)[:, None])
+        self.class_seen.copy_(count > 0)
