@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -15,9 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench.errors import LossbenchError, Problem, RequestError
+from lossbench.errors import LossbenchError, NothingRecordedError, Problem, RequestError
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from lossbench.plan import Plan
 
 WORK = Path(".lossbench")
@@ -172,7 +174,10 @@ def plan(
     laid_out = _plan(suite, set_, only, seeds, data_root)
     from lossbench.tracking.store import Tracker
 
-    done = Tracker.open(tracking_uri, create=False).results(laid_out.trials)
+    try:
+        done = Tracker.open(tracking_uri, create=False).results(laid_out.trials)
+    except NothingRecordedError:
+        done = {}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("variant", "row", "seed", "identity", "state"):
         table.add_column(heading, no_wrap=True)
@@ -293,7 +298,7 @@ def _plan(
 
     problem = published_problem(suite.published, suite.variants)
     if problem:
-        raise suite.origin.error([Problem(("published",), problem)])
+        raise suite.origin.error([Problem(("published",), problem.removeprefix("published: "))])
     laid_out = check(suite, data_root)
     return laid_out.narrowed(only) if only else laid_out
 
@@ -328,8 +333,20 @@ def _list_components(kind: Kind) -> None:
             out.print(Text(f"    {entry.reference}", "dim"))
         for parameter, field in entry.parameters.model_fields.items():
             default = "required" if field.is_required() else f"= {field.default}"
-            rule = ", ".join(str(constraint) for constraint in field.metadata)
-            out.print(Text(f"    {parameter} {default}{f'   ({rule})' if rule else ''}"))
+            out.print(Text.assemble(f"    {parameter} {default}", (f"  {_values(field)}", "dim")))
+
+
+def _values(field: FieldInfo) -> str:
+    """The values that a parameter may have: `float, >= 0`, `identity | diagonal`."""
+    bounds = [
+        f"{sign} {getattr(rule, key):g}"
+        for rule in field.metadata
+        for key, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+        if hasattr(rule, key)
+    ]
+    choices = [option for option in get_args(field.annotation) if isinstance(option, str)]
+    kind = getattr(field.annotation, "__name__", "")
+    return " | ".join(choices) or ", ".join([kind, *bounds])
 
 
 def _list_datasets(data_root: Path) -> None:

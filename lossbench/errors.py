@@ -35,6 +35,10 @@ class TrackingError(RequestError):
     """The tracking server or database cannot be used."""
 
 
+class NothingRecordedError(TrackingError):
+    """There is no database yet, because nothing has been run."""
+
+
 class UnknownNameError(RequestError):
     """A name that is in no registry."""
 

@@ -223,7 +223,8 @@ class Origin:
         node: Any = self.document
         for part in path:
             try:
-                mark = node.lc.item(part) if isinstance(node, list) else node.lc.key(part)
+                marks: Any = node.lc
+                mark = marks.item(part) if isinstance(node, list) else marks.key(part)
                 line, node = mark[0] + 1, node[part]
             except (AttributeError, KeyError, IndexError, TypeError):
                 break

@@ -39,11 +39,11 @@ def embedding(head: LossHead, features: Tensor, labels: Tensor) -> dict[str, np.
 
     kept["class_means"] = head.class_means
     low, high = shown.amin(0), shown.amax(0)  # (2,)
-    margin = 0.05 * (high - low) + 1e-6
+    middle, reach = (low + high) / 2, float((high - low).max()) * 0.6 + 1e-6
     x, y = (
-        torch.linspace(float(a), float(b), GRID_SIZE, device=features.device)
-        for a, b in zip(low - margin, high + margin, strict=True)
-    )
+        torch.linspace(float(m) - reach, float(m) + reach, GRID_SIZE, device=features.device)
+        for m in middle
+    )  # a square a little larger than the points
     points = torch.cartesian_prod(y, x).flip(1)  # (G * G, 2) as (x, y), row = y
     log_mixture = head.class_log_density(points).logsumexp(1) - math.log(head.num_classes)
     kept |= {"grid_x": x, "grid_y": y, "log_density": log_mixture.reshape(GRID_SIZE, GRID_SIZE)}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from lossbench.errors import TrackingError
+from lossbench.errors import NothingRecordedError, TrackingError
 
 DEFAULT_DATABASE = "mlflow.db"
 EXPERIMENT_KIND = "mlflow.experimentKind"
@@ -98,11 +98,14 @@ def check_started(location: Location, path: Path) -> None:
     """Make sure that there is a database to read.
 
     Raises:
-        TrackingError: There is none, or it cannot be read.
+        NothingRecordedError: There is none.
+        TrackingError: It cannot be read.
     """
     check_folder(location, path)
     if not path.exists():
-        raise location.error("nothing has been run here yet; start with 'lossbench run SUITE'")
+        raise NothingRecordedError(
+            f"{location.shown}: nothing has been run here yet; start with 'lossbench run SUITE'"
+        )
     check_database(location, path, write=False)
 
 

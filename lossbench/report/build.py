@@ -1,0 +1,100 @@
+"""Writes a report: tables as text, figures, one page."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from lossbench.plan import Plan
+from lossbench.report import formats
+from lossbench.report.embeddings import ReadArrays
+from lossbench.report.figures import draw_figures
+from lossbench.report.html import Facts, gather_facts, render_html
+from lossbench.report.stages import Results
+from lossbench.report.style import Drawing
+from lossbench.report.tables import make_tables
+
+
+def build_report(
+    plan: Plan, results: Results, arrays: ReadArrays, output: Path, command: str
+) -> list[Path]:
+    """Write `report.html`, `report.md`, `results.csv`, `results.json`, `table.tex`, `figures/`.
+
+    Each file appears whole or not at all, the page last.
+
+    Args:
+        plan: The suite, laid out.
+        results: By trial identity; trials not run yet are absent, and their cells say so.
+        arrays: (identity, name) -> the arrays that a trial stored by that name, or None.
+            `embedding` has features (M, 2), labels (M,), class_means (K, 2) and for losses that
+            model a density grid_x (G,), grid_y (G,), log_density (G, G) with row = y.
+        output: Folder; made if it is not there.
+        command: What the user typed, for the report's last section.
+
+    Returns:
+        Every file written, the page first.
+    """
+    tables = make_tables(plan, results)
+    drawings = draw_figures(plan, results, tables, arrays)
+    facts = gather_facts(plan, results, command)
+    texts = {
+        "report.md": _markdown(plan, formats.markdown(tables), drawings, facts),
+        "results.csv": formats.csv(tables),
+        "results.json": formats.json_lines(tables),
+        "table.tex": formats.latex(tables),
+    }
+    contents = {output / name: text.encode() for name, text in texts.items()}
+    for drawing in drawings:
+        contents[output / "figures" / f"{drawing.name}.png"] = drawing.png
+        contents[output / "figures" / f"{drawing.name}.svg"] = drawing.svg
+    page = output / "report.html"
+    contents[page] = render_html(plan, tables, drawings, facts, texts).encode()
+    for path, content in contents.items():
+        _write(path, content)
+    return [page, *(path for path in contents if path != page)]
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write beside the target, then rename: a crash leaves no half file under its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep a web server out
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _markdown(plan: Plan, tables: str, drawings: Sequence[Drawing], facts: Facts) -> str:
+    suite, text = plan.suite, formats.markdown_text
+    lines = [
+        f"# {text(suite.title or suite.suite)}",
+        "",
+        f"Data set {text(facts.dataset)}; {len(suite.seeds)} seeds; {facts.progress}.",
+        "",
+        tables,
+    ]
+    for drawing in drawings:
+        lines += [
+            f"## {text(drawing.title)}",
+            "",
+            f"![{text(drawing.title)}](figures/{quote(drawing.name)}.png)",
+            "",
+            text(drawing.caption),
+            "",
+        ]
+    lines += ["## How this was made", "", *_fenced(facts.command)]
+    lines += [f"- Data digest: {facts.data_digest}"]
+    lines += [f"- Device: {text(name)} ({count} trials)" for name, count in facts.devices.items()]
+    lines += [f"- {text(name)} ({count} trials)" for name, count in facts.environments.items()]
+    return "\n".join([*lines, "", *_fenced(facts.suite_yaml)])
+
+
+def _fenced(code: str) -> list[str]:
+    return ["", "````", code.rstrip("\n"), "````", ""]

@@ -1,0 +1,46 @@
+"""All figures of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lossbench.plan import Plan
+from lossbench.report.cost import cost
+from lossbench.report.curves import learning_curves
+from lossbench.report.embeddings import (
+    ReadArrays,
+    embedding_figure,
+    find_panels,
+    likelihood_figure,
+)
+from lossbench.report.selection import selection_figure
+from lossbench.report.stages import Results, choose, shown_stage, stages
+from lossbench.report.style import Drawing, figure_style, row_colours
+from lossbench.report.tables import Table
+
+
+def draw_figures(
+    plan: Plan, results: Results, tables: Sequence[Table], read: ReadArrays
+) -> list[Drawing]:
+    """Everything that can be drawn from what was run so far."""
+    with figure_style():
+        return [drawing for drawing in _draw(plan, results, tables, read) if drawing]
+
+
+def _draw(
+    plan: Plan, results: Results, tables: Sequence[Table], read: ReadArrays
+) -> Iterator[Drawing | None]:
+    colours = row_colours(plan.rows)
+    losses = list(dict.fromkeys(row.loss.name for row in plan.rows))
+    for table in tables:
+        if table.metric.startswith("holdout_"):
+            for variant in table.variants:
+                for loss in losses:
+                    yield selection_figure(table, variant, loss, colours)
+    stage = shown_stage(stages(plan, results, choose(plan, results)))
+    for variant in plan.suite.variants:
+        panels = find_panels(stage, variant, plan.rows, read)
+        yield learning_curves(stage, variant, plan.rows, colours)
+        yield embedding_figure(variant, panels)
+        yield likelihood_figure(variant, panels)
+        yield cost(stage, variant, plan.rows, colours, plan.suite.reference)

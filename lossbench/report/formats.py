@@ -1,0 +1,264 @@
+"""Tables as text: Markdown, CSV, JSON, LaTeX, and a table for the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lossbench.plan import Plan
+from lossbench.report.published import Published
+from lossbench.report.stages import Results
+from lossbench.report.tables import NOTHING, Cell, Table, make_tables, plus_minus
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "–": "--",
+}
+
+
+def render(plan: Plan, results: Results, format: str) -> str:
+    """All tables of a suite as text.
+
+    Args:
+        plan: The suite, laid out.
+        results: By trial identity; trials not run yet are absent.
+        format: One of `FORMATS`.
+
+    Raises:
+        KeyError: The format is none of them.
+    """
+    return FORMATS[format](make_tables(plan, results))
+
+
+def markdown(tables: Iterable[Table]) -> str:
+    """Pipe tables, each with its title, findings and warnings."""
+    return "\n".join(_markdown_table(table) for table in tables)
+
+
+def _markdown_table(table: Table) -> str:
+    header, align = ["loss"], ["---"]
+    for variant in table.variants:
+        header.append(markdown_text(table.heading(variant)))
+        align.append("---:")
+        if table.has_published(variant):
+            header.append("published")
+            align.append("---:")
+    lines = [f"**{markdown_text(table.title)}**", "", _pipes(header), _pipes(align)]
+    for row in table.rows:
+        line = [markdown_text(row.label)]
+        for variant in table.variants:
+            cell = table.cells.get((variant, row.label))
+            line.append(_markdown_cell(cell))
+            if table.has_published(variant):
+                line.append(published_text(cell.published if cell else None))
+        lines.append(_pipes(line))
+    lines.append("")
+    if table.legend:
+        lines += [table.legend, ""]
+    for prefix, listed in (("", table.findings), ("Warning: ", table.notes)):
+        if listed:
+            lines += [*(f"- {prefix}{markdown_text(line)}" for line in listed), ""]
+    return "\n".join(lines)
+
+
+def _markdown_cell(cell: Cell | None) -> str:
+    if cell is None:
+        return NOTHING
+    value = f"**{cell.value}**" if cell.best else cell.value
+    return f"{value} ({cell.count}){' ← chosen' if cell.chosen else ''}"
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown or HTML inside it would interpret."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
+
+
+def _pipes(fields: Iterable[str]) -> str:
+    return f"| {' | '.join(fields)} |"
+
+
+def published_text(number: Published | None) -> str:
+    return plus_minus(number.mean, number.std) if number else ""
+
+
+def json_lines(tables: Iterable[Table]) -> str:
+    """A JSON array with one object a cell and metric, one object a line."""
+    objects = [
+        {
+            "suite": table.suite,
+            "variant": cell.variant,
+            "loss": cell.row.loss.name,
+            "params": cell.row.loss.params,
+            "metric": table.metric,
+            "values": cell.summary.values,
+            "mean": cell.summary.mean,
+            "std": cell.summary.std,
+            "n": cell.summary.n,
+            "diverged": cell.summary.diverged,
+        }
+        for table in tables
+        for cell in table.cells.values()
+    ]
+    lines = ",\n".join(json.dumps(o, allow_nan=False, ensure_ascii=False) for o in objects)
+    return f"[\n{lines}\n]\n"
+
+
+CSV_COLUMNS = [
+    "suite",
+    "variant",
+    "row",
+    "loss",
+    "params",
+    "metric",
+    "mean",
+    "std",
+    "n",
+    "diverged",
+    "ci_low",
+    "ci_high",
+    "published_mean",
+    "published_std",
+    "values",
+]
+
+
+def csv(tables: Iterable[Table]) -> str:
+    """Tidy: one line a cell and metric. `params` and `values` are JSON; intervals are 95 %."""
+    import pandas as pd  # half a second, which the other formats need not wait for
+
+    records = [_csv_record(table, cell) for table in tables for cell in table.cells.values()]
+    return pd.DataFrame(records, columns=CSV_COLUMNS).to_csv(index=False, lineterminator="\n")
+
+
+def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:
+    summary, published = cell.summary, cell.published
+    return {
+        "suite": table.suite,
+        "variant": cell.variant,
+        "row": cell.row.label,
+        "loss": cell.row.loss.name,
+        "params": json.dumps(cell.row.loss.params, ensure_ascii=False),
+        "metric": table.metric,
+        "mean": summary.mean,
+        "std": summary.std,
+        "n": summary.n,
+        "diverged": summary.diverged,
+        "ci_low": summary.interval.low if summary.interval else None,
+        "ci_high": summary.interval.high if summary.interval else None,
+        "published_mean": published.mean if published else None,
+        "published_std": published.std if published else None,
+        "values": json.dumps(summary.values),
+    }
+
+
+def latex(tables: Iterable[Table]) -> str:
+    r"""Tables for `\usepackage{booktabs}`."""
+    return "\n".join(_latex_table(table) for table in tables)
+
+
+def _latex_table(table: Table) -> str:
+    header, columns = ["loss"], "l"
+    for variant in table.variants:
+        header.append(latex_text(table.heading(variant)))
+        columns += "r"
+        if table.has_published(variant):
+            header.append("published")
+            columns += "r"
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex_text(table.title)}.}}",
+        rf"  \begin{{tabular}}{{{columns}}}",
+        r"    \toprule",
+        f"    {' & '.join(header)} \\\\",
+        r"    \midrule",
+    ]
+    for row in table.rows:
+        line = [latex_text(row.label)]
+        for variant in table.variants:
+            cell = table.cells.get((variant, row.label))
+            line.append(_latex_cell(cell))
+            if table.has_published(variant):
+                line.append(latex_text(published_text(cell.published if cell else None)))
+        lines.append(f"    {' & '.join(line)} \\\\")
+    lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _latex_cell(cell: Cell | None) -> str:
+    if cell is None:
+        return latex_text(NOTHING)
+    value = latex_text(cell.value)
+    if cell.best:
+        value = rf"\textbf{{{value}}}"
+    if cell.chosen:
+        value += r"\textsuperscript{*}"
+    if not cell.summary.complete:  # a complete cell has the caption's n
+        value += rf" {{\footnotesize ({latex_text(cell.count)})}}"
+    return value
+
+
+def latex_text(text: str) -> str:
+    """Escape LaTeX's special characters."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def terminal_table(plan: Plan, results: Results) -> RenderableType:
+    """All tables of a suite for `rich.print`."""
+    return Group(*(part for table in make_tables(plan, results) for part in _rich(table)))
+
+
+def _rich(table: Table) -> list[RenderableType]:
+    drawn = RichTable(header_style="bold")  # a title would wrap at the table's own width
+    if any(cell.chosen for cell in table.cells.values()):
+        drawn.caption = "✓ chosen: the lowest mean of its loss in this column"
+        drawn.caption_justify = "left"
+    drawn.add_column("loss", overflow="fold")
+    for variant in table.variants:
+        drawn.add_column(escape(table.heading(variant)), justify="right")
+        if table.has_published(variant):
+            drawn.add_column("published", justify="right", style="dim")
+    for row in table.rows:
+        line: list[RenderableType] = [Text(row.label)]
+        for variant in table.variants:
+            cell = table.cells.get((variant, row.label))
+            line.append(_rich_cell(cell))
+            if table.has_published(variant):
+                line.append(Text(published_text(cell.published if cell else None)))
+        drawn.add_row(*line)
+    findings = [Text(line) for line in table.findings]
+    return [Text(table.title, style="bold"), drawn, *findings, *(Text(f"warning: {n}", style="yellow") for n in table.notes)]
+
+
+def _rich_cell(cell: Cell | None) -> Text:
+    if cell is None:
+        return Text(NOTHING, style="dim")
+    text = Text(cell.value, style="bold green" if cell.best else "")
+    if not cell.summary.complete:  # a complete cell has the title's n
+        text.append(f" ({cell.count})", style="yellow")
+    if cell.chosen:
+        text.append(" ✓", style="bold green")
+    return text
+
+
+FORMATS: dict[str, Callable[[Iterable[Table]], str]] = {
+    "markdown": markdown,
+    "csv": csv,
+    "json": json_lines,
+    "latex": latex,
+}
+"""What `lossbench report --format` takes."""

@@ -1,0 +1,150 @@
+"""The report as one self-contained page: no script, no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from ruamel.yaml import YAML
+
+from lossbench.plan import Plan
+from lossbench.records import TrialResult
+from lossbench.report.formats import published_text
+from lossbench.report.stages import Results, choose, stages
+from lossbench.report.style import Drawing
+from lossbench.report.tables import NOTHING, Table
+
+SECTIONS = {
+    "selection": "Selection on the held-out part",
+    "curves": "Learning curves",
+    "embedding": "Two-dimensional features",
+    "likelihood": "Likelihood of the features",
+    "cost": "Cost",
+}
+"""Kinds of drawings, in the page's order, with their headings."""
+MEDIA_TYPES = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "tex": "application/x-tex",
+    "md": "text/markdown",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How the numbers were made.
+
+    Attributes:
+        dataset: Its name, with the number of images where the suite limits it.
+        varied: What the columns vary; empty for a suite without variants.
+        progress: How many of the planned trials have a result.
+        suite_yaml: The suite with every default filled in and grids expanded.
+        devices: Device -> number of trials.
+        environments: `python 3.11.2, torch 2.13.0` -> number of trials.
+        data_digest: Of every pixel and label.
+        command: What was typed.
+    """
+
+    dataset: str
+    varied: str
+    progress: str
+    suite_yaml: str
+    devices: Mapping[str, int]
+    environments: Mapping[str, int]
+    data_digest: str
+    command: str
+
+
+def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
+    suite = plan.suite
+    trials = [t for s in stages(plan, results, choose(plan, results)) for t in s.trials]
+    found = [results[trial.identity] for trial in trials if trial.identity in results]
+    diverged = sum(result.status == "diverged" for result in found)
+    losses = [row.loss.model_dump(mode="json") for row in plan.rows]  # with their defaults
+    sizes = [
+        f"{size} {split} images"
+        for split, size in (
+            ("training", suite.dataset.train_size),
+            ("test", suite.dataset.test_size),
+        )
+        if size is not None
+    ]
+    return Facts(
+        dataset=suite.dataset.name + (f" ({', '.join(sizes)})" if sizes else ""),
+        varied="" if tuple(suite.variants) == ("default",) else ", ".join(suite.variants),
+        progress=f"{len(found)} of {len(trials)} trials run"
+        + (f", {diverged} diverged" if diverged else ""),
+        suite_yaml=_yaml({**suite.model_dump(mode="json"), "losses": losses}),
+        devices=Counter(result.device for result in found),
+        environments=Counter(_environment(result) for result in found),
+        data_digest=plan.data_digest,
+        command=command,
+    )
+
+
+def _environment(result: TrialResult) -> str:
+    return ", ".join(f"{name} {version}" for name, version in result.environment.items())
+
+
+def _yaml(content: object) -> str:
+    yaml, buffer = YAML(typ="safe", pure=True), io.StringIO()
+    yaml.default_flow_style = None  # innermost level on one line
+    yaml.width = 88
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.dump(content, buffer)
+    return buffer.getvalue()
+
+
+def render_html(
+    plan: Plan,
+    tables: Sequence[Table],
+    drawings: Sequence[Drawing],
+    facts: Facts,
+    files: Mapping[str, str],
+) -> str:
+    """The whole page.
+
+    Args:
+        plan: The suite, laid out.
+        tables: All of them.
+        drawings: All of them.
+        facts: How the numbers were made.
+        files: File name -> text, offered for download from inside the page.
+    """
+    environment = Environment(
+        loader=PackageLoader("lossbench.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
+    environment.filters["published"] = published_text
+    return environment.get_template("report.html.jinja").render(
+        suite=plan.suite,
+        tables=tables,
+        sections=_sections(drawings),
+        facts=facts,
+        nothing=NOTHING,
+        downloads={
+            name: _data_uri(f"{MEDIA_TYPES[name.rpartition('.')[2]]};charset=utf-8", text.encode())
+            for name, text in files.items()
+        },
+    )
+
+
+def _sections(drawings: Iterable[Drawing]) -> list[tuple[str, str, list[Drawing]]]:
+    """(kind, heading, its drawings), kinds without drawings left out."""
+    listed = list(drawings)
+    found = [
+        (kind, title, [d for d in listed if d.kind == kind]) for kind, title in SECTIONS.items()
+    ]
+    return [section for section in found if section[2]]
+
+
+def _data_uri(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,125 @@
+"""Held-out error over the grid of one loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from lossbench.report.style import Colour, Drawing, finish, new_figure, titled
+from lossbench.report.tables import Cell, Table
+
+OUTLINE = "#D55E00"
+
+
+def selection_figure(
+    table: Table, variant: str, loss: str, colours: Mapping[str, Colour]
+) -> Drawing | None:
+    """A heat map over two grid parameters; for any other number of them, points.
+
+    Args:
+        table: Of the held-out part.
+        variant: The column.
+        loss: Name of the loss.
+        colours: By row label.
+
+    Returns:
+        None where the loss has one row, or none with a value.
+    """
+    cells = [table.cells[variant, row.label] for row in table.rows if row.loss.name == loss]
+    with_mean = [cell for cell in cells if cell.summary.mean is not None]
+    if len(cells) < 2 or not with_mean:
+        return None
+    parameters = list(cells[0].row.varied)
+    caption = f"{table.label}, {table.unit}: mean over the finished of {table.seeds} seeds"
+    if len(parameters) == 2:
+        figure = _heat_map(cells, parameters, table.label)
+        caption += "; the chosen cell is outlined."
+    else:
+        figure = _points(cells, parameters, table, colours)
+        caption += ", bars ± std; the chosen point is filled."
+    title = titled(f"Selection of {loss}", variant)
+    return finish(figure, "selection", f"selection-{variant}-{loss}", title, caption)
+
+
+def _heat_map(cells: list[Cell], parameters: list[str], label: str) -> Figure:
+    down, across = parameters
+    lines, columns = _order(cells, down), _order(cells, across)
+    grid = pd.DataFrame(index=lines, columns=columns, dtype=float)
+    for cell in cells:
+        place = _short(cell.row.varied[down]), _short(cell.row.varied[across])
+        grid.loc[place] = np.nan if cell.summary.mean is None else cell.summary.mean
+    figure = new_figure(1.2 + 0.5 * len(lines), 2.4 + 0.85 * len(columns))
+    axes = figure.subplots()
+    sns.heatmap(
+        grid,
+        annot=True,
+        fmt=".2f",
+        cmap="crest_r",
+        linewidths=1.5,
+        cbar_kws={"label": f"{label}, %"},
+        ax=axes,
+    )
+    axes.set(xlabel=across, ylabel=down)
+    for cell in cells:
+        if cell.chosen:
+            x = columns.index(_short(cell.row.varied[across]))
+            y = lines.index(_short(cell.row.varied[down]))
+            axes.add_patch(
+                Rectangle((x, y), 1, 1, fill=False, edgecolor=OUTLINE, linewidth=3, clip_on=False)
+            )
+    axes.tick_params(length=0, rotation=0)
+    return figure
+
+
+def _points(
+    cells: list[Cell], parameters: list[str], table: Table, colours: Mapping[str, Colour]
+) -> Figure:
+    labels = [_point_label(cell, parameters) for cell in cells]
+    figure = new_figure(0.9 + 0.3 * len(cells), 6.0)
+    axes = figure.subplots()
+    for y, cell in enumerate(cells):
+        if cell.summary.mean is None:
+            continue
+        colour = colours[cell.row.label]
+        axes.errorbar(
+            cell.summary.mean,
+            y,
+            xerr=cell.summary.std,
+            fmt="o",
+            color=colour,
+            markerfacecolor=colour if cell.chosen else "white",
+            markersize=7,
+            capsize=3,
+        )
+    axes.set_yticks(range(len(cells)), labels)
+    axes.set_ylim(len(cells) - 0.5, -0.5)
+    axes.set_ylabel(parameters[0] if len(parameters) == 1 else "")
+    axes.set_xlabel(f"{table.label}, {table.unit}")
+    axes.grid(axis="x", color="#e5e5e5")
+    axes.set_axisbelow(True)
+    return figure
+
+
+def _point_label(cell: Cell, parameters: list[str]) -> str:
+    values = cell.row.varied
+    if len(parameters) == 1:
+        return _short(values[parameters[0]])
+    return ", ".join(f"{key}={_short(values[key])}" for key in parameters)
+
+
+def _order(cells: list[Cell], parameter: str) -> list[str]:
+    """The values of a grid parameter as text: numbers by size, others as the suite has them."""
+    values = [cell.row.varied[parameter] for cell in cells]
+    if all(isinstance(value, int | float) for value in values):
+        values.sort()
+    return list(dict.fromkeys(map(_short, values)))
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,260 @@
+"""Plan and results -> tables: rows x variants, one table a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lossbench.plan import Plan, Row
+from lossbench.report.published import Published, published_numbers, published_problem
+from lossbench.report.stages import (
+    Chosen,
+    Results,
+    Stage,
+    choose,
+    reference_label,
+    selection_notes,
+    stages,
+)
+from lossbench.report.statistics import Summary, difference
+
+HIGHER_IS_BETTER = ("accuracy", "auroc")
+"""Ends of the names of metrics of which more is better; of all others less is."""
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row in one column.
+
+    Attributes:
+        variant: The column.
+        row: The row.
+        summary: Of its trials.
+        published: The paper's number, where it has one.
+        best: Whether no complete cell of the column is better at the shown precision.
+        chosen: Whether the held-out part chose this row for its loss.
+    """
+
+    variant: str
+    row: Row
+    summary: Summary
+    published: Published | None = None
+    best: bool = False
+    chosen: bool = False
+
+    @property
+    def value(self) -> str:
+        """`1.17 ± 0.02`, with two decimals."""
+        return plus_minus(self.summary.mean, self.summary.std)
+
+    @property
+    def count(self) -> str:
+        """How many trials the value rests on, and what became of the others."""
+        s = self.summary
+        parts = []
+        if s.diverged or not s.missing:
+            parts.append(f"n={s.n}")
+        if s.diverged:
+            parts.append(f"{s.diverged} of {s.planned} diverged")
+        if s.missing:
+            parts.append(f"{s.planned - s.missing}/{s.planned} seeds")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows x variants of one metric.
+
+    Attributes:
+        suite: Its name.
+        metric: As in JSON: `error`, `holdout_error`.
+        label: As in a heading: `Test error`.
+        unit: `% of test images`; empty where the metric has none.
+        seeds: Number of seeds planned for a cell.
+        variants: The columns.
+        rows: The rows.
+        cells: By (variant, row label). With `selection` a row may lack a cell on the test set:
+            it was not chosen there.
+        notes: Warnings, each one line.
+        findings: What the table says, each one line.
+    """
+
+    suite: str
+    metric: str
+    label: str
+    unit: str
+    seeds: int
+    variants: tuple[str, ...]
+    rows: tuple[Row, ...]
+    cells: Mapping[tuple[str, str], Cell]
+    notes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        unit = f", {self.unit}" if self.unit else ""
+        if self.seeds == 1:
+            return f"{self.label}{unit}; 1 seed"
+        return f"{self.label}{unit}; mean ± std over {self.seeds} seeds"
+
+    @property
+    def legend(self) -> str:
+        """What the marks mean."""
+        if any(cell.chosen for cell in self.cells.values()):
+            return "Chosen: the lowest mean of its loss in this column."
+        parts = []
+        if any(cell.best for cell in self.cells.values()):
+            parts.append(
+                "Bold: best of the column at the shown precision; a row with diverged or missing "
+                "trials is never marked."
+            )
+        if any("interval" in line for line in self.findings):
+            parts.append("Intervals: Welch's t, not corrected for choosing the best of many rows.")
+        if len(self.cells) < len(self.rows) * len(self.variants):
+            parts.append(f"{NOTHING}: not chosen on the held-out part.")
+        return " ".join(parts)
+
+    def has_published(self, variant: str) -> bool:
+        return any(cell.published for cell in self.cells.values() if cell.variant == variant)
+
+    def heading(self, variant: str) -> str:
+        """A column's heading; a suite without variants shows the metric instead."""
+        return self.label if self.variants == ("default",) else variant
+
+
+def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
+    """All tables of a suite.
+
+    Returns:
+        One table a metric, of the test set. With `selection` the held-out table stands first,
+        with all rows, and the test tables have the chosen rows only.
+    """
+    chosen = choose(plan, results)
+    tables = []
+    for stage in stages(plan, results, chosen):
+        if stage.measured == "holdout":
+            assert plan.suite.selection is not None
+            notes = [*selection_notes(plan, stage, chosen), *_divergences(stage)]
+            tables.append(_table(plan, stage, plan.suite.selection.metric, chosen, notes))
+            continue
+        problem = published_problem(plan.suite.published, plan.suite.variants)
+        notes = [*_divergences(stage), *([problem] if problem else [])]
+        for metric in plan.suite.evaluate if stage.trials else []:
+            tables.append(_table(plan, stage, metric, {}, notes))
+            notes = []
+    return tuple(tables)
+
+
+def _table(plan: Plan, stage: Stage, metric: str, chosen: Chosen, notes: list[str]) -> Table:
+    rows = [row for row in plan.rows if any(label == row.label for _, label in stage.cells)]
+    cells = {}
+    for variant in plan.suite.variants:
+        here = [row for row in rows if (variant, row.label) in stage.cells]
+        summaries = {row.label: _summary(stage, variant, row, metric) for row in here}
+        numbers, best = {}, set()
+        if stage.measured == "test":
+            numbers = published_numbers(plan.suite.published, metric, variant, here)
+            best = _best(summaries, metric)
+        for row in here:
+            cells[variant, row.label] = Cell(
+                variant=variant,
+                row=row,
+                summary=summaries[row.label],
+                published=numbers.get(row.label),
+                best=row.label in best,
+                chosen=chosen.get((variant, row.loss.name)) == row,
+            )
+    label, unit = _wording(metric, stage)
+    table = Table(
+        suite=plan.suite.suite,
+        metric=metric if stage.measured == "test" else f"holdout_{metric}",
+        label=label,
+        unit=unit,
+        seeds=len(plan.suite.seeds),
+        variants=tuple(plan.suite.variants),
+        rows=tuple(rows),
+        cells=cells,
+        notes=tuple(notes),
+    )
+    if stage.measured == "holdout":
+        return table
+    findings = [_finding(table, variant, plan.suite.reference) for variant in table.variants]
+    return replace(table, findings=tuple(line for line in findings if line))
+
+
+def _summary(stage: Stage, variant: str, row: Row, metric: str) -> Summary:
+    trials = stage.cells[variant, row.label]
+    values = tuple(
+        result.metrics[metric]
+        for _, result in stage.finished(variant, row.label)
+        if metric in result.metrics
+    )
+    diverged = sum(1 for _, result in trials if result and result.status == "diverged")
+    return Summary(values, diverged, len(trials) - len(values) - diverged)
+
+
+def _best(summaries: Mapping[str, Summary], metric: str) -> set[str]:
+    """Labels of the best complete rows; equal at the shown precision is equally good."""
+    shown = {
+        label: round(s.mean, 2)
+        for label, s in summaries.items()
+        if s.complete and s.mean is not None
+    }
+    if len(summaries) < 2 or not shown:
+        return set()
+    pick = max if metric.endswith(HIGHER_IS_BETTER) else min
+    target = pick(shown.values())
+    return {label for label, value in shown.items() if value == target}
+
+
+def _finding(table: Table, variant: str, reference: str | None) -> str:
+    """The best row of a column against the reference row, in one sentence."""
+    cells = [cell for cell in table.cells.values() if cell.variant == variant]
+    best = [cell for cell in cells if cell.best]
+    if len(best) != 1:
+        return ""
+    [top] = best
+    where = "" if table.variants == ("default",) else f"{variant}: "
+    line = f"{where}{top.row.label} is best: {top.value} ({top.count})"
+    label = reference_label(reference, [cell.row for cell in cells])
+    if label is None or label == top.row.label or not table.cells[variant, label].summary.n:
+        return f"{line}."
+    other = table.cells[variant, label]
+    line += f"; {label}, the reference: {other.value} ({other.count})"
+    gap = difference(top.summary, other.summary)
+    if gap is None or top.summary.mean is None or other.summary.mean is None:
+        return f"{line}. One value each says nothing about the spread."
+    verdict = "within" if gap.low <= 0 <= gap.high else "beyond"
+    size = top.summary.mean - other.summary.mean
+    text = f"Difference {size:+.2f}, 95 % interval {gap.low:+.2f} to {gap.high:+.2f}"
+    return f"{line}. {text.replace('-', '−')}: {verdict} the noise between seeds."
+
+
+def _divergences(stage: Stage) -> list[str]:
+    """One line for each cell and reason."""
+    seeds: dict[tuple[str, str, str], list[int]] = {}
+    for trials in stage.cells.values():
+        for trial, result in trials:
+            if result and result.status == "diverged":
+                key = (trial.variant, trial.row, result.reason)
+                seeds.setdefault(key, []).append(trial.seed)
+    return [
+        f"{variant}: {row} diverged with seed {', '.join(map(str, listed))}: {reason}"
+        for (variant, row, reason), listed in seeds.items()
+    ]
+
+
+def _wording(metric: str, stage: Stage) -> tuple[str, str]:
+    """A metric's heading and unit."""
+    words = metric.replace("top5_", "top-5 ").replace("_", " ")
+    images = "test images" if stage.measured == "test" else "held-out training images"
+    label = f"{'Test' if stage.measured == 'test' else 'Held-out'} {words}"
+    is_share = metric.endswith(("error", "accuracy"))
+    return label, f"% of {images}" if is_share else ""
+
+
+def plus_minus(mean: float | None, std: float | None) -> str:
+    if mean is None:
+        return NOTHING
+    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"

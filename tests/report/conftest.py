@@ -1,0 +1,66 @@
+"""Fixtures: plans of YAML text, and results for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from synthetic_report import DEFAULTS, HEAD, Results, result_of
+
+from lossbench.plan import Plan, Trial, expand_grids, make_rows
+from lossbench.suite import Component, load_suite
+
+
+@pytest.fixture
+def make_plan(tmp_path: Path) -> Callable[..., Plan]:
+    """YAML below the recipe -> plan, every loss with its full parameters."""
+
+    def make(body: str, head: str = HEAD) -> Plan:
+        path = tmp_path / "suite.yaml"
+        path.write_text(head + body)
+        suite = load_suite(path)
+        losses = [
+            Component(name=point.name, params={**DEFAULTS[point.name], **point.params})
+            for loss in suite.losses
+            for point in expand_grids(loss)
+        ]
+        return Plan(suite, make_rows(losses, suite), "0123456789abcdef")
+
+    return make
+
+
+@pytest.fixture
+def fill() -> Callable[..., Results]:
+    """Plan and errors by `variant/row` (a list, one a seed; None: missing; nan: diverged)."""
+
+    def fill(plan: Plan, errors: Mapping[str, list[float | None]]) -> Results:
+        results = {}
+        for trial in plan.trials:
+            error = errors[f"{trial.variant}/{trial.row}"][plan.suite.seeds.index(trial.seed)]
+            if error is not None:
+                diverged = error != error
+                status = "diverged" if diverged else "finished"
+                results[trial.identity] = result_of(trial, error, status=status)
+        return results
+
+    return fill
+
+
+@pytest.fixture
+def run_all() -> Callable[[Plan], Results]:
+    """Every trial of a plan, and of its choice; each row has its own level of error."""
+
+    def run_all(plan: Plan) -> Results:
+        levels = {row.label: 1 + 0.37 * i for i, row in enumerate(reversed(plan.rows))}
+
+        def measure(trials: tuple[Trial, ...]) -> Results:
+            return {t.identity: result_of(t, levels[t.row] + 0.05 * t.seed) for t in trials}
+
+        results = measure(plan.trials)
+        if plan.suite.selection:
+            scores = {identity: r.metrics["error"] for identity, r in results.items()}
+            results |= measure(plan.final_trials(plan.choose(scores)))
+        return results
+
+    return run_all

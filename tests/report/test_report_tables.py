@@ -1,0 +1,330 @@
+"""Tables: marks, missing and diverged trials, published numbers, the four formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rich.console import Console
+from synthetic_report import GRID
+
+from lossbench.plan import Plan, Row
+from lossbench.report import render, terminal_table
+from lossbench.report.formats import latex_text
+from lossbench.report.published import matches
+from lossbench.report.tables import Cell, Table, make_tables
+from lossbench.suite import Component
+
+NAN = math.nan
+TWO = "losses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]\n"
+MNIST = (
+    "variants: {2-D: {model: {feature_dim: 2}}, own: {model: {feature_dim: 3}}}\n"
+    "published: table1_mnist_error\n"
+)
+
+
+def only_table(plan: Plan, results: Any) -> Table:
+    [table] = make_tables(plan, results)
+    return table
+
+
+def cell(table: Table, row: str, variant: str = "default") -> Cell:
+    return table.cells[variant, row]
+
+
+def best_rows(table: Table) -> set[str]:
+    return {c.row.label for c in table.cells.values() if c.best}
+
+
+def errors(softmax: Any, alpha0: Any, alpha1: Any) -> dict[str, Any]:
+    return {
+        "default/softmax": softmax,
+        "default/lgm(alpha=0)": alpha0,
+        "default/lgm(alpha=1)": alpha1,
+    }
+
+
+def test_the_lowest_error_is_best(make_plan: Callable[..., Plan], fill: Callable) -> None:
+    plan = make_plan(TWO)
+    table = only_table(plan, fill(plan, errors([2, 2.1, 2.2], [3, 3, 3], [1, 1.2, 1.1])))
+    assert best_rows(table) == {"lgm(alpha=1)"}
+    assert cell(table, "lgm(alpha=1)").value == "1.10 ± 0.10"
+    assert cell(table, "lgm(alpha=1)").count == "n=3"
+    assert table.title == "Test error, % of test images; mean ± std over 3 seeds"
+
+
+def test_ties_at_shown_precision_are_all_best(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(TWO)
+    table = only_table(plan, fill(plan, errors([1.501] * 3, [1.499] * 3, [1.511] * 3)))
+    assert best_rows(table) == {"softmax", "lgm(alpha=0)"}
+
+
+@pytest.mark.parametrize(
+    ("low", "count", "value"),
+    [
+        ([0.1, 0.1, NAN], "n=2, 1 of 3 diverged", "0.10 ± 0.00"),
+        ([0.1, 0.1, None], "2/3 seeds", "0.10 ± 0.00"),
+        ([0.1, NAN, None], "n=1, 1 of 3 diverged, 2/3 seeds", "0.10"),
+        ([NAN, NAN, NAN], "n=0, 3 of 3 diverged", "–"),
+        ([None, None, None], "0/3 seeds", "–"),
+    ],
+)
+def test_an_incomplete_row_says_so_and_is_never_best(
+    make_plan: Callable[..., Plan], fill: Callable, low: Any, count: str, value: str
+) -> None:
+    plan = make_plan(TWO)
+    results = fill(plan, errors(low, [3, 3, 3], [2, 2, 2]))
+    table = only_table(plan, results)
+    assert best_rows(table) == {"lgm(alpha=1)"}
+    assert (cell(table, "softmax").count, cell(table, "softmax").value) == (count, value)
+    for format in ("markdown", "latex"):
+        assert count in render(plan, results, format)
+    assert count in in_terminal(plan, results)
+
+
+def test_a_diverged_trial_is_noted_with_seed_and_reason(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(TWO)
+    table = only_table(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3)))
+    assert table.notes == (
+        "default: softmax diverged with seed 1, 2: the loss was not finite in epoch 4",
+    )
+
+
+@pytest.mark.parametrize(
+    ("alpha1", "verdict"),
+    [([1, 1.1, 1.2], "beyond the noise"), ([1, 2.0, 2.9], "within the noise")],
+)
+def test_finding_compares_with_the_reference(
+    make_plan: Callable[..., Plan], fill: Callable, alpha1: Any, verdict: str
+) -> None:
+    plan = make_plan(TWO + "reference: softmax\n")
+    table = only_table(plan, fill(plan, errors([2, 2.1, 2.2], [3] * 3, alpha1)))
+    [finding] = table.findings
+    assert finding.startswith("lgm(alpha=1) is best")
+    assert verdict in finding
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "params", "fits"),
+    [
+        ("lgm(alpha=1.0)", "lgm", {"alpha": 1, "lambda": 0.1}, True),
+        ("lgm(alpha=1)", "lgm", {"alpha": 1.0, "lambda": 0.1}, True),
+        ("lgm(alpha=1.0)", "lgm", {"alpha": 0.3, "lambda": 0.1}, False),
+        ("lgm(alpha=1.0,lambda=0.1)", "lgm", {"alpha": 1.0, "lambda": 0.1}, True),
+        ("lgm(beta=1.0)", "lgm", {"alpha": 1.0}, False),
+        ("softmax", "softmax", {}, True),
+        ("softmax", "l_softmax", {"margin": 4}, False),
+        ("lgm(covariance=diagonal)", "lgm", {"covariance": "diagonal"}, True),
+        ("lgm(alpha=1.0) error", "lgm", {"alpha": 1.0}, False),
+    ],
+)
+def test_published_labels_match_by_name_and_number(
+    label: str, name: str, params: dict[str, Any], fits: bool
+) -> None:
+    assert matches(label, Row("any", Component(name=name, params=params), {})) is fits
+
+
+def test_published_numbers_stand_beside_the_same_variant_only(
+    make_plan: Callable[..., Plan], run_all: Callable
+) -> None:
+    plan = make_plan(MNIST + "losses: [softmax, triplet, {lgm: {alpha: 1}}]\n")
+    results = run_all(plan)
+    table = only_table(plan, results)
+    number = cell(table, "lgm", "2-D").published
+    assert number is not None
+    assert (number.mean, number.std) == (1.17, 0.01)
+    assert cell(table, "triplet", "2-D").published is None
+    assert not table.has_published("own")
+    assert "1.17 ± 0.01" in render(plan, results, "markdown")
+    assert r"1.17 $\pm$ 0.01" in render(plan, results, "latex")
+
+
+def test_an_ambiguous_published_number_is_not_shown(
+    make_plan: Callable[..., Plan], run_all: Callable
+) -> None:
+    plan = make_plan(MNIST + "losses: [softmax, {center: {weight: {grid: [0.1, 0.2]}}}]\n")
+    table = only_table(plan, run_all(plan))
+    assert cell(table, "softmax", "2-D").published is not None
+    assert cell(table, "center(weight=0.1)", "2-D").published is None
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("table1_mnist_eror", "did you mean 'table1_mnist_error'"),
+        ("table2_cifar10_error", "none is called default"),
+    ],
+)
+def test_a_useless_published_key_is_noted(
+    make_plan: Callable[..., Plan], run_all: Callable, key: str, words: str
+) -> None:
+    plan = make_plan(f"published: {key}\nlosses: [softmax]\n")
+    table = only_table(plan, run_all(plan))
+    assert any(words in note for note in table.notes)
+
+
+def test_published_errors_stand_beside_no_other_metric(
+    make_plan: Callable[..., Plan], run_all: Callable
+) -> None:
+    plan = make_plan(MNIST + "evaluate: [error, top5_error]\nlosses: [softmax, triplet]\n")
+    first, second = make_tables(plan, run_all(plan))
+    assert (first.metric, second.metric) == ("error", "top5_error")
+    assert cell(first, "softmax", "2-D").published is not None
+    assert cell(second, "softmax", "2-D").published is None
+
+
+def test_json_contract(make_plan: Callable[..., Plan], fill: Callable) -> None:
+    plan = make_plan(TWO)
+    text = render(plan, fill(plan, errors([1 / 3, NAN, 0.1], [3, None, None], [NAN] * 3)), "json")
+    objects = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
+    keys = [
+        "suite",
+        "variant",
+        "loss",
+        "params",
+        "metric",
+        "values",
+        "mean",
+        "std",
+        "n",
+        "diverged",
+    ]
+    assert all(list(o) == keys for o in objects)
+    assert len(text.splitlines()) == len(objects) + 2
+    first, second, third = objects
+    assert first["values"] == [1 / 3, 0.1]
+    assert first["mean"] == pytest.approx((1 / 3 + 0.1) / 2, rel=1e-15)
+    assert (first["n"], first["diverged"], first["params"]) == (2, 1, {})
+    assert (second["loss"], second["n"], second["mean"], second["std"]) == ("lgm", 1, 3.0, None)
+    assert second["params"] == {"alpha": 0.0, "lambda": 0.1, "covariance": "identity"}
+    assert (third["values"], third["n"], third["mean"], third["diverged"]) == ([], 0, None, 3)
+
+
+def test_values_are_in_the_suites_seed_order(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan("seeds: [7, 2]\nlosses: [softmax]\n")
+    results = fill(plan, {"default/softmax": [5.0, 4.0]})
+    backwards = dict(reversed(results.items()))
+    assert json.loads(render(plan, backwards, "json"))[0]["values"] == [5.0, 4.0]
+
+
+def test_csv_is_tidy(make_plan: Callable[..., Plan], fill: Callable) -> None:
+    plan = make_plan(TWO)
+    text = render(plan, fill(plan, errors([1, 2, 3], [3, None, None], [NAN] * 3)), "csv")
+    first, second, third = csv.DictReader(io.StringIO(text))
+    assert (float(first["mean"]), float(first["std"]), first["n"]) == (2, 1, "3")
+    assert float(first["ci_low"]) == pytest.approx(2 - 4.302653 / math.sqrt(3), abs=1e-5)
+    assert json.loads(first["values"]) == [1, 2, 3]
+    assert json.loads(second["params"])["alpha"] == 0
+    assert (second["mean"], second["std"], second["ci_high"]) == ("3.0", "", "")
+    assert (third["mean"], third["diverged"], third["n"]) == ("", "3", "0")
+
+
+def test_latex_marks_the_best_and_escapes(make_plan: Callable[..., Plan], fill: Callable) -> None:
+    plan = make_plan("losses: [softmax, l_softmax]\n")
+    results = fill(plan, {"default/softmax": [2, 2, 2], "default/l_softmax": [1, 1, 1]})
+    text = render(plan, results, "latex")
+    assert r"l\_softmax & \textbf{1.00 $\pm$ 0.00} \\" in text
+    assert r"softmax & 2.00 $\pm$ 0.00 \\" in text
+    assert r"\toprule" in text
+    assert r"\% of test images" in text
+
+
+def test_latex_escapes_every_special_character() -> None:
+    expected = r"\textbackslash{}\{\}\$\&\#\_\%\textasciitilde{}\textasciicircum{}"
+    assert latex_text("\\{}$&#_%~^") == expected
+
+
+def test_markdown_is_a_pipe_table_with_the_best_in_bold(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(TWO)
+    lines = render(plan, fill(plan, errors([2] * 3, [3] * 3, [1] * 3)), "markdown").splitlines()
+    assert "| loss | Test error |" in lines
+    assert "| lgm(alpha=1) | **1.00 ± 0.00** (n=3) |" in lines
+    assert "| softmax | 2.00 ± 0.00 (n=3) |" in lines
+
+
+def in_terminal(plan: Plan, results: Any) -> str:
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(terminal_table(plan, results))
+    return console.export_text()
+
+
+def test_terminal_table_shows_labels_literally(
+    make_plan: Callable[..., Plan], run_all: Callable
+) -> None:
+    plan = make_plan("losses: [softmax, {lgm: {covariance: {grid: ['[red]', '[b]']}}}]\n")
+    assert "lgm(covariance=[red])" in in_terminal(plan, run_all(plan))
+
+
+def test_selection_shows_the_held_out_grid_and_then_the_chosen(
+    make_plan: Callable[..., Plan], run_all: Callable
+) -> None:
+    plan = make_plan(GRID)
+    held_out, test = make_tables(plan, run_all(plan))
+    assert held_out.metric == "holdout_error"
+    assert held_out.unit == "% of held-out training images"
+    assert len(held_out.rows) == 13
+    chosen = {c.row.label for c in held_out.cells.values() if c.chosen}
+    assert chosen == {"softmax", "center(weight=0.01)", "lgm(alpha=1,lambda=1)"}
+    assert not best_rows(held_out)
+    assert (test.metric, test.unit) == ("error", "% of test images")
+    assert {row.label for row in test.rows} == chosen
+    assert best_rows(test) == {"lgm(alpha=1,lambda=1)"}
+
+
+def test_selection_warns_at_the_edge_of_the_grid_only(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(
+        "selection: {holdout: 0.2}\n"
+        "losses: [{lgm: {alpha: {grid: [0.1, 0.3, 1.0]}, lambda: {grid: [0.1, 1.0, 10.0]}}}]\n"
+    )
+    values = {f"default/{row.label}": [5.0] * 3 for row in plan.rows}
+    values["default/lgm(alpha=0.3,lambda=10)"] = [1.0] * 3
+    held_out, _ = make_tables(plan, fill(plan, values))
+    [warning] = held_out.notes
+    assert "lgm chose lambda=10, the largest of the 3 values tried" in warning
+
+
+def test_selection_without_enough_results_chooses_nothing_and_says_so(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(
+        "selection: {holdout: 0.2}\nlosses: [{center: {weight: {grid: [0.1, 0.2]}}}]\n"
+    )
+    values = {"default/center(weight=0.1)": [5, 5, None], "default/center(weight=0.2)": [5, NAN, 5]}
+    [held_out] = make_tables(plan, fill(plan, values))
+    assert not any(c.chosen for c in held_out.cells.values())
+    assert any("1 of 6 held-out trials are missing" in note for note in held_out.notes)
+    assert any("nothing chosen for center" in note for note in held_out.notes)
+
+
+def test_rows_chosen_in_one_variant_only_are_blank_in_the_other(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(
+        "variants: {A: {model: {feature_dim: 2}}, B: {model: {feature_dim: 8}}}\n"
+        "selection: {holdout: 0.2}\nlosses: [{center: {weight: {grid: [0.1, 0.2]}}}]\n"
+    )
+    values = {
+        "A/center(weight=0.1)": [1] * 3,
+        "A/center(weight=0.2)": [2] * 3,
+        "B/center(weight=0.1)": [2] * 3,
+        "B/center(weight=0.2)": [1] * 3,
+    }
+    _, test = make_tables(plan, fill(plan, values))
+    assert set(test.cells) == {("A", "center(weight=0.1)"), ("B", "center(weight=0.2)")}
+    assert cell(test, "center(weight=0.1)", "A").count == "0/3 seeds"
+    assert "not chosen on the held-out part" in test.legend
