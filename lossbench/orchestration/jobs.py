@@ -14,7 +14,7 @@ from ray import tune
 from rich.console import Console
 
 from lossbench.orchestration.cluster import Slot
-from lossbench.orchestration.progress import Display
+from lossbench.orchestration.progress import Display, duration
 from lossbench.orchestration.recorder import Recorder
 from lossbench.orchestration.spool import Spool
 from lossbench.plan import Trial
@@ -56,6 +56,7 @@ def run_trials(
         f"{len(trials)} trials to run, {slot.concurrent} at a time on {slot.device}",
         highlight=False,
     )
+    started = time.monotonic()
     with Display(console, len(trials), epochs) as display:
         recorder = Recorder(trials, tracker, Spool(work / "spool"), display, work / "logs")
         try:
@@ -63,6 +64,8 @@ def run_trials(
         finally:
             recorder.close()
             shutil.rmtree(storage / name, ignore_errors=True)
+    took = duration(time.monotonic() - started)
+    console.print(f"{len(recorder.finished)} trials finished in {took}", highlight=False)
     return recorder
 
 

@@ -241,7 +241,8 @@ def _rich(table: Table) -> list[RenderableType]:
                 line.append(Text(published_text(cell.published if cell else None)))
         drawn.add_row(*line)
     findings = [Text(line) for line in table.findings]
-    return [Text(table.title, style="bold"), drawn, *findings, *(Text(f"warning: {n}", style="yellow") for n in table.notes)]
+    warnings = [Text(f"warning: {note}", style="yellow") for note in table.notes]
+    return [Text(table.title, style="bold"), drawn, *findings, *warnings]
 
 
 def _rich_cell(cell: Cell | None) -> Text:

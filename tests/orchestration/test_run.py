@@ -1,0 +1,183 @@
+"""Trials on a real Ray, as small as they can be."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lossbench.assembly import check
+from lossbench.errors import RequestError, TrackingError
+from lossbench.orchestration.cluster import connect
+from lossbench.orchestration.progress import duration
+from lossbench.orchestration.run import Outcome, final_trials, run_plan
+from lossbench.orchestration.spool import Spool
+from lossbench.plan import Plan
+from lossbench.suite import Resources, load_suite
+from lossbench.tracking.store import Tracker
+from lossbench.trial import run_trial
+
+Write = Callable[..., Path]
+NOWHERE = Path("/nonexistent/data")
+
+
+@pytest.fixture
+def tracker(tmp_path: Path) -> Tracker:
+    return Tracker.open(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture
+def start(tmp_path: Path, tracker: Tracker) -> Callable[..., tuple[Outcome, str]]:
+    """Run a plan; return how it ended, and what a person would have seen."""
+
+    def run(plan: Plan, data_root: Path = NOWHERE) -> tuple[Outcome, str]:
+        seen = io.StringIO()
+        console = Console(file=seen, width=200)
+        work = tmp_path / "work"
+        outcome = run_plan(
+            plan, tracker, data_root=data_root, work=work, address=None, console=console
+        )
+        return outcome, seen.getvalue()
+
+    return run
+
+
+def plan_of(path: Path, *overrides: str, data_root: Path = NOWHERE) -> Plan:
+    return check(load_suite(path, overrides), data_root)
+
+
+def test_every_trial_once_and_as_without_ray(
+    write_suite: Write, tmp_path: Path, tracker: Tracker, start: Callable[..., tuple[Outcome, str]]
+) -> None:
+    plan = plan_of(write_suite(), "seeds=[0]")
+    outcome, seen = start(plan)
+    assert (outcome.started, outcome.failed, outcome.interrupted) == (3, {}, 0)
+    assert "3 trials to run" in seen
+    results = tracker.results(plan.trials)
+    assert set(results) == {t.identity for t in plan.trials}
+
+    alone = run_trial(plan.trials[1], data_root=NOWHERE, artifacts=tmp_path)
+    by_ray = results[plan.trials[1].identity]
+    assert alone.metrics == by_ray.metrics
+    assert [e.metrics for e in alone.history] == [e.metrics for e in by_ray.history]
+    assert tracker.arrays(plan.trials[1].identity, "embedding") is not None
+
+    assert start(plan) == (Outcome(), "")  # nothing started, nothing said
+    more, _ = start(plan_of(write_suite(), "seeds=[0, 1]", "losses=[softmax]"))
+    assert more.started == 1  # only the new seed
+
+
+def test_a_failing_trial_is_told_and_tried_again_later(
+    write_suite: Write,
+    make_folder: Callable[..., Path],
+    tmp_path: Path,
+    tracker: Tracker,
+    start: Callable[..., tuple[Outcome, str]],
+) -> None:
+    folder = make_folder("mine")
+    plan = plan_of(
+        write_suite(), "dataset=mine", "losses=[softmax]", "seeds=[0]", data_root=folder.parent
+    )
+    shutil.move(folder, tmp_path / "away")
+    outcome, seen = start(plan, folder.parent)
+    assert list(outcome.failed) == ["default/softmax/seed0"]
+    assert "failed: default/softmax/seed0" in seen
+    log = next((tmp_path / "work" / "logs").glob("*.log"))
+    assert str(log) in seen
+    assert "Traceback" in log.read_text()
+    assert tracker.results(plan.trials) == {}
+
+    shutil.move(tmp_path / "away", folder)
+    again, _ = start(plan, folder.parent)
+    assert (again.started, again.failed) == (1, {})
+    assert len(tracker.results(plan.trials)) == 1
+
+
+def test_a_result_that_cannot_be_logged_waits(
+    write_suite: Write,
+    tmp_path: Path,
+    tracker: Tracker,
+    start: Callable[..., tuple[Outcome, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(*_: object) -> None:
+        raise TrackingError("the server is away")
+
+    plan = plan_of(write_suite(), "losses=[softmax]", "seeds=[0]")
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "finish", away)
+        outcome, seen = start(plan)
+    assert outcome.unlogged == ["default/softmax/seed0"]
+    assert "the server is away" in seen
+    assert tracker.results(plan.trials) == {}
+    assert [t.identity for t, _ in Spool(tmp_path / "work" / "spool").waiting()] == [
+        plan.trials[0].identity
+    ]
+
+    assert start(plan)[0] == Outcome()  # logged, not run again
+    assert len(tracker.results(plan.trials)) == 1
+    assert list(Spool(tmp_path / "work" / "spool").waiting()) == []
+
+
+def test_selection_tests_only_what_it_chose(
+    write_suite: Write, tracker: Tracker, start: Callable[..., tuple[Outcome, str]]
+) -> None:
+    plan = plan_of(write_suite(), "selection={holdout: 0.25}", "seeds=[0]", "recipe.epochs=12")
+    outcome, _ = start(plan)
+    final = final_trials(plan, tracker)
+    assert outcome.started == 3 + 2
+    assert {t.row for t in final} == {
+        "softmax",
+        plan.choose(_scores(plan, tracker))["default", "lgm"].label,
+    }
+    assert set(tracker.results(final)) == {t.identity for t in final}
+    for result in tracker.results(plan.trials).values():
+        assert "holdout_error" in result.history[0].metrics
+        assert "test_error" not in result.history[0].metrics
+
+
+def _scores(plan: Plan, tracker: Tracker) -> dict[str, float]:
+    return {i: r.metrics["error"] for i, r in tracker.results(plan.trials).items()}
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        (Resources(gpus=0.5), "0.5 GPUs, but the largest node has"),
+        (Resources(cpus=4096), "wants 4096 CPUs"),
+    ],
+)
+def test_resources_that_no_node_has_are_refused(resources: Resources, expected: str) -> None:
+    import torch
+
+    if resources.gpus != "auto" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(RequestError, match=expected), connect(None, resources):
+        pass
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense"])
+def test_an_address_without_a_cluster_is_refused(address: str) -> None:
+    with pytest.raises(RequestError, match="no Ray cluster there"), connect(address, Resources()):
+        pass
+
+
+def test_durations_read_well() -> None:
+    assert [duration(s) for s in (4.23, 200, 7500)] == ["4.2 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_a_half_copied_result_is_not_in_the_spool(tmp_path: Path, write_suite: Write) -> None:
+    trial = plan_of(write_suite()).trials[0]
+    (tmp_path / "delivered").mkdir()
+    (tmp_path / "delivered" / "result.json").write_text(json.dumps({}))
+    spool = Spool(tmp_path / "spool")
+    spool.keep(trial, tmp_path / "delivered")
+    (tmp_path / "spool" / ".unfinished").mkdir()
+    assert [t for t, _ in spool.waiting()] == [trial]
+    spool.drop(trial)
+    assert list(spool.waiting()) == []

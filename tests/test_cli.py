@@ -1,0 +1,177 @@
+"""The command line as its users type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lossbench.cli import main
+
+Write = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in an empty folder: exit code, standard output, standard error."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["lossbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        code = caught.value.code or 0
+        assert isinstance(code, int)
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["run"], "Missing argument 'SUITE'"),
+        (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
+        (["run", "SUITE", "--sed", "1"], "No such option"),
+        (["run", "SUITE", "--seeds", "0,x"], "seeds: should be a valid integer, not 'x'"),
+        (["run", "SUITE", "--set", "recipe.epoch=1"], "did you mean 'epochs'"),
+        (["run", "SUITE", "--set", "published=table9"], "published: unknown table 'table9'"),
+        (["run", "SUITE", "--only", "x*"], "--only x*: matches no cell"),
+        (["run", "SUITE", "--set", "dataset=mnist"], "lossbench data prepare mnist"),
+        (["run", "SUITE", "--tracking-uri", "http://127.0.0.1:9"], "no MLflow server can be"),
+        (["run", "SUITE", "--tracking-uri", "nonsense"], "--tracking-uri sqlite:///"),
+        (["run", "SUITE", "--address", "127.0.0.1:9"], "no Ray cluster there"),
+        (["plan", "SUITE", "--set", "losses=[]"], "losses: list should have at least 1 item"),
+        (["report", "SUITE"], "nothing has been run here yet"),
+        (["report", "SUITE", "--format", "xml"], "'xml' is not one of"),
+        (["list", "loses"], "'loses' is not one of"),
+        (["list", "suites"], "no folder `suites`"),
+        (["data", "prepare", "minst"], "unknown data set 'minst'; did you mean 'mnist'"),
+        (["ui"], "nothing has been run here yet"),
+    ],
+)
+def test_a_wrong_request_is_one_message_and_exit_2(
+    run: Run, write_suite: Write, arguments: list[str], expected: str
+) -> None:
+    suite = str(write_suite())
+    code, out, err = run(*(suite if a == "SUITE" else a for a in arguments))
+    assert code == 2
+    assert expected in " ".join(err.split()).replace("│", "")
+    assert "Traceback" not in err + out
+    assert not Path(".lossbench").exists()
+    assert not Path("reports").exists()
+
+
+def test_plan_prints_every_trial_and_writes_nothing(run: Run, write_suite: Write) -> None:
+    code, out, _ = run("plan", write_suite(), "--only", "lgm*", "--seeds", "0,5")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert [(line[1], line[2]) for line in lines[1:5]] == [
+        ("lgm(alpha=0)", "0"),
+        ("lgm(alpha=0.3)", "0"),
+        ("lgm(alpha=0)", "5"),
+        ("lgm(alpha=0.3)", "5"),
+    ]
+    assert lines[-1][:2] == ["4", "trials,"]
+    assert list(Path().iterdir()) == []
+
+
+def test_lists(run: Run, make_folder: Callable[..., Path]) -> None:
+    _, losses, _ = run("list", "losses")
+    for name in ("softmax", "center", "l_softmax", "contrastive", "triplet", "lgm"):
+        assert f"\n{name}  " in f"\n{losses}"
+    assert "covariance = identity  identity | diagonal" in losses
+    assert "lambda = 0.1  float, >= 0" in losses
+    folder = make_folder("mine")
+    _, datasets, _ = run("list", "datasets", "--data-root", folder.parent)
+    assert "mnist" in datasets
+    assert "mine" in datasets
+    assert "mnist_cnn" in run("list", "models")[1]
+
+
+def test_help_has_examples(run: Run) -> None:
+    for verb in ("run", "plan", "report", "list", "ui"):
+        code, out, _ = run(verb, "--help")
+        assert code == 0
+        assert f"  lossbench {verb}" in out
+
+
+def lossbench(folder: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lossbench.cli", *map(str, arguments)]
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_run_report_and_run_again(write_suite: Write, tmp_path: Path) -> None:
+    suite = write_suite(("[0, 1]", "[0]"), ("epochs: 2", "epochs: 12"))
+    first = lossbench(tmp_path, "run", suite)
+    out, err = first.communicate(timeout=240)
+    assert first.returncode == 0, err
+    assert "lgm(alpha=0.3)" in out
+    assert "3 trials to run" in err
+    written = {p.name for p in (tmp_path / "reports" / "small").iterdir()}
+    assert written == {
+        "report.html", "report.md", "results.csv", "results.json", "table.tex", "figures",
+    }  # fmt: skip
+
+    printed = lossbench(tmp_path, "report", suite, "--format", "json")
+    cells = json.loads(printed.communicate(timeout=60)[0])
+    assert [(c["loss"], c["n"], c["diverged"]) for c in cells] == [
+        ("softmax", 1, 0),
+        ("lgm", 1, 0),
+        ("lgm", 1, 0),
+    ]
+    assert set(cells[0]) == {
+        "suite", "variant", "loss", "params", "metric", "values", "mean", "std", "n", "diverged",
+    }  # fmt: skip
+    assert cells[2]["params"]["alpha"] == 0.3
+    assert cells[0]["mean"] == cells[0]["values"][0]
+
+    again = lossbench(tmp_path, "run", suite)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 0
+    assert "nothing to run" in err
+    assert "trials to run" not in err
+
+
+def test_ctrl_c_leaves_a_state_from_which_run_goes_on(write_suite: Write, tmp_path: Path) -> None:
+    suite = write_suite(("epochs: 2", "epochs: 25"), ("[0, 1]", "[0, 1, 2]"))
+    first = lossbench(tmp_path, "run", suite)
+    finished = tmp_path / "mlartifacts" / "small"
+    deadline = time.monotonic() + 120
+    while not list(finished.glob("*/*/result.json")):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == 130, err
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
+    kept = len(list(finished.glob("*/*/result.json")))
+    assert 0 < kept < 9
+
+    second = lossbench(tmp_path, "run", suite)
+    _, err = second.communicate(timeout=240)
+    assert second.returncode == 0, err
+    assert f"{9 - kept} trials to run" in err
+    assert len(list(finished.glob("*/*/result.json"))) == 9
