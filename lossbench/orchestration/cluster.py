@@ -8,6 +8,7 @@ import math
 import os
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,9 +51,10 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
     Raises:
         RequestError: The cluster cannot be reached, or no node of it has what a trial wants.
     """
-    # ray reads its environment when it is imported, so that comes first
+    # ray reads its environment when it is imported: too late where somebody has done so
+    fresh = "ray" not in sys.modules
     os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
-    if address is None and "RAY_AUTH_MODE" not in os.environ:
+    if address is None and fresh and "RAY_AUTH_MODE" not in os.environ:
         # without a token anybody on this machine could run code on the cluster
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
