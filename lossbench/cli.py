@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,11 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench.errors import LossbenchError, NothingRecordedError, Problem, RequestError
+from lossbench.errors import LossbenchError, NothingRecordedError, Problem
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
-
     from lossbench.plan import Plan
 
 WORK = Path(".lossbench")
@@ -239,12 +237,9 @@ def list_(
     Example:
       lossbench list losses
     """
-    if kind is Kind.suites:
-        _list_suites()
-    elif kind is Kind.datasets:
-        _list_datasets(data_root)
-    else:
-        _list_components(kind)
+    from lossbench import listing
+
+    listing.LISTINGS[kind.value](out, data_root)
 
 
 @app.command()
@@ -319,58 +314,6 @@ def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> No
     out.print(terminal_table(laid_out, results))
     page = next(path for path in written if path.suffix == ".html")
     err.print(f"report: {page}", highlight=False)
-
-
-def _list_components(kind: Kind) -> None:
-    from lossbench.losses import LOSSES
-    from lossbench.models import MODELS
-
-    registry = LOSSES if kind is Kind.losses else MODELS
-    for name in registry:
-        entry = registry[name]
-        out.print(Text.assemble((name, "bold"), f"  {entry.summary}"))
-        if entry.reference:
-            out.print(Text(f"    {entry.reference}", "dim"))
-        for parameter, field in entry.parameters.model_fields.items():
-            default = "required" if field.is_required() else f"= {field.default}"
-            out.print(Text.assemble(f"    {parameter} {default}", (f"  {_values(field)}", "dim")))
-
-
-def _values(field: FieldInfo) -> str:
-    """The values that a parameter may have: `float, >= 0`, `identity | diagonal`."""
-    bounds = [
-        f"{sign} {getattr(rule, key):g}"
-        for rule in field.metadata
-        for key, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
-        if hasattr(rule, key)
-    ]
-    choices = [option for option in get_args(field.annotation) if isinstance(option, str)]
-    kind = getattr(field.annotation, "__name__", "")
-    return " | ".join(choices) or ", ".join([kind, *bounds])
-
-
-def _list_datasets(data_root: Path) -> None:
-    from lossbench.data import sources
-
-    for name in sources.DATASETS:
-        source = sources.DATASETS[name].create()
-        state = f"`lossbench data prepare {name}`"
-        if source.bundled or (data_root / name / "dataset.json").exists():
-            state = "ready"
-        out.print(Text.assemble((name, "bold"), f"  {source.about}  [{state}]"))
-    for card in sorted(data_root.glob("*/dataset.json")):
-        if card.parent.name not in sources.DATASETS:
-            out.print(Text.assemble((card.parent.name, "bold"), f"  {card.parent}  [yours]"))
-
-
-def _list_suites() -> None:
-    from lossbench.suite import load_suite
-
-    paths = sorted(Path("suites").glob("*.yaml"))
-    if not paths:
-        raise RequestError("there is no folder `suites` with suite files here")
-    for path in paths:
-        out.print(Text.assemble((str(path), "bold"), f"  {load_suite(path).title}"))
 
 
 def main() -> None:

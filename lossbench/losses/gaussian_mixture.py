@@ -141,7 +141,7 @@ class GaussianMixtureHead(DensityHead):
         alpha: Annotated[float, Field(ge=0)] = 0.1,
         lambda_: Annotated[float, Field(ge=0)] = 0.1,
         covariance: Literal["identity", "diagonal"] = "identity",
-        alpha_start: Annotated[float, Field(gt=0)] | None = None,
+        alpha_start: Annotated[float | None, Field(gt=0)] = None,
         alpha_factor: Annotated[float, Field(ge=1)] = 2.0,
         alpha_every: Annotated[float, Field(gt=0, le=1)] = 0.05,
         mean_lr_scale: Annotated[float, Field(gt=0)] = 1.0,
