@@ -152,7 +152,7 @@ class Tracker:
 
     @told
     def finish(self, trial: Trial, result: TrialResult, artifacts: Path) -> None:
-        """Log the result; the run's status comes last, so a FINISHED run is complete.
+        """Log the result with all its epochs; the status comes last, so a FINISHED run is complete.
 
         Args:
             trial: The trial.
@@ -160,6 +160,7 @@ class Tracker:
             artifacts: Folder of its arrays; every file in it is kept.
         """
         run_id = self._run_id(trial)
+        self.log_epochs(trial, result.history)
         values = {
             **result.metrics,
             "wall_time_sec": result.wall_time_sec,

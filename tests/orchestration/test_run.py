@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from rich.console import Console
 
 from lossbench.assembly import check
@@ -66,6 +67,14 @@ def test_every_trial_once_and_as_without_ray(
     assert alone.metrics == by_ray.metrics
     assert [e.metrics for e in alone.history] == [e.metrics for e in by_ray.history]
     assert tracker.arrays(plan.trials[1].identity, "embedding") is not None
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    [experiment] = client.search_experiments(filter_string="name = 'small'")
+    runs = client.search_runs([experiment.experiment_id], "params.seed = '0'")
+    assert len(runs) == 3
+    for run in runs:
+        curve = client.get_metric_history(run.info.run_id, "test_error")
+        assert [point.step for point in curve] == [1, 2]
 
     assert start(plan) == (Outcome(), "")  # nothing started, nothing said
     more, _ = start(plan_of(write_suite(), "seeds=[0, 1]", "losses=[softmax]"))
