@@ -62,6 +62,7 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
     if address is None:
         ray.init(
             address="local",
+            _node_ip_address="127.0.0.1",  # nothing listens to the network
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

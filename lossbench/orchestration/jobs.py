@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
@@ -50,6 +51,7 @@ def run_trials(
             node must reach it.
         console: For the progress display.
     """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display tells, in one line
     epochs = sum(trial.recipe.epochs for trial in trials)
     storage, name = work / "ray", f"{trials[0].suite}-{time.time_ns()}"
     console.print(

@@ -57,6 +57,10 @@ class Display:
             self._live.stop()
 
     def started(self, trial: Trial) -> None:
+        """Also of a trial that starts again because its worker died."""
+        _, last = self._running.get(trial.identity, (trial, None))
+        if last:
+            self._bar.advance(self._task, -last.epoch)
         self._running[trial.identity] = (trial, None)
 
     def epoch(self, trial: Trial, record: EpochRecord) -> None:

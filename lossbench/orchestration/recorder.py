@@ -66,6 +66,7 @@ class Recorder(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         mine = self._mine(trial)
         self._flushed[mine.identity] = time.monotonic()
+        self._pending[mine.identity] = []
         self._display.started(mine)
         self._write(self._tracker.begin, mine)
 
@@ -100,6 +101,9 @@ class Recorder(tune.Callback):
         self.finished.add(mine.identity)
         self._display.ended(mine, result)
         self._writer.submit(self._log_result, mine)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        self._display.note(f"{self._mine(trial).name}: its worker died; it starts again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._fail(self._mine(trial), "its worker died three times")
