@@ -15,7 +15,7 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.images import ImageSet, image_set, normaliser
 from lossbench.data.prepared import Dataset
 from lossbench.data.sampling import split_off, stratified_subset
-from lossbench.data.sources import load_dataset
+from lossbench.data.sources import find_folder, load_dataset
 from lossbench.errors import (
     ParameterError,
     Path,
@@ -58,8 +58,12 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         dataset = load_dataset(suite.dataset.name, data_root)
     except UnknownNameError as error:
         raise suite.origin.error([Problem(("dataset", "name"), str(error))]) from None
+    folder = find_folder(suite.dataset.name, data_root)
+    if folder is not None and suite.dataset.name != folder.name:  # workers have another folder
+        absolute = suite.dataset.model_copy(update={"name": str(folder.resolve())})
+        resolved = resolved.model_copy(update={"dataset": absolute})
     plan = Plan(resolved, rows, dataset.digest)
-    problems = _dry_run(plan, dataset)
+    problems = _same_variants(resolved) + _dry_run(plan, dataset)
     if problems:
         raise suite.origin.error(problems)
     return plan
@@ -201,6 +205,19 @@ def _check_names(suite: Suite, problems: list[Problem]) -> None:
     if suite.selection and suite.selection.metric not in suite.evaluate:
         message = f"{suite.selection.metric!r} is not in `evaluate`"
         problems.append(Problem(("selection", "metric"), message))
+
+
+def _same_variants(suite: Suite) -> list[Problem]:
+    """Two columns of the same trials would be trained once and shown twice."""
+    problems: list[Problem] = []
+    seen: list[tuple[Component, list[Component]]] = []
+    for name, variant in suite.variants.items():
+        content = (suite.variant_model(name), variant.augment)
+        if content in seen:
+            message = f"is the same as {list(suite.variants)[seen.index(content)]}"
+            problems.append(Problem(("variants", name), message))
+        seen.append(content)
+    return problems
 
 
 def _check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:

@@ -47,6 +47,15 @@ class UnknownNameError(RequestError):
         super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
 
 
+_PLAIN = {
+    "model_type": "should be a mapping",
+    "dict_type": "should be a mapping",
+    "list_type": "should be a list",
+    "too_short": "should not be empty",
+}
+"""Findings that pydantic tells in its own terms."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong with a request.
@@ -98,14 +107,21 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
     for found in error.errors():
         # a union reports each of its branches, with the branch's type in the path
         path = tuple(p for p in found["loc"] if not _UNION_BRANCH.match(str(p)))
-        if found["type"] == "extra_forbidden":
+        if found["type"] == "invalid_key" or path[-1:] == ("[key]",):
+            path = tuple(p for p in path if p != "[key]")
+            path, message = path[:-1], f"the key {path[-1]} should be text: put it in quotes"
+        elif found["type"] == "extra_forbidden":
             message = f"unknown key{did_you_mean(str(path[-1]), keys_at(path[:-1]))}"
         elif found["type"] == "missing":
             message = "missing; it has no default"
         elif isinstance(found["input"], Mapping) and "grid" in found["input"]:
             message = "a grid stands alone, on a parameter of a loss"
         else:
-            text = found["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            text = (
+                _PLAIN.get(found["type"], found["msg"])
+                .removeprefix("Value error, ")
+                .removeprefix("Input ")
+            )
             message = text[:1].lower() + text[1:]
             if message.startswith("should") and not isinstance(found["input"], Mapping):
                 message += f", not {found['input']!r}"

@@ -46,10 +46,12 @@ class Trial(Strict):
     threads: int
     seed: int
 
-    @cached_property
+    @property
     def identity(self) -> str:
-        """Hash of everything that determines the numbers."""
-        return _digest(self.model_dump(mode="json", exclude={"suite", "variant", "row"}))
+        """Hash of everything that determines the numbers; the digest stands for the data."""
+        content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
+        del content["dataset"]["name"]
+        return _digest(content)
 
     @property
     def name(self) -> str:
@@ -93,6 +95,7 @@ class Plan:
         shared = self.suite.model_dump(
             mode="json", include={"suite", "dataset", "recipe", "selection"}
         )
+        del shared["dataset"]["name"]  # the digest stands for the data
         return _digest({**shared, "data_digest": self.data_digest, "protocol": PROTOCOL})
 
     @cached_property
@@ -144,7 +147,7 @@ class Plan:
             dataset=suite.dataset,
             data_digest=self.data_digest,
             holdout=holdout,
-            evaluate=tuple(suite.evaluate),
+            evaluate=tuple(sorted(suite.evaluate)),
             threads=suite.resources.cpus,
             seed=seed,
         )
@@ -219,7 +222,9 @@ def make_rows(losses: list[Component], suite: Suite) -> tuple[Row, ...]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"  # 1.0 as 1; what does not fit in six digits stays whole
+    return str(value)
 
 
 def _digest(content: Any) -> str:

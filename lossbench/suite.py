@@ -50,6 +50,8 @@ def _named(value: Any) -> Any:
         if "name" not in value:
             raise ValueError("should have a 'name'")
         return {"name": value["name"], "params": {k: v for k, v in value.items() if k != "name"}}
+    if not isinstance(value, Mapping | Component):
+        raise ValueError(f"should be a name, or a mapping with a name, not {value!r}")
     return value
 
 
@@ -64,6 +66,8 @@ def _keyed(value: Any) -> Any:
         if params is not None and not isinstance(params, Mapping):
             raise ValueError(f"the parameters of {name!r} should be a mapping, not {params!r}")
         return {"name": name, "params": dict(params or {})}
+    if not isinstance(value, Mapping | Component):
+        raise ValueError(f"should be a name, or a name with its parameters, not {value!r}")
     return value
 
 
@@ -79,6 +83,8 @@ Augment = Annotated[list[KeyedComponent], BeforeValidator(_augment)]
 
 
 def _dataset(value: Any) -> Any:
+    if not isinstance(value, str | Mapping | DatasetChoice):
+        raise ValueError(f"should be a name, or a mapping with a name, not {value!r}")
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -134,10 +140,10 @@ class Variant(Strict):
 
 
 class Resources(Strict):
-    """What one trial takes. `gpus: auto` is 1 where there is a GPU and 0 elsewhere."""
+    """What one trial takes; a part of a GPU is possible. `auto`: 1 where there is a GPU, else 0."""
 
     cpus: int = Field(default=1, ge=1)
-    gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
+    gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
 
 
 class Selection(Strict):

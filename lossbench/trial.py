@@ -17,7 +17,7 @@ from lossbench.errors import DataError
 from lossbench.evaluation.accuracy import METRICS, extract_features, is_chance, predictions
 from lossbench.evaluation.embedding import embedding
 from lossbench.plan import Trial
-from lossbench.records import EpochRecord, Status, TrialResult
+from lossbench.records import EpochRecord, TrialResult
 from lossbench.training.loop import train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
 
@@ -52,6 +52,7 @@ def run_trial(
     torch.set_num_threads(trial.threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as on the CPU
     dataset = load_dataset(trial.dataset.name, data_root, verify=False)
     if dataset.digest != trial.data_digest:
         raise DataError(
@@ -70,7 +71,8 @@ def run_trial(
         features = extract_features(
             parts.training.model, parts.training.normalise, parts.measured.images
         )
-        scores = parts.training.head.logits(features)
+        with torch.no_grad():
+            scores = parts.training.head.logits(features)
         error = METRICS["error"].create()(scores, parts.measured.labels)
         metrics[f"{parts.measured_name}_error"] = error
         finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
@@ -79,11 +81,14 @@ def run_trial(
         on_epoch(history[-1])
 
     stayed_finite = train(parts.training, parts.train, record)
-    status, reason = _judge(parts, history, stayed_finite)
-    metrics = _measure(trial, parts, artifacts) if stayed_finite else {}
+    if stayed_finite:
+        metrics, collapsed = _measure(trial, parts, artifacts)
+        reason = "ended no better than chance" if collapsed else ""
+    else:
+        metrics, reason = {}, f"the loss was not finite in epoch {len(history)}"
     return TrialResult(
         identity=trial.identity,
-        status=status,
+        status="diverged" if reason else "finished",
         reason=reason,
         metrics=metrics,
         history=tuple(history),
@@ -105,29 +110,24 @@ def environment() -> dict[str, str]:
     }
 
 
-def _judge(parts: Assembled, history: list[EpochRecord], stayed_finite: bool) -> tuple[Status, str]:
-    if not stayed_finite:
-        return "diverged", f"the loss was not finite in epoch {len(history)}"
-    error = history[-1].metrics[f"{parts.measured_name}_error"]
-    if is_chance(error, parts.measured.labels):
-        return "diverged", f"ended no better than chance: {error:.2f} % error"
-    return "finished", ""
-
-
-def _measure(trial: Trial, parts: Assembled, artifacts: Path) -> dict[str, float]:
-    """Metrics after the last epoch; writes the artifacts."""
+def _measure(trial: Trial, parts: Assembled, artifacts: Path) -> tuple[dict[str, float], bool]:
+    """Metrics after the last epoch, and whether it ended at chance; writes the artifacts."""
     training, labels = parts.training, parts.measured.labels
     head = training.head
     features = extract_features(training.model, training.normalise, parts.measured.images)
     with torch.no_grad():
         scores = head.logits(features)
     _save(artifacts / "predictions.npz", predictions(head, features, labels))
-    weights = {"model": training.model.state_dict(), "head": head.state_dict()}
+    weights = {
+        part: {name: tensor.cpu() for name, tensor in module.state_dict().items()}
+        for part, module in (("model", training.model), ("head", head))
+    }
     torch.save(weights, artifacts / "weights.pt")
     if features.shape[1] == 2:
         of_training = extract_features(training.model, training.normalise, parts.train.images)
         _save(artifacts / "embedding.npz", embedding(head, of_training, parts.train.labels))
-    return {name: METRICS[name].create()(scores, labels) for name in trial.evaluate}
+    collapsed = is_chance(scores.argmax(1), labels, head.num_classes)
+    return {name: METRICS[name].create()(scores, labels) for name in trial.evaluate}, collapsed
 
 
 def _fit_class_means(parts: Assembled) -> None:

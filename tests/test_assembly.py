@@ -48,6 +48,7 @@ def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
         ("variants={a: {model: {feature_dm: 3}}}", "variants.a.model.feature_dm: unknown key"),
         ("variants={a: {augment: [miror]}}", "unknown augmentation 'miror'; did you mean 'mirror'"),
         ("variants={a: {augment: [random_crop: {pad: 1}]}}", "random_crop.pad: unknown key"),
+        ("variants={a: {}, b: {model: {feature_dim: 2}}}", "variants.b: is the same as a"),
         ("recipe.optimizer.name=sdg", "recipe.optimizer: unknown optimizer 'sdg'; did you mean"),
         ("recipe.optimizer.nesterof=true", "recipe.optimizer.nesterof: unknown key"),
         ("recipe.optimizer={name: sgd}", "recipe.optimizer.lr: missing"),

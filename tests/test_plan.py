@@ -85,6 +85,24 @@ def test_rows_and_seeds_join_the_same_table(write_suite: Write) -> None:
     assert plan_of(write_suite(), "recipe.epochs=9").table_identity != plain.table_identity
 
 
+def test_the_name_of_the_data_is_a_label_its_digest_is_not(write_suite: Write) -> None:
+    plain = plan_of(write_suite())
+    renamed = plan_of(write_suite(), "dataset=./elsewhere/digits")
+    assert [t.identity for t in renamed.trials] == [t.identity for t in plain.trials]
+    assert renamed.table_identity == plain.table_identity
+
+
+def test_a_changed_copy_has_its_own_identity(write_suite: Write) -> None:
+    trial = plan_of(write_suite()).trials[0]
+    assert trial.identity  # computed once before the copy
+    assert trial.model_copy(update={"seed": 9}).identity != trial.identity
+
+
+def test_nearly_equal_parameters_keep_different_labels(write_suite: Write) -> None:
+    plan = plan_of(write_suite(("[0.0, 0.3]", "[0.1234567, 0.1234568]")))
+    assert len({row.label for row in plan.rows}) == 3
+
+
 def test_a_row_twice_is_refused(write_suite: Write) -> None:
     with pytest.raises(RequestError, match="lgm stands twice"):
         plan_of(write_suite(("[0.0, 0.3]", "[0.3, 0.3]")))

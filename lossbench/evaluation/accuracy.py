@@ -53,11 +53,19 @@ def predictions(head: LossHead, features: Tensor, labels: Tensor) -> dict[str, n
     return {name: value.cpu().numpy() for name, value in kept.items()}
 
 
-def is_chance(error_percent: float, labels: Tensor) -> bool:
-    """Whether an error is no better than always answering the commonest class.
+def is_chance(predicted: Tensor, labels: Tensor, num_classes: int) -> bool:
+    """Whether predictions are no better than guessing: a training that collapsed.
 
-    Two standard errors of a test set of this size are allowed for luck.
+    That is so when every image gets the same answer though the labels differ, or when the share
+    of right answers is at most 1/K with two standard errors allowed for luck (in tiny test sets
+    half of 1/K, where two standard errors would cover everything).
+
+    Args:
+        predicted: (N,)
+        labels: (N,)
+        num_classes: K.
     """
-    share = float(torch.bincount(labels).max()) / len(labels)
-    spread = math.sqrt(share * (1 - share) / len(labels))
-    return error_percent >= 100 * (1 - share - 2 * spread)
+    constant = bool((predicted == predicted[0]).all()) and not bool((labels == labels[0]).all())
+    guess = 1 / num_classes
+    luck = min(2 * math.sqrt(guess * (1 - guess) / len(labels)), guess / 2)
+    return constant or float((predicted == labels).double().mean()) <= guess + luck

@@ -33,6 +33,7 @@ def run_trials(
     trials: Sequence[Trial],
     slot: Slot,
     tracker: Tracker,
+    spool: Spool,
     *,
     data_root: Path,
     work: Path,
@@ -46,8 +47,9 @@ def run_trials(
         trials: Those to run, most wanted first.
         slot: What each gets.
         tracker: With its suite started.
+        spool: Of the suite's table.
         data_root: The same path on every node.
-        work: Folder for Ray's storage, the spool and the logs of failures; on a cluster every
+        work: Folder for Ray's storage and the logs of failures; on a cluster every
             node must reach it.
         console: For the progress display.
     """
@@ -60,7 +62,7 @@ def run_trials(
     )
     started = time.monotonic()
     with Display(console, len(trials), epochs) as display:
-        recorder = Recorder(trials, tracker, Spool(work / "spool"), display, work / "logs")
+        recorder = Recorder(trials, tracker, spool, display, work / "logs")
         try:
             _tuner(trials, data_root, slot, recorder, storage, name).fit()
         finally:

@@ -44,6 +44,7 @@ class Recorder(tune.Callback):
         self._tracker, self._spool = tracker, spool
         self._display, self._logs = display, logs
         self._writer = ThreadPoolExecutor(1, "mlflow")
+        self._away = False
         self._pending: dict[str, list[EpochRecord]] = {}
         self._flushed: dict[str, float] = {}
         self.finished: set[str] = set()
@@ -106,33 +107,44 @@ class Recorder(tune.Callback):
         self._display.note(f"{self._mine(trial).name}: its worker died; it starts again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._fail(self._mine(trial), "its worker died three times")
+        error_file = getattr(trial, "error_file", None)
+        text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
+        self._fail(self._mine(trial), text or "its worker died three times")
 
     def _mine(self, trial: Any) -> Trial:
         return self._trials[trial.config["trial"]]
 
     def _fail(self, trial: Trial, text: str) -> None:
         last_line = text.strip().rpartition("\n")[2]
-        self._logs.mkdir(parents=True, exist_ok=True)
         log = self._logs / f"{trial.identity}.log"
-        log.write_text(f"{trial.name}\n\n{text}\n")
+        try:
+            self._logs.mkdir(parents=True, exist_ok=True)
+            log.write_text(f"{trial.name}\n\n{text}\n")
+            place = f"log: {log}"
+        except OSError as error:
+            place = f"no log: {error.strerror}"
         self.failed[trial.identity] = last_line
-        self._display.failed(trial, f"{last_line} (log: {log})")
+        self._display.failed(trial, f"{last_line} ({place})")
         self._write(self._tracker.stop, trial, "FAILED", text)
 
     def _log_result(self, trial: Trial) -> None:
         try:
             log_kept(self._tracker, self._spool, trial)
+            self._away = False
         except Exception as error:
+            self._away = True
             self.unlogged.append(trial.name)
             first = str(error).partition("\n")[0]
             self._display.note(f"not logged to MLflow yet: {trial.name}: {first}")
 
     def _write(self, action: Callable[..., None], *arguments: Any) -> None:
         def attempt() -> None:
+            if self._away:  # each attempt takes seconds; a result is still tried every time
+                return
             try:
                 action(*arguments)
             except Exception as error:  # the result itself is safe in the spool
+                self._away = True
                 self._display.note(f"MLflow: {str(error).partition(chr(10))[0]}")
 
         self._writer.submit(attempt)

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.text import Text
 
+from lossbench.errors import TrackingError
 from lossbench.orchestration.cluster import connect
 from lossbench.orchestration.spool import Spool, log_kept
 from lossbench.plan import Plan, Trial
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 @dataclass
@@ -59,10 +63,8 @@ def run_plan(
     Raises:
         RequestError: The cluster cannot be used or cannot run these trials.
     """
-    spool, outcome = Spool(work / "spool"), Outcome()
-    for trial, _ in spool.waiting():
-        log_kept(tracker, spool, trial)
-
+    outcome = Outcome()
+    _log_waiting(plan, tracker, Spool(work, plan.table_identity), console)
     with ExitStack() as stack:
         slot = None
         for stage in (plan.trials, None):
@@ -78,7 +80,13 @@ def run_plan(
             from lossbench.orchestration.jobs import run_trials
 
             recorder = run_trials(
-                todo, slot, tracker, data_root=data_root, work=work, console=console
+                todo,
+                slot,
+                tracker,
+                Spool(work, plan.table_identity),
+                data_root=data_root,
+                work=work,
+                console=console,
             )
             outcome.started += len(todo)
             outcome.failed |= {
@@ -86,12 +94,31 @@ def run_plan(
             }
             outcome.unlogged += recorder.unlogged
             outcome.interrupted += len(todo) - len(recorder.finished) - len(recorder.failed)
-            if outcome.interrupted or (stage and outcome.failed):
+            if outcome.interrupted or (stage and (outcome.failed or outcome.unlogged)):
                 outcome.undecided = plan.suite.selection is not None
                 break
         if slot is not None:
-            tracker.finish_suite(_status(outcome))
+            _finish(tracker, _status(outcome), console)
     return outcome
+
+
+def _log_waiting(plan: Plan, tracker: Tracker, spool: Spool, console: Console) -> None:
+    """Log the results that an earlier run could not."""
+    waiting = list(spool.waiting())
+    if not waiting:
+        return
+    tracker.start_suite(plan, environment())
+    for trial in waiting:
+        log_kept(tracker, spool, trial)
+    _finish(tracker, "FINISHED", console)
+    console.print(f"logged {len(waiting)} results of an earlier run", highlight=False)
+
+
+def _finish(tracker: Tracker, status: RunStatus, console: Console) -> None:
+    try:
+        tracker.finish_suite(status)
+    except TrackingError as error:  # the results are logged or in the spool already
+        console.print(Text(f"MLflow: {error}", "yellow"))
 
 
 def final_trials(plan: Plan, tracker: Tracker) -> Sequence[Trial]:
@@ -107,7 +134,7 @@ def final_trials(plan: Plan, tracker: Tracker) -> Sequence[Trial]:
     return plan.final_trials(plan.choose(scores))
 
 
-def _status(outcome: Outcome) -> Literal["FINISHED", "FAILED", "KILLED"]:
+def _status(outcome: Outcome) -> RunStatus:
     if outcome.interrupted:
         return "KILLED"
     return "FAILED" if outcome.failed else "FINISHED"

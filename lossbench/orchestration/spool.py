@@ -6,6 +6,7 @@ logs what still lies here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
@@ -18,14 +19,15 @@ from lossbench.tracking.store import Tracker
 
 
 class Spool:
-    """A folder with one folder a result.
+    """A folder with one folder a result, for the trials of one table.
 
     Args:
-        folder: Made when something is kept.
+        work: Of the run.
+        table: Identity of the table, so that a result is only ever logged under its own.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, work: Path, table: str) -> None:
+        self.folder = work / "spool" / table
 
     def keep(self, trial: Trial, delivered: Path) -> Path:
         """Copy what a worker delivered, so that it is there whole or not at all."""
@@ -34,18 +36,31 @@ class Spool:
         unfinished = self.folder / f".{uuid.uuid4().hex}"
         shutil.copytree(delivered, unfinished)
         (unfinished / "trial.json").write_text(trial.model_dump_json())
-        shutil.rmtree(kept, ignore_errors=True)
+        self._remove(kept)
         os.replace(unfinished, kept)
         return kept
 
-    def waiting(self) -> Iterator[tuple[Trial, Path]]:
-        """Everything that is not logged yet."""
+    def waiting(self) -> Iterator[Trial]:
+        """Everything that is not logged yet; what cannot be read is dropped, to be run again."""
         for kept in sorted(self.folder.glob("[!.]*")):
-            yield Trial.model_validate_json((kept / "trial.json").read_text()), kept
+            try:
+                trial = Trial.model_validate_json((kept / "trial.json").read_text())
+                read_result(kept)
+            except (OSError, ValueError):
+                self._remove(kept)
+            else:
+                yield trial
 
     def drop(self, trial: Trial) -> None:
         """Forget a result that is logged."""
-        shutil.rmtree(self.folder / trial.identity, ignore_errors=True)
+        self._remove(self.folder / trial.identity)
+
+    def _remove(self, kept: Path) -> None:
+        """Rename first: a half-removed result must not look like one that waits."""
+        gone = self.folder / f".{uuid.uuid4().hex}"
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(kept, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def log_kept(tracker: Tracker, spool: Spool, trial: Trial) -> None:

@@ -224,7 +224,7 @@ def _finding(table: Table, variant: str, reference: str | None) -> str:
     line += f"; {label}, the reference: {other.value} ({other.count})"
     gap = difference(top.summary, other.summary)
     if gap is None or top.summary.mean is None or other.summary.mean is None:
-        return f"{line}. One value each says nothing about the spread."
+        return f"{line}. The spread between seeds cannot be told from these values."
     verdict = "within" if gap.low <= 0 <= gap.high else "beyond"
     size = top.summary.mean - other.summary.mean
     text = f"Difference {size:+.2f}, 95 % interval {gap.low:+.2f} to {gap.high:+.2f}"

@@ -9,6 +9,8 @@ import os
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # results wait in the spool, not in a retry
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # failures reach the user as one line of TrackingError
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }

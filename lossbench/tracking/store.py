@@ -113,7 +113,7 @@ class Tracker:
             **names.environment_tags(environment),
         }
         self._client.log_batch(self._parent, tags=names.as_tags(tags))
-        self._client.log_text(self._parent, suite_yaml(suite), "suite.yaml")
+        self._client.log_text(self._parent, suite_yaml(plan), "suite.yaml")
         self._client.update_run(self._parent, status="RUNNING")
 
     @told
@@ -123,6 +123,9 @@ class Tracker:
         name = names.run_name(trial)
         with locked(self.location):
             found = self._find({names.IDENTITY: trial.identity})
+            if found and found.info.status in ("FAILED", "KILLED") and found.data.metrics:
+                self._client.delete_run(found.info.run_id)  # or its epochs would stand twice
+                found = None
             run = found or self._client.create_run(self._experiment, tags=tags, run_name=name)
         run_id = run.info.run_id
         self._begun[trial.identity] = run_id

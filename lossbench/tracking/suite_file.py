@@ -8,12 +8,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from lossbench.suite import Suite
+from lossbench.plan import Plan
 
 _KEYED_LISTS = ("losses", "augment")  # written as `lgm: {alpha: 0.3}`
 
 
-def suite_yaml(suite: Suite) -> str:
+def suite_yaml(plan: Plan) -> str:
+    """The suite of a plan as YAML: grids expanded, every default of every loss written out."""
+    suite = plan.suite.model_copy(update={"losses": [row.loss for row in plan.rows]})
     yaml = YAML()
     yaml.default_flow_style = None  # lists of numbers and small mappings on one line
     yaml.width = 100

@@ -76,16 +76,15 @@ def train(
             features = model(training.normalise(images))  # (B, D)
             terms = head.terms(features, labels)
             loss = torch.stack(list(terms.values())).sum()
+            with torch.no_grad():  # before the step: by the parameters that made the features
+                wrong = (head.logits(features.detach()).argmax(1) != labels).float().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             head.after_step(features.detach(), labels)
 
-            with torch.no_grad():
-                wrong = (head.logits(features.detach()).argmax(1) != labels).float().mean()
-                measured = {"loss": loss, **terms, "error": 100 * wrong}
-                for name, value in measured.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach() * (len(chosen) / len(order))
+            for name, value in {"loss": loss, **terms, "error": 100 * wrong}.items():
+                sums[name] = sums.get(name, 0.0) + value.detach() * (len(chosen) / len(order))
 
         metrics = {f"train_{name}": float(value) for name, value in sums.items()}
         metrics["lr"] = base_lr * training.schedule(epoch + (steps - 1) / steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 from pathlib import Path
@@ -12,10 +13,11 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start measuring anew. Where the system cannot (no Linux), the process's peak stays."""
+    """Start measuring anew. Where the system does not allow it, the process's peak stays."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif _RESET.exists():
+        return
+    with contextlib.suppress(OSError):  # not Linux, or a container that forbids it
         _RESET.write_text("5")  # proc(5): resets the peak resident set size
 
 

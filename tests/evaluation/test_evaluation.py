@@ -35,16 +35,24 @@ def test_predictions_hold_the_posterior() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [(90.0, True), (88.5, True), (80.0, False), (2.0, False), (95.0, True)]
+    ("right", "expected"), [(100, True), (115, True), (130, False), (980, False), (0, True)]
 )
-def test_chance_of_ten_equal_classes(error: float, expected: bool) -> None:
-    assert is_chance(error, torch.arange(1000) % 10) is expected
+def test_chance_of_ten_equal_classes(right: int, expected: bool) -> None:
+    labels = torch.arange(1000) % 10
+    predicted = torch.where(torch.arange(1000) < right, labels, (labels + 1) % 10)
+    assert is_chance(predicted, labels, 10) is expected
 
 
-def test_chance_is_the_commonest_class() -> None:
+def test_one_answer_for_everything_is_a_collapse() -> None:
     labels = torch.tensor([0] * 900 + [1] * 100)
-    assert is_chance(10.0, labels)
-    assert not is_chance(6.0, labels)
+    assert is_chance(torch.zeros(1000, dtype=torch.long), labels, 2)
+    assert not is_chance(torch.tensor([0] * 950 + [1] * 50), labels, 2)
+
+
+def test_a_tiny_test_set_that_is_all_right_is_no_collapse() -> None:
+    assert not is_chance(torch.tensor([1]), torch.tensor([1]), 2)
+    assert not is_chance(torch.tensor([0, 0, 0]), torch.tensor([0, 0, 0]), 3)
+    assert is_chance(torch.tensor([0]), torch.tensor([1]), 2)
 
 
 def test_embedding_of_a_density_head() -> None:

@@ -48,6 +48,20 @@ def start(tmp_path: Path, tracker: Tracker) -> Callable[..., tuple[Outcome, str]
     return run
 
 
+def _run_anew(plan: Plan, tmp_path: Path) -> tuple[Outcome, str]:
+    """As a later call of the command line does: with a tracker of its own."""
+    seen = io.StringIO()
+    outcome = run_plan(
+        plan,
+        Tracker.open(f"sqlite:///{tmp_path / 'mlflow.db'}"),
+        data_root=NOWHERE,
+        work=tmp_path / "work",
+        address=None,
+        console=Console(file=seen, width=200),
+    )
+    return outcome, seen.getvalue()
+
+
 def plan_of(path: Path, *overrides: str, data_root: Path = NOWHERE) -> Plan:
     return check(load_suite(path, overrides), data_root)
 
@@ -87,10 +101,16 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     tmp_path: Path,
     tracker: Tracker,
     start: Callable[..., tuple[Outcome, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = make_folder("mine")
+    monkeypatch.chdir(tmp_path)  # a relative path, which no worker shares
     plan = plan_of(
-        write_suite(), "dataset=mine", "losses=[softmax]", "seeds=[0]", data_root=folder.parent
+        write_suite(),
+        "dataset=./data/mine",
+        "losses=[softmax]",
+        "seeds=[0]",
+        data_root=folder.parent,
     )
     shutil.move(folder, tmp_path / "away")
     outcome, seen = start(plan, folder.parent)
@@ -124,13 +144,18 @@ def test_a_result_that_cannot_be_logged_waits(
     assert outcome.unlogged == ["default/softmax/seed0"]
     assert "the server is away" in seen
     assert tracker.results(plan.trials) == {}
-    assert [t.identity for t, _ in Spool(tmp_path / "work" / "spool").waiting()] == [
-        plan.trials[0].identity
-    ]
+    spool = Spool(tmp_path / "work", plan.table_identity)
+    assert list(spool.waiting()) == [plan.trials[0]]
 
-    assert start(plan)[0] == Outcome()  # logged, not run again
+    other = plan_of(write_suite(), "losses=[center]", "seeds=[0]", "recipe.epochs=1")
+    _run_anew(other, tmp_path)  # another table leaves it alone
+    assert list(spool.waiting()) == [plan.trials[0]]
+
+    outcome, seen = _run_anew(plan, tmp_path)
+    assert outcome == Outcome()  # logged, not run again
+    assert "logged 1 results of an earlier run" in seen
     assert len(tracker.results(plan.trials)) == 1
-    assert list(Spool(tmp_path / "work" / "spool").waiting()) == []
+    assert list(spool.waiting()) == []
 
 
 def test_selection_tests_only_what_it_chose(
@@ -184,9 +209,10 @@ def test_a_half_copied_result_is_not_in_the_spool(tmp_path: Path, write_suite: W
     trial = plan_of(write_suite()).trials[0]
     (tmp_path / "delivered").mkdir()
     (tmp_path / "delivered" / "result.json").write_text(json.dumps({}))
-    spool = Spool(tmp_path / "spool")
+    spool = Spool(tmp_path, "table")
     spool.keep(trial, tmp_path / "delivered")
-    (tmp_path / "spool" / ".unfinished").mkdir()
-    assert [t for t, _ in spool.waiting()] == [trial]
-    spool.drop(trial)
+    assert list(spool.waiting()) == []  # its result cannot be read: it will be run again
+    assert not (spool.folder / trial.identity).exists()
+    (spool.folder / ".unfinished").mkdir()
+    (spool.folder / "emptied").mkdir()
     assert list(spool.waiting()) == []

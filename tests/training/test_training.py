@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn, optim
+from torch import Tensor, nn, optim
 
 from lossbench.data.images import ImageSet, normaliser
 from lossbench.errors import ParameterError
-from lossbench.losses import create_loss
+from lossbench.losses import LossHead, ParameterGroup, create_loss
 from lossbench.suite import Component
 from lossbench.training.loop import Training, train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
@@ -154,3 +155,76 @@ def test_peak_memory_sees_what_was_freed() -> None:
     reset_peak_memory(CPU)
     assert peak_memory_mib(CPU) - before < 100
     assert math.isfinite(before)
+
+
+class Recorder(LossHead):
+    """A head that writes down what the loop does with it."""
+
+    samples_per_class = 4
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        self.linear = nn.Linear(2, 2)
+        self.register_buffer("done", torch.tensor(-1.0))
+        self.seen: list[tuple[float, Tensor, Tensor]] = []
+        self.updated: list[tuple[Tensor, Tensor]] = []
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup((self.linear.weight,), lr_scale=3.0),
+            ParameterGroup((self.linear.bias,)),
+        ]
+
+    def schedules(self) -> dict[str, Callable[[float], float]]:
+        return {"done": lambda progress: progress}
+
+    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        self.seen.append((float(self.get_buffer("done")), features, labels))
+        return {"cross_entropy": nn.functional.cross_entropy(self.linear(features), labels)}
+
+    def logits(self, features: Tensor) -> Tensor:
+        return self.linear(features)
+
+    def after_step(self, features: Tensor, labels: Tensor) -> None:
+        self.updated.append((features, labels))
+
+
+def test_the_loop_gives_a_head_everything_that_it_declares() -> None:
+    training, data = make_training(epochs=4), make_data()
+    head = training.head = Recorder()
+    training.model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.BatchNorm1d(2, affine=False))
+    sgd = Component(name="sgd", params={"lr": 0.1})
+    training.optimizer = build_optimizer(sgd, training.model, head)
+    training.schedule = SCHEDULES["multistep"].create(4, milestones=[1.5])
+    rates: list[list[float]] = []
+    training.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: rates.append([group["lr"] for group in optimizer.param_groups])
+    )
+    modes: list[bool] = []
+    assert train(training, data, lambda *_: modes.append(training.model.training))
+
+    steps = 16  # four epochs of 30 images in batches of 8
+    assert modes == [False] * 4
+    assert [progress for progress, _, _ in head.seen] == pytest.approx(
+        [i / steps for i in range(steps)]
+    )
+    expected = [0.1 if i < 6 else 0.01 for i in range(steps)]  # the milestone is inside an epoch
+    assert rates == [pytest.approx([lr, 3 * lr, lr]) for lr in expected]
+
+    assert len(head.updated) == steps
+    for (_, features, labels), (detached, same_labels) in zip(head.seen, head.updated, strict=True):
+        assert features.requires_grad
+        assert not detached.requires_grad
+        assert torch.equal(features, detached)
+        assert torch.equal(labels, same_labels)
+        assert abs(float(features.detach().mean())) < 1e-5  # batch norm in training mode
+    first_epoch = torch.cat([labels for _, _, labels in head.seen[:4]])
+    changes = int((first_epoch[1:] != first_epoch[:-1]).sum())
+    assert changes <= 7  # 15 images a class in groups of four: eight groups, so seven borders
+
+
+def test_centers_move_during_training() -> None:
+    training = make_training("center")
+    before = training.head.get_buffer("centers").clone()
+    train(training, make_data(), lambda *_: None)
+    assert not torch.equal(training.head.get_buffer("centers"), before)
