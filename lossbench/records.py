@@ -35,7 +35,8 @@ class TrialResult(Strict):
             the test set, or on the held-out part if the trial has one.
         history: One record an epoch.
         wall_time_sec: Of the training, without evaluation and start-up.
-        peak_memory_mib: Of the process (CPU: resident set; GPU: the allocator's peak).
+        peak_memory_mib: While training, without evaluation: of the whole process (CPU, its resident
+            set with all libraries), or of the GPU's allocator.
         device: `cpu`, or the GPU's name.
         environment: Versions of Python and the libraries that decide the numbers.
     """

@@ -62,10 +62,11 @@ def run_trial(
     reset_peak_memory(place)
     parts = build(trial, dataset, place)
     history: list[EpochRecord] = []
-    training_time_sec = 0.0
+    training_time_sec = peak_mib = 0.0
 
     def record(epoch: int, metrics: dict[str, float]) -> None:
-        nonlocal training_time_sec
+        nonlocal training_time_sec, peak_mib
+        peak_mib = max(peak_mib, peak_memory_mib(place))  # of the steps, not of what follows here
         training_time_sec += metrics.pop("train_time_sec")
         _fit_class_means(parts)
         features = extract_features(
@@ -79,6 +80,7 @@ def run_trial(
         now_ms = time.time_ns() // 1_000_000
         history.append(EpochRecord(epoch=epoch, timestamp_ms=now_ms, metrics=finite))
         on_epoch(history[-1])
+        reset_peak_memory(place)
 
     stayed_finite = train(parts.training, parts.train, record)
     if stayed_finite:
@@ -93,7 +95,7 @@ def run_trial(
         metrics=metrics,
         history=tuple(history),
         wall_time_sec=training_time_sec,
-        peak_memory_mib=peak_memory_mib(place),
+        peak_memory_mib=peak_mib,
         device=torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu",
         environment=environment(),
     )
