@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.images import ImageSet, image_set, normaliser
-from lossbench.data.prepared import Dataset
+from lossbench.data.dataset import Dataset, Split
+from lossbench.data.images import Augment, Images, View, normaliser
 from lossbench.data.sampling import split_off, stratified_subset
 from lossbench.data.sources import find_folder, load_dataset
 from lossbench.errors import (
@@ -23,12 +21,12 @@ from lossbench.errors import (
     UnknownNameError,
     did_you_mean,
 )
-from lossbench.evaluation.accuracy import METRICS
+from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES, LossHead
 from lossbench.models import MODELS
-from lossbench.plan import Plan, Trial, expand_grids, is_grid, make_rows
+from lossbench.plan import Metric, Plan, Row, Trial, expand_grids, is_grid, make_rows
 from lossbench.registry import Registry
-from lossbench.suite import Component, DatasetChoice, InputScaling, Suite
+from lossbench.suite import Component, DatasetChoice, Input, Recipe, Suite
 from lossbench.training.loop import Training
 from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
 from lossbench.training.schedules import SCHEDULES
@@ -47,26 +45,50 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     """
     problems: list[Problem] = []
     resolved = _resolve_components(suite, problems)
-    losses = _resolve_losses(suite, problems)
-    _check_names(suite, problems)
+    losses = _resolve_losses(suite.losses, ("losses",), problems)
+    evaluations = [] if problems else _evaluations(resolved.evaluate)
+    metrics = _metrics(suite, evaluations, problems)
     if problems:
         raise suite.origin.error(problems)
 
     rows = make_rows(losses, suite)
     _check_reference(suite, [row.label for row in rows], [row.loss.name for row in rows])
+    compared = _compared(suite, rows)
     try:
-        dataset = load_dataset(suite.dataset.name, data_root)
+        dataset = open_dataset(suite.dataset, data_root)
     except UnknownNameError as error:
         raise suite.origin.error([Problem(("dataset", "name"), str(error))]) from None
+    except ValueError as error:
+        raise suite.origin.error([Problem(("dataset", "classes"), str(error))]) from None
     folder = find_folder(suite.dataset.name, data_root)
     if folder is not None and suite.dataset.name != folder.name:  # workers have another folder
         absolute = suite.dataset.model_copy(update={"name": str(folder.resolve())})
         resolved = resolved.model_copy(update={"dataset": absolute})
-    plan = Plan(resolved, rows, dataset.digest)
+    others = _check_evaluations(suite, evaluations, dataset, data_root)
+    plan = Plan(
+        suite=resolved,
+        rows=rows,
+        data_digest=dataset.digest,
+        metrics=metrics,
+        artifacts=tuple(a for evaluation in evaluations for a in evaluation.artifacts()),
+        other_digests=others,
+        compared=compared,
+    )
     problems = _same_variants(resolved) + _dry_run(plan, dataset)
     if problems:
         raise suite.origin.error(problems)
     return plan
+
+
+def open_dataset(choice: DatasetChoice, data_root: FilePath, *, verify: bool = True) -> Dataset:
+    """The data set that a suite names, with the classes that it wants.
+
+    Raises:
+        ValueError: There is no such class.
+        DataError, UnknownNameError: It cannot be opened.
+    """
+    dataset = load_dataset(choice.name, data_root, verify=verify)
+    return dataset if choice.classes is None else dataset.restricted(choice.classes)
 
 
 @dataclass(frozen=True)
@@ -76,62 +98,76 @@ class Assembled:
     Attributes:
         training: Model, head, optimizer and the rest, on the device.
         train: The training set.
-        measured: The test set, or the held-out part of the training set.
+        measured: The test set, or the held-out part of the training set; None without either.
         measured_name: `test` or `holdout`.
+        evaluations: What is measured in the end.
     """
 
     training: Training
-    train: ImageSet
-    measured: ImageSet
+    train: Images
+    measured: Images | None
     measured_name: str
+    evaluations: tuple[Evaluation, ...]
 
 
 def build(trial: Trial, dataset: Dataset, device: torch.device) -> Assembled:
     """Turn a trial into objects. Seeds the global generators first."""
+    recipe = trial.recipe
+    view = view_of(recipe)
     parts = _choose_images(dataset, trial.dataset, trial.holdout)
-    train, measured = (image_set(*parts[name], device) for name in ("train", "measured"))
 
     seed_everything(trial.seed)  # the model draws first: the same seed, the same initial model
-    model = MODELS[trial.model.name].create(dataset.image_shape, **trial.model.params)
-    head = _create_head(trial.loss, trial.model, dataset)
+    model = MODELS[trial.model.name].create(dataset.image_shape(view), **trial.model.params)
+    head = _create_head(trial.loss, model.feature_dim, dataset)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = head.to(device)
-    recipe = trial.recipe
     schedule = SCHEDULES[recipe.schedule.name].create(recipe.epochs, **recipe.schedule.params)
     training = Training(
         model=model,
         head=head,
         optimizer=build_optimizer(recipe.optimizer, model, head),
         schedule=schedule,
-        augmentations=[AUGMENTATIONS[a.name].create(**a.params) for a in trial.augment],
+        augmentations=_augmentations(trial.augment, view),
         normalise=normaliser(recipe.input.mean, recipe.input.std, device),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         seed=trial.seed,
+        autocast=torch.bfloat16 if recipe.precision == "bfloat16" else None,
     )
-    return Assembled(training, train, measured, "holdout" if trial.holdout else "test")
+    return Assembled(
+        training=training,
+        train=parts["train"].on(device, view),
+        measured=parts["measured"].on(device, view) if "measured" in parts else None,
+        measured_name="holdout" if trial.holdout else "test",
+        evaluations=tuple(_evaluations(trial.evaluate)),
+    )
 
 
-Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
+def view_of(recipe: Recipe) -> View:
+    return View(recipe.input.resize, recipe.input.crop)
 
 
-def _choose_images(dataset: Dataset, choice: DatasetChoice, holdout: float) -> dict[str, Part]:
+def _evaluations(chosen: Iterable[Component]) -> list[Evaluation]:
+    return [EVALUATIONS[evaluation.name].create(**evaluation.params) for evaluation in chosen]
+
+
+def _augmentations(chosen: Iterable[Component], view: View) -> list[Augment]:
+    return [AUGMENTATIONS[a.name].create(view.crop, **a.params) for a in chosen]
+
+
+def _choose_images(dataset: Dataset, choice: DatasetChoice, holdout: float) -> dict[str, Split]:
     """The images to train on and those to measure on."""
-    parts: dict[str, Part] = {}
-    for split, size in (("train", choice.train_size), ("test", choice.test_size)):
-        images, labels = dataset.images[split], dataset.labels[split]
-        if size is not None:
-            indices = stratified_subset(labels, size)
-            images, labels = images[indices], labels[indices]
-        parts[split] = (images, labels)
+    parts: dict[str, Split] = {}
+    for name, size in (("train", choice.train_size), ("test", choice.test_size)):
+        if name in dataset.splits:
+            split = dataset.splits[name]
+            parts[name] = (
+                split if size is None else split.subset(stratified_subset(split.labels, size))
+            )
     if not holdout:
-        return {"train": parts["train"], "measured": parts["test"]}
-    images, labels = parts["train"]
-    rest, held_out = split_off(labels, holdout)
-    return {
-        "train": (images[rest], labels[rest]),
-        "measured": (images[held_out], labels[held_out]),
-    }
+        return {"train": parts["train"]} | ({"measured": parts["test"]} if "test" in parts else {})
+    rest, held_out = split_off(parts["train"].labels, holdout)
+    return {"train": parts["train"].subset(rest), "measured": parts["train"].subset(held_out)}
 
 
 def _resolve(
@@ -164,9 +200,14 @@ def _resolve_components(suite: Suite, problems: list[Problem]) -> Suite:
             for index, chosen in enumerate(variant.augment)
         ]
         variants[name] = variant.model_copy(update={"augment": augment})
+    evaluate = [
+        _resolve(EVALUATIONS, chosen, ("evaluate", index), problems)
+        for index, chosen in enumerate(suite.evaluate)
+    ]
     resolved = suite.model_copy(
         update={
             "model": model,
+            "evaluate": evaluate,
             "variants": variants,
             "recipe": recipe.model_copy(update={"optimizer": optimizer, "schedule": schedule}),
         }
@@ -174,10 +215,12 @@ def _resolve_components(suite: Suite, problems: list[Problem]) -> Suite:
     return resolved
 
 
-def _resolve_losses(suite: Suite, problems: list[Problem]) -> list[Component]:
+def _resolve_losses(
+    chosen: Iterable[Component], where: Path, problems: list[Problem]
+) -> list[Component]:
     losses = []
-    for index, loss in enumerate(suite.losses):
-        path: Path = ("losses", index)
+    for index, loss in enumerate(chosen):
+        path: Path = (*where, index)
         if loss.name not in LOSSES:
             problems.append(
                 Problem(path, f"unknown loss {loss.name!r}{did_you_mean(loss.name, LOSSES)}")
@@ -197,14 +240,57 @@ def _resolve_losses(suite: Suite, problems: list[Problem]) -> list[Component]:
     return losses
 
 
-def _check_names(suite: Suite, problems: list[Problem]) -> None:
-    for index, name in enumerate(suite.evaluate):
-        if name not in METRICS:
-            message = f"unknown metric {name!r}{did_you_mean(name, METRICS)}"
-            problems.append(Problem(("evaluate", index), message))
-    if suite.selection and suite.selection.metric not in suite.evaluate:
-        message = f"{suite.selection.metric!r} is not in `evaluate`"
+def _metrics(
+    suite: Suite, evaluations: Iterable[Evaluation], problems: list[Problem]
+) -> tuple[Metric, ...]:
+    metrics = [metric for evaluation in evaluations for metric in evaluation.metrics()]
+    names = [metric.name for metric in metrics]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        problems.append(Problem(("evaluate",), f"{name} is measured twice"))
+    if not problems and suite.selection and suite.selection.metric not in names:
+        metric = suite.selection.metric
+        message = f"{metric!r} is not measured by `evaluate`{did_you_mean(metric, names)}"
         problems.append(Problem(("selection", "metric"), message))
+    return tuple(metrics)
+
+
+def _compared(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows of `selection.compare`."""
+    if suite.selection is None:
+        return ()
+    problems: list[Problem] = []
+    path: Path = ("selection", "compare")
+    by_loss = {row.loss.model_dump_json(): row for row in rows}
+    found = []
+    for index, loss in enumerate(_resolve_losses(suite.selection.compare, path, problems)):
+        row = by_loss.get(loss.model_dump_json())
+        if row is None:
+            rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)
+            message = f"is none of the suite's rows: {rows_of_loss or 'no ' + loss.name}"
+            problems.append(Problem((*path, index), message))
+        else:
+            found.append(row)
+    if problems:
+        raise suite.origin.error(problems)
+    return tuple(found)
+
+
+def _check_evaluations(
+    suite: Suite, evaluations: Iterable[Evaluation], dataset: Dataset, data_root: FilePath
+) -> dict[str, str]:
+    """Whether each can be measured; the digests of the other data that they read."""
+    problems, digests = [], {}
+    for index, evaluation in enumerate(evaluations):
+        path: Path = ("evaluate", index)
+        try:
+            if evaluation.needs_test and "test" not in dataset.splits:
+                raise ValueError(f"needs a test set, and {dataset.card.name} has none")
+            digests.update(evaluation.check(dataset, view_of(suite.recipe), data_root))
+        except (ValueError, UnknownNameError) as error:
+            problems.append(Problem(path, f"{suite.evaluate[index].name} {error}"))
+    if problems:
+        raise suite.origin.error(problems)
+    return digests
 
 
 def _same_variants(suite: Suite) -> list[Problem]:
@@ -229,27 +315,37 @@ def _check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:
 def _dry_run(plan: Plan, dataset: Dataset) -> list[Problem]:
     """Split the data, and send two images through every cell without training."""
     suite = plan.suite
-    problems = _check_scaling(suite.recipe.input, dataset.image_shape[0])
+    view = view_of(suite.recipe)
+    try:
+        shape = dataset.image_shape(view)
+    except ValueError as error:
+        return [Problem(("recipe", "input"), str(error))]
+    problems = _check_scaling(suite.recipe.input, shape[0])
     problems += _check_sizes(suite, dataset)
     if problems:
         return problems
-    images, labels = torch.rand(2, *dataset.image_shape), torch.tensor([0, 1])
+    labels = torch.tensor([0, 1])
     for name, variant in suite.variants.items():
         chosen = suite.variant_model(name)
         try:
-            model = MODELS[chosen.name].create(dataset.image_shape, **chosen.params)
+            model = MODELS[chosen.name].create(shape, **chosen.params)
             with torch.no_grad():
-                features = model.eval()(images)
+                features = model.eval()(torch.rand(2, *shape))
+        except ParameterError as error:
+            where: Path = ("variants", name, "model") if variant.model else ("model",)
+            problems += [Problem((*where, *p.path), p.message) for p in error.problems]
+            continue
         except (ValueError, RuntimeError) as error:
-            shape = "x".join(map(str, dataset.image_shape))
+            size = "x".join(map(str, shape))
             reason = str(error).partition("\n")[0]
-            message = f"does not take the {shape} images of {dataset.card.name}: {reason}"
+            message = f"does not take the {size} images of {dataset.card.name}: {reason}"
             problems.append(Problem(("variants", name) if variant.model else ("model",), message))
             continue
+        problems += _check_augmentations(variant.augment, dataset, view, name)
         for row in plan.rows:
             path: Path = ("losses", row.loss.name)
             try:
-                head = _create_head(row.loss, chosen, dataset)
+                head = _create_head(row.loss, model.feature_dim, dataset)
                 head(features, labels)
                 path = ("recipe", "optimizer")
                 build_optimizer(suite.recipe.optimizer, model, head)
@@ -258,18 +354,38 @@ def _dry_run(plan: Plan, dataset: Dataset) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
-def _create_head(loss: Component, model: Component, dataset: Dataset) -> LossHead:
-    return LOSSES[loss.name].create(
-        dataset.card.num_classes, model.params["feature_dim"], **loss.params
-    )
+def _check_augmentations(
+    chosen: Iterable[Component], dataset: Dataset, view: View, variant: str
+) -> list[Problem]:
+    """Augment two images of the data set's size."""
+    shape = dataset.splits["train"].shape
+    if shape is None:
+        return []  # every image has its own size; resizing or cropping evens them out
+    images = view.resized(torch.zeros(2, *shape, dtype=torch.uint8))
+    for augment in _augmentations(chosen, view):
+        images = augment(images, torch.Generator())
+    out, wanted = tuple(view.cropped(images).shape[1:]), dataset.image_shape(view)
+    if out == wanted:
+        return []
+    message = f"makes images of {'x'.join(map(str, out))}, but the model takes {wanted}"
+    return [Problem(("variants", variant, "augment"), message)]
+
+
+def _create_head(loss: Component, feature_dim: int, dataset: Dataset) -> LossHead:
+    return LOSSES[loss.name].create(dataset.card.num_classes, feature_dim, **loss.params)
 
 
 def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
     problems = []
     for key in ("train_size", "test_size"):
-        size, labels = getattr(suite.dataset, key), dataset.labels[key.removesuffix("_size")]
+        size, name = getattr(suite.dataset, key), key.removesuffix("_size")
         if size is None:
             continue
+        if name not in dataset.splits:
+            message = f"{dataset.card.name} has no {name} set"
+            problems.append(Problem(("dataset", key), message))
+            continue
+        labels = dataset.splits[name].labels
         try:
             stratified_subset(labels, size)
         except ValueError:
@@ -283,7 +399,7 @@ def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
     return problems
 
 
-def _check_scaling(scaling: InputScaling, channels: int) -> list[Problem]:
+def _check_scaling(scaling: Input, channels: int) -> list[Problem]:
     values: Mapping[str, Any] = {"mean": scaling.mean, "std": scaling.std}
     return [
         Problem(

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench.errors import LossbenchError, NothingRecordedError, Problem
+from lossbench.errors import DataError, LossbenchError, NothingRecordedError
 
 if TYPE_CHECKING:
     from lossbench.plan import Plan
@@ -138,6 +138,8 @@ def run(
     if not outcome.started:
         err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
     _report(plan, tracking_uri, output)
+    if outcome.refused:
+        raise DataError(f"{outcome.refused}; finished trials are kept")
     if outcome.interrupted:
         err.print(f"stopped: {outcome.interrupted} trials left; the same command goes on")
         raise typer.Exit(INTERRUPTED)
@@ -289,12 +291,12 @@ def _plan(
         overrides = [*overrides, f"seeds=[{seeds}]"]
     suite = load_suite(path, overrides)
     from lossbench.assembly import check
-    from lossbench.report.published import published_problem
+    from lossbench.report.published import published_problems
 
-    problem = published_problem(suite.published, suite.variants)
-    if problem:
-        raise suite.origin.error([Problem(("published",), problem.removeprefix("published: "))])
     laid_out = check(suite, data_root)
+    problems = published_problems(suite, laid_out.metrics)
+    if problems:
+        raise suite.origin.error(problems)
     return laid_out.narrowed(only) if only else laid_out
 
 

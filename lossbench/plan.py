@@ -6,16 +6,46 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from lossbench.errors import Problem, RequestError
 from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Part of every trial's identity. Raise it when the same trial would give other numbers."""
+
+
+class Metric(Strict):
+    """A number that a suite's evaluations give for each trial.
+
+    Attributes:
+        name: As in JSON and MLflow: `error`, `fgsm_0.3_eer`.
+        label: As in a heading: `equal error rate, FGSM, ε = 0.3`.
+        unit: Of what it is a share, `% of images`, or empty.
+        higher_is_better: Else lower is.
+    """
+
+    name: str
+    label: str
+    unit: str = "% of images"
+    higher_is_better: bool = False
+
+
+class Artifact(Strict):
+    """Arrays that a suite's evaluations store for each trial, for the report to draw.
+
+    Attributes:
+        name: Of the file, without `.npz`.
+        kind: `detection`: how far other inputs can be told from normal ones.
+        title: What the other inputs are.
+    """
+
+    name: str
+    kind: Literal["detection"]
+    title: str
 
 
 class Trial(Strict):
@@ -25,10 +55,12 @@ class Trial(Strict):
         suite, variant, row: Labels. They are no part of the identity.
         loss, model, recipe, augment: With every default filled in.
         dataset, data_digest: What it is trained on; the digest covers every pixel and label.
+        other_digests: Of the other data that its evaluations read, by the name in the suite.
         holdout: Share of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set.
-        evaluate: Metrics after the last epoch.
+        evaluate: What is measured after the last epoch.
         threads: CPU threads of the training; another count gives other bits.
+        workers: Processes that train it together.
         seed: Of initialisation, batch order and augmentation.
     """
 
@@ -41,9 +73,11 @@ class Trial(Strict):
     augment: tuple[Component, ...]
     dataset: DatasetChoice
     data_digest: str
+    other_digests: dict[str, str]
     holdout: float
-    evaluate: tuple[str, ...]
+    evaluate: tuple[Component, ...]
     threads: int
+    workers: int
     seed: int
 
     @property
@@ -83,12 +117,20 @@ class Plan:
         suite: With every default filled in.
         rows: In the suite's order, grids expanded.
         data_digest: Of the data set.
+        metrics: What the suite's evaluations give, in its order.
+        artifacts: Likewise of arrays.
+        other_digests: Of the other data that the evaluations read, by the name in the suite.
+        compared: Rows that the suite's `selection` tests beside the chosen ones.
         table_identity: Hash of what all trials share.
     """
 
     suite: Suite
     rows: tuple[Row, ...]
     data_digest: str
+    metrics: tuple[Metric, ...]
+    artifacts: tuple[Artifact, ...] = ()
+    other_digests: Mapping[str, str] = field(default_factory=dict)
+    compared: tuple[Row, ...] = ()
 
     @cached_property
     def table_identity(self) -> str:
@@ -132,7 +174,12 @@ class Plan:
                 f"{variant}/{row.label}" for variant in self.suite.variants for row in self.rows
             )
             raise RequestError(f"--only {only}: matches no cell of {', '.join(cells)}")
-        return replace(self, suite=self.suite.model_copy(update={"variants": variants}), rows=rows)
+        return replace(
+            self,
+            suite=self.suite.model_copy(update={"variants": variants}),
+            rows=rows,
+            compared=tuple(row for row in self.compared if row in rows),
+        )
 
     def trial(self, row: Row, variant: str, seed: int, holdout: float = 0.0) -> Trial:
         suite = self.suite
@@ -146,9 +193,11 @@ class Plan:
             augment=tuple(suite.variants[variant].augment),
             dataset=suite.dataset,
             data_digest=self.data_digest,
+            other_digests=dict(self.other_digests),
             holdout=holdout,
-            evaluate=tuple(sorted(suite.evaluate)),
+            evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),
             threads=suite.resources.cpus,
+            workers=suite.resources.workers,
             seed=seed,
         )
 
@@ -156,13 +205,16 @@ class Plan:
         """Choose each loss's parameters by its held-out scores, for a suite with `selection`.
 
         Args:
-            scores: Held-out metric, lower is better, by the identity of the trials that
-                finished. A diverged trial has none, and its row can not be chosen.
+            scores: Held-out metric by the identity of the trials that finished. A diverged
+                trial has none, and its row can not be chosen.
 
         Returns:
-            (variant, loss name) -> the row of the lowest mean. A loss of which no row finished
+            (variant, loss name) -> the row of the best mean. A loss of which no row finished
             all its seeds is left out.
         """
+        assert self.suite.selection is not None
+        [metric] = [m for m in self.metrics if m.name == self.suite.selection.metric]
+        best = max if metric.higher_is_better else min
         chosen = {}
         for variant, name in itertools.product(
             self.suite.variants, dict.fromkeys(row.loss.name for row in self.rows)
@@ -174,15 +226,25 @@ class Plan:
                 if len(values) == len(self.suite.seeds):
                     means[row.label] = (sum(values) / len(values), row)
             if means:
-                chosen[variant, name] = min(means.values(), key=lambda scored: scored[0])[1]
+                chosen[variant, name] = best(means.values(), key=lambda scored: scored[0])[1]
         return chosen
 
     def final_trials(self, chosen: Mapping[tuple[str, str], Row]) -> tuple[Trial, ...]:
-        """The chosen rows, trained on the whole training set and measured on the test set."""
+        """The chosen rows and those to compare with them, trained on the whole training set.
+
+        They are measured on the test set. Empty while nothing is chosen.
+        """
+        if not chosen:
+            return ()
+        cells = [(variant, row.label, row) for (variant, _), row in chosen.items()]
+        cells += [
+            (variant, row.label, row) for variant in self.suite.variants for row in self.compared
+        ]
+        distinct = {(variant, label): row for variant, label, row in cells}
         return tuple(
             self.trial(row, variant, seed)
             for seed in self.suite.seeds
-            for (variant, _), row in chosen.items()
+            for (variant, _), row in distinct.items()
         )
 
 

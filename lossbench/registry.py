@@ -139,7 +139,7 @@ def _python(name: str) -> str:
 
 
 def _parameters_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
-    function = vars(factory)["__init__"] if isinstance(factory, type) else factory
+    function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():

@@ -88,23 +88,45 @@ def _dataset(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _distinct(values: list[int]) -> list[int]:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    if repeated:
+        raise ValueError(f"given twice: {', '.join(map(str, repeated))}")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
 class DatasetChoice(Strict):
-    """Which prepared data set, and how much of it.
+    """Which data set, and how much of it.
 
     Attributes:
-        name: A known name, or the name or path of a prepared folder.
+        name: A known name, or the name or path of a folder.
+        classes: Use only the images of these classes, by their numbers.
         train_size: Use only this many training images, the same share of each class.
         test_size: Likewise of the test images.
     """
 
     name: str
+    classes: Annotated[list[NonNegativeInt], Field(min_length=2), Distinct] | None = None
     train_size: int | None = Field(default=None, ge=1)
     test_size: int | None = Field(default=None, ge=1)
 
 
-class InputScaling(Strict):
-    """x -> (x - mean) / std on pixels in [0, 255]: one number, or one for each channel."""
+class Input(Strict):
+    """What the model sees of an image.
 
+    Attributes:
+        resize: Length that the shorter side is brought to, if given.
+        crop: Side of the central square that is cut out then, if given; augmentations that crop
+            cut to this size while training.
+        mean, std: x -> (x - mean) / std on pixels in [0, 255]: one number, or one a channel.
+    """
+
+    resize: int | None = Field(default=None, ge=1)
+    crop: int | None = Field(default=None, ge=1)
     mean: float | list[float] = 0.0
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 255.0
 
@@ -117,14 +139,17 @@ class Recipe(Strict):
         batch_size: Images a step; an incomplete last batch is used, too.
         optimizer: Its name and parameters.
         schedule: How its learning rate changes.
-        input: How pixels are scaled.
+        input: Size and scaling of the images.
+        precision: Of the model while training; the loss is always computed in float32, and what
+            is measured is measured in float32.
     """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     optimizer: NamedComponent
     schedule: NamedComponent = Component(name="constant")
-    input: InputScaling = InputScaling()
+    input: Input = Input()
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class Variant(Strict):
@@ -140,10 +165,17 @@ class Variant(Strict):
 
 
 class Resources(Strict):
-    """What one trial takes; a part of a GPU is possible. `auto`: 1 where there is a GPU, else 0."""
+    """What one trial takes.
+
+    Attributes:
+        cpus: Of each worker.
+        gpus: Of each worker; a part of a GPU is possible. `auto`: 1 where there is a GPU, else 0.
+        workers: Processes that train one trial together, each on its share of every batch.
+    """
 
     cpus: int = Field(default=1, ge=1)
     gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    workers: int = Field(default=1, ge=1)
 
 
 class Selection(Strict):
@@ -151,18 +183,14 @@ class Selection(Strict):
 
     Attributes:
         holdout: Share of each class's training images that is held out.
-        metric: What is compared there; the lowest mean over the seeds is chosen.
+        metric: What is compared there; the best mean over the seeds is chosen.
+        compare: Rows that are tested beside the chosen ones, such as a paper's own values; each
+            is one of the suite's rows.
     """
 
     holdout: float = Field(default=0.2, gt=0, lt=1)
     metric: str = "error"
-
-
-def _distinct(seeds: list[int]) -> list[int]:
-    repeated = sorted({seed for seed in seeds if seeds.count(seed) > 1})
-    if repeated:
-        raise ValueError(f"seeds are given twice: {', '.join(map(str, repeated))}")
-    return seeds
+    compare: list[KeyedComponent] = []
 
 
 class Suite(Strict):
@@ -174,14 +202,16 @@ class Suite(Strict):
     model: NamedComponent
     recipe: Recipe
     variants: dict[str, Variant] = Field(default={"default": Variant()}, min_length=1)
-    seeds: Annotated[
-        list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), AfterValidator(_distinct)
-    ] = [0, 1, 2]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), Distinct] = [
+        0,
+        1,
+        2,
+    ]
     reference: str | None = None
     losses: list[KeyedComponent] = Field(min_length=1)
-    evaluate: list[str] = Field(default=["error"], min_length=1)
+    evaluate: list[KeyedComponent] = Field(default=[Component(name="error")], min_length=1)
     selection: Selection | None = None
-    published: str | None = None
+    published: str | dict[str, str] | None = None
     resources: Resources = Resources()
 
     _origin: Origin = PrivateAttr(default_factory=lambda: Origin())
@@ -357,7 +387,7 @@ def _keys_at(path: Path) -> list[str]:
     levels: dict[str, type[Strict]] = {
         "dataset": DatasetChoice,
         "recipe": Recipe,
-        "recipe.input": InputScaling,
+        "recipe.input": Input,
         "resources": Resources,
         "selection": Selection,
     }

@@ -11,17 +11,18 @@ import numpy as np
 import torch
 
 import lossbench
-from lossbench.assembly import Assembled, build
-from lossbench.data.sources import load_dataset
+from lossbench.assembly import Assembled, build, open_dataset
 from lossbench.errors import DataError
-from lossbench.evaluation.accuracy import METRICS, extract_features, is_chance, predictions
+from lossbench.evaluation.accuracy import is_chance, top_error
+from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
 from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.training.loop import train
+from lossbench.training.loop import ALONE, train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
+from lossbench.training.team import Team
 
-OnEpoch = Callable[[EpochRecord], None]
+OnEpoch = Callable[[EpochRecord | None], None]
 
 
 def run_trial(
@@ -31,6 +32,7 @@ def run_trial(
     artifacts: Path,
     device: str = "cpu",
     on_epoch: OnEpoch = lambda record: None,
+    team: Team = ALONE,
 ) -> TrialResult:
     """Train one trial and measure it.
 
@@ -38,12 +40,14 @@ def run_trial(
         trial: What to train.
         data_root: Where prepared data sets are.
         artifacts: Existing folder; gets `predictions.npz`, `weights.pt`, and `embedding.npz`
-            where features are two-dimensional.
+            where features are two-dimensional, and what the evaluations store.
         device: `cpu` or `cuda`.
-        on_epoch: Called after each epoch.
+        on_epoch: Called after each epoch; with None by those who do not lead the team.
+        team: The processes that train it together, each of which calls this.
 
     Returns:
-        The result; a training that diverged is one, too.
+        The result; a training that diverged is one, too. Only the leader measures, and its
+        result counts.
 
     Raises:
         DataError: The data set here is not the one that was planned with.
@@ -53,7 +57,7 @@ def run_trial(
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as on the CPU
-    dataset = load_dataset(trial.dataset.name, data_root, verify=False)
+    dataset = open_dataset(trial.dataset, data_root, verify=False)
     if dataset.digest != trial.data_digest:
         raise DataError(
             f"data set {trial.dataset.name!r} in {data_root} on {platform.node()} has digest "
@@ -68,24 +72,24 @@ def run_trial(
         nonlocal training_time_sec, peak_mib
         peak_mib = max(peak_mib, peak_memory_mib(place))  # of the steps, not of what follows here
         training_time_sec += metrics.pop("train_time_sec")
-        _fit_class_means(parts)
-        features = extract_features(
-            parts.training.model, parts.training.normalise, parts.measured.images
-        )
-        with torch.no_grad():
-            scores = parts.training.head.logits(features)
-        error = METRICS["error"].create()(scores, parts.measured.labels)
-        metrics[f"{parts.measured_name}_error"] = error
+        if not team.leads:
+            on_epoch(None)
+            return
+        if parts.measured is not None:
+            trained = _trained(trial, parts, data_root)
+            error = top_error(trained.scores, parts.measured.labels, 1)
+            metrics[f"{parts.measured_name}_error"] = error
         finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
         now_ms = time.time_ns() // 1_000_000
         history.append(EpochRecord(epoch=epoch, timestamp_ms=now_ms, metrics=finite))
         on_epoch(history[-1])
         reset_peak_memory(place)
 
-    stayed_finite = train(parts.training, parts.train, record)
-    if stayed_finite:
-        metrics, collapsed = _measure(trial, parts, artifacts)
-        reason = "ended no better than chance" if collapsed else ""
+    stayed_finite = train(parts.training, parts.train, record, team)
+    if not team.leads:
+        metrics, reason = dict[str, float](), ""
+    elif stayed_finite:
+        metrics, reason = _measure(_trained(trial, parts, data_root), parts, artifacts)
     else:
         metrics, reason = {}, f"the loss was not finite in epoch {len(history)}"
     return TrialResult(
@@ -112,35 +116,57 @@ def environment() -> dict[str, str]:
     }
 
 
-def _measure(trial: Trial, parts: Assembled, artifacts: Path) -> tuple[dict[str, float], bool]:
-    """Metrics after the last epoch, and whether it ended at chance; writes the artifacts."""
-    training, labels = parts.training, parts.measured.labels
-    head = training.head
-    features = extract_features(training.model, training.normalise, parts.measured.images)
-    with torch.no_grad():
-        scores = head.logits(features)
-    _save(artifacts / "predictions.npz", predictions(head, features, labels))
+def _trained(trial: Trial, parts: Assembled, data_root: Path) -> Trained:
+    """What evaluations see, at this point of the training."""
+    training = parts.training
+    trained = Trained(
+        model=training.model,
+        head=training.head,
+        normalise=training.normalise,
+        train=parts.train,
+        measured=parts.measured,
+        data_root=data_root,
+        seed=trial.seed,
+    )
+    if training.head.wants_class_means:  # it classifies by the nearest class mean
+        training.head.fit_class_means(trained.train_features, parts.train.labels)
+    return trained
+
+
+def _measure(trained: Trained, parts: Assembled, artifacts: Path) -> tuple[dict[str, float], str]:
+    """Metrics after the last epoch, and why it counts as diverged; writes the artifacts."""
+    features = trained.train_features if trained.measured is None else trained.features
+    if not torch.isfinite(features).all():
+        return {}, "its features were not finite in the end"
     weights = {
         part: {name: tensor.cpu() for name, tensor in module.state_dict().items()}
-        for part, module in (("model", training.model), ("head", head))
+        for part, module in (("model", trained.model), ("head", trained.head))
     }
     torch.save(weights, artifacts / "weights.pt")
-    if features.shape[1] == 2:
-        of_training = extract_features(training.model, training.normalise, parts.train.images)
-        _save(artifacts / "embedding.npz", embedding(head, of_training, parts.train.labels))
-    collapsed = is_chance(scores.argmax(1), labels, head.num_classes)
-    return {name: METRICS[name].create()(scores, labels) for name in trial.evaluate}, collapsed
+    values: dict[str, float] = {}
+    for evaluation in parts.evaluations:
+        measurement = evaluation(trained)
+        values |= measurement.values
+        for name, arrays in measurement.arrays.items():
+            _save(artifacts / f"{name}.npz", arrays)
+    if trained.head.feature_dim == 2:
+        _save(artifacts / "embedding.npz", embedding(trained))
+    return values, "ended no better than chance" if _collapsed(trained, artifacts) else ""
 
 
-def _fit_class_means(parts: Assembled) -> None:
-    """For heads that classify by the nearest class mean."""
-    head = parts.training.head
-    if head.wants_class_means:
-        features = extract_features(
-            parts.training.model, parts.training.normalise, parts.train.images
-        )
-        head.fit_class_means(features, parts.train.labels)
+def _collapsed(trained: Trained, artifacts: Path) -> bool:
+    """Whether it ended at chance: on the test set, or on the training set without one."""
+    if trained.measured is None:
+        with torch.no_grad():
+            scores = trained.head.logits(trained.train_features)
+        labels = trained.train.labels
+    else:
+        scores, labels = trained.scores, trained.measured.labels
+        posterior, predicted = scores.softmax(1).max(1)
+        kept = {"labels": labels, "predicted": predicted, "posterior": posterior}
+        _save(artifacts / "predictions.npz", as_arrays(kept))
+    return is_chance(scores.argmax(1), labels, trained.head.num_classes)
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+def _save(path: Path, arrays: Arrays) -> None:
     np.savez_compressed(path, allow_pickle=False, **arrays)

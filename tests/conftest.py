@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+import json
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +56,12 @@ def write_suite(tmp_path: Path) -> Callable[..., Path]:
 def make_folder(tmp_path: Path) -> Callable[..., Path]:
     """Write a prepared folder of random images."""
 
-    def make(name: str = "mine", side: int = 8, channels: int = 1, classes: int = 3) -> Path:
+    def make(
+        name: str = "mine", side: int = 8, channels: int = 1, classes: int = 3, train: int = 60
+    ) -> Path:
         random = np.random.default_rng(0)
         arrays: dict[str, np.ndarray] = {}
-        for split, count in (("train", 60), ("test", 30)):
+        for split, count in (("train", train), ("test", 30)):
             shape = (count, side, side, channels)
             arrays[f"{split}_images"] = random.integers(0, 256, shape, dtype=np.uint8)
             arrays[f"{split}_labels"] = np.arange(count, dtype=np.int64) % classes
@@ -74,17 +78,62 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def make_faces() -> Callable[..., None]:
+    return _write_faces
+
+
+def _write_faces(folder: Path, folds: int = 10, people_in_a_fold: int = 2, side: int = 96) -> None:
+    """Write faces of random pixels with pairs of people who are in one fold only.
+
+    Each fold's people have four images each; so have some who are in no fold.
+    """
+    people = [f"Person_{k}" for k in range(folds * people_in_a_fold + 3)]
+    labels = np.repeat(np.arange(len(people)), 4)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3), dtype=np.uint8)
+    lines = [f"{folds}\t{people_in_a_fold}"]
+    for fold in range(folds):
+        own = people[fold * people_in_a_fold :][:people_in_a_fold]
+        lines += [f"{name}\t1\t2" for name in own]
+        lines += [f"{name}\t3\t{other}\t4" for name, other in zip(own, own[1:] + own, strict=False)]
+    folder.mkdir(parents=True)
+    (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
+    arrays = {"images": images, "labels": labels}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    card = {
+        "name": "lfw",
+        "num_classes": len(people),
+        "class_names": people,
+        "source": "random",
+        "files": [f"{people[k]}_{i % 4 + 1:04d}.jpg" for i, k in enumerate(labels)],
+        "sha256": {name: array_digest(array) for name, array in arrays.items()},
+    }
+    (folder / "dataset.json").write_text(json.dumps(card))
+
+
 @pytest.fixture(scope="session")
 def real_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with the real MNIST; skips where its packed form is not at hand."""
+    return _unpacked("mnist", tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture(scope="session")
+def real_lfw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data root with the real LFW; skips likewise."""
+    root = _unpacked("lfw", tmp_path_factory.mktemp("real"))
+    yield root
+    shutil.rmtree(root)  # 366 MB, which pytest would keep for three sessions
+
+
+def _unpacked(name: str, root: Path) -> Path:
     script = SHARED_DATA / "unpack.py"
     if not script.exists():
-        pytest.skip("the packed MNIST (../shared/data) is not beside this checkout")
+        pytest.skip("the packed data sets (../shared/data) are not beside this checkout")
     spec = importlib.util.spec_from_file_location("unpack", script)
     assert spec is not None
     assert spec.loader is not None
     unpack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(unpack)
-    root = tmp_path_factory.mktemp("real")
-    unpack.main(root, ["mnist"])
+    unpack.main(root, [name])
     return root

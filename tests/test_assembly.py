@@ -65,8 +65,11 @@ def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
         ("dataset.train_size=5000", "dataset.train_size: 5000 of 1200 images"),
         ("dataset.train_size=5", "dataset.train_size: 5 of 1200 images"),
         ("selection={holdout: 0.001}", "selection.holdout:"),
-        ("selection={metric: top5_error}", "selection.metric: 'top5_error' is not in `evaluate`"),
-        ("evaluate=[eror]", "evaluate: unknown metric 'eror'; did you mean 'error'"),
+        (
+            "selection={metric: top5_error}",
+            "selection.metric: 'top5_error' is not measured by `evaluate`",
+        ),
+        ("evaluate=[eror]", "evaluate: unknown evaluation 'eror'; did you mean 'error'"),
         ("reference=lgm(alpha=9)", "reference: 'lgm(alpha=9)' is no row; did you mean"),
     ],
 )
@@ -106,7 +109,7 @@ def test_a_held_out_part_comes_from_the_training_set(write_suite: Write) -> None
     together = {
         image.numpy().tobytes() for s in (parts.train, parts.measured) for image in s.images
     }
-    assert together == {image.tobytes() for image in digits.images["train"]}
+    assert together == {image.tobytes() for image in digits.splits["train"].images}
 
 
 def test_a_part_of_the_data(write_suite: Write) -> None:

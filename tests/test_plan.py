@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lossbench.errors import RequestError
-from lossbench.plan import Plan, expand_grids, make_rows
+from lossbench.plan import Metric, Plan, expand_grids, make_rows
 from lossbench.suite import Component, load_suite
 
 Write = Callable[..., Path]
@@ -20,7 +20,7 @@ def plan_of(path: Path, *overrides: str, digest: str = "d") -> Plan:
         for loss in suite.losses
         for point in expand_grids(loss)
     ]
-    return Plan(suite, make_rows(losses, suite), digest)
+    return Plan(suite, make_rows(losses, suite), digest, (Metric(name="error", label="error"),))
 
 
 def test_grids_multiply() -> None:

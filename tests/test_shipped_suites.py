@@ -6,51 +6,107 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from lossbench.assembly import check
-from lossbench.report.published import published_numbers, published_problem
+from lossbench.report.published import published_numbers, published_problems
 from lossbench.suite import load_suite
 from lossbench.trial import run_trial
 
 SUITES = sorted((Path(__file__).resolve().parent.parent / "suites").glob("*.yaml"))
-STAND_INS = {"mnist": (28, 1, 10)}
-"""Side, channels and classes of random images in place of data that cannot be shipped."""
+STAND_INS = {"mnist": (28, 1, 10, 60), "cifar10": (32, 3, 10, 100), "cifar100": (32, 3, 100, 1000)}
+"""Side, channels, classes and number of random images in place of data that cannot be shipped."""
+REDUCED = {
+    "cifar100": ["model.width=2"],
+    "imagenet": [
+        "model=resnet18",
+        "recipe.precision=float32",
+        "recipe.input={resize: 40, crop: 32}",
+        "resources={}",
+    ],
+    "lfw": ["model.width=1", "resources={}", "recipe.optimizer.lr=0.001"],
+    "lfw_within": ["model.width=1"],
+    "mnist_adversarial": [
+        "evaluate=[error, fgsm, targeted_fgsm, pgd: {steps: 1}, other_images: {dataset: cifar10}]"
+    ],
+    "sweep_cifar100": ["model.width=2"],
+}
+"""What makes one step of a suite affordable."""
 
 
 @pytest.fixture
-def data_root(make_folder: Callable[..., Path], tmp_path: Path) -> Path:
-    for name, (side, channels, classes) in STAND_INS.items():
-        make_folder(name, side=side, channels=channels, classes=classes)
-    return tmp_path / "data"
+def data_root(
+    make_folder: Callable[..., Path], make_faces: Callable[..., None], tmp_path: Path
+) -> Path:
+    root = tmp_path / "data"
+    for name, (side, channels, classes, train) in STAND_INS.items():
+        make_folder(name, side=side, channels=channels, classes=classes, train=train)
+    for part in ("imagenet/train", "imagenet/val", "casia_webface"):
+        for k in range(3):
+            (root / part / f"class{k}").mkdir(parents=True)
+            for i in range(4):
+                colour = (60 * k, 20 * i, 90)
+                Image.new("RGB", (48 + i, 50), colour).save(root / part / f"class{k}/{i}.JPEG")
+    make_faces(root / "lfw")
+    return root
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_a_shipped_suite_plans_and_takes_one_step(
     path: Path, data_root: Path, tmp_path: Path
 ) -> None:
-    suite = load_suite(path, ["recipe.epochs=1"])
+    suite = load_suite(path)
     assert suite.suite == path.stem
     assert suite.title
     plan = check(suite, data_root)
+    assert published_problems(suite, plan.metrics) == []
     cells = {(t.variant, t.row): t for t in plan.trials}
     assert len(plan.trials) == len(cells) * len(suite.seeds)
-    for number, trial in enumerate(cells.values()):
-        if number % 4 == 0:  # every row is dry-run by `check` already
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            result = run_trial(trial, data_root=data_root, artifacts=folder)
-            assert len(result.history) == 1
+
+    few = ["recipe.epochs=1", *REDUCED.get(path.stem, [])]
+    trials = check(load_suite(path, few), data_root).trials
+    for number in {0, len(cells) - 1}:  # every row is dry-run by `check` already
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        result = run_trial(trials[number], data_root=data_root, artifacts=folder)
+        assert len(result.history) == 1
+        assert set(result.metrics) == {metric.name for metric in plan.metrics}
 
 
 def test_published_numbers_find_their_rows(data_root: Path) -> None:
-    suites = [suite for suite in map(load_suite, SUITES) if suite.published is not None]
-    assert suites
-    for suite in suites:
-        assert published_problem(suite.published, suite.variants) is None
-        rows = check(suite, data_root).rows
-        for variant in suite.variants:
-            found = published_numbers(suite.published, "error", variant, rows)
-            assert set(found) == {row.label for row in rows}
+    expected = {
+        "mnist": {"error": {"2-D": 6, "100-D": 6}},
+        "cifar10": {"error": {"ResNet-20": 4, "ResNet-56": 4, "ResNet-110": 4}},
+        "cifar100": {"error": {"C100": 6, "C100+": 6}},
+        "imagenet": {
+            name: {"ResNet-101": 2}
+            for name in ("error", "top5_error", "ten_crop_error", "ten_crop_top5_error")
+        },
+        "lfw": {"verification_accuracy": {"0.49M": 6}},
+        "mnist_adversarial": {
+            **{
+                name: {"default": 3}
+                for name in ("error", *(f"fgsm_{e}_error" for e in (0.1, 0.2, 0.3)), "fgsm_0.3_eer")
+            },
+            "targeted_fgsm_0.3_error": {"default": 1},
+            "targeted_fgsm_0.3_eer": {"default": 1},
+        },
+    }
+    found = {}
+    for path in SUITES:
+        suite = load_suite(path)
+        if suite.published is None:
+            continue
+        plan = check(suite, data_root)
+        numbers = {
+            metric.name: {
+                variant: len(published_numbers(suite.published, metric.name, variant, plan.rows))
+                for variant in suite.variants
+            }
+            for metric in plan.metrics
+        }
+        found[path.stem] = {name: by for name, by in numbers.items() if any(by.values())}
+    assert found == expected
 
 
 def test_digits_has_all_losses_and_mnist_is_table_1(data_root: Path) -> None:

@@ -67,7 +67,7 @@ def test_an_override_enters_a_loss_without_parameters(write_suite: Write) -> Non
         ("epochs: 2", "epochs: 0", "recipe.epochs: should be greater than or equal to 1, not 0"),
         ("epochs: 2", "epochs: {grid: [1, 2]}", "recipe.epochs: a grid stands alone"),
         ("epochs: 2", "epochs: 2.5", "recipe.epochs: should be a valid integer"),
-        ("[0, 1]", "[0, 0]", "small.yaml:8: seeds: seeds are given twice: 0"),
+        ("[0, 1]", "[0, 0]", "small.yaml:8: seeds: given twice: 0"),
         ("[0, 1]", "[]", "seeds: should not be empty"),
         ("[0, 1]", "[-1]", "seeds: should be greater than or equal to 0, not -1"),
         ("name: sgd, ", "", "small.yaml:7: recipe.optimizer: should have a 'name'"),

@@ -1,12 +1,13 @@
-"""Augmentation of whole batches on their device; no per-sample Python.
+"""Augmentation of whole batches on their device; no per-sample Python but where sizes differ.
 
-An augmentation maps images (B, C, H, W), uint8, and a CPU generator to images of that shape.
-Random numbers are drawn on the CPU, so that every device sees the same augmentations.
+A factory takes the side of the crop that the model sees, or None for the image's own size. An
+augmentation maps images (B, C, H, W), uint8, and a CPU generator to images. Random numbers are
+drawn on the CPU, so that every device sees the same augmentations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from typing import Annotated
 
 import torch
@@ -14,14 +15,14 @@ from pydantic import Field
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from lossbench.data.images import Augment
 from lossbench.registry import Registry
 
-Augmentation = Callable[[Tensor, Generator], Tensor]
-AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
+AUGMENTATIONS: Registry[Augment] = Registry("augmentation")
 
 
 @AUGMENTATIONS.register("mirror", reference="He et al., CVPR 2016, Sect. 4.2")
-def mirror(*, probability: Annotated[float, Field(ge=0, le=1)] = 0.5) -> Augmentation:
+def mirror(_: int | None, *, probability: Annotated[float, Field(ge=0, le=1)] = 0.5) -> Augment:
     """Flip each image left to right with a probability."""
 
     def augment(images: Tensor, generator: Generator) -> Tensor:
@@ -32,15 +33,60 @@ def mirror(*, probability: Annotated[float, Field(ge=0, le=1)] = 0.5) -> Augment
 
 
 @AUGMENTATIONS.register("random_crop", reference="He et al., CVPR 2016, Sect. 4.2")
-def random_crop(*, padding: Annotated[int, Field(ge=1)] = 4) -> Augmentation:
-    """Pad with black on each side, then crop the original size at a random place."""
+def random_crop(crop: int | None, *, padding: Annotated[int, Field(ge=0)] = 4) -> Augment:
+    """Pad with black on each side, then crop at a random place: `recipe.input.crop`, or all."""
 
     def augment(images: Tensor, generator: Generator) -> Tensor:
         count, _, height, width = images.shape
-        offsets = torch.randint(2 * padding + 1, (2, count), generator=generator)
-        top, left = offsets.to(images.device)
+        out = (height, width) if crop is None else (crop, crop)
+        places = [
+            side + 2 * padding - taken + 1 for side, taken in zip((height, width), out, strict=True)
+        ]
+        top, left = (
+            torch.randint(number, (count,), generator=generator).to(images.device)
+            for number in places
+        )
         padded = F.pad(images, (padding,) * 4)  # (B, C, H + 2P, W + 2P)
-        windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, 2P + 1, 2P + 1, H, W)
+        windows = padded.unfold(2, out[0], 1).unfold(3, out[1], 1)  # (B, C, places, H, W)
         return windows[torch.arange(count, device=images.device), :, top, left]
 
     return augment
+
+
+@AUGMENTATIONS.register("random_resized_crop", reference="Szegedy et al., CVPR 2015, Sect. 6")
+class RandomResizedCrop:
+    """Crop a random part of random shape, and bring it to the size that the model sees.
+
+    Its area is `min_area` to 1 of the image's, its aspect ratio 3/4 to 4/3, uniform in its
+    logarithm. `recipe.input.resize` plays no part in it. Torchvision's transform of that name
+    does the same; it draws from the global generator.
+    """
+
+    def __init__(
+        self, crop: int | None, *, min_area: Annotated[float, Field(gt=0, le=1)] = 0.08
+    ) -> None:
+        self.crop, self.min_area = crop, min_area
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        from lossbench.torchvision_import import functional
+
+        out = list(images.shape[2:]) if self.crop is None else [self.crop, self.crop]
+        parts = [
+            functional.resized_crop(
+                image, *self._draw(image.shape[1], image.shape[2], generator), out, antialias=True
+            )
+            for image in images
+        ]
+        return torch.stack(parts)
+
+    def _draw(self, height: int, width: int, generator: Generator) -> tuple[int, int, int, int]:
+        """Top, left, height and width of the part."""
+        for _ in range(10):
+            area, shape, down, right = torch.rand(4, generator=generator).tolist()
+            target = (self.min_area + (1 - self.min_area) * area) * height * width
+            ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
+            w, h = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
+        side = min(height, width)
+        return (height - side) // 2, (width - side) // 2, side, side

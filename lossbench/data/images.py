@@ -1,27 +1,155 @@
-"""Images on the device of a training, and their scaling."""
+"""Images as a training and its measurement see them, wherever they are stored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Generator, Tensor
+
+Shape = tuple[int, int, int]
+"""(C, H, W)"""
+Augment = Callable[[Tensor, Generator], Tensor]
+"""Images (B, C, H, W), uint8, and a CPU generator -> images."""
+MEASURED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class ImageSet:
-    """Images and labels on the training's device.
+class View:
+    """The part of an image that a model sees.
+
+    Attributes:
+        resize: Length that the shorter side is brought to; None: as it is.
+        crop: Side of the central square that is cut out then; None: all of it.
+    """
+
+    resize: int | None = None
+    crop: int | None = None
+
+    def resized(self, images: Tensor) -> Tensor:
+        """Bring the shorter side of images (..., C, H, W) to `resize`."""
+        if self.resize is None or min(images.shape[-2:]) == self.resize:
+            return images
+        from lossbench.torchvision_import import functional
+
+        resized: Tensor = functional.resize(images, [self.resize], antialias=True)
+        return resized
+
+    def cropped(self, images: Tensor) -> Tensor:
+        """Cut the central square out of images (..., C, H, W); none is smaller than that."""
+        if self.crop is None or images.shape[-2:] == (self.crop, self.crop):
+            return images
+        height, width = images.shape[-2:]
+        top, left = (height - self.crop) // 2, (width - self.crop) // 2
+        return images[..., top : top + self.crop, left : left + self.crop]
+
+    def ten_crops(self, images: Tensor) -> Tensor:
+        """Four corners and the centre, and their mirror images: (..., 10, C, crop, crop)."""
+        from lossbench.torchvision_import import functional
+
+        assert self.crop is not None
+        crops = functional.ten_crop(self.resized(images), [self.crop])
+        return torch.stack(crops, -4)
+
+    def shape(self, shape: Shape) -> Shape:
+        """What comes out, of an image (C, H, W).
+
+        Raises:
+            ValueError: The image is too small for the crop.
+        """
+        channels, height, width = shape
+        if self.resize is not None:
+            short = min(height, width)
+            height, width = (side * self.resize // short for side in (height, width))
+        if self.crop is None:
+            return channels, height, width
+        if min(height, width) < self.crop:
+            raise ValueError(
+                f"a crop of {self.crop} is larger than the images, {height}x{width}"
+                + (" after resizing" if self.resize else "")
+            )
+        return channels, self.crop, self.crop
+
+
+class Images(ABC):
+    """Images of one size after the view, with their labels.
+
+    Attributes:
+        labels: int64 (N,), on the training's device.
+        view: What a model sees of each.
+    """
+
+    labels: Tensor
+    view: View
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def augmented(
+        self, batches: Iterable[Tensor], augmentations: Sequence[Augment], generator: Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches for training.
+
+        Args:
+            batches: Indices of each batch, on the CPU.
+            augmentations: Applied in this order.
+            generator: On the CPU; what is drawn does not depend on the device.
+
+        Yields:
+            Images (B, C, H, W), uint8, and labels (B,), on the device.
+        """
+
+    @abstractmethod
+    def central(
+        self, chosen: Tensor | None = None, size: int = MEASURED_AT_ONCE
+    ) -> Iterator[Tensor]:
+        """The images (B, C, H, W), uint8, without augmentation, in order, `size` at a time.
+
+        Args:
+            chosen: Indices (M,); None: all.
+            size: Images at a time.
+        """
+
+    @abstractmethod
+    def ten_crops(self, size: int) -> Iterator[Tensor]:
+        """Ten crops of each image (B, 10, C, H, W), uint8, in order, `size` images at a time."""
+
+
+@dataclass(frozen=True)
+class ArrayImages(Images):
+    """Images of one size, all of them on the training's device.
 
     Attributes:
         images: uint8 (N, H, W, C)
-        labels: int64 (N,)
     """
 
     images: Tensor
     labels: Tensor
+    view: View = View()
+
+    def augmented(
+        self, batches: Iterable[Tensor], augmentations: Sequence[Augment], generator: Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for chosen in batches:
+            chosen = chosen.to(self.labels.device)
+            images = self.view.resized(self.images[chosen].permute(0, 3, 1, 2))  # (B, C, H, W)
+            for augment in augmentations:
+                images = augment(images, generator)
+            yield self.view.cropped(images), self.labels[chosen]
+
+    def central(
+        self, chosen: Tensor | None = None, size: int = MEASURED_AT_ONCE
+    ) -> Iterator[Tensor]:
+        images = self.images if chosen is None else self.images[chosen.to(self.images.device)]
+        for part in images.split(size):
+            yield self.view.cropped(self.view.resized(part.permute(0, 3, 1, 2)))
+
+    def ten_crops(self, size: int) -> Iterator[Tensor]:
+        for part in self.images.split(size):
+            yield self.view.ten_crops(part.permute(0, 3, 1, 2))
 
 
 @dataclass(frozen=True)
@@ -37,13 +165,6 @@ class Normaliser:
 
     def __call__(self, images: Tensor) -> Tensor:
         return (images.float() - self.mean) / self.std
-
-
-def image_set(
-    images: NDArray[np.uint8], labels: NDArray[np.int64], device: torch.device
-) -> ImageSet:
-    """Put arrays on a device; on the CPU memory-mapped arrays stay mapped."""
-    return ImageSet(torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device))
 
 
 def normaliser(

@@ -15,52 +15,54 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
+from lossbench.data.dataset import Card, Dataset, Split
+from lossbench.data.images import ArrayImages, Images, View
 from lossbench.errors import DataError, problems_of
 
+Arrays = dict[str, NDArray[np.generic]]
+AnyCard = TypeVar("AnyCard", bound=Card)
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-class Card(BaseModel):
-    """What `dataset.json` says. Keys beyond these are allowed and ignored."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-    name: str
-    num_classes: int = Field(ge=2)
-    class_names: list[str]
-    source: str
-    note: str = ""
-    sha256: dict[str, str]
-
-
 @dataclass(frozen=True)
-class Dataset:
-    """Arrays and their description.
+class ArraySplit:
+    """Images of one size.
 
     Attributes:
-        images: Of "train" and "test", uint8 (N, H, W, C).
-        labels: Likewise, int64 (N,), in [0, K).
-        digest: Hash of all pixels and labels.
+        images: uint8 (N, H, W, C)
+        labels: int64 (N,), in [0, K).
     """
 
-    card: Card
-    images: Mapping[str, NDArray[np.uint8]]
-    labels: Mapping[str, NDArray[np.int64]]
-    digest: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
-        _, height, width, channels = self.images["train"].shape
+        _, height, width, channels = self.images.shape
         return channels, height, width
+
+    def subset(self, indices: NDArray[np.int64]) -> ArraySplit:
+        return ArraySplit(self.images[indices], self.labels[indices])
+
+    def relabelled(self, labels: NDArray[np.int64]) -> ArraySplit:
+        return ArraySplit(self.images, labels)
+
+    def on(self, device: torch.device, view: View) -> Images:
+        """On a device; on the CPU memory-mapped arrays stay mapped."""
+        return ArrayImages(
+            torch.from_numpy(self.images).to(device), torch.from_numpy(self.labels).to(device), view
+        )
 
 
 def array_digest(array: NDArray[np.generic]) -> str:
@@ -68,15 +70,31 @@ def array_digest(array: NDArray[np.generic]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
+def make_card(name: str, classes: list[str], source: str, note: str, arrays: Arrays) -> Card:
+    """A card with the digests of arrays."""
+    return Card(
+        name=name,
+        num_classes=len(classes),
+        class_names=classes,
+        source=source,
+        note=note,
+        sha256={key: array_digest(array) for key, array in arrays.items()},
+    )
+
+
 def make_dataset(arrays: Mapping[str, NDArray[np.generic]], card: Card) -> Dataset:
     """Join arrays that are known to fit their card."""
-    joined = "\n".join(f"{name} {card.sha256[name]}" for name in ARRAYS)
-    return Dataset(
-        card,
-        {split: arrays[f"{split}_images"] for split in ("train", "test")},  # type: ignore[misc]
-        {split: arrays[f"{split}_labels"] for split in ("train", "test")},  # type: ignore[misc]
-        hashlib.sha256(joined.encode()).hexdigest()[:16],
-    )
+    splits: dict[str, Split] = {
+        split: ArraySplit(arrays[f"{split}_images"], arrays[f"{split}_labels"])  # type: ignore[arg-type]
+        for split in ("train", "test")
+        if f"{split}_images" in arrays
+    }
+    return Dataset(card, splits, joined_digest(card.sha256[name] for name in arrays))
+
+
+def joined_digest(digests: Iterable[str]) -> str:
+    """One short digest for several long ones, in their order."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def load_prepared(folder: Path, *, verify: bool = True) -> Dataset:
@@ -89,8 +107,8 @@ def load_prepared(folder: Path, *, verify: bool = True) -> Dataset:
     Raises:
         DataError: A file is missing, or shapes, types, labels or digests do not fit.
     """
-    card = _read_card(folder / "dataset.json")
-    arrays = {name: _read_array(folder / f"{name}.npy") for name in ARRAYS}
+    card = read_card(folder / "dataset.json", Card)
+    arrays = {name: read_array(folder / f"{name}.npy") for name in ARRAYS}
     _check_arrays(folder, arrays, card)
     if verify:
         for name, array in arrays.items():
@@ -118,21 +136,31 @@ def save_prepared(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card:
         raise
 
 
-def _read_card(path: Path) -> Card:
+def read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
+    """Read a `dataset.json`.
+
+    Raises:
+        DataError: It is missing or does not say what it should.
+    """
     try:
-        return Card.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise DataError(f"{path.parent}: no prepared data set; dataset.json is missing") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        problem = problems_of(error, lambda _: Card.model_fields)[0]
+        problem = problems_of(error, lambda _: kind.model_fields)[0]
         raise DataError(
             f"{path}: {problem.key}{': ' * bool(problem.key)}{problem.message}"
         ) from None
 
 
-def _read_array(path: Path) -> NDArray[np.generic]:
+def read_array(path: Path) -> NDArray[np.generic]:
+    """Map an array from a file.
+
+    Raises:
+        DataError: It is missing or broken.
+    """
     try:  # copy-on-write: pages are shared between workers, and torch takes the array as it is
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:

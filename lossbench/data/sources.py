@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lossbench.data import faces
+from lossbench.data.dataset import Card, Dataset
+from lossbench.data.folder import is_image_folder, load_folder
 from lossbench.data.prepared import (
-    Card,
-    Dataset,
-    array_digest,
+    Arrays,
     load_prepared,
+    make_card,
     make_dataset,
     save_prepared,
 )
 from lossbench.errors import DataError, UnknownNameError
 from lossbench.registry import Registry
-
-Arrays = dict[str, NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,15 @@ class Source:
 
     Attributes:
         about: One line for listings.
-        fetch: Folder for downloads -> arrays and their card.
-        bundled: Whether `fetch` needs no download; then nothing has to be prepared.
+        fetch: Folder for downloads -> arrays and their card. None: an image folder that people
+            get for themselves.
+        bundled: Whether `fetch` needs no download but at most what is in the data root, which it
+            gets then; nothing has to be prepared.
         files: What `fetch` looks for in that folder before it downloads.
     """
 
     about: str
-    fetch: Callable[[Path], tuple[Arrays, Card]]
+    fetch: Callable[[Path], tuple[Arrays, Card]] | None
     bundled: bool = False
     files: tuple[str, ...] = ()
 
@@ -71,17 +72,50 @@ def _cifar100() -> Source:
     return Source("60,000 images 32x32x3, 100 classes", fetch, files=("cifar-100-python.tar.gz",))
 
 
+@DATASETS.register("imagenet", reference="Russakovsky et al., IJCV 2015")
+def _imagenet() -> Source:
+    about = "1,281,167 + 50,000 images of 1,000 classes, in train/CLASS and val/CLASS"
+    return Source(about, None)
+
+
+@DATASETS.register("casia_webface", reference="Yi et al., 2014")
+def _casia_webface() -> Source:
+    about = "494,414 aligned faces 128x128 of 10,575 people, in a folder a person"
+    return Source(about, None)
+
+
+@DATASETS.register("lfw", reference="Huang et al., 2007")
+def _lfw() -> Source:
+    about = "13,233 faces of 5,749 people with the official pairs, for verification"
+    files = ("lfw/NAME/NAME_0001.jpg, ...", "lfw/pairs.txt")
+    return Source(about, faces.read_official, files=files)
+
+
+@DATASETS.register("lfw_within", reference="Huang et al., 2007")
+def _lfw_within() -> Source:
+    about = "LFW people who are in no pair of its folds 1 to 5; made from the data set lfw"
+    return Source(about, faces.outside_tested_folds, bundled=True)
+
+
 def prepare(name: str, data_root: Path) -> Path:
-    """Make the prepared folder of a known data set, `data_root/name`.
+    """Make the prepared folder of a known data set, `data_root/name`, or check what is there.
 
     Raises:
         UnknownNameError: There is no such data set.
-        DataError: The files are not there and cannot be downloaded.
+        DataError: The files are not there and cannot be downloaded, or are broken.
     """
     source = DATASETS[name].create()
     folder = data_root / name
     if (folder / "dataset.json").exists():
-        load_prepared(folder)
+        faces.load_faces(folder) if name == "lfw" else load_prepared(folder)
+        return folder
+    if source.fetch is None:
+        if not folder.is_dir():
+            raise DataError(
+                f"{name} cannot be downloaded from here: its licence asks you to get it yourself.\n"
+                f"It holds {source.about}.\nPut it, or a link to it, at {folder}"
+            )
+        load_folder(folder)
         return folder
     if folder.exists():
         raise DataError(f"{folder}: exists, but has no dataset.json; move it away first")
@@ -102,10 +136,10 @@ def prepare(name: str, data_root: Path) -> Path:
 
 
 def find_folder(name: str, data_root: Path) -> Path | None:
-    """The prepared folder that a suite's `dataset` names; None for a bundled data set.
+    """The folder that a suite's `dataset` names; None for a bundled data set.
 
     Raises:
-        DataError: A known data set is not prepared yet, or a path holds no data set.
+        DataError: A known data set is not there yet, or a path holds no data set.
         UnknownNameError: The name is neither known nor a folder in `data_root`.
     """
     if "/" in name or name.startswith("."):
@@ -118,8 +152,11 @@ def find_folder(name: str, data_root: Path) -> Path | None:
         if folder.is_dir():
             return folder
         raise UnknownNameError("data set", name, {*DATASETS, *folders})
-    if DATASETS[name].create().bundled:
+    source = DATASETS[name].create()
+    if source.bundled:
         return None
+    if source.fetch is None and folder.is_dir():
+        return folder
     raise DataError(
         f"data set {name!r} is not in {data_root}; run `lossbench data prepare {name} "
         f"--data-root {data_root}`, or name the folder that has it with --data-root"
@@ -140,9 +177,11 @@ def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
     """
     folder = find_folder(name, data_root)
     if folder is not None:
-        return load_prepared(folder, verify=verify)
-    arrays, card = DATASETS[name].create().fetch(data_root)
-    return make_dataset(arrays, card)
+        prepared = (folder / "dataset.json").exists() or not is_image_folder(folder)
+        return (load_prepared if prepared else load_folder)(folder, verify=verify)
+    fetch = DATASETS[name].create().fetch
+    assert fetch is not None
+    return make_dataset(*fetch(data_root))
 
 
 def _fetch_digits(_: Path) -> tuple[Arrays, Card]:
@@ -158,11 +197,11 @@ def _fetch_digits(_: Path) -> tuple[Arrays, Card]:
         zip(("train_images", "test_images", "train_labels", "test_labels"), split, strict=True)
     )
     note = "no official split: 1,200 train, 597 test, the same share of each class"
-    return arrays, _card("digits", list("0123456789"), "scikit-learn load_digits", note, arrays)
+    return arrays, make_card("digits", list("0123456789"), "scikit-learn load_digits", note, arrays)
 
 
 def _fetch_torchvision(class_name: str, name: str, downloads: Path) -> tuple[Arrays, Card]:
-    from lossbench.data.torchvision_import import torchvision
+    from lossbench.torchvision_import import torchvision
 
     arrays: Arrays = {}
     splits: dict[str, Any] = {}
@@ -173,15 +212,6 @@ def _fetch_torchvision(class_name: str, name: str, downloads: Path) -> tuple[Arr
         arrays[f"{split}_images"] = images[..., None] if images.ndim == 3 else images
         arrays[f"{split}_labels"] = np.asarray(splits[split].targets, dtype=np.int64)
     classes = [str(c).partition(" - ")[0] for c in splits["train"].classes]
-    return arrays, _card(name, classes, f"torchvision.datasets.{class_name}", "official", arrays)
-
-
-def _card(name: str, classes: list[str], source: str, note: str, arrays: Arrays) -> Card:
-    return Card(
-        name=name,
-        num_classes=len(classes),
-        class_names=classes,
-        source=source,
-        note=note,
-        sha256={key: array_digest(array) for key, array in arrays.items()},
+    return arrays, make_card(
+        name, classes, f"torchvision.datasets.{class_name}", "official", arrays
     )

@@ -4,47 +4,67 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lossbench.losses import DensityHead, LossHead
+from lossbench.evaluation.adversarial import classification_objective, fgsm
+from lossbench.evaluation.base import Arrays, Trained, as_arrays, extract_features
+from lossbench.losses import DensityHead
 
 MAX_POINTS = 5000
 GRID_SIZE = 160
+MAX_ATTACKED = 200
+EPSILON = 0.3
+"""Of the FGSM examples, as a share of the pixel range."""
 
 
 @torch.no_grad()
-def embedding(head: LossHead, features: Tensor, labels: Tensor) -> dict[str, np.ndarray]:
+def embedding(trained: Trained) -> Arrays:
     """A sample of the training set's features, class means, and the density on a grid.
 
     Args:
-        head: The trained head.
-        features: (N, 2) of the training set.
-        labels: (N,)
+        trained: With two-dimensional features.
 
     Returns:
         `features` (M, 2) and `labels` (M,), at most 5,000; `class_means` (K, 2), the head's
         own or else the features'; for a density head also `grid_x` (G,), `grid_y` (G,) and
-        `log_density` (G, G), row = y: log of the mixture with equal priors.
+        `log_density` (G, G), row = y: log of the mixture with equal priors; `adversarial` (A, 2),
+        features of FGSM examples of measured images, and their `epsilon`; and of two classes
+        `class_log_density` (2, G, G).
     """
+    head, labels = trained.head, trained.train.labels
     pick = torch.linspace(0, len(labels) - 1, min(MAX_POINTS, len(labels))).round().long()
-    shown = features[pick.to(features.device)]
-    kept = {"features": shown, "labels": labels[pick.to(labels.device)]}
+    features = extract_features(trained.model, trained.normalise, trained.train, pick)  # (M, 2)
+    labels = labels[pick.to(labels.device)]
+    kept = {"features": features, "labels": labels}
     if not isinstance(head, DensityHead):
         sums = features.new_zeros(head.num_classes, 2).index_add_(0, labels, features)
         counts = torch.bincount(labels, minlength=head.num_classes).clamp_min(1)
-        kept["class_means"] = sums / counts[:, None]
-        return {name: value.cpu().numpy() for name, value in kept.items()}
+        return as_arrays({**kept, "class_means": sums / counts[:, None]})
 
-    kept["class_means"] = head.class_means
-    low, high = shown.amin(0), shown.amax(0)  # (2,)
+    low, high = features.amin(0), features.amax(0)  # (2,)
     middle, reach = (low + high) / 2, float((high - low).max()) * 0.6 + 1e-6
     x, y = (
         torch.linspace(float(m) - reach, float(m) + reach, GRID_SIZE, device=features.device)
         for m in middle
     )  # a square a little larger than the points
     points = torch.cartesian_prod(y, x).flip(1)  # (G * G, 2) as (x, y), row = y
-    log_mixture = head.class_log_density(points).logsumexp(1) - math.log(head.num_classes)
-    kept |= {"grid_x": x, "grid_y": y, "log_density": log_mixture.reshape(GRID_SIZE, GRID_SIZE)}
-    return {name: value.cpu().numpy() for name, value in kept.items()}
+    by_class = head.class_log_density(points).T.reshape(-1, GRID_SIZE, GRID_SIZE)  # (K, G, G)
+    kept |= {"class_means": head.class_means, "grid_x": x, "grid_y": y}
+    kept["log_density"] = by_class.logsumexp(0) - math.log(head.num_classes)
+    if head.num_classes == 2:
+        kept["class_log_density"] = by_class
+    if trained.measured is not None:
+        kept |= {"adversarial": _attacked(trained), "epsilon": torch.tensor(EPSILON)}
+    return as_arrays(kept)
+
+
+def _attacked(trained: Trained) -> Tensor:
+    """(A, 2) features of FGSM examples of some measured images."""
+    labels = trained.test.labels
+    pick = torch.linspace(0, len(labels) - 1, min(MAX_ATTACKED, len(labels))).round().long()
+    own = labels[pick.to(labels.device)]
+    objective = classification_objective(trained.model, trained.head, trained.normalise, own)
+    pixels = torch.cat(list(trained.test.central(pick)))
+    features: Tensor = trained.model(trained.normalise(fgsm(objective, pixels, EPSILON)))
+    return features

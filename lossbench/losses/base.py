@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,23 @@ def in_float32(method: Method) -> Method:
             return method(self, features, *rest)
 
     return wrapped  # type: ignore[return-value]
+
+
+def lead(scores: Tensor, labels: Tensor) -> Tensor:
+    """log p_z - log(1 - p_z) of the softmax of scores, without the rounding of 1 - p_z.
+
+    lead = s_z - log sum_{k != z} e^{s_k},  cross-entropy = softplus(-lead)
+
+    Args:
+        scores: (N, K)
+        labels: (N,)
+
+    Returns:
+        (N,)
+    """
+    index = labels[:, None]  # (N, 1)
+    others = scores.scatter(1, index, -math.inf).logsumexp(1)  # (N,)
+    return scores.gather(1, index).squeeze(1) - others
 
 
 @dataclass(frozen=True)
@@ -66,6 +84,9 @@ class LossHead(nn.Module, ABC):
     wants_class_means: bool = False
     """Whether `fit_class_means` must see the training set before `logits` is used."""
 
+    verification_distance: Literal["cosine", "mahalanobis"] = "cosine"
+    """How two features are compared, to tell whether they show the same identity."""
+
     def __init__(self, num_classes: int, feature_dim: int) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -82,6 +103,14 @@ class LossHead(nn.Module, ABC):
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """The sum of the terms."""
         return torch.stack(list(self.terms(features, labels).values())).sum()
+
+    @in_float32
+    def lead(self, features: Tensor, labels: Tensor) -> Tensor:
+        """(N,) how far the true class is ahead of all others together, in log-odds.
+
+        The classification loss is softplus(-lead). Default: of `logits`, without margin.
+        """
+        return lead(self.logits(features), labels)  # (N,)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Every learnable parameter, in groups. Default: one group, treated as the model is."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossbench.errors import ParameterError, Problem
-from lossbench.losses.base import LOSSES, DensityHead, ParameterGroup, in_float32
+from lossbench.losses.base import LOSSES, DensityHead, ParameterGroup, in_float32, lead
 from lossbench.losses.gaussian import (
     class_scores,
     labelled_scores,
@@ -22,14 +22,12 @@ from lossbench.losses.gaussian import (
 )
 
 
-def large_margin_classification(
-    scores: Tensor, distance: Tensor, labels: Tensor, alpha: Tensor
-) -> Tensor:
-    """Minus the log posterior of the true class, its distance stretched by 1 + alpha (Eq. 17).
+def large_margin_lead(scores: Tensor, distance: Tensor, labels: Tensor, alpha: Tensor) -> Tensor:
+    """Lead of the true class over all others, its distance stretched by 1 + alpha (Eq. 17).
 
-    The posterior is the sigmoid of the true class's lead over all others together. Cross-entropy
-    would compute 1 - p_z by a difference, which is nothing but rounding once p_z is near 1, and
-    that is where the likelihood term, small itself, is what remains of the gradient.
+    The classification loss is minus the log-sigmoid of it. Cross-entropy would compute 1 - p_z
+    by a difference, which is nothing but rounding once p_z is near 1, and that is where the
+    likelihood term, small itself, is what remains of the gradient.
 
     Args:
         scores: (N, K) s_k, up to what is common to all classes.
@@ -40,10 +38,7 @@ def large_margin_classification(
     Returns:
         (N,)
     """
-    index = labels[:, None]  # (N, 1)
-    true = scores.gather(1, index).squeeze(1) - alpha * distance  # (N,)
-    others = scores.scatter(1, index, -math.inf).logsumexp(1)  # (N,)
-    return -F.logsigmoid(true - others)
+    return lead(scores, labels) - alpha * distance
 
 
 def likelihood(distance: Tensor, labels: Tensor, log_variance: Tensor | None = None) -> Tensor:
@@ -130,6 +125,7 @@ class GaussianMixtureHead(DensityHead):
           for MNIST), with the recipe's learning rate (the released code: 2 and 0.3 times that).
     """
 
+    verification_distance = "mahalanobis"  # after PCA, Sect. 4.2
     alpha: Tensor
     log_variance: nn.Parameter | None
 
@@ -174,15 +170,22 @@ class GaussianMixtureHead(DensityHead):
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         scores = labelled_scores(features, labels, self.means, self.log_variance)  # (N, K)
         distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
-        classification = large_margin_classification(scores, distance, labels, self.alpha)
+        ahead = large_margin_lead(scores, distance, labels, self.alpha)  # (N,)
         return {
-            "classification": classification.mean(),
+            "classification": -F.logsigmoid(ahead).mean(),
             "likelihood": self.lambda_ * likelihood(distance, labels, self.log_variance).mean(),
         }
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:
         return class_scores(features, self.means, self.log_variance)  # (N, K)
+
+    @in_float32
+    def lead(self, features: Tensor, labels: Tensor) -> Tensor:
+        """(N,) as in the classification term, margin included."""
+        scores = labelled_scores(features, labels, self.means, self.log_variance)  # (N, K)
+        distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
+        return large_margin_lead(scores, distance, labels, self.alpha)
 
     @in_float32
     def class_log_density(self, features: Tensor) -> Tensor:

@@ -1,7 +1,11 @@
 """Models, one architecture one file. Importing this package fills the registry."""
 
 from lossbench.models import digits_cnn as digits_cnn
+from lossbench.models import face_resnet as face_resnet
 from lossbench.models import mnist_cnn as mnist_cnn
+from lossbench.models import resnet as resnet
+from lossbench.models import resnet_cifar as resnet_cifar
+from lossbench.models import vgg13 as vgg13
 from lossbench.models.base import MODELS
 
 __all__ = ["MODELS"]

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from lossbench.models.base import MODELS, ImageShape, initialise_xavier
+from lossbench.models.base import MODELS, Backbone, ImageShape, initialise_xavier, require_side
 
 
 @MODELS.register("digits_cnn")
@@ -16,7 +16,7 @@ def digits_cnn(
     *,
     feature_dim: Annotated[int, Field(ge=1)] = 2,
     feature_relu: bool = False,
-) -> nn.Module:
+) -> Backbone:
     """Four 3x3 convolutions in two pairs (16, 32 channels), then a linear layer.
 
     Each pair is followed by 2x2 max pooling and PReLU.
@@ -29,8 +29,7 @@ def digits_cnn(
     Reference: none; made for this suite, after `mnist_cnn`.
     """
     channels, height, width = image_shape
-    if min(height, width) < 4:
-        raise ValueError(f"digits_cnn needs images of at least 4x4, not {height}x{width}")
+    require_side("digits_cnn", image_shape, 4)
     layers: list[nn.Module] = []
     for before, after in ((channels, 16), (16, 32)):
         layers += [
@@ -45,4 +44,4 @@ def digits_cnn(
         layers.append(nn.ReLU())
     network = nn.Sequential(*layers)
     initialise_xavier(network)
-    return network
+    return Backbone(network, feature_dim)

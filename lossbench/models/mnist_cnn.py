@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from lossbench.models.base import MODELS, ImageShape, initialise_xavier
+from lossbench.models.base import MODELS, Backbone, ImageShape, initialise_xavier, require_side
 
 
 @MODELS.register("mnist_cnn", reference="Wan et al., CVPR 2018, Sect. 4.1")
@@ -16,7 +16,7 @@ def mnist_cnn(
     *,
     feature_dim: Annotated[int, Field(ge=1)] = 2,
     feature_relu: bool = False,
-) -> nn.Module:
+) -> Backbone:
     """Six convolutions in three pairs (32, 64, 128 channels), then a linear layer.
 
     The first convolution is 5x5 without padding, the others 3x3 with padding 1; each pair is
@@ -33,8 +33,7 @@ def mnist_cnn(
     the authors' MNIST configuration has it, biases zero, PReLU slopes 0.25, one a channel.
     """
     channels, height, width = image_shape
-    if min(height, width) < 12:
-        raise ValueError(f"mnist_cnn needs images of at least 12x12, not {height}x{width}")
+    require_side("mnist_cnn", image_shape, 12)
     layers: list[nn.Module] = []
     for before, after, kernel, padding in (
         (channels, 32, 5, 0),
@@ -53,4 +52,4 @@ def mnist_cnn(
         layers.append(nn.ReLU())
     network = nn.Sequential(*layers)
     initialise_xavier(network)
-    return network
+    return Backbone(network, feature_dim)

@@ -31,12 +31,14 @@ class Slot:
     """What each trial gets.
 
     Attributes:
-        cpus, gpus: Of Ray's resources; a part of a GPU is possible.
+        cpus, gpus: Of each of its workers; a part of a GPU is possible.
+        workers: That train it together.
         concurrent: How many trials fit on the cluster at once.
     """
 
     cpus: int
     gpus: float
+    workers: int
     concurrent: int
 
     @property
@@ -105,11 +107,16 @@ def _slot(wanted: Resources) -> Slot:
         by_gpu = node.get("GPU", 0.0) / gpus if gpus else math.inf
         return int(min(by_cpu, by_gpu) + 1e-9)
 
-    concurrent = sum(fits(node) for node in nodes)
-    if not concurrent:  # ray would wait for ever
+    places = sum(fits(node) for node in nodes)
+    if not places:  # ray would wait for ever
         most_cpus = max(node.get("CPU", 0.0) for node in nodes)
         raise RequestError(
             f"resources: a trial wants {wanted.cpus} CPUs and {gpus:g} GPUs, but the largest "
             f"node has {most_cpus:g} CPUs and {most_gpus:g} GPUs"
         )
-    return Slot(wanted.cpus, gpus, concurrent)
+    if places < wanted.workers:
+        raise RequestError(
+            f"resources: a trial wants {wanted.workers} workers of {wanted.cpus} CPUs and "
+            f"{gpus:g} GPUs, but there is room for {places}"
+        )
+    return Slot(wanted.cpus, gpus, wanted.workers, places // wanted.workers)

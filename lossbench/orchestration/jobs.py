@@ -14,6 +14,7 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
+from lossbench.errors import DataError
 from lossbench.orchestration.cluster import Slot
 from lossbench.orchestration.progress import Display, duration
 from lossbench.orchestration.recorder import Recorder
@@ -81,24 +82,46 @@ def _tuner(
     storage: Path,
     name: str,
 ) -> tune.Tuner:
-    resources = {"cpu": slot.cpus, "gpu": slot.gpus}
+    resources: dict[str, float] = {"cpu": slot.cpus, "gpu": slot.gpus}
+    if slot.workers > 1:  # the job only waits for its workers, which Ray Train places itself
+        resources = {"memory": 2**20}
     return tune.Tuner(
         tune.with_resources(_trainable, resources),
         param_space={
             "trial": tune.grid_search([trial.model_dump_json() for trial in trials]),
             "data_root": str(data_root.resolve()),
             "device": slot.device,
+            "gpus": slot.gpus,
+            "storage": str((storage / name).resolve()),
         },
-        tune_config=tune.TuneConfig(reuse_actors=True),
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=slot.concurrent),
         run_config=tune.RunConfig(
             name=name,
             storage_path=str(storage.resolve()),
             verbose=0,
             callbacks=[recorder],
+            stop=_WhenRefused(recorder),
             failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
+
+
+class _WhenRefused(tune.Stopper):
+    """Stops all trials once one found that the data cannot be used: the others would, too."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: it is pickled for a restore, which is not used here."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return bool(self._recorder.refused)
 
 
 def _trainable(config: dict[str, Any]) -> None:
@@ -107,8 +130,9 @@ def _trainable(config: dict[str, Any]) -> None:
     unsent: list[dict[str, Any]] = []
     sent_at = time.monotonic()
 
-    def on_epoch(record: EpochRecord) -> None:
+    def on_epoch(record: EpochRecord | None) -> None:
         nonlocal sent_at
+        assert record is not None  # it leads a team of one
         unsent.append(record.model_dump())
         if time.monotonic() - sent_at >= REPORT_SEC:
             tune.report({"epochs": list(unsent)})
@@ -117,6 +141,12 @@ def _trainable(config: dict[str, Any]) -> None:
 
     with tempfile.TemporaryDirectory(prefix="lossbench-") as folder:
         try:
+            if trial.workers > 1:
+                from lossbench.orchestration.together import train_together
+
+                delivered = tune.Checkpoint.from_directory(train_together(config))
+                tune.report({"epochs": []}, checkpoint=delivered)
+                return
             result = run_trial(
                 trial,
                 data_root=Path(config["data_root"]),
@@ -124,6 +154,9 @@ def _trainable(config: dict[str, Any]) -> None:
                 device=config["device"],
                 on_epoch=on_epoch,
             )
+        except DataError as error:
+            tune.report({"refused": str(error)})
+            return
         except Exception:
             tune.report({"failed": traceback.format_exc()})
             return

@@ -29,6 +29,7 @@ class Recorder(tune.Callback):
     Attributes:
         finished: Identities of the trials that left a result.
         failed: Identity -> message.
+        refused: What is wrong with the data, if a trial found that; else empty.
         unlogged: Names of the trials whose result is still in the spool.
     """
 
@@ -49,6 +50,7 @@ class Recorder(tune.Callback):
         self._flushed: dict[str, float] = {}
         self.finished: set[str] = set()
         self.failed: dict[str, str] = {}
+        self.refused = ""
         self.unlogged: list[str] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,6 +77,9 @@ class Recorder(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         mine = self._mine(trial)
+        if "refused" in result:
+            self.refused = result["refused"]
+            self._fail(mine, self.refused)
         if "failed" in result:
             self._fail(mine, result["failed"])
         records = [EpochRecord.model_validate(record) for record in result.get("epochs", ())]

@@ -32,6 +32,7 @@ class Outcome:
         interrupted: How many trials Ctrl-C left unfinished.
         undecided: Whether trials failed on which the choice of parameters rests, so that
             nothing was chosen.
+        refused: What is wrong with the data, if a trial found that; it ends the run.
     """
 
     started: int = 0
@@ -39,6 +40,7 @@ class Outcome:
     unlogged: list[str] = field(default_factory=list)
     interrupted: int = 0
     undecided: bool = False
+    refused: str = ""
 
 
 def run_plan(
@@ -93,6 +95,7 @@ def run_plan(
                 t.name: recorder.failed[t.identity] for t in todo if t.identity in recorder.failed
             }
             outcome.unlogged += recorder.unlogged
+            outcome.refused = recorder.refused
             outcome.interrupted += len(todo) - len(recorder.finished) - len(recorder.failed)
             if outcome.interrupted or (stage and (outcome.failed or outcome.unlogged)):
                 outcome.undecided = plan.suite.selection is not None

@@ -10,8 +10,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from lossbench.errors import did_you_mean
-from lossbench.plan import Row
+from lossbench.errors import Path, Problem, did_you_mean
+from lossbench.plan import Metric, Row
+from lossbench.suite import Suite
 
 _LABEL = re.compile(r"(?P<name>\w+)(?:\((?P<params>[^()]*)\))?")
 
@@ -30,7 +31,7 @@ class Published:
 
 
 def published_numbers(
-    table: str | None, metric: str, variant: str, rows: Iterable[Row]
+    published: str | Mapping[str, str] | None, metric: str, variant: str, rows: Iterable[Row]
 ) -> dict[str, Published]:
     """Find the published numbers of one column.
 
@@ -38,39 +39,60 @@ def published_numbers(
     parameters. Where several rows fit one label, or several labels one row, no number is shown.
 
     Args:
-        table: Key in `published.json`, as a suite's `published`; it ends in the metric's name.
+        published: Of a suite: a table of `published.json` whose name ends in the metric's name
+            and whose columns are the variants; or metric -> such a table, or `TABLE/COLUMN`.
         metric: Name of the measured metric.
-        variant: Must equal the published column's name.
+        variant: Name of the measured column.
         rows: Rows that have a cell in this column.
 
     Returns:
         Row label -> number.
     """
-    if table is None or not table.endswith(f"_{metric}"):
-        return {}
+    table, column = _place(published, metric, variant)
     candidates = list(rows)
     found: dict[str, list[Published]] = {}
-    for label, (mean, std) in _load().get(table, {}).get(variant, {}).items():
+    for label, (mean, std) in _load().get(table, {}).get(column, {}).items():
         fitting = [row for row in candidates if matches(label, row)]
         if len(fitting) == 1:
             found.setdefault(fitting[0].label, []).append(Published(mean, std))
     return {label: numbers[0] for label, numbers in found.items() if len(numbers) == 1}
 
 
-def published_problem(table: str | None, variants: Iterable[str]) -> str | None:
-    """Say why a suite's `published` shows nothing, if it can show nothing."""
-    if table is None:
-        return None
-    known = _load()
-    if table not in known:
-        return f"published: unknown table {table!r}{did_you_mean(table, known)}"
-    names = list(variants)
-    if not set(names) & set(known[table]):
-        return (
-            f"published: {table} has the variants {', '.join(known[table])}; "
-            f"none is called {' or '.join(names)}"
-        )
-    return None
+def _place(published: str | Mapping[str, str] | None, metric: str, variant: str) -> tuple[str, str]:
+    """Table and column for a metric's numbers; empty where there are none."""
+    if published is None or isinstance(published, str):
+        return (published or "", variant) if (published or "").endswith(f"_{metric}") else ("", "")
+    table, _, column = published.get(metric, "").partition("/")
+    return table, column or variant
+
+
+def published_problems(suite: Suite, metrics: Iterable[Metric]) -> list[Problem]:
+    """Say why a suite's `published` shows nothing, where it can show nothing."""
+    published, names = suite.published, [metric.name for metric in metrics]
+    if published is None:
+        return []
+    entries = {"": published} if isinstance(published, str) else published
+    known, variants = _load(), list(suite.variants)
+    problems = []
+    for metric, text in entries.items():
+        where: Path = ("published", metric) if metric else ("published",)
+        table, _, column = text.partition("/")
+        if metric and metric not in names:
+            message = f"{metric!r} is not measured{did_you_mean(metric, names)}"
+        elif table not in known:
+            message = f"unknown table {table!r}{did_you_mean(table, known)}"
+        elif column and column not in known[table]:
+            near = did_you_mean(column, known[table])
+            message = f"{table} has no column {column!r}{near}"
+        elif not column and not set(variants) & set(known[table]):
+            message = (
+                f"{table} has the variants {', '.join(known[table])}; "
+                f"none is called {' or '.join(variants)}"
+            )
+        else:
+            continue
+        problems.append(Problem(where, message))
+    return problems
 
 
 def matches(label: str, row: Row) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lossbench.plan import Plan, Row
-from lossbench.report.published import Published, published_numbers, published_problem
+from lossbench.plan import Metric, Plan, Row
+from lossbench.report.published import Published, published_numbers, published_problems
 from lossbench.report.stages import (
     Chosen,
     Results,
@@ -18,8 +18,6 @@ from lossbench.report.stages import (
 )
 from lossbench.report.statistics import Summary, difference
 
-HIGHER_IS_BETTER = ("accuracy", "auroc")
-"""Ends of the names of metrics of which more is better; of all others less is."""
 NOTHING = "–"
 
 
@@ -136,25 +134,26 @@ def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
         if stage.measured == "holdout":
             assert plan.suite.selection is not None
             notes = [*selection_notes(plan, stage, chosen), *_divergences(stage)]
-            tables.append(_table(plan, stage, plan.suite.selection.metric, chosen, notes))
+            [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]
+            tables.append(_table(plan, stage, metric, chosen, notes))
             continue
-        problem = published_problem(plan.suite.published, plan.suite.variants)
-        notes = [*_divergences(stage), *([problem] if problem else [])]
-        for metric in plan.suite.evaluate if stage.trials else []:
+        problems = published_problems(plan.suite, plan.metrics)
+        notes = [*_divergences(stage), *(f"{p.key}: {p.message}" for p in problems)]
+        for metric in plan.metrics if stage.trials else []:
             tables.append(_table(plan, stage, metric, {}, notes))
             notes = []
     return tuple(tables)
 
 
-def _table(plan: Plan, stage: Stage, metric: str, chosen: Chosen, notes: list[str]) -> Table:
+def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list[str]) -> Table:
     rows = [row for row in plan.rows if any(label == row.label for _, label in stage.cells)]
     cells = {}
     for variant in plan.suite.variants:
         here = [row for row in rows if (variant, row.label) in stage.cells]
-        summaries = {row.label: _summary(stage, variant, row, metric) for row in here}
+        summaries = {row.label: _summary(stage, variant, row, metric.name) for row in here}
         numbers, best = {}, set()
         if stage.measured == "test":
-            numbers = published_numbers(plan.suite.published, metric, variant, here)
+            numbers = published_numbers(plan.suite.published, metric.name, variant, here)
             best = _best(summaries, metric)
         for row in here:
             cells[variant, row.label] = Cell(
@@ -165,12 +164,13 @@ def _table(plan: Plan, stage: Stage, metric: str, chosen: Chosen, notes: list[st
                 best=row.label in best,
                 chosen=chosen.get((variant, row.loss.name)) == row,
             )
-    label, unit = _wording(metric, stage)
+    tested = stage.measured == "test"
+    images = "test images" if tested else "held-out training images"
     table = Table(
         suite=plan.suite.suite,
-        metric=metric if stage.measured == "test" else f"holdout_{metric}",
-        label=label,
-        unit=unit,
+        metric=metric.name if tested else f"holdout_{metric.name}",
+        label=f"{'Test' if tested else 'Held-out'} {metric.label}",
+        unit=metric.unit.replace("images", images),
         seeds=len(plan.suite.seeds),
         variants=tuple(plan.suite.variants),
         rows=tuple(rows),
@@ -194,7 +194,7 @@ def _summary(stage: Stage, variant: str, row: Row, metric: str) -> Summary:
     return Summary(values, diverged, len(trials) - len(values) - diverged)
 
 
-def _best(summaries: Mapping[str, Summary], metric: str) -> set[str]:
+def _best(summaries: Mapping[str, Summary], metric: Metric) -> set[str]:
     """Labels of the best complete rows; equal at the shown precision is equally good."""
     shown = {
         label: round(s.mean, 2)
@@ -203,7 +203,7 @@ def _best(summaries: Mapping[str, Summary], metric: str) -> set[str]:
     }
     if len(summaries) < 2 or not shown:
         return set()
-    pick = max if metric.endswith(HIGHER_IS_BETTER) else min
+    pick = max if metric.higher_is_better else min
     target = pick(shown.values())
     return {label for label, value in shown.items() if value == target}
 
@@ -243,15 +243,6 @@ def _divergences(stage: Stage) -> list[str]:
         f"{variant}: {row} diverged with seed {', '.join(map(str, listed))}: {reason}"
         for (variant, row, reason), listed in seeds.items()
     ]
-
-
-def _wording(metric: str, stage: Stage) -> tuple[str, str]:
-    """A metric's heading and unit."""
-    words = metric.replace("top5_", "top-5 ").replace("_", " ")
-    images = "test images" if stage.measured == "test" else "held-out training images"
-    label = f"{'Test' if stage.measured == 'test' else 'Held-out'} {words}"
-    is_share = metric.endswith(("error", "accuracy"))
-    return label, f"% of {images}" if is_share else ""
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:

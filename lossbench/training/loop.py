@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn, optim
 
-from lossbench.data.augmentation import Augmentation
-from lossbench.data.images import ImageSet, Normaliser
+from lossbench.data.images import Augment, Images, Normaliser
 from lossbench.data.sampling import batches, epoch_order, steps_per_epoch
 from lossbench.losses import LossHead
 from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
+from lossbench.training.team import Team
+
+ALONE = Team()
 
 
 @dataclass
@@ -25,21 +27,26 @@ class Training:
     Attributes:
         schedule: Epochs done -> factor of the optimizer's base learning rate.
         epochs, batch_size, seed: Of the trial.
+        autocast: Type of the model's computation; None: that of its parameters.
     """
 
     model: nn.Module
     head: LossHead
     optimizer: optim.Optimizer
     schedule: Schedule
-    augmentations: list[Augmentation]
+    augmentations: list[Augment]
     normalise: Normaliser
     epochs: int
     batch_size: int
     seed: int
+    autocast: torch.dtype | None = None
 
 
 def train(
-    training: Training, data: ImageSet, on_epoch: Callable[[int, dict[str, float]], None]
+    training: Training,
+    data: Images,
+    on_epoch: Callable[[int, dict[str, float]], None],
+    team: Team = ALONE,
 ) -> bool:
     """Train, and call `on_epoch(epoch, metrics)` after each epoch with the model in eval mode.
 
@@ -50,9 +57,10 @@ def train(
         Whether the loss stayed finite. Training ends at the epoch in which it did not.
     """
     model, head, optimizer = training.model, training.head, training.optimizer
+    joined = team.join(model)
     base_lr = optimizer.defaults["lr"]
     order_stream = stream(training.seed, "order")
-    augment_stream = stream(training.seed, "augment")
+    augment_stream = stream(training.seed, "augment" if team.leads else f"augment {team.rank}")
     labels_on_cpu = data.labels.cpu()
     steps = steps_per_epoch(len(labels_on_cpu), training.batch_size)
 
@@ -61,30 +69,31 @@ def train(
         started = time.perf_counter()
         order = epoch_order(labels_on_cpu, head.samples_per_class, order_stream)
         sums: dict[str, Tensor] = {}
-        for step, chosen in enumerate(batches(order, training.batch_size)):
+        chosen = (team.share(batch) for batch in batches(order, training.batch_size))
+        augmented = data.augmented(chosen, training.augmentations, augment_stream)
+        for step, (images, labels) in enumerate(augmented):
             epochs_done = epoch + step / steps
             head.set_progress(epochs_done / training.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = base_lr * training.schedule(epochs_done) * group["lr_scale"]
 
-            chosen = chosen.to(data.labels.device)
-            images = data.images[chosen].permute(0, 3, 1, 2)  # (B, C, H, W), channels last
-            for augment in training.augmentations:
-                images = augment(images, augment_stream)
-            labels = data.labels[chosen]  # (B,)
-
-            features = model(training.normalise(images))  # (B, D)
+            with torch.autocast(
+                images.device.type, training.autocast, training.autocast is not None
+            ):
+                features = joined(training.normalise(images))  # (B, D)
+            features, labels = team.gather(features, labels)
             terms = head.terms(features, labels)
             loss = torch.stack(list(terms.values())).sum()
             with torch.no_grad():  # before the step: by the parameters that made the features
                 wrong = (head.logits(features.detach()).argmax(1) != labels).float().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            team.average_gradients(head.parameters())
             optimizer.step()
             head.after_step(features.detach(), labels)
 
             for name, value in {"loss": loss, **terms, "error": 100 * wrong}.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() * (len(chosen) / len(order))
+                sums[name] = sums.get(name, 0.0) + value.detach() * (len(labels) / len(order))
 
         metrics = {f"train_{name}": float(value) for name, value in sums.items()}
         metrics["lr"] = base_lr * training.schedule(epoch + (steps - 1) / steps)

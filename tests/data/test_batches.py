@@ -22,7 +22,7 @@ def generator(seed: int = 0) -> Generator:
 
 def test_mirror_flips_about_half_and_only_flips() -> None:
     images = torch.randint(0, 256, (400, 3, 5, 4), dtype=torch.uint8)
-    out = AUGMENTATIONS["mirror"].create()(images, generator())
+    out = AUGMENTATIONS["mirror"].create(None)(images, generator())
     flipped = (out == images.flip(3)).all(dim=(1, 2, 3))
     kept = (out == images).all(dim=(1, 2, 3))
     assert bool((flipped | kept).all())
@@ -31,7 +31,7 @@ def test_mirror_flips_about_half_and_only_flips() -> None:
 
 def test_random_crop_against_a_loop() -> None:
     images = torch.randint(1, 256, (50, 3, 6, 5), dtype=torch.uint8)
-    out = AUGMENTATIONS["random_crop"].create(padding=2)(images, generator(3))
+    out = AUGMENTATIONS["random_crop"].create(None, padding=2)(images, generator(3))
     top, left = torch.randint(5, (2, 50), generator=generator(3)).tolist()
     for i in range(50):
         padded = torch.zeros(3, 10, 9, dtype=torch.uint8)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossbench.data.images import View
 from lossbench.data.prepared import load_prepared
 from lossbench.data.sources import find_folder, load_dataset, prepare
 from lossbench.errors import DataError, UnknownNameError
@@ -18,9 +19,9 @@ Make = Callable[..., Path]
 
 def test_a_folder_round_trips_memory_mapped(make_folder: Make) -> None:
     dataset = load_prepared(make_folder())
-    assert isinstance(dataset.images["train"], np.memmap)
-    assert dataset.image_shape == (1, 8, 8)
-    assert dataset.labels["test"].tolist() == [k % 3 for k in range(30)]
+    assert isinstance(dataset.splits["train"].images, np.memmap)
+    assert dataset.image_shape(View()) == (1, 8, 8)
+    assert dataset.splits["test"].labels.tolist() == [k % 3 for k in range(30)]
 
 
 def test_the_digest_is_of_the_content(make_folder: Make) -> None:
@@ -76,10 +77,11 @@ def test_a_truncated_array(make_folder: Make) -> None:
 
 def test_digits_are_bundled_and_stratified(tmp_path: Path) -> None:
     digits = load_dataset("digits", tmp_path)
-    assert digits.images["train"].shape == (1200, 8, 8, 1)
-    assert digits.images["test"].shape == (597, 8, 8, 1)
-    assert digits.images["train"].max() == 255
-    shares = [np.bincount(digits.labels[s]) / len(digits.labels[s]) for s in ("train", "test")]
+    assert digits.splits["train"].images.shape == (1200, 8, 8, 1)
+    assert digits.splits["test"].images.shape == (597, 8, 8, 1)
+    assert digits.splits["train"].images.max() == 255
+    labels = [digits.splits[name].labels for name in ("train", "test")]
+    shares = [np.bincount(own) / len(own) for own in labels]
     assert np.abs(shares[0] - shares[1]).max() < 0.002
     assert list(tmp_path.iterdir()) == []
 
@@ -98,7 +100,7 @@ def test_names_are_found(make_folder: Make) -> None:
 def test_a_failed_download_says_where_the_files_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lossbench.data.torchvision_import import torchvision
+    from lossbench.torchvision_import import torchvision
 
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")

@@ -1,37 +1,75 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from lossbench.evaluation.accuracy import METRICS, is_chance, predictions
-from lossbench.evaluation.embedding import MAX_POINTS, embedding
-from lossbench.losses import create_loss
+from lossbench.data.images import ArrayImages, View, normaliser
+from lossbench.evaluation.accuracy import TenCrop, is_chance, top_error
+from lossbench.evaluation.base import Trained
+from lossbench.evaluation.embedding import MAX_ATTACKED, MAX_POINTS, embedding
+from lossbench.losses import LossHead, create_loss
+
+CPU = torch.device("cpu")
 
 
-def test_error_and_top5_against_numpy() -> None:
+WHOLE = View()
+
+
+def trained_on(head: LossHead, pixels: Tensor, labels: Tensor, view: View = WHOLE) -> Trained:
+    """A model that takes the first pixels of an image (1, 1, D) as its features."""
+    images = ArrayImages(pixels, labels, view)
+    model = nn.Flatten()
+    scale = normaliser(0.0, 1.0, CPU)
+    return Trained(model, head, scale, images, images, Path(), 0)
+
+
+def as_pixels(features: Tensor) -> Tensor:
+    """(N, D) whole numbers in [0, 255] -> images (N, 1, D, 1)."""
+    return features.to(torch.uint8)[:, None, :, None]
+
+
+def test_errors_against_numpy() -> None:
     scores, labels = torch.randn(500, 12), torch.randint(0, 12, (500,))
     ranked = np.argsort(-scores.numpy(), axis=1)
     wrong = np.mean(ranked[:, 0] != labels.numpy())
     missed = np.mean(
         [label not in row[:5] for row, label in zip(ranked, labels.tolist(), strict=True)]
     )
-    assert METRICS["error"].create()(scores, labels) == pytest.approx(100 * wrong)
-    assert METRICS["top5_error"].create()(scores, labels) == pytest.approx(100 * missed)
+    assert top_error(scores, labels, 1) == pytest.approx(100 * wrong)
+    assert top_error(scores, labels, 5) == pytest.approx(100 * missed)
 
 
 def test_top5_of_three_classes_is_never_wrong() -> None:
-    assert METRICS["top5_error"].create()(torch.randn(9, 3), torch.arange(9) % 3) == 0.0
+    assert top_error(torch.randn(9, 3), torch.arange(9) % 3, 5) == 0.0
 
 
-def test_predictions_hold_the_posterior() -> None:
-    head = create_loss("softmax", num_classes=4, feature_dim=3)
-    features, labels = torch.randn(20, 3), torch.randint(0, 4, (20,))
-    kept = predictions(head, features, labels)
-    posterior = head.logits(features).softmax(1).detach().numpy()
-    assert np.array_equal(kept["predicted"], posterior.argmax(1))
-    np.testing.assert_allclose(kept["posterior"], posterior.max(1), rtol=1e-6)
-    assert np.array_equal(kept["labels"], labels.numpy())
+def test_ten_crops_against_a_loop() -> None:
+    torch.manual_seed(0)
+    side, crop, classes = 6, 4, 7
+    pixels = torch.randint(0, 255, (40, side, side, 1), dtype=torch.uint8)
+    labels = torch.randint(0, classes, (40,))
+    head = create_loss("softmax", num_classes=classes, feature_dim=crop * crop)
+    head.linear.weight.data *= 0.05
+    found = TenCrop()(trained_on(head, pixels, labels, View(crop=crop))).values
+
+    wrong = missed = 0
+    for image, label in zip(pixels[..., 0].float(), labels.tolist(), strict=True):
+        mean = torch.zeros(classes)
+        for top, left in ((0, 0), (0, 2), (2, 0), (2, 2), (1, 1)):
+            part = image[top : top + crop, left : left + crop]
+            for seen in (part, part.flip(1)):
+                with torch.no_grad():
+                    mean += head.logits(seen.reshape(1, -1)).softmax(1)[0] / 10
+        ranked = mean.argsort(descending=True).tolist()
+        wrong += ranked[0] != label
+        missed += label not in ranked[:5]
+    expected = {"ten_crop_error": wrong / 0.4, "ten_crop_top5_error": missed / 0.4}
+    assert found == pytest.approx(expected)
+    assert 0 < wrong < 40
 
 
 @pytest.mark.parametrize(
@@ -56,27 +94,48 @@ def test_a_tiny_test_set_that_is_all_right_is_no_collapse() -> None:
 
 
 def test_embedding_of_a_density_head() -> None:
+    torch.manual_seed(0)
     head = create_loss("lgm", num_classes=3, feature_dim=2)
+    means = torch.tensor([[60.0, 60.0], [90.0, 60.0], [60.0, 120.0]])
     with torch.no_grad():
-        head.means.copy_(torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 8.0]]))
+        head.means.copy_(means)
     labels = torch.arange(3000) % 3
-    features = head.means.detach()[labels] + torch.randn(3000, 2)
-    kept = embedding(head, features, labels)
-    np.testing.assert_allclose(kept["class_means"], head.means.detach().numpy())
+    features = (means[labels] + 1.5 * torch.randn(3000, 2)).round()
+    kept = embedding(trained_on(head, as_pixels(features), labels))
+    np.testing.assert_allclose(kept["class_means"], means.numpy())
+    assert np.array_equal(kept["features"], features.numpy())
     x, y, density = kept["grid_x"], kept["grid_y"], np.exp(kept["log_density"])
     total = density.sum() * (x[1] - x[0]) * (y[1] - y[0])
     assert total == pytest.approx(1.0, abs=0.05)  # the grid reaches just beyond the points
     row, column = np.unravel_index(density.argmax(), density.shape)
-    assert np.abs(kept["class_means"] - [x[column], y[row]]).sum(1).min() < 0.3
-    upper = density[y > 6].sum()
-    assert upper > density[:, x > 6].sum()  # the third class is up, not right
+    assert np.abs(means.numpy() - [x[column], y[row]]).sum(1).min() < 1
+    upper = density[y > 90].sum()
+    assert upper > density[:, x > 100].sum()  # the third class is up, not right
+    assert "class_log_density" not in kept
+    assert kept["adversarial"].shape == (MAX_ATTACKED, 2)
+    moved = np.abs(kept["adversarial"] - features[np.linspace(0, 2999, 200).round()].numpy())
+    assert moved.max() <= 0.3 * 255 + 1e-3
+    assert moved.mean() > 40  # some end at 0
+
+
+def test_embedding_of_two_classes_has_the_density_of_each() -> None:
+    head = create_loss("lgm", num_classes=2, feature_dim=2)
+    with torch.no_grad():
+        head.means.copy_(torch.tensor([[50.0, 50.0], [70.0, 50.0]]))
+    labels = torch.arange(200) % 2
+    features = head.means.detach()[labels] + torch.randint(-4, 5, (200, 2))
+    kept = embedding(trained_on(head, as_pixels(features), labels))
+    by_class, x = kept["class_log_density"], kept["grid_x"]
+    np.testing.assert_allclose(np.logaddexp(*by_class) - np.log(2), kept["log_density"], rtol=1e-4)
+    difference = by_class[0] - by_class[1]  # of two unit Gaussians: a plane through the middle
+    np.testing.assert_allclose(difference, np.tile(20 * (60 - x), (len(x), 1)), rtol=1e-3, atol=0.1)
 
 
 def test_embedding_of_another_head_has_the_features_means() -> None:
     head = create_loss("softmax", num_classes=2, feature_dim=2)
     labels = torch.arange(2 * MAX_POINTS) % 2
-    features = torch.stack([labels * 3.0, -labels.float()], 1)
-    kept = embedding(head, features, labels)
-    assert kept["class_means"].tolist() == [[0.0, 0.0], [3.0, -1.0]]
+    features = torch.stack([labels * 3.0, 9 - labels.float()], 1)
+    kept = embedding(trained_on(head, as_pixels(features), labels))
+    assert kept["class_means"].tolist() == [[0.0, 9.0], [3.0, 8.0]]
     assert kept["features"].shape == (MAX_POINTS, 2)
     assert set(kept) == {"features", "labels", "class_means"}

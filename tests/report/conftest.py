@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic_report import DEFAULTS, HEAD, Results, result_of
 
-from lossbench.plan import Plan, Trial, expand_grids, make_rows
+from lossbench.plan import Metric, Plan, Trial, expand_grids, make_rows
 from lossbench.suite import Component, load_suite
 
 
@@ -25,7 +25,9 @@ def make_plan(tmp_path: Path) -> Callable[..., Plan]:
             for loss in suite.losses
             for point in expand_grids(loss)
         ]
-        return Plan(suite, make_rows(losses, suite), "0123456789abcdef")
+        labels = [(e.name, e.name.replace("top5_", "top-5 ")) for e in suite.evaluate]
+        metrics = tuple(Metric(name=name, label=label) for name, label in labels)
+        return Plan(suite, make_rows(losses, suite), "0123456789abcdef", metrics)
 
     return make
 

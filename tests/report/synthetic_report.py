@@ -57,7 +57,9 @@ def result_of(trial: Trial, error: float, *, status: str = "finished", **other: 
         "identity": trial.identity,
         "status": status,
         "reason": "the loss was not finite in epoch 4" if status == "diverged" else "",
-        "metrics": dict.fromkeys(trial.evaluate, error) if status == "finished" else {},
+        "metrics": dict.fromkeys((e.name for e in trial.evaluate), error)
+        if status == "finished"
+        else {},
         "history": history,
         "wall_time_sec": float(rng.uniform(10, 14)),
         "peak_memory_mib": float(rng.uniform(300, 420)),

@@ -161,7 +161,7 @@ from lossbench.plan import Plan, make_rows
 from lossbench.suite import Suite
 from lossbench.tracking.store import Tracker
 suite = Suite.model_validate(SUITE)
-plan = Plan(suite, make_rows(suite.losses, suite), "d1")
+plan = Plan(suite, make_rows(suite.losses, suite), "d1", ())
 tracker = Tracker.open(sys.argv[1])
 tracker.start_suite(plan, {})
 for trial in plan.trials[:3]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn, optim
 
-from lossbench.data.images import ImageSet, normaliser
+from lossbench.data.images import ArrayImages, normaliser
 from lossbench.errors import ParameterError
 from lossbench.losses import LossHead, ParameterGroup, create_loss
 from lossbench.suite import Component
@@ -82,11 +82,11 @@ def make_training(loss: str = "softmax", lr: float = 0.1, epochs: int = 3) -> Tr
     )
 
 
-def make_data() -> ImageSet:
+def make_data() -> ArrayImages:
     labels = torch.arange(30) % 2
     images = torch.randint(0, 100, (30, 2, 2, 1), dtype=torch.uint8)
     images[labels == 1] += 120
-    return ImageSet(images, labels)
+    return ArrayImages(images, labels)
 
 
 def test_the_loop_is_plain_sgd_on_the_same_batches() -> None:

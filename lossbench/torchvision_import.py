@@ -20,4 +20,6 @@ except RuntimeError as error:
         _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision
 
-__all__ = ["torchvision"]
+from torchvision.transforms.v2 import functional
+
+__all__ = ["functional", "torchvision"]

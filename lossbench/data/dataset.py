@@ -1,0 +1,102 @@
+"""What a suite trains and measures on, wherever it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from lossbench.data.images import Images, Shape, View
+
+
+class Card(BaseModel):
+    """What `dataset.json` says. Keys beyond these are allowed and ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    name: str
+    num_classes: int = Field(ge=2)
+    class_names: list[str]
+    source: str
+    note: str = ""
+    sha256: dict[str, str]
+
+
+class Split(Protocol):
+    """The training set or the test set."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(N,), in [0, K)."""
+
+    @property
+    def shape(self) -> Shape | None:
+        """(C, H, W) of every image; None where sizes differ."""
+
+    def subset(self, indices: NDArray[np.int64]) -> Split:
+        """Some of the images, in this order."""
+
+    def relabelled(self, labels: NDArray[np.int64]) -> Split:
+        """The same images with other labels."""
+
+    def on(self, device: torch.device, view: View) -> Images:
+        """Ready for a training on a device."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training set, and a test set where there is one.
+
+    Attributes:
+        card: Its name, classes and source.
+        splits: By "train" and "test".
+        digest: Hash of its content.
+    """
+
+    card: Card
+    splits: Mapping[str, Split]
+    digest: str
+
+    def image_shape(self, view: View) -> Shape:
+        """(C, H, W) of what a model sees.
+
+        Raises:
+            ValueError: The images are too small for the view, or differ in size and it leaves
+                them so.
+        """
+        shape = self.splits["train"].shape
+        if shape is not None:
+            return view.shape(shape)
+        if view.crop is None:
+            raise ValueError("these images differ in size: give recipe.input.crop, and .resize")
+        if view.resize is not None and view.resize < view.crop:
+            raise ValueError(
+                f"a crop of {view.crop} is larger than images resized to {view.resize}"
+            )
+        return 3, view.crop, view.crop
+
+    def restricted(self, classes: Sequence[int]) -> Dataset:
+        """The images of some classes only, which are numbered anew in the given order.
+
+        Raises:
+            ValueError: There is no such class.
+        """
+        unknown = [k for k in classes if k >= self.card.num_classes]
+        if unknown:
+            raise ValueError(
+                f"there is no class {unknown[0]}, only 0 to {self.card.num_classes - 1}"
+            )
+        number = np.full(self.card.num_classes, -1)
+        number[list(classes)] = np.arange(len(classes))
+        splits: dict[str, Split] = {}
+        for name, split in self.splits.items():
+            found = np.flatnonzero(np.isin(split.labels, classes))
+            splits[name] = split.subset(found).relabelled(number[split.labels[found]])
+        names = [self.card.class_names[k] for k in classes]
+        card = self.card.model_copy(update={"num_classes": len(names), "class_names": names})
+        return Dataset(card, splits, self.digest)

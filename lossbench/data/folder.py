@@ -1,0 +1,268 @@
+"""Image folders: files of any size in a folder a class, decoded as they are needed.
+
+    train/CLASS/*.jpg    and val/CLASS/* or test/CLASS/*      (as ImageNet is kept)
+    CLASS/*.jpg                                               (training images only)
+
+Images are decoded to RGB by Pillow. Augmentation is that of arrays, applied to one image at a
+time, with a seed of its own: the number of loading processes changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from lossbench.data.augmentation import RandomResizedCrop
+from lossbench.data.dataset import Card, Dataset, Split
+from lossbench.data.images import Augment, Images, View
+from lossbench.errors import DataError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
+DECODED_AT_CHECK = 1000
+"""Images that a check decodes, evenly spread over the folder; all of a smaller one."""
+AT_ONCE = 64
+
+Item = tuple[int, int]
+"""An image's index and the seed of its augmentation."""
+Form = Literal["augmented", "central", "ten_crops"]
+
+
+@dataclass(frozen=True)
+class FolderSplit:
+    """Image files and their labels.
+
+    Attributes:
+        paths: Of N files.
+        labels: int64 (N,), in [0, K).
+    """
+
+    paths: NDArray[np.str_]
+    labels: NDArray[np.int64]
+
+    @property
+    def shape(self) -> None:
+        """Sizes differ."""
+
+    def subset(self, indices: NDArray[np.int64]) -> FolderSplit:
+        return FolderSplit(self.paths[indices], self.labels[indices])
+
+    def relabelled(self, labels: NDArray[np.int64]) -> FolderSplit:
+        return replace(self, labels=labels)
+
+    def on(self, device: torch.device, view: View) -> Images:
+        return FolderImages(self.paths, torch.from_numpy(self.labels).to(device), view)
+
+
+@dataclass(frozen=True)
+class FolderImages(Images):
+    """Image files, decoded by one process fewer than the training has CPU threads, or in it.
+
+    Attributes:
+        paths: Of N files.
+        labels: (N,), on the training's device.
+        view: With a crop, since sizes differ.
+    """
+
+    paths: NDArray[np.str_]
+    labels: Tensor
+    view: View
+
+    def augmented(
+        self, batches: Iterable[Tensor], augmentations: Sequence[Augment], generator: Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        chosen = list(batches)
+        items = [
+            list(zip(batch.tolist(), _seeds(len(batch), generator), strict=True))
+            for batch in chosen
+        ]
+        decoded = self._load(_Decoder(self.paths, self.view, "augmented", augmentations), items)
+        for batch, images in zip(chosen, decoded, strict=True):
+            yield images, self.labels[batch.to(self.labels.device)]
+
+    def central(self, chosen: Tensor | None = None, size: int = AT_ONCE) -> Iterator[Tensor]:
+        indices = range(len(self)) if chosen is None else chosen.tolist()
+        return self._in_order("central", indices, min(size, AT_ONCE))
+
+    def ten_crops(self, size: int) -> Iterator[Tensor]:
+        return self._in_order("ten_crops", range(len(self)), size)
+
+    def _in_order(self, form: Form, indices: Sequence[int], size: int) -> Iterator[Tensor]:
+        items = [[(i, 0) for i in indices[at : at + size]] for at in range(0, len(indices), size)]
+        return self._load(_Decoder(self.paths, self.view, form), items)
+
+    def _load(self, decoder: _Decoder, items: list[list[Item]]) -> Iterator[Tensor]:
+        loader = DataLoader(
+            decoder,
+            batch_sampler=items,
+            num_workers=torch.get_num_threads() - 1,
+            collate_fn=_collate,
+            pin_memory=self.labels.device.type == "cuda",
+        )
+        for images in loader:
+            if isinstance(images, str):
+                raise DataError(images)
+            yield images.to(self.labels.device, non_blocking=True)
+
+
+class _Decoder(TorchDataset[Any]):
+    """One image as (C, H, W), or the message of what is wrong with its file.
+
+    An exception would come out of a loading process as text with a traceback.
+    """
+
+    def __init__(
+        self, paths: NDArray[np.str_], view: View, form: Form, augment: Sequence[Augment] = ()
+    ) -> None:
+        self.paths, self.view, self.form, self.augment = paths, view, form, augment
+
+    def __getitem__(self, item: Item) -> Tensor | str:
+        index, seed = item
+        try:
+            image = decode(Path(self.paths[index]))
+        except DataError as error:
+            return str(error)
+        if self.form == "ten_crops":
+            return self.view.ten_crops(image)
+        if not (self.augment and isinstance(self.augment[0], RandomResizedCrop)):
+            image = self.view.resized(image)
+        if self.form == "augmented":
+            generator = Generator().manual_seed(seed)
+            for augment in self.augment:
+                image = augment(image[None], generator)[0]
+        if self.view.crop is not None and min(image.shape[1:]) < self.view.crop:
+            size = "x".join(map(str, image.shape[1:]))
+            return f"{self.paths[index]}: {size} is too small for a crop of {self.view.crop}"
+        return self.view.cropped(image)
+
+
+def decode(path: Path) -> Tensor:
+    """An image file as uint8 (3, H, W).
+
+    Raises:
+        DataError: It cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            array = np.array(image.convert("RGB"))  # (H, W, 3)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except Exception as error:  # Pillow raises what its decoders happen to raise
+        raise DataError(f"{path}: does not decode: {str(error).partition(chr(10))[0]}") from None
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+
+
+def is_image_folder(folder: Path) -> bool:
+    """Whether a folder has folders of classes in it."""
+    return folder.is_dir() and any(entry.is_dir() for entry in _visible(folder))
+
+
+def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
+    """Open an image folder.
+
+    Its digest covers names and sizes of all files, not their content: reading the content of
+    ImageNet takes an hour.
+
+    Args:
+        folder: Of one of the forms above.
+        verify: Decode images, too: all, or 1,000 of a larger folder.
+
+    Raises:
+        DataError: There are no classes or a class is empty, training and test set have different
+            classes, or a file is no image.
+    """
+    measured = [name for name in ("val", "test") if (folder / name).is_dir()]
+    if (folder / "train").is_dir():
+        parts = {"train": folder / "train"} | ({"test": folder / measured[0]} if measured else {})
+    elif measured:
+        raise DataError(f"{folder}: has {measured[0]}, but no train; is it whole?")
+    else:
+        parts = {"train": folder}
+    listed = {name: _list(part) for name, part in parts.items()}
+    classes = list(listed["train"])
+    if "test" in listed:
+        _require_same_classes(parts, listed)
+    splits: dict[str, Split] = {}
+    sizes = hashlib.sha256()
+    for name, by_class in listed.items():
+        files = [file for files in by_class.values() for file in files]
+        for path, size in files:
+            sizes.update(f"{path.relative_to(folder)} {size}\n".encode())
+        labels = np.repeat(np.arange(len(classes)), [len(files) for files in by_class.values()])
+        paths = [str(path) for path, _ in files]
+        if verify:
+            _decode_some(paths)
+        splits[name] = FolderSplit(np.array(paths), labels.astype(np.int64))
+    digest = sizes.hexdigest()
+    note = "image folder; its digest covers the names and sizes of the files"
+    card = Card(
+        name=folder.name,
+        num_classes=len(classes),
+        class_names=classes,
+        source=str(folder),
+        note=note,
+        sha256={"files": digest},
+    )
+    return Dataset(card, splits, digest[:16])
+
+
+Listed = dict[str, list[tuple[Path, int]]]
+"""Class -> its files with their sizes."""
+
+
+def _list(folder: Path) -> Listed:
+    classes = [entry for entry in _visible(folder) if entry.is_dir()]
+    if len(classes) < 2:
+        raise DataError(f"{folder}: should have a folder for each of two or more classes")
+    listed: Listed = {}
+    for entry in classes:
+        files = [path for path in _visible(entry) if path.suffix.lower() in SUFFIXES]
+        if not files:
+            raise DataError(f"{entry}: has no images; was the data set extracted completely?")
+        listed[entry.name] = [(path, path.stat().st_size) for path in files]
+        empty = [path for path, size in listed[entry.name] if not size]
+        if empty:
+            raise DataError(f"{empty[0]}: is empty; was the data set extracted completely?")
+    return listed
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _require_same_classes(parts: dict[str, Path], listed: dict[str, Listed]) -> None:
+    train, test = (list(listed[name]) for name in ("train", "test"))
+    for here, names, others in (("train", train, test), ("test", test, train)):
+        lacking = [name for name in others if name not in names]
+        if lacking:
+            raise DataError(
+                f"{parts[here]}: lacks {len(lacking)} of {len(others)} classes, such as "
+                f"{lacking[0]}; was the data set extracted completely?"
+            )
+
+
+def _decode_some(paths: Sequence[str]) -> None:
+    chosen = np.unique(np.linspace(0, len(paths) - 1, min(DECODED_AT_CHECK, len(paths))).round())
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(decode, [Path(paths[int(index)]) for index in chosen]):
+            pass
+
+
+def _seeds(count: int, generator: Generator) -> list[int]:
+    return torch.randint(2**62, (count,), generator=generator).tolist()
+
+
+def _collate(images: list[Tensor | str]) -> Tensor | str:
+    broken = [image for image in images if isinstance(image, str)]
+    return broken[0] if broken else torch.stack(images)  # type: ignore[arg-type]

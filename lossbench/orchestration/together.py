@@ -1,0 +1,85 @@
+"""One trial trained by several workers: Ray Train inside the trial's Tune job."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import train
+from ray.train.torch import TorchTrainer, get_device
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from lossbench.errors import DataError
+from lossbench.plan import Trial
+from lossbench.records import EpochRecord, TrialResult
+from lossbench.training.team import Team
+from lossbench.trial import run_trial
+
+DELIVERED = "delivered"
+
+
+def train_together(config: Mapping[str, Any]) -> Path:
+    """Train a trial with `resources.workers` workers; runs in the trial's Tune job.
+
+    Args:
+        config: `trial` (JSON), `data_root`, `device`, `gpus` (of each worker), `storage` (a
+            folder that every node reaches).
+
+    Returns:
+        Folder with what the leader measured and the result.
+
+    Raises:
+        DataError: The data cannot be used.
+    """
+    trial = Trial.model_validate_json(config["trial"])
+    folder = Path(config["storage"]) / f"together-{trial.identity}"
+    shutil.rmtree(folder, ignore_errors=True)  # of a try whose worker died
+    (folder / DELIVERED).mkdir(parents=True)
+    gpu = {"GPU": config["gpus"]} if config["gpus"] else {}
+    trainer = TorchTrainer(
+        _member,
+        train_loop_config={**config, "folder": str(folder)},
+        scaling_config=train.ScalingConfig(
+            num_workers=trial.workers,
+            use_gpu=bool(gpu),
+            resources_per_worker={"CPU": trial.threads, **gpu},
+        ),
+        run_config=train.RunConfig(
+            name="train",
+            storage_path=str(folder),
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]
+        ),
+    )
+    trainer.fit()
+    refused = folder / "refused"
+    if refused.exists():
+        raise DataError(refused.read_text())
+    return folder / DELIVERED
+
+
+def _member(config: dict[str, Any]) -> None:
+    """Runs in each worker."""
+    trial = Trial.model_validate_json(config["trial"])
+    context, folder = train.get_context(), Path(config["folder"])
+    team = Team(context.get_world_rank(), context.get_world_size())
+
+    def on_epoch(record: EpochRecord | None) -> None:
+        """Ray Train waits until every worker has reported."""
+        train.report({"epochs": [record.model_dump()] if record else []})
+
+    try:
+        result: TrialResult = run_trial(
+            trial,
+            data_root=Path(config["data_root"]),
+            artifacts=folder / DELIVERED,
+            device=str(get_device()) if config["device"] == "cuda" else "cpu",
+            on_epoch=on_epoch,
+            team=team,
+        )
+    except DataError as error:
+        (folder / "refused").write_text(str(error))
+        raise
+    if team.leads:
+        (folder / DELIVERED / "result.json").write_text(result.model_dump_json())

@@ -1,0 +1,66 @@
+"""Several processes that train one model, each on its share of every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of one training; `torch.distributed` joins them where they are several.
+
+    Every member computes the loss of the whole batch from everybody's features, so that a loss
+    over pairs, a batch's class counts or moving centers are those of a training by one process.
+    What differs is batch normalisation, which sees one member's share, and augmentation, which
+    every member draws for itself.
+
+    Attributes:
+        rank: Of this process, from 0.
+        size: Number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process measures and reports."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This member's part; what does not divide evenly is left out."""
+        each = len(batch) // self.size
+        return batch[self.rank * each : (self.rank + 1) * each]
+
+    def join(self, model: nn.Module) -> nn.Module:
+        """A module that computes as the model does and averages its gradients over the team."""
+        if self.size == 1:
+            return model
+        return nn.parallel.DistributedDataParallel(model)
+
+    def gather(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Everybody's features and labels, in the order of the ranks.
+
+        The gradient of a loss that every member computes comes back to a member's own features
+        once from each of them; the average over the team divides by their number again.
+        """
+        if self.size == 1:
+            return features, labels
+        gathered = [torch.empty_like(labels) for _ in range(self.size)]
+        dist.all_gather(gathered, labels.contiguous())
+        return torch.cat(all_gather(features.contiguous())), torch.cat(gathered)
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Keep what every member computes the same from drifting apart by rounding."""
+        if self.size == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.size
