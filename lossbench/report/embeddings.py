@@ -27,6 +27,7 @@ MAX_NUMBERED_CLASSES = 20
 DECADES = 3.0
 """Range of the likelihood map's colours below the peak, in powers of ten."""
 LIKELIHOOD_COLOURS = "magma"
+ATTACKED = "#56E0FF"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,14 @@ def likelihood_figure(variant: str, panels: list[Panel]) -> Drawing | None:
         f"Mixture density of the features with equal class priors, relative to its peak; "
         f"black: below {10**-DECADES:g} of it. Circles: class means. {_seeds(panels)}"
     )
+    attacked = [panel for panel in panels if "adversarial" in panel.arrays]
+    if attacked:
+        inside = [f"{panel.row.label} {len(_attacked_inside(panel))}" for panel in attacked]
+        caption += (
+            f" Crosses: FGSM examples, epsilon {float(attacked[0].arrays['epsilon']):g}, of "
+            f"{len(attacked[0].arrays['adversarial'])} measured images; of these fall on the map: "
+            f"{', '.join(inside)}."
+        )
     title = titled("Likelihood of the features", variant)
     return finish(figure, "likelihood", f"likelihood-{variant}", title, caption)
 
@@ -150,7 +159,20 @@ def _heat_map(axes: Axes, panel: Panel) -> None:
     )
     axes.set_facecolor("black")
     _mark_means(axes, panel.arrays["class_means"], None)
+    attacked = _attacked_inside(panel)
+    axes.scatter(
+        attacked[:, 0], attacked[:, 1], marker="x", s=12, c=ATTACKED, linewidths=0.8, zorder=2
+    )
     _frame(axes, panel)
+
+
+def _attacked_inside(panel: Panel) -> np.ndarray[Any, Any]:
+    """(A, 2) the adversarial examples that fall on the map."""
+    attacked = panel.arrays.get("adversarial", np.empty((0, 2)))
+    inside = np.ones(len(attacked), bool)
+    for axis, grid in enumerate((panel.arrays["grid_x"], panel.arrays["grid_y"])):
+        inside &= (attacked[:, axis] >= grid[0]) & (attacked[:, axis] <= grid[-1])
+    return attacked[inside]
 
 
 def _mark_means(

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from lossbench.plan import Plan
 from lossbench.report.cost import cost
 from lossbench.report.curves import learning_curves
+from lossbench.report.detection import detection_figures, robustness_figure
 from lossbench.report.embeddings import (
     ReadArrays,
     embedding_figure,
     find_panels,
     likelihood_figure,
 )
+from lossbench.report.geometry import geometry_figure
 from lossbench.report.selection import selection_figure
 from lossbench.report.stages import Results, choose, shown_stage, stages
 from lossbench.report.style import Drawing, figure_style, row_colours
@@ -43,4 +45,8 @@ def _draw(
         yield learning_curves(stage, variant, plan.rows, colours)
         yield embedding_figure(variant, panels)
         yield likelihood_figure(variant, panels)
+        yield geometry_figure(variant, panels)
+        yield robustness_figure(stage, variant, plan.rows, plan.metrics, colours)
+        for artifact in plan.artifacts:
+            yield from detection_figures(stage, variant, plan.rows, artifact, colours, read)
         yield cost(stage, variant, plan.rows, colours, plan.suite.reference)

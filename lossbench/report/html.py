@@ -23,6 +23,8 @@ SECTIONS = {
     "curves": "Learning curves",
     "embedding": "Two-dimensional features",
     "likelihood": "Likelihood of the features",
+    "geometry": "Geometry of the margin",
+    "detection": "Adversarial and foreign inputs",
     "cost": "Cost",
 }
 """Kinds of drawings, in the page's order, with their headings."""

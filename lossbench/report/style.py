@@ -37,7 +37,7 @@ class Drawing:
     """A finished figure.
 
     Attributes:
-        kind: `curves`, `selection`, `embedding`, `likelihood` or `cost`.
+        kind: `curves`, `selection`, `embedding`, `likelihood`, `geometry`, `detection` or `cost`.
         name: File name without its ending.
         title: Heading.
         caption: What is drawn, of how many trials, on which device.
