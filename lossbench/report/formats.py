@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lossbench.plan import Plan
+from lossbench.report.overview import Overview, make_overview
 from lossbench.report.published import Published
 from lossbench.report.stages import Results
 from lossbench.report.tables import NOTHING, Cell, Table, make_tables, plus_minus
@@ -44,8 +45,26 @@ def render(plan: Plan, results: Results, format: str) -> str:
 
 
 def markdown(tables: Iterable[Table]) -> str:
-    """Pipe tables, each with its title, findings and warnings."""
-    return "\n".join(_markdown_table(table) for table in tables)
+    """Pipe tables, each with its title, findings and warnings; many metrics in one table first."""
+    listed = list(tables)
+    overview = make_overview(listed)
+    parts = [_markdown_overview(overview)] if overview else []
+    return "\n".join([*parts, *(_markdown_table(table) for table in listed)])
+
+
+def _markdown_overview(overview: Overview) -> str:
+    header = ["", *(markdown_text(row.label) for row in overview.rows)]
+    lines = [f"**{markdown_text(overview.title)}**", "", _pipes(header)]
+    lines.append(_pipes(["---", *("---:" for _ in overview.rows)]))
+    for label, cells in overview.lines:
+        values = []
+        for cell in cells:
+            value = NOTHING if cell is None else f"**{cell.value}**" if cell.best else cell.value
+            published = f"<br>*{published_text(cell.published)}*" if cell and cell.published else ""
+            values.append(value + published)
+        lines.append(_pipes([markdown_text(label), *values]))
+    note = "In italics: published. " if overview.has_published else ""
+    return "\n".join([*lines, "", f"{note}Bold: best of the line at the shown precision.", ""])
 
 
 def _markdown_table(table: Table) -> str:
@@ -218,8 +237,36 @@ def latex_text(text: str) -> str:
 
 
 def terminal_table(plan: Plan, results: Results) -> RenderableType:
-    """All tables of a suite for `rich.print`."""
-    return Group(*(part for table in make_tables(plan, results) for part in _rich(table)))
+    """All tables of a suite for `rich.print`; many metrics in one."""
+    tables = make_tables(plan, results)
+    overview = make_overview(tables)
+    if overview is None:
+        return Group(*(part for table in tables for part in _rich(table)))
+    held_out = [table for table in tables if table.metric.startswith("holdout_")]
+    first = next(table for table in tables if table not in held_out)
+    return Group(
+        *(part for table in held_out for part in _rich(table)),
+        *_rich_overview(overview),
+        *_remarks(first),
+    )
+
+
+def _rich_overview(overview: Overview) -> list[RenderableType]:
+    drawn = RichTable(header_style="bold")
+    drawn.add_column("", overflow="fold")
+    for row in overview.rows:
+        drawn.add_column(escape(row.label), justify="right")
+    for label, cells in overview.lines:
+        line: list[RenderableType] = [Text(label)]
+        for cell in cells:
+            text = _rich_cell(cell)
+            if cell and cell.published:
+                text.append(f"\n{published_text(cell.published)}", style="dim not bold")
+            line.append(text)
+        drawn.add_row(*line)
+    if overview.has_published:
+        drawn.caption, drawn.caption_justify = "second lines: published", "left"
+    return [Text(overview.title, style="bold"), drawn]
 
 
 def _rich(table: Table) -> list[RenderableType]:
@@ -240,9 +287,13 @@ def _rich(table: Table) -> list[RenderableType]:
             if table.has_published(variant):
                 line.append(Text(published_text(cell.published if cell else None)))
         drawn.add_row(*line)
+    return [Text(table.title, style="bold"), drawn, *_remarks(table)]
+
+
+def _remarks(table: Table) -> list[RenderableType]:
     findings = [Text(line) for line in table.findings]
     warnings = [Text(f"warning: {note}", style="yellow") for note in table.notes]
-    return [Text(table.title, style="bold"), drawn, *findings, *warnings]
+    return [*findings, *warnings]
 
 
 def _rich_cell(cell: Cell | None) -> Text:

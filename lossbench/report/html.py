@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from lossbench.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.report.formats import published_text
+from lossbench.report.overview import make_overview
 from lossbench.report.stages import Results, choose, stages
 from lossbench.report.style import Drawing
 from lossbench.report.tables import NOTHING, Table
@@ -129,6 +130,7 @@ def render_html(
     return environment.get_template("report.html.jinja").render(
         suite=plan.suite,
         tables=tables,
+        overview=make_overview(tables),
         sections=_sections(drawings),
         facts=facts,
         nothing=NOTHING,

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from lossbench.models import MODELS
+from lossbench.errors import ParameterError
+from lossbench.models import MODELS, resnet_cifar
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn"])
@@ -38,3 +40,104 @@ def test_mnist_cnn_has_the_released_sizes() -> None:
 def test_too_small_images_are_refused(name: str, side: int) -> None:
     with pytest.raises(ValueError, match="needs images of at least"):
         MODELS[name].create((1, side, side), feature_dim=2)
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def convolutions(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.Conv2d) for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "shape", "dimensions"),
+    [
+        ("resnet_cifar", {}, (3, 32, 32), 64),
+        ("resnet_cifar", {"depth": 8, "width": 4}, (1, 20, 24), 16),
+        ("vgg13", {"width": 6}, (3, 32, 32), 24),
+        ("resnet18", {}, (3, 64, 48), 512),
+        ("face_resnet", {"width": 2}, (3, 112, 96), 512),
+        ("face_resnet", {"width": 2, "feature_dim": 9}, (3, 88, 88), 9),
+    ],
+)
+def test_features_have_the_announced_dimensions(
+    name: str, params: dict[str, int], shape: tuple[int, int, int], dimensions: int
+) -> None:
+    model = MODELS[name].create(shape, **params).eval()
+    with torch.no_grad():
+        features = model(torch.rand(2, *shape))
+    assert features.shape == (2, dimensions)
+    assert model.feature_dim == dimensions
+    assert bool(torch.isfinite(features).all())
+    assert float(features.std()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("depth", "millions", "exact"), [(20, 0.27, 269722), (56, 0.85, 853018), (110, 1.7, 1727962)]
+)
+def test_resnet_cifar_has_the_papers_parameters(depth: int, millions: float, exact: int) -> None:
+    """He et al., Table 6, gives millions."""
+    model = MODELS["resnet_cifar"].create((3, 32, 32), depth=depth)
+    classifier = 64 * 10 + 10
+    assert parameters(model) + classifier == exact
+    assert exact == pytest.approx(1e6 * millions, rel=0.02)
+    n = (depth - 2) // 6
+    weights = 9 * (3 * 16 + 2 * n * 16**2 + 16 * 32 + (2 * n - 1) * 32**2)
+    weights += 9 * (32 * 64 + (2 * n - 1) * 64**2)
+    norms = 2 * (16 + 2 * n * (16 + 32 + 64))
+    assert weights + norms + classifier == exact
+    assert convolutions(model) + 1 == depth
+
+
+def test_a_depth_of_no_residual_network() -> None:
+    with pytest.raises(ParameterError, match=r"depth: should be 6n \+ 2, such as 20 or 26"):
+        MODELS["resnet_cifar"].create((3, 32, 32), depth=21)
+
+
+def test_the_shortcut_skips_pixels_and_adds_empty_channels() -> None:
+    block = resnet_cifar.Block(2, 4, stride=2).eval()
+    with torch.no_grad():
+        block.norm2.weight.zero_()  # nothing but the shortcut
+        images = torch.rand(3, 2, 6, 6)
+        out = block(images)
+    for row in range(3):
+        for column in range(3):
+            assert torch.equal(out[:, :2, row, column], images[:, :, 2 * row, 2 * column])
+    assert not out[:, 2:].any()
+
+
+def test_vgg13_has_thirteen_convolutions_and_no_bias() -> None:
+    model = MODELS["vgg13"].create((3, 32, 32))
+    assert model.feature_dim == 384
+    assert convolutions(model) == 13
+    w = 96
+    weights = 3 * w + 4 * w * w + w * 2 * w + 3 * (2 * w) ** 2 + 2 * w * 4 * w + 3 * (4 * w) ** 2
+    assert parameters(model) == 9 * weights + 2 * (5 * w + 4 * 2 * w + 4 * 4 * w)
+    sizes = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, __, out: sizes.append(out.shape[2]))
+    model(torch.rand(1, 3, 32, 32))
+    assert sizes == [32] * 5 + [16] * 4 + [8] * 4
+
+
+def test_resnet101_is_torchvisions() -> None:
+    with torch.device("meta"):
+        model = MODELS["resnet101"].create((3, 224, 224))
+    assert parameters(model) + 2048 * 1000 + 1000 == 44_549_160  # as torchvision documents
+    assert convolutions(model) + 1 - 4 == 101  # four more convolutions are shortcuts
+    with pytest.raises(ValueError, match="3 channels"):
+        MODELS["resnet101"].create((1, 64, 64))
+
+
+def test_face_resnet_has_27_convolutions_with_prelu_and_no_normalisation() -> None:
+    model = MODELS["face_resnet"].create((3, 120, 120), width=4)
+    assert convolutions(model) == 27
+    assert sum(isinstance(module, nn.PReLU) for module in model.modules()) == 27
+    kinds = {type(module).__name__ for module in model.modules()}
+    assert not {kind for kind in kinds if "Norm" in kind or "Dropout" in kind}
+    pairs = [(3, 4), (4, 8), *[(8, 8)] * 2, (8, 16), *[(16, 16)] * 4, (16, 32), *[(32, 32)] * 10]
+    pairs += [(32, 64), *[(64, 64)] * 6]
+    expected = sum(9 * before * after + 2 * after for before, after in pairs)
+    assert parameters(model) == expected + 64 * 7 * 7 * 512 + 512

@@ -1,0 +1,49 @@
+"""Many metrics of one variant in one table: a line a metric, a column a row of the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lossbench.plan import Row
+from lossbench.report.tables import Cell, Table
+
+FEWEST_METRICS = 2
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All metrics on the test set.
+
+    Attributes:
+        title: What stands above it.
+        rows: The suite's rows: the columns here.
+        lines: Each metric with its unit, and its cells, None where a row was not measured.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    lines: tuple[tuple[str, tuple[Cell | None, ...]], ...]
+
+    @property
+    def has_published(self) -> bool:
+        return any(cell and cell.published for _, cells in self.lines for cell in cells)
+
+
+def make_overview(tables: Sequence[Table]) -> Overview | None:
+    """Lay out a suite's tables in one; None where there are several variants, or one metric."""
+    tested = [table for table in tables if not table.metric.startswith("holdout_")]
+    if len(tested) < FEWEST_METRICS or any(len(table.variants) > 1 for table in tested):
+        return None
+    rows = tested[0].rows
+    [variant] = tested[0].variants
+    lines = tuple(
+        (
+            f"{table.label}, {table.unit}" if table.unit else table.label,
+            tuple(table.cells.get((variant, row.label)) for row in rows),
+        )
+        for table in tested
+    )
+    seeds = tested[0].seeds
+    spread = "1 seed" if seeds == 1 else f"mean ± std over {seeds} seeds"
+    return Overview(f"All measurements; {spread}", rows, lines)
