@@ -201,7 +201,12 @@ def _resolve_components(suite: Suite, problems: list[Problem]) -> Suite:
         ]
         variants[name] = variant.model_copy(update={"augment": augment})
     evaluate = [
-        _resolve(EVALUATIONS, chosen, ("evaluate", index), problems)
+        _resolve(
+            EVALUATIONS,
+            chosen,
+            ("evaluate", index, chosen.name) if chosen.name in EVALUATIONS else ("evaluate", index),
+            problems,
+        )
         for index, chosen in enumerate(suite.evaluate)
     ]
     resolved = suite.model_copy(

@@ -189,7 +189,10 @@ def plan(
     choosing = ""
     if laid_out.suite.selection:
         losses = len({row.loss.name for row in laid_out.rows}) * len(laid_out.suite.variants)
-        choosing = f"; then {losses} chosen cells x {len(laid_out.suite.seeds)} seeds, tested once"
+        compared = len(laid_out.compared) * len(laid_out.suite.variants)
+        beside = f" and {compared} to compare with" if compared else ""
+        seeds_text = f"{len(laid_out.suite.seeds)} seeds"
+        choosing = f"; then {losses} chosen cells{beside} x {seeds_text}, tested once"
     left = len(laid_out.trials) - len(done)
     out.print(f"{len(laid_out.trials)} trials, {left} to do{choosing}", highlight=False)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lossbench.assembly import build, check
+from lossbench.assembly import build, check, open_dataset
 from lossbench.data.sources import load_dataset
 from lossbench.errors import RequestError
 from lossbench.suite import load_suite
@@ -70,6 +70,23 @@ def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
             "selection.metric: 'top5_error' is not measured by `evaluate`",
         ),
         ("evaluate=[eror]", "evaluate: unknown evaluation 'eror'; did you mean 'error'"),
+        ("evaluate=[error, error]", "evaluate: error is measured twice"),
+        ("evaluate=[fgsm: {epsilons: [2.0]}]", "evaluate.fgsm.epsilons: should be less than"),
+        ("evaluate=[fgsm: {epsilon: [0.1]}]", "evaluate.fgsm.epsilon: unknown key; did you mean"),
+        ("evaluate=[ten_crop]", "evaluate: ten_crop needs recipe.input.crop"),
+        ("evaluate=[other_images: {dataset: digits}]", "is the data set that the suite trains on"),
+        ("evaluate=[other_images: {dataset: nothing}]", "unknown data set 'nothing'"),
+        ("evaluate=[verification]", "lfw: no prepared data set; dataset.json is missing"),
+        ("recipe.input.crop=9", "recipe.input: a crop of 9 is larger than the images, 8x8"),
+        ("recipe.input={crop: 8, resize: 6}", "a crop of 8 is larger than the images, 6x6"),
+        ("recipe.precision=float16", "recipe.precision: should be 'float32' or 'bfloat16'"),
+        ("dataset.classes=[1, 12]", "dataset.classes: there is no class 12, only 0 to 9"),
+        ("dataset.classes=[1, 1]", "dataset.classes: given twice: 1"),
+        (
+            "selection={compare: [lgm: {alpha: 0.2}]}",
+            "selection.compare: is none of the suite's rows: lgm(alpha=0), lgm(alpha=0.3)",
+        ),
+        ("resources.workers=0", "resources.workers: should be greater than or equal to 1"),
         ("reference=lgm(alpha=9)", "reference: 'lgm(alpha=9)' is no row; did you mean"),
     ],
 )
@@ -118,3 +135,60 @@ def test_a_part_of_the_data(write_suite: Write) -> None:
     parts = build(plan.trials[0], load_dataset("digits", NOWHERE), torch.device("cpu"))
     assert (len(parts.train.labels), len(parts.measured.labels)) == (200, 100)
     assert torch.bincount(parts.train.labels).min() >= 19
+
+
+def test_two_classes_are_numbered_anew(write_suite: Write) -> None:
+    overrides = ["dataset.classes=[8, 3]"]
+    plan = check(load_suite(write_suite(), overrides), NOWHERE)
+    all_digits = load_dataset("digits", NOWHERE).splits["test"]
+    parts = build(plan.trials[0], open_dataset(plan.suite.dataset, NOWHERE), torch.device("cpu"))
+    assert parts.training.head.num_classes == 2
+    assert parts.measured is not None
+    eights = all_digits.images[all_digits.labels == 8]
+    found = torch.cat(list(parts.measured.central()))[parts.measured.labels == 0]
+    assert found.permute(0, 2, 3, 1).numpy().tobytes() == eights.tobytes()
+    whole = check(load_suite(write_suite()), NOWHERE)
+    assert plan.trials[0].identity != whole.trials[0].identity
+
+
+def test_a_crop_is_what_the_model_sees(write_suite: Write) -> None:
+    overrides = [
+        "recipe.input.crop=6",
+        "variants={a: {augment: [random_crop: {padding: 1}]}, b: {}}",
+    ]
+    plan = check(load_suite(write_suite(), overrides), NOWHERE)
+    digits = load_dataset("digits", NOWHERE)
+    parts = build(plan.trials[0], digits, torch.device("cpu"))
+    order = torch.arange(50)
+    [(images, _)] = parts.train.augmented(
+        [order], parts.training.augmentations, torch.Generator().manual_seed(0)
+    )
+    assert images.shape == (50, 1, 6, 6)
+    pixels = torch.from_numpy(digits.splits["train"].images[:50]).permute(0, 3, 1, 2)
+    [central] = parts.train.central(order)
+    assert torch.equal(central, pixels[:, :, 1:7, 1:7])
+    padded = torch.nn.functional.pad(pixels, (1,) * 4)
+    for image, source in zip(images, padded, strict=True):
+        places = [source[:, y : y + 6, x : x + 6] for y in range(5) for x in range(5)]
+        assert any(torch.equal(image, place) for place in places)
+
+
+def test_a_data_set_without_a_test_set(
+    write_suite: Write, tmp_path: Path, make_faces: Write
+) -> None:
+    make_faces(tmp_path / "lfw", folds=6, side=16)
+    overrides = ["dataset=lfw_within", "model.name=digits_cnn"]
+    with pytest.raises(RequestError, match="evaluate: error needs a test set, and lfw_within has"):
+        check(load_suite(write_suite(), overrides), tmp_path)
+    plan = check(load_suite(write_suite(), [*overrides, "evaluate=[verification]"]), tmp_path)
+    assert plan.other_digests.keys() == {"lfw"}
+    with pytest.raises(RequestError, match=r"dataset\.test_size: lfw_within has no test set"):
+        check(
+            load_suite(
+                write_suite(), [*overrides, "evaluate=[verification]", "dataset.test_size=3"]
+            ),
+            tmp_path,
+        )
+    wrong = [*overrides, "evaluate=[verification: {folds: [1, 7]}]"]
+    with pytest.raises(RequestError, match="has no fold 7, only 1 to 6"):
+        check(load_suite(write_suite(), wrong), tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,26 @@ def test_the_lowest_held_out_mean_is_chosen(write_suite: Write) -> None:
     assert {(t.row, t.seed, t.holdout) for t in final} == {
         (row, seed, 0.0) for row in ("softmax", "lgm(alpha=0.3)") for seed in (0, 1)
     }
+
+
+def test_rows_to_compare_are_tested_beside_the_chosen(write_suite: Write) -> None:
+    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
+    plan = replace(plan, compared=tuple(r for r in plan.rows if r.label == "lgm(alpha=0)"))
+    for best in ("lgm(alpha=0.3)", "lgm(alpha=0)"):
+        scores = {t.identity: 1.0 if t.row == best else 2.0 for t in plan.trials}
+        final = plan.final_trials(plan.choose(scores))
+        rows = {"softmax", "lgm(alpha=0)", best}
+        assert sorted((t.row, t.seed) for t in final) == sorted(
+            (r, s) for r in rows for s in (0, 1)
+        )
+    assert plan.final_trials({}) == ()
+
+
+def test_of_a_metric_of_which_more_is_better_the_highest_is_chosen(write_suite: Write) -> None:
+    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
+    plan = replace(plan, metrics=(Metric(name="error", label="e", higher_is_better=True),))
+    scores = {t.identity: 9.0 if t.row == "lgm(alpha=0)" else 5.0 for t in plan.trials}
+    assert plan.choose(scores)["default", "lgm"].label == "lgm(alpha=0)"
 
 
 def test_a_row_with_a_diverged_seed_is_not_chosen(write_suite: Write) -> None:

@@ -140,7 +140,8 @@ def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
         problems = published_problems(plan.suite, plan.metrics)
         notes = [*_divergences(stage), *(f"{p.key}: {p.message}" for p in problems)]
         for metric in plan.metrics if stage.trials else []:
-            tables.append(_table(plan, stage, metric, {}, notes))
+            table = _table(plan, stage, metric, {}, notes)
+            tables.append(replace(table, findings=(*_roles(plan, chosen), *table.findings)))
             notes = []
     return tuple(tables)
 
@@ -181,6 +182,22 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
         return table
     findings = [_finding(table, variant, plan.suite.reference) for variant in table.variants]
     return replace(table, findings=tuple(line for line in findings if line))
+
+
+def _roles(plan: Plan, chosen: Chosen) -> list[str]:
+    """Which rows were chosen, and which the suite names to compare with them."""
+    if not plan.compared:
+        return []
+    compared = ", ".join(row.label for row in plan.compared)
+    lines = []
+    for variant in plan.suite.variants:
+        found = [row.label for (own, _), row in chosen.items() if own == variant]
+        where = "" if tuple(plan.suite.variants) == ("default",) else f"{variant}: "
+        lines.append(
+            f"{where}chosen on the held-out part: {', '.join(found)}; named by the suite for "
+            f"comparison: {compared}."
+        )
+    return lines
 
 
 def _summary(stage: Stage, variant: str, row: Row, metric: str) -> Summary:
