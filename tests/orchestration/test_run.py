@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from PIL import Image
 from rich.console import Console
 
 from lossbench.assembly import check
@@ -115,10 +116,11 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     shutil.move(folder, tmp_path / "away")
     outcome, seen = start(plan, folder.parent)
     assert list(outcome.failed) == ["default/softmax/seed0"]
+    assert outcome.refused.endswith("data/mine: no prepared data set; dataset.json is missing")
     assert "failed: default/softmax/seed0" in seen
     log = next((tmp_path / "work" / "logs").glob("*.log"))
     assert str(log) in seen
-    assert "Traceback" in log.read_text()
+    assert outcome.refused in log.read_text()
     assert tracker.results(plan.trials) == {}
 
     shutil.move(tmp_path / "away", folder)
@@ -216,3 +218,51 @@ def test_a_half_copied_result_is_not_in_the_spool(tmp_path: Path, write_suite: W
     (spool.folder / ".unfinished").mkdir()
     (spool.folder / "emptied").mkdir()
     assert list(spool.waiting()) == []
+
+
+def test_two_workers_train_one_trial_through_ray_train(
+    write_suite: Write, start: Callable[..., tuple[Outcome, str]], tracker: Tracker, tmp_path: Path
+) -> None:
+    overrides = ["seeds=[0]", "losses=[center]", "recipe.batch_size=60"]
+    plan = check(load_suite(write_suite(), [*overrides, "resources.workers=2"]), NOWHERE)
+    outcome, seen = start(plan)
+    assert outcome == Outcome(started=1)
+    assert "1 trials to run, 1 at a time" in seen
+    [result] = tracker.results(plan.trials).values()
+    [trial] = check(load_suite(write_suite(), overrides), NOWHERE).trials
+    (tmp_path / "alone").mkdir()
+    alone = run_trial(trial, data_root=NOWHERE, artifacts=tmp_path / "alone")
+    assert len(result.history) == 2
+    for ours, theirs in zip(result.history, alone.history, strict=True):
+        assert ours.metrics == pytest.approx(theirs.metrics, rel=1e-4, abs=0.5)  # one image: 0.17
+    assert [r.metrics["train_loss"] for r in result.history] == pytest.approx(
+        [r.metrics["train_loss"] for r in alone.history], rel=1e-4
+    )
+
+
+def test_more_workers_than_the_cluster_has_room_for() -> None:
+    with (
+        pytest.raises(RequestError, match="99 workers of 1 CPUs and 0 GPUs, but there is room for"),
+        connect(None, Resources(workers=99, gpus=0)),
+    ):
+        pass
+
+
+def test_an_image_that_breaks_during_the_run_ends_it_in_one_message(
+    write_suite: Write, start: Callable[..., tuple[Outcome, str]], tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    for part in ("train", "val"):
+        for k in range(2):
+            (root / "mine" / part / f"class{k}").mkdir(parents=True)
+            for i in range(6):
+                image = Image.new("RGB", (12, 12), (90 * k, 20 * i, 0))
+                image.save(root / "mine" / part / f"class{k}/{i}.png")
+    overrides = ["dataset=mine", "recipe.input.crop=8", "recipe.batch_size=4"]
+    plan = check(load_suite(write_suite(), overrides), root)
+    path = root / "mine/train/class1/3.png"
+    path.write_bytes(path.read_bytes()[:40].ljust(path.stat().st_size, b"x"))  # the same size
+    outcome, seen = start(plan, root)
+    assert outcome.refused.startswith(f"{path}: does not decode")
+    assert "\n" not in outcome.refused
+    assert "Traceback" not in seen
