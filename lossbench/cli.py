@@ -82,6 +82,7 @@ class Kind(enum.StrEnum):
 
     losses = "losses"
     models = "models"
+    evaluations = "evaluations"
     datasets = "datasets"
     suites = "suites"
 
@@ -233,7 +234,7 @@ def report(
 
 @app.command("list")
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="losses, models, datasets or suites")],
+    kind: Annotated[Kind, typer.Argument(help="losses, models, evaluations, datasets or suites")],
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
 ) -> None:
     """List what a suite can name.

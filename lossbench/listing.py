@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lossbench.data import sources
 from lossbench.errors import RequestError
+from lossbench.evaluation import EVALUATIONS
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
 from lossbench.registry import Registry
@@ -35,12 +36,11 @@ def list_datasets(out: Console, data_root: Path) -> None:
     for name in sources.DATASETS:
         source = sources.DATASETS[name].create()
         state = f"`lossbench data prepare {name}`"
-        if source.bundled or (data_root / name / "dataset.json").exists():
+        if sources.is_ready(name, data_root):
             state = "ready"
         out.print(Text.assemble((name, "bold"), f"  {source.about}  [{state}]"))
-    for card in sorted(data_root.glob("*/dataset.json")):
-        if card.parent.name not in sources.DATASETS:
-            out.print(Text.assemble((card.parent.name, "bold"), f"  {card.parent}  [yours]"))
+    for folder in sources.own_folders(data_root):
+        out.print(Text.assemble((folder.name, "bold"), f"  {folder}  [yours]"))
 
 
 def list_suites(out: Console) -> None:
@@ -55,6 +55,7 @@ def list_suites(out: Console) -> None:
 LISTINGS: dict[str, Callable[[Console, Path], None]] = {
     "losses": lambda out, _: list_components(out, LOSSES),
     "models": lambda out, _: list_components(out, MODELS),
+    "evaluations": lambda out, _: list_components(out, EVALUATIONS),
     "datasets": list_datasets,
     "suites": lambda out, _: list_suites(out),
 }
@@ -65,6 +66,7 @@ def _values(field: FieldInfo) -> str:
     kinds = [kind for kind in get_args(field.annotation) or [field.annotation] if kind]
     choices = [kind for kind in kinds if isinstance(kind, str)]
     names = [getattr(kind, "__name__", "") for kind in kinds if kind is not type(None)]
+    names = ["number" if name == "Annotated" else name for name in names]
     bounds = [
         f"{sign} {getattr(rule, key):g}"
         for rule in field.metadata

@@ -61,7 +61,7 @@ def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
         ("recipe.input.mean=[1.0, 2.0]", "recipe.input.mean: 2 numbers, but images have 1 channel"),
         ("dataset=digit", "dataset.name: unknown data set 'digit'; did you mean 'digits'"),
         ("dataset=mnist", "lossbench data prepare mnist"),
-        ("dataset=./nowhere", "nowhere: no prepared data set"),
+        ("dataset=./nowhere", "nowhere: no such folder"),
         ("dataset.train_size=5000", "dataset.train_size: 5000 of 1200 images"),
         ("dataset.train_size=5", "dataset.train_size: 5 of 1200 images"),
         ("selection={holdout: 0.001}", "selection.holdout:"),

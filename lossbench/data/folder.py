@@ -10,6 +10,8 @@ time, with a seed of its own: the number of loading processes changes nothing.
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -33,6 +35,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", "
 DECODED_AT_CHECK = 1000
 """Images that a check decodes, evenly spread over the folder; all of a smaller one."""
 AT_ONCE = 64
+"""Images that are measured at a time, unless an evaluation says otherwise."""
 
 Item = tuple[int, int]
 """An image's index and the seed of its augmentation."""
@@ -44,11 +47,11 @@ class FolderSplit:
     """Image files and their labels.
 
     Attributes:
-        paths: Of N files.
+        paths: Of N files, in the file system's encoding: a million take little memory.
         labels: int64 (N,), in [0, K).
     """
 
-    paths: NDArray[np.str_]
+    paths: NDArray[np.bytes_]
     labels: NDArray[np.int64]
 
     @property
@@ -75,7 +78,7 @@ class FolderImages(Images):
         view: With a crop, since sizes differ.
     """
 
-    paths: NDArray[np.str_]
+    paths: NDArray[np.bytes_]
     labels: Tensor
     view: View
 
@@ -83,32 +86,40 @@ class FolderImages(Images):
         self, batches: Iterable[Tensor], augmentations: Sequence[Augment], generator: Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
         chosen = list(batches)
-        items = [
-            list(zip(batch.tolist(), _seeds(len(batch), generator), strict=True))
-            for batch in chosen
-        ]
+        # all of them now: what is drawn does not depend on how far ahead images are decoded
+        seeds = [torch.randint(2**62, (len(batch),), generator=generator) for batch in chosen]
+        items = (
+            list(zip(batch.tolist(), own.tolist(), strict=True))
+            for batch, own in zip(chosen, seeds, strict=True)
+        )
         decoded = self._load(_Decoder(self.paths, self.view, "augmented", augmentations), items)
         for batch, images in zip(chosen, decoded, strict=True):
             yield images, self.labels[batch.to(self.labels.device)]
 
-    def central(self, chosen: Tensor | None = None, size: int = AT_ONCE) -> Iterator[Tensor]:
+    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
         indices = range(len(self)) if chosen is None else chosen.tolist()
-        return self._in_order("central", indices, min(size, AT_ONCE))
+        return self._in_order("central", indices, size or AT_ONCE)
 
     def ten_crops(self, size: int) -> Iterator[Tensor]:
         return self._in_order("ten_crops", range(len(self)), size)
 
     def _in_order(self, form: Form, indices: Sequence[int], size: int) -> Iterator[Tensor]:
-        items = [[(i, 0) for i in indices[at : at + size]] for at in range(0, len(indices), size)]
+        starts = range(0, len(indices), size)
+        items = ([(index, 0) for index in indices[at : at + size]] for at in starts)
         return self._load(_Decoder(self.paths, self.view, form), items)
 
-    def _load(self, decoder: _Decoder, items: list[list[Item]]) -> Iterator[Tensor]:
+    def _load(self, decoder: _Decoder, items: Iterable[list[Item]]) -> Iterator[Tensor]:
+        # augmentations are closures, which only a forked process can have
+        forks = "fork" in multiprocessing.get_all_start_methods()
+        processes = torch.get_num_threads() - 1 if forks else 0
         loader = DataLoader(
             decoder,
             batch_sampler=items,
-            num_workers=torch.get_num_threads() - 1,
+            num_workers=processes,
+            multiprocessing_context="fork" if processes else None,
             collate_fn=_collate,
             pin_memory=self.labels.device.type == "cuda",
+            generator=Generator(),  # else it draws from the global one, as dropout does
         )
         for images in loader:
             if isinstance(images, str):
@@ -123,27 +134,28 @@ class _Decoder(TorchDataset[Any]):
     """
 
     def __init__(
-        self, paths: NDArray[np.str_], view: View, form: Form, augment: Sequence[Augment] = ()
+        self, paths: NDArray[np.bytes_], view: View, form: Form, augment: Sequence[Augment] = ()
     ) -> None:
         self.paths, self.view, self.form, self.augment = paths, view, form, augment
 
     def __getitem__(self, item: Item) -> Tensor | str:
         index, seed = item
+        path = Path(os.fsdecode(self.paths[index]))
         try:
-            image = decode(Path(self.paths[index]))
+            image = decode(path)
         except DataError as error:
             return str(error)
-        if self.form == "ten_crops":
-            return self.view.ten_crops(image)
         if not (self.augment and isinstance(self.augment[0], RandomResizedCrop)):
             image = self.view.resized(image)
+            if self.view.crop is not None and min(image.shape[1:]) < self.view.crop:
+                size = "x".join(map(str, image.shape[1:]))
+                return f"{path}: {size} is too small for a crop of {self.view.crop}"
+        if self.form == "ten_crops":
+            return self.view.ten_crops(image)
         if self.form == "augmented":
             generator = Generator().manual_seed(seed)
             for augment in self.augment:
                 image = augment(image[None], generator)[0]
-        if self.view.crop is not None and min(image.shape[1:]) < self.view.crop:
-            size = "x".join(map(str, image.shape[1:]))
-            return f"{self.paths[index]}: {size} is too small for a crop of {self.view.crop}"
         return self.view.cropped(image)
 
 
@@ -160,12 +172,17 @@ def decode(path: Path) -> Tensor:
         raise DataError(f"{path}: no such file") from None
     except Exception as error:  # Pillow raises what its decoders happen to raise
         raise DataError(f"{path}: does not decode: {str(error).partition(chr(10))[0]}") from None
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(array).permute(2, 0, 1)  # as stored: resizing is twice as fast
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Whether a folder has folders of classes in it."""
-    return folder.is_dir() and any(entry.is_dir() for entry in _visible(folder))
+    """Whether there is an image in a folder of a class."""
+    parts = [part for name in ("train", "val", "test") if (part := folder / name).is_dir()]
+    try:
+        classes = (entry for part in parts or [folder] for entry in _visible(part))
+        return any(_is_image(file) for k in classes if k.is_dir() for file in _visible(k.path))
+    except OSError:
+        return False
 
 
 def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
@@ -196,18 +213,25 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
     splits: dict[str, Split] = {}
     sizes = hashlib.sha256()
     for name, by_class in listed.items():
-        files = [file for files in by_class.values() for file in files]
-        for path, size in files:
-            sizes.update(f"{path.relative_to(folder)} {size}\n".encode())
+        prefix = "" if parts[name] == folder else f"{parts[name].name}/"
+        for k, files in by_class.items():
+            for file, size in files:
+                sizes.update(os.fsencode(f"{prefix}{k}/{file} {size}\n"))
         labels = np.repeat(np.arange(len(classes)), [len(files) for files in by_class.values()])
-        paths = [str(path) for path, _ in files]
+        paths = np.array(
+            [
+                os.fsencode(f"{parts[name]}/{k}/{file}")
+                for k, files in by_class.items()
+                for file, _ in files
+            ]
+        )
         if verify:
             _decode_some(paths)
-        splits[name] = FolderSplit(np.array(paths), labels.astype(np.int64))
+        splits[name] = FolderSplit(paths, labels.astype(np.int64))
     digest = sizes.hexdigest()
     note = "image folder; its digest covers the names and sizes of the files"
     card = Card(
-        name=folder.name,
+        name=folder.absolute().name,
         num_classes=len(classes),
         class_names=classes,
         source=str(folder),
@@ -217,28 +241,50 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
     return Dataset(card, splits, digest[:16])
 
 
-Listed = dict[str, list[tuple[Path, int]]]
-"""Class -> its files with their sizes."""
+Listed = dict[str, list[tuple[str, int]]]
+"""Class -> the names of its files, with their sizes."""
 
 
 def _list(folder: Path) -> Listed:
-    classes = [entry for entry in _visible(folder) if entry.is_dir()]
+    try:
+        classes = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
+    except FileNotFoundError:
+        raise DataError(f"{folder}: no such folder") from None
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
     if len(classes) < 2:
         raise DataError(f"{folder}: should have a folder for each of two or more classes")
-    listed: Listed = {}
-    for entry in classes:
-        files = [path for path in _visible(entry) if path.suffix.lower() in SUFFIXES]
-        if not files:
-            raise DataError(f"{entry}: has no images; was the data set extracted completely?")
-        listed[entry.name] = [(path, path.stat().st_size) for path in files]
-        empty = [path for path, size in listed[entry.name] if not size]
-        if empty:
-            raise DataError(f"{empty[0]}: is empty; was the data set extracted completely?")
-    return listed
+    with ThreadPoolExecutor() as pool:  # a network's file system takes its time for each size
+        return dict(zip(classes, pool.map(_list_class, [folder / k for k in classes]), strict=True))
 
 
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _list_class(folder: Path) -> list[tuple[str, int]]:
+    """Names and sizes, in order of the names."""
+    path = str(folder)
+    files = []
+    try:
+        for entry in _visible(folder):
+            if _is_image(entry):
+                path = entry.path
+                files.append((entry.name, entry.stat().st_size))
+    except OSError as error:  # also a link that leads nowhere
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if not files:
+        raise DataError(f"{folder}: has no images; was the data set extracted completely?")
+    files.sort()
+    empty = [name for name, size in files if not size]
+    if empty:
+        raise DataError(f"{folder / empty[0]}: is empty; was the data set extracted completely?")
+    return files
+
+
+def _visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if not entry.name.startswith("."))
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
 
 
 def _require_same_classes(parts: dict[str, Path], listed: dict[str, Listed]) -> None:
@@ -252,15 +298,11 @@ def _require_same_classes(parts: dict[str, Path], listed: dict[str, Listed]) -> 
             )
 
 
-def _decode_some(paths: Sequence[str]) -> None:
+def _decode_some(paths: NDArray[np.bytes_]) -> None:
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(DECODED_AT_CHECK, len(paths))).round())
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(decode, [Path(paths[int(index)]) for index in chosen]):
+        for _ in pool.map(decode, [Path(os.fsdecode(paths[int(i)])) for i in chosen]):
             pass
-
-
-def _seeds(count: int, generator: Generator) -> list[int]:
-    return torch.randint(2**62, (count,), generator=generator).tolist()
 
 
 def _collate(images: list[Tensor | str]) -> Tensor | str:

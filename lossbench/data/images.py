@@ -13,7 +13,8 @@ Shape = tuple[int, int, int]
 """(C, H, W)"""
 Augment = Callable[[Tensor, Generator], Tensor]
 """Images (B, C, H, W), uint8, and a CPU generator -> images."""
-MEASURED_AT_ONCE = 1000
+MOST_AT_ONCE, PIXELS_AT_ONCE = 1000, 2**20
+"""How many images, and of how many pixels together, are measured at a time."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,12 @@ class Images(ABC):
         """
 
     @abstractmethod
-    def central(
-        self, chosen: Tensor | None = None, size: int = MEASURED_AT_ONCE
-    ) -> Iterator[Tensor]:
-        """The images (B, C, H, W), uint8, without augmentation, in order, `size` at a time.
+    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
+        """The images (B, C, H, W), uint8, without augmentation, in order.
 
         Args:
             chosen: Indices (M,); None: all.
-            size: Images at a time.
+            size: Images at a time; None: as many as leave room for a network's maps.
         """
 
     @abstractmethod
@@ -140,9 +139,9 @@ class ArrayImages(Images):
                 images = augment(images, generator)
             yield self.view.cropped(images), self.labels[chosen]
 
-    def central(
-        self, chosen: Tensor | None = None, size: int = MEASURED_AT_ONCE
-    ) -> Iterator[Tensor]:
+    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
+        _, height, width, _ = self.images.shape
+        size = size or min(MOST_AT_ONCE, max(PIXELS_AT_ONCE // (height * width), 1))
         images = self.images if chosen is None else self.images[chosen.to(self.images.device)]
         for part in images.split(size):
             yield self.view.cropped(self.view.resized(part.permute(0, 3, 1, 2)))

@@ -148,10 +148,10 @@ def find_folder(name: str, data_root: Path) -> Path | None:
     if (folder / "dataset.json").exists():
         return folder
     if name not in DATASETS:
-        folders = [p.parent.name for p in data_root.glob("*/dataset.json")]
         if folder.is_dir():
             return folder
-        raise UnknownNameError("data set", name, {*DATASETS, *folders})
+        own = [found.name for found in own_folders(data_root)]
+        raise UnknownNameError("data set", name, {*DATASETS, *own})
     source = DATASETS[name].create()
     if source.bundled:
         return None
@@ -161,6 +161,26 @@ def find_folder(name: str, data_root: Path) -> Path | None:
         f"data set {name!r} is not in {data_root}; run `lossbench data prepare {name} "
         f"--data-root {data_root}`, or name the folder that has it with --data-root"
     )
+
+
+def is_ready(name: str, data_root: Path) -> bool:
+    """Whether a known data set can be used as it is."""
+    source, folder = DATASETS[name].create(), data_root / name
+    return (
+        source.bundled
+        or (folder / "dataset.json").exists()
+        or (source.fetch is None and is_image_folder(folder))
+    )
+
+
+def own_folders(data_root: Path) -> list[Path]:
+    """The user's own data sets in the data root: prepared, or folders of images."""
+    return [
+        folder
+        for folder in sorted(data_root.glob("[!.]*"))
+        if folder.name not in DATASETS
+        and ((folder / "dataset.json").exists() or is_image_folder(folder))
+    ]
 
 
 @functools.lru_cache(maxsize=2)
@@ -177,8 +197,15 @@ def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
     """
     folder = find_folder(name, data_root)
     if folder is not None:
-        prepared = (folder / "dataset.json").exists() or not is_image_folder(folder)
-        return (load_prepared if prepared else load_folder)(folder, verify=verify)
+        if (folder / "dataset.json").exists():
+            return load_prepared(folder, verify=verify)
+        if is_image_folder(folder):
+            return load_folder(folder, verify=verify)
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder")
+        raise DataError(
+            f"{folder}: no data set; it has neither dataset.json nor images in folders of classes"
+        )
     fetch = DATASETS[name].create().fetch
     assert fetch is not None
     return make_dataset(*fetch(data_root))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch import Generator, Tensor
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.folder import FolderImages, load_folder
 from lossbench.data.images import ArrayImages, View
-from lossbench.data.sources import find_folder, load_dataset, prepare
-from lossbench.errors import DataError
+from lossbench.data.sources import find_folder, is_ready, load_dataset, own_folders, prepare
+from lossbench.errors import DataError, UnknownNameError
 
 CPU = torch.device("cpu")
 
@@ -54,11 +55,45 @@ def test_names_are_resolved_to_folders(imagenet: Path) -> None:
     assert find_folder("mine", imagenet.parent) == imagenet
     assert load_dataset("mine", imagenet.parent).card.num_classes == 3
     assert load_dataset(str(imagenet), Path("elsewhere")).card.num_classes == 3
+    with pytest.raises(UnknownNameError, match="did you mean 'mine'"):
+        find_folder("mime", imagenet.parent)
+
+
+def test_image_folders_are_listed_and_other_folders_are_not(imagenet: Path) -> None:
+    root = imagenet.parent
+    (root / "downloads" / "raw").mkdir(parents=True)
+    (root / "downloads" / "raw" / "labels.txt").write_text("no image")
+    write_images(root / "flat", classes=2, count=1)
+    assert own_folders(root) == [root / "flat", imagenet]
+    assert not is_ready("imagenet", root)
+    (root / "imagenet").symlink_to(imagenet)
+    assert is_ready("imagenet", root)
+    assert load_dataset("imagenet", root).card.name == "imagenet"
+    assert own_folders(root) == [root / "flat", imagenet]
+    with pytest.raises(DataError, match=r"downloads: no data set; it has neither dataset\.json"):
+        load_dataset("downloads", root)
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        load_dataset(str(root / "nowhere"), root)
+
+
+def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "faces", count=2)
+    (folder / "class0" / "._0.png").write_bytes(b"of a Mac")
+    (folder / "class0" / "labels.txt").write_text("no image")
+    (folder / "class0" / "more.png").mkdir()
+    (folder / ".cache").mkdir()
+    assert load_folder(folder).splits["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_the_digest_follows_names_and_sizes(imagenet: Path) -> None:
     before = load_folder(imagenet).digest
     assert load_folder(imagenet).digest == before
+    listed = "".join(
+        f"{path.relative_to(imagenet)} {path.stat().st_size}\n"
+        for part in ("train", "val")
+        for path in sorted((imagenet / part).glob("*/*"))
+    )
+    assert before == hashlib.sha256(listed.encode()).hexdigest()[:16]
     moved = imagenet / "train/class0/0.png"
     moved.rename(moved.with_name("other.png"))
     assert load_folder(imagenet).digest != before
@@ -80,6 +115,7 @@ def test_central_views_and_ten_crops_are_those_of_arrays(tmp_path: Path) -> None
     assert torch.equal(
         torch.cat(list(files.central(chosen))), torch.cat(list(arrays.central(chosen)))
     )
+    assert [len(part) for part in files.central(size=4)] == [4, 2]
     of_files, of_arrays = list(files.ten_crops(4)), list(arrays.ten_crops(4))
     assert [part.shape for part in of_files] == [(4, 10, 3, 16, 16), (2, 10, 3, 16, 16)]
     assert torch.equal(torch.cat(of_files), torch.cat(of_arrays))
@@ -105,7 +141,38 @@ def test_augmentation_depends_on_the_seed_and_not_on_the_processes(
     assert alone.dtype == torch.uint8
     assert not torch.equal(alone, augmented(images, 1, names))
     torch.set_num_threads(3)  # two loading processes
+    state = torch.get_rng_state()
     assert torch.equal(alone, augmented(images, 0, names))
+    assert torch.equal(state, torch.get_rng_state())  # dropout draws from it
+
+
+def test_a_measurement_may_ask_for_many_images_at_once(tmp_path: Path) -> None:
+    """Attacks pair such batches with the labels, split alike."""
+    images = load_folder(write_images(tmp_path, count=30), verify=False).splits["train"]
+    parts = images.on(CPU, View(resize=18, crop=16)).central(size=80)
+    assert [len(part) for part in parts] == [80, 10]
+
+
+def test_random_resized_crop_sees_the_whole_file(tmp_path: Path) -> None:
+    """It is not resized first, which would give other pixels."""
+    folder = write_images(tmp_path, classes=2, count=1)
+    images = load_folder(folder).splits["train"].on(CPU, View(resize=17, crop=16))
+    crop = AUGMENTATIONS["random_resized_crop"].create(16)
+    [(found, _)] = images.augmented([torch.arange(2)], [crop], Generator().manual_seed(5))
+    seeds = torch.randint(2**62, (2,), generator=Generator().manual_seed(5)).tolist()
+    for k in range(2):
+        pixels = torch.from_numpy(np.array(Image.open(folder / f"class{k}" / "0.png")))
+        expected = crop(pixels.permute(2, 0, 1)[None], Generator().manual_seed(seeds[k]))[0]
+        assert torch.equal(found[k], expected)
+
+
+def test_files_become_rgb(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, classes=2, count=1)
+    grey = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16)
+    Image.fromarray(grey).save(folder / "class0" / "0.png")
+    images = load_folder(folder).splits["train"].on(CPU, View(crop=16))
+    [image, _] = next(iter(images.central()))
+    assert torch.equal(image, torch.from_numpy(grey).expand(3, 16, 16))
 
 
 def test_random_resized_crop_draws_areas_and_shapes_in_their_range() -> None:
@@ -158,12 +225,19 @@ def test_half_extracted_folders(imagenet: Path, tmp_path: Path) -> None:
     (tmp_path / "odd" / "val" / "class").mkdir(parents=True)
     with pytest.raises(DataError, match="has val, but no train"):
         load_folder(tmp_path / "odd")
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        load_folder(tmp_path / "nowhere")
+    (imagenet / "train/class0/link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"link\.png: cannot be read: No such file"):
+        load_folder(imagenet)
 
 
 def test_an_image_too_small_for_the_crop_is_named(tmp_path: Path) -> None:
     images = load_folder(write_images(tmp_path / "small")).splits["train"].on(CPU, View(crop=50))
-    with pytest.raises(DataError, match=r"too small for a crop of 50"):
+    with pytest.raises(DataError, match=r"class0/0\.png: .* is too small for a crop of 50"):
         list(images.central())
+    with pytest.raises(DataError, match=r"class\d/\d\.png: .* is too small for a crop of 50"):
+        augmented(images, 0, ["random_crop"])  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_downloaded_says_where_it_goes(tmp_path: Path) -> None:
