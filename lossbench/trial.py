@@ -13,7 +13,7 @@ import torch
 import lossbench
 from lossbench.assembly import Assembled, build, open_dataset
 from lossbench.errors import DataError
-from lossbench.evaluation.accuracy import is_chance, top_error
+from lossbench.evaluation.accuracy import all_alike, is_chance, top_error
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
 from lossbench.plan import Trial
@@ -151,21 +151,24 @@ def _measure(trained: Trained, parts: Assembled, artifacts: Path) -> tuple[dict[
             _save(artifacts / f"{name}.npz", arrays)
     if trained.head.feature_dim == 2:
         _save(artifacts / "embedding.npz", embedding(trained))
-    return values, "ended no better than chance" if _collapsed(trained, artifacts) else ""
+    return values, _collapse(trained, artifacts)
 
 
-def _collapsed(trained: Trained, artifacts: Path) -> bool:
-    """Whether it ended at chance: on the test set, or on the training set without one."""
+def _collapse(trained: Trained, artifacts: Path) -> str:
+    """How it collapsed, or nothing; stores the predictions.
+
+    Without a test set nothing is classified, and a model that knows its many classes poorly
+    may still tell identities apart; it collapsed if all its features are the same.
+    """
     if trained.measured is None:
-        with torch.no_grad():
-            scores = trained.head.logits(trained.train_features)
-        labels = trained.train.labels
-    else:
-        scores, labels = trained.scores, trained.measured.labels
-        posterior, predicted = scores.softmax(1).max(1)
-        kept = {"labels": labels, "predicted": predicted, "posterior": posterior}
-        _save(artifacts / "predictions.npz", as_arrays(kept))
-    return is_chance(scores.argmax(1), labels, trained.head.num_classes)
+        alike = all_alike(trained.train_features)
+        return "its features were all the same in the end" if alike else ""
+    scores, labels = trained.scores, trained.measured.labels
+    posterior, predicted = scores.softmax(1).max(1)
+    kept = {"labels": labels, "predicted": predicted, "posterior": posterior}
+    _save(artifacts / "predictions.npz", as_arrays(kept))
+    chance = is_chance(predicted, labels, trained.head.num_classes)
+    return "ended no better than chance" if chance else ""
 
 
 def _save(path: Path, arrays: Arrays) -> None:

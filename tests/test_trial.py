@@ -120,3 +120,15 @@ def test_your_own_folder_is_a_data_set(
     plan = check(load_suite(write_suite(), ["dataset=mine"]), folder.parent)
     result = run(plan.trials[0], tmp_path / "out", folder.parent)
     assert len(result.history) == 2
+
+
+def test_without_a_test_set_no_class_is_measured_and_chance_is_no_collapse(
+    write_suite: Callable[..., Path], make_faces: Callable[..., None], tmp_path: Path
+) -> None:
+    make_faces(tmp_path / "lfw", side=16)
+    overrides = ["dataset=lfw_within", "evaluate=[verification]", "recipe.optimizer.lr=1.0e-9"]
+    [trial, *_] = check(load_suite(write_suite(), overrides), tmp_path).trials
+    result = run_trial(trial, data_root=tmp_path, artifacts=tmp_path)
+    assert (result.status, result.reason) == ("finished", "")  # it knows no class
+    assert result.metrics.keys() == {f"verification_{k}" for k in ("accuracy", "fold_std", "eer")}
+    assert not {"test_error", "holdout_error"} & result.history[-1].metrics.keys()

@@ -107,3 +107,8 @@ def is_chance(predicted: Tensor, labels: Tensor, num_classes: int) -> bool:
     guess = 1 / num_classes
     luck = min(2 * math.sqrt(guess * (1 - guess) / len(labels)), guess / 2)
     return constant or float((predicted == labels).double().mean()) <= guess + luck
+
+
+def all_alike(features: Tensor) -> bool:
+    """Whether all features (N, D) are the same but for rounding: a collapse without classes."""
+    return bool(features.std(0).max() <= 1e-6 * features.abs().max())

@@ -9,6 +9,8 @@ from lossbench.plan import Row
 from lossbench.report.tables import Cell, Table
 
 FEWEST_METRICS = 2
+MOST_ROWS = 4
+"""More columns than these do not fit a terminal beside the metrics' names."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,15 @@ class Overview:
 
 
 def make_overview(tables: Sequence[Table]) -> Overview | None:
-    """Lay out a suite's tables in one; None where there are several variants, or one metric."""
+    """Lay out a suite's tables in one; None where there are several variants, one metric, or
+    many rows.
+    """
     tested = [table for table in tables if not table.metric.startswith("holdout_")]
     if len(tested) < FEWEST_METRICS or any(len(table.variants) > 1 for table in tested):
         return None
     rows = tested[0].rows
+    if len(rows) > MOST_ROWS:
+        return None
     [variant] = tested[0].variants
     lines = tuple(
         (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.data.images import ArrayImages, View, normaliser
-from lossbench.evaluation.accuracy import TenCrop, is_chance, top_error
+from lossbench.evaluation.accuracy import TenCrop, all_alike, is_chance, top_error
 from lossbench.evaluation.base import Trained
 from lossbench.evaluation.embedding import MAX_ATTACKED, MAX_POINTS, embedding
 from lossbench.losses import LossHead, create_loss
@@ -79,6 +79,14 @@ def test_chance_of_ten_equal_classes(right: int, expected: bool) -> None:
     labels = torch.arange(1000) % 10
     predicted = torch.where(torch.arange(1000) < right, labels, (labels + 1) % 10)
     assert is_chance(predicted, labels, 10) is expected
+
+
+def test_features_that_are_all_alike() -> None:
+    features = 5 + torch.randn(100, 3)
+    assert not all_alike(features)
+    assert all_alike(features[:1].repeat(100, 1))
+    assert all_alike(torch.zeros(100, 3))
+    assert not all_alike(torch.cat([torch.zeros(99, 3), torch.ones(1, 3)]))
 
 
 def test_one_answer_for_everything_is_a_collapse() -> None:
