@@ -116,7 +116,7 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     shutil.move(folder, tmp_path / "away")
     outcome, seen = start(plan, folder.parent)
     assert list(outcome.failed) == ["default/softmax/seed0"]
-    assert outcome.refused.endswith("data/mine: no prepared data set; dataset.json is missing")
+    assert outcome.refused.endswith("data/mine: no such folder")
     assert "failed: default/softmax/seed0" in seen
     log = next((tmp_path / "work" / "logs").glob("*.log"))
     assert str(log) in seen
