@@ -24,11 +24,11 @@ from lossbench.errors import (
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES, LossHead
 from lossbench.models import MODELS
-from lossbench.plan import Metric, Plan, Row, Trial, expand_grids, is_grid, make_rows
-from lossbench.registry import Registry
+from lossbench.plan import Metric, Plan, Row, Trial, make_rows
+from lossbench.resolution import resolve_components, resolve_losses
 from lossbench.suite import Component, DatasetChoice, Input, Recipe, Suite
 from lossbench.training.loop import Training
-from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
+from lossbench.training.optimizers import build_optimizer
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import seed_everything
 
@@ -44,8 +44,8 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         DataError, UnknownNameError: The data set cannot be used.
     """
     problems: list[Problem] = []
-    resolved = _resolve_components(suite, problems)
-    losses = _resolve_losses(suite.losses, ("losses",), problems)
+    resolved = resolve_components(suite, problems)
+    losses = resolve_losses(suite.losses, ("losses",), problems)
     evaluations = [] if problems else _evaluations(resolved.evaluate)
     metrics = _metrics(suite, evaluations, problems)
     if problems:
@@ -170,81 +170,6 @@ def _choose_images(dataset: Dataset, choice: DatasetChoice, holdout: float) -> d
     return {"train": parts["train"].subset(rest), "measured": parts["train"].subset(held_out)}
 
 
-def _resolve(
-    registry: Registry[Any], chosen: Component, path: Path, problems: list[Problem]
-) -> Component:
-    """Fill in defaults; what is wrong goes to `problems`."""
-    try:
-        return Component(name=chosen.name, params=registry[chosen.name].resolve(chosen.params))
-    except UnknownNameError as error:
-        problems.append(Problem(path, str(error)))
-    except ParameterError as error:
-        problems.extend(Problem((*path, *p.path), p.message) for p in error.problems)
-    return chosen
-
-
-def _resolve_components(suite: Suite, problems: list[Problem]) -> Suite:
-    recipe = suite.recipe
-    optimizer = _resolve(OPTIMIZERS, recipe.optimizer, ("recipe", "optimizer"), problems)
-    schedule = _resolve(SCHEDULES, recipe.schedule, ("recipe", "schedule"), problems)
-    model = _resolve(MODELS, suite.model, ("model",), problems)
-    variants = {}
-    for name, variant in suite.variants.items():
-        path = ("variants", name)
-        if variant.model and model.name in MODELS:
-            chosen = suite.variant_model(name)
-            full = _resolve(MODELS, chosen, (*path, "model"), problems)
-            variant = variant.model_copy(update={"model": {"name": full.name, **full.params}})
-        augment = [
-            _resolve(AUGMENTATIONS, chosen, (*path, "augment", index, chosen.name), problems)
-            for index, chosen in enumerate(variant.augment)
-        ]
-        variants[name] = variant.model_copy(update={"augment": augment})
-    evaluate = [
-        _resolve(
-            EVALUATIONS,
-            chosen,
-            ("evaluate", index, chosen.name) if chosen.name in EVALUATIONS else ("evaluate", index),
-            problems,
-        )
-        for index, chosen in enumerate(suite.evaluate)
-    ]
-    resolved = suite.model_copy(
-        update={
-            "model": model,
-            "evaluate": evaluate,
-            "variants": variants,
-            "recipe": recipe.model_copy(update={"optimizer": optimizer, "schedule": schedule}),
-        }
-    )
-    return resolved
-
-
-def _resolve_losses(
-    chosen: Iterable[Component], where: Path, problems: list[Problem]
-) -> list[Component]:
-    losses = []
-    for index, loss in enumerate(chosen):
-        path: Path = (*where, index)
-        if loss.name not in LOSSES:
-            problems.append(
-                Problem(path, f"unknown loss {loss.name!r}{did_you_mean(loss.name, LOSSES)}")
-            )
-            continue
-        path = (*path, loss.name)
-        broken = [
-            Problem((*path, key, "grid"), "should be a list of at least one value")
-            for key, value in loss.params.items()
-            if is_grid(value) and not (isinstance(value["grid"], list) and value["grid"])
-        ]
-        problems.extend(broken)
-        if not broken:
-            found: list[Problem] = []
-            losses += [_resolve(LOSSES, point, path, found) for point in expand_grids(loss)]
-            problems.extend(dict.fromkeys(found))
-    return losses
-
-
 def _metrics(
     suite: Suite, evaluations: Iterable[Evaluation], problems: list[Problem]
 ) -> tuple[Metric, ...]:
@@ -267,7 +192,7 @@ def _compared(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
     path: Path = ("selection", "compare")
     by_loss = {row.loss.model_dump_json(): row for row in rows}
     found = []
-    for index, loss in enumerate(_resolve_losses(suite.selection.compare, path, problems)):
+    for index, loss in enumerate(resolve_losses(suite.selection.compare, path, problems)):
         row = by_loss.get(loss.model_dump_json())
         if row is None:
             rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)
