@@ -16,6 +16,16 @@ from rich.text import Text
 
 import lossbench
 from lossbench.errors import DataError, LossbenchError, NothingRecordedError
+from lossbench.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    OnlyOption,
+    OutputOption,
+    SeedsOption,
+    SetOption,
+    SuiteArgument,
+    TrackingOption,
+)
 
 if TYPE_CHECKING:
     from lossbench.plan import Plan
@@ -36,36 +46,6 @@ app.add_typer(data_app, name="data")
 
 out = Console()
 err = Console(stderr=True)
-
-SuiteArgument = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file.")]
-SetOption = Annotated[
-    list[str],
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change one key, dotted: recipe.epochs=3, losses.lgm.lambda=0.2. Repeatable.",
-    ),
-]
-OnlyOption = Annotated[
-    str | None,
-    typer.Option(metavar="GLOB", help="Some rows ('lgm*') or cells ('2-D/lgm*') only."),
-]
-SeedsOption = Annotated[str | None, typer.Option(metavar="0,1,2", help="Instead of the suite's.")]
-DataRootOption = Annotated[
-    Path,
-    typer.Option(metavar="DIR", envvar="LOSSBENCH_DATA_ROOT", help="Where prepared data sets are."),
-]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URI",
-        help="MLflow's database or server; default: MLFLOW_TRACKING_URI, else ./mlflow.db.",
-    ),
-]
-OutputOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where the report goes; default: reports/NAME.")
-]
-DEFAULT_DATA_ROOT = Path("data")
 
 
 class Format(enum.StrEnum):

@@ -52,10 +52,13 @@ def train_together(config: Mapping[str, Any]) -> Path:
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]
         ),
     )
-    trainer.fit()
     refused = folder / "refused"
-    if refused.exists():
-        raise DataError(refused.read_text())
+    try:
+        trainer.fit()
+    except Exception:
+        if refused.exists():  # what a worker said, instead of Ray's account of its end
+            raise DataError(refused.read_text()) from None
+        raise
     return folder / DELIVERED
 
 

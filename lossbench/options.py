@@ -1,0 +1,39 @@
+"""The options that every verb with a suite takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_DATA_ROOT = Path("data")
+
+SuiteArgument = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key, dotted: recipe.epochs=3, losses.lgm.lambda=0.2. Repeatable.",
+    ),
+]
+OnlyOption = Annotated[
+    str | None,
+    typer.Option(metavar="GLOB", help="Some rows ('lgm*') or cells ('2-D/lgm*') only."),
+]
+SeedsOption = Annotated[str | None, typer.Option(metavar="0,1,2", help="Instead of the suite's.")]
+DataRootOption = Annotated[
+    Path,
+    typer.Option(metavar="DIR", envvar="LOSSBENCH_DATA_ROOT", help="Where prepared data sets are."),
+]
+TrackingOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        help="MLflow's database or server; default: MLFLOW_TRACKING_URI, else ./mlflow.db.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where the report goes; default: reports/NAME.")
+]
