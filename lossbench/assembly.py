@@ -31,6 +31,7 @@ from lossbench.training.loop import Training
 from lossbench.training.optimizers import build_optimizer
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import seed_everything
+from lossbench.training.team import Team
 
 
 def check(suite: Suite, data_root: FilePath) -> Plan:
@@ -110,7 +111,9 @@ class Assembled:
     evaluations: tuple[Evaluation, ...]
 
 
-def build(trial: Trial, dataset: Dataset, device: torch.device) -> Assembled:
+def build(
+    trial: Trial, dataset: Dataset, device: torch.device, team: Team | None = None
+) -> Assembled:
     """Turn a trial into objects. Seeds the global generators first."""
     recipe = trial.recipe
     view = view_of(recipe)
@@ -133,6 +136,7 @@ def build(trial: Trial, dataset: Dataset, device: torch.device) -> Assembled:
         batch_size=recipe.batch_size,
         seed=trial.seed,
         autocast=torch.bfloat16 if recipe.precision == "bfloat16" else None,
+        team=team or Team(),
     )
     return Assembled(
         training=training,

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench.errors import DataError, LossbenchError, NothingRecordedError
+from lossbench.errors import DataError, LossbenchError, NothingRecordedError, TrackingError
 from lossbench.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
@@ -98,10 +98,22 @@ def run(
             metavar="HOST:PORT|auto", help="A running Ray cluster; default: this machine."
         ),
     ] = None,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Least time between two checkpoints of a trial; 0: one after every epoch.",
+        ),
+    ] = 10.0,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast", help="Stop at the first trial that fails or diverges."),
+    ] = False,
 ) -> None:
     """Run the trials of a suite that have no result yet, then write the report.
 
-    Ctrl-C is safe: the same command goes on where it stopped.
+    Ctrl-C is safe, and so is a crash: the same command goes on where it stopped.
 
     \b
     Examples:
@@ -115,10 +127,24 @@ def run(
     from lossbench.tracking.store import Tracker
 
     tracker = Tracker.open(tracking_uri)
-    outcome = run_plan(plan, tracker, data_root=data_root, work=WORK, address=address, console=err)
+    outcome = run_plan(
+        plan,
+        tracker,
+        data_root=data_root,
+        work=WORK,
+        address=address,
+        console=err,
+        checkpoint_sec=checkpoint_every,
+        fail_fast=fail_fast,
+    )
     if not outcome.started:
         err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
-    _report(plan, tracking_uri, output)
+    try:
+        _report(plan, tracking_uri, output)
+    except TrackingError as error:
+        if not outcome.unlogged:
+            raise
+        err.print(Text(f"no report: {error}", "yellow"))
     if outcome.refused:
         raise DataError(f"{outcome.refused}; finished trials are kept")
     if outcome.interrupted:
@@ -128,9 +154,11 @@ def run(
         err.print(f"{len(outcome.unlogged)} results wait in {WORK}; the same command logs them")
     for name, message in outcome.failed.items():
         err.print(Text(f"failed: {name}: {message}", "red"))
+    if outcome.stopped_early:
+        err.print("stopped at the first trial that failed or diverged, as --fail-fast asks")
     if outcome.undecided:
         err.print("nothing was chosen or tested: trials failed on which the choice rests")
-    if outcome.failed or outcome.unlogged:
+    if outcome.failed or outcome.unlogged or outcome.stopped_early:
         raise typer.Exit(1)
 
 

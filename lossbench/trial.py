@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
 from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.training.loop import ALONE, train
+from lossbench.training.checkpoints import Checkpoints, restore, snapshot
+from lossbench.training.loop import Training, train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
 from lossbench.training.team import Team
 
@@ -32,7 +34,8 @@ def run_trial(
     artifacts: Path,
     device: str = "cpu",
     on_epoch: OnEpoch = lambda record: None,
-    team: Team = ALONE,
+    team: Team | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrialResult:
     """Train one trial and measure it.
 
@@ -42,8 +45,10 @@ def run_trial(
         artifacts: Existing folder; gets `predictions.npz`, `weights.pt`, and `embedding.npz`
             where features are two-dimensional, and what the evaluations store.
         device: `cpu` or `cuda`.
-        on_epoch: Called after each epoch; with None by those who do not lead the team.
-        team: The processes that train it together, each of which calls this.
+        on_epoch: Called after each epoch; with None by those who do not lead the team. Epochs
+            before a checkpoint that the trial goes on from are told again first.
+        team: The processes that train it together, each of which calls this; None: alone.
+        checkpoints: Of this trial: gone on from if there is one, and written to.
 
     Returns:
         The result; a training that diverged is one, too. Only the leader measures, and its
@@ -52,7 +57,7 @@ def run_trial(
     Raises:
         DataError: The data set here is not the one that was planned with.
     """
-    place = torch.device(device)
+    place, team = torch.device(device), team or Team()
     torch.set_num_threads(trial.threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
@@ -64,45 +69,93 @@ def run_trial(
             f"{dataset.digest}, but the suite was planned with {trial.data_digest}"
         )
     reset_peak_memory(place)
-    parts = build(trial, dataset, place)
-    history: list[EpochRecord] = []
-    training_time_sec = peak_mib = 0.0
+    parts = build(trial, dataset, place, team)
+    so_far = _resume(parts.training, checkpoints)
+    if so_far is None:
+        so_far, parts = _SoFar(), build(trial, dataset, place, team)  # a part may be restored
+    for earlier in so_far.history:
+        on_epoch(earlier if team.leads else None)
 
     def record(epoch: int, metrics: dict[str, float]) -> None:
-        nonlocal training_time_sec, peak_mib
-        peak_mib = max(peak_mib, peak_memory_mib(place))  # of the steps, not of what follows here
-        training_time_sec += metrics.pop("train_time_sec")
-        if not team.leads:
-            on_epoch(None)
-            return
-        if parts.measured is not None:
-            trained = _trained(trial, parts, data_root)
-            error = top_error(trained.scores, parts.measured.labels, 1)
-            metrics[f"{parts.measured_name}_error"] = error
-        finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
-        now_ms = time.time_ns() // 1_000_000
-        history.append(EpochRecord(epoch=epoch, timestamp_ms=now_ms, metrics=finite))
-        on_epoch(history[-1])
+        peak_mib = peak_memory_mib(place)  # of the steps, not of what follows here
+        so_far.peak_mib = max(so_far.peak_mib, peak_mib)
+        so_far.training_time_sec += metrics.pop("train_time_sec")
+        if team.leads:
+            if parts.measured is not None:
+                trained = _trained(trial, parts, data_root)
+                error = top_error(trained.scores, parts.measured.labels, 1)
+                metrics[f"{parts.measured_name}_error"] = error
+            finite = {name: value for name, value in metrics.items() if np.isfinite(value)}
+            now_ms = time.time_ns() // 1_000_000
+            so_far.history.append(EpochRecord(epoch=epoch, timestamp_ms=now_ms, metrics=finite))
+        if checkpoints and np.isfinite(metrics["train_loss"]):
+            _keep(parts.training, so_far, checkpoints)
+        on_epoch(so_far.history[-1] if team.leads else None)
         reset_peak_memory(place)
 
-    stayed_finite = train(parts.training, parts.train, record, team)
+    stayed_finite = train(parts.training, parts.train, record)
     if not team.leads:
         metrics, reason = dict[str, float](), ""
     elif stayed_finite:
         metrics, reason = _measure(_trained(trial, parts, data_root), parts, artifacts)
     else:
-        metrics, reason = {}, f"the loss was not finite in epoch {len(history)}"
+        metrics, reason = {}, f"the loss was not finite in epoch {len(so_far.history)}"
     return TrialResult(
         identity=trial.identity,
         status="diverged" if reason else "finished",
         reason=reason,
         metrics=metrics,
-        history=tuple(history),
-        wall_time_sec=training_time_sec,
-        peak_memory_mib=peak_mib,
-        device=torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu",
+        history=tuple(so_far.history),
+        wall_time_sec=so_far.training_time_sec,
+        peak_memory_mib=so_far.peak_mib,
+        device=device_name(device),
         environment=environment(),
     )
+
+
+@dataclass
+class _SoFar:
+    """What a training has told, and taken."""
+
+    history: list[EpochRecord] = field(default_factory=list)
+    training_time_sec: float = 0.0
+    peak_mib: float = 0.0
+
+
+def _keep(training: Training, so_far: _SoFar, checkpoints: Checkpoints) -> None:
+    """Write a checkpoint if it is time; a team, whose epochs are long, after each."""
+    if training.team.size == 1 and not checkpoints.due:
+        return
+    state = snapshot(training)
+    if training.team.leads:
+        told = {
+            "history": [record.model_dump() for record in so_far.history],
+            "training_time_sec": so_far.training_time_sec,
+            "peak_mib": so_far.peak_mib,
+        }
+        checkpoints.save(training.epochs_done, {"training": state, **told})
+
+
+def _resume(training: Training, checkpoints: Checkpoints | None) -> _SoFar | None:
+    """Go on from the newest checkpoint; None if it does not fit."""
+    state = checkpoints.load() if checkpoints else None
+    if checkpoints is None or state is None:
+        return _SoFar()
+    try:
+        restore(training, state["training"])
+        history = [EpochRecord.model_validate(record) for record in state["history"]]
+        so_far = _SoFar(history, state["training_time_sec"], state["peak_mib"])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        first = str(error).partition("\n")[0]
+        checkpoints.notes.append(f"its checkpoint does not fit, so it starts anew: {first}")
+        return None
+    checkpoints.notes.append(f"goes on after epoch {training.epochs_done}")
+    return so_far
+
+
+def device_name(device: str) -> str:
+    """`cpu`, or what the GPU calls itself."""
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 
 def environment() -> dict[str, str]:

@@ -15,6 +15,7 @@ from ray import tune
 from rich.console import Console
 
 from lossbench.errors import DataError
+from lossbench.orchestration.checkpoints import checkpoints_of
 from lossbench.orchestration.cluster import Slot
 from lossbench.orchestration.progress import Display, duration
 from lossbench.orchestration.recorder import Recorder
@@ -26,8 +27,9 @@ from lossbench.trial import run_trial
 
 REPORT_SEC = 0.5
 """Epochs are sent to the driver this often: a report blocks the trial for 5 ms."""
-WORKER_DEATHS = 2
-"""A trial whose worker was killed is tried again this many times."""
+ATTEMPTS = 3
+"""A trial whose worker dies this many times without a new checkpoint has failed."""
+ANY_NUMBER = -1
 
 
 def run_trials(
@@ -39,6 +41,8 @@ def run_trials(
     data_root: Path,
     work: Path,
     console: Console,
+    checkpoint_sec: float,
+    fail_fast: bool,
 ) -> Recorder:
     """Run trials on the connected cluster and record each as it ends.
 
@@ -53,6 +57,8 @@ def run_trials(
         work: Folder for Ray's storage and the logs of failures; on a cluster every
             node must reach it.
         console: For the progress display.
+        checkpoint_sec: Least time between two checkpoints of a trial.
+        fail_fast: Whether the first trial that fails or diverges ends it.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display tells, in one line
     epochs = sum(trial.recipe.epochs for trial in trials)
@@ -63,9 +69,17 @@ def run_trials(
     )
     started = time.monotonic()
     with Display(console, len(trials), epochs) as display:
-        recorder = Recorder(trials, tracker, spool, display, work / "logs")
+        recorder = Recorder(trials, tracker, spool, display, work)
         try:
-            _tuner(trials, data_root, slot, recorder, storage, name).fit()
+            own = {
+                "data_root": str(data_root.resolve()),
+                "device": slot.device,
+                "gpus": slot.gpus,
+                "storage": str((storage / name).resolve()),
+                "checkpoints": str((work / "checkpoints").resolve()),
+                "checkpoint_sec": checkpoint_sec,
+            }
+            _tuner(trials, slot, recorder, own, fail_fast).fit()
         finally:
             recorder.close()
             shutil.rmtree(storage / name, ignore_errors=True)
@@ -76,12 +90,12 @@ def run_trials(
 
 def _tuner(
     trials: Sequence[Trial],
-    data_root: Path,
     slot: Slot,
     recorder: Recorder,
-    storage: Path,
-    name: str,
+    shared: dict[str, Any],
+    fail_fast: bool,
 ) -> tune.Tuner:
+    storage = Path(shared["storage"])
     resources: dict[str, float] = {"cpu": slot.cpus, "gpu": slot.gpus}
     if slot.workers > 1:  # the job only waits for its workers, which Ray Train places itself
         resources = {"memory": 2**20}
@@ -89,29 +103,29 @@ def _tuner(
         tune.with_resources(_trainable, resources),
         param_space={
             "trial": tune.grid_search([trial.model_dump_json() for trial in trials]),
-            "data_root": str(data_root.resolve()),
-            "device": slot.device,
-            "gpus": slot.gpus,
-            "storage": str((storage / name).resolve()),
+            **shared,
         },
         tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=slot.concurrent),
         run_config=tune.RunConfig(
-            name=name,
-            storage_path=str(storage.resolve()),
+            name=storage.name,
+            storage_path=str(storage.parent),
             verbose=0,
             callbacks=[recorder],
-            stop=_WhenRefused(recorder),
-            failure_config=tune.FailureConfig(max_failures=WORKER_DEATHS),
+            stop=_Early(recorder, fail_fast),
+            failure_config=tune.FailureConfig(max_failures=ANY_NUMBER),  # `_trainable` counts
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
 
 
-class _WhenRefused(tune.Stopper):
-    """Stops all trials once one found that the data cannot be used: the others would, too."""
+class _Early(tune.Stopper):
+    """Stops all trials once one found that the data cannot be used: the others would, too.
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
+    With `fail_fast` once any has failed or diverged.
+    """
+
+    def __init__(self, recorder: Recorder, fail_fast: bool) -> None:
+        self._recorder, self._fail_fast = recorder, fail_fast
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: it is pickled for a restore, which is not used here."""
@@ -121,22 +135,35 @@ class _WhenRefused(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return bool(self._recorder.refused)
+        recorder = self._recorder
+        return bool(
+            recorder.refused or (self._fail_fast and (recorder.failed or recorder.diverged))
+        )
 
 
 def _trainable(config: dict[str, Any]) -> None:
     """Runs in a worker. An exception is an answer, too: trying again would not help."""
     trial = Trial.model_validate_json(config["trial"])
+    checkpoints = checkpoints_of(trial, config)
+    if checkpoints.attempt(config["storage"]) > ATTEMPTS:
+        message = f"its worker died {ATTEMPTS} times without getting further; out of memory?"
+        tune.report({"failed": message})
+        return
     unsent: list[dict[str, Any]] = []
     sent_at = time.monotonic()
+
+    def news() -> dict[str, Any]:
+        told = {"epochs": list(unsent), "notes": list(checkpoints.notes)}
+        unsent.clear()
+        checkpoints.notes.clear()
+        return told
 
     def on_epoch(record: EpochRecord | None) -> None:
         nonlocal sent_at
         assert record is not None  # it leads a team of one
         unsent.append(record.model_dump())
         if time.monotonic() - sent_at >= REPORT_SEC:
-            tune.report({"epochs": list(unsent)})
-            unsent.clear()
+            tune.report(news())
             sent_at = time.monotonic()
 
     with tempfile.TemporaryDirectory(prefix="lossbench-") as folder:
@@ -153,6 +180,7 @@ def _trainable(config: dict[str, Any]) -> None:
                 artifacts=Path(folder),
                 device=config["device"],
                 on_epoch=on_epoch,
+                checkpoints=checkpoints,
             )
         except DataError as error:
             tune.report({"refused": str(error)})
@@ -161,5 +189,4 @@ def _trainable(config: dict[str, Any]) -> None:
             tune.report({"failed": traceback.format_exc()})
             return
         (Path(folder) / "result.json").write_text(result.model_dump_json())
-        checkpoint = tune.Checkpoint.from_directory(folder)
-        tune.report({"epochs": list(unsent)}, checkpoint=checkpoint)
+        tune.report(news(), checkpoint=tune.Checkpoint.from_directory(folder))

@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import tune
 
+from lossbench.orchestration.checkpoints import drop_checkpoints
 from lossbench.orchestration.progress import Display
 from lossbench.orchestration.spool import Spool, log_kept, read_result
 from lossbench.plan import Trial
@@ -28,9 +29,10 @@ class Recorder(tune.Callback):
 
     Attributes:
         finished: Identities of the trials that left a result.
+        diverged: Those of them that diverged.
         failed: Identity -> message.
         refused: What is wrong with the data, if a trial found that; else empty.
-        unlogged: Names of the trials whose result is still in the spool.
+        unlogged: Trials whose result is still in the spool, by identity.
     """
 
     def __init__(
@@ -39,19 +41,20 @@ class Recorder(tune.Callback):
         tracker: Tracker,
         spool: Spool,
         display: Display,
-        logs: Path,
+        work: Path,
     ) -> None:
         self._trials = {trial.model_dump_json(): trial for trial in trials}
         self._tracker, self._spool = tracker, spool
-        self._display, self._logs = display, logs
+        self._display, self._work = display, work
         self._writer = ThreadPoolExecutor(1, "mlflow")
         self._away = False
         self._pending: dict[str, list[EpochRecord]] = {}
         self._flushed: dict[str, float] = {}
         self.finished: set[str] = set()
+        self.diverged: set[str] = set()
         self.failed: dict[str, str] = {}
         self.refused = ""
-        self.unlogged: list[str] = []
+        self.unlogged: dict[str, Trial] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore, which is not used here."""
@@ -64,6 +67,7 @@ class Recorder(tune.Callback):
                 self.failed
             ):
                 self._write(self._tracker.stop, trial, "KILLED", "interrupted")
+        self._writer.submit(self._log_waiting)
         self._writer.shutdown(wait=True)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -82,6 +86,8 @@ class Recorder(tune.Callback):
             self._fail(mine, self.refused)
         if "failed" in result:
             self._fail(mine, result["failed"])
+        for note in result.get("notes", ()):
+            self._display.note(f"{mine.name}: {note}")
         records = [EpochRecord.model_validate(record) for record in result.get("epochs", ())]
         for record in records:
             self._display.epoch(mine, record)
@@ -104,26 +110,29 @@ class Recorder(tune.Callback):
         except (OSError, ValueError) as error:  # a full disk, say
             self._fail(mine, f"its result could not be kept: {error}")
             return
+        drop_checkpoints(self._work, [mine])
         self.finished.add(mine.identity)
+        if result.status == "diverged":
+            self.diverged.add(mine.identity)
         self._display.ended(mine, result)
         self._writer.submit(self._log_result, mine)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._display.note(f"{self._mine(trial).name}: its worker died; it starts again")
+        self._display.note(f"{self._mine(trial).name}: its worker died; it is started again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         error_file = getattr(trial, "error_file", None)
         text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
-        self._fail(self._mine(trial), text or "its worker died three times")
+        self._fail(self._mine(trial), text or "its worker died")
 
     def _mine(self, trial: Any) -> Trial:
         return self._trials[trial.config["trial"]]
 
     def _fail(self, trial: Trial, text: str) -> None:
         last_line = text.strip().rpartition("\n")[2]
-        log = self._logs / f"{trial.identity}.log"
+        log = self._work / "logs" / f"{trial.identity}.log"
         try:
-            self._logs.mkdir(parents=True, exist_ok=True)
+            log.parent.mkdir(parents=True, exist_ok=True)
             log.write_text(f"{trial.name}\n\n{text}\n")
             place = f"log: {log}"
         except OSError as error:
@@ -133,14 +142,22 @@ class Recorder(tune.Callback):
         self._write(self._tracker.stop, trial, "FAILED", text)
 
     def _log_result(self, trial: Trial) -> None:
-        try:
-            log_kept(self._tracker, self._spool, trial)
+        self.unlogged[trial.identity] = trial
+        error = self._log_waiting()
+        if error:
+            self._display.note(f"not logged to MLflow yet: {trial.name}: {error}")
+
+    def _log_waiting(self) -> str:
+        """Log what has no place in MLflow yet, up to the first that fails; its error, or ''."""
+        for trial in list(self.unlogged.values()):
+            try:
+                log_kept(self._tracker, self._spool, trial)
+            except Exception as error:
+                self._away = True
+                return str(error).partition("\n")[0]
             self._away = False
-        except Exception as error:
-            self._away = True
-            self.unlogged.append(trial.name)
-            first = str(error).partition("\n")[0]
-            self._display.note(f"not logged to MLflow yet: {trial.name}: {first}")
+            del self.unlogged[trial.identity]
+        return ""
 
     def _write(self, action: Callable[..., None], *arguments: Any) -> None:
         def attempt() -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.text import Text
 
 from lossbench.errors import TrackingError
+from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import connect
 from lossbench.orchestration.spool import Spool, log_kept
 from lossbench.plan import Plan, Trial
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
 
+if TYPE_CHECKING:
+    from lossbench.orchestration.recorder import Recorder
+
+OTHERS_SEC = 2.0
+"""How often to look whether another process has finished its trials."""
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -30,6 +37,7 @@ class Outcome:
         failed: Trial name -> message.
         unlogged: Trials whose results wait in the spool because MLflow could not be written.
         interrupted: How many trials Ctrl-C left unfinished.
+        stopped_early: Whether `fail_fast` ended it.
         undecided: Whether trials failed on which the choice of parameters rests, so that
             nothing was chosen.
         refused: What is wrong with the data, if a trial found that; it ends the run.
@@ -39,6 +47,7 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     unlogged: list[str] = field(default_factory=list)
     interrupted: int = 0
+    stopped_early: bool = False
     undecided: bool = False
     refused: str = ""
 
@@ -51,6 +60,8 @@ def run_plan(
     work: Path,
     address: str | None,
     console: Console,
+    checkpoint_sec: float = 10.0,
+    fail_fast: bool = False,
 ) -> Outcome:
     """Run what is missing: first the plan's trials, then with `selection` the chosen ones.
 
@@ -61,43 +72,51 @@ def run_plan(
         work: Folder for everything that is not a result yet.
         address: Of a running Ray cluster; None starts Ray on this machine if it is needed.
         console: For the progress display.
+        checkpoint_sec: Least time between two checkpoints of a trial.
+        fail_fast: Whether the first trial that fails or diverges ends it.
 
     Raises:
         RequestError: The cluster cannot be used or cannot run these trials.
     """
     outcome = Outcome()
-    _log_waiting(plan, tracker, Spool(work, plan.table_identity), console)
+    spool, claims = Spool(work, plan.table_identity), Claims(work)
+    _log_waiting(plan, tracker, spool, claims, console)
     with ExitStack() as stack:
+        stack.callback(claims.release)
         slot = None
         for stage in (plan.trials, None):
             trials = stage or final_trials(plan, tracker)
-            done = tracker.results(trials)
-            todo = [trial for trial in trials if trial.identity not in done]
-            if not todo:
-                continue
-            if slot is None:
-                slot = stack.enter_context(connect(address, plan.suite.resources))
-                tracker.start_suite(plan, environment())
-            # imports ray, which `connect` must have prepared, and which takes seconds
-            from lossbench.orchestration.jobs import run_trials
+            tried: set[str] = set()
+            while todo := _to_do(trials, tracker, tried):
+                mine = claims.take(todo)
+                mine = _to_do(mine, tracker, tried)  # others may have ended meanwhile
+                if not mine:
+                    _wait_for_others(len(todo), console)
+                    continue
+                tried |= {trial.identity for trial in mine}
+                if slot is None:
+                    slot = stack.enter_context(connect(address, plan.suite.resources))
+                    tracker.start_suite(plan, environment())
+                # imports ray, which `connect` must have prepared, and which takes seconds
+                from lossbench.orchestration.jobs import run_trials
 
-            recorder = run_trials(
-                todo,
-                slot,
-                tracker,
-                Spool(work, plan.table_identity),
-                data_root=data_root,
-                work=work,
-                console=console,
-            )
-            outcome.started += len(todo)
-            outcome.failed |= {
-                t.name: recorder.failed[t.identity] for t in todo if t.identity in recorder.failed
-            }
-            outcome.unlogged += recorder.unlogged
-            outcome.refused = recorder.refused
-            outcome.interrupted += len(todo) - len(recorder.finished) - len(recorder.failed)
-            if outcome.interrupted or (stage and (outcome.failed or outcome.unlogged)):
+                recorder = run_trials(
+                    mine,
+                    slot,
+                    tracker,
+                    spool,
+                    data_root=data_root,
+                    work=work,
+                    console=console,
+                    checkpoint_sec=checkpoint_sec,
+                    fail_fast=fail_fast,
+                )
+                claims.release()
+                _add(outcome, mine, recorder, fail_fast)
+                if outcome.interrupted or outcome.refused or outcome.stopped_early:
+                    break
+            halted = outcome.interrupted or outcome.refused or outcome.stopped_early
+            if halted or (stage and (outcome.failed or outcome.unlogged)):
                 outcome.undecided = plan.suite.selection is not None
                 break
         if slot is not None:
@@ -105,16 +124,48 @@ def run_plan(
     return outcome
 
 
-def _log_waiting(plan: Plan, tracker: Tracker, spool: Spool, console: Console) -> None:
+def _to_do(trials: Sequence[Trial], tracker: Tracker, tried: Set[str]) -> list[Trial]:
+    """Those without a result that this run has not tried."""
+    left = [trial for trial in trials if trial.identity not in tried]
+    done = tracker.results(left) if left else {}
+    return [trial for trial in left if trial.identity not in done]
+
+
+def _wait_for_others(count: int, console: Console) -> None:
+    with console.status(f"waiting for {count} trials that another process runs"):
+        time.sleep(OTHERS_SEC)
+
+
+def _add(outcome: Outcome, trials: Sequence[Trial], recorder: Recorder, fail_fast: bool) -> None:
+    outcome.started += len(trials)
+    outcome.failed |= {
+        t.name: recorder.failed[t.identity] for t in trials if t.identity in recorder.failed
+    }
+    outcome.unlogged += [trial.name for trial in recorder.unlogged.values()]
+    outcome.refused = recorder.refused
+    left = len(trials) - len(recorder.finished) - len(recorder.failed)
+    outcome.stopped_early = bool(fail_fast and left and (recorder.failed or recorder.diverged))
+    if not outcome.stopped_early:
+        outcome.interrupted += left
+
+
+def _log_waiting(
+    plan: Plan, tracker: Tracker, spool: Spool, claims: Claims, console: Console
+) -> None:
     """Log the results that an earlier run could not."""
-    waiting = list(spool.waiting())
-    if not waiting:
-        return
-    tracker.start_suite(plan, environment())
-    for trial in waiting:
-        log_kept(tracker, spool, trial)
-    _finish(tracker, "FINISHED", console)
-    console.print(f"logged {len(waiting)} results of an earlier run", highlight=False)
+    waiting = claims.take(spool.waiting())
+    logged = tracker.results(waiting) if waiting else {}
+    for trial in waiting:  # a crash came between the two
+        if trial.identity in logged:
+            spool.drop(trial)
+    waiting = [trial for trial in waiting if trial.identity not in logged]
+    if waiting:
+        tracker.start_suite(plan, environment())
+        for trial in waiting:
+            log_kept(tracker, spool, trial)
+        _finish(tracker, "FINISHED", console)
+        console.print(f"logged {len(waiting)} results of an earlier run", highlight=False)
+    claims.release()
 
 
 def _finish(tracker: Tracker, status: RunStatus, console: Console) -> None:
@@ -138,6 +189,6 @@ def final_trials(plan: Plan, tracker: Tracker) -> Sequence[Trial]:
 
 
 def _status(outcome: Outcome) -> RunStatus:
-    if outcome.interrupted:
+    if outcome.interrupted or outcome.stopped_early:
         return "KILLED"
     return "FAILED" if outcome.failed else "FINISHED"

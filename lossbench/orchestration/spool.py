@@ -36,6 +36,10 @@ class Spool:
         unfinished = self.folder / f".{uuid.uuid4().hex}"
         shutil.copytree(delivered, unfinished)
         (unfinished / "trial.json").write_text(trial.model_dump_json())
+        for file in unfinished.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as handle:
+                    os.fsync(handle.fileno())  # the machine may lose its power next
         self._remove(kept)
         os.replace(unfinished, kept)
         return kept

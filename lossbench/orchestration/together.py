@@ -12,6 +12,7 @@ from ray.train.torch import TorchTrainer, get_device
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from lossbench.errors import DataError
+from lossbench.orchestration.checkpoints import checkpoints_of
 from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.training.team import Team
@@ -24,8 +25,8 @@ def train_together(config: Mapping[str, Any]) -> Path:
     """Train a trial with `resources.workers` workers; runs in the trial's Tune job.
 
     Args:
-        config: `trial` (JSON), `data_root`, `device`, `gpus` (of each worker), `storage` (a
-            folder that every node reaches).
+        config: `trial` (JSON), `data_root`, `device`, `gpus` (of each worker), `storage` and
+            `checkpoints` (folders that every node reaches), `checkpoint_sec`.
 
     Returns:
         Folder with what the leader measured and the result.
@@ -67,10 +68,13 @@ def _member(config: dict[str, Any]) -> None:
     trial = Trial.model_validate_json(config["trial"])
     context, folder = train.get_context(), Path(config["folder"])
     team = Team(context.get_world_rank(), context.get_world_size())
+    checkpoints = checkpoints_of(trial, config)
 
     def on_epoch(record: EpochRecord | None) -> None:
         """Ray Train waits until every worker has reported."""
-        train.report({"epochs": [record.model_dump()] if record else []})
+        notes = list(checkpoints.notes) if team.leads else []
+        checkpoints.notes.clear()
+        train.report({"epochs": [record.model_dump()] if record else [], "notes": notes})
 
     try:
         result: TrialResult = run_trial(
@@ -80,6 +84,7 @@ def _member(config: dict[str, Any]) -> None:
             device=str(get_device()) if config["device"] == "cuda" else "cpu",
             on_epoch=on_epoch,
             team=team,
+            checkpoints=checkpoints,
         )
     except DataError as error:
         (folder / "refused").write_text(str(error))

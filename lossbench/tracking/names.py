@@ -18,6 +18,7 @@ KIND = f"{PREFIX}kind"
 TABLE = f"{PREFIX}table"
 STATUS = f"{PREFIX}status"
 REASON = f"{PREFIX}reason"
+OWNER = f"{PREFIX}owner"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import platform
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -102,9 +103,7 @@ class Tracker:
         table = {names.KIND: "table", names.TABLE: plan.table_identity}
         with locked(self.location):
             self._experiment = self._open_experiment(suite.suite)
-            run = self._find(table) or self._client.create_run(
-                self._experiment, tags=table, run_name=suite.title or suite.suite
-            )
+            run = self._find(table) or self._create(table, table, suite.title or suite.suite)
         self._parent, self._table = run.info.run_id, plan.table_identity
         tags = {
             f"{names.PREFIX}suite": suite.suite,
@@ -118,15 +117,25 @@ class Tracker:
 
     @told
     def begin(self, trial: Trial) -> None:
-        """Open the trial's run; one that was begun before is taken up again."""
-        tags = {**names.trial_tags(trial), names.TABLE: self._table, names.PARENT: self._parent}
+        """Open the trial's run; one that was begun before is taken up again.
+
+        If it was broken off, a new one takes its place, or its epochs would stand twice. One
+        that another machine seems to be at is left alone.
+        """
+        tags = {
+            **names.trial_tags(trial),
+            names.TABLE: self._table,
+            names.PARENT: self._parent,
+            names.OWNER: _owner(),
+        }
         name = names.run_name(trial)
+        identity = {names.IDENTITY: trial.identity}
         with locked(self.location):
-            found = self._find({names.IDENTITY: trial.identity})
-            if found and found.info.status in ("FAILED", "KILLED") and found.data.metrics:
-                self._client.delete_run(found.info.run_id)  # or its epochs would stand twice
+            found = self._find(identity)
+            if found and found.data.metrics and _broken_off(found):
+                self._client.delete_run(found.info.run_id)
                 found = None
-            run = found or self._client.create_run(self._experiment, tags=tags, run_name=name)
+            run = found or self._create(identity, tags, name)
         run_id = run.info.run_id
         self._begun[trial.identity] = run_id
         if found:
@@ -253,6 +262,22 @@ class Tracker:
         condition = " AND ".join(_tag(key, value) for key, value in tags.items())
         return next(self._search([self._experiment], condition), None)
 
+    def _create(self, key: Mapping[str, str], tags: dict[str, str], name: str) -> Run:
+        """A run, unless on a server another machine's came before it: then that one.
+
+        Args:
+            key: Tags that no two runs have.
+            tags: All tags.
+            name: Of the run.
+        """
+        run = self._client.create_run(self._experiment, tags=tags, run_name=name)
+        if self.location.database is not None:  # it is locked
+            return run
+        first = self._find(key) or run
+        if first.info.run_id != run.info.run_id:
+            self._client.delete_run(run.info.run_id)
+        return first
+
     def _run_id(self, trial: Trial) -> str:
         if trial.identity not in self._begun:
             self.begin(trial)
@@ -298,6 +323,16 @@ class Tracker:
                     raise
                 return None
             return Path(copy).read_bytes()
+
+
+def _owner() -> str:
+    """Whoever holds a trial's claim in this folder is the only one at it."""
+    return f"{platform.node()}:{Path.cwd()}"
+
+
+def _broken_off(run: Run) -> bool:
+    ended = run.info.status in ("FAILED", "KILLED")
+    return ended or run.data.tags.get(names.OWNER) == _owner()
 
 
 def _tag(key: str, value: str) -> str:

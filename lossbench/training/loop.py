@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Generator, Tensor, nn, optim
 
 from lossbench.data.images import Augment, Images, Normaliser
 from lossbench.data.sampling import batches, epoch_order, steps_per_epoch
@@ -17,17 +17,19 @@ from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
 from lossbench.training.team import Team
 
-ALONE = Team()
-
 
 @dataclass
 class Training:
-    """What one training is made of.
+    """What one training is made of, and how far it has come.
 
     Attributes:
         schedule: Epochs done -> factor of the optimizer's base learning rate.
         epochs, batch_size, seed: Of the trial.
         autocast: Type of the model's computation; None: that of its parameters.
+        team: The processes that train it together.
+        epochs_done: Of `epochs`.
+        order_stream: Draws the order of the images, the same in every member of the team.
+        augment_stream: Draws the augmentations.
     """
 
     model: nn.Module
@@ -40,15 +42,23 @@ class Training:
     batch_size: int
     seed: int
     autocast: torch.dtype | None = None
+    team: Team = field(default_factory=Team)
+    epochs_done: int = 0
+    order_stream: Generator = field(init=False)
+    augment_stream: Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        member = "" if self.team.leads else f" {self.team.rank}"
+        self.order_stream = stream(self.seed, "order")
+        self.augment_stream = stream(self.seed, f"augment{member}")
 
 
 def train(
-    training: Training,
-    data: Images,
-    on_epoch: Callable[[int, dict[str, float]], None],
-    team: Team = ALONE,
+    training: Training, data: Images, on_epoch: Callable[[int, dict[str, float]], None]
 ) -> bool:
-    """Train, and call `on_epoch(epoch, metrics)` after each epoch with the model in eval mode.
+    """Train the epochs that are not done yet.
+
+    After each, `on_epoch(epoch, metrics)` is called with the model in eval mode.
 
     The metrics are means over the epoch: `train_loss`, `train_<term>`, `train_error` (percent,
     of the augmented images, in training mode), `lr`, and `train_time_sec`.
@@ -57,20 +67,19 @@ def train(
         Whether the loss stayed finite. Training ends at the epoch in which it did not.
     """
     model, head, optimizer = training.model, training.head, training.optimizer
+    team = training.team
     joined = team.join(model)
     base_lr = optimizer.defaults["lr"]
-    order_stream = stream(training.seed, "order")
-    augment_stream = stream(training.seed, "augment" if team.leads else f"augment {team.rank}")
     labels_on_cpu = data.labels.cpu()
     steps = steps_per_epoch(len(labels_on_cpu), training.batch_size)
 
-    for epoch in range(training.epochs):
+    for epoch in range(training.epochs_done, training.epochs):
         model.train()
         started = time.perf_counter()
-        order = epoch_order(labels_on_cpu, head.samples_per_class, order_stream)
+        order = epoch_order(labels_on_cpu, head.samples_per_class, training.order_stream)
         sums: dict[str, Tensor] = {}
         chosen = (team.share(batch) for batch in batches(order, training.batch_size))
-        augmented = data.augmented(chosen, training.augmentations, augment_stream)
+        augmented = data.augmented(chosen, training.augmentations, training.augment_stream)
         for step, (images, labels) in enumerate(augmented):
             epochs_done = epoch + step / steps
             head.set_progress(epochs_done / training.epochs)
@@ -99,6 +108,7 @@ def train(
         metrics["lr"] = base_lr * training.schedule(epoch + (steps - 1) / steps)
         metrics["train_time_sec"] = time.perf_counter() - started
         model.eval()
+        training.epochs_done = epoch + 1
         on_epoch(epoch + 1, metrics)
         if not math.isfinite(metrics["train_loss"]):
             return False

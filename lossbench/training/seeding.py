@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,3 +24,28 @@ def stream(seed: int, name: str) -> Generator:
     """
     state = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0] >> 1))
+
+
+def random_states() -> dict[str, Any]:
+    """The global generators' states as tensors, numbers and text."""
+    version, inner, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    states: dict[str, Any] = {
+        "python": [version, list(inner), gauss],
+        "numpy": [str(name), torch.from_numpy(np.asarray(keys, np.int64)), position],
+        "numpy_gauss": [has_gauss, cached],
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    version, inner, gauss = states["python"]
+    random.setstate((version, tuple(inner), gauss))
+    name, keys, position = states["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, *states["numpy_gauss"]))
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -55,6 +56,14 @@ class Team:
         gathered = [torch.empty_like(labels) for _ in range(self.size)]
         dist.all_gather(gathered, labels.contiguous())
         return torch.cat(all_gather(features.contiguous())), torch.cat(gathered)
+
+    def collect(self, own: Any) -> list[Any]:
+        """What every member has, in the order of the ranks."""
+        if self.size == 1:
+            return [own]
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, own)
+        return gathered
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Keep what every member computes the same from drifting apart by rounding."""

@@ -39,10 +39,11 @@ def trained(loss: str, team: Team) -> dict[str, Tensor]:
         epochs=3,
         batch_size=12,
         seed=0,
+        team=team,
     )
     losses: list[float] = []
     data = ArrayImages(images, labels, View())
-    assert train(training, data, lambda _, m: losses.append(m["train_loss"]), team)
+    assert train(training, data, lambda _, m: losses.append(m["train_loss"]))
     state = {**model.state_dict(), **{f"head.{k}": v for k, v in head.state_dict().items()}}
     return {**state, "losses": torch.tensor(losses)}
 
