@@ -8,7 +8,6 @@ from torch.distributions import Independent, Normal
 from torch.nn import functional as F
 
 from lossbench import create_loss
-from lossbench.errors import ParameterError
 
 COVARIANCES = ["identity", "diagonal"]
 
@@ -322,9 +321,12 @@ def test_margin_growth_takes_extreme_parameters():
     assert float(head.alpha) == 1
 
 
-def test_margin_cannot_start_above_its_end():
-    with pytest.raises(ParameterError, match="alpha_start: above alpha"):
-        create_loss("lgm", num_classes=3, feature_dim=2, alpha=0.1, alpha_start=0.2)
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_a_margin_that_is_not_above_its_start_is_constant(alpha):
+    head = create_loss("lgm", num_classes=3, feature_dim=2, alpha=alpha, alpha_start=0.1)
+    for progress in (0.0, 0.3, 0.999):
+        head.set_progress(progress)
+        assert float(head.alpha) == pytest.approx(alpha)
 
 
 def test_optimizer_is_told_how_to_treat_means_and_variances():
