@@ -323,8 +323,11 @@ def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> No
     results = tracker.results(trials)
     folder = output or Path("reports") / laid_out.suite.suite
     command = shlex.join(["lossbench", *sys.argv[1:]])
-    with err.status("writing the report"):
-        written = build_report(laid_out, results, tracker.arrays, folder, command)
+    try:
+        with err.status("writing the report"):
+            written = build_report(laid_out, results, tracker.arrays, folder, command)
+    except OSError as error:
+        raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
     out.print(terminal_table(laid_out, results))
     page = next(path for path in written if path.suffix == ".html")
     err.print(f"report: {page}", highlight=False)

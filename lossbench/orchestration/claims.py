@@ -14,16 +14,19 @@ class Claims:
     """Locks of this process, one a trial; the system frees them however it ends.
 
     Args:
-        work: Of the run.
+        work: Of the run; it exists.
+
+    Raises:
+        OSError: It cannot be written.
     """
 
     def __init__(self, work: Path) -> None:
         self._folder = work / "claims"
+        self._folder.mkdir(exist_ok=True)
         self._held: dict[str, FileLock] = {}
 
     def take(self, trials: Iterable[Trial]) -> list[Trial]:
         """Those that no other process has, from now on this one's."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         return [trial for trial in trials if self._take(trial.identity)]
 
     def release(self) -> None:

@@ -29,7 +29,8 @@ REPORT_SEC = 0.5
 """Epochs are sent to the driver this often: a report blocks the trial for 5 ms."""
 ATTEMPTS = 3
 """A trial whose worker dies this many times without a new checkpoint has failed."""
-ANY_NUMBER = -1
+MOST_DEATHS = 100
+"""However far it got between them."""
 
 
 def run_trials(
@@ -112,7 +113,7 @@ def _tuner(
             verbose=0,
             callbacks=[recorder],
             stop=_Early(recorder, fail_fast),
-            failure_config=tune.FailureConfig(max_failures=ANY_NUMBER),  # `_trainable` counts
+            failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
@@ -171,8 +172,7 @@ def _trainable(config: dict[str, Any]) -> None:
             if trial.workers > 1:
                 from lossbench.orchestration.together import train_together
 
-                delivered = tune.Checkpoint.from_directory(train_together(config))
-                tune.report({"epochs": []}, checkpoint=delivered)
+                _deliver({}, train_together(config))
                 return
             result = run_trial(
                 trial,
@@ -189,4 +189,12 @@ def _trainable(config: dict[str, Any]) -> None:
             tune.report({"failed": traceback.format_exc()})
             return
         (Path(folder) / "result.json").write_text(result.model_dump_json())
-        tune.report(news(), checkpoint=tune.Checkpoint.from_directory(folder))
+        _deliver(news(), folder)
+
+
+def _deliver(news: dict[str, Any], folder: str | Path) -> None:
+    """Hand a trial's files to the driver."""
+    try:
+        tune.report(news, checkpoint=tune.Checkpoint.from_directory(folder))
+    except OSError as error:  # a full disk; trying again would meet it again
+        tune.report({"failed": f"its result could not be kept: {error.strerror or error}"})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.text import Text
 
-from lossbench.errors import TrackingError
+from lossbench.errors import RequestError, TrackingError
 from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import connect
 from lossbench.orchestration.spool import Spool, log_kept
@@ -76,10 +76,15 @@ def run_plan(
         fail_fast: Whether the first trial that fails or diverges ends it.
 
     Raises:
-        RequestError: The cluster cannot be used or cannot run these trials.
+        RequestError: The working folder cannot be written, or the cluster cannot be used or cannot
+            run these trials.
     """
     outcome = Outcome()
-    spool, claims = Spool(work, plan.table_identity), Claims(work)
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        spool, claims = Spool(work, plan.table_identity), Claims(work)
+    except OSError as error:
+        raise RequestError(f"{work.absolute()}: cannot be written: {error.strerror}") from None
     _log_waiting(plan, tracker, spool, claims, console)
     with ExitStack() as stack:
         stack.callback(claims.release)

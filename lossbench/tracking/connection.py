@@ -57,6 +57,7 @@ def told(
 
 def one_line(error: Exception) -> str:
     """The first line of an error, of bearable length."""
+    error = getattr(error, "orig", None) or error  # what SQLAlchemy wraps says what is wrong
     text = str(error).strip().partition("\n")[0] or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]}..."
 

@@ -89,6 +89,7 @@ class Checkpoints:
         self._made_by = {key: str(value) for key, value in made_by.items()}
         self._wait_sec, self._every_sec = every_sec, every_sec
         self._saved_at = time.monotonic()
+        self._told = False
         self.notes: list[str] = []
 
     @property
@@ -96,7 +97,7 @@ class Checkpoints:
         return time.monotonic() - self._saved_at >= self._wait_sec
 
     def save(self, epoch: int, state: State) -> None:
-        """Write one and drop those before the last. A full disk is a note, not an end."""
+        """Write one and drop older ones. A full disk is a note, not an end."""
         started = time.monotonic()
         content = io.BytesIO()
         torch.save({"made_by": self._made_by, "state": state}, content)
@@ -114,9 +115,12 @@ class Checkpoints:
             _sync_folder(self._folder)
             for old in self._newest_first()[_KEPT:]:
                 old.unlink(missing_ok=True)
+            self._told = False
         except OSError as error:
             unfinished.unlink(missing_ok=True)
-            self.notes.append(f"no checkpoint of epoch {epoch}: {error.strerror}")
+            if not self._told:  # once for each time that it begins
+                self.notes.append(f"no checkpoint of epoch {epoch}: {error.strerror}")
+            self._told = True
         self._saved_at = time.monotonic()
         cost_sec = self._saved_at - started
         self._wait_sec = max(self._every_sec, cost_sec / _MOST_OF_TIME) if self._every_sec else 0.0

@@ -1,0 +1,252 @@
+"""Two runs at the same time, a tracking server that goes away, an early end; without Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from lossbench.assembly import check
+from lossbench.errors import RequestError, TrackingError
+from lossbench.orchestration import run as module
+from lossbench.orchestration.claims import Claims
+from lossbench.orchestration.cluster import Slot
+from lossbench.orchestration.progress import Display
+from lossbench.orchestration.recorder import Recorder
+from lossbench.orchestration.run import Outcome, run_plan
+from lossbench.orchestration.spool import Spool
+from lossbench.plan import Plan, Trial
+from lossbench.records import EpochRecord, TrialResult
+from lossbench.suite import load_suite
+from lossbench.tracking.store import Tracker
+from lossbench.trial import environment
+
+NOWHERE = Path("/nonexistent/data")
+
+
+class FakeTrial:
+    """What Tune tells its callbacks of a trial."""
+
+    def __init__(self, trial: Trial, delivered: Path) -> None:
+        self.config = {"trial": trial.model_dump_json()}
+        self.checkpoint = self
+        self._delivered = delivered
+
+    @contextlib.contextmanager
+    def as_directory(self) -> Iterator[str]:
+        yield str(self._delivered)
+
+
+def result_of(trial: Trial, status: str = "finished") -> TrialResult:
+    record = EpochRecord(epoch=1, timestamp_ms=1000, metrics={"test_error": 9.0})
+    return TrialResult(
+        identity=trial.identity,
+        status=status,
+        metrics={"error": 9.0},
+        history=(record,),
+        wall_time_sec=1.0,
+        peak_memory_mib=1.0,
+        device="cpu",
+        environment=environment(),
+    )
+
+
+@pytest.fixture
+def plan(write_suite: Callable[..., Path]) -> Plan:
+    return check(load_suite(write_suite(), ["seeds=[0]"]), NOWHERE)
+
+
+class Folder:
+    """A working folder in which runs train nothing, but for their results."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.trained = path, list[str]()
+        self.diverging: set[str] = set()
+        self.seen = io.StringIO()
+
+    def tracker(self) -> Tracker:
+        return Tracker.open(f"sqlite:///{self.path / 'mlflow.db'}")
+
+    def run(self, plan: Plan, **options: Any) -> Outcome:
+        return run_plan(
+            plan,
+            self.tracker(),
+            data_root=NOWHERE,
+            work=self.path / "work",
+            address=None,
+            console=Console(file=self.seen, width=200),
+            **options,
+        )
+
+    def run_trials(
+        self,
+        trials: Sequence[Trial],
+        slot: Slot,
+        tracker: Tracker,
+        spool: Spool,
+        *,
+        work: Path,
+        console: Console,
+        fail_fast: bool,
+        **_: Any,
+    ) -> Recorder:
+        """In place of the one that needs Ray."""
+        from lossbench.orchestration.jobs import _Early
+
+        recorder = Recorder(trials, tracker, spool, Display(console, len(trials), 1), work)
+        early = _Early(recorder, fail_fast)
+        for trial in trials:
+            if early.stop_all():
+                break
+            self.trained.append(trial.row)
+            delivered = self.path / trial.identity
+            delivered.mkdir(exist_ok=True)
+            status = "diverged" if trial.row in self.diverging else "finished"
+            (delivered / "result.json").write_text(result_of(trial, status).model_dump_json())
+            told = FakeTrial(trial, delivered)
+            recorder.on_trial_start(0, [], told)
+            recorder.on_trial_complete(0, [], told)
+        recorder.close()
+        return recorder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    made = Folder(tmp_path)
+    slot = Slot(cpus=1, gpus=0, workers=1, concurrent=1)
+    monkeypatch.setattr(module, "connect", lambda *_: contextlib.nullcontext(slot))
+    monkeypatch.setattr("lossbench.orchestration.jobs.run_trials", made.run_trials)
+    monkeypatch.setattr(module, "OTHERS_SEC", 0.05)
+    return made
+
+
+def other_process(folder: Folder) -> Claims:
+    work = folder.path / "work"
+    work.mkdir(exist_ok=True)
+    return Claims(work)
+
+
+def test_a_trial_is_one_process_s(plan: Plan, folder: Folder) -> None:
+    first, second = other_process(folder), other_process(folder)
+    assert first.take(plan.trials[:2]) == list(plan.trials[:2])
+    assert first.take(plan.trials[:2]) == list(plan.trials[:2])  # still
+    assert second.take(plan.trials) == [plan.trials[2]]
+    first.release()
+    assert second.take(plan.trials) == list(plan.trials)
+
+
+@pytest.mark.parametrize("other_finishes", [True, False])
+def test_what_another_process_runs_is_waited_for(
+    plan: Plan, folder: Folder, other_finishes: bool
+) -> None:
+    others = other_process(folder)
+    [held] = others.take(plan.trials[:1])
+
+    def end() -> None:
+        deadline = time.monotonic() + 60
+        while len(folder.trained) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if other_finishes:
+            tracker = folder.tracker()
+            tracker.start_suite(plan, {})
+            delivered = folder.path / "other"
+            delivered.mkdir()
+            tracker.finish(held, result_of(held), delivered)
+        others.release()  # or it died
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    outcome = folder.run(plan)
+    thread.join()
+    assert outcome.started == (2 if other_finishes else 3)
+    assert folder.trained == [t.row for t in plan.trials[1:]] + (
+        [] if other_finishes else [held.row]
+    )
+    assert len(folder.tracker().results(plan.trials)) == 3
+
+
+def test_a_server_that_comes_back_during_the_run_gets_every_result(
+    plan: Plan, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    finish = Tracker.finish
+
+    def away_at_first(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls <= 2:
+            raise TrackingError("the server is away")
+        finish(*arguments)
+
+    monkeypatch.setattr(Tracker, "finish", away_at_first)
+    outcome = folder.run(plan)
+    assert (outcome.started, outcome.unlogged) == (3, [])
+    assert "not logged to MLflow yet" in folder.seen.getvalue()
+    assert len(folder.tracker().results(plan.trials)) == 3
+
+
+def test_a_server_that_stays_away_loses_nothing(
+    plan: Plan, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise TrackingError("the server is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "finish", away)
+        outcome = folder.run(plan)
+    assert len(outcome.unlogged) == 3
+    assert folder.tracker().results(plan.trials) == {}
+    again = folder.run(plan)
+    assert again == Outcome()
+    assert len(folder.trained) == 3  # none twice
+    assert len(folder.tracker().results(plan.trials)) == 3
+
+
+def test_a_crash_between_logging_and_forgetting_logs_nothing_twice(
+    plan: Plan, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "drop", lambda *_: None)
+        folder.run(plan)
+    spool = Spool(folder.path / "work", plan.table_identity)
+    assert len(list(spool.waiting())) == 3
+    folder.run(plan)
+    assert list(spool.waiting()) == []
+    client = MlflowClient(f"sqlite:///{folder.path / 'mlflow.db'}")
+    [experiment] = client.search_experiments(filter_string="name = 'small'")
+    runs = client.search_runs([experiment.experiment_id], "tags.`lossbench.kind` = 'trial'")
+    assert len(runs) == 3
+    for run in runs:
+        curve = client.get_metric_history(run.info.run_id, "test_error")
+        assert [point.step for point in curve] == [1]
+
+
+def test_fail_fast_stops_at_a_divergence(plan: Plan, folder: Folder) -> None:
+    folder.diverging = {plan.trials[1].row}
+    outcome = folder.run(plan, fail_fast=True)
+    assert folder.trained == [t.row for t in plan.trials[:2]]
+    assert outcome.stopped_early
+    assert outcome.interrupted == 0
+    kept = folder.tracker().results(plan.trials)
+    assert [kept[t.identity].status for t in plan.trials[:2]] == ["finished", "diverged"]
+    assert folder.run(plan, fail_fast=True) == Outcome(started=1)  # the rest
+
+
+def test_without_fail_fast_all_run(plan: Plan, folder: Folder) -> None:
+    folder.diverging = {plan.trials[0].row}
+    assert folder.run(plan) == Outcome(started=3)
+
+
+def test_a_working_folder_that_cannot_be_written_is_refused(plan: Plan, folder: Folder) -> None:
+    (folder.path / "work").write_text("a file")
+    with pytest.raises(RequestError, match="work: cannot be written: File exists"):
+        folder.run(plan)
+    assert folder.trained == []
