@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import time
@@ -320,3 +321,57 @@ def test_three_hundred_trials_are_found_quickly(
     with capsys.disabled():
         print(f"\n300 trials: logged in {logged - begin:.1f} s, found in {found - logged:.2f} s")
     assert found - logged < 10
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_epochs_of_a_broken_off_trial_do_not_stand_twice(
+    uri: str,
+    client: MlflowClient,
+    plan: Plan,
+    make_result: MakeResult,
+    artifacts: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    trial = plan.trials[0]
+    result = make_result(trial)
+    with monkeypatch.context() as patch:
+        if where == "elsewhere":
+            patch.setattr("lossbench.tracking.store._owner", lambda: "another machine")
+        first = started(uri, plan)
+        first.begin(trial)
+        at_another_time = [
+            r.model_copy(update={"timestamp_ms": r.timestamp_ms - 500}) for r in result.history
+        ]
+        first.log_epochs(trial, at_another_time[:2])  # and then it is killed, or goes on
+    second = started(uri, plan)
+    second.begin(trial)
+    second.finish(trial, result, artifacts)
+    [run] = all_runs(client)[1:]
+    steps = [p.step for p in client.get_metric_history(run.info.run_id, "test_error")]
+    if where == "here":
+        assert steps == [1, 2, 3]
+    else:  # it may still be at work, so its run is not taken away
+        assert sorted(steps) == [1, 1, 2, 2, 3]
+        first.finish(trial, result, artifacts)
+        assert len(all_runs(client)) == 2
+
+
+def test_two_machines_that_begin_at_once_share_one_run(
+    uri: str, client: MlflowClient, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = plan.trials[0]
+    first, second = started(uri, plan), started(uri, plan)
+    first.begin(trial)
+    find, calls = second._find, []
+
+    def too_early(tags: dict[str, str]) -> object:
+        calls.append(tags)
+        return None if len(calls) == 1 else find(tags)
+
+    monkeypatch.setattr(second, "_find", too_early)
+    monkeypatch.setattr(second, "location", dataclasses.replace(second.location, database=None))
+    second.begin(trial)
+    assert len(calls) == 2
+    [run] = all_runs(client)[1:]
+    assert second._begun == first._begun == {trial.identity: run.info.run_id}
