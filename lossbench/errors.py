@@ -96,6 +96,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"{guess} (known: {', '.join(known)})" if known else guess
 
 
+def shown(value: object) -> str:
+    """A value of a request as a message can bear it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out integers of thousands of digits
+        return f"an {type(value).__name__} of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]) -> list[Problem]:
     """Translate pydantic's findings, one `Problem` a key.
 
@@ -124,6 +133,6 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
             )
             message = text[:1].lower() + text[1:]
             if message.startswith("should") and not isinstance(found["input"], Mapping):
-                message += f", not {found['input']!r}"
+                message += f", not {shown(found['input'])}"
         messages.setdefault(path, []).append(message)
     return [Problem(path, "; or ".join(dict.fromkeys(found))) for path, found in messages.items()]

@@ -23,9 +23,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from lossbench.document import assign, parse, plain, read_override
 from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
 
 
@@ -297,23 +296,21 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
         text = FilePath(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise origin.error([Problem((), _unreadable(FilePath(path), error))]) from None
-    document = _parse(text, origin)
+    document = parse(text, str(path))
     if not isinstance(document, dict):
         raise origin.error([Problem((), "should be a mapping with the keys of a suite")])
 
-    plain = _plain(document)
-    if isinstance(plain.get("dataset"), str):
-        plain["dataset"] = {"name": plain["dataset"]}
+    content = plain(document, str(path))
+    if isinstance(content.get("dataset"), str):
+        content["dataset"] = {"name": content["dataset"]}
     texts = {}
     for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator or not key:
-            raise RequestError(f"--set {override}: should be KEY=VALUE, as in recipe.epochs=3")
+        key, value = read_override(override)
         texts[key] = override
-        _set(plain, key.split("."), _plain(_parse(value, Origin(f"--set {override}"))), override)
+        assign(content, key.split("."), value, override)
     origin = Origin(str(path), document, texts)
     try:
-        suite = Suite.model_validate(plain)
+        suite = Suite.model_validate(content)
     except ValidationError as error:
         raise origin.error(problems_of(error, _keys_at)) from None
     suite._origin = origin
@@ -328,58 +325,6 @@ def _unreadable(path: FilePath, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "is not a text file in UTF-8"
     return f"cannot be read: {getattr(error, 'strerror', error)}"
-
-
-def _parse(text: str, origin: Origin) -> Any:
-    try:  # round-trip mode keeps line marks; it makes plain data only and runs no code
-        return YAML(typ="rt", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = (error.problem or "cannot be parsed").partition("\n")[0]
-        raise origin.error([Problem((), f"broken YAML: {place}{problem}")]) from None
-    except (YAMLError, ValueError) as error:
-        first = str(error).partition("\n")[0]
-        raise origin.error([Problem((), f"broken YAML: {first}")]) from None
-
-
-def _plain(node: Any) -> Any:
-    """Strip the YAML library's own types."""
-    if isinstance(node, Mapping):
-        return {key: _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def _set(node: Any, keys: list[str], value: Any, text: str) -> None:
-    """Set a dotted key in place; a list of losses is entered by the loss's name."""
-    head, *rest = keys
-    if isinstance(node, list):
-        names = [item if isinstance(item, str) else next(iter(item), None) for item in node]
-        if head not in names or not rest:
-            known = [str(name) for name in names]
-            example = f"{keys[0]}.PARAMETER" if head in names else "losses.NAME.PARAMETER"
-            hint = did_you_mean(head, known) if head not in names else ""
-            raise RequestError(f"--set {text}: should be {example}=VALUE{hint}")
-        for index, name in enumerate(names):
-            if name == head:
-                params = {} if isinstance(node[index], str) else dict(node[index][name] or {})
-                _set(params, rest, value, text)
-                node[index] = {name: params}
-    elif not isinstance(node, dict):
-        raise RequestError(f"--set {text}: there is nothing below a plain value")
-    elif rest:
-        if node.get(head) is None:
-            node[head] = {}
-        if isinstance(node[head], str):
-            node[head] = {"name": node[head]}
-        _set(node[head], rest, value, text)
-    else:
-        node[head] = value
 
 
 def _keys_at(path: Path) -> list[str]:
