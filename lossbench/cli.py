@@ -212,6 +212,47 @@ def report(
     typer.echo(render(laid_out, tracker.results(trials), format_.value))
 
 
+@app.command("test-loss")
+def try_loss(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:CLASS", help="In this folder; or a registered loss's name."),
+    ],
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="PARAM=VALUE", help="A parameter of the loss. Repeatable."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Put a loss of your own to the contract tests, and say what fails and why.
+
+    Exit code 0: it keeps the contract; 1: a check failed; 2: there is no such loss.
+
+    \b
+    Examples:
+      lossbench test-loss my_losses:MyHead
+      lossbench test-loss my_losses:MyHead --set margin=0.3
+      lossbench test-loss lgm --set covariance=diagonal
+    """
+    from lossbench.conformance import CHECKS, examine, load_target
+
+    subject = load_target(target, set_)
+    with err.status("testing"):
+        findings = examine(subject, CHECKS)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("check", "", "what it asks, or why it fails"):
+        table.add_column(heading)
+    marks = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "none": ("-", "dim")}
+    for finding in findings:
+        asks = (CHECKS[finding.check].__doc__ or "").partition("\n")[0]
+        table.add_row(finding.check, Text(*marks[finding.status]), Text(finding.why or asks))
+    out.print(table)
+    failed = sum(finding.status == "failed" for finding in findings)
+    asked = sum(finding.status != "none" for finding in findings)
+    out.print(f"{asked - failed} of {asked} checks passed", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
 @app.command("list")
 def list_(
     kind: Annotated[Kind, typer.Argument(help="losses, models, evaluations, datasets or suites")],
