@@ -143,6 +143,10 @@ def plan(
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     tracking_uri: TrackingOption = None,
     output: OutputOption = None,
+    audit: Annotated[
+        bool,
+        typer.Option(help="Print in what the rows differ beside the loss; exit 1 if unfairly."),
+    ] = False,
 ) -> None:
     """Check a suite and print its trials; start nothing.
 
@@ -150,9 +154,13 @@ def plan(
     Examples:
       lossbench plan suites/digits.yaml
       lossbench plan suites/digits.yaml --only '*/lgm*' --seeds 0
+      lossbench plan suites/digits.yaml --audit
     """
     del output  # taken by every verb with a suite; a plan writes nothing
     laid_out = _plan(suite, set_, only, seeds, data_root)
+    if audit:
+        _audit(laid_out, tracking_uri)
+        return
     from lossbench.tracking.store import Tracker
 
     try:
@@ -341,6 +349,36 @@ def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> No
     out.print(terminal_table(laid_out, results))
     page = next(path for path in written if path.suffix == ".html")
     err.print(f"report: {page}", highlight=False)
+
+
+def _audit(laid_out: Plan, tracking_uri: str | None) -> None:
+    """Print in what the rows differ; exit code 1 if a difference fails the suite."""
+    from lossbench.audit import audit
+    from lossbench.orchestration.run import final_trials
+    from lossbench.tracking.store import Tracker
+
+    try:
+        tracker = Tracker.open(tracking_uri, create=False)
+        trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+        results = tracker.results(trials)
+    except NothingRecordedError:
+        trials, results = list(laid_out.trials), {}
+    differences = audit(laid_out, trials, results)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    styles = {"fails": "bold red", "warning": "yellow", "listed": ""}
+    for difference in differences:
+        table.add_row(Text(difference.level, styles[difference.level]), Text(difference.text))
+    out.print(table)
+    failed = sum(difference.level == "fails" for difference in differences)
+    measured = f"{len(results)} of {len(trials)} trials measured"
+    out.print(
+        f"audit failed: {failed} avoidable difference{'s' * (failed > 1)}; {measured}"
+        if failed
+        else f"audit passed: the rows differ in the loss, and in what is listed; {measured}",
+        highlight=False,
+    )
+    if failed:
+        raise typer.Exit(1)
 
 
 def main() -> None:
