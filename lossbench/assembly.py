@@ -243,6 +243,10 @@ def _check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:
     if suite.reference is not None and suite.reference not in {*labels, *names}:
         message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, labels)}"
         raise suite.origin.error([Problem(("reference",), message)])
+    if suite.selection is None and names.count(suite.reference or "") > 1:
+        own = [label for label, name in zip(labels, names, strict=True) if name == suite.reference]
+        message = f"{suite.reference!r} is {len(own)} rows; name one of {', '.join(own)}"
+        raise suite.origin.error([Problem(("reference",), message)])
 
 
 def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) -> list[Problem]:
@@ -274,6 +278,8 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
         except (ValueError, RuntimeError) as error:
             size = "x".join(map(str, shape))
             reason = str(error).partition("\n")[0]
+            if "allocate memory" in reason:
+                reason = "it needs more memory than there is"
             message = f"does not take the {size} images of {dataset.card.name}: {reason}"
             problems.append(Problem(("variants", name) if variant.model else ("model",), message))
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench.errors import DataError, LossbenchError, NothingRecordedError
+from lossbench.errors import DataError, LossbenchError, NothingRecordedError, RequestError
 from lossbench.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
@@ -321,6 +322,8 @@ def _plan(
     from lossbench.suite import load_suite
 
     if seeds is not None:
+        if not re.fullmatch(r"[-\w, ]*", seeds):
+            raise RequestError(f"--seeds {seeds}: should be whole numbers, as in 0,1,2")
         overrides = [*overrides, f"seeds=[{seeds}]"]
     suite = load_suite(path, overrides)
     from lossbench.assembly import check

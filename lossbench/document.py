@@ -16,7 +16,7 @@ from lossbench.errors import RequestError, did_you_mean
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 40
-MAX_VALUES = 100_000
+MAX_VALUES = 20_000
 """Of a document with its aliases written out: a few lines of them can stand for billions."""
 
 
@@ -76,7 +76,9 @@ def plain(document: Any, where: str) -> Any:
         if values > MAX_VALUES:
             raise RequestError(f"{where}: more than {MAX_VALUES:,} values, with its aliases")
         if depth > MAX_DEPTH:
-            raise RequestError(f"{where}: an alias stands inside what it names, or nearly so")
+            raise RequestError(
+                f"{where}: more than {MAX_DEPTH} levels of nesting, with its aliases"
+            )
         if isinstance(node, Mapping):
             return {key: strip(value, depth + 1) for key, value in node.items()}
         if isinstance(node, list):

@@ -52,6 +52,8 @@ _PLAIN = {
     "dict_type": "should be a mapping",
     "list_type": "should be a list",
     "too_short": "should not be empty",
+    "string_pattern_mismatch": "should be letters, digits, - and _, the first no sign",
+    "string_too_long": "should be at most 100 characters",
 }
 """Findings that pydantic tells in its own terms."""
 
@@ -118,7 +120,9 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
         path = tuple(p for p in found["loc"] if not _UNION_BRANCH.match(str(p)))
         if found["type"] == "invalid_key" or path[-1:] == ("[key]",):
             path = tuple(p for p in path if p != "[key]")
-            path, message = path[:-1], f"the key {path[-1]} should be text: put it in quotes"
+            message = f"the key {path[-1]} should be text: put it in quotes"
+            if not isinstance(path[-1], int):  # pydantic's own words for it, found nowhere
+                path = path[:-1]
         elif found["type"] == "extra_forbidden":
             message = f"unknown key{did_you_mean(str(path[-1]), keys_at(path[:-1]))}"
         elif found["type"] == "missing":

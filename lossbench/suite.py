@@ -21,7 +21,6 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
-    model_validator,
 )
 
 from lossbench.document import assign, parse, plain, read_override
@@ -124,8 +123,8 @@ class Input(Strict):
         mean, std: x -> (x - mean) / std on pixels in [0, 255]: one number, or one a channel.
     """
 
-    resize: int | None = Field(default=None, ge=1)
-    crop: int | None = Field(default=None, ge=1)
+    resize: int | None = Field(default=None, ge=1, le=10_000)
+    crop: int | None = Field(default=None, ge=1, le=10_000)
     mean: float | list[float] = 0.0
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 255.0
 
@@ -143,8 +142,8 @@ class Recipe(Strict):
             is measured is measured in float32.
     """
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
+    epochs: int = Field(ge=1, le=1_000_000)
+    batch_size: int = Field(ge=2, le=10_000_000)
     optimizer: NamedComponent
     schedule: NamedComponent = Component(name="constant")
     input: Input = Input()
@@ -192,15 +191,24 @@ class Selection(Strict):
     compare: list[KeyedComponent] = []
 
 
+def _usable_names(variants: dict[str, Variant]) -> dict[str, Variant]:
+    for name in variants:
+        if not re.fullmatch(r"[\w.+ -]+", name):
+            raise ValueError(f"{name!r}: use letters, digits, and . + - _ only")
+    return variants
+
+
 class Suite(Strict):
     """A suite file. See `suites/` for examples."""
 
-    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)
     title: str = ""
     dataset: Annotated[DatasetChoice, BeforeValidator(_dataset)]
     model: NamedComponent
     recipe: Recipe
-    variants: dict[str, Variant] = Field(default={"default": Variant()}, min_length=1)
+    variants: Annotated[dict[str, Variant], AfterValidator(_usable_names)] = Field(
+        default={"default": Variant()}, min_length=1
+    )
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), Distinct] = [
         0,
         1,
@@ -214,13 +222,6 @@ class Suite(Strict):
     resources: Resources = Resources()
 
     _origin: Origin = PrivateAttr(default_factory=lambda: Origin())
-
-    @model_validator(mode="after")
-    def _names_are_usable(self) -> Suite:
-        for name in self.variants:
-            if not re.fullmatch(r"[\w.+ -]+", name):
-                raise ValueError(f"variant {name!r}: use letters, digits, and . + - _ only")
-        return self
 
     @property
     def origin(self) -> Origin:
@@ -275,7 +276,7 @@ class SuiteError(RequestError):
     def __init__(self, origin: Origin, problems: list[Problem]) -> None:
         self.problems = problems
         lines = [
-            f"{origin.where(p.path)}: {p.key + ': ' if p.path else ''}{p.message}" for p in problems
+            f"{origin.where(p.path)}: {p.key + ': ' if p.key else ''}{p.message}" for p in problems
         ]
         super().__init__("\n".join(dict.fromkeys(lines)))
 
