@@ -243,22 +243,12 @@ def try_loss(
       lossbench test-loss lgm --set covariance=diagonal
     """
     from lossbench.conformance import CHECKS, examine, load_target
+    from lossbench.findings import print_findings
 
     subject = load_target(target, set_)
     with err.status("testing"):
         findings = examine(subject, CHECKS)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("check", "", "what it asks, or why it fails"):
-        table.add_column(heading)
-    marks = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "none": ("-", "dim")}
-    for finding in findings:
-        asks = (CHECKS[finding.check].__doc__ or "").partition("\n")[0]
-        table.add_row(finding.check, Text(*marks[finding.status]), Text(finding.why or asks))
-    out.print(table)
-    failed = sum(finding.status == "failed" for finding in findings)
-    asked = sum(finding.status != "none" for finding in findings)
-    out.print(f"{asked - failed} of {asked} checks passed", highlight=False)
-    if failed:
+    if not print_findings(out, findings):
         raise typer.Exit(1)
 
 
@@ -357,6 +347,7 @@ def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> No
 def _audit(laid_out: Plan, tracking_uri: str | None) -> None:
     """Print in what the rows differ; exit code 1 if a difference fails the suite."""
     from lossbench.audit import audit
+    from lossbench.findings import print_audit
     from lossbench.orchestration.run import final_trials
     from lossbench.tracking.store import Tracker
 
@@ -367,20 +358,8 @@ def _audit(laid_out: Plan, tracking_uri: str | None) -> None:
     except NothingRecordedError:
         trials, results = list(laid_out.trials), {}
     differences = audit(laid_out, trials, results)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    styles = {"fails": "bold red", "warning": "yellow", "listed": ""}
-    for difference in differences:
-        table.add_row(Text(difference.level, styles[difference.level]), Text(difference.text))
-    out.print(table)
-    failed = sum(difference.level == "fails" for difference in differences)
     measured = f"{len(results)} of {len(trials)} trials measured"
-    out.print(
-        f"audit failed: {failed} avoidable difference{'s' * (failed > 1)}; {measured}"
-        if failed
-        else f"audit passed: the rows differ in the loss, and in what is listed; {measured}",
-        highlight=False,
-    )
-    if failed:
+    if not print_audit(out, differences, measured):
         raise typer.Exit(1)
 
 
