@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -24,10 +24,12 @@ from lossbench.errors import (
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES, LossHead
 from lossbench.models import MODELS
+from lossbench.needs import Needs
 from lossbench.plan import Metric, Plan, Row, Trial, make_rows
 from lossbench.resolution import resolve_components, resolve_losses
 from lossbench.suite import Component, DatasetChoice, Input, Recipe, Suite
 from lossbench.training.loop import Training
+from lossbench.training.needs import needs_of
 from lossbench.training.optimizers import build_optimizer
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import seed_everything
@@ -75,10 +77,11 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         other_digests=others,
         compared=compared,
     )
-    problems = _same_variants(resolved) + _dry_run(plan, dataset)
+    needs: dict[tuple[str, str], Needs] = {}
+    problems = _same_variants(resolved) + _dry_run(plan, dataset, needs)
     if problems:
         raise suite.origin.error(problems)
-    return plan
+    return replace(plan, needs=needs)
 
 
 def open_dataset(choice: DatasetChoice, data_root: FilePath, *, verify: bool = True) -> Dataset:
@@ -244,10 +247,17 @@ def _check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:
     if suite.reference is not None and suite.reference not in {*labels, *names}:
         message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, labels)}"
         raise suite.origin.error([Problem(("reference",), message)])
+    if suite.selection is None and names.count(suite.reference or "") > 1:
+        own = [label for label, name in zip(labels, names, strict=True) if name == suite.reference]
+        message = f"{suite.reference!r} is {len(own)} rows; name one of {', '.join(own)}"
+        raise suite.origin.error([Problem(("reference",), message)])
 
 
-def _dry_run(plan: Plan, dataset: Dataset) -> list[Problem]:
-    """Split the data, and send two images through every cell without training."""
+def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) -> list[Problem]:
+    """Split the data, and send two images through every cell without training.
+
+    What each cell's head needs goes to `needs`.
+    """
     suite = plan.suite
     view = view_of(suite.recipe)
     try:
@@ -272,6 +282,8 @@ def _dry_run(plan: Plan, dataset: Dataset) -> list[Problem]:
         except (ValueError, RuntimeError) as error:
             size = "x".join(map(str, shape))
             reason = str(error).partition("\n")[0]
+            if "allocate memory" in reason:
+                reason = "it needs more memory than there is"
             message = f"does not take the {size} images of {dataset.card.name}: {reason}"
             problems.append(Problem(("variants", name) if variant.model else ("model",), message))
             continue
@@ -281,6 +293,7 @@ def _dry_run(plan: Plan, dataset: Dataset) -> list[Problem]:
             try:
                 head = _create_head(row.loss, model.feature_dim, dataset)
                 head(features, labels)
+                needs[name, row.label] = needs_of(head)
                 path = ("recipe", "optimizer")
                 build_optimizer(suite.recipe.optimizer, model, head)
             except ParameterError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -15,7 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench.errors import DataError, LossbenchError, NothingRecordedError, TrackingError
+from lossbench.errors import (
+    DataError,
+    LossbenchError,
+    NothingRecordedError,
+    RequestError,
+    TrackingError,
+)
 from lossbench.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
@@ -171,6 +178,10 @@ def plan(
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     tracking_uri: TrackingOption = None,
     output: OutputOption = None,
+    audit: Annotated[
+        bool,
+        typer.Option(help="Print in what the rows differ beside the loss; exit 1 if unfairly."),
+    ] = False,
 ) -> None:
     """Check a suite and print its trials; start nothing.
 
@@ -178,9 +189,13 @@ def plan(
     Examples:
       lossbench plan suites/digits.yaml
       lossbench plan suites/digits.yaml --only '*/lgm*' --seeds 0
+      lossbench plan suites/digits.yaml --audit
     """
     del output  # taken by every verb with a suite; a plan writes nothing
     laid_out = _plan(suite, set_, only, seeds, data_root)
+    if audit:
+        _audit(laid_out, tracking_uri)
+        return
     from lossbench.tracking.store import Tracker
 
     try:
@@ -238,6 +253,37 @@ def report(
     tracker = Tracker.open(tracking_uri, create=False)
     trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
     typer.echo(render(laid_out, tracker.results(trials), format_.value))
+
+
+@app.command("test-loss")
+def try_loss(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:CLASS", help="In this folder; or a registered loss's name."),
+    ],
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="PARAM=VALUE", help="A parameter of the loss. Repeatable."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Put a loss of your own to the contract tests, and say what fails and why.
+
+    Exit code 0: it keeps the contract; 1: a check failed; 2: there is no such loss.
+
+    \b
+    Examples:
+      lossbench test-loss my_losses:MyHead
+      lossbench test-loss my_losses:MyHead --set margin=0.3
+      lossbench test-loss lgm --set covariance=diagonal
+    """
+    from lossbench.conformance import CHECKS, examine, load_target
+    from lossbench.findings import print_findings
+
+    subject = load_target(target, set_)
+    with err.status("testing"):
+        findings = examine(subject, CHECKS)
+    if not print_findings(out, findings):
+        raise typer.Exit(1)
 
 
 @app.command("list")
@@ -300,6 +346,8 @@ def _plan(
     from lossbench.suite import load_suite
 
     if seeds is not None:
+        if not re.fullmatch(r"[-\w, ]*", seeds):
+            raise RequestError(f"--seeds {seeds}: should be whole numbers, as in 0,1,2")
         overrides = [*overrides, f"seeds=[{seeds}]"]
     suite = load_suite(path, overrides)
     from lossbench.assembly import check
@@ -331,6 +379,25 @@ def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> No
     out.print(terminal_table(laid_out, results))
     page = next(path for path in written if path.suffix == ".html")
     err.print(f"report: {page}", highlight=False)
+
+
+def _audit(laid_out: Plan, tracking_uri: str | None) -> None:
+    """Print in what the rows differ; exit code 1 if a difference fails the suite."""
+    from lossbench.audit import audit
+    from lossbench.findings import print_audit
+    from lossbench.orchestration.run import final_trials
+    from lossbench.tracking.store import Tracker
+
+    try:
+        tracker = Tracker.open(tracking_uri, create=False)
+        trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+        results = tracker.results(trials)
+    except NothingRecordedError:
+        trials, results = list(laid_out.trials), {}
+    differences = audit(laid_out, trials, results)
+    measured = f"{len(results)} of {len(trials)} trials measured"
+    if not print_audit(out, differences, measured):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -52,6 +52,8 @@ _PLAIN = {
     "dict_type": "should be a mapping",
     "list_type": "should be a list",
     "too_short": "should not be empty",
+    "string_pattern_mismatch": "should be letters, digits, - and _, the first no sign",
+    "string_too_long": "should be at most 100 characters",
 }
 """Findings that pydantic tells in its own terms."""
 
@@ -96,6 +98,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"{guess} (known: {', '.join(known)})" if known else guess
 
 
+def shown(value: object) -> str:
+    """A value of a request as a message can bear it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out integers of thousands of digits
+        return f"an {type(value).__name__} of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]) -> list[Problem]:
     """Translate pydantic's findings, one `Problem` a key.
 
@@ -109,7 +120,9 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
         path = tuple(p for p in found["loc"] if not _UNION_BRANCH.match(str(p)))
         if found["type"] == "invalid_key" or path[-1:] == ("[key]",):
             path = tuple(p for p in path if p != "[key]")
-            path, message = path[:-1], f"the key {path[-1]} should be text: put it in quotes"
+            message = f"the key {path[-1]} should be text: put it in quotes"
+            if not isinstance(path[-1], int):  # pydantic's own words for it, found nowhere
+                path = path[:-1]
         elif found["type"] == "extra_forbidden":
             message = f"unknown key{did_you_mean(str(path[-1]), keys_at(path[:-1]))}"
         elif found["type"] == "missing":
@@ -124,6 +137,6 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
             )
             message = text[:1].lower() + text[1:]
             if message.startswith("should") and not isinstance(found["input"], Mapping):
-                message += f", not {found['input']!r}"
+                message += f", not {shown(found['input'])}"
         messages.setdefault(path, []).append(message)
     return [Problem(path, "; or ".join(dict.fromkeys(found))) for path, found in messages.items()]

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from lossbench.errors import Problem, RequestError
+from lossbench.needs import Needs
 from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
 
 PROTOCOL = 2
@@ -121,6 +122,7 @@ class Plan:
         artifacts: Likewise of arrays.
         other_digests: Of the other data that the evaluations read, by the name in the suite.
         compared: Rows that the suite's `selection` tests beside the chosen ones.
+        needs: What each row's head needs, by variant and row label.
         table_identity: Hash of what all trials share.
     """
 
@@ -131,6 +133,7 @@ class Plan:
     artifacts: tuple[Artifact, ...] = ()
     other_digests: Mapping[str, str] = field(default_factory=dict)
     compared: tuple[Row, ...] = ()
+    needs: Mapping[tuple[str, str], Needs] = field(default_factory=dict)
 
     @cached_property
     def table_identity(self) -> str:

@@ -144,6 +144,8 @@ def _parameters_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            if parameter.name not in hints:
+                raise RequestError(f"parameter {parameter.name!r} has no annotation")
             required = parameter.default is inspect.Parameter.empty
             default = Field() if required else Field(default=parameter.default)
             fields[_public(parameter.name)] = (hints[parameter.name], default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,9 @@ from lossbench.registry import Registry
 from lossbench.suite import Component, Suite
 from lossbench.training.optimizers import OPTIMIZERS
 from lossbench.training.schedules import SCHEDULES
+
+MAX_ROWS = 1000
+"""Of one loss: more would be a mistake, and would fill the memory before they are told."""
 
 
 def _resolve(
@@ -86,6 +90,10 @@ def resolve_losses(
             for key, value in loss.params.items()
             if is_grid(value) and not (isinstance(value["grid"], list) and value["grid"])
         ]
+        sizes = [len(v["grid"]) for v in loss.params.values() if is_grid(v) and not broken]
+        if (count := math.prod(sizes)) > MAX_ROWS:
+            message = f"its grids make {count:,} rows; at most {MAX_ROWS:,} are taken"
+            broken.append(Problem(path, message))
         problems.extend(broken)
         if not broken:
             found: list[Problem] = []

@@ -21,11 +21,9 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
-    model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from lossbench.document import assign, parse, plain, read_override
 from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
 
 
@@ -125,8 +123,8 @@ class Input(Strict):
         mean, std: x -> (x - mean) / std on pixels in [0, 255]: one number, or one a channel.
     """
 
-    resize: int | None = Field(default=None, ge=1)
-    crop: int | None = Field(default=None, ge=1)
+    resize: int | None = Field(default=None, ge=1, le=10_000)
+    crop: int | None = Field(default=None, ge=1, le=10_000)
     mean: float | list[float] = 0.0
     std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 255.0
 
@@ -144,8 +142,8 @@ class Recipe(Strict):
             is measured is measured in float32.
     """
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=2)
+    epochs: int = Field(ge=1, le=1_000_000)
+    batch_size: int = Field(ge=2, le=10_000_000)
     optimizer: NamedComponent
     schedule: NamedComponent = Component(name="constant")
     input: Input = Input()
@@ -193,15 +191,24 @@ class Selection(Strict):
     compare: list[KeyedComponent] = []
 
 
+def _usable_names(variants: dict[str, Variant]) -> dict[str, Variant]:
+    for name in variants:
+        if not re.fullmatch(r"[\w.+ -]+", name):
+            raise ValueError(f"{name!r}: use letters, digits, and . + - _ only")
+    return variants
+
+
 class Suite(Strict):
     """A suite file. See `suites/` for examples."""
 
-    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)
     title: str = ""
     dataset: Annotated[DatasetChoice, BeforeValidator(_dataset)]
     model: NamedComponent
     recipe: Recipe
-    variants: dict[str, Variant] = Field(default={"default": Variant()}, min_length=1)
+    variants: Annotated[dict[str, Variant], AfterValidator(_usable_names)] = Field(
+        default={"default": Variant()}, min_length=1
+    )
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), Distinct] = [
         0,
         1,
@@ -215,13 +222,6 @@ class Suite(Strict):
     resources: Resources = Resources()
 
     _origin: Origin = PrivateAttr(default_factory=lambda: Origin())
-
-    @model_validator(mode="after")
-    def _names_are_usable(self) -> Suite:
-        for name in self.variants:
-            if not re.fullmatch(r"[\w.+ -]+", name):
-                raise ValueError(f"variant {name!r}: use letters, digits, and . + - _ only")
-        return self
 
     @property
     def origin(self) -> Origin:
@@ -276,7 +276,7 @@ class SuiteError(RequestError):
     def __init__(self, origin: Origin, problems: list[Problem]) -> None:
         self.problems = problems
         lines = [
-            f"{origin.where(p.path)}: {p.key + ': ' if p.path else ''}{p.message}" for p in problems
+            f"{origin.where(p.path)}: {p.key + ': ' if p.key else ''}{p.message}" for p in problems
         ]
         super().__init__("\n".join(dict.fromkeys(lines)))
 
@@ -297,23 +297,21 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
         text = FilePath(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise origin.error([Problem((), _unreadable(FilePath(path), error))]) from None
-    document = _parse(text, origin)
+    document = parse(text, str(path))
     if not isinstance(document, dict):
         raise origin.error([Problem((), "should be a mapping with the keys of a suite")])
 
-    plain = _plain(document)
-    if isinstance(plain.get("dataset"), str):
-        plain["dataset"] = {"name": plain["dataset"]}
+    content = plain(document, str(path))
+    if isinstance(content.get("dataset"), str):
+        content["dataset"] = {"name": content["dataset"]}
     texts = {}
     for override in overrides:
-        key, separator, value = override.partition("=")
-        if not separator or not key:
-            raise RequestError(f"--set {override}: should be KEY=VALUE, as in recipe.epochs=3")
+        key, value = read_override(override)
         texts[key] = override
-        _set(plain, key.split("."), _plain(_parse(value, Origin(f"--set {override}"))), override)
+        assign(content, key.split("."), value, override)
     origin = Origin(str(path), document, texts)
     try:
-        suite = Suite.model_validate(plain)
+        suite = Suite.model_validate(content)
     except ValidationError as error:
         raise origin.error(problems_of(error, _keys_at)) from None
     suite._origin = origin
@@ -328,58 +326,6 @@ def _unreadable(path: FilePath, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "is not a text file in UTF-8"
     return f"cannot be read: {getattr(error, 'strerror', error)}"
-
-
-def _parse(text: str, origin: Origin) -> Any:
-    try:  # round-trip mode keeps line marks; it makes plain data only and runs no code
-        return YAML(typ="rt", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = (error.problem or "cannot be parsed").partition("\n")[0]
-        raise origin.error([Problem((), f"broken YAML: {place}{problem}")]) from None
-    except (YAMLError, ValueError) as error:
-        first = str(error).partition("\n")[0]
-        raise origin.error([Problem((), f"broken YAML: {first}")]) from None
-
-
-def _plain(node: Any) -> Any:
-    """Strip the YAML library's own types."""
-    if isinstance(node, Mapping):
-        return {key: _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def _set(node: Any, keys: list[str], value: Any, text: str) -> None:
-    """Set a dotted key in place; a list of losses is entered by the loss's name."""
-    head, *rest = keys
-    if isinstance(node, list):
-        names = [item if isinstance(item, str) else next(iter(item), None) for item in node]
-        if head not in names or not rest:
-            known = [str(name) for name in names]
-            example = f"{keys[0]}.PARAMETER" if head in names else "losses.NAME.PARAMETER"
-            hint = did_you_mean(head, known) if head not in names else ""
-            raise RequestError(f"--set {text}: should be {example}=VALUE{hint}")
-        for index, name in enumerate(names):
-            if name == head:
-                params = {} if isinstance(node[index], str) else dict(node[index][name] or {})
-                _set(params, rest, value, text)
-                node[index] = {name: params}
-    elif not isinstance(node, dict):
-        raise RequestError(f"--set {text}: there is nothing below a plain value")
-    elif rest:
-        if node.get(head) is None:
-            node[head] = {}
-        if isinstance(node[head], str):
-            node[head] = {"name": node[head]}
-        _set(node[head], rest, value, text)
-    else:
-        node[head] = value
 
 
 def _keys_at(path: Path) -> list[str]:

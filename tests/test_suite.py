@@ -71,7 +71,7 @@ def test_an_override_enters_a_loss_without_parameters(write_suite: Write) -> Non
         ("[0, 1]", "[]", "seeds: should not be empty"),
         ("[0, 1]", "[-1]", "seeds: should be greater than or equal to 0, not -1"),
         ("name: sgd, ", "", "small.yaml:7: recipe.optimizer: should have a 'name'"),
-        ("suite: small", "suite: ../up", "suite: string should match pattern"),
+        ("suite: small", "suite: ../up", "suite: should be letters, digits, - and _"),
         ("- softmax", "- {softmax: {}, center: {}}", "losses: should be one name"),
         ("- softmax", "- softmax: 3", "losses: the parameters of 'softmax' should be a mapping"),
         ("- softmax", "- 3", "small.yaml:10: losses: should be a name, or a name with its"),

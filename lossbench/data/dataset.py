@@ -56,11 +56,14 @@ class Dataset:
         card: Its name, classes and source.
         splits: By "train" and "test".
         digest: Hash of its content.
+        smallest: File and shorter side of the smallest image that was looked at, where sizes
+            differ.
     """
 
     card: Card
     splits: Mapping[str, Split]
     digest: str
+    smallest: tuple[str, int] | None = None
 
     def image_shape(self, view: View) -> Shape:
         """(C, H, W) of what a model sees.
@@ -77,6 +80,12 @@ class Dataset:
         if view.resize is not None and view.resize < view.crop:
             raise ValueError(
                 f"a crop of {view.crop} is larger than images resized to {view.resize}"
+            )
+        if view.resize is None and self.smallest is not None and self.smallest[1] < view.crop:
+            file, side = self.smallest
+            raise ValueError(
+                f"{file}: its shorter side of {side} is too small for a crop of {view.crop}; give "
+                "recipe.input.resize"
             )
         return 3, view.crop, view.crop
 
@@ -99,4 +108,4 @@ class Dataset:
             splits[name] = split.subset(found).relabelled(number[split.labels[found]])
         names = [self.card.class_names[k] for k in classes]
         card = self.card.model_copy(update={"num_classes": len(names), "class_names": names})
-        return Dataset(card, splits, self.digest)
+        return Dataset(card, splits, self.digest, self.smallest)

@@ -212,6 +212,7 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
         _require_same_classes(parts, listed)
     splits: dict[str, Split] = {}
     sizes = hashlib.sha256()
+    looked_at: list[tuple[str, int]] = []
     for name, by_class in listed.items():
         prefix = "" if parts[name] == folder else f"{parts[name].name}/"
         for k, files in by_class.items():
@@ -226,7 +227,7 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
             ]
         )
         if verify:
-            _decode_some(paths)
+            looked_at.append(_decode_some(paths))
         splits[name] = FolderSplit(paths, labels.astype(np.int64))
     digest = sizes.hexdigest()
     note = "image folder; its digest covers the names and sizes of the files"
@@ -238,7 +239,8 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
         note=note,
         sha256={"files": digest},
     )
-    return Dataset(card, splits, digest[:16])
+    smallest = min(looked_at, key=lambda found: found[1], default=None)
+    return Dataset(card, splits, digest[:16], smallest)
 
 
 Listed = dict[str, list[tuple[str, int]]]
@@ -298,11 +300,13 @@ def _require_same_classes(parts: dict[str, Path], listed: dict[str, Listed]) -> 
             )
 
 
-def _decode_some(paths: NDArray[np.bytes_]) -> None:
+def _decode_some(paths: NDArray[np.bytes_]) -> tuple[str, int]:
+    """File and shorter side of the smallest of them."""
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(DECODED_AT_CHECK, len(paths))).round())
+    files = [os.fsdecode(paths[int(i)]) for i in chosen]
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(decode, [Path(os.fsdecode(paths[int(i)])) for i in chosen]):
-            pass
+        sides = list(pool.map(lambda file: min(decode(Path(file)).shape[1:]), files))
+    return min(zip(files, sides, strict=True), key=lambda found: found[1])
 
 
 def _collate(images: list[Tensor | str]) -> Tensor | str:

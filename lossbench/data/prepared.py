@@ -206,5 +206,7 @@ def _check_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card:
             f"{split}_labels.npy",
             f"labels go from {low} to {high}, but num_classes is {card.num_classes}",
         )
+        if split == "train":
+            require(low < high, "train_labels.npy", f"all images are of class {low}")
     train, test = arrays["train_images"].shape[1:], arrays["test_images"].shape[1:]
     require(train == test, "test_images.npy", f"images are {test}, those of training are {train}")

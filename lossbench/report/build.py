@@ -89,7 +89,12 @@ def _markdown(plan: Plan, tables: str, drawings: Sequence[Drawing], facts: Facts
             text(drawing.caption),
             "",
         ]
-    lines += ["## How this was made", "", *_fenced(facts.command)]
+    lines += ["## What differs between the rows", ""]
+    lines += [
+        f"- {'' if d.level == 'listed' else f'**{d.level}** '}{text(d.text)}"
+        for d in facts.differences
+    ] or ["Nothing but the loss."]
+    lines += ["", "## How this was made", "", *_fenced(facts.command)]
     lines += [f"- Data digest: {facts.data_digest}"]
     lines += [f"- Device: {text(name)} ({count} trials)" for name, count in facts.devices.items()]
     lines += [f"- {text(name)} ({count} trials)" for name, count in facts.environments.items()]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
+from lossbench.audit import Difference, audit
 from lossbench.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.report.formats import published_text
@@ -50,6 +51,7 @@ class Facts:
         environments: `python 3.11.2, torch 2.13.0` -> number of trials.
         data_digest: Of every pixel and label.
         command: What was typed.
+        differences: In what the rows differ beside the loss.
     """
 
     dataset: str
@@ -60,6 +62,7 @@ class Facts:
     environments: Mapping[str, int]
     data_digest: str
     command: str
+    differences: Sequence[Difference] = ()
 
 
 def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
@@ -86,6 +89,7 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
         environments=Counter(_environment(result) for result in found),
         data_digest=plan.data_digest,
         command=command,
+        differences=audit(plan, trials, results),
     )
 
 

@@ -121,9 +121,10 @@ def _client(uri: str) -> MlflowClient:
 
 def _ensure(location: Location, path: Path) -> None:
     check_folder(location, path)
-    with locked(location):
-        if not path.exists():
-            _make_database(path)
+    if not path.exists():  # what is there is checked without leaving a lock beside it
+        with locked(location):
+            if not path.exists():
+                _make_database(path)
     check_database(location, path, write=True)
 
 

@@ -1,0 +1,80 @@
+"""Checks that take a whole training, or a whole plane."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from lossbench.conformance.subject import Failure, K, NotApplicable, Subject
+from lossbench.losses import DensityHead, LossHead
+
+STEPS = 200
+ATTEMPTS = 3
+
+
+def densities(subject: Subject) -> None:
+    """Densities integrate to 1, and their means are the class means."""
+    head = subject.midway(feature_dim=2)
+    if not isinstance(head, DensityHead):
+        raise NotApplicable("it models no density")
+    means = head.class_means
+    if means.shape != (K, 2) or means.requires_grad:
+        raise Failure(f"class_means should be ({K}, 2) and detached, not {tuple(means.shape)}")
+    axis, step = torch.linspace(-12, 12, 241), 0.1
+    grid = means.mean(0) + torch.cartesian_prod(axis, axis)  # (241^2, 2)
+    with torch.no_grad():
+        density = head.class_log_density(grid).double().exp()  # (241^2, K)
+    if density.shape != (len(grid), K):
+        raise Failure(f"class_log_density of {len(grid)} points is {tuple(density.shape)}")
+    mass = density.sum(0) * step**2  # (K,)
+    if not torch.allclose(mass, torch.ones(K).double(), rtol=1e-4, atol=0):
+        raise Failure(f"a class's density integrates to {mass[(mass - 1).abs().argmax()]:.6g}")
+    centre = (density[:, :, None] * grid[:, None]).sum(0) * step**2  # (K, 2)
+    if not torch.allclose(centre, means.double(), rtol=1e-3, atol=1e-3):
+        off = (centre - means).abs().max()
+        raise Failure(f"the mean of a class's density is {off:.3g} away from class_means")
+
+
+def learning(subject: Subject) -> None:
+    """In 200 steps through a free linear map the loss falls, and three blobs are told apart."""
+    said = []
+    for seed in range(ATTEMPTS):  # a sound loss may start badly once
+        why = _learn(subject.fresh(3, 2, seed), seed)
+        if not why:
+            return
+        said.append(why)
+    raise Failure(f"in {ATTEMPTS} of {ATTEMPTS} attempts; {said[0]}")
+
+
+def _learn(head: LossHead, seed: int) -> str:
+    """Train once; why it cannot be said to have learned, or nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(60) % 3
+    corners = torch.tensor([[3.0, 0.0], [-2.0, 2.5], [-2.0, -2.5]])
+    points = corners[labels] + 0.4 * torch.randn(60, 2, generator=generator)
+    model = nn.Linear(2, 2)
+    groups = [{"params": list(model.parameters()), "lr": 0.05}]
+    for group in head.parameter_groups():
+        groups.append({"params": list(group.parameters), "lr": 0.05 * group.lr_scale})
+    optimizer = torch.optim.SGD(groups)
+
+    def loss_at_the_end() -> float:
+        head.set_progress(0.999)
+        return float(head(model(points), labels).detach())
+
+    first = loss_at_the_end()
+    for step in range(STEPS):
+        head.set_progress(step / STEPS)
+        features = model(points)
+        optimizer.zero_grad()
+        head(features, labels).backward()
+        optimizer.step()
+        head.after_step(features.detach(), labels)
+    last = loss_at_the_end()
+    if not last < 0.8 * first:
+        return f"the loss went from {first:.4g} to {last:.4g}"
+    with torch.no_grad():
+        if head.wants_class_means:
+            head.fit_class_means(model(points), labels)
+        right = float((head.logits(model(points)).argmax(1) == labels).float().mean())
+    return "" if right > 0.95 else f"{100 * right:.0f} % of three clear blobs are told apart"

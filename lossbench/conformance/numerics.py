@@ -1,0 +1,151 @@
+"""Checks of numbers: gradients, hard batches, low precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lossbench.conformance.subject import D, Failure, N, Subject, batch, number
+from lossbench.conformance.subject import seeded as loss_of
+from lossbench.losses import DensityHead, LossHead
+
+STEP = 1e-6
+"""Of finite differences, in float64."""
+CURE = "put @in_float32 of lossbench.losses.base above terms and logits"
+
+
+def gradient(subject: Subject) -> None:
+    """Gradients are those of the loss: they agree with finite differences in float64."""
+    head = subject.midway().double()
+    wrong: dict[str, list[str]] = {}
+    for seed in (1, 2, 3):  # at a kink a right gradient may differ, but hardly at two of three
+        features, labels = batch(seed=seed)
+        leaves = {"features": features.double().requires_grad_(), **_learnable(head)}
+        loss = loss_of(head, leaves["features"], labels)
+        if loss.dtype != torch.float64:
+            raise Failure(f"the loss of float64 features is {_name(loss.dtype)}")
+        _require_graph(loss)
+        found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        generator = torch.Generator().manual_seed(seed)
+        for (name, leaf), slope in zip(leaves.items(), found, strict=True):
+            direction = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
+            direction /= direction.norm()
+            numeric = _slope(head, leaves["features"], labels, leaf, direction)
+            own = float((slope * direction).sum())
+            if abs(own - numeric) > 1e-6 * max(1.0, abs(loss.item())) + 1e-4 * abs(numeric):
+                line = (
+                    f"{own:.6g} along a direction where differences of the loss say {numeric:.6g}"
+                )
+                wrong.setdefault(name, []).append(line)
+    wrong = {name: lines for name, lines in wrong.items() if len(lines) > 1}
+    if wrong:
+        found_for = "; ".join(f"of {name}: {lines[0]}" for name, lines in wrong.items())
+        raise Failure(f"gradient {found_for} (a deliberate detach shows like this, too)")
+
+
+def _slope(
+    head: LossHead, features: Tensor, labels: Tensor, leaf: Tensor, direction: Tensor
+) -> float:
+    values = []
+    with torch.no_grad():
+        kept = leaf.clone()
+        for sign in (1, -1):
+            leaf.copy_(kept + sign * STEP * direction)
+            values.append(loss_of(head, features, labels).item())
+        leaf.copy_(kept)
+    return (values[0] - values[1]) / (2 * STEP)
+
+
+def reach(subject: Subject) -> None:
+    """The gradient reaches every sample's features and every learnable parameter."""
+    head = subject.midway()
+    features, labels = batch()
+    _, slopes = _gradients(head, features, labels)
+    without = int((slopes.pop("features").abs().sum(1) == 0).sum())
+    if without:
+        raise Failure(f"{without} of {N} samples get no gradient")
+    unreached = [name for name, slope in slopes.items() if not slope.abs().sum() > 0]
+    if unreached:
+        raise Failure(f"{', '.join(unreached)} gets no gradient: training would leave it as it is")
+
+
+HARD_BATCHES: dict[str, tuple[Tensor, Tensor]] = {
+    "usual": batch(),
+    "one sample": (torch.ones(1, D), torch.tensor([2])),
+    "one class, the others absent": (batch()[0], torch.full((N,), 1)),
+    "coincident features": (torch.ones(N, D), batch()[1]),
+    "zero features": (torch.zeros(N, D), batch()[1]),
+    "large features, 1e4": (1e4 * batch()[0], batch()[1]),
+    "small features, 1e-20": (1e-20 * batch()[0], batch()[1]),
+    "features far away, at 1e4": (1e4 + batch()[0], batch()[1]),
+}
+
+
+def finite(subject: Subject) -> None:
+    """Loss, gradients and state stay finite on hard batches."""
+    broken = []
+    for kind, (features, labels) in HARD_BATCHES.items():
+        head = subject.midway()
+        loss, slopes = _gradients(head, features, labels)
+        if not torch.isfinite(loss).all():
+            broken.append(f"{kind}: the loss is {number(loss)}")
+        else:
+            names = [name for name, slope in slopes.items() if not torch.isfinite(slope).all()]
+            broken += [f"{kind}: the gradient of {', '.join(names)} is not finite"] * bool(names)
+        head.after_step(features, labels)
+        spoilt = [name for name, t in head.state_dict().items() if not torch.isfinite(t).all()]
+        broken += [f"{kind}: after_step makes {', '.join(spoilt)} not finite"] * bool(spoilt)
+    if broken:
+        raise Failure("; ".join(broken))
+
+
+def autocast(subject: Subject) -> None:
+    """Autocast changes nothing, also where half precision would overflow."""
+    head = subject.midway()
+    features, labels = batch()
+    for dtype, scale in ((torch.float16, 200.0), (torch.bfloat16, 1.0)):
+        low = (scale * features).to(dtype)
+        with torch.autocast("cpu", dtype):
+            found = _outputs(head, low, labels)
+        for name, expected in _outputs(head, low.float(), labels).items():
+            value = found[name]
+            if value.dtype != torch.float32:
+                raise Failure(f"{name}: {_name(value.dtype)} under {_name(dtype)} autocast; {CURE}")
+            if not torch.equal(value, expected):
+                at = (value - expected).abs().nan_to_num(torch.inf).flatten().argmax()
+                raise Failure(
+                    f"{name}: {number(value.flatten()[at])} under {_name(dtype)} autocast, "
+                    f"{number(expected.flatten()[at])} in float32; {CURE}"
+                )
+
+
+def _outputs(head: LossHead, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    found = {"the loss": loss_of(head, features, labels), "logits": head.logits(features)}
+    if isinstance(head, DensityHead):
+        found["class_log_density"] = head.class_log_density(features)
+    return found
+
+
+def _gradients(
+    head: LossHead, features: Tensor, labels: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    leaves = {"features": features.detach().clone().requires_grad_(), **_learnable(head)}
+    loss = loss_of(head, leaves["features"], labels)
+    _require_graph(loss)
+    found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+    return loss, dict(zip(leaves, found, strict=True))
+
+
+def _learnable(head: LossHead) -> dict[str, Tensor]:
+    return {name: p for name, p in head.named_parameters() if p.requires_grad}
+
+
+def _require_graph(loss: Tensor) -> None:
+    if loss.shape != ():
+        raise Failure(f"the loss should be a scalar, not of shape {tuple(loss.shape)}")
+    if not loss.requires_grad:
+        raise Failure("the loss has no gradient: nothing differentiable leads to it")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,156 @@
+"""The loss that somebody named on the command line: `MODULE:CLASS`, or a registered name.
+
+This is the one place that imports the user's code, and only the module that the command names.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lossbench.conformance.subject import D, K, Subject, told
+from lossbench.document import read_override
+from lossbench.errors import ParameterError, RequestError, did_you_mean
+from lossbench.losses import LOSSES, LossHead
+from lossbench.registry import Entry, Registry
+
+
+def load_target(target: str, overrides: Iterable[str] = (), folder: Path | None = None) -> Subject:
+    """Find a loss, and make one head of it to see that it can be made.
+
+    Args:
+        target: `MODULE:NAME` of a `LossHead` class or of a function that makes one from
+            (num_classes, feature_dim), or the name of a registered loss.
+        overrides: `PARAM=VALUE`; the value is YAML.
+        folder: Where the module is looked for first; None: the working folder.
+
+    Raises:
+        RequestError: There is no such loss, it is none, or it cannot be made with these
+            parameters.
+    """
+    module_name, separator, name = target.partition(":")
+    file: Path | None = None
+    if not separator:
+        if target not in LOSSES:
+            hint = did_you_mean(target, LOSSES)
+            raise RequestError(f"unknown loss {target!r}{hint}; your own is named MODULE:CLASS")
+        entry = LOSSES[target]
+    else:
+        module = _import(module_name, target, (folder or Path.cwd()).resolve())
+        file = Path(module.__file__) if module.__file__ else None
+        entry = _entry(module, name, target)
+    params = dict(_parameter(override) for override in overrides)
+    shown = target if file is None else f"{file.name}: {name}"
+    try:
+        entry.resolve(params)
+        head: Any = entry.create(K, D, **params)
+    except ParameterError as error:
+        listed = "; ".join(f"{problem.key}: {problem.message}" for problem in error.problems)
+        raise RequestError(f"{shown}: {listed}") from None
+    except Exception as error:
+        raise RequestError(f"{shown} cannot be made: {told(error, file)}") from None
+    if not isinstance(head, LossHead):
+        raise RequestError(
+            f"{shown}: makes a {type(head).__name__}, not a LossHead; derive its class from "
+            "lossbench.losses.LossHead"
+        )
+    return Subject(functools.partial(entry.create, **params), file)
+
+
+def _parameter(override: str) -> tuple[str, Any]:
+    key, value = read_override(override)
+    if "." in key:
+        raise RequestError(f"--set {override}: should be PARAMETER=VALUE, without dots")
+    return key, value
+
+
+def _import(name: str, target: str, folder: Path) -> ModuleType:
+    if name.endswith(".py"):
+        right = f"{Path(name).stem}:{target.partition(':')[2]}"
+        raise RequestError(f"{target}: name the module without .py, as in {right}")
+    if not re.fullmatch(r"\w+(\.\w+)*", name):
+        raise RequestError(f"{target}: should be MODULE:CLASS, as in my_losses:MyHead")
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and name.split(".")[: error.name.count(".") + 1] == (
+            error.name.split(".")
+        ):
+            near = did_you_mean(name, (path.stem for path in folder.glob("*.py")))
+            raise RequestError(f"{target}: no module {name!r} in {folder}{near}") from None
+        raise RequestError(f"{target}: {_told_of_import(error, name, folder)}") from None
+    except SyntaxError as error:
+        place = f"{Path(error.filename or name).name}:{error.lineno}"
+        raise RequestError(f"{place}: {type(error).__name__}: {error.msg}") from None
+    except (Exception, SystemExit) as error:
+        raise RequestError(f"{target}: {_told_of_import(error, name, folder)}") from None
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _told_of_import(error: BaseException, name: str, folder: Path) -> str:
+    file = folder.joinpath(*name.split(".")).with_suffix(".py")
+    return f"cannot be imported: {told(error, file)}"
+
+
+def _entry(module: ModuleType, name: str, target: str) -> Entry[LossHead]:
+    found = getattr(module, name, None) if name else None
+    file = Path(module.__file__ or module.__name__).name
+    if found is None:
+        near = did_you_mean(name, _candidates(module))
+        raise RequestError(
+            f"{target}: {file} has no {name!r}{near}"
+            if name
+            else f"{target}: name the class, as in {module.__name__}:MyHead{near}"
+        )
+    if isinstance(found, type):
+        place = f"{file}:{_line(found)}"
+        if not issubclass(found, LossHead):
+            raise RequestError(
+                f"{place}: {name} is no LossHead; derive it from lossbench.losses.LossHead"
+            )
+        lacking = sorted(getattr(found, "__abstractmethods__", ()))
+        if lacking:
+            raise RequestError(f"{place}: {name} lacks {' and '.join(lacking)}")
+    elif not callable(found):
+        raise RequestError(f"{file}: {name} is a {type(found).__name__}, not a LossHead class")
+    for entry in map(LOSSES.__getitem__, LOSSES):
+        if entry.factory is found:
+            return entry
+    registry: Registry[LossHead] = Registry("loss")
+    try:
+        registry.register(name)(found)
+    except Exception as error:  # annotations that cannot be evaluated raise what they like
+        reason = error if isinstance(error, RequestError) else told(error, None)
+        raise RequestError(f"{file}: the parameters of {name} cannot be read: {reason}") from None
+    return registry[name]
+
+
+def _candidates(module: ModuleType) -> list[str]:
+    own: Mapping[str, Any] = {n: v for n, v in vars(module).items() if not n.startswith("_")}
+    heads = [
+        n
+        for n, v in own.items()
+        if isinstance(v, type) and issubclass(v, LossHead) and not inspect.isabstract(v)
+    ]
+    functions = [
+        n for n, v in own.items() if inspect.isfunction(v) and v.__module__ == module.__name__
+    ]
+    return [*heads, *functions]
+
+
+def _line(found: type) -> int:
+    try:
+        return inspect.getsourcelines(found)[1]
+    except (OSError, TypeError):
+        return 0

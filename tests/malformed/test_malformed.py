@@ -1,0 +1,70 @@
+"""Whatever is wrong with a request: exit 2, one message, nothing started, nothing written.
+
+A case is a line of a table (`suites.py`, `folders.py`, `tracking_uris.py`); more tables join in
+`CASES`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from corpus import SUITE, Case
+from folders import FOLDERS
+from tracking_uris import TRACKING
+
+import lossbench.orchestration.run
+from lossbench.cli import main
+from suites import SUITES
+
+CASES: list[Case] = [*SUITES, *FOLDERS, *TRACKING]
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Every path under a folder, with the content of files."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def test_names_are_distinct() -> None:
+    names = [case.name for case in CASES]
+    assert sorted(set(names)) == sorted(names)
+    assert len(names) >= 60
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_one_message_and_nothing_else(
+    case: Case,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(lossbench.orchestration.run, "run_plan", _never)
+    (tmp_path / "bad.yaml").write_text(SUITE)
+    arguments = case.make(tmp_path)
+    before = tree(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lossbench", *arguments])
+
+    with pytest.raises(SystemExit) as caught:
+        main()
+
+    printed = capsys.readouterr()
+    message = " ".join(printed.err.split())
+    assert printed.out == ""
+    assert caught.value.code == 2, message
+    assert "Traceback" not in printed.err
+    assert printed.err.startswith(("error: ", "Usage: "))
+    assert printed.err.lower().count("error: ") == 1
+    for expected in case.expected:
+        assert expected in message
+    assert len(printed.err) < 3000
+    assert tree(tmp_path) == before
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("a malformed request was started")
