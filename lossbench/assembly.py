@@ -184,11 +184,25 @@ def _metrics(
     names = [metric.name for metric in metrics]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         problems.append(Problem(("evaluate",), f"{name} is measured twice"))
-    if not problems and suite.selection and suite.selection.metric not in names:
-        metric = suite.selection.metric
-        message = f"{metric!r} is not measured by `evaluate`{did_you_mean(metric, names)}"
-        problems.append(Problem(("selection", "metric"), message))
+    if not problems and suite.selection:
+        problems += _check_choice(suite.selection.metric, evaluations)
     return tuple(metrics)
+
+
+def _check_choice(metric: str, evaluations: Iterable[Evaluation]) -> list[Problem]:
+    """Whether parameters can be chosen by a metric."""
+    other = {e: [m.name for m in e.metrics()] for e in evaluations}
+    held_out = [name for e, names in other.items() for name in names if not e.reads_other_data]
+    if metric in held_out:
+        return []
+    if any(metric in names for names in other.values()):
+        message = (
+            f"{metric!r} is measured on other data than the held-out part; to choose by it would "
+            f"be to choose on test data{did_you_mean(metric, held_out)}"
+        )
+    else:
+        message = f"{metric!r} is not measured by `evaluate`{did_you_mean(metric, held_out)}"
+    return [Problem(("selection", "metric"), message)]
 
 
 def _compared(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -265,7 +279,7 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
     except ValueError as error:
         return [Problem(("recipe", "input"), str(error))]
     problems = _check_scaling(suite.recipe.input, shape[0])
-    problems += _check_sizes(suite, dataset)
+    problems += _check_sizes(suite, dataset) + _check_team(suite)
     if problems:
         return problems
     labels = torch.tensor([0, 1])
@@ -344,6 +358,19 @@ def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
         except ValueError as error:
             problems.append(Problem(("selection", "holdout"), str(error).partition("\n")[0]))
     return problems
+
+
+def _check_team(suite: Suite) -> list[Problem]:
+    """Whether a batch divides among the workers, two images or more for each."""
+    batch, workers = suite.recipe.batch_size, suite.resources.workers
+    if batch % workers == 0 and batch >= 2 * workers:
+        return []
+    near = max(round(batch / workers), 2) * workers
+    message = (
+        f"should be a multiple of resources.workers ({workers}), two images or more for each, such "
+        f"as {near}, not {batch}"
+    )
+    return [Problem(("recipe", "batch_size"), message)]
 
 
 def _check_scaling(scaling: Input, channels: int) -> list[Problem]:

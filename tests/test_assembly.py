@@ -87,6 +87,8 @@ def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
             "selection.compare: is none of the suite's rows: lgm(alpha=0), lgm(alpha=0.3)",
         ),
         ("resources.workers=0", "resources.workers: should be greater than or equal to 1"),
+        ("resources.workers=5", "recipe.batch_size: should be a multiple of resources.workers (5)"),
+        ("resources.workers=64", "such as 128, not 64"),
         ("reference=lgm(alpha=9)", "reference: 'lgm(alpha=9)' is no row; did you mean"),
     ],
 )
@@ -95,6 +97,17 @@ def test_wrong_requests(write_suite: Write, override: str, expected: str) -> Non
         check(load_suite(write_suite(), [override]), NOWHERE)
     assert expected in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_nothing_is_chosen_by_other_data(
+    write_suite: Write, make_folder: Callable[..., Path]
+) -> None:
+    root = make_folder("mine").parent
+    overrides = ["evaluate=[error, other_images: {dataset: mine}]"]
+    selection = "selection={metric: other_mine_auroc}"
+    with pytest.raises(RequestError, match=r"selection\.metric: .* is measured on other data"):
+        check(load_suite(write_suite(), [*overrides, selection]), root)
+    assert check(load_suite(write_suite(), [*overrides, "selection={}"]), root).trials
 
 
 def test_problems_name_file_and_line(write_suite: Write) -> None:

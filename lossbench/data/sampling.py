@@ -60,19 +60,23 @@ def epoch_order(labels: Tensor, group_size: int | None, generator: Generator) ->
     return torch.cat([groups[i] for i in shuffled])
 
 
-def batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Cut an order into batches; a last one of a single image joins the one before.
+def batches(order: Tensor, batch_size: int, least: int = 2) -> Iterator[Tensor]:
+    """Cut an order into batches; a last one that is too small joins the one before.
 
-    Batch normalisation cannot train on one image.
+    Args:
+        order: (N,)
+        batch_size: At least `least`.
+        least: Images of a batch. Batch normalisation cannot train on one image, so a process
+            needs two.
     """
     pieces = list(order.split(batch_size))
-    if len(pieces) > 1 and len(pieces[-1]) == 1:
+    if len(pieces) > 1 and len(pieces[-1]) < least:
         last = pieces.pop()
         pieces[-1] = torch.cat([pieces[-1], last])
     yield from pieces
 
 
-def steps_per_epoch(count: int, batch_size: int) -> int:
+def steps_per_epoch(count: int, batch_size: int, least: int = 2) -> int:
     """How many batches `batches` makes of `count` images."""
     full, rest = divmod(count, batch_size)
-    return max(full + (rest > 1), 1)
+    return max(full + (rest >= least), 1)

@@ -90,9 +90,12 @@ class Evaluation(ABC):
 
     Attributes:
         needs_test: Whether it measures on the test set (or the held-out part).
+        reads_other_data: Whether it measures on data that is the same whatever is held out, so
+            that nothing may be chosen by it.
     """
 
     needs_test: bool = True
+    reads_other_data: bool = False
 
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:

@@ -70,5 +70,6 @@ def detect(normal: Scores, other: Scores) -> Detection:
     is_normal = np.concatenate([np.ones(len(normal)), np.zeros(len(other))])
     # by rank: the order decides, and infinities are in it like any other score
     _, rank = np.unique(scores, return_inverse=True)
-    false_accept, true_accept, _ = roc_curve(is_normal, rank, drop_intermediate=True)
+    # every point: `fpr_at` looks for one, and may not jump over those on a straight line
+    false_accept, true_accept, _ = roc_curve(is_normal, rank, drop_intermediate=False)
     return Detection(false_accept, true_accept)

@@ -226,6 +226,8 @@ class OtherImages(Evaluation):
         dataset: Name of the other data set.
     """
 
+    reads_other_data = True
+
     def __init__(self, *, dataset: str) -> None:
         self.dataset = dataset
         self._key = f"other_{Path(dataset).name}"

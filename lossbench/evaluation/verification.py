@@ -174,6 +174,7 @@ class FaceVerification(Evaluation):
     """
 
     needs_test = False
+    reads_other_data = True
 
     def __init__(
         self,

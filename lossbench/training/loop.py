@@ -71,15 +71,18 @@ def train(
     joined = team.join(model)
     base_lr = optimizer.defaults["lr"]
     labels_on_cpu = data.labels.cpu()
-    steps = steps_per_epoch(len(labels_on_cpu), training.batch_size)
+    least = team.least_batch
+    steps = steps_per_epoch(len(labels_on_cpu), training.batch_size, least)
 
     for epoch in range(training.epochs_done, training.epochs):
         model.train()
         started = time.perf_counter()
         order = epoch_order(labels_on_cpu, head.samples_per_class, training.order_stream)
         sums: dict[str, Tensor] = {}
-        chosen = (team.share(batch) for batch in batches(order, training.batch_size))
-        augmented = data.augmented(chosen, training.augmentations, training.augment_stream)
+        whole = list(batches(order, training.batch_size, least))
+        used = sum(team.used(batch) for batch in whole)
+        shares = [team.share(batch) for batch in whole]
+        augmented = data.augmented(shares, training.augmentations, training.augment_stream)
         for step, (images, labels) in enumerate(augmented):
             epochs_done = epoch + step / steps
             head.set_progress(epochs_done / training.epochs)
@@ -102,7 +105,7 @@ def train(
             head.after_step(features.detach(), labels)
 
             for name, value in {"loss": loss, **terms, "error": 100 * wrong}.items():
-                sums[name] = sums.get(name, 0.0) + value.detach() * (len(labels) / len(order))
+                sums[name] = sums.get(name, 0.0) + value.detach() * (len(labels) / used)
 
         metrics = {f"train_{name}": float(value) for name, value in sums.items()}
         metrics["lr"] = base_lr * training.schedule(epoch + (steps - 1) / steps)

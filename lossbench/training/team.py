@@ -30,6 +30,15 @@ class Team:
     size: int = 1
 
     @property
+    def least_batch(self) -> int:
+        """Images of a batch: batch normalisation cannot train on one."""
+        return 2 * self.size
+
+    def used(self, batch: Tensor) -> int:
+        """How many images of a batch the team trains on."""
+        return len(batch) // self.size * self.size
+
+    @property
     def leads(self) -> bool:
         """Whether this process measures and reports."""
         return self.rank == 0

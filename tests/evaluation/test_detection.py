@@ -47,6 +47,11 @@ def test_small_cases_by_hand(
     assert found.eer == pytest.approx(eer)
 
 
+def test_no_point_of_a_straight_line_is_jumped_over() -> None:
+    scores = np.random.default_rng(4).permutation(1000).astype(float)
+    assert detect(scores, scores).fpr_at(0.95) == pytest.approx(95)
+
+
 def test_order_is_all_that_counts() -> None:
     random = np.random.default_rng(2)
     normal, other = random.normal(1, 1, 50), random.normal(0, 1, 70)

@@ -101,6 +101,16 @@ def test_a_tiny_test_set_that_is_all_right_is_no_collapse() -> None:
     assert is_chance(torch.tensor([0]), torch.tensor([1]), 2)
 
 
+def test_on_few_images_poor_is_not_yet_collapsed() -> None:
+    labels = torch.arange(20) % 2
+
+    def right(count: int) -> torch.Tensor:
+        return torch.where(torch.arange(20) < count, labels, 1 - labels)
+
+    assert is_chance(right(12), labels, 2)  # 60 %
+    assert not is_chance(right(13), labels, 2)
+
+
 def test_embedding_of_a_density_head() -> None:
     torch.manual_seed(0)
     head = create_loss("lgm", num_classes=3, feature_dim=2)

@@ -9,6 +9,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from lossbench.data.images import ArrayImages, View, normaliser
+from lossbench.data.sampling import batches, steps_per_epoch
 from lossbench.losses import create_loss
 from lossbench.suite import Component
 from lossbench.training.loop import Training, train
@@ -23,8 +24,8 @@ LOSSES = ("softmax", "center", "contrastive", "triplet", "lgm", "l_softmax")
 def trained(loss: str, team: Team) -> dict[str, Tensor]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    labels = torch.arange(48) % 3
-    images = torch.randint(0, 100, (48, 2, 2, 1), dtype=torch.uint8)
+    labels = torch.arange(52) % 3  # a last batch of four: two a member
+    images = torch.randint(0, 100, (52, 2, 2, 1), dtype=torch.uint8)
     images += (60 * labels).to(torch.uint8)[:, None, None, None]
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     head = create_loss(loss, num_classes=3, feature_dim=3)
@@ -81,6 +82,19 @@ def test_shares_are_equal_and_disjoint() -> None:
     shares = [Team(rank, 3).share(batch).tolist() for rank in range(3)]
     assert shares == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     assert [Team(rank, 3).leads for rank in range(3)] == [True, False, False]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_no_share_is_empty_and_each_image_comes_once(size: int) -> None:
+    team = Team(0, size)
+    for count in range(16 * size, 33 * size):
+        whole = list(batches(torch.arange(count), 8 * size, team.least_batch))
+        assert torch.equal(torch.cat(whole), torch.arange(count))
+        assert len(whole) == steps_per_epoch(count, 8 * size, team.least_batch)
+        shares = [[Team(rank, size).share(batch) for rank in range(size)] for batch in whole]
+        assert min(len(share) for of_batch in shares for share in of_batch) >= 2
+        used = sum(len(share) for of_batch in shares for share in of_batch)
+        assert used == sum(team.used(batch) for batch in whole) > count - size * len(whole)
 
 
 def test_a_team_of_one_changes_nothing() -> None:
