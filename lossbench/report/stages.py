@@ -123,3 +123,16 @@ def reference_label(reference: str | None, rows: Iterable[Row]) -> str | None:
     """The row that a suite's `reference` (a label or a loss's name) means; None if not just one."""
     fitting = [row.label for row in rows if reference in (row.label, row.loss.name)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def reference_labels(reference: str | None, stage: Stage) -> dict[str, str]:
+    """Column -> label of its reference row; columns without just one are left out."""
+    columns: dict[str, dict[str, str]] = {}
+    for trial in stage.trials:
+        columns.setdefault(trial.variant, {})[trial.row] = trial.loss.name
+    found = {}
+    for variant, names in columns.items():
+        fitting = [label for label, name in names.items() if reference in (label, name)]
+        if len(fitting) == 1:
+            found[variant] = fitting[0]
+    return found
