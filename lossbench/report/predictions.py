@@ -84,10 +84,14 @@ class Examined:
 
     @property
     def mcnemar_text(self) -> str:
-        """`2 better, 0 worse of 3`: the seeds with p < 0.05."""
+        """`2 better, 0 worse`: the seeds with p < 0.05."""
         found = [test for test in self.mcnemar if test.p < ALPHA]
         better = sum(test.row_wrong < test.reference_wrong for test in found)
-        return f"{better} better, {len(found) - better} worse of {len(self.mcnemar)}"
+        return f"{better} better, {len(found) - better} worse"
+
+    @property
+    def mcnemar_seeds(self) -> str:
+        return "1 seed" if len(self.mcnemar) == 1 else f"{len(self.mcnemar)} seeds"
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,9 @@ class TestSet:
             "images, uncorrected. Counted and not combined: seeds share their images, so their p "
             "are not independent.",
             "Spread from the test set: the part of the standard deviation between seeds that "
-            "would vanish with endless test images, and its share of the variance.",
+            "would vanish with endless test images, and its share of the variance (with 95 % "
+            "interval). Where the part exceeds the whole, the measured spread is small by luck, "
+            "and all of it may be the test set's.",
         )
 
 

@@ -24,9 +24,7 @@ ALPHA = 0.05
 POWER = 0.8
 """Chance of a verdict, where a gap is said to be within reach."""
 MOST_SEEDS = 1000
-_ROUNDING = (
-    1e-12  # of the values: errors are quotients, and their differences do not cancel exactly
-)
+_ROUNDING = 1e-11  # of the values, which are quotients: their differences do not cancel exactly
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,11 @@ class Difference:
 
     @cached_property
     def mean(self) -> float | None:
-        return fmean(self.values) if self.values else None
+        """0 where only rounding is left; None without values."""
+        if not self.values:
+            return None
+        found = fmean(self.values)
+        return 0.0 if abs(found) <= _ROUNDING * max(map(abs, self.values)) else found
 
     @cached_property
     def std(self) -> float | None:
@@ -148,7 +150,7 @@ def _spread(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
     found = stdev(values)
-    return 0.0 if found <= 100 * _ROUNDING * max(map(abs, values)) else found
+    return 0.0 if found <= _ROUNDING * max(map(abs, values)) else found
 
 
 def t_interval(values: Sequence[float]) -> Interval | None:

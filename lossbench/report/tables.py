@@ -118,8 +118,8 @@ class Table:
         parts = []
         if any(cell.best for cell in self.cells.values()):
             parts.append(
-                "Bold: best of the column at the shown precision; a row with diverged or missing "
-                "trials is never marked."
+                "Bold: best mean of the column at the shown precision, which is no verdict; a row "
+                "with diverged or missing trials is never marked."
             )
         if any(cell.interval for cell in self.cells.values()):
             parts.append("95 %: Student's t interval of the mean over seeds.")

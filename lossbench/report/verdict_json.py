@@ -59,7 +59,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "interval": _interval(gap.interval),
         "p": gap.p,
         "p_holm": verdict.p_holm,
-        "seeds_to_decide": verdict.seeds or None,
+        "seeds_to_decide": int(verdict.seeds) if verdict.seeds.isdigit() else None,
+        "seeds_to_decide_text": verdict.seeds,
         "smallest_exact_p": {"sign_flips": flips, "unmatched": exchanges} if gap.n > 1 else None,
     }
 

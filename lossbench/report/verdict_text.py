@@ -23,7 +23,7 @@ TEST_SET_HEADINGS = (
     "McNemar",
     "spread from the test set",
 )
-HEADINGS = ("difference", "95 % interval", "p", "verdict", "seeds to decide")
+HEADINGS = ("difference", "95 % interval", "p (Holm)", "verdict", "seeds to decide")
 
 
 def signed(value: float | None) -> str:
@@ -140,22 +140,26 @@ def markdown_test_set(test_set: TestSet, variants: Sequence[str]) -> list[str]:
     lines.append(pipes([*("---" for _ in first), *("---:" for _ in TEST_SET_HEADINGS)]))
     for entry in test_set.listed:
         names = [entry.variant, entry.row][-len(first) :]
-        lines.append(pipes([*map(markdown_text, names), *fields_of(entry)]))
+        fields = [f"{value} ({small})" if small else value for value, small in fields_of(entry)]
+        lines.append(pipes([*map(markdown_text, names), *fields]))
     return [*lines, "", *(f"{markdown_text(note)}\n" for note in test_set.notes)]
 
 
-def fields_of(entry: Examined) -> list[str]:
-    """What stands under `TEST_SET_HEADINGS`."""
-    over = entry.interval
-    error = f"{entry.error:.2f}" + (f" ({over.low:.2f} to {over.high:.2f})" if over else "")
-    gap = signed(entry.difference)
-    if entry.difference_interval:
-        gap += f" ({bracketed(entry.difference_interval)})"
-    spread = NOTHING
-    if entry.spread:
-        part, share = entry.spread, f"{100 * entry.spread.share:.0f} %"
-        spread = f"{part.test_set:.2f} of {part.std:.2f} ({share})"
-    return [error, gap, entry.mcnemar_text if entry.mcnemar else NOTHING, spread]
+def fields_of(entry: Examined) -> list[tuple[str, str]]:
+    """What stands under `TEST_SET_HEADINGS`: each a number and what it rests on, or nothing."""
+    over, gap, spread = entry.interval, entry.difference_interval, entry.spread
+    return [
+        (f"{entry.error:.2f}", f"{over.low:.2f} to {over.high:.2f}" if over else ""),
+        (signed(entry.difference), bracketed(gap) if gap else ""),
+        (entry.mcnemar_text, f"of {entry.mcnemar_seeds}") if entry.mcnemar else (NOTHING, ""),
+        (
+            f"{spread.test_set:.2f} of {spread.std:.2f}",
+            f"{100 * spread.share:.0f} %, {100 * spread.interval.low:.0f} to "
+            f"{100 * spread.interval.high:.0f}",
+        )
+        if spread
+        else (NOTHING, ""),
+    ]
 
 
 def terminal_verdicts(table: Table, notes: Sequence[str]) -> Sequence[RenderableType]:
@@ -176,4 +180,5 @@ def terminal_verdicts(table: Table, notes: Sequence[str]) -> Sequence[Renderable
             gap += f" [{bracketed(v.difference.interval)}]"
         text = Text(v.text, style=STYLES[v.outcome])
         drawn.add_row(*map(Text, _fields(table, v)), Text(gap), text, Text(v.seeds))
-    return [Text(verdict_title(table.verdicts, table.unit), style="bold"), drawn, *told]
+    title = Text(f"\n{verdict_title(table.verdicts, table.unit)}", style="bold")
+    return [title, drawn, *told]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from scipy import stats
 
 from lossbench.plan import Plan
+from lossbench.report.build import build_report
 from lossbench.report.predictions import TestSet, examine, image_intervals, mcnemar, seed_spread
 from lossbench.report.stages import stages
 
@@ -62,8 +65,8 @@ def test_every_cell_is_examined_against_the_reference(
     assert lgm.difference == pytest.approx(lgm.error - softmax.error)
     assert lgm.difference_interval is not None
     assert lgm.difference_interval.high < 0
-    assert lgm.mcnemar_text == "3 better, 0 worse of 3"
-    assert center.mcnemar_text == "0 better, 0 worse of 3"
+    assert lgm.mcnemar_text == "3 better, 0 worse"
+    assert center.mcnemar_text == "0 better, 0 worse"
 
 
 def test_diverged_and_missing_seeds_are_left_out(
@@ -89,6 +92,47 @@ def test_without_predictions_there_is_nothing_to_examine(
     plan = make_plan(BODY)
     [stage] = stages(plan, run_all(plan), {})
     assert examine(stage, "softmax", lambda identity, name: None) is None
+
+
+def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
+    make_plan: Callable[..., Plan], run_all: Callable, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(
+        "lossbench.report.build.draw_figures", lambda *_: []
+    )  # slow, no matter here
+    plan = make_plan(f"variants: {{A: {{}}, B: {{model: {{feature_dim: 3}}}}}}\n{BODY}")
+    build_report(plan, run_all(plan), predictions(plan), tmp_path, "lossbench report")
+    content = json.loads((tmp_path / "verdicts.json").read_text())
+    assert (content["suite"], content["reference"]) == ("synthetic", "softmax")
+    [metric] = content["metrics"]
+    assert metric["comparisons"] == 4
+    assert [(v["variant"], v["row"]) for v in metric["verdicts"]] == [
+        (variant, row) for variant in "AB" for row in ("center", "lgm")
+    ]
+    assert metric["verdicts"][0]["verdict"] == "undecided"  # the same difference on every seed
+    assert metric["verdicts"][0]["smallest_exact_p"] == {"sign_flips": 0.25, "unmatched": 0.1}
+    assert [rank["row"] for rank in metric["ranks"]] == ["lgm", "center", "softmax"]
+    cells = content["test_set"]["cells"]
+    assert [len(c["mcnemar"]) for c in cells] == [0, 3, 3] * 2
+    lgm = cells[2]
+    assert lgm["difference_interval"][0] < lgm["difference"] < lgm["difference_interval"][1] < 0
+
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    for words in (
+        "Against softmax, matched by seed, percentage points",
+        "undecided (same difference on every seed)",
+        "Average rank",
+        "How much is the test set",
+        f"2,000 resamples of the {IMAGES} test images",
+        f"{lgm['difference']:.2f}".replace("-", "−"),
+    ):
+        assert words in page
+        assert words in text
+    assert 'href="#test-set"' in page
+    bare = tmp_path / "bare"
+    build_report(plan, run_all(plan), lambda identity, name: None, bare, "lossbench report")
+    assert "test-set" not in (bare / "report.html").read_text()
+    assert json.loads((bare / "verdicts.json").read_text())["test_set"] is None
 
 
 @pytest.mark.parametrize(("only_row", "only_reference"), [(0, 0), (1, 8), (8, 1), (3, 3)])

@@ -7,11 +7,12 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
-from synthetic_report import GRID
+from synthetic_report import GRID, result_of
 
 from lossbench.plan import Plan, Row
 from lossbench.report import render, terminal_table
@@ -316,3 +317,33 @@ def test_rows_chosen_in_one_variant_only_are_blank_in_the_other(
     assert set(test.cells) == {("A", "center(weight=0.1)"), ("B", "center(weight=0.2)")}
     assert cell(test, "center(weight=0.1)", "A").count == "0/3 seeds"
     assert "not chosen on the held-out part" in test.legend
+
+
+def test_the_last_epochs_number_is_shown_and_not_the_best(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan("losses: [softmax]\n")
+    results = fill(plan, {"default/softmax": [3.0, 3.1, 3.2]})
+    for identity, result in results.items():
+        best, *others = result.history
+        best = best.model_copy(update={"metrics": {**best.metrics, "test_error": 0.5}})
+        results[identity] = result.model_copy(update={"history": (best, *others)})
+    table = only_table(plan, results)
+    assert cell(table, "softmax").summary.values == (3.0, 3.1, 3.2)
+
+
+def test_the_test_set_has_no_say_in_the_choice(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(
+        "seeds: [0, 1]\nselection: {holdout: 0.2, compare: [center: {weight: 0.1}]}\n"
+        "losses: [{center: {weight: {grid: [0.1, 0.2]}}}]\n"
+    )
+    loser, winner = plan.rows  # on the held-out part, and the other way round on the test set
+    plan = replace(plan, compared=(loser,))
+    results = {t.identity: result_of(t, 2.0 if t.row == loser.label else 1.0) for t in plan.trials}
+    for seed in plan.suite.seeds:
+        for row, error in ((loser, 0.1), (winner, 5.0)):
+            trial = plan.trial(row, "default", seed)
+            results[trial.identity] = result_of(trial, error)
+    held_out, test = make_tables(plan, results)
+    assert [c.row.label for c in held_out.cells.values() if c.chosen] == [winner.label]
+    assert cell(test, winner.label).value == "5.00 ± 0.00"
