@@ -56,13 +56,13 @@ def verdict_notes(table: Table) -> list[str]:
         return [f"No verdicts: no column has just one row {verdicts.reference} beside others."]
     if not verdicts.comparisons:
         return ["No verdicts: a spread needs two seeds that finished in both rows."]
-    several = verdicts.comparisons > 1
-    lines = [
-        f"A verdict needs p ≤ {ALPHA:g}, from a paired t test"
-        + (f" corrected for {verdicts.comparisons} comparisons (Holm)" if several else "")
-        + "."
-        + (" Intervals are not corrected: one may exclude 0 and not suffice." if several else "")
-    ]
+    rule = f"A verdict needs p ≤ {ALPHA:g}, from a paired t test"
+    if verdicts.comparisons > 1:
+        rule += (
+            f" corrected for {verdicts.comparisons} comparisons of this metric (Holm). Intervals "
+            "are not corrected: one may exclude 0 and not suffice"
+        )
+    lines = [f"{rule}."]
     if verdicts.floors:
         floors = "; ".join(
             f"{_where(table, floor.variant)}{floor.gap:.2f} ({floor.n} seeds, spread "
