@@ -10,12 +10,11 @@ from urllib.parse import quote
 
 from lossbench.plan import Plan
 from lossbench.report import formats
-from lossbench.report.embeddings import ReadArrays
 from lossbench.report.figures import draw_figures
 from lossbench.report.html import Facts, gather_facts, render_html
 from lossbench.report.markup import markdown_text
 from lossbench.report.predictions import TestSet, examine
-from lossbench.report.stages import Results, choose, stages
+from lossbench.report.stages import ReadArrays, Results, choose, stages
 from lossbench.report.style import Drawing
 from lossbench.report.tables import Table, make_tables
 from lossbench.report.verdict_json import verdicts_json

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, chi2
+from scipy.special import bdtr, chdtri
 
-from lossbench.report.embeddings import ReadArrays
-from lossbench.report.stages import Stage, reference_labels
+from lossbench.report.stages import ReadArrays, Stage, reference_labels
 from lossbench.report.statistics import ALPHA, LEVEL, Interval
 
 RESAMPLES = 2000
@@ -189,8 +188,8 @@ def mcnemar(seed: int, row: NDArray[np.bool_], reference: NDArray[np.bool_]) -> 
     """
     only_row, only_reference = int((row & ~reference).sum()), int((reference & ~row).sum())
     discordant = only_row + only_reference
-    p = float(binomtest(only_row, discordant).pvalue) if discordant else 1.0
-    return McNemar(seed, only_row, only_reference, p)
+    tail = float(bdtr(min(only_row, only_reference), discordant, 0.5))
+    return McNemar(seed, only_row, only_reference, min(1.0, 2 * tail))
 
 
 def image_intervals(columns: NDArray[np.float64]) -> list[Interval | None]:
@@ -256,7 +255,7 @@ def seed_spread(wrong: NDArray[np.bool_]) -> SeedSpread | None:
     test_set = rest / ((seeds - 1) * (images - 1)) / images
     tail, freedom = (1 - LEVEL) / 2, seeds - 1
     low, high = (
-        test_set / between * float(chi2.ppf(q, freedom)) / freedom for q in (tail, 1 - tail)
+        test_set / between * float(chdtri(freedom, above)) / freedom for above in (1 - tail, tail)
     )
     return SeedSpread(
         std=PERCENT * math.sqrt(between),

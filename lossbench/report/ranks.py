@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from lossbench.report.statistics import LEVEL, Interval, Summary
 
@@ -135,4 +134,6 @@ def _ranks(values: Floats) -> Floats:
     total = np.where(there, values, 0.0).sum(-1)
     means = np.divide(total, count, out=np.full(total.shape, np.inf), where=count > 0)
     # sums in another order differ in their last bits, and equal means should tie
-    return np.asarray(rankdata(np.round(means, 9), axis=-1), dtype=np.float64)
+    means = np.round(means, 9)
+    own, others = means[..., :, None], means[..., None, :]
+    return np.asarray(0.5 + (others < own).sum(-1) + 0.5 * (others == own).sum(-1))

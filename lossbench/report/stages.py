@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from lossbench.plan import Plan, Row, Trial
 from lossbench.records import TrialResult
@@ -14,6 +16,9 @@ Results = Mapping[str, TrialResult]
 """By the identity of the trial; a trial that was not run is absent."""
 Chosen = Mapping[tuple[str, str], Row]
 """(variant, loss name) -> row."""
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+ReadArrays = Callable[[str, str], Arrays | None]
+"""(trial identity, artifact name) -> its arrays, or None where there are none."""
 NUMBER = (int, float)
 
 

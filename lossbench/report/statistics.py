@@ -14,7 +14,6 @@ from statistics import fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import chdtri, ndtr, stdtr, stdtrit
 
 LEVEL = 0.95
@@ -235,8 +234,11 @@ def smallest_gap(n: int, std: float, alpha: float) -> float:
         alpha: Level of the two-sided paired t test.
     """
     # P(t > critical) passes 80 % below 5 critical values, even with one degree of freedom
-    bound = 5 * float(stdtrit(n - 1, 1 - alpha / 2)) / math.sqrt(n)
-    return std * float(brentq(lambda effect: power(n, effect, alpha) - POWER, 0, bound))
+    low, high = 0.0, 5 * float(stdtrit(n - 1, 1 - alpha / 2)) / math.sqrt(n)
+    for _ in range(50):  # power grows with the effect
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(n, middle, alpha) >= POWER else (middle, high)
+    return std * high
 
 
 def smallest_exact_p(n: int) -> tuple[float, float]:
