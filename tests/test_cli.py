@@ -130,7 +130,8 @@ def test_run_report_and_run_again(write_suite: Write, tmp_path: Path) -> None:
     assert "3 trials to run" in err
     written = {p.name for p in (tmp_path / "reports" / "small").iterdir()}
     assert written == {
-        "report.html", "report.md", "results.csv", "results.json", "table.tex", "figures",
+        "report.html", "report.md", "results.csv", "results.json", "verdicts.json", "table.tex",
+        "figures",
     }  # fmt: skip
 
     printed = lossbench(tmp_path, "report", suite, "--format", "json")

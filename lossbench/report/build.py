@@ -10,18 +10,22 @@ from urllib.parse import quote
 
 from lossbench.plan import Plan
 from lossbench.report import formats
-from lossbench.report.embeddings import ReadArrays
 from lossbench.report.figures import draw_figures
 from lossbench.report.html import Facts, gather_facts, render_html
-from lossbench.report.stages import Results
+from lossbench.report.markup import markdown_text
+from lossbench.report.predictions import TestSet, examine
+from lossbench.report.stages import ReadArrays, Results, choose, stages
 from lossbench.report.style import Drawing
-from lossbench.report.tables import make_tables
+from lossbench.report.tables import Table, make_tables
+from lossbench.report.verdict_json import verdicts_json
+from lossbench.report.verdict_text import markdown_test_set
 
 
 def build_report(
     plan: Plan, results: Results, arrays: ReadArrays, output: Path, command: str
 ) -> list[Path]:
-    """Write `report.html`, `report.md`, `results.csv`, `results.json`, `table.tex`, `figures/`.
+    """Write `report.html`, `report.md`, `results.csv`, `results.json`, `verdicts.json`,
+    `table.tex` and `figures/`.
 
     Each file appears whole or not at all, the page last.
 
@@ -31,6 +35,7 @@ def build_report(
         arrays: (identity, name) -> the arrays that a trial stored by that name, or None.
             `embedding` has features (M, 2), labels (M,), class_means (K, 2) and for losses that
             model a density grid_x (G,), grid_y (G,), log_density (G, G) with row = y.
+            `predictions` has labels (N,) and predicted (N,) of all test images.
         output: Folder; made if it is not there.
         command: What the user typed, for the report's last section.
 
@@ -40,10 +45,12 @@ def build_report(
     tables = make_tables(plan, results)
     drawings = draw_figures(plan, results, tables, arrays)
     facts = gather_facts(plan, results, command)
+    test_set = _test_set(plan, results, arrays)
     texts = {
-        "report.md": _markdown(plan, formats.markdown(tables), drawings, facts),
+        "report.md": _markdown(plan, tables, test_set, drawings, facts),
         "results.csv": formats.csv(tables),
         "results.json": formats.json_lines(tables),
+        "verdicts.json": verdicts_json(plan.suite, tables, test_set),
         "table.tex": formats.latex(tables),
     }
     contents = {output / name: text.encode() for name, text in texts.items()}
@@ -51,7 +58,7 @@ def build_report(
         contents[output / "figures" / f"{drawing.name}.png"] = drawing.png
         contents[output / "figures" / f"{drawing.name}.svg"] = drawing.svg
     page = output / "report.html"
-    contents[page] = render_html(plan, tables, drawings, facts, texts).encode()
+    contents[page] = render_html(plan, tables, test_set, drawings, facts, texts).encode()
     for path, content in contents.items():
         _write(path, content)
     return [page, *(path for path in contents if path != page)]
@@ -71,14 +78,29 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def _markdown(plan: Plan, tables: str, drawings: Sequence[Drawing], facts: Facts) -> str:
-    suite, text = plan.suite, formats.markdown_text
+def _test_set(plan: Plan, results: Results, read: ReadArrays) -> TestSet | None:
+    """Of the error: the stored predictions are the best class of each image, and no more."""
+    if all(metric.name != "error" for metric in plan.metrics):
+        return None
+    [stage] = [s for s in stages(plan, results, choose(plan, results)) if s.measured == "test"]
+    return examine(stage, plan.suite.reference, read)
+
+
+def _markdown(
+    plan: Plan,
+    tables: Sequence[Table],
+    test_set: TestSet | None,
+    drawings: Sequence[Drawing],
+    facts: Facts,
+) -> str:
+    suite, text = plan.suite, markdown_text
     lines = [
         f"# {text(suite.title or suite.suite)}",
         "",
         f"Data set {text(facts.dataset)}; {len(suite.seeds)} seeds; {facts.progress}.",
         "",
-        tables,
+        formats.markdown(tables),
+        *(markdown_test_set(test_set, tuple(suite.variants)) if test_set else []),
     ]
     for drawing in drawings:
         lines += [

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 
 from lossbench.plan import Artifact, Metric, Row, Trial
 from lossbench.records import TrialResult
-from lossbench.report.embeddings import Arrays, ReadArrays
-from lossbench.report.stages import Stage
+from lossbench.report.stages import Arrays, ReadArrays, Stage
 from lossbench.report.style import (
     FIGURE_WIDTH_IN,
     Colour,

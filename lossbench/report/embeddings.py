@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,8 @@ from matplotlib.figure import Figure
 
 from lossbench.plan import Row, Trial
 from lossbench.records import TrialResult
-from lossbench.report.stages import Stage
+from lossbench.report.stages import Arrays, ReadArrays, Stage
 from lossbench.report.style import FIGURE_WIDTH_IN, PNG_DPI, Drawing, finish, new_figure, titled
-
-Arrays = Mapping[str, np.ndarray[Any, Any]]
-ReadArrays = Callable[[str, str], Arrays | None]
-"""(trial identity, artifact name) -> its arrays, or None where there are none."""
 
 MAX_NUMBERED_CLASSES = 20
 DECADES = 3.0

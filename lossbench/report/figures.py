@@ -9,14 +9,13 @@ from lossbench.report.cost import cost
 from lossbench.report.curves import learning_curves
 from lossbench.report.detection import detection_figures, robustness_figure
 from lossbench.report.embeddings import (
-    ReadArrays,
     embedding_figure,
     find_panels,
     likelihood_figure,
 )
 from lossbench.report.geometry import geometry_figure
 from lossbench.report.selection import selection_figure
-from lossbench.report.stages import Results, choose, shown_stage, stages
+from lossbench.report.stages import ReadArrays, Results, choose, shown_stage, stages
 from lossbench.report.style import Drawing, figure_style, row_colours
 from lossbench.report.tables import Table
 

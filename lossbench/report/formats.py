@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -13,10 +12,17 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lossbench.plan import Plan
+from lossbench.report.markup import markdown_text, pipes
 from lossbench.report.overview import Overview, make_overview
 from lossbench.report.published import Published
 from lossbench.report.stages import Results
 from lossbench.report.tables import NOTHING, Cell, Table, make_tables, plus_minus
+from lossbench.report.verdict_text import (
+    markdown_verdicts,
+    notes_once,
+    terminal_verdicts,
+    verdict_notes,
+)
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -49,25 +55,27 @@ def markdown(tables: Iterable[Table]) -> str:
     listed = list(tables)
     overview = make_overview(listed)
     parts = [_markdown_overview(overview)] if overview else []
-    return "\n".join([*parts, *(_markdown_table(table) for table in listed)])
+    notes = notes_once(listed)
+    parts += [_markdown_table(table, own) for table, own in zip(listed, notes, strict=True)]
+    return "\n".join(parts)
 
 
 def _markdown_overview(overview: Overview) -> str:
     header = ["", *(markdown_text(row.label) for row in overview.rows)]
-    lines = [f"**{markdown_text(overview.title)}**", "", _pipes(header)]
-    lines.append(_pipes(["---", *("---:" for _ in overview.rows)]))
+    lines = [f"**{markdown_text(overview.title)}**", "", pipes(header)]
+    lines.append(pipes(["---", *("---:" for _ in overview.rows)]))
     for label, cells in overview.lines:
         values = []
         for cell in cells:
             value = NOTHING if cell is None else f"**{cell.value}**" if cell.best else cell.value
             published = f"<br>*{published_text(cell.published)}*" if cell and cell.published else ""
             values.append(value + published)
-        lines.append(_pipes([markdown_text(label), *values]))
+        lines.append(pipes([markdown_text(label), *values]))
     note = "In italics: published. " if overview.has_published else ""
     return "\n".join([*lines, "", f"{note}Bold: best of the line at the shown precision.", ""])
 
 
-def _markdown_table(table: Table) -> str:
+def _markdown_table(table: Table, notes: Sequence[str]) -> str:
     header, align = ["loss"], ["---"]
     for variant in table.variants:
         header.append(markdown_text(table.heading(variant)))
@@ -75,7 +83,7 @@ def _markdown_table(table: Table) -> str:
         if table.has_published(variant):
             header.append("published")
             align.append("---:")
-    lines = [f"**{markdown_text(table.title)}**", "", _pipes(header), _pipes(align)]
+    lines = [f"**{markdown_text(table.title)}**", "", pipes(header), pipes(align)]
     for row in table.rows:
         line = [markdown_text(row.label)]
         for variant in table.variants:
@@ -83,30 +91,22 @@ def _markdown_table(table: Table) -> str:
             line.append(_markdown_cell(cell))
             if table.has_published(variant):
                 line.append(published_text(cell.published if cell else None))
-        lines.append(_pipes(line))
+        lines.append(pipes(line))
     lines.append("")
     if table.legend:
         lines += [table.legend, ""]
     for prefix, listed in (("", table.findings), ("Warning: ", table.notes)):
         if listed:
             lines += [*(f"- {prefix}{markdown_text(line)}" for line in listed), ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *markdown_verdicts(table, notes)])
 
 
 def _markdown_cell(cell: Cell | None) -> str:
     if cell is None:
         return NOTHING
     value = f"**{cell.value}**" if cell.best else cell.value
-    return f"{value} ({cell.count}){' ← chosen' if cell.chosen else ''}"
-
-
-def markdown_text(text: str) -> str:
-    """Escape what Markdown or HTML inside it would interpret."""
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
-
-
-def _pipes(fields: Iterable[str]) -> str:
-    return f"| {' | '.join(fields)} |"
+    interval = f"; {cell.interval}" if cell.interval else ""
+    return f"{value} ({cell.count}{interval}){' ← chosen' if cell.chosen else ''}"
 
 
 def published_text(number: Published | None) -> str:
@@ -241,14 +241,26 @@ def terminal_table(plan: Plan, results: Results) -> RenderableType:
     tables = make_tables(plan, results)
     overview = make_overview(tables)
     if overview is None:
-        return Group(*(part for table in tables for part in _rich(table)))
+        told = zip(tables, notes_once(tables), strict=True)
+        return Group(*(part for table, notes in told for part in _rich(table, notes)))
     held_out = [table for table in tables if table.metric.startswith("holdout_")]
     first = next(table for table in tables if table not in held_out)
     return Group(
-        *(part for table in held_out for part in _rich(table)),
+        *(part for table in held_out for part in _rich(table, [])),
         *_rich_overview(overview),
         *_remarks(first),
+        *_first_verdicts(tables, first),
     )
+
+
+def _first_verdicts(tables: Sequence[Table], first: Table) -> list[RenderableType]:
+    """Of many metrics those of the first only: the report has the others."""
+    if first.verdicts is None:
+        return []
+    others = sum(table.verdicts is not None for table in tables) - 1
+    metrics = "metric" if others == 1 else "metrics"
+    more = Text(f"{first.label} only; the report has the other {others} {metrics}.", style="dim")
+    return [*terminal_verdicts(first, verdict_notes(first)), more]
 
 
 def _rich_overview(overview: Overview) -> list[RenderableType]:
@@ -269,7 +281,7 @@ def _rich_overview(overview: Overview) -> list[RenderableType]:
     return [Text(overview.title, style="bold"), drawn]
 
 
-def _rich(table: Table) -> list[RenderableType]:
+def _rich(table: Table, notes: Sequence[str]) -> list[RenderableType]:
     drawn = RichTable(header_style="bold")  # a title would wrap at the table's own width
     if any(cell.chosen for cell in table.cells.values()):
         drawn.caption = "✓ chosen: the lowest mean of its loss in this column"
@@ -287,7 +299,8 @@ def _rich(table: Table) -> list[RenderableType]:
             if table.has_published(variant):
                 line.append(Text(published_text(cell.published if cell else None)))
         drawn.add_row(*line)
-    return [Text(table.title, style="bold"), drawn, *_remarks(table)]
+    verdicts = terminal_verdicts(table, notes)
+    return [Text(table.title, style="bold"), drawn, *_remarks(table), *verdicts]
 
 
 def _remarks(table: Table) -> list[RenderableType]:

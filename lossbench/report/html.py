@@ -14,8 +14,10 @@ from ruamel.yaml import YAML
 from lossbench.audit import Difference, audit
 from lossbench.plan import Plan
 from lossbench.records import TrialResult
+from lossbench.report import verdict_text
 from lossbench.report.formats import published_text
 from lossbench.report.overview import make_overview
+from lossbench.report.predictions import TestSet
 from lossbench.report.stages import Results, choose, stages
 from lossbench.report.style import Drawing
 from lossbench.report.tables import NOTHING, Table
@@ -109,6 +111,7 @@ def _yaml(content: object) -> str:
 def render_html(
     plan: Plan,
     tables: Sequence[Table],
+    test_set: TestSet | None,
     drawings: Sequence[Drawing],
     facts: Facts,
     files: Mapping[str, str],
@@ -118,6 +121,7 @@ def render_html(
     Args:
         plan: The suite, laid out.
         tables: All of them.
+        test_set: What the stored predictions tell; None without them.
         drawings: All of them.
         facts: How the numbers were made.
         files: File name -> text, offered for download from inside the page.
@@ -131,9 +135,18 @@ def render_html(
     )
     environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
     environment.filters["published"] = published_text
+    environment.filters["signed"] = verdict_text.signed
+    environment.filters["bracketed"] = verdict_text.bracketed
+    environment.filters["p_text"] = verdict_text.p_text
+    environment.filters["rank_fields"] = verdict_text.rank_fields
+    environment.filters["test_set_fields"] = verdict_text.fields_of
+    environment.filters["verdict_title"] = verdict_text.verdict_title
     return environment.get_template("report.html.jinja").render(
         suite=plan.suite,
-        tables=tables,
+        tables=list(zip(tables, verdict_text.notes_once(tables), strict=True)),
+        test_set=test_set,
+        test_set_title=verdict_text.TEST_SET_TITLE,
+        test_set_headings=verdict_text.TEST_SET_HEADINGS,
         overview=make_overview(tables),
         sections=_sections(drawings),
         facts=facts,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from lossbench.plan import Plan, Row, Trial
 from lossbench.records import TrialResult
@@ -14,6 +16,9 @@ Results = Mapping[str, TrialResult]
 """By the identity of the trial; a trial that was not run is absent."""
 Chosen = Mapping[tuple[str, str], Row]
 """(variant, loss name) -> row."""
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+ReadArrays = Callable[[str, str], Arrays | None]
+"""(trial identity, artifact name) -> its arrays, or None where there are none."""
 NUMBER = (int, float)
 
 
@@ -123,3 +128,16 @@ def reference_label(reference: str | None, rows: Iterable[Row]) -> str | None:
     """The row that a suite's `reference` (a label or a loss's name) means; None if not just one."""
     fitting = [row.label for row in rows if reference in (row.label, row.loss.name)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def reference_labels(reference: str | None, stage: Stage) -> dict[str, str]:
+    """Column -> label of its reference row; columns without just one are left out."""
+    columns: dict[str, dict[str, str]] = {}
+    for trial in stage.trials:
+        columns.setdefault(trial.variant, {})[trial.row] = trial.loss.name
+    found = {}
+    for variant, names in columns.items():
+        fitting = [label for label, name in names.items() if reference in (label, name)]
+        if len(fitting) == 1:
+            found[variant] = fitting[0]
+    return found

@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 
 from lossbench.plan import Metric, Plan, Row
 from lossbench.report.published import Published, published_numbers, published_problems
+from lossbench.report.ranks import Ranks, rank_rows
 from lossbench.report.stages import (
     Chosen,
     Results,
     Stage,
     choose,
-    reference_label,
+    reference_labels,
     selection_notes,
     stages,
 )
-from lossbench.report.statistics import Summary, difference
+from lossbench.report.statistics import Summary
+from lossbench.report.verdicts import Verdicts, judge
 
 NOTHING = "–"
 
@@ -47,6 +49,13 @@ class Cell:
         return plus_minus(self.summary.mean, self.summary.std)
 
     @property
+    def interval(self) -> str:
+        """`95 % 1.12 to 1.22`; empty where the values have no spread."""
+        found = self.summary.interval
+        text = f"95 % {found.low:.2f} to {found.high:.2f}" if found else ""
+        return text.replace("-", "−")
+
+    @property
     def count(self) -> str:
         """How many trials the value rests on, and what became of the others."""
         s = self.summary
@@ -75,7 +84,10 @@ class Table:
         cells: By (variant, row label). With `selection` a row may lack a cell on the test set:
             it was not chosen there.
         notes: Warnings, each one line.
-        findings: What the table says, each one line.
+        findings: What was chosen, each one line.
+        verdicts: Every row against the reference row; None where the suite has none, and of the
+            held-out part.
+        ranks: Of the rows across the columns; None below two columns or rows to rank.
     """
 
     suite: str
@@ -88,6 +100,8 @@ class Table:
     cells: Mapping[tuple[str, str], Cell]
     notes: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
+    verdicts: Verdicts | None = None
+    ranks: Ranks | None = None
 
     @property
     def title(self) -> str:
@@ -104,11 +118,11 @@ class Table:
         parts = []
         if any(cell.best for cell in self.cells.values()):
             parts.append(
-                "Bold: best of the column at the shown precision; a row with diverged or missing "
-                "trials is never marked."
+                "Bold: best mean of the column at the shown precision, which is no verdict; a row "
+                "with diverged or missing trials is never marked."
             )
-        if any("interval" in line for line in self.findings):
-            parts.append("Intervals: Welch's t, not corrected for choosing the best of many rows.")
+        if any(cell.interval for cell in self.cells.values()):
+            parts.append("95 %: Student's t interval of the mean over seeds.")
         if len(self.cells) < len(self.rows) * len(self.variants):
             parts.append(f"{NOTHING}: not chosen on the held-out part.")
         return " ".join(parts)
@@ -180,8 +194,15 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
     )
     if stage.measured == "holdout":
         return table
-    findings = [_finding(table, variant, plan.suite.reference) for variant in table.variants]
-    return replace(table, findings=tuple(line for line in findings if line))
+    judged = {key: cell.summary for key, cell in cells.items()}
+    labels = reference_labels(plan.suite.reference, stage)
+    return replace(
+        table,
+        verdicts=judge(judged, plan.suite.reference, labels, metric.higher_is_better)
+        if plan.suite.reference
+        else None,
+        ranks=rank_rows(judged, table.variants, metric.higher_is_better),
+    )
 
 
 def _roles(plan: Plan, chosen: Chosen) -> list[str]:
@@ -202,13 +223,14 @@ def _roles(plan: Plan, chosen: Chosen) -> list[str]:
 
 def _summary(stage: Stage, variant: str, row: Row, metric: str) -> Summary:
     trials = stage.cells[variant, row.label]
-    values = tuple(
-        result.metrics[metric]
-        for _, result in stage.finished(variant, row.label)
+    by_seed = {
+        trial.seed: result.metrics[metric]
+        for trial, result in stage.finished(variant, row.label)
         if metric in result.metrics
-    )
+    }
     diverged = sum(1 for _, result in trials if result and result.status == "diverged")
-    return Summary(values, diverged, len(trials) - len(values) - diverged)
+    missing = len(trials) - len(by_seed) - diverged
+    return Summary(tuple(by_seed.values()), diverged, missing, tuple(by_seed))
 
 
 def _best(summaries: Mapping[str, Summary], metric: Metric) -> set[str]:
@@ -223,29 +245,6 @@ def _best(summaries: Mapping[str, Summary], metric: Metric) -> set[str]:
     pick = max if metric.higher_is_better else min
     target = pick(shown.values())
     return {label for label, value in shown.items() if value == target}
-
-
-def _finding(table: Table, variant: str, reference: str | None) -> str:
-    """The best row of a column against the reference row, in one sentence."""
-    cells = [cell for cell in table.cells.values() if cell.variant == variant]
-    best = [cell for cell in cells if cell.best]
-    if len(best) != 1:
-        return ""
-    [top] = best
-    where = "" if table.variants == ("default",) else f"{variant}: "
-    line = f"{where}{top.row.label} is best: {top.value} ({top.count})"
-    label = reference_label(reference, [cell.row for cell in cells])
-    if label is None or label == top.row.label or not table.cells[variant, label].summary.n:
-        return f"{line}."
-    other = table.cells[variant, label]
-    line += f"; {label}, the reference: {other.value} ({other.count})"
-    gap = difference(top.summary, other.summary)
-    if gap is None or top.summary.mean is None or other.summary.mean is None:
-        return f"{line}. The spread between seeds cannot be told from these values."
-    verdict = "within" if gap.low <= 0 <= gap.high else "beyond"
-    size = top.summary.mean - other.summary.mean
-    text = f"Difference {size:+.2f}, 95 % interval {gap.low:+.2f} to {gap.high:+.2f}"
-    return f"{line}. {text.replace('-', '−')}: {verdict} the noise between seeds."
 
 
 def _divergences(stage: Stage) -> list[str]:

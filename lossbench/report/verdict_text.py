@@ -1,0 +1,184 @@
+"""Verdicts in words, and as tables for Markdown and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lossbench.report.markup import markdown_text, pipes
+from lossbench.report.predictions import Examined, TestSet
+from lossbench.report.ranks import Rank, Ranks
+from lossbench.report.statistics import ALPHA, POWER, Interval
+from lossbench.report.tables import NOTHING, Table
+from lossbench.report.verdicts import Verdict, Verdicts, exact_note
+
+STYLES = {"better": "bold green", "worse": "red", "undecided": "", "none": "yellow"}
+TEST_SET_TITLE = "How much is the test set's"
+TEST_SET_HEADINGS = (
+    "error (95 % over images)",
+    "difference (95 % over images)",
+    "McNemar",
+    "spread from the test set",
+)
+HEADINGS = ("difference", "95 % interval", "p (Holm)", "verdict", "seeds to decide")
+
+
+def signed(value: float | None) -> str:
+    """`+0.12`, `−0.12`."""
+    return NOTHING if value is None else f"{value:+.2f}".replace("-", "−")
+
+
+def bracketed(interval: Interval | None) -> str:
+    """`−0.12 to +0.30`."""
+    return f"{signed(interval.low)} to {signed(interval.high)}" if interval else NOTHING
+
+
+def p_text(p: float | None) -> str:
+    if p is None:
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{min(p, 1):.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def verdict_title(verdicts: Verdicts, unit: str) -> str:
+    points = ", percentage points" if unit.startswith("%") else ""
+    return f"Against {verdicts.reference}, matched by seed{points}"
+
+
+def verdict_notes(table: Table) -> list[str]:
+    """What the verdicts rest on, and what the table could not have seen."""
+    verdicts = table.verdicts
+    if verdicts is None:
+        return []
+    if not verdicts.listed:
+        return [f"No verdicts: no column has just one row {verdicts.reference} beside others."]
+    if not verdicts.comparisons:
+        return ["No verdicts: a spread needs two seeds that finished in both rows."]
+    rule = f"A verdict needs p ≤ {ALPHA:g}, from a paired t test"
+    if verdicts.comparisons > 1:
+        rule += (
+            f" corrected for {verdicts.comparisons} comparisons of this metric (Holm). Intervals "
+            "are not corrected: one may exclude 0 and not suffice"
+        )
+    lines = [f"{rule}."]
+    if verdicts.floors:
+        floors = "; ".join(
+            f"{_where(table, floor.variant)}{floor.gap:.2f} ({floor.n} seeds, spread "
+            f"{floor.std:.2f} of the differences, pooled over {_rows(floor.rows)})"
+            for floor in verdicts.floors
+        )
+        lines.append(
+            f"Resolution: smallest true gap that gets its verdict in {100 * POWER:.0f} % of such "
+            f"tables: {floors}."
+        )
+    note = exact_note(max(v.difference.n for v in verdicts.listed))
+    return [*lines, note] if note else lines
+
+
+def _where(table: Table, variant: str) -> str:
+    return "" if table.variants == ("default",) else f"{variant} "
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
+def _fields(table: Table, verdict: Verdict) -> list[str]:
+    several = table.variants != ("default",)
+    return [*([verdict.variant] if several else []), verdict.row]
+
+
+def notes_once(tables: Sequence[Table]) -> list[list[str]]:
+    """The notes of each table that no table before it has: most are the same for all metrics."""
+    seen: set[str] = set()
+    listed = []
+    for table in tables:
+        listed.append([note for note in verdict_notes(table) if note not in seen])
+        seen |= set(listed[-1])
+    return listed
+
+
+def markdown_verdicts(table: Table, notes: Sequence[str]) -> list[str]:
+    """Lines of Markdown: the verdicts, the given notes, and the ranks."""
+    lines: list[str] = []
+    if table.verdicts is not None and table.verdicts.listed:
+        first = ["loss"] if table.variants == ("default",) else ["variant", "loss"]
+        lines += [f"*{markdown_text(verdict_title(table.verdicts, table.unit))}*", ""]
+        lines += [pipes([*first, *HEADINGS])]
+        lines += [pipes([*("---" for _ in first), "---:", "---:", "---:", "---", "---:"])]
+        for v in table.verdicts.listed:
+            text = markdown_text(v.text)
+            text = f"**{text}**" if v.outcome in ("better", "worse") else text
+            values = [signed(v.difference.mean), bracketed(v.difference.interval), p_text(v.p_holm)]
+            names = map(markdown_text, _fields(table, v))
+            lines.append(pipes([*names, *values, text, v.seeds or NOTHING]))
+        lines.append("")
+    lines += [f"{markdown_text(note)}\n" for note in notes]
+    return [*lines, *(_markdown_ranks(table.ranks) if table.ranks else [])]
+
+
+def _markdown_ranks(ranks: Ranks) -> list[str]:
+    lines = ["*Average rank*", "", pipes(["loss", "rank", "95 % interval", *ranks.variants])]
+    lines.append(pipes(["---", *("---:" for _ in range(2 + len(ranks.variants)))]))
+    for rank in ranks.listed:
+        lines.append(pipes([markdown_text(rank.row), *rank_fields(rank)]))
+    return [*lines, "", markdown_text(ranks.note), ""]
+
+
+def rank_fields(rank: Rank) -> list[str]:
+    """Average, interval, and the rank in each column."""
+    interval = f"{rank.interval.low:.2f} to {rank.interval.high:.2f}" if rank.interval else NOTHING
+    return [f"{rank.mean:.2f}", interval, *(f"{value:g}" for value in rank.by_variant.values())]
+
+
+def markdown_test_set(test_set: TestSet, variants: Sequence[str]) -> list[str]:
+    """Lines of Markdown: what the stored predictions tell."""
+    first = ["loss"] if tuple(variants) == ("default",) else ["variant", "loss"]
+    lines = [f"## {TEST_SET_TITLE}", "", pipes([*first, *TEST_SET_HEADINGS])]
+    lines.append(pipes([*("---" for _ in first), *("---:" for _ in TEST_SET_HEADINGS)]))
+    for entry in test_set.listed:
+        names = [entry.variant, entry.row][-len(first) :]
+        fields = [f"{value} ({small})" if small else value for value, small in fields_of(entry)]
+        lines.append(pipes([*map(markdown_text, names), *fields]))
+    return [*lines, "", *(f"{markdown_text(note)}\n" for note in test_set.notes)]
+
+
+def fields_of(entry: Examined) -> list[tuple[str, str]]:
+    """What stands under `TEST_SET_HEADINGS`: each a number and what it rests on, or nothing."""
+    over, gap, spread = entry.interval, entry.difference_interval, entry.spread
+    return [
+        (f"{entry.error:.2f}", f"{over.low:.2f} to {over.high:.2f}" if over else ""),
+        (signed(entry.difference), bracketed(gap) if gap else ""),
+        (entry.mcnemar_text, f"of {entry.mcnemar_seeds}") if entry.mcnemar else (NOTHING, ""),
+        (
+            f"{spread.test_set:.2f} of {spread.std:.2f}",
+            f"{100 * spread.share:.0f} %, {100 * spread.interval.low:.0f} to "
+            f"{100 * spread.interval.high:.0f}",
+        )
+        if spread
+        else (NOTHING, ""),
+    ]
+
+
+def terminal_verdicts(table: Table, notes: Sequence[str]) -> Sequence[RenderableType]:
+    """The verdicts and the given notes, for `rich.print`."""
+    told = [Text(line, style="dim") for line in notes]
+    if table.verdicts is None or not table.verdicts.listed:
+        return told
+    drawn = RichTable(header_style="bold", box=None, pad_edge=False)
+    if table.variants != ("default",):
+        drawn.add_column("variant", no_wrap=True)
+    drawn.add_column("loss", overflow="fold")
+    drawn.add_column("difference [95 %]", justify="right")
+    drawn.add_column("verdict")
+    drawn.add_column("seeds to\ndecide", justify="right")
+    for v in table.verdicts.listed:
+        gap = signed(v.difference.mean)
+        if v.difference.interval:
+            gap += f" [{bracketed(v.difference.interval)}]"
+        text = Text(v.text, style=STYLES[v.outcome])
+        drawn.add_row(*map(Text, _fields(table, v)), Text(gap), text, Text(v.seeds))
+    title = Text(f"\n{verdict_title(table.verdicts, table.unit)}", style="bold")
+    return [title, drawn, *told]
