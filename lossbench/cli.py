@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench.errors import DataError, LossbenchError, NothingRecordedError
+from lossbench.errors import DataError, LossbenchError, NothingRecordedError, RequestError
 from lossbench.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
@@ -55,6 +55,15 @@ class Format(enum.StrEnum):
     csv = "csv"
     json = "json"
     latex = "latex"
+
+
+class CheckFormat(enum.StrEnum):
+    """Forms of a check's findings."""
+
+    text = "text"
+    json = "json"
+    junit = "junit"
+    github = "github"
 
 
 class Kind(enum.StrEnum):
@@ -210,6 +219,69 @@ def report(
     tracker = Tracker.open(tracking_uri, create=False)
     trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
     typer.echo(render(laid_out, tracker.results(trials), format_.value))
+
+
+@app.command()
+def check(
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: OutputOption = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: baselines/NAME.json.")
+    ] = None,
+    format_: Annotated[
+        CheckFormat, typer.Option("--format", help="Of the findings, on standard output.")
+    ] = CheckFormat.text,
+    update: Annotated[bool, typer.Option("--update", help="Write the baseline instead.")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="With --update: even if it lowers a bar.")
+    ] = False,
+    min_effect: Annotated[
+        list[str],
+        typer.Option(
+            metavar="METRIC=POINTS",
+            help="With --update: what a worsening must reach to count. Repeatable.",
+        ),
+    ] = [],  # noqa: B006
+) -> None:
+    """Compare a suite's results with its committed baseline; start nothing.
+
+    Exit code 0: no regression; 1: a regression; 2: the request was wrong, or results are missing;
+    3: too little evidence for at least one cell.
+
+    \b
+    Examples:
+      lossbench check suites/digits.yaml
+      lossbench check suites/digits.yaml --only '32-D/*' --format junit > check.xml
+      lossbench check suites/digits.yaml --update --min-effect error=1
+    """
+    del output  # taken by every verb with a suite; the findings go to standard output
+    if not update and (accept or min_effect):
+        flag = "--accept" if accept else "--min-effect"
+        raise RequestError(f"{flag}: only together with --update")
+    from lossbench.orchestration.run import final_trials
+    from lossbench.report import gate
+    from lossbench.tracking.store import Tracker
+
+    laid_out = _plan(suite, set_, only, seeds, data_root)
+    path = baseline or Path("baselines") / f"{laid_out.suite.suite}.json"
+    request = gate.Request(laid_out, path, only, gate.run_command(suite, set_, only, seeds))
+    old = request.read(missing_ok=update)
+    tracker = Tracker.open(tracking_uri, create=False)
+    trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+    measured = request.measure(tracker.results(trials))
+    if update:
+        for line in request.update(old, measured, min_effect, accept=accept):
+            err.print(Text(line), soft_wrap=True)
+        return
+    assert old is not None
+    text, code = request.check(old, measured, format_.value)
+    out.print(text, soft_wrap=True, end="")
+    raise typer.Exit(code)
 
 
 @app.command("list")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +10,7 @@ from lossbench.plan import Plan
 from lossbench.report import formats
 from lossbench.report.embeddings import ReadArrays
 from lossbench.report.figures import draw_figures
+from lossbench.report.files import write_whole
 from lossbench.report.html import Facts, gather_facts, render_html
 from lossbench.report.stages import Results
 from lossbench.report.style import Drawing
@@ -53,22 +52,8 @@ def build_report(
     page = output / "report.html"
     contents[page] = render_html(plan, tables, drawings, facts, texts).encode()
     for path, content in contents.items():
-        _write(path, content)
+        write_whole(path, content)
     return [page, *(path for path in contents if path != page)]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: a crash leaves no half file under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep a web server out
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _markdown(plan: Plan, tables: str, drawings: Sequence[Drawing], facts: Facts) -> str:
