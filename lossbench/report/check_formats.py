@@ -43,7 +43,7 @@ def terminal_text(findings: Sequence[Finding], baseline: Baseline, measured: Bas
             text.append(f"{finding.verdict}: {_told(finding)}\n", _STYLES[finding.verdict])
     for note in _notes(findings, baseline, measured):
         text.append(f"note: {note}\n")
-    return text.append(f"{baseline.suite}: {summary(findings)}")
+    return text.append(f"{baseline.suite}: {summary(findings)}\n")
 
 
 def _fields(finding: Finding) -> tuple[str, ...]:
