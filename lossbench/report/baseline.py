@@ -233,8 +233,8 @@ def read_baseline(path: Path) -> Baseline:
     digest = _digest(content["conditions"])
     if digest != baseline.conditions_digest:
         raise RequestError(
-            f"{path}: conditions_digest: does not fit the conditions ({digest}), which were changed "
-            "by hand; measure again and use --update"
+            f"{path}: conditions_digest: does not fit the conditions ({digest}), changed by hand; "
+            "measure again and use --update"
         )
     return baseline
 

@@ -9,16 +9,17 @@ For each cell and metric that both sides have:
    shared seeds, how both sides' values scatter around their means). And that of the baseline:
    how its own values scatter over its seeds. Both are pooled over the cells of a column as far as
    those agree (`lossbench.report.spread`).
-4. `regression`: worse by at least the minimum effect, and by more than one of the noises allows.
-   What a noise allows is set so that if nothing changed but chance, all cells and both noises
-   together raise a false alarm in at most 5 % of checks (Bonferroni). `improved` is the mirror
-   image.
+4. `regression`: at least two seeds, worse by at least the minimum effect, and by more than one of
+   the noises allows. What a noise allows is set so that if nothing changed but chance, all cells
+   and both noises together raise a false alarm in at most 5 % of checks (Bonferroni). The
+   baseline's noise knows nothing of a seed that trains badly once in ten times, so it counts only
+   where every value here is worse than every value of the baseline. `improved` is the mirror image.
 5. `pass`: even the bad end of the ordinary 95 % interval of the difference is within the minimum
    effect. Nothing is divided by the number of cells here: each cell has to show it.
 6. Otherwise `undecided`: a worsening that matters may hide in the noise.
 
 Seeds that diverged have no value. If more of them diverge than in the baseline, a cell does not
-pass; if all do and none did before, it is a regression.
+pass; if all do, at least two, and none did before, it is a regression.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ from lossbench.report.statistics import LEVEL, Interval
 
 Verdict = Literal["regression", "undecided", "new", "improved", "pass", "identical"]
 ERROR = 1 - LEVEL
+"""Chance of a false alarm of a whole check, and of an interval to miss the truth."""
+FEWEST_SEEDS = 2
+"""Below this many here, nothing is a regression: one seed may train badly."""
 _ROUNDING = 1e-9  # of means of percentages
 
 
@@ -153,6 +157,12 @@ class _Pair:
     def delta(self) -> float:
         return fmean(self.after_values) - fmean(self.before_values)
 
+    @property
+    def separated(self) -> bool:
+        """Whether all values of one side lie beyond all values of the other."""
+        before, after = self.before_values, self.after_values
+        return min(after) > max(before) or max(after) < min(before)
+
     def found(self, verdict: Verdict, reason: str) -> Finding:
         return Finding(
             self.cell, self.metric, self.before, self.cell, verdict, reason, self.matched
@@ -193,7 +203,9 @@ def _settled(pair: _Pair) -> Finding | None:
     was, was_of = len(pair.before.diverged), len(pair.before.planned)
     now, now_of = len(pair.cell.diverged), len(pair.cell.planned)
     if not pair.after_values:
-        verdict: Verdict = "regression" if not was else "undecided" if was < was_of else "pass"
+        verdict: Verdict = "pass" if was == was_of else "undecided"
+        if was == 0 and now >= FEWEST_SEEDS:
+            verdict = "regression"
         text = f"all {now} seeds diverged; in the baseline {was or 'none'} of {was_of}"
         return pair.found(verdict, text)
     if not pair.before_values:
@@ -211,10 +223,16 @@ def _weigh(pair: _Pair, own: Spread | None, noise: Spread | None, error: float) 
     if not known:
         finding = pair.found("undecided", "nothing is known of the spread between seeds")
         return replace(finding, delta=delta)
-    limit = min(s.half_width(factor, error / len(known)) for s, factor in known)
     spread, factor = known[0]
     half = spread.half_width(factor, ERROR)
-    matters = abs(delta) >= metric.min_effect - _ROUNDING and abs(delta) > limit
+    witnesses = known if pair.separated else [w for w in known if w[0] is own]
+    limit = min((s.half_width(f, error / len(known)) for s, f in witnesses), default=None)
+    matters = (
+        len(pair.after_values) >= FEWEST_SEEDS
+        and abs(delta) >= metric.min_effect - _ROUNDING
+        and limit is not None
+        and abs(delta) > limit
+    )
     (was, was_of), (now, now_of) = pair.diverged(pair.before), pair.diverged(pair.cell)
     verdict: Verdict
     if matters and worse > 0:
