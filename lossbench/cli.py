@@ -271,6 +271,8 @@ def check(
     path = baseline or Path("baselines") / f"{laid_out.suite.suite}.json"
     request = gate.Request(laid_out, path, only, gate.run_command(suite, set_, only, seeds))
     old = request.read(missing_ok=update)
+    if old and not update:
+        request.require_comparable(old)
     tracker = Tracker.open(tracking_uri, create=False)
     trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
     measured = request.measure(tracker.results(trials))

@@ -28,6 +28,12 @@ Values = Mapping[str, Any]
 CellKey = tuple[str, str, str, str]
 
 
+def cell_key(variant: str, loss: str, params: Values, metric: str) -> CellKey:
+    """What makes two cells the same; 1 and 1.0 are, too."""
+    plain = {key: float(v) if type(v) is int else v for key, v in params.items()}
+    return variant, loss, json.dumps(plain, sort_keys=True), metric
+
+
 class Data(Strict):
     """What was trained on and measured.
 
@@ -119,8 +125,7 @@ class BaselineCell(Strict):
     @property
     def key(self) -> CellKey:
         """What makes it the same cell elsewhere: the parameters count, the label does not."""
-        params = {k: float(v) if type(v) is int else v for k, v in self.params.items()}
-        return self.variant, self.loss, json.dumps(params, sort_keys=True), self.metric
+        return cell_key(self.variant, self.loss, self.params, self.metric)
 
     @property
     def name(self) -> str:
@@ -261,23 +266,24 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def differences(baseline: Baseline, measured: Baseline) -> list[str]:
-    """What makes the two incomparable: `recipe.epochs: 40 in the baseline, 3 here`.
+def differences(baseline: Baseline, data: Data, conditions: Conditions) -> list[str]:
+    """What makes a baseline incomparable: `recipe.epochs: 40 in the baseline, 3 here`.
 
     Variants that only one side has are no difference.
     """
     lines = []
-    old, new = baseline.data, measured.data
-    if old.digest != new.digest:
-        lines += _differences("data.name", old.name, new.name)
-        lines += _differences("data.digest", old.digest, new.digest)
-    lines += _differences("data.other_digests", old.other_digests, new.other_digests)
-    shared = [v for v in baseline.conditions.variants if v in measured.conditions.variants]
-    return [*lines, *_differences("", *(_content(b, shared) for b in (baseline, measured)))]
+    old = baseline.data
+    if old.digest != data.digest:
+        lines += _differences("data.name", old.name, data.name)
+        lines += _differences("data.digest", old.digest, data.digest)
+    lines += _differences("data.other_digests", old.other_digests, data.other_digests)
+    sides = baseline.conditions, conditions
+    shared = [name for name in sides[0].variants if name in sides[1].variants]
+    return [*lines, *_differences("", *(_content(side, shared) for side in sides))]
 
 
-def _content(baseline: Baseline, variants: Iterable[str]) -> dict[str, Any]:
-    content = baseline.conditions.model_dump(mode="json")
+def _content(conditions: Conditions, variants: Iterable[str]) -> dict[str, Any]:
+    content = conditions.model_dump(mode="json")
     return {**content, "variants": {name: content["variants"][name] for name in variants}}
 
 

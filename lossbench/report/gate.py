@@ -12,7 +12,7 @@ from rich.text import Text
 from lossbench.errors import RequestError
 from lossbench.plan import Plan, matches
 from lossbench.report.baseline import Baseline, BaselineCell, dump, read_baseline
-from lossbench.report.check import judge
+from lossbench.report.check import judge, require_comparable
 from lossbench.report.check_formats import FORMATS, terminal_text
 from lossbench.report.files import write_whole
 from lossbench.report.measured import measure
@@ -47,6 +47,14 @@ class Request:
             return None
         return read_baseline(self.path)
 
+    def require_comparable(self, baseline: Baseline) -> None:
+        """Find before any result is looked at whether the suite can be compared.
+
+        Raises:
+            RequestError: Another suite, data set or recipe, or cells that the suite has not.
+        """
+        require_comparable(baseline, self.plan, self._asked, str(self.path))
+
     def measure(self, results: Results) -> Baseline:
         """The results in the form of a baseline.
 
@@ -56,12 +64,8 @@ class Request:
         return measure(self.plan, results, self.command)
 
     def check(self, baseline: Baseline, measured: Baseline, format: str) -> tuple[Text, int]:
-        """The findings in a form (`text` or one of `FORMATS`), and the exit code.
-
-        Raises:
-            RequestError: The two can not be compared.
-        """
-        findings = judge(baseline, measured, self.plan, self._asked, str(self.path))
+        """The findings in a form (`text` or one of `FORMATS`), and the exit code."""
+        findings = judge(baseline, measured, self._asked)
         if format == "text":
             text = terminal_text(findings, baseline, measured)
         else:

@@ -36,9 +36,33 @@ def measure(plan: Plan, results: Results, command: str) -> Baseline:
     missing = [t for stage in found for t in stage.trials if t.identity not in results]
     if missing:
         raise RequestError(_missing_results(missing, command))
-    suite, first = plan.suite, plan.trials[0]
     there = [results[trial.identity] for stage in found for trial in stage.trials]
-    conditions = Conditions(
+    conditions = conditions_of(plan)
+    return Baseline(
+        suite=plan.suite.suite,
+        command=command,
+        measured=_day(there),
+        device=joined(result.device for result in there),
+        environment=_environment(there),
+        data=data_of(plan),
+        conditions_digest=conditions.digest,
+        conditions=conditions,
+        metrics=metrics_of(plan),
+        cells=[cell for stage in found for cell in _cells(plan, stage)],
+    )
+
+
+def data_of(plan: Plan) -> Data:
+    return Data(
+        name=plan.suite.dataset.name.rpartition("/")[2],  # a folder's path is of this machine
+        digest=plan.data_digest,
+        other_digests=dict(plan.other_digests),
+    )
+
+
+def conditions_of(plan: Plan) -> Conditions:
+    suite, first = plan.suite, plan.trials[0]
+    return Conditions(
         classes=suite.dataset.classes,
         train_size=suite.dataset.train_size,
         test_size=suite.dataset.test_size,
@@ -52,25 +76,9 @@ def measure(plan: Plan, results: Results, command: str) -> Baseline:
         threads=first.threads,
         workers=first.workers,
     )
-    return Baseline(
-        suite=suite.suite,
-        command=command,
-        measured=_day(there),
-        device=joined(result.device for result in there),
-        environment=_environment(there),
-        data=Data(
-            name=suite.dataset.name.rpartition("/")[2],  # a folder's path is of this machine
-            digest=plan.data_digest,
-            other_digests=dict(plan.other_digests),
-        ),
-        conditions_digest=conditions.digest,
-        conditions=conditions,
-        metrics=_metrics(plan),
-        cells=[cell for stage in found for cell in _cells(plan, stage)],
-    )
 
 
-def _metrics(plan: Plan) -> list[BaselineMetric]:
+def metrics_of(plan: Plan) -> list[BaselineMetric]:
     metrics = []
     if plan.suite.selection is not None:
         [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]

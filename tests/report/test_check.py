@@ -62,6 +62,7 @@ def check(
     asked = request(plan, path, only)
     baseline = asked.read()
     assert baseline is not None
+    asked.require_comparable(baseline)
     text, code = asked.check(baseline, asked.measure(results), form)
     return text.plain, code
 
