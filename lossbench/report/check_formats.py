@@ -88,6 +88,11 @@ def _notes(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) 
         )
         if was != now:
             notes.append(f"{key}: {was} in the baseline, {now} here")
+    if any(
+        f.matched and f.before and {*f.matched} < f.before.planned | f.cell.planned
+        for f in findings
+    ):
+        notes.append("delta: over the seeds that both sides have; the means are over all")
     if any(f.verdict == "undecided" and f.interval is not None for f in findings):
         notes.append("undecided: more seeds, in the baseline and here, make the intervals shorter")
     return notes
