@@ -1,4 +1,4 @@
-"""The command line: the verbs, parsing and printing only."""
+"""The command line: the verbs with a suite, parsing and printing only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import lossbench
+from lossbench import verbs
 from lossbench.errors import (
     DataError,
     LossbenchError,
@@ -33,6 +33,7 @@ from lossbench.options import (
     SuiteArgument,
     TrackingOption,
 )
+from lossbench.verbs import err, out
 
 if TYPE_CHECKING:
     from lossbench.plan import Plan
@@ -48,11 +49,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Data sets.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(data_app, name="data")
-
-out = Console()
-err = Console(stderr=True)
 
 
 class Format(enum.StrEnum):
@@ -64,14 +60,13 @@ class Format(enum.StrEnum):
     latex = "latex"
 
 
-class Kind(enum.StrEnum):
-    """What can be listed."""
+class CheckFormat(enum.StrEnum):
+    """Forms of a check's findings."""
 
-    losses = "losses"
-    models = "models"
-    evaluations = "evaluations"
-    datasets = "datasets"
-    suites = "suites"
+    text = "text"
+    json = "json"
+    junit = "junit"
+    github = "github"
 
 
 def _show_version(wanted: bool) -> None:
@@ -255,88 +250,69 @@ def report(
     typer.echo(render(laid_out, tracker.results(trials), format_.value))
 
 
-@app.command("test-loss")
-def try_loss(
-    target: Annotated[
-        str,
-        typer.Argument(metavar="MODULE:CLASS", help="In this folder; or a registered loss's name."),
-    ],
-    set_: Annotated[
+@app.command()
+def check(
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: OutputOption = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Default: baselines/NAME.json.")
+    ] = None,
+    format_: Annotated[
+        CheckFormat, typer.Option("--format", help="Of the findings, on standard output.")
+    ] = CheckFormat.text,
+    update: Annotated[bool, typer.Option("--update", help="Write the baseline instead.")] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="With --update: even if it lowers a bar.")
+    ] = False,
+    min_effect: Annotated[
         list[str],
-        typer.Option("--set", metavar="PARAM=VALUE", help="A parameter of the loss. Repeatable."),
+        typer.Option(
+            metavar="METRIC=POINTS",
+            help="With --update: what a worsening must reach to count. Repeatable.",
+        ),
     ] = [],  # noqa: B006
 ) -> None:
-    """Put a loss of your own to the contract tests, and say what fails and why.
+    """Compare a suite's results with its committed baseline; start nothing.
 
-    Exit code 0: it keeps the contract; 1: a check failed; 2: there is no such loss.
+    Exit code 0: no regression; 1: a regression; 2: the request was wrong, or results are missing;
+    3: too little evidence for at least one cell.
 
     \b
     Examples:
-      lossbench test-loss my_losses:MyHead
-      lossbench test-loss my_losses:MyHead --set margin=0.3
-      lossbench test-loss lgm --set covariance=diagonal
+      lossbench check suites/digits.yaml
+      lossbench check suites/digits.yaml --only '32-D/*' --format junit > check.xml
+      lossbench check suites/digits.yaml --update --min-effect error=1
     """
-    from lossbench.conformance import CHECKS, examine, load_target
-    from lossbench.findings import print_findings
+    del output  # taken by every verb with a suite; the findings go to standard output
+    if not update and (accept or min_effect):
+        flag = "--accept" if accept else "--min-effect"
+        raise RequestError(f"{flag}: only together with --update")
+    from lossbench.orchestration.run import final_trials
+    from lossbench.report import gate
+    from lossbench.tracking.store import Tracker
 
-    subject = load_target(target, set_)
-    with err.status("testing"):
-        findings = examine(subject, CHECKS)
-    if not print_findings(out, findings):
-        raise typer.Exit(1)
-
-
-@app.command("list")
-def list_(
-    kind: Annotated[Kind, typer.Argument(help="losses, models, evaluations, datasets or suites")],
-    data_root: DataRootOption = DEFAULT_DATA_ROOT,
-) -> None:
-    """List what a suite can name.
-
-    \b
-    Example:
-      lossbench list losses
-    """
-    from lossbench import listing
-
-    listing.LISTINGS[kind.value](out, data_root)
-
-
-@app.command()
-def ui(
-    tracking_uri: TrackingOption = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
-) -> None:
-    """Open MLflow's dashboard on 127.0.0.1 until Ctrl-C.
-
-    \b
-    Example:
-      lossbench ui --port 5001
-    """
-    from lossbench.tracking.ui import serve
-
-    raise typer.Exit(serve(tracking_uri, port))
-
-
-@data_app.command()
-def prepare(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="As `lossbench list datasets` has it.")
-    ],
-    data_root: DataRootOption = DEFAULT_DATA_ROOT,
-) -> None:
-    """Download a known data set and make its prepared folder.
-
-    \b
-    Example:
-      lossbench data prepare mnist --data-root data
-    """
-    from lossbench.data import sources
-
-    if name in sources.DATASETS and sources.DATASETS[name].create().bundled:
-        out.print(f"{name} is bundled: there is nothing to prepare")
+    laid_out = _plan(suite, set_, only, seeds, data_root)
+    path = baseline or Path("baselines") / f"{laid_out.suite.suite}.json"
+    request = gate.Request(laid_out, path, only, gate.run_command(suite, set_, only, seeds))
+    old = request.read(missing_ok=update)
+    if old and not update:
+        request.require_comparable(old)
+    tracker = Tracker.open(tracking_uri, create=False)
+    trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+    measured = request.measure(tracker.results(trials))
+    if update:
+        for line in request.update(old, measured, min_effect, accept=accept):
+            err.print(Text(line), soft_wrap=True)
         return
-    out.print(f"{name} is in {sources.prepare(name, data_root)}", highlight=False)
+    assert old is not None
+    text, code = request.check(old, measured, format_.value)
+    out.print(text, soft_wrap=True, end="")
+    raise typer.Exit(code)
 
 
 def _plan(
@@ -398,6 +374,12 @@ def _audit(laid_out: Plan, tracking_uri: str | None) -> None:
     measured = f"{len(results)} of {len(trials)} trials measured"
     if not print_audit(out, differences, measured):
         raise typer.Exit(1)
+
+
+app.command("test-loss")(verbs.try_loss)
+app.command("list")(verbs.list_)
+app.command("ui")(verbs.ui)
+app.add_typer(verbs.data_app, name="data")
 
 
 def main() -> None:

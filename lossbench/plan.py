@@ -163,15 +163,14 @@ class Plan:
         Raises:
             RequestError: Nothing matches.
         """
-        variant_glob, separator, row_glob = only.rpartition("/")
-        if not separator:
-            variant_glob = "*"
-        variants = {n: v for n, v in self.suite.variants.items() if fnmatchcase(n, variant_glob)}
-        rows = tuple(
-            row
+        wanted = [
+            (name, row)
+            for name in self.suite.variants
             for row in self.rows
-            if fnmatchcase(row.label, row_glob) or fnmatchcase(row.loss.name, row_glob)
-        )
+            if matches(only, name, row.label, row.loss.name)
+        ]
+        variants = {n: v for n, v in self.suite.variants.items() if any(n == w for w, _ in wanted)}
+        rows = tuple(row for row in self.rows if any(row is w for _, w in wanted))
         if not variants or not rows:
             cells = (
                 f"{variant}/{row.label}" for variant in self.suite.variants for row in self.rows
@@ -249,6 +248,14 @@ class Plan:
             for seed in self.suite.seeds
             for (variant, _), row in distinct.items()
         )
+
+
+def matches(only: str, variant: str, row: str, loss: str) -> bool:
+    """Whether `--only` means a cell: a glob for the row's label or loss, or VARIANT/ROW."""
+    variant_glob, separator, row_glob = only.rpartition("/")
+    return fnmatchcase(variant, variant_glob if separator else "*") and (
+        fnmatchcase(row, row_glob) or fnmatchcase(loss, row_glob)
+    )
 
 
 def expand_grids(loss: Component) -> list[Component]:

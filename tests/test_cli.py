@@ -13,29 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.cli import main
-
 Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call the command line in an empty folder: exit code, standard output, standard error."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lossbench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        code = caught.value.code or 0
-        assert isinstance(code, int)
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return call
 
 
 @pytest.mark.parametrize(
@@ -56,6 +35,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         (["plan", "SUITE", "--set", "losses=[]"], "losses: should not be empty"),
         (["report", "SUITE"], "nothing has been run here yet"),
         (["report", "SUITE", "--format", "xml"], "'xml' is not one of"),
+        (["check", "SUITE"], "baselines/small.json: no such baseline; `--update` writes one"),
+        (["check", "SUITE", "--update"], "nothing has been run here yet"),
+        (["check", "SUITE", "--accept"], "--accept: only together with --update"),
+        (["check", "SUITE", "--min-effect", "error=1"], "--min-effect: only together with"),
+        (["check", "SUITE", "--format", "xml"], "'xml' is not one of"),
         (["list", "loses"], "'loses' is not one of"),
         (["list", "suites"], "no folder `suites`"),
         (["data", "prepare", "minst"], "unknown data set 'minst'; did you mean 'mnist'"),
@@ -102,7 +86,7 @@ def test_lists(run: Run, make_folder: Callable[..., Path]) -> None:
 
 
 def test_help_has_examples(run: Run) -> None:
-    for verb in ("run", "plan", "report", "list", "ui"):
+    for verb in ("run", "plan", "report", "check", "list", "ui"):
         code, out, _ = run(verb, "--help")
         assert code == 0
         assert f"  lossbench {verb}" in out

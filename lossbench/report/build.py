@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +9,7 @@ from urllib.parse import quote
 from lossbench.plan import Plan
 from lossbench.report import formats
 from lossbench.report.figures import draw_figures
+from lossbench.report.files import write_whole
 from lossbench.report.html import Facts, gather_facts, render_html
 from lossbench.report.markup import markdown_text
 from lossbench.report.predictions import TestSet, examine
@@ -60,22 +59,8 @@ def build_report(
     page = output / "report.html"
     contents[page] = render_html(plan, tables, test_set, drawings, facts, texts).encode()
     for path, content in contents.items():
-        _write(path, content)
+        write_whole(path, content)
     return [page, *(path for path in contents if path != page)]
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: a crash leaves no half file under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep a web server out
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def _test_set(plan: Plan, results: Results, read: ReadArrays) -> TestSet | None:

@@ -1,0 +1,107 @@
+"""The verbs without a suite, parsing and printing only."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from lossbench.options import DEFAULT_DATA_ROOT, DataRootOption, TrackingOption
+
+out = Console()
+err = Console(stderr=True)
+
+data_app = typer.Typer(help="Data sets.", no_args_is_help=True, rich_markup_mode=None)
+
+
+class Kind(enum.StrEnum):
+    """What can be listed."""
+
+    losses = "losses"
+    models = "models"
+    evaluations = "evaluations"
+    datasets = "datasets"
+    suites = "suites"
+
+
+def try_loss(
+    target: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:CLASS", help="In this folder; or a registered loss's name."),
+    ],
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="PARAM=VALUE", help="A parameter of the loss. Repeatable."),
+    ] = [],  # noqa: B006
+) -> None:
+    """Put a loss of your own to the contract tests, and say what fails and why.
+
+    Exit code 0: it keeps the contract; 1: a check failed; 2: there is no such loss.
+
+    \b
+    Examples:
+      lossbench test-loss my_losses:MyHead
+      lossbench test-loss my_losses:MyHead --set margin=0.3
+      lossbench test-loss lgm --set covariance=diagonal
+    """
+    from lossbench.conformance import CHECKS, examine, load_target
+    from lossbench.findings import print_findings
+
+    subject = load_target(target, set_)
+    with err.status("testing"):
+        findings = examine(subject, CHECKS)
+    if not print_findings(out, findings):
+        raise typer.Exit(1)
+
+
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="losses, models, evaluations, datasets or suites")],
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+) -> None:
+    """List what a suite can name.
+
+    \b
+    Example:
+      lossbench list losses
+    """
+    from lossbench import listing
+
+    listing.LISTINGS[kind.value](out, data_root)
+
+
+def ui(
+    tracking_uri: TrackingOption = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,
+) -> None:
+    """Open MLflow's dashboard on 127.0.0.1 until Ctrl-C.
+
+    \b
+    Example:
+      lossbench ui --port 5001
+    """
+    from lossbench.tracking.ui import serve
+
+    raise typer.Exit(serve(tracking_uri, port))
+
+
+@data_app.command()
+def prepare(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="As `lossbench list datasets` has it.")
+    ],
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+) -> None:
+    """Download a known data set and make its prepared folder.
+
+    \b
+    Example:
+      lossbench data prepare mnist --data-root data
+    """
+    from lossbench.data import sources
+
+    if name in sources.DATASETS and sources.DATASETS[name].create().bundled:
+        out.print(f"{name} is bundled: there is nothing to prepare")
+        return
+    out.print(f"{name} is in {sources.prepare(name, data_root)}", highlight=False)
