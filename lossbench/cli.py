@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 import re
 import shlex
@@ -25,7 +24,9 @@ from lossbench.errors import (
 )
 from lossbench.options import (
     DEFAULT_DATA_ROOT,
+    CheckFormat,
     DataRootOption,
+    Format,
     OnlyOption,
     OutputOption,
     SeedsOption,
@@ -49,24 +50,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Format(enum.StrEnum):
-    """Forms of a report that can be printed."""
-
-    markdown = "markdown"
-    csv = "csv"
-    json = "json"
-    latex = "latex"
-
-
-class CheckFormat(enum.StrEnum):
-    """Forms of a check's findings."""
-
-    text = "text"
-    json = "json"
-    junit = "junit"
-    github = "github"
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,7 +1,8 @@
-"""The options that every verb with a suite takes."""
+"""The options that every verb with a suite takes, and the forms that some print."""
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -37,3 +38,21 @@ TrackingOption = Annotated[
 OutputOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where the report goes; default: reports/NAME.")
 ]
+
+
+class Format(enum.StrEnum):
+    """Forms of a report that can be printed."""
+
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+
+
+class CheckFormat(enum.StrEnum):
+    """Forms of a check's findings."""
+
+    text = "text"
+    json = "json"
+    junit = "junit"
+    github = "github"
