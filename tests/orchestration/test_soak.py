@@ -29,8 +29,9 @@ from lossbench.tracking import names
 from lossbench.tracking.store import Tracker
 from lossbench.trial import run_trial
 
-KILLS = int(os.environ.get("LOSSBENCH_SOAK_KILLS", "3"))
+KILLS = int(os.environ.get("LOSSBENCH_SOAK_KILLS", "2"))
 SEED = int(os.environ.get("LOSSBENCH_SOAK_SEED", "0"))
+VICTIMS = ("worker", "driver", "worker", "everything")
 NOWHERE = Path("/nonexistent/data")
 SUITE = """\
 suite: soak
@@ -115,19 +116,20 @@ def _newest_checkpoint(folder: Path) -> float:
     return max(times)
 
 
-def _kill_something(driver: subprocess.Popen[str], folder: Path, chance: random.Random) -> str:
-    """Wait for a random moment of a run under way, and kill; '' if it ended before."""
+def _kill_something(
+    driver: subprocess.Popen[str], folder: Path, chance: random.Random, victim: str
+) -> bool:
+    """Wait for a random moment of a run under way, and kill; whether it was still there."""
     since, deadline = _newest_checkpoint(folder), time.monotonic() + 300
     while _newest_checkpoint(folder) <= since:  # it trains
         if driver.poll() is not None:
-            return ""
+            return False
         assert time.monotonic() < deadline, (folder / "seen.txt").read_text()
         time.sleep(0.02)
     time.sleep(chance.uniform(0, 3))
-    victim = chance.choice(["worker", "worker", "driver", "everything"])
     workers = _workers(driver.pid)
     if driver.poll() is not None or (victim == "worker" and not workers):
-        return ""
+        return False
     family = _family(driver.pid)
     if victim == "worker":
         _kill_all([chance.choice(workers)], driver)
@@ -138,7 +140,7 @@ def _kill_something(driver: subprocess.Popen[str], folder: Path, chance: random.
         _kill_all(family, driver)
     else:
         _kill_all(family, driver)
-    return victim
+    return True
 
 
 def _disturbed_round(folder: Path, wanted: int, chance: random.Random) -> Counter[str]:
@@ -149,7 +151,9 @@ def _disturbed_round(folder: Path, wanted: int, chance: random.Random) -> Counte
             while driver.poll() is None:
                 if killed.total() >= wanted:
                     driver.wait(timeout=300)
-                elif victim := _kill_something(driver, folder, chance):
+                    break
+                victim = VICTIMS[killed.total() % len(VICTIMS)]
+                if _kill_something(driver, folder, chance, victim):
                     killed[victim] += 1
             if driver.returncode == 0:
                 return killed
