@@ -1,6 +1,7 @@
 """Whatever is wrong with a request: exit 2, one message, nothing started, nothing written.
 
-A case is a line of a table (`suites.py`, `folders.py`, `tracking_uris.py`); more tables join in
+A case is a line of a table (`suites.py`, `folders.py`, `tracking_uris.py`,
+`baselines.py`); more tables join in
 `CASES`.
 """
 
@@ -15,10 +16,11 @@ from folders import FOLDERS
 from tracking_uris import TRACKING
 
 import lossbench.orchestration.run
+from baselines import BASELINES
 from lossbench.cli import main
 from suites import SUITES
 
-CASES: list[Case] = [*SUITES, *FOLDERS, *TRACKING]
+CASES: list[Case] = [*SUITES, *FOLDERS, *TRACKING, *BASELINES]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
