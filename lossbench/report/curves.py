@@ -48,7 +48,7 @@ def learning_curves(
                 ends[row.label] = end
         axes.set_title(label)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _epochs(axes)
         _scale(axes)
         figure.canvas.draw()  # the limits are final
         _label_ends(axes, ends, colours, finished)
@@ -87,6 +87,16 @@ def _draw_row(
 
 def _points(result: TrialResult, metric: str) -> dict[int, float]:
     return {r.epoch: r.metrics[metric] for r in result.history if metric in r.metrics}
+
+
+def _epochs(axes: Axes) -> None:
+    """Whole epochs; a single one stands in the middle."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    epochs = {float(epoch) for line in axes.lines for epoch in np.asarray(line.get_xdata())}
+    if len(epochs) == 1:
+        [only] = epochs
+        axes.set_xlim(only - 0.5, only + 0.5)
+        axes.set_xticks([only], [f"{only:g}"])
 
 
 def _scale(axes: Axes) -> None:

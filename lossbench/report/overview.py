@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossbench.plan import Row
+from lossbench.report.statistics import Summary
 from lossbench.report.tables import Cell, Table
 
 FEWEST_METRICS = 2
@@ -28,6 +29,14 @@ class Overview:
     lines: tuple[tuple[str, tuple[Cell | None, ...]], ...]
 
     @property
+    def legend(self) -> str:
+        """What the marks mean."""
+        return (
+            "Bold: the best mean of the line, where its mean ± std touches no other row's; with "
+            "one seed nothing is bold."
+        )
+
+    @property
     def has_published(self) -> bool:
         return any(cell and cell.published for _, cells in self.lines for cell in cells)
 
@@ -46,10 +55,31 @@ def make_overview(tables: Sequence[Table]) -> Overview | None:
     lines = tuple(
         (
             f"{table.label}, {table.unit}" if table.unit else table.label,
-            tuple(table.cells.get((variant, row.label)) for row in rows),
+            _marked([table.cells.get((variant, row.label)) for row in rows]),
         )
         for table in tested
     )
     seeds = tested[0].seeds
     spread = "1 seed" if seeds == 1 else f"mean ± std over {seeds} seeds"
     return Overview(f"All measurements; {spread}", rows, lines)
+
+
+def _marked(cells: Sequence[Cell | None]) -> tuple[Cell | None, ...]:
+    """Take the mark from the best cells whose spread overlaps that of a row that is not best.
+
+    In a table of many metrics a mark on every line would tell of differences that are noise.
+    """
+    others = [cell for cell in cells if cell and not cell.best and cell.summary.mean is not None]
+    return tuple(
+        replace(cell, best=not any(_overlap(cell.summary, other.summary) for other in others))
+        if cell and cell.best
+        else cell
+        for cell in cells
+    )
+
+
+def _overlap(a: Summary, b: Summary) -> bool:
+    """Whether mean ± std of two cells overlap or touch; a cell without a spread overlaps any."""
+    if a.mean is None or b.mean is None or a.std is None or b.std is None:
+        return True
+    return abs(a.mean - b.mean) <= a.std + b.std
