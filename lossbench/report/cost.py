@@ -39,7 +39,9 @@ def cost(
     right.set_title("peak memory, MiB")
     devices = sorted({r.device for results in found.values() for r in results})
     count = sum(map(len, times.values()))
-    caption = f"Bars and numbers: medians; points: {count} finished trials, on {', '.join(devices)}."
+    caption = (
+        f"Bars and numbers: medians; points: {count} finished trials, on {', '.join(devices)}."
+    )
     if compared:
         caption += f" In brackets: relative to {compared}."
     if len(devices) > 1:

@@ -201,9 +201,7 @@ def _attacked_inside(panel: Panel) -> np.ndarray[Any, Any]:
     return attacked[inside]
 
 
-def _mark_means(
-    axes: Axes, panel: Panel, palette: list[tuple[float, float, float]] | None
-) -> None:
+def _mark_means(axes: Axes, panel: Panel, palette: list[tuple[float, float, float]] | None) -> None:
     """Mark the class means (K, 2); with few classes, tell which is which."""
     means, marks = panel.arrays["class_means"], _marks(panel)
     numbered = len(means) <= MAX_NUMBERED_CLASSES

@@ -32,7 +32,7 @@ class Overview:
     def legend(self) -> str:
         """What the marks mean."""
         return (
-            "Bold: the best mean of the line, where its mean ± std touches no other row's; with "
+            "Bold: the best mean of the line, where its mean ± std touches no worse row's; with "
             "one seed nothing is bold."
         )
 
@@ -65,21 +65,21 @@ def make_overview(tables: Sequence[Table]) -> Overview | None:
 
 
 def _marked(cells: Sequence[Cell | None]) -> tuple[Cell | None, ...]:
-    """Take the mark from the best cells whose spread overlaps that of a row that is not best.
+    """Keep the mark of a best cell only where it stands clear of every row that is not best.
 
     In a table of many metrics a mark on every line would tell of differences that are noise.
     """
     others = [cell for cell in cells if cell and not cell.best and cell.summary.mean is not None]
     return tuple(
-        replace(cell, best=not any(_overlap(cell.summary, other.summary) for other in others))
+        replace(cell, best=bool(others) and all(_apart(cell.summary, o.summary) for o in others))
         if cell and cell.best
         else cell
         for cell in cells
     )
 
 
-def _overlap(a: Summary, b: Summary) -> bool:
-    """Whether mean ± std of two cells overlap or touch; a cell without a spread overlaps any."""
+def _apart(a: Summary, b: Summary) -> bool:
+    """Whether mean ± std of two cells do not touch; with one value the spread is not known."""
     if a.mean is None or b.mean is None or a.std is None or b.std is None:
-        return True
-    return abs(a.mean - b.mean) <= a.std + b.std
+        return False
+    return abs(a.mean - b.mean) > a.std + b.std

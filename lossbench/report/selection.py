@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from lossbench.report.style import INK, Colour, Drawing, finish, new_figure, readable_on, titled
 from lossbench.report.tables import Cell, Table
 
-OUTLINE = "#D55E00"
+CHOSEN: dict[str, Any] = {"fill": False, "edgecolor": "#D55E00", "linewidth": 3}
 STAR: dict[str, Any] = {
     "marker": "*",
     "markersize": 11,
@@ -90,9 +90,8 @@ def _heat_map(
         x = columns.index(_short(cell.row.varied[across]))
         y = lines.index(_short(cell.row.varied[down]))
         if cell.chosen:
-            outline = {"fill": False, "edgecolor": OUTLINE, "linewidth": 3}
-            axes.add_patch(Rectangle((x, y), 1, 1, clip_on=False, **outline))
-            handles.append(Patch(label="chosen", **outline))
+            axes.add_patch(Rectangle((x, y), 1, 1, clip_on=False, **CHOSEN))
+            handles.append(Patch(label="chosen", **CHOSEN))
         if cell in named:
             axes.plot([x + 0.87], [y + 0.24], **STAR)
     if named:
@@ -106,8 +105,8 @@ def _heat_map(
 def _write_readably(axes: Axes) -> None:
     """Black or white numbers, whichever stands out from the cell; cells without one stay blank."""
     [mesh] = axes.collections
-    values = np.ma.asarray(mesh.get_array()).ravel()
-    shown = np.asarray(mesh.get_facecolors())[~np.ma.getmaskarray(values)]  # as seaborn writes them
+    values: Any = np.ma.asarray(mesh.get_array()).ravel()
+    shown = np.asarray(mesh.get_facecolor())[~np.ma.getmaskarray(values)]  # as seaborn writes them
     for text, colour in zip(axes.texts, shown, strict=True):
         text.set_color(readable_on(tuple(colour[:3])))
 
