@@ -80,6 +80,8 @@ def _draw_row(
         low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
         marker = "o" if len(epochs) == 1 else None
         axes.fill_between(epochs, low, high, color=colour, alpha=0.13, linewidth=0)
+        if len(epochs) == 1:  # where a band has no width
+            axes.vlines(epochs, low, high, color=colour, linewidth=1)
         axes.plot(epochs, means, color=colour, linewidth=1.5, marker=marker, markersize=4)
         end = (epochs[-1], means[-1])
     return end
@@ -145,7 +147,8 @@ def _label_ends(
             [wanted[label][1], y],
             transform=axes.transAxes,
             color=colours[label],
-            linewidth=0.9,
+            linewidth=0.7,
+            alpha=0.5,  # it leads to the label, and is no curve
             linestyle="-" if label in finished else ":",
             clip_on=False,
         )

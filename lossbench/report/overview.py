@@ -32,8 +32,8 @@ class Overview:
     def legend(self) -> str:
         """What the marks mean."""
         return (
-            "Bold: the best mean of the line, where its mean ± std touches no worse row's; with "
-            "one seed nothing is bold."
+            "Bold: the best mean of the line, where its 95 % t interval touches no worse row's; "
+            "with one seed nothing is bold."
         )
 
     @property
@@ -79,7 +79,7 @@ def _marked(cells: Sequence[Cell | None]) -> tuple[Cell | None, ...]:
 
 
 def _apart(a: Summary, b: Summary) -> bool:
-    """Whether mean ± std of two cells do not touch; with one value the spread is not known."""
-    if a.mean is None or b.mean is None or a.std is None or b.std is None:
+    """Whether the intervals of two means do not touch; without an interval that is not known."""
+    if a.interval is None or b.interval is None:
         return False
-    return abs(a.mean - b.mean) > a.std + b.std
+    return a.interval.low > b.interval.high or b.interval.low > a.interval.high
