@@ -43,7 +43,7 @@ def geometry_figure(variant: str, panels: list[Panel]) -> Drawing | None:
             Patch(color=MARGIN, label="margin"),
         ],
         loc="outside lower center",
-        ncols=3,
+        ncols=3 if columns > 1 else 1,  # one panel is too narrow for all
         frameon=False,
     )
     points = max(len(panel.arrays["features"]) for panel in panels)

@@ -123,6 +123,17 @@ def test_classes_bear_their_names(
     assert texts(drawn["geometry-default"][0]) == (names or marks) * 3
 
 
+def test_the_legend_of_a_single_panel_is_whole(
+    make_plan: Callable[..., Plan], drawn: Drawn
+) -> None:
+    geometry.geometry_figure("default", panels_of(make_plan(TWO), None)[2:])
+    figure, _ = drawn["geometry-default"]
+    figure.canvas.draw()
+    extent = figure.legends[0].get_window_extent()
+    assert figure.bbox.x0 <= extent.x0
+    assert extent.x1 <= figure.bbox.x1
+
+
 def detected_arrays(row: str) -> dict[str, np.ndarray]:
     random = np.random.default_rng(len(row))
     arrays = {f"posterior_{w}": random.beta(2, 2, 300) for w in ("normal", "other")}
