@@ -105,6 +105,7 @@ class Assembled:
         measured: The test set, or the held-out part of the training set; None without either.
         measured_name: `test` or `holdout`.
         evaluations: What is measured in the end.
+        class_names: In the order of the labels.
     """
 
     training: Training
@@ -112,6 +113,7 @@ class Assembled:
     measured: Images | None
     measured_name: str
     evaluations: tuple[Evaluation, ...]
+    class_names: tuple[str, ...]
 
 
 def build(
@@ -147,6 +149,7 @@ def build(
         measured=parts["measured"].on(device, view) if "measured" in parts else None,
         measured_name="holdout" if trial.holdout else "test",
         evaluations=tuple(_evaluations(trial.evaluate)),
+        class_names=tuple(dataset.card.class_names),
     )
 
 

@@ -180,6 +180,7 @@ def _trained(trial: Trial, parts: Assembled, data_root: Path) -> Trained:
         measured=parts.measured,
         data_root=data_root,
         seed=trial.seed,
+        class_names=parts.class_names,
     )
     if training.head.wants_class_means:  # it classifies by the nearest class mean
         training.head.fit_class_means(trained.train_features, parts.train.labels)

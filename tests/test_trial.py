@@ -74,7 +74,9 @@ def test_what_a_trial_leaves_behind(write_suite: Write, tmp_path: Path) -> None:
     images = parts.training.normalise(parts.measured.images.permute(0, 3, 1, 2))
     predicted = parts.training.head.logits(parts.training.model(images)).argmax(1)
     assert np.array_equal(predicted.numpy(), kept["predicted"])
-    assert np.load(tmp_path / "out" / "embedding.npz")["features"].shape == (1200, 2)
+    embedding = np.load(tmp_path / "out" / "embedding.npz", allow_pickle=False)
+    assert embedding["features"].shape == (1200, 2)
+    assert embedding["class_names"].tolist() == [str(digit) for digit in range(10)]
     assert TrialResult.model_validate_json(result.model_dump_json()) == result
 
 

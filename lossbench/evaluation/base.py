@@ -35,6 +35,7 @@ class Trained:
         measured: The test set, or the held-out part of the training set; None without either.
         data_root: Where prepared data sets are.
         seed: Of the trial.
+        class_names: In the order of the labels; empty where they are not known.
     """
 
     model: nn.Module
@@ -44,6 +45,7 @@ class Trained:
     measured: Images | None
     data_root: Path
     seed: int
+    class_names: tuple[str, ...] = ()
 
     @cached_property
     def features(self) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,6 @@ EPSILON = 0.3
 """Of the FGSM examples, as a share of the pixel range."""
 
 
-@torch.no_grad()
 def embedding(trained: Trained) -> Arrays:
     """A sample of the training set's features, class means, and the density on a grid.
 
@@ -30,8 +30,16 @@ def embedding(trained: Trained) -> Arrays:
         own or else the features'; for a density head also `grid_x` (G,), `grid_y` (G,) and
         `log_density` (G, G), row = y: log of the mixture with equal priors; `adversarial` (A, 2),
         features of FGSM examples of measured images, and their `epsilon`; and of two classes
-        `class_log_density` (2, G, G).
+        `class_log_density` (2, G, G). `class_names` (K,), text, where they are known.
     """
+    arrays = as_arrays(_tensors(trained))
+    if trained.class_names:
+        arrays["class_names"] = np.asarray(trained.class_names, dtype=np.str_)
+    return arrays
+
+
+@torch.no_grad()
+def _tensors(trained: Trained) -> dict[str, Tensor]:
     head, labels = trained.head, trained.train.labels
     pick = torch.linspace(0, len(labels) - 1, min(MAX_POINTS, len(labels))).round().long()
     features = extract_features(trained.model, trained.normalise, trained.train, pick)  # (M, 2)
@@ -40,7 +48,7 @@ def embedding(trained: Trained) -> Arrays:
     if not isinstance(head, DensityHead):
         sums = features.new_zeros(head.num_classes, 2).index_add_(0, labels, features)
         counts = torch.bincount(labels, minlength=head.num_classes).clamp_min(1)
-        return as_arrays({**kept, "class_means": sums / counts[:, None]})
+        return {**kept, "class_means": sums / counts[:, None]}
 
     low, high = features.amin(0), features.amax(0)  # (2,)
     middle, reach = (low + high) / 2, float((high - low).max()) * 0.6 + 1e-6
@@ -56,7 +64,7 @@ def embedding(trained: Trained) -> Arrays:
         kept["class_log_density"] = by_class
     if trained.measured is not None:
         kept |= {"adversarial": _attacked(trained), "epsilon": torch.tensor(EPSILON)}
-    return as_arrays(kept)
+    return kept
 
 
 def _attacked(trained: Trained) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +26,7 @@ from lossbench.evaluation.base import (
     as_arrays,
 )
 from lossbench.evaluation.detection import detect
+from lossbench.losses import DensityHead
 from lossbench.plan import Artifact, Metric
 from lossbench.training.seeding import stream
 
@@ -57,14 +59,16 @@ def measure_detection(
         f"{key}_auroc": found.auroc,
         f"{key}_fpr95": found.fpr_at(0.95),
     }
-    arrays = as_arrays(
-        {
-            "posterior_normal": trained.scores.softmax(1).amax(1).float(),
-            "posterior_other": posterior.float(),
-            "likelihood_normal": likelihood[0].float(),
-            "likelihood_other": likelihood[1].float(),
-        }
-    )
+    kept = {
+        "posterior_normal": trained.scores.softmax(1).amax(1),
+        "posterior_other": posterior,
+        "likelihood_normal": likelihood[0],
+        "likelihood_other": likelihood[1],
+    }
+    if isinstance(trained.head, DensityHead):  # in float32 the likelihood itself is 0 from d = 103
+        kept["log10_likelihood_normal"] = normal / math.log(10)
+        kept["log10_likelihood_other"] = other / math.log(10)
+    arrays = as_arrays({name: tensor.float() for name, tensor in kept.items()})
     false_accept, true_accept = found.thinned()
     arrays |= {"false_accept": false_accept, "true_accept": true_accept}
     return values, {f"detection_{key}": arrays}

@@ -39,7 +39,9 @@ def cost(
     right.set_title("peak memory, MiB")
     devices = sorted({r.device for results in found.values() for r in results})
     count = sum(map(len, times.values()))
-    caption = f"Bars: medians; points: {count} finished trials, on {', '.join(devices)}."
+    caption = (
+        f"Bars and numbers: medians; points: {count} finished trials, on {', '.join(devices)}."
+    )
     if compared:
         caption += f" In brackets: relative to {compared}."
     if len(devices) > 1:
@@ -51,7 +53,7 @@ def cost(
 def _bars(
     axes: Axes, values: dict[str, list[float]], colours: dict[str, Colour], compared: str | None
 ) -> None:
-    """One bar a row, its median written behind the rightmost point."""
+    """One bar a row; the medians stand in a column right of the axes, clear of every point."""
     medians = {label: median(listed) for label, listed in values.items()}
     positions = range(len(values))
     axes.barh(positions, list(medians.values()), color=[colours[k] for k in values], height=0.62)
@@ -72,14 +74,16 @@ def _bars(
             text += f" (×{medians[label] / medians[compared]:.2f})"
         axes.annotate(
             text,
-            (max(listed), y),
-            xytext=(7, 0),
+            (1, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(8, 0),
             textcoords="offset points",
             va="center",
+            annotation_clip=False,
             fontsize=8,
         )
     axes.set_yticks(positions, list(values))
     axes.set_ylim(len(values) - 0.45, -0.55)
-    axes.set_xlim(0, 1.28 * max(max(listed) for listed in values.values()) or 1)
+    axes.set_xlim(0, 1.04 * max(max(listed) for listed in values.values()) or 1)
     axes.tick_params(left=False)
     axes.spines["left"].set_visible(False)

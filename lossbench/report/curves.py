@@ -48,7 +48,7 @@ def learning_curves(
                 ends[row.label] = end
         axes.set_title(label)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _epochs(axes)
         _scale(axes)
         figure.canvas.draw()  # the limits are final
         _label_ends(axes, ends, colours, finished)
@@ -80,6 +80,8 @@ def _draw_row(
         low, high = [min(values) for values in by_epoch], [max(values) for values in by_epoch]
         marker = "o" if len(epochs) == 1 else None
         axes.fill_between(epochs, low, high, color=colour, alpha=0.13, linewidth=0)
+        if len(epochs) == 1:  # where a band has no width
+            axes.vlines(epochs, low, high, color=colour, linewidth=1)
         axes.plot(epochs, means, color=colour, linewidth=1.5, marker=marker, markersize=4)
         end = (epochs[-1], means[-1])
     return end
@@ -87,6 +89,16 @@ def _draw_row(
 
 def _points(result: TrialResult, metric: str) -> dict[int, float]:
     return {r.epoch: r.metrics[metric] for r in result.history if metric in r.metrics}
+
+
+def _epochs(axes: Axes) -> None:
+    """Whole epochs; a single one stands in the middle."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    epochs = {float(epoch) for line in axes.lines for epoch in np.asarray(line.get_xdata())}
+    if len(epochs) == 1:
+        [only] = epochs
+        axes.set_xlim(only - 0.5, only + 0.5)
+        axes.set_xticks([only], [f"{only:g}"])
 
 
 def _scale(axes: Axes) -> None:
@@ -135,7 +147,8 @@ def _label_ends(
             [wanted[label][1], y],
             transform=axes.transAxes,
             color=colours[label],
-            linewidth=0.9,
+            linewidth=0.7,
+            alpha=0.5,  # it leads to the label, and is no curve
             linestyle="-" if label in finished else ":",
             clip_on=False,
         )

@@ -20,6 +20,8 @@ from lossbench.report.stages import Arrays, ReadArrays, Stage
 from lossbench.report.style import FIGURE_WIDTH_IN, PNG_DPI, Drawing, finish, new_figure, titled
 
 MAX_NUMBERED_CLASSES = 20
+LONGEST_MARK = 2
+"""Characters of a class's name that fit into the circle on its mean."""
 DECADES = 3.0
 """Range of the likelihood map's colours below the peak, in powers of ten."""
 LIKELIHOOD_COLOURS = "magma"
@@ -62,9 +64,7 @@ def embedding_figure(variant: str, panels: list[Panel]) -> Drawing | None:
     for axes, panel in zip(grid, panels, strict=True):
         _scatter(axes, panel, palette)
     points = max(len(panel.arrays["features"]) for panel in panels)
-    means = "Circles: class means" + (
-        " with the class's number" if num_classes <= MAX_NUMBERED_CLASSES else ""
-    )
+    means = f"Circles: class means{_marked_by(panels[0], num_classes)}"
     caption = (
         f"Features of up to {points} training images, one colour a class. {means}. "
         f"{_seeds(panels)} Each panel has its own scale, the same for x and y. "
@@ -89,7 +89,8 @@ def likelihood_figure(variant: str, panels: list[Panel]) -> Drawing | None:
     bar.set_label("p(x) relative to its peak")
     caption = (
         f"Mixture density of the features with equal class priors, relative to its peak; "
-        f"black: below {10**-DECADES:g} of it. Circles: class means. {_seeds(panels)}"
+        f"black: below {10**-DECADES:g} of it. Circles: class means"
+        f"{_marked_by(panels[0], len(panels[0].arrays['class_means']))}. {_seeds(panels)}"
     )
     attacked = [panel for panel in panels if "adversarial" in panel.arrays]
     if attacked:
@@ -107,6 +108,31 @@ def class_colours(num_classes: int) -> list[tuple[float, float, float]]:
     """Ten distinct colours, or as many hues as there are classes."""
     kind = "tab10" if num_classes <= 10 else "husl"
     return list(sns.color_palette(kind, num_classes))
+
+
+def class_names(panel: Panel) -> list[str]:
+    """The classes' names; their numbers where a trial stored no names."""
+    numbers = range(len(panel.arrays["class_means"]))
+    return [str(name) for name in panel.arrays.get("class_names", numbers)]
+
+
+def _marks(panel: Panel) -> list[str]:
+    """What stands in the circle on each class's mean: its name if it is short, or its number."""
+    names = class_names(panel)
+    fits = all(len(name) <= LONGEST_MARK for name in names)
+    return names if fits else [str(number) for number in range(len(names))]
+
+
+def _marked_by(panel: Panel, num_classes: int) -> str:
+    """What a caption says of the circles."""
+    if num_classes > MAX_NUMBERED_CLASSES:
+        return ""
+    if "class_names" not in panel.arrays:
+        return " with the class's number"
+    names, marks = class_names(panel), _marks(panel)
+    if names == marks:
+        return " with the class's name"
+    return f" ({', '.join(f'{mark} {name}' for mark, name in zip(marks, names, strict=True))})"
 
 
 def _panel_grid(count: int, beside_in: float = 0.0) -> tuple[Figure, list[Axes]]:
@@ -135,7 +161,7 @@ def _scatter(axes: Axes, panel: Panel, palette: list[tuple[float, float, float]]
         alpha=0.75,
         rasterized=True,
     )
-    _mark_means(axes, panel.arrays["class_means"], palette)
+    _mark_means(axes, panel, palette)
     _frame(axes, panel)
 
 
@@ -154,7 +180,7 @@ def _heat_map(axes: Axes, panel: Panel) -> None:
         rasterized=True,
     )
     axes.set_facecolor("black")
-    _mark_means(axes, panel.arrays["class_means"], None)
+    _mark_means(axes, panel, None)
     attacked = _attacked_inside(panel)
     axes.scatter(
         attacked[:, 0], attacked[:, 1], marker="x", s=12, c=ATTACKED, linewidths=0.8, zorder=2
@@ -171,12 +197,9 @@ def _attacked_inside(panel: Panel) -> np.ndarray[Any, Any]:
     return attacked[inside]
 
 
-def _mark_means(
-    axes: Axes,
-    means: np.ndarray[Any, Any],
-    palette: list[tuple[float, float, float]] | None,
-) -> None:
-    """Mark the class means (K, 2); with few classes, write the class's number."""
+def _mark_means(axes: Axes, panel: Panel, palette: list[tuple[float, float, float]] | None) -> None:
+    """Mark the class means (K, 2); with few classes, tell which is which."""
+    means, marks = panel.arrays["class_means"], _marks(panel)
     numbered = len(means) <= MAX_NUMBERED_CLASSES
     finite = np.flatnonzero(np.isfinite(means).all(axis=1))
     axes.scatter(
@@ -191,7 +214,13 @@ def _mark_means(
     )
     for k in finite if numbered else []:
         axes.annotate(
-            str(k), means[k], ha="center", va="center_baseline", fontsize=6, weight="bold", zorder=4
+            marks[k],
+            means[k],
+            ha="center",
+            va="center_baseline",
+            fontsize=6,
+            weight="bold",
+            zorder=4,
         )
 
 

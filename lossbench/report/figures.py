@@ -32,12 +32,13 @@ def _draw(
     plan: Plan, results: Results, tables: Sequence[Table], read: ReadArrays
 ) -> Iterator[Drawing | None]:
     colours = row_colours(plan.rows)
+    compared = [row.label for row in plan.compared]
     losses = list(dict.fromkeys(row.loss.name for row in plan.rows))
     for table in tables:
         if table.metric.startswith("holdout_"):
             for variant in table.variants:
                 for loss in losses:
-                    yield selection_figure(table, variant, loss, colours)
+                    yield selection_figure(table, variant, loss, colours, compared)
     stage = shown_stage(stages(plan, results, choose(plan, results)))
     for variant in plan.suite.variants:
         panels = find_panels(stage, variant, plan.rows, read)

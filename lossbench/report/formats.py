@@ -72,7 +72,7 @@ def _markdown_overview(overview: Overview) -> str:
             values.append(value + published)
         lines.append(pipes([markdown_text(label), *values]))
     note = "In italics: published. " if overview.has_published else ""
-    return "\n".join([*lines, "", f"{note}Bold: best of the line at the shown precision.", ""])
+    return "\n".join([*lines, "", f"{note}{overview.legend}", ""])
 
 
 def _markdown_table(table: Table, notes: Sequence[str]) -> str:
@@ -284,7 +284,7 @@ def _rich_overview(overview: Overview) -> list[RenderableType]:
 def _rich(table: Table, notes: Sequence[str]) -> list[RenderableType]:
     drawn = RichTable(header_style="bold")  # a title would wrap at the table's own width
     if any(cell.chosen for cell in table.cells.values()):
-        drawn.caption = "✓ chosen: the lowest mean of its loss in this column"
+        drawn.caption = "✓ chosen: the best mean of its loss in this column"
         drawn.caption_justify = "left"
     drawn.add_column("loss", overflow="fold")
     for variant in table.variants:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lossbench.report.embeddings import Panel, class_colours
+from lossbench.report.embeddings import Panel, class_colours, class_names
 from lossbench.report.style import FIGURE_WIDTH_IN, INK, Drawing, finish, new_figure, titled
 
 MARGIN = "#F3D9A4"
@@ -43,12 +43,13 @@ def geometry_figure(variant: str, panels: list[Panel]) -> Drawing | None:
             Patch(color=MARGIN, label="margin"),
         ],
         loc="outside lower center",
-        ncols=3,
+        ncols=3 if columns > 1 else 1,  # one panel is too narrow for all
         frameon=False,
     )
     points = max(len(panel.arrays["features"]) for panel in panels)
     caption = (
-        f"Features of up to {points} training images of two classes; stars: class means. A sample "
+        f"Features of up to {points} training images of two classes; stars: class means, "
+        f"{' and '.join(class_names(panels[0]))}. A sample "
         "has to be beyond the dashed line on its own side before training takes it as right; "
         "without a margin (alpha = 0) the lines coincide. One trial a panel, the first seed."
     )
@@ -87,6 +88,21 @@ def _draw(axes: Axes, panel: Panel) -> None:
         rasterized=True,
     )
     axes.scatter(means[:, 0], means[:, 1], marker="*", s=90, c="white", edgecolors=INK, zorder=5)
+    middle = float(np.mean(means[:, 0]))
+    for name, mean, colour in zip(class_names(panel), means, palette, strict=False):
+        left = mean[0] < middle  # names stand outside, clear of the boundaries
+        axes.annotate(
+            name,
+            mean,
+            xytext=(-12 if left else 12, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=11,
+            weight="bold",
+            bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": colour},
+            zorder=6,
+        )
     axes.set_xlim(float(x[0]), float(x[-1]))
     axes.set_ylim(float(y[0]), float(y[-1]))
     axes.set_aspect("equal")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lossbench.plan import Row
+from lossbench.report.statistics import Summary
 from lossbench.report.tables import Cell, Table
 
 FEWEST_METRICS = 2
@@ -28,6 +29,14 @@ class Overview:
     lines: tuple[tuple[str, tuple[Cell | None, ...]], ...]
 
     @property
+    def legend(self) -> str:
+        """What the marks mean."""
+        return (
+            "Bold: the best mean of the line, where its 95 % t interval touches no worse row's; "
+            "with one seed nothing is bold."
+        )
+
+    @property
     def has_published(self) -> bool:
         return any(cell and cell.published for _, cells in self.lines for cell in cells)
 
@@ -46,10 +55,31 @@ def make_overview(tables: Sequence[Table]) -> Overview | None:
     lines = tuple(
         (
             f"{table.label}, {table.unit}" if table.unit else table.label,
-            tuple(table.cells.get((variant, row.label)) for row in rows),
+            _marked([table.cells.get((variant, row.label)) for row in rows]),
         )
         for table in tested
     )
     seeds = tested[0].seeds
     spread = "1 seed" if seeds == 1 else f"mean ± std over {seeds} seeds"
     return Overview(f"All measurements; {spread}", rows, lines)
+
+
+def _marked(cells: Sequence[Cell | None]) -> tuple[Cell | None, ...]:
+    """Keep the mark of a best cell only where it stands clear of every row that is not best.
+
+    In a table of many metrics a mark on every line would tell of differences that are noise.
+    """
+    others = [cell for cell in cells if cell and not cell.best and cell.summary.mean is not None]
+    return tuple(
+        replace(cell, best=bool(others) and all(_apart(cell.summary, o.summary) for o in others))
+        if cell and cell.best
+        else cell
+        for cell in cells
+    )
+
+
+def _apart(a: Summary, b: Summary) -> bool:
+    """Whether the intervals of two means do not touch; without an interval that is not known."""
+    if a.interval is None or b.interval is None:
+        return False
+    return a.interval.low > b.interval.high or b.interval.low > a.interval.high

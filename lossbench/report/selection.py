@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
 
-from lossbench.report.style import Colour, Drawing, finish, new_figure, titled
+from lossbench.report.style import INK, Colour, Drawing, finish, new_figure, readable_on, titled
 from lossbench.report.tables import Cell, Table
 
-OUTLINE = "#D55E00"
+CHOSEN: dict[str, Any] = {"fill": False, "edgecolor": "#D55E00", "linewidth": 3}
+STAR: dict[str, Any] = {
+    "marker": "*",
+    "markersize": 11,
+    "markerfacecolor": "white",
+    "markeredgecolor": INK,
+    "linestyle": "none",
+}
 
 
 def selection_figure(
-    table: Table, variant: str, loss: str, colours: Mapping[str, Colour]
+    table: Table,
+    variant: str,
+    loss: str,
+    colours: Mapping[str, Colour],
+    compared: Collection[str] = (),
 ) -> Drawing | None:
     """A heat map over two grid parameters; for any other number of them, points.
 
@@ -27,6 +40,7 @@ def selection_figure(
         variant: The column.
         loss: Name of the loss.
         colours: By row label.
+        compared: Labels of the rows that the suite names to compare with the chosen ones.
 
     Returns:
         None where the loss has one row, or none with a value.
@@ -37,24 +51,28 @@ def selection_figure(
         return None
     parameters = list(cells[0].row.varied)
     caption = f"{table.label}, {table.unit}: mean over the finished of {table.seeds} seeds"
+    named = [cell for cell in cells if cell.row.label in compared]
     if len(parameters) == 2:
-        figure = _heat_map(cells, parameters, table.label)
-        caption += "; the chosen cell is outlined."
+        figure = _heat_map(cells, parameters, table.label, named)
+        caption += "; the chosen cell is outlined"
     else:
-        figure = _points(cells, parameters, table, colours)
-        caption += ", bars ± std; the chosen point is filled."
+        figure = _points(cells, parameters, table, colours, named)
+        caption += ", bars ± std; the chosen point is filled"
+    caption += "; star: named by the suite for comparison." if named else "."
     title = titled(f"Selection of {loss}", variant)
     return finish(figure, "selection", f"selection-{variant}-{loss}", title, caption)
 
 
-def _heat_map(cells: list[Cell], parameters: list[str], label: str) -> Figure:
+def _heat_map(
+    cells: list[Cell], parameters: list[str], label: str, named: Collection[Cell]
+) -> Figure:
     down, across = parameters
     lines, columns = _order(cells, down), _order(cells, across)
     grid = pd.DataFrame(index=lines, columns=columns, dtype=float)
     for cell in cells:
         place = _short(cell.row.varied[down]), _short(cell.row.varied[across])
         grid.loc[place] = np.nan if cell.summary.mean is None else cell.summary.mean
-    figure = new_figure(1.2 + 0.5 * len(lines), 2.4 + 0.85 * len(columns))
+    figure = new_figure(1.5 + 0.5 * len(lines), 2.4 + 0.85 * len(columns))
     axes = figure.subplots()
     sns.heatmap(
         grid,
@@ -66,19 +84,39 @@ def _heat_map(cells: list[Cell], parameters: list[str], label: str) -> Figure:
         ax=axes,
     )
     axes.set(xlabel=across, ylabel=down)
+    _write_readably(axes)
+    handles: list[Patch | Line2D] = []
     for cell in cells:
+        x = columns.index(_short(cell.row.varied[across]))
+        y = lines.index(_short(cell.row.varied[down]))
         if cell.chosen:
-            x = columns.index(_short(cell.row.varied[across]))
-            y = lines.index(_short(cell.row.varied[down]))
-            axes.add_patch(
-                Rectangle((x, y), 1, 1, fill=False, edgecolor=OUTLINE, linewidth=3, clip_on=False)
-            )
+            axes.add_patch(Rectangle((x, y), 1, 1, clip_on=False, **CHOSEN))
+            handles.append(Patch(label="chosen", **CHOSEN))
+        if cell in named:
+            axes.plot([x + 0.87], [y + 0.24], **STAR)
+    if named:
+        handles.append(Line2D([], [], label="named for comparison", **STAR))
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     axes.tick_params(length=0, rotation=0)
     return figure
 
 
+def _write_readably(axes: Axes) -> None:
+    """Black or white numbers, whichever stands out from the cell; cells without one stay blank."""
+    [mesh] = axes.collections
+    values: Any = np.ma.asarray(mesh.get_array()).ravel()
+    shown = np.asarray(mesh.get_facecolor())[~np.ma.getmaskarray(values)]  # as seaborn writes them
+    for text, colour in zip(axes.texts, shown, strict=True):
+        text.set_color(readable_on(tuple(colour[:3])))
+
+
 def _points(
-    cells: list[Cell], parameters: list[str], table: Table, colours: Mapping[str, Colour]
+    cells: list[Cell],
+    parameters: list[str],
+    table: Table,
+    colours: Mapping[str, Colour],
+    named: Collection[Cell],
 ) -> Figure:
     labels = [_point_label(cell, parameters) for cell in cells]
     figure = new_figure(0.9 + 0.3 * len(cells), 6.0)
@@ -91,10 +129,10 @@ def _points(
             cell.summary.mean,
             y,
             xerr=cell.summary.std,
-            fmt="o",
+            fmt="*" if cell in named else "o",
             color=colour,
             markerfacecolor=colour if cell.chosen else "white",
-            markersize=7,
+            markersize=11 if cell in named else 7,
             capsize=3,
         )
     axes.set_yticks(range(len(cells)), labels)

@@ -116,6 +116,13 @@ def row_colours(rows: Iterable[Row]) -> dict[str, Colour]:
     return colours
 
 
+def readable_on(colour: Colour) -> str:
+    """Black or white: the one with the higher contrast (WCAG 2) to a background."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+
+
 def shade(colour: Colour, amount: float) -> Colour:
     """Mix with white (amount -1: lightest) or black (amount 1: darkest)."""
     target, share = (1.0, -0.5 * amount) if amount < 0 else (0.0, 0.5 * amount)

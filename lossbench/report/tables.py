@@ -33,7 +33,7 @@ class Cell:
         summary: Of its trials.
         published: The paper's number, where it has one.
         best: Whether no complete cell of the column is better at the shown precision.
-        chosen: Whether the held-out part chose this row for its loss.
+        chosen: Whether the held-out part chose this row among several of its loss.
     """
 
     variant: str
@@ -114,7 +114,7 @@ class Table:
     def legend(self) -> str:
         """What the marks mean."""
         if any(cell.chosen for cell in self.cells.values()):
-            return "Chosen: the lowest mean of its loss in this column."
+            return "Chosen: the best mean of its loss in this column."
         parts = []
         if any(cell.best for cell in self.cells.values()):
             parts.append(
@@ -177,7 +177,8 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
                 summary=summaries[row.label],
                 published=numbers.get(row.label),
                 best=row.label in best,
-                chosen=chosen.get((variant, row.loss.name)) == row,
+                # a loss with one row had nothing to choose from
+                chosen=bool(row.varied) and chosen.get((variant, row.loss.name)) == row,
             )
     tested = stage.measured == "test"
     images = "test images" if tested else "held-out training images"
@@ -212,7 +213,7 @@ def _roles(plan: Plan, chosen: Chosen) -> list[str]:
     compared = ", ".join(row.label for row in plan.compared)
     lines = []
     for variant in plan.suite.variants:
-        found = [row.label for (own, _), row in chosen.items() if own == variant]
+        found = [row.label for (own, _), row in chosen.items() if own == variant and row.varied]
         where = "" if tuple(plan.suite.variants) == ("default",) else f"{variant}: "
         lines.append(
             f"{where}chosen on the held-out part: {', '.join(found)}; named by the suite for "

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor, nn
@@ -204,7 +205,12 @@ def test_an_attack_measures_what_it_announces(attack: Fgsm | TargetedFgsm | Pgd)
         "posterior_other": 60,
         "likelihood_normal": 60,
         "likelihood_other": 60,
+        "log10_likelihood_normal": 60,
+        "log10_likelihood_other": 60,
     }
+    np.testing.assert_allclose(
+        10.0 ** arrays["log10_likelihood_other"], arrays["likelihood_other"], rtol=1e-4, atol=1e-30
+    )
 
 
 def test_the_error_under_fgsm_is_that_of_the_attacked_images() -> None:
@@ -226,3 +232,19 @@ def test_other_images_are_brought_to_the_form_of_the_measured(tmp_path: Path) ->
     found = OtherImages(dataset="digits")(trained)
     assert len(found.arrays["detection_other_digits"]["posterior_other"]) == 597
     assert set(found.values) == {f"other_digits_{key}" for key in ("eer", "auroc", "fpr95")}
+
+
+def test_a_likelihood_that_underflows_keeps_its_logarithm() -> None:
+    head = make_head("lgm")
+    trained = make_trained(head)
+    with torch.no_grad():
+        head.means.mul_(1000.0)  # far from every feature
+    stored = Fgsm(epsilons=[0.1])(trained).arrays["detection_fgsm_0.1"]
+    normality = adversarial.normality(head, trained.features).numpy()
+    assert stored["likelihood_normal"].max() == 0
+    np.testing.assert_allclose(stored["log10_likelihood_normal"], normality / np.log(10), rtol=1e-5)
+
+
+def test_affinities_have_no_logarithm() -> None:
+    stored = Fgsm(epsilons=[0.1])(make_trained(make_head("softmax"))).arrays["detection_fgsm_0.1"]
+    assert not any(name.startswith("log10") for name in stored)

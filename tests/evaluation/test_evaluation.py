@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,13 @@ def test_embedding_of_another_head_has_the_features_means() -> None:
     assert kept["class_means"].tolist() == [[0.0, 9.0], [3.0, 8.0]]
     assert kept["features"].shape == (MAX_POINTS, 2)
     assert set(kept) == {"features", "labels", "class_means"}
+
+
+def test_an_embedding_has_the_classes_names_as_plain_text(tmp_path: Path) -> None:
+    head = create_loss("softmax", num_classes=2, feature_dim=2)
+    labels = torch.arange(20) % 2
+    trained = trained_on(head, as_pixels(torch.stack([labels, 1 - labels], 1)), labels)
+    kept = embedding(replace(trained, class_names=("3", "ψ eight")))
+    np.savez(tmp_path / "kept.npz", allow_pickle=False, **kept)
+    with np.load(tmp_path / "kept.npz", allow_pickle=False) as read:
+        assert read["class_names"].tolist() == ["3", "ψ eight"]
