@@ -11,7 +11,7 @@ import torch
 
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.dataset import Dataset, Split
-from lossbench.data.images import Augment, Images, View, normaliser
+from lossbench.data.images import Augment, Images, View, normaliser, resizes_first
 from lossbench.data.sampling import split_off, stratified_subset
 from lossbench.data.sources import find_folder, load_dataset
 from lossbench.errors import (
@@ -185,8 +185,10 @@ def _metrics(
 ) -> tuple[Metric, ...]:
     metrics = [metric for evaluation in evaluations for metric in evaluation.metrics()]
     names = [metric.name for metric in metrics]
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
-        problems.append(Problem(("evaluate",), f"{name} is measured twice"))
+    twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+    if twice:
+        verb = "is" if len(twice) == 1 else "are"
+        problems.append(Problem(("evaluate",), f"{', '.join(twice)} {verb} measured twice"))
     if not problems and suite.selection:
         problems += _check_choice(suite.selection.metric, evaluations)
     return tuple(metrics)
@@ -234,14 +236,22 @@ def _check_evaluations(
 ) -> dict[str, str]:
     """Whether each can be measured; the digests of the other data that they read."""
     problems, digests = [], {}
+    without_test: list[int] = []
     for index, evaluation in enumerate(evaluations):
         path: Path = ("evaluate", index)
+        if evaluation.needs_test and "test" not in dataset.splits:
+            without_test.append(index)
+            continue
         try:
-            if evaluation.needs_test and "test" not in dataset.splits:
-                raise ValueError(f"needs a test set, and {dataset.card.name} has none")
             digests.update(evaluation.check(dataset, view_of(suite.recipe), data_root))
         except (ValueError, UnknownNameError) as error:
             problems.append(Problem(path, f"{suite.evaluate[index].name} {error}"))
+    if without_test:
+        names = ", ".join(suite.evaluate[index].name for index in without_test)
+        verb = "needs" if len(without_test) == 1 else "need"
+        message = f"{names} {verb} a test set, and {dataset.card.name} has none"
+        message += f": {dataset.no_test}" if dataset.no_test else ""
+        problems.insert(0, Problem(("evaluate", without_test[0]), message))
     if problems:
         raise suite.origin.error(problems)
     return digests
@@ -325,13 +335,20 @@ def _check_augmentations(
     shape = dataset.splits["train"].shape
     if shape is None:
         return []  # every image has its own size; resizing or cropping evens them out
-    images = view.resized(torch.zeros(2, *shape, dtype=torch.uint8))
-    for augment in _augmentations(chosen, view):
+    images = torch.zeros(2, *shape, dtype=torch.uint8)
+    augmentations = _augmentations(chosen, view)
+    whole = not resizes_first(augmentations)
+    if not whole:
+        images = view.resized(images)
+    for augment in augmentations:
         images = augment(images, torch.Generator())
     out, wanted = tuple(view.cropped(images).shape[1:]), dataset.image_shape(view)
     if out == wanted:
         return []
-    message = f"makes images of {'x'.join(map(str, out))}, but the model takes {wanted}"
+    sizes = ["x".join(map(str, size)) for size in (out, wanted)]
+    message = f"makes images of {sizes[0]}, but the model takes {sizes[1]}"
+    if whole and view.crop is None:
+        message += "; give recipe.input.crop, the size that it crops to"
     return [Problem(("variants", variant, "augment"), message)]
 
 
@@ -347,6 +364,7 @@ def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
             continue
         if name not in dataset.splits:
             message = f"{dataset.card.name} has no {name} set"
+            message += f": {dataset.no_test}" if dataset.no_test else ""
             problems.append(Problem(("dataset", key), message))
             continue
         labels = dataset.splits[name].labels

@@ -58,9 +58,12 @@ class RandomResizedCrop:
     """Crop a random part of random shape, and bring it to the size that the model sees.
 
     Its area is `min_area` to 1 of the image's, its aspect ratio 3/4 to 4/3, uniform in its
-    logarithm. `recipe.input.resize` plays no part in it. Torchvision's transform of that name
-    does the same; it draws from the global generator.
+    logarithm. If it is the first augmentation it sees the whole image, not one that is resized to
+    `recipe.input.resize` before. Torchvision's transform of that name does the same; it draws
+    from the global generator.
     """
+
+    takes_whole_image = True
 
     def __init__(
         self, crop: int | None, *, min_area: Annotated[float, Field(gt=0, le=1)] = 0.08

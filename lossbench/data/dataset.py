@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -58,12 +58,14 @@ class Dataset:
         digest: Hash of its content.
         smallest: File and shorter side of the smallest image that was looked at, where sizes
             differ.
+        no_test: Why there is no test set, where people might think that there is one.
     """
 
     card: Card
     splits: Mapping[str, Split]
     digest: str
     smallest: tuple[str, int] | None = None
+    no_test: str = ""
 
     def image_shape(self, view: View) -> Shape:
         """(C, H, W) of what a model sees.
@@ -93,19 +95,27 @@ class Dataset:
         """The images of some classes only, which are numbered anew in the given order.
 
         Raises:
-            ValueError: There is no such class.
+            ValueError: There is no such class, one has no training images, or there are test
+                images, but of none of them.
         """
         unknown = [k for k in classes if k >= self.card.num_classes]
         if unknown:
             raise ValueError(
                 f"there is no class {unknown[0]}, only 0 to {self.card.num_classes - 1}"
             )
+        trained = set(np.unique(self.splits["train"].labels).tolist())
+        lacking = [str(k) for k in classes if k not in trained]
+        if lacking:
+            kind = "class" if len(lacking) == 1 else "classes"
+            raise ValueError(f"no training images of {kind} {', '.join(lacking)}")
         number = np.full(self.card.num_classes, -1)
         number[list(classes)] = np.arange(len(classes))
         splits: dict[str, Split] = {}
         for name, split in self.splits.items():
             found = np.flatnonzero(np.isin(split.labels, classes))
+            if not len(found):
+                raise ValueError(f"no {name} images of the classes chosen")
             splits[name] = split.subset(found).relabelled(number[split.labels[found]])
         names = [self.card.class_names[k] for k in classes]
         card = self.card.model_copy(update={"num_classes": len(names), "class_names": names})
-        return Dataset(card, splits, self.digest, self.smallest)
+        return replace(self, card=card, splits=splits)

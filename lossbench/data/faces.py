@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossbench.data.dataset import Card
-from lossbench.data.folder import decode
+from lossbench.data.decoding import decode
 from lossbench.data.prepared import (
     Arrays,
     array_digest,

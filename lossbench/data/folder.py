@@ -3,8 +3,10 @@
     train/CLASS/*.jpg    and val/CLASS/* or test/CLASS/*      (as ImageNet is kept)
     CLASS/*.jpg                                               (training images only)
 
-Images are decoded to RGB by Pillow. Augmentation is that of arrays, applied to one image at a
-time, with a seed of its own: the number of loading processes changes nothing.
+Images in folders below that of a class are of the class, too. They are decoded to RGB: 16-bit grey
+levels become 8-bit ones, and what is transparent becomes white (`decoding.py`). Augmentation is
+that of arrays, applied to one image at a time, with a seed of its own: the number of loading
+processes changes nothing.
 """
 
 from __future__ import annotations
@@ -15,25 +17,34 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lossbench.data.augmentation import RandomResizedCrop
+from lossbench.data.class_folders import (
+    Listed,
+    files_below,
+    is_image,
+    list_classes,
+    suffixes_hint,
+    visible,
+)
 from lossbench.data.dataset import Card, Dataset, Split
-from lossbench.data.images import Augment, Images, View
+from lossbench.data.decoding import decode
+from lossbench.data.images import Augment, Images, View, resizes_first
 from lossbench.errors import DataError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"})
 DECODED_AT_CHECK = 1000
 """Images that a check decodes, evenly spread over the folder; all of a smaller one."""
+MEASURED = ("val", "test")
+"""Folders that may have the test images; the first one that is there has them."""
 AT_ONCE = 64
 """Images that are measured at a time, unless an evaluation says otherwise."""
 
@@ -145,7 +156,7 @@ class _Decoder(TorchDataset[Any]):
             image = decode(path)
         except DataError as error:
             return str(error)
-        if not (self.augment and isinstance(self.augment[0], RandomResizedCrop)):
+        if resizes_first(self.augment):
             image = self.view.resized(image)
             if self.view.crop is not None and min(image.shape[1:]) < self.view.crop:
                 size = "x".join(map(str, image.shape[1:]))
@@ -159,30 +170,37 @@ class _Decoder(TorchDataset[Any]):
         return self.view.cropped(image)
 
 
-def decode(path: Path) -> Tensor:
-    """An image file as uint8 (3, H, W).
-
-    Raises:
-        DataError: It cannot be decoded.
-    """
-    try:
-        with Image.open(path) as image:
-            array = np.array(image.convert("RGB"))  # (H, W, 3)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # Pillow raises what its decoders happen to raise
-        raise DataError(f"{path}: does not decode: {str(error).partition(chr(10))[0]}") from None
-    return torch.from_numpy(array).permute(2, 0, 1)  # as stored: resizing is twice as fast
-
-
 def is_image_folder(folder: Path) -> bool:
-    """Whether there is an image in a folder of a class."""
+    """Whether there is an image in a folder of a class.
+
+    Without train, val and test only the folders of the classes themselves count: what lies deeper
+    may be classes in folders with other names.
+    """
     parts = [part for name in ("train", "val", "test") if (part := folder / name).is_dir()]
+    files_of = files_below if parts else visible
     try:
-        classes = (entry for part in parts or [folder] for entry in _visible(part))
-        return any(_is_image(file) for k in classes if k.is_dir() for file in _visible(k.path))
+        classes = (entry for part in parts or [folder] for entry in visible(part))
+        files = (file for k in classes if k.is_dir() for file in files_of(k.path))
+        return any(is_image(file.name) and not file.is_dir() for file in files)
     except OSError:
         return False
+
+
+def why_no_image_folder(folder: Path) -> str:
+    """End of a message on a folder that is none: a file of it, and where that should lie."""
+    try:
+        files = [Path(e.path).relative_to(folder) for e in islice(files_below(folder), 10_000)]
+    except OSError:
+        return ""
+    images = [file for file in files if is_image(file.name)]
+    if not images:
+        return suffixes_hint([str(file) for file in files if len(file.parts) > 1])
+    if len(images[0].parts) == 1:
+        return f"; {images[0]} should be in a folder of its class"
+    return (
+        f"; images such as {images[0]} lie deeper: put the folders of the classes into train, and "
+        "val or test"
+    )
 
 
 def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
@@ -199,14 +217,14 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
         DataError: There are no classes or a class is empty, training and test set have different
             classes, or a file is no image.
     """
-    measured = [name for name in ("val", "test") if (folder / name).is_dir()]
+    measured = [name for name in MEASURED if (folder / name).is_dir()]
     if (folder / "train").is_dir():
         parts = {"train": folder / "train"} | ({"test": folder / measured[0]} if measured else {})
     elif measured:
         raise DataError(f"{folder}: has {measured[0]}, but no train; is it whole?")
     else:
         parts = {"train": folder}
-    listed = {name: _list(part) for name, part in parts.items()}
+    listed = {name: list_classes(part) for name, part in parts.items()}
     classes = list(listed["train"])
     if "test" in listed:
         _require_same_classes(parts, listed)
@@ -231,6 +249,8 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
         splits[name] = FolderSplit(paths, labels.astype(np.int64))
     digest = sizes.hexdigest()
     note = "image folder; its digest covers the names and sizes of the files"
+    if len(measured) > 1:
+        note += f"; {measured[0]}/ is its test set, {measured[1]}/ is not used"
     card = Card(
         name=folder.absolute().name,
         num_classes=len(classes),
@@ -240,53 +260,13 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
         sha256={"files": digest},
     )
     smallest = min(looked_at, key=lambda found: found[1], default=None)
-    return Dataset(card, splits, digest[:16], smallest)
+    no_test = "" if measured or parts["train"] == folder else _found_instead(folder)
+    return Dataset(card, splits, digest[:16], smallest, no_test)
 
 
-Listed = dict[str, list[tuple[str, int]]]
-"""Class -> the names of its files, with their sizes."""
-
-
-def _list(folder: Path) -> Listed:
-    try:
-        classes = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
-    except FileNotFoundError:
-        raise DataError(f"{folder}: no such folder") from None
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
-    if len(classes) < 2:
-        raise DataError(f"{folder}: should have a folder for each of two or more classes")
-    with ThreadPoolExecutor() as pool:  # a network's file system takes its time for each size
-        return dict(zip(classes, pool.map(_list_class, [folder / k for k in classes]), strict=True))
-
-
-def _list_class(folder: Path) -> list[tuple[str, int]]:
-    """Names and sizes, in order of the names."""
-    path = str(folder)
-    files = []
-    try:
-        for entry in _visible(folder):
-            if _is_image(entry):
-                path = entry.path
-                files.append((entry.name, entry.stat().st_size))
-    except OSError as error:  # also a link that leads nowhere
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    if not files:
-        raise DataError(f"{folder}: has no images; was the data set extracted completely?")
-    files.sort()
-    empty = [name for name, size in files if not size]
-    if empty:
-        raise DataError(f"{folder / empty[0]}: is empty; was the data set extracted completely?")
-    return files
-
-
-def _visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if not entry.name.startswith("."))
-
-
-def _is_image(entry: os.DirEntry[str]) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.is_dir()
+def _found_instead(folder: Path) -> str:
+    found = sorted(f"{e.name}/" for e in visible(folder) if e.is_dir() and e.name != "train")
+    return f"looked for val/ or test/, found {', '.join(found[:5]) or 'train/ only'}"
 
 
 def _require_same_classes(parts: dict[str, Path], listed: dict[str, Listed]) -> None:

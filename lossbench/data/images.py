@@ -12,7 +12,11 @@ from torch import Generator, Tensor
 Shape = tuple[int, int, int]
 """(C, H, W)"""
 Augment = Callable[[Tensor, Generator], Tensor]
-"""Images (B, C, H, W), uint8, and a CPU generator -> images."""
+"""Images (B, C, H, W), uint8, and a CPU generator -> images.
+
+One with a true attribute `takes_whole_image` brings images to the model's size by itself: nothing
+is resized before it if it is the first.
+"""
 MOST_AT_ONCE, PIXELS_AT_ONCE = 1000, 2**20
 """How many images, and of how many pixels together, are measured at a time."""
 
@@ -72,6 +76,11 @@ class View:
                 + (" after resizing" if self.resize else "")
             )
         return channels, self.crop, self.crop
+
+
+def resizes_first(augmentations: Sequence[Augment]) -> bool:
+    """Whether images are resized before these augmentations."""
+    return not (augmentations and getattr(augmentations[0], "takes_whole_image", False))
 
 
 class Images(ABC):
@@ -134,7 +143,9 @@ class ArrayImages(Images):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for chosen in batches:
             chosen = chosen.to(self.labels.device)
-            images = self.view.resized(self.images[chosen].permute(0, 3, 1, 2))  # (B, C, H, W)
+            images = self.images[chosen].permute(0, 3, 1, 2)  # (B, C, H, W)
+            if resizes_first(augmentations):
+                images = self.view.resized(images)
             for augment in augmentations:
                 images = augment(images, generator)
             yield self.view.cropped(images), self.labels[chosen]

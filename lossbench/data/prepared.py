@@ -108,6 +108,11 @@ def load_prepared(folder: Path, *, verify: bool = True) -> Dataset:
         DataError: A file is missing, or shapes, types, labels or digests do not fit.
     """
     card = read_card(folder / "dataset.json", Card)
+    if (folder / "images.npy").exists() and not (folder / "train_images.npy").exists():
+        raise DataError(
+            f"{folder}: has faces for `verification`, not images of classes to train and test on; "
+            "lfw_within is the data set of that kind"
+        )
     arrays = {name: read_array(folder / f"{name}.npy") for name in ARRAYS}
     _check_arrays(folder, arrays, card)
     if verify:

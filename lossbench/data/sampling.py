@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -33,6 +34,18 @@ def split_off(
     """
     from sklearn.model_selection import train_test_split
 
+    classes, counts = np.unique(labels, return_counts=True)
+    number = math.ceil(part * len(labels)) if isinstance(part, float) else part
+    rest_number = len(labels) - number
+    said = f"{part} of {len(labels)} images"
+    if number < len(classes):
+        raise ValueError(f"{said} holds out {number}, fewer than the {len(classes)} classes")
+    if rest_number < len(classes):
+        raise ValueError(
+            f"{said} leaves {max(rest_number, 0)}, fewer than the {len(classes)} classes"
+        )
+    if counts.min() < 2:
+        raise ValueError(f"class {classes[counts.argmin()]} has one image, which cannot be split")
     indices = np.arange(len(labels))
     rest, off = train_test_split(indices, test_size=part, random_state=0, stratify=labels)
     return np.sort(rest), np.sort(off)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lossbench.data import faces
 from lossbench.data.dataset import Card, Dataset
-from lossbench.data.folder import is_image_folder, load_folder
+from lossbench.data.folder import is_image_folder, load_folder, why_no_image_folder
 from lossbench.data.prepared import (
     Arrays,
     load_prepared,
@@ -111,10 +111,7 @@ def prepare(name: str, data_root: Path) -> Path:
         return folder
     if source.fetch is None:
         if not folder.is_dir():
-            raise DataError(
-                f"{name} cannot be downloaded from here: its licence asks you to get it yourself.\n"
-                f"It holds {source.about}.\nPut it, or a link to it, at {folder}"
-            )
+            raise _by_hand(name, source, folder)
         load_folder(folder)
         return folder
     if folder.exists():
@@ -133,6 +130,13 @@ def prepare(name: str, data_root: Path) -> Path:
             f"or put a prepared folder (dataset.json and its arrays) at {folder}"
         ) from None
     return folder
+
+
+def _by_hand(name: str, source: Source, folder: Path) -> DataError:
+    return DataError(
+        f"{name} cannot be downloaded from here: its licence asks you to get it yourself.\n"
+        f"It holds {source.about}.\nPut it, or a link to it, at {folder}"
+    )
 
 
 def find_folder(name: str, data_root: Path) -> Path | None:
@@ -155,8 +159,10 @@ def find_folder(name: str, data_root: Path) -> Path | None:
     source = DATASETS[name].create()
     if source.bundled:
         return None
-    if source.fetch is None and folder.is_dir():
-        return folder
+    if source.fetch is None:
+        if folder.is_dir():
+            return folder
+        raise _by_hand(name, source, folder)
     raise DataError(
         f"data set {name!r} is not in {data_root}; run `lossbench data prepare {name} "
         f"--data-root {data_root}`, or name the folder that has it with --data-root"
@@ -205,6 +211,7 @@ def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
             raise DataError(f"{folder}: no such folder")
         raise DataError(
             f"{folder}: no data set; it has neither dataset.json nor images in folders of classes"
+            f"{why_no_image_folder(folder)}"
         )
     fetch = DATASETS[name].create().fetch
     assert fetch is not None

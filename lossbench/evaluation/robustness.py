@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from lossbench.data.dataset import Dataset
@@ -32,8 +32,22 @@ from lossbench.training.seeding import stream
 
 ATTACKED_AT_ONCE = 250
 EPSILON = "ε"
-Epsilons = Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def _distinct(epsilons: list[float]) -> list[float]:
+    """Metrics and arrays are named by six digits of them."""
+    named: dict[str, float] = {}
+    for epsilon in epsilons:
+        if (name := f"{epsilon:g}") in named:
+            raise ValueError(f"{named[name]} and {epsilon} are the same to six digits")
+        named[name] = epsilon
+    return epsilons
+
+
+Epsilons = Annotated[
+    list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1), AfterValidator(_distinct)
+]
 
 
 def detection_metrics(key: str, title: str) -> tuple[Metric, ...]:
@@ -249,6 +263,12 @@ class OtherImages(Evaluation):
             raise DataError(f"{self.dataset}: has no test set to compare with")
         if other.digest == dataset.digest:
             raise ValueError(f"{self.dataset} is the data set that the suite trains on")
+        own, others = dataset.image_shape(view)[0], _channels(other)
+        if own != others and not {own, others} <= {1, 3}:
+            raise ValueError(
+                f"{self.dataset}: its images have {others} channels, those of {dataset.card.name} "
+                f"{own}; only 1 and 3 can be turned into each other"
+            )
         return {self.dataset: other.digest}
 
     @torch.no_grad()
@@ -261,6 +281,11 @@ class OtherImages(Evaluation):
             trained.model(trained.normalise(_like(part, sample))) for part in images.central()
         ]
         return Measurement(*measure_detection(trained, self._key, torch.cat(features)))
+
+
+def _channels(dataset: Dataset) -> int:
+    shape = dataset.splits["test"].shape
+    return 3 if shape is None else shape[0]  # image files become RGB
 
 
 def _like(images: Tensor, sample: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lossbench.errors import RequestError
 from lossbench.plan import Trial
 
 
@@ -14,19 +15,26 @@ class Claims:
     """Locks of this process, one a trial; the system frees them however it ends.
 
     Args:
-        work: Of the run; it exists.
-
-    Raises:
-        OSError: It cannot be written.
+        work: Of the run.
     """
 
     def __init__(self, work: Path) -> None:
         self._folder = work / "claims"
-        self._folder.mkdir(exist_ok=True)
         self._held: dict[str, FileLock] = {}
 
     def take(self, trials: Iterable[Trial]) -> list[Trial]:
-        """Those that no other process has, from now on this one's."""
+        """Those that no other process has, from now on this one's.
+
+        Raises:
+            RequestError: The working folder cannot be written.
+        """
+        trials = list(trials)
+        try:
+            if trials:
+                self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"cannot be written: {error.strerror}"
+            raise RequestError(f"{self._folder.absolute()}: {reason}") from None
         return [trial for trial in trials if self._take(trial.identity)]
 
     def release(self) -> None:

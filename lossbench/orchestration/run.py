@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.console import Console
 from rich.text import Text
 
-from lossbench.errors import RequestError, TrackingError
+from lossbench.errors import TrackingError
 from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import connect
 from lossbench.orchestration.spool import Spool, log_kept
@@ -80,11 +80,7 @@ def run_plan(
             run these trials.
     """
     outcome = Outcome()
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        spool, claims = Spool(work, plan.table_identity), Claims(work)
-    except OSError as error:
-        raise RequestError(f"{work.absolute()}: cannot be written: {error.strerror}") from None
+    spool, claims = Spool(work, plan.table_identity), Claims(work)
     _log_waiting(plan, tracker, spool, claims, console)
     with ExitStack() as stack:
         stack.callback(claims.release)
@@ -93,15 +89,15 @@ def run_plan(
             trials = stage or final_trials(plan, tracker)
             tried: set[str] = set()
             while todo := _to_do(trials, tracker, tried):
+                if slot is None:  # before anything is written: it may be refused
+                    slot = stack.enter_context(connect(address, plan.suite.resources))
+                    tracker.start_suite(plan, environment())
                 mine = claims.take(todo)
                 mine = _to_do(mine, tracker, tried)  # others may have ended meanwhile
                 if not mine:
                     _wait_for_others(len(todo), console)
                     continue
                 tried |= {trial.identity for trial in mine}
-                if slot is None:
-                    slot = stack.enter_context(connect(address, plan.suite.resources))
-                    tracker.start_suite(plan, environment())
                 # imports ray, which `connect` must have prepared, and which takes seconds
                 from lossbench.orchestration.jobs import run_trials
 

@@ -82,6 +82,25 @@ def test_a_split_keeps_shares_and_is_always_the_same() -> None:
     assert np.bincount(labels[stratified_subset(labels, 50)]).tolist() == [20, 15, 10, 5]
 
 
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        (0.001, "0.001 of 600 images holds out 1, fewer than the 10 classes"),
+        (0.99, "0.99 of 600 images leaves 6, fewer than the 10 classes"),
+        (700, "700 of 600 images leaves 0, fewer than the 10 classes"),
+    ],
+)
+def test_too_small_a_part_is_told_in_numbers(part: float | int, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"^{expected}$"):
+        split_off(np.arange(600) % 10, part)
+
+
+def test_a_class_of_one_image_is_not_split() -> None:
+    labels = np.repeat([0, 3, 5], [20, 1, 20])
+    with pytest.raises(ValueError, match=r"^class 3 has one image, which cannot be split$"):
+        split_off(labels, 0.5)
+
+
 def test_an_impossible_subset_is_refused() -> None:
-    with pytest.raises(ValueError, match="number of classes"):
+    with pytest.raises(ValueError, match="fewer than the 10 classes"):
         stratified_subset(np.arange(10).repeat(2).astype(np.int64), 5)

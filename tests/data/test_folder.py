@@ -166,6 +166,32 @@ def test_random_resized_crop_sees_the_whole_file(tmp_path: Path) -> None:
         assert torch.equal(found[k], expected)
 
 
+@pytest.mark.parametrize("names", [["random_resized_crop"], ["mirror", "random_resized_crop"]])
+def test_random_resized_crop_sees_the_same_of_arrays_as_of_files(
+    tmp_path: Path, names: list[str]
+) -> None:
+    """The whole image if it stands first, else the resized one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8)
+    for k in range(2):
+        (tmp_path / f"class{k}").mkdir()
+        Image.fromarray(pixels[k]).save(tmp_path / f"class{k}" / "0.png")
+    view, order = View(resize=20, crop=16), [torch.tensor([1])]
+    augmentations = [AUGMENTATIONS[name].create(16) for name in names]
+    files = load_folder(tmp_path).splits["train"].on(CPU, view)
+    [(of_file, _)] = files.augmented(order, augmentations, Generator().manual_seed(3))
+    seed = int(torch.randint(2**62, (1,), generator=Generator().manual_seed(3)))
+    arrays = ArrayImages(torch.from_numpy(pixels), torch.tensor([0, 1]), view)
+    [(of_array, _)] = arrays.augmented(order, augmentations, Generator().manual_seed(seed))
+    assert torch.equal(of_array, of_file)
+    images = torch.from_numpy(pixels[1:]).permute(0, 3, 1, 2)
+    if len(names) > 1:
+        images = view.resized(images)
+    generator = Generator().manual_seed(seed)
+    for augment in augmentations:
+        images = augment(images, generator)
+    assert torch.equal(of_array, images)
+
+
 def test_files_become_rgb(tmp_path: Path) -> None:
     folder = write_images(tmp_path, classes=2, count=1)
     grey = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from lossbench.data.images import ArrayImages, View, normaliser
-from lossbench.evaluation import adversarial
+from lossbench.data.sources import load_dataset
+from lossbench.errors import ParameterError
+from lossbench.evaluation import EVALUATIONS, adversarial
 from lossbench.evaluation.base import Trained
 from lossbench.evaluation.robustness import Fgsm, OtherImages, Pgd, TargetedFgsm
 from lossbench.losses import LossHead, create_loss
@@ -248,3 +251,42 @@ def test_a_likelihood_that_underflows_keeps_its_logarithm() -> None:
 def test_affinities_have_no_logarithm() -> None:
     stored = Fgsm(epsilons=[0.1])(make_trained(make_head("softmax"))).arrays["detection_fgsm_0.1"]
     assert not any(name.startswith("log10") for name in stored)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "message"),
+    [
+        (2, 3, "mine2: its images have 3 channels, those of mine1 2; only 1 and 3"),
+        (3, 4, "mine2: its images have 4 channels, those of mine1 3; only 1 and 3"),
+        (1, 4, "mine2: its images have 4 channels, those of mine1 1; only 1 and 3"),
+        (1, 3, ""),
+        (3, 1, ""),
+        (4, 4, ""),
+    ],
+)
+def test_other_images_of_odd_channels_are_refused_before_the_training(
+    tmp_path: Path, make_folder: Callable[..., Path], own: int, other: int, message: str
+) -> None:
+    root = make_folder("mine1", channels=own).parent
+    make_folder("mine2", channels=other, train=63)  # else two of the same digest
+    dataset, evaluation = load_dataset("mine1", root), OtherImages(dataset="mine2")
+    if message:
+        with pytest.raises(ValueError, match=message):
+            evaluation.check(dataset, View(), root)
+        return
+    assert evaluation.check(dataset, View(), root).keys() == {"mine2"}
+    images = dataset.splits["test"].on(torch.device("cpu"), View())
+    model = nn.Sequential(nn.Flatten(), nn.Linear(own * 64, DIMENSIONS))
+    trained = Trained(model, make_head("softmax"), SCALE, images, images, root, 0)
+    assert evaluation(trained).values.keys() == {
+        f"other_mine2_{k}" for k in ("eer", "auroc", "fpr95")
+    }
+
+
+@pytest.mark.parametrize("name", ["fgsm", "targeted_fgsm", "pgd"])
+def test_epsilons_of_the_same_name_are_refused_once(name: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        EVALUATIONS[name].resolve({"epsilons": [0.3, 0.1, 0.10000001, 0.1]})
+    message = f"{name}: epsilons: 0.1 and 0.10000001 are the same to six digits"
+    assert str(caught.value).startswith(message)
+    assert EVALUATIONS[name].resolve({"epsilons": [0.1, 0.10001]})["epsilons"] == [0.1, 0.10001]

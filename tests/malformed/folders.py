@@ -145,6 +145,23 @@ PREPARED = [
 ]  # fmt: skip
 
 
+def chosen(name: str, array: str, known: int, classes: str, *expected: str) -> Case:
+    """Classes are chosen, and one array of labels has the first classes only."""
+
+    def make(folder: Path) -> list[str]:
+        replaced("", array, lambda a: a % known).make(folder)
+        change = f"dataset={{name: mine, classes: {classes}}}"
+        return ["run", "bad.yaml", "--set", change, *_root(folder)]
+
+    return Case(name, make, expected)
+
+
+CHOSEN = [
+    chosen("chosen classes without test images", "test_labels", 1, "[2, 1]", "dataset.classes: no test images of the classes chosen"),
+    chosen("a chosen class without training images", "train_labels", 2, "[2, 1]", "dataset.classes: no training images of class 2"),
+]  # fmt: skip
+
+
 def _write_images(folder: Path) -> None:
     for part in ("train", "val"):
         for k in range(2):
@@ -194,10 +211,24 @@ def _cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:45])
 
 
+def _renamed(folder: Path) -> None:
+    (folder / "train").rename(folder / "fit")
+    (folder / "val").rename(folder / "rest")
+
+
+def _heic(folder: Path) -> None:
+    for path in list((folder / "train/class0").iterdir()):
+        path.rename(path.with_suffix(".heic"))
+
+
 IMAGES = [
     images("only val", lambda f: (f / "train").rename(f / "rest"), "data/photos: has val, but no train; is it whole?"),
     images("classes differ", lambda f: (f / "val/class1").rename(f / "val/class2"), "lacks 1 of 2 classes, such as class"),
     images("a class lacks in val", lambda f: _remove(f / "val/class1"), "data/photos/val"),
+    images("valid for val", lambda f: (f / "val").rename(f / "valid"), "bad.yaml: evaluate: error needs a test set, and photos has none: looked for val/ or test/, found valid/"),
+    images("other names for the splits", _renamed, "data/photos: no data set; it has neither dataset.json nor images in folders of classes; images such as fit/class0/0.png lie deeper"),
+    images("floats", lambda f: Image.new("F", (9, 9)).save(f / "train/class0/1.tiff"), "data/photos/train/class0/1.tiff: floating-point images are not supported"),
+    images("a class of other files", _heic, "data/photos/train/class0: has no images, but files such as 0.heic; read are .bmp, .jfif, .jpeg"),
     images("one class of images", _one_class, "data/photos/train: should have a folder for each of two or more classes"),
     images("an empty class", _empty_class, "data/photos/train/class1: has no images; was the data set extracted completely?"),
     images("an empty image", lambda f: _overwrite(f / "val/class0/1.png", b""), "data/photos/val/class0/1.png: is empty"),
@@ -270,12 +301,20 @@ def _plain(name: str, override: str, *expected: str) -> Case:
     return Case(name, lambda _: ["run", "bad.yaml", "--set", override], expected)
 
 
+def _compare_faces(folder: Path) -> list[str]:
+    _write_faces(folder / "data" / "lfw")
+    change = "evaluate=[other_images: {dataset: lfw}]"
+    return ["run", "bad.yaml", "--set", change, *_root(folder)]
+
+
 OTHER = [
     _plain("data not prepared", "dataset=mnist", "lossbench data prepare mnist"),
     _plain("data at no path", "dataset=./nowhere", "nowhere: no such folder"),
     _plain("data in a file", "dataset=./bad.yaml", "bad.yaml"),
+    _plain("data with a licence", "dataset=imagenet", "imagenet cannot be downloaded from here", "Put it, or a link to it, at data/imagenet"),
+    Case("faces as images of classes", _compare_faces, ("data/lfw: has faces for `verification`", "lfw_within is the data set of that kind")),
     Case("prepare misspelt", lambda _: ["data", "prepare", "minst"], ("unknown data set 'minst'; did you mean 'mnist'",)),
     Case("prepare what has a licence", lambda _: ["data", "prepare", "imagenet"], ("imagenet cannot be downloaded", "Put it, or a link to it, at data/imagenet")),
 ]  # fmt: skip
 
-FOLDERS = [*PREPARED, *IMAGES, *FACES, *OTHER]
+FOLDERS = [*PREPARED, *CHOSEN, *IMAGES, *FACES, *OTHER]

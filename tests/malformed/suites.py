@@ -149,6 +149,9 @@ VALUES = [
     edited("a class twice", "dataset: digits", "dataset: {name: digits, classes: [1, 1]}", "dataset.classes: given twice: 1"),
     edited("epsilon 2", "seeds:", "evaluate: [fgsm: {epsilons: [2.0]}]\nseeds:", "evaluate.fgsm.epsilons: should be less than"),
     edited("no epsilons", "seeds:", "evaluate: [fgsm: {epsilons: []}]\nseeds:", "bad.yaml:8: evaluate.fgsm.epsilons: should not be empty"),
+    edited("epsilons alike", "seeds:", "evaluate: [fgsm: {epsilons: [0.1, 0.10000001]}]\nseeds:", "error: bad.yaml:8: evaluate.fgsm.epsilons: 0.1 and 0.10000001 are the same to six digits"),
+    edited("an attack twice", "seeds:", "evaluate: [fgsm, fgsm]\nseeds:", "evaluate: fgsm_0.1_error, ", "fgsm_0.3_fpr95 are measured twice"),
+    called("a whole image without a crop", ["run", "bad.yaml", "--set", "recipe.input.resize=10", "--set", "variants={a: {augment: [random_resized_crop]}}"], "variants.a.augment: makes images of 1x8x8, but the model takes 1x10x10; give recipe.input.crop"),
     edited("an evaluation twice", "seeds:", "evaluate: [error, error]\nseeds:", "bad.yaml:8: evaluate: error is measured twice"),
     edited("no evaluation", "seeds:", "evaluate: []\nseeds:", "bad.yaml:8: evaluate: should not be empty"),
 ]  # fmt: skip
@@ -172,7 +175,7 @@ ROWS = [
     edited("weights of 0", "- softmax", "- softmax\n  - triplet: {weight: 0, softmax_weight: 0}", "losses.triplet.weight: 0 as softmax_weight is"),
     edited("a parameter twice", "alpha: {grid: [0.0, 0.3]}", "lambda: 1, lambda_: 2", "losses.lgm.lambda: given twice, also as lambda_"),
     edited("holdout of 1", "seeds:", "selection: {holdout: 1.0}\nseeds:", "bad.yaml:8: selection.holdout: should be less than 1, not 1.0"),
-    edited("holdout too small", "seeds:", "selection: {holdout: 0.001}\nseeds:", "bad.yaml:8: selection.holdout:"),
+    edited("holdout too small", "seeds:", "selection: {holdout: 0.001}\nseeds:", "bad.yaml:8: selection.holdout: 0.001 of 1200 images holds out 2, fewer than the 10 classes"),
     edited("selection by something else", "seeds:", "selection: {metric: top5_error}\nseeds:", "bad.yaml:8: selection.metric: 'top5_error' is not measured by `evaluate`"),
     edited("selection compares no row", "seeds:", "selection: {compare: [lgm: {alpha: 9}]}\nseeds:", "bad.yaml:8: selection.compare: is none of the suite's rows"),
     edited("selection true", "seeds:", "selection: true\nseeds:", "bad.yaml:8: selection: should be a mapping, not True"),

@@ -247,6 +247,6 @@ def test_without_fail_fast_all_run(plan: Plan, folder: Folder) -> None:
 
 def test_a_working_folder_that_cannot_be_written_is_refused(plan: Plan, folder: Folder) -> None:
     (folder.path / "work").write_text("a file")
-    with pytest.raises(RequestError, match="work: cannot be written: File exists"):
+    with pytest.raises(RequestError, match="claims: cannot be written: Not a dir"):
         folder.run(plan)
     assert folder.trained == []

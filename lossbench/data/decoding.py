@@ -1,0 +1,87 @@
+"""Image files as bytes of red, green and blue.
+
+- Grey levels of 16 bits are scaled to 8: divided by 257, rounded. So are the 32-bit integers of a
+  TIFF if one of them is above 255, and those of a PGM always; integers outside 0 to 65,535 and
+  floating-point levels are refused, since nobody knows what white is among them.
+- What is transparent is laid over white, whatever colour is stored there.
+- Everything else becomes RGB as Pillow does it. Of several pages or frames the first is read.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from lossbench.errors import DataError
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+)
+DEEPEST = 65_535
+"""White, where grey levels have 16 bits."""
+
+# it comes at half of the size that Pillow refuses, and says what the refusal says
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+def decode(path: Path) -> Tensor:
+    """An image file as uint8 (3, H, W).
+
+    Raises:
+        DataError: It cannot be decoded, has too many pixels, or levels with no known white.
+    """
+    try:
+        with Image.open(path) as image:
+            array = _rgb(image)  # (H, W, 3)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except _UnknownWhite as error:
+        raise DataError(f"{path}: {error}; save it with 8 or 16 bits") from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise DataError(
+            f"{path}: has more than {most:,} pixels, the most that an image may have; make it "
+            "smaller"
+        ) from None
+    except Exception as error:  # Pillow raises what its decoders happen to raise
+        raise DataError(f"{path}: does not decode: {str(error).partition(chr(10))[0]}") from None
+    return torch.from_numpy(array).permute(2, 0, 1)  # as stored: resizing is twice as fast
+
+
+class _UnknownWhite(Exception):
+    """Levels that nobody can scale to a byte without knowing more."""
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, 3). Pillow's own conversion of deeper levels cuts them off at 255."""
+    if image.mode == "F":
+        raise _UnknownWhite("floating-point images are not supported")
+    if image.mode.startswith("I"):
+        grey = _grey_in_a_byte(image)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        if coloured.getchannel("A").getextrema() != (255, 255):
+            white = Image.new("RGBA", coloured.size, "white")
+            return np.array(Image.alpha_composite(white, coloured).convert("RGB"))
+    return np.array(image.convert("RGB"))
+
+
+def _grey_in_a_byte(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W) of an image of deeper integers."""
+    levels = np.asarray(image).astype(np.int64)
+    low, high = int(levels.min()), int(levels.max())
+    if low < 0 or high > DEEPEST:
+        raise _UnknownWhite(f"grey levels from {low:,} to {high:,} are not supported")
+    # Pillow scales a PGM's levels to 16 bits, dark ones as well
+    deep = image.mode != "I" or image.format == "PPM" or high > 255
+    bytes_ = (levels + 128) // 257 if deep else levels
+    if image.info.get("transparency") is not None:
+        bytes_[levels == image.info["transparency"]] = 255  # over white, as any other image
+    return bytes_.astype(np.uint8)
