@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Any
 
 import torch
 
+from lossbench.consistency import (
+    check_reference,
+    compared_rows,
+    scaling_problems,
+    suite_metrics,
+    team_problems,
+    variant_problems,
+)
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.dataset import Dataset, Split
 from lossbench.data.images import Augment, Images, View, normaliser, resizes_first
@@ -19,15 +26,14 @@ from lossbench.errors import (
     Path,
     Problem,
     UnknownNameError,
-    did_you_mean,
 )
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES, LossHead
 from lossbench.models import MODELS
 from lossbench.needs import Needs
-from lossbench.plan import Metric, Plan, Row, Trial, make_rows
+from lossbench.plan import Plan, Trial, make_rows
 from lossbench.resolution import resolve_components, resolve_losses
-from lossbench.suite import Component, DatasetChoice, Input, Recipe, Suite
+from lossbench.suite import Component, DatasetChoice, Recipe, Suite
 from lossbench.training.loop import Training
 from lossbench.training.needs import needs_of
 from lossbench.training.optimizers import build_optimizer
@@ -50,13 +56,13 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     resolved = resolve_components(suite, problems)
     losses = resolve_losses(suite.losses, ("losses",), problems)
     evaluations = [] if problems else _evaluations(resolved.evaluate)
-    metrics = _metrics(suite, evaluations, problems)
+    metrics = suite_metrics(suite, evaluations, problems)
     if problems:
         raise suite.origin.error(problems)
 
     rows = make_rows(losses, suite)
-    _check_reference(suite, [row.label for row in rows], [row.loss.name for row in rows])
-    compared = _compared(suite, rows)
+    check_reference(suite, [row.label for row in rows], [row.loss.name for row in rows])
+    compared = compared_rows(suite, rows)
     try:
         dataset = open_dataset(suite.dataset, data_root)
     except UnknownNameError as error:
@@ -78,7 +84,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         compared=compared,
     )
     needs: dict[tuple[str, str], Needs] = {}
-    problems = _same_variants(resolved) + _dry_run(plan, dataset, needs)
+    problems = variant_problems(resolved) + _dry_run(plan, dataset, needs)
     if problems:
         raise suite.origin.error(problems)
     return replace(plan, needs=needs)
@@ -180,57 +186,6 @@ def _choose_images(dataset: Dataset, choice: DatasetChoice, holdout: float) -> d
     return {"train": parts["train"].subset(rest), "measured": parts["train"].subset(held_out)}
 
 
-def _metrics(
-    suite: Suite, evaluations: Iterable[Evaluation], problems: list[Problem]
-) -> tuple[Metric, ...]:
-    metrics = [metric for evaluation in evaluations for metric in evaluation.metrics()]
-    names = [metric.name for metric in metrics]
-    twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
-    if twice:
-        verb = "is" if len(twice) == 1 else "are"
-        problems.append(Problem(("evaluate",), f"{', '.join(twice)} {verb} measured twice"))
-    if not problems and suite.selection:
-        problems += _check_choice(suite.selection.metric, evaluations)
-    return tuple(metrics)
-
-
-def _check_choice(metric: str, evaluations: Iterable[Evaluation]) -> list[Problem]:
-    """Whether parameters can be chosen by a metric."""
-    other = {e: [m.name for m in e.metrics()] for e in evaluations}
-    held_out = [name for e, names in other.items() for name in names if not e.reads_other_data]
-    if metric in held_out:
-        return []
-    if any(metric in names for names in other.values()):
-        message = (
-            f"{metric!r} is measured on other data than the held-out part; to choose by it would "
-            f"be to choose on test data{did_you_mean(metric, held_out)}"
-        )
-    else:
-        message = f"{metric!r} is not measured by `evaluate`{did_you_mean(metric, held_out)}"
-    return [Problem(("selection", "metric"), message)]
-
-
-def _compared(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
-    """The rows of `selection.compare`."""
-    if suite.selection is None:
-        return ()
-    problems: list[Problem] = []
-    path: Path = ("selection", "compare")
-    by_loss = {row.loss.model_dump_json(): row for row in rows}
-    found = []
-    for index, loss in enumerate(resolve_losses(suite.selection.compare, path, problems)):
-        row = by_loss.get(loss.model_dump_json())
-        if row is None:
-            rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)
-            message = f"is none of the suite's rows: {rows_of_loss or 'no ' + loss.name}"
-            problems.append(Problem((*path, index), message))
-        else:
-            found.append(row)
-    if problems:
-        raise suite.origin.error(problems)
-    return tuple(found)
-
-
 def _check_evaluations(
     suite: Suite, evaluations: Iterable[Evaluation], dataset: Dataset, data_root: FilePath
 ) -> dict[str, str]:
@@ -257,29 +212,6 @@ def _check_evaluations(
     return digests
 
 
-def _same_variants(suite: Suite) -> list[Problem]:
-    """Two columns of the same trials would be trained once and shown twice."""
-    problems: list[Problem] = []
-    seen: list[tuple[Component, list[Component]]] = []
-    for name, variant in suite.variants.items():
-        content = (suite.variant_model(name), variant.augment)
-        if content in seen:
-            message = f"is the same as {list(suite.variants)[seen.index(content)]}"
-            problems.append(Problem(("variants", name), message))
-        seen.append(content)
-    return problems
-
-
-def _check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:
-    if suite.reference is not None and suite.reference not in {*labels, *names}:
-        message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, labels)}"
-        raise suite.origin.error([Problem(("reference",), message)])
-    if suite.selection is None and names.count(suite.reference or "") > 1:
-        own = [label for label, name in zip(labels, names, strict=True) if name == suite.reference]
-        message = f"{suite.reference!r} is {len(own)} rows; name one of {', '.join(own)}"
-        raise suite.origin.error([Problem(("reference",), message)])
-
-
 def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) -> list[Problem]:
     """Split the data, and send two images through every cell without training.
 
@@ -291,8 +223,8 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
         shape = dataset.image_shape(view)
     except ValueError as error:
         return [Problem(("recipe", "input"), str(error))]
-    problems = _check_scaling(suite.recipe.input, shape[0])
-    problems += _check_sizes(suite, dataset) + _check_team(suite)
+    problems = scaling_problems(suite.recipe.input, shape[0])
+    problems += _check_sizes(suite, dataset) + team_problems(suite)
     if problems:
         return problems
     labels = torch.tensor([0, 1])
@@ -379,27 +311,3 @@ def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
         except ValueError as error:
             problems.append(Problem(("selection", "holdout"), str(error).partition("\n")[0]))
     return problems
-
-
-def _check_team(suite: Suite) -> list[Problem]:
-    """Whether a batch divides among the workers, two images or more for each."""
-    batch, workers = suite.recipe.batch_size, suite.resources.workers
-    if batch % workers == 0 and batch >= 2 * workers:
-        return []
-    near = max(round(batch / workers), 2) * workers
-    message = (
-        f"should be a multiple of resources.workers ({workers}), two images or more for each, such "
-        f"as {near}, not {batch}"
-    )
-    return [Problem(("recipe", "batch_size"), message)]
-
-
-def _check_scaling(scaling: Input, channels: int) -> list[Problem]:
-    values: Mapping[str, Any] = {"mean": scaling.mean, "std": scaling.std}
-    return [
-        Problem(
-            ("recipe", "input", name), f"{len(value)} numbers, but images have {channels} channels"
-        )
-        for name, value in values.items()
-        if isinstance(value, list) and len(value) not in (1, channels)
-    ]

@@ -1,0 +1,126 @@
+"""Whether the parts of a suite fit each other, without any data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lossbench.errors import Path, Problem, did_you_mean
+from lossbench.evaluation import Evaluation
+from lossbench.plan import Metric, Row
+from lossbench.resolution import resolve_losses
+from lossbench.suite import Component, Input, Suite
+
+
+def suite_metrics(
+    suite: Suite, evaluations: Iterable[Evaluation], problems: list[Problem]
+) -> tuple[Metric, ...]:
+    """Everything that a suite measures; what is wrong with it to `problems`."""
+    metrics = [metric for evaluation in evaluations for metric in evaluation.metrics()]
+    names = [metric.name for metric in metrics]
+    twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+    if twice:
+        verb = "is" if len(twice) == 1 else "are"
+        problems.append(Problem(("evaluate",), f"{', '.join(twice)} {verb} measured twice"))
+    if not problems and suite.selection:
+        problems += _choice_problems(suite.selection.metric, evaluations)
+    return tuple(metrics)
+
+
+def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Problem]:
+    """Whether parameters can be chosen by a metric."""
+    other = {e: [m.name for m in e.metrics()] for e in evaluations}
+    held_out = [name for e, names in other.items() for name in names if not e.reads_other_data]
+    if metric in held_out:
+        return []
+    if any(metric in names for names in other.values()):
+        message = (
+            f"{metric!r} is measured on other data than the held-out part; to choose by it would "
+            f"be to choose on test data{did_you_mean(metric, held_out)}"
+        )
+    else:
+        message = f"{metric!r} is not measured by `evaluate`{did_you_mean(metric, held_out)}"
+    return [Problem(("selection", "metric"), message)]
+
+
+def compared_rows(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows of `selection.compare`.
+
+    Raises:
+        SuiteError: One is none of the suite's rows.
+    """
+    if suite.selection is None:
+        return ()
+    problems: list[Problem] = []
+    path: Path = ("selection", "compare")
+    by_loss = {row.loss.model_dump_json(): row for row in rows}
+    found = []
+    for index, loss in enumerate(resolve_losses(suite.selection.compare, path, problems)):
+        row = by_loss.get(loss.model_dump_json())
+        if row is None:
+            rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)
+            message = f"is none of the suite's rows: {rows_of_loss or 'no ' + loss.name}"
+            problems.append(Problem((*path, index), message))
+        else:
+            found.append(row)
+    if problems:
+        raise suite.origin.error(problems)
+    return tuple(found)
+
+
+def variant_problems(suite: Suite) -> list[Problem]:
+    """Two columns of the same trials would be trained once and shown twice."""
+    problems: list[Problem] = []
+    seen: list[tuple[Component, list[Component]]] = []
+    for name, variant in suite.variants.items():
+        content = (suite.variant_model(name), variant.augment)
+        if content in seen:
+            message = f"is the same as {list(suite.variants)[seen.index(content)]}"
+            problems.append(Problem(("variants", name), message))
+        seen.append(content)
+    return problems
+
+
+def check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:
+    """Whether the suite's `reference` means one row.
+
+    Args:
+        suite: The suite.
+        labels: Of its rows.
+        names: Of their losses.
+
+    Raises:
+        SuiteError: It does not.
+    """
+    if suite.reference is not None and suite.reference not in {*labels, *names}:
+        message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, labels)}"
+        raise suite.origin.error([Problem(("reference",), message)])
+    if suite.selection is None and names.count(suite.reference or "") > 1:
+        own = [label for label, name in zip(labels, names, strict=True) if name == suite.reference]
+        message = f"{suite.reference!r} is {len(own)} rows; name one of {', '.join(own)}"
+        raise suite.origin.error([Problem(("reference",), message)])
+
+
+def team_problems(suite: Suite) -> list[Problem]:
+    """Whether a batch divides among the workers, two images or more for each."""
+    batch, workers = suite.recipe.batch_size, suite.resources.workers
+    if batch % workers == 0 and batch >= 2 * workers:
+        return []
+    near = max(round(batch / workers), 2) * workers
+    message = (
+        f"should be a multiple of resources.workers ({workers}), two images or more for each, such "
+        f"as {near}, not {batch}"
+    )
+    return [Problem(("recipe", "batch_size"), message)]
+
+
+def scaling_problems(scaling: Input, channels: int) -> list[Problem]:
+    """Whether mean and std have one number, or one a channel."""
+    values: Mapping[str, Any] = {"mean": scaling.mean, "std": scaling.std}
+    return [
+        Problem(
+            ("recipe", "input", name), f"{len(value)} numbers, but images have {channels} channels"
+        )
+        for name, value in values.items()
+        if isinstance(value, list) and len(value) not in (1, channels)
+    ]
