@@ -88,6 +88,7 @@ def run_plan(
         for stage in (plan.trials, None):
             trials = stage or final_trials(plan, tracker)
             tried: set[str] = set()
+            told = False
             while todo := _to_do(trials, tracker, tried):
                 if slot is None:  # before anything is written: it may be refused
                     slot = stack.enter_context(connect(address, plan.suite.resources))
@@ -95,7 +96,10 @@ def run_plan(
                 mine = claims.take(todo)
                 mine = _to_do(mine, tracker, tried)  # others may have ended meanwhile
                 if not mine:
-                    _wait_for_others(len(todo), console)
+                    if not told:
+                        console.print(f"{len(todo)} trials are run by another process; waiting")
+                        told = True
+                    time.sleep(OTHERS_SEC)
                     continue
                 tried |= {trial.identity for trial in mine}
                 # imports ray, which `connect` must have prepared, and which takes seconds
@@ -130,11 +134,6 @@ def _to_do(trials: Sequence[Trial], tracker: Tracker, tried: Set[str]) -> list[T
     left = [trial for trial in trials if trial.identity not in tried]
     done = tracker.results(left) if left else {}
     return [trial for trial in left if trial.identity not in done]
-
-
-def _wait_for_others(count: int, console: Console) -> None:
-    with console.status(f"waiting for {count} trials that another process runs"):
-        time.sleep(OTHERS_SEC)
 
 
 def _add(outcome: Outcome, trials: Sequence[Trial], recorder: Recorder, fail_fast: bool) -> None:
