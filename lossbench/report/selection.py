@@ -17,6 +17,7 @@ from lossbench.report.style import INK, Colour, Drawing, finish, new_figure, rea
 from lossbench.report.tables import Cell, Table
 
 CHOSEN: dict[str, Any] = {"fill": False, "edgecolor": "#D55E00", "linewidth": 3}
+EMPTY: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#c8c8c8", "hatch": "//"}
 STAR: dict[str, Any] = {
     "marker": "*",
     "markersize": 11,
@@ -89,6 +90,7 @@ def _heat_map(
     for cell in cells:
         x = columns.index(_short(cell.row.varied[across]))
         y = lines.index(_short(cell.row.varied[down]))
+        _mark_absent(axes, cell, x, y)
         if cell.chosen:
             axes.add_patch(Rectangle((x, y), 1, 1, clip_on=False, **CHOSEN))
             handles.append(Patch(label="chosen", **CHOSEN))
@@ -100,6 +102,23 @@ def _heat_map(
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     axes.tick_params(length=0, rotation=0)
     return figure
+
+
+def _mark_absent(axes: Axes, cell: Cell, x: int, y: int) -> None:
+    """Say of a cell how many of its trials diverged or were not run; hatched if it has no value."""
+    summary = cell.summary
+    if summary.complete:
+        return
+    whole = summary.mean is None
+    if whole:
+        axes.add_patch(Rectangle((x + 0.02, y + 0.02), 0.96, 0.96, linewidth=0, **EMPTY))
+    counts = {"diverged": summary.diverged, "not run": summary.missing}
+    told = [f"{n} of {summary.planned} {what}" for what, n in counts.items() if n]
+    if summary.planned == 1:
+        told = [what for what, n in counts.items() if n]
+    place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": INK}
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    axes.text(x + 0.5, y + (0.5 if whole else 0.82), "\n".join(told), bbox=box, **place)
 
 
 def _write_readably(axes: Axes) -> None:
