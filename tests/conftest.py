@@ -34,17 +34,6 @@ losses:
 """
 
 
-WHOLE_MACHINE = ("test_run.py", "test_soak.py", "test_cli.py")
-"""Files whose tests start Ray: two at a time would be in each other's way."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (`-n`), a file's tests stay together and share its fixtures."""
-    for item in items:
-        group = "ray" if item.path.name in WHOLE_MACHINE else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)

@@ -105,6 +105,7 @@ def lossbench(folder: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.ray
 def test_run_report_and_run_again(write_suite: Write, tmp_path: Path) -> None:
     suite = write_suite(("[0, 1]", "[0]"), ("epochs: 2", "epochs: 12"))
     first = lossbench(tmp_path, "run", suite)
@@ -138,6 +139,7 @@ def test_run_report_and_run_again(write_suite: Write, tmp_path: Path) -> None:
     assert "trials to run" not in err
 
 
+@pytest.mark.ray
 def test_ctrl_c_leaves_a_state_from_which_run_goes_on(write_suite: Write, tmp_path: Path) -> None:
     suite = write_suite(("epochs: 2", "epochs: 25"), ("[0, 1]", "[0, 1, 2]"))
     first = lossbench(tmp_path, "run", suite)

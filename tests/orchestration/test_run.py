@@ -24,6 +24,8 @@ from lossbench.suite import Resources, load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import run_trial
 
+pytestmark = pytest.mark.ray
+
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")
 

@@ -29,6 +29,8 @@ from lossbench.tracking import names
 from lossbench.tracking.store import Tracker
 from lossbench.trial import run_trial
 
+pytestmark = pytest.mark.ray
+
 KILLS = int(os.environ.get("LOSSBENCH_SOAK_KILLS", "2"))
 SEED = int(os.environ.get("LOSSBENCH_SOAK_SEED", "0"))
 VICTIMS = ("worker", "driver", "worker", "everything")
