@@ -12,7 +12,6 @@ import io
 import json
 import os
 import pickle
-import shutil
 import time
 import uuid
 import zipfile
@@ -133,10 +132,6 @@ class Checkpoints:
             except (OSError, ValueError) as error:
                 self.notes.append(f"checkpoint {path.name} is not used: {error}")
         return None
-
-    def drop(self) -> None:
-        """Remove all; the training is over."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def attempt(self, run: str) -> int:
         """Count how often this trial was started from where it stands now.
