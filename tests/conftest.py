@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,12 @@ from lossbench.data.prepared import ARRAYS, Card, array_digest, save_prepared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+RAY_FILES = (
+    "tests/orchestration/test_run.py",
+    "tests/orchestration/test_soak.py",
+    "tests/test_cli.py",
+)
 
 SUITE = """\
 suite: small
@@ -32,6 +39,22 @@ losses:
   - softmax
   - lgm: {alpha: {grid: [0.0, 0.3]}}
 """
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests run in one process, and all that start Ray in the same one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneRay(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.startswith(RAY_FILES) else super()._split_scope(nodeid)
+
+    return OneRay(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(RAY_FILES))
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +81,34 @@ def run(
         return code, printed.out, printed.err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from lossbench.tracking.store import Tracker
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    Tracker.open(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_database: Path) -> str:
+    """Of a database without runs; copied, because MLflow takes seconds to make one."""
+    copy = shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return f"sqlite:///{copy}"
+
+
+@pytest.fixture(scope="module")
+def one_ray() -> Iterator[None]:
+    """Ray, started once for all tests of a module: each start takes seconds."""
+    from lossbench.orchestration.cluster import connect
+    from lossbench.suite import Resources
+
+    with connect(None, Resources()), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ray.init", lambda **_: None)
+        patch.setattr("ray.shutdown", lambda: None)
+        yield
 
 
 @pytest.fixture

@@ -106,21 +106,20 @@ def lossbench(folder: Path, *arguments: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.ray
-def test_run_report_and_run_again(write_suite: Write, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_ray")
+def test_run_report_and_run_again(run: Run, write_suite: Write, tmp_path: Path) -> None:
     suite = write_suite(("[0, 1]", "[0]"), ("epochs: 2", "epochs: 12"))
-    first = lossbench(tmp_path, "run", suite)
-    out, err = first.communicate(timeout=240)
-    assert first.returncode == 0, err
+    code, out, err = run("run", suite)
+    assert code == 0, err
     assert "lgm(alpha=0.3)" in out
     assert "3 trials to run" in err
-    written = {p.name for p in (tmp_path / "reports" / "small").iterdir()}
+    written = {p.name for p in (tmp_path / "folder" / "reports" / "small").iterdir()}
     assert written == {
         "report.html", "report.md", "results.csv", "results.json", "verdicts.json", "table.tex",
         "figures",
     }  # fmt: skip
 
-    printed = lossbench(tmp_path, "report", suite, "--format", "json")
-    cells = json.loads(printed.communicate(timeout=60)[0])
+    cells = json.loads(run("report", suite, "--format", "json")[1])
     assert [(c["loss"], c["n"], c["diverged"]) for c in cells] == [
         ("softmax", 1, 0),
         ("lgm", 1, 0),
@@ -132,18 +131,21 @@ def test_run_report_and_run_again(write_suite: Write, tmp_path: Path) -> None:
     assert cells[2]["params"]["alpha"] == 0.3
     assert cells[0]["mean"] == cells[0]["values"][0]
 
-    again = lossbench(tmp_path, "run", suite)
-    _, err = again.communicate(timeout=60)
-    assert again.returncode == 0
+    code, _, err = run("run", suite)
+    assert code == 0
     assert "nothing to run" in err
     assert "trials to run" not in err
 
 
 @pytest.mark.ray
-def test_ctrl_c_leaves_a_state_from_which_run_goes_on(write_suite: Write, tmp_path: Path) -> None:
-    suite = write_suite(("epochs: 2", "epochs: 25"), ("[0, 1]", "[0, 1, 2]"))
-    first = lossbench(tmp_path, "run", suite)
-    finished = tmp_path / "mlartifacts" / "small"
+@pytest.mark.usefixtures("one_ray")
+def test_ctrl_c_leaves_a_state_from_which_run_goes_on(
+    run: Run, write_suite: Write, tmp_path: Path
+) -> None:
+    suite = write_suite(("epochs: 2", "epochs: 15"))
+    folder = tmp_path / "folder"  # that `run` works in
+    first = lossbench(folder, "run", suite)
+    finished = folder / "mlartifacts" / "small"
     deadline = time.monotonic() + 120
     while not list(finished.glob("*/*/result.json")):
         assert first.poll() is None, first.communicate()
@@ -155,10 +157,9 @@ def test_ctrl_c_leaves_a_state_from_which_run_goes_on(write_suite: Write, tmp_pa
     assert "the same command goes on" in err
     assert "Traceback" not in err
     kept = len(list(finished.glob("*/*/result.json")))
-    assert 0 < kept < 9
+    assert 0 < kept < 6
 
-    second = lossbench(tmp_path, "run", suite)
-    _, err = second.communicate(timeout=240)
-    assert second.returncode == 0, err
-    assert f"{9 - kept} trials to run" in err
-    assert len(list(finished.glob("*/*/result.json"))) == 9
+    code, _, err = run("run", suite)
+    assert code == 0, err
+    assert f"{6 - kept} trials to run" in err
+    assert len(list(finished.glob("*/*/result.json"))) == 6

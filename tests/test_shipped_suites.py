@@ -123,8 +123,8 @@ def test_digits_has_all_losses_and_mnist_is_table_1(data_root: Path) -> None:
 
 def test_real_mnist_learns(real_mnist: Path, tmp_path: Path) -> None:
     path = next(path for path in SUITES if path.stem == "mnist")
-    overrides = ["recipe.epochs=1", "dataset.train_size=6000", "dataset.test_size=1000"]
+    overrides = ["recipe.epochs=1", "dataset.train_size=4500", "dataset.test_size=500"]
     plan = check(load_suite(path, overrides), real_mnist).narrowed("100-D/lgm(alpha=1)")
     result = run_trial(plan.trials[0], data_root=real_mnist, artifacts=tmp_path)
     assert result.status == "finished"
-    assert result.metrics["error"] < 15
+    assert result.metrics["error"] < 20

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.decomposition import PCA
 
 from lossbench.data.dataset import Dataset
 from lossbench.data.faces import load_faces
@@ -123,6 +122,8 @@ def fit_whitening(features: Floats, variance: float) -> NDArray[np.float64]:
     Raises:
         ValueError: A feature is not finite.
     """
+    from sklearn.decomposition import PCA  # takes seconds, and few trials need it
+
     if not np.isfinite(features).all():
         raise ValueError("a feature of the training set is not a finite number")
     centred = features.astype(np.float64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import nn
 
 from lossbench.models.base import MODELS, Backbone, ImageShape, require_side
-from lossbench.torchvision_import import torchvision
 
 
 @MODELS.register("resnet101", reference="He et al., CVPR 2016, Sect. 4.1")
@@ -30,6 +29,8 @@ def resnet18(image_shape: ImageShape) -> Backbone:
 
 
 def _body(name: str, image_shape: ImageShape) -> Backbone:
+    from lossbench.torchvision_import import torchvision  # takes seconds, and few models need it
+
     require_side(name, image_shape, 32)
     if image_shape[0] != 3:
         raise ValueError(f"{name} needs images of 3 channels, not {image_shape[0]}")

@@ -1,12 +1,10 @@
-"""Trials as Ray Tune jobs: submitted from the driver, run by workers."""
+"""Trials as Ray Tune jobs, submitted from the driver."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,23 +12,16 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
-from lossbench.errors import DataError
-from lossbench.orchestration.checkpoints import checkpoints_of
 from lossbench.orchestration.cluster import Slot
 from lossbench.orchestration.progress import Display, duration
 from lossbench.orchestration.recorder import Recorder
 from lossbench.orchestration.spool import Spool
+from lossbench.orchestration.worker import run_job
 from lossbench.plan import Trial
-from lossbench.records import EpochRecord
 from lossbench.tracking.store import Tracker
-from lossbench.trial import run_trial
 
-REPORT_SEC = 0.5
-"""Epochs are sent to the driver this often: a report blocks the trial for 5 ms."""
-ATTEMPTS = 3
-"""A trial whose worker dies this many times without a new checkpoint has failed."""
 MOST_DEATHS = 100
-"""However far it got between them."""
+"""Of a trial's workers, however far it got between them."""
 
 
 def run_trials(
@@ -101,7 +92,7 @@ def _tuner(
     if slot.workers > 1:  # the job only waits for its workers, which Ray Train places itself
         resources = {"memory": 2**20}
     return tune.Tuner(
-        tune.with_resources(_trainable, resources),
+        tune.with_resources(run_job, resources),
         param_space={
             "trial": tune.grid_search([trial.model_dump_json() for trial in trials]),
             **shared,
@@ -140,61 +131,3 @@ class _Early(tune.Stopper):
         return bool(
             recorder.refused or (self._fail_fast and (recorder.failed or recorder.diverged))
         )
-
-
-def _trainable(config: dict[str, Any]) -> None:
-    """Runs in a worker. An exception is an answer, too: trying again would not help."""
-    trial = Trial.model_validate_json(config["trial"])
-    checkpoints = checkpoints_of(trial, config)
-    if checkpoints.attempt(config["storage"]) > ATTEMPTS:
-        message = f"its worker died {ATTEMPTS} times without getting further; out of memory?"
-        tune.report({"failed": message})
-        return
-    unsent: list[dict[str, Any]] = []
-    sent_at = time.monotonic()
-
-    def news() -> dict[str, Any]:
-        told = {"epochs": list(unsent), "notes": list(checkpoints.notes)}
-        unsent.clear()
-        checkpoints.notes.clear()
-        return told
-
-    def on_epoch(record: EpochRecord | None) -> None:
-        nonlocal sent_at
-        assert record is not None  # it leads a team of one
-        unsent.append(record.model_dump())
-        if time.monotonic() - sent_at >= REPORT_SEC:
-            tune.report(news())
-            sent_at = time.monotonic()
-
-    with tempfile.TemporaryDirectory(prefix="lossbench-") as folder:
-        try:
-            if trial.workers > 1:
-                from lossbench.orchestration.together import train_together
-
-                _deliver({}, train_together(config))
-                return
-            result = run_trial(
-                trial,
-                data_root=Path(config["data_root"]),
-                artifacts=Path(folder),
-                device=config["device"],
-                on_epoch=on_epoch,
-                checkpoints=checkpoints,
-            )
-        except DataError as error:
-            tune.report({"refused": str(error)})
-            return
-        except Exception:
-            tune.report({"failed": traceback.format_exc()})
-            return
-        (Path(folder) / "result.json").write_text(result.model_dump_json())
-        _deliver(news(), folder)
-
-
-def _deliver(news: dict[str, Any], folder: str | Path) -> None:
-    """Hand a trial's files to the driver."""
-    try:
-        tune.report(news, checkpoint=tune.Checkpoint.from_directory(folder))
-    except OSError as error:  # a full disk; trying again would meet it again
-        tune.report({"failed": f"its result could not be kept: {error.strerror or error}"})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,8 @@ from PIL import Image
 from rich.console import Console
 
 from lossbench.assembly import check
-from lossbench.errors import RequestError, TrackingError
-from lossbench.orchestration.cluster import connect
+from lossbench.errors import RequestError
+from lossbench.orchestration.cluster import Slot, connect
 from lossbench.orchestration.progress import duration
 from lossbench.orchestration.run import Outcome, final_trials, run_plan
 from lossbench.orchestration.spool import Spool
@@ -24,20 +26,30 @@ from lossbench.suite import Resources, load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import run_trial
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")
 
 
 @pytest.fixture
-def tracker(tmp_path: Path) -> Tracker:
-    return Tracker.open(f"sqlite:///{tmp_path / 'mlflow.db'}")
+def tracker(uri: str) -> Tracker:
+    return Tracker.open(uri)
+
+
+@contextlib.contextmanager
+def one_at_a_time(address: str | None, resources: Resources) -> Iterator[Slot]:
+    """As `connect`; one worker starts, not one for each processor: each takes seconds."""
+    with connect(address, resources) as slot:
+        yield replace(slot, concurrent=1)
 
 
 @pytest.fixture
-def start(tmp_path: Path, tracker: Tracker) -> Callable[..., tuple[Outcome, str]]:
+def start(
+    tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Outcome, str]]:
     """Run a plan; return how it ended, and what a person would have seen."""
+    monkeypatch.setattr("lossbench.orchestration.run.connect", one_at_a_time)
 
     def run(plan: Plan, data_root: Path = NOWHERE) -> tuple[Outcome, str]:
         seen = io.StringIO()
@@ -49,20 +61,6 @@ def start(tmp_path: Path, tracker: Tracker) -> Callable[..., tuple[Outcome, str]
         return outcome, seen.getvalue()
 
     return run
-
-
-def _run_anew(plan: Plan, tmp_path: Path) -> tuple[Outcome, str]:
-    """As a later call of the command line does: with a tracker of its own."""
-    seen = io.StringIO()
-    outcome = run_plan(
-        plan,
-        Tracker.open(f"sqlite:///{tmp_path / 'mlflow.db'}"),
-        data_root=NOWHERE,
-        work=tmp_path / "work",
-        address=None,
-        console=Console(file=seen, width=200),
-    )
-    return outcome, seen.getvalue()
 
 
 def plan_of(path: Path, *overrides: str, data_root: Path = NOWHERE) -> Plan:
@@ -94,8 +92,6 @@ def test_every_trial_once_and_as_without_ray(
         assert [point.step for point in curve] == [1, 2]
 
     assert start(plan) == (Outcome(), "")  # nothing started, nothing said
-    more, _ = start(plan_of(write_suite(), "seeds=[0, 1]", "losses=[softmax]"))
-    assert more.started == 1  # only the new seed
 
 
 def test_a_failing_trial_is_told_and_tried_again_later(
@@ -129,37 +125,6 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     again, _ = start(plan, folder.parent)
     assert (again.started, again.failed) == (1, {})
     assert len(tracker.results(plan.trials)) == 1
-
-
-def test_a_result_that_cannot_be_logged_waits(
-    write_suite: Write,
-    tmp_path: Path,
-    tracker: Tracker,
-    start: Callable[..., tuple[Outcome, str]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def away(*_: object) -> None:
-        raise TrackingError("the server is away")
-
-    plan = plan_of(write_suite(), "losses=[softmax]", "seeds=[0]")
-    with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "finish", away)
-        outcome, seen = start(plan)
-    assert outcome.unlogged == ["default/softmax/seed0"]
-    assert "the server is away" in seen
-    assert tracker.results(plan.trials) == {}
-    spool = Spool(tmp_path / "work", plan.table_identity)
-    assert list(spool.waiting()) == [plan.trials[0]]
-
-    other = plan_of(write_suite(), "losses=[center]", "seeds=[0]", "recipe.epochs=1")
-    _run_anew(other, tmp_path)  # another table leaves it alone
-    assert list(spool.waiting()) == [plan.trials[0]]
-
-    outcome, seen = _run_anew(plan, tmp_path)
-    assert outcome == Outcome()  # logged, not run again
-    assert "logged 1 results of an earlier run" in seen
-    assert len(tracker.results(plan.trials)) == 1
-    assert list(spool.waiting()) == []
 
 
 def test_selection_tests_only_what_it_chose(
@@ -196,12 +161,6 @@ def test_resources_that_no_node_has_are_refused(resources: Resources, expected: 
     if resources.gpus != "auto" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(RequestError, match=expected), connect(None, resources):
-        pass
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense"])
-def test_an_address_without_a_cluster_is_refused(address: str) -> None:
-    with pytest.raises(RequestError, match="no Ray cluster there"), connect(address, Resources()):
         pass
 
 

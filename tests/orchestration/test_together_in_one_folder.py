@@ -6,6 +6,7 @@ import contextlib
 import io
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,13 @@ def plan(write_suite: Callable[..., Path]) -> Plan:
 class Folder:
     """A working folder in which runs train nothing, but for their results."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.trained = path, list[str]()
+    def __init__(self, path: Path, uri: str) -> None:
+        self.path, self.uri, self.trained = path, uri, list[str]()
         self.diverging: set[str] = set()
         self.seen = io.StringIO()
 
     def tracker(self) -> Tracker:
-        return Tracker.open(f"sqlite:///{self.path / 'mlflow.db'}")
+        return Tracker.open(self.uri)
 
     def run(self, plan: Plan, **options: Any) -> Outcome:
         return run_plan(
@@ -119,8 +120,8 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    made = Folder(tmp_path)
+def folder(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    made = Folder(tmp_path, uri)
     slot = Slot(cpus=1, gpus=0, workers=1, concurrent=1)
     monkeypatch.setattr(module, "connect", lambda *_: contextlib.nullcontext(slot))
     monkeypatch.setattr("lossbench.orchestration.jobs.run_trials", made.run_trials)
@@ -132,6 +133,16 @@ def other_process(folder: Folder) -> Claims:
     work = folder.path / "work"
     work.mkdir(exist_ok=True)
     return Claims(work)
+
+
+def test_only_what_has_no_result_runs(
+    folder: Folder, plan: Plan, write_suite: Callable[..., Path]
+) -> None:
+    folder.run(plan)
+    more = check(load_suite(write_suite(), ["seeds=[0, 1]"]), NOWHERE)
+    outcome = folder.run(more)
+    assert outcome.started == len(plan.trials)
+    assert Counter(folder.trained) == Counter(trial.row for trial in more.trials)
 
 
 def test_a_trial_is_one_process_s(plan: Plan, folder: Folder) -> None:
@@ -220,7 +231,7 @@ def test_a_crash_between_logging_and_forgetting_logs_nothing_twice(
     assert len(list(spool.waiting())) == 3
     folder.run(plan)
     assert list(spool.waiting()) == []
-    client = MlflowClient(f"sqlite:///{folder.path / 'mlflow.db'}")
+    client = MlflowClient(folder.uri)
     [experiment] = client.search_experiments(filter_string="name = 'small'")
     runs = client.search_runs([experiment.experiment_id], "tags.`lossbench.kind` = 'trial'")
     assert len(runs) == 3

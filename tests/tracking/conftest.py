@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +18,6 @@ import pytest
 from lossbench.plan import Plan, Trial, make_rows
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite import Suite
-from lossbench.tracking.store import Tracker
 
 SUITE = {
     "suite": "demo",
@@ -96,20 +94,6 @@ def artifacts(tmp_path: Path) -> Path:
 def fresh_uri(tmp_path: Path) -> str:
     """Of a database that is not there yet."""
     return f"sqlite:///{tmp_path}/mlflow.db"
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    Tracker.open(f"sqlite:///{path}")
-    return path
-
-
-@pytest.fixture
-def uri(tmp_path: Path, empty_database: Path) -> str:
-    """Of a database without runs; copied, because MLflow takes a second to make one."""
-    copy = shutil.copy(empty_database, tmp_path / "mlflow.db")
-    return f"sqlite:///{copy}"
 
 
 @pytest.fixture(scope="session")

@@ -300,14 +300,14 @@ def test_reading_makes_no_experiment(uri: str, client: MlflowClient, plan: Plan)
     assert [e.name for e in client.search_experiments()] == ["Default"]
 
 
-def test_three_hundred_trials_are_found_quickly(
+def test_many_trials_are_found_quickly(
     uri: str,
     make_plan: Callable[..., Plan],
     make_result: MakeResult,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    plan = make_plan(seeds=list(range(50)))
+    plan = make_plan(seeds=list(range(4)))
     empty = tmp_path / "empty"
     empty.mkdir()
     tracker = started(uri, plan)
@@ -317,10 +317,10 @@ def test_three_hundred_trials_are_found_quickly(
     logged = time.perf_counter()
     results = Tracker.open(uri, create=False).results(plan.trials)
     found = time.perf_counter()
-    assert len(results) == len(plan.trials) == 300
+    assert len(results) == len(plan.trials) == 24
     with capsys.disabled():
-        print(f"\n300 trials: logged in {logged - begin:.1f} s, found in {found - logged:.2f} s")
-    assert found - logged < 10
+        print(f"\n24 trials: logged in {logged - begin:.1f} s, found in {found - logged:.2f} s")
+    assert found - logged < 2
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])

@@ -1,0 +1,26 @@
+"""Types, tests, and a part of the digits suite against its baseline: side by side, to save time.
+
+What runs beside the tests prints when it has ended. Arguments go to pytest.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BESIDE = {"mypy": ["mypy"], "gate": [sys.executable, ROOT / ".ci" / "gate.py"]}
+# one process for all tests that start Ray, one for the others: see tests/conftest.py
+PYTEST = ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+
+with tempfile.TemporaryDirectory() as folder:
+    running = {}
+    for name, command in BESIDE.items():
+        with open(Path(folder) / name, "w") as seen:
+            running[name] = subprocess.Popen(command, cwd=ROOT, stdout=seen, stderr=seen)
+    codes = {"pytest": subprocess.run([*PYTEST, *sys.argv[1:]], cwd=ROOT).returncode}
+    for name, process in running.items():
+        codes[name] = process.wait()
+        print(f"\n{name}:\n{(Path(folder) / name).read_text()}", flush=True)
+print(", ".join(f"{name}: exit {code}" for name, code in codes.items()))
+sys.exit(any(codes.values()))

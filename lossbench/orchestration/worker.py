@@ -1,0 +1,80 @@
+"""What runs in a worker. Imports only what a trial needs: each new worker waits for it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from lossbench.errors import DataError
+from lossbench.orchestration.checkpoints import checkpoints_of
+from lossbench.plan import Trial
+from lossbench.records import EpochRecord
+from lossbench.trial import run_trial
+
+REPORT_SEC = 0.5
+"""Epochs are sent to the driver this often: a report blocks the trial for 5 ms."""
+ATTEMPTS = 3
+"""A trial whose worker dies this many times without a new checkpoint has failed."""
+
+
+def run_job(config: dict[str, Any]) -> None:
+    """Run one trial. An exception is an answer, too: trying again would not help."""
+    trial = Trial.model_validate_json(config["trial"])
+    checkpoints = checkpoints_of(trial, config)
+    if checkpoints.attempt(config["storage"]) > ATTEMPTS:
+        message = f"its worker died {ATTEMPTS} times without getting further; out of memory?"
+        tune.report({"failed": message})
+        return
+    unsent: list[dict[str, Any]] = []
+    sent_at = time.monotonic()
+
+    def news() -> dict[str, Any]:
+        told = {"epochs": list(unsent), "notes": list(checkpoints.notes)}
+        unsent.clear()
+        checkpoints.notes.clear()
+        return told
+
+    def on_epoch(record: EpochRecord | None) -> None:
+        nonlocal sent_at
+        assert record is not None  # it leads a team of one
+        unsent.append(record.model_dump())
+        if time.monotonic() - sent_at >= REPORT_SEC:
+            tune.report(news())
+            sent_at = time.monotonic()
+
+    with tempfile.TemporaryDirectory(prefix="lossbench-") as folder:
+        try:
+            if trial.workers > 1:
+                from lossbench.orchestration.together import train_together
+
+                _deliver({}, train_together(config))
+                return
+            result = run_trial(
+                trial,
+                data_root=Path(config["data_root"]),
+                artifacts=Path(folder),
+                device=config["device"],
+                on_epoch=on_epoch,
+                checkpoints=checkpoints,
+            )
+        except DataError as error:
+            tune.report({"refused": str(error)})
+            return
+        except Exception:
+            tune.report({"failed": traceback.format_exc()})
+            return
+        (Path(folder) / "result.json").write_text(result.model_dump_json())
+        _deliver(news(), folder)
+
+
+def _deliver(news: dict[str, Any], folder: str | Path) -> None:
+    """Hand a trial's files to the driver."""
+    try:
+        tune.report(news, checkpoint=tune.Checkpoint.from_directory(folder))
+    except OSError as error:  # a full disk; trying again would meet it again
+        tune.report({"failed": f"its result could not be kept: {error.strerror or error}"})
