@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITE = ROOT / "suites" / "digits.yaml"
-PART = ["--only", "32-D/lgm*", "--seeds", "0", "--tracking-uri", "sqlite:///gate.db"]
+PART = ["--only", "32-D/lgm(alpha=?)", "--seeds", "0", "--tracking-uri", "sqlite:///gate.db"]
 UNDECIDED = 3
 
 with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:

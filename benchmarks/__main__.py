@@ -16,10 +16,15 @@ from rich.table import Table
 from benchmarks import heads as of_heads
 from benchmarks.environment import environment
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True)
 console = Console()
 Json = Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")]
 Rounds = Annotated[int, typer.Option(min=1, help="How often every candidate has its turn.")]
+
+
+@app.callback()
+def main() -> None:
+    """Print what lossbench costs beside what a user would pick instead."""
 
 
 @app.command()

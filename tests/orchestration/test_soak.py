@@ -33,7 +33,7 @@ pytestmark = pytest.mark.ray
 
 KILLS = int(os.environ.get("LOSSBENCH_SOAK_KILLS", "1"))
 SEED = int(os.environ.get("LOSSBENCH_SOAK_SEED", "0"))
-EPOCHS = 60 if KILLS > 10 else 30
+EPOCHS = 60 if KILLS > 10 else 20
 VICTIMS = ("everything", "worker", "driver", "worker")
 NOWHERE = Path("/nonexistent/data")
 SUITE = f"""\
@@ -44,7 +44,7 @@ recipe:
   epochs: {EPOCHS}
   batch_size: 32
   optimizer: {{name: sgd, lr: 0.03, momentum: 0.9}}
-  schedule: {{name: multistep, milestones: [20]}}
+  schedule: {{name: multistep, milestones: [15]}}
 variants:
   default: {{augment: [random_crop: {{padding: 1}}]}}
 seeds: [0, 1]
