@@ -6,6 +6,13 @@ from lossbench.losses import gaussian_mixture as gaussian_mixture
 from lossbench.losses import large_margin_softmax as large_margin_softmax
 from lossbench.losses import softmax as softmax
 from lossbench.losses import triplet as triplet
-from lossbench.losses.base import LOSSES, DensityHead, LossHead, ParameterGroup, create_loss
+from lossbench.losses.base import (
+    LOSSES,
+    DensityHead,
+    LossHead,
+    ParameterGroup,
+    create_loss,
+    total,
+)
 
-__all__ = ["LOSSES", "DensityHead", "LossHead", "ParameterGroup", "create_loss"]
+__all__ = ["LOSSES", "DensityHead", "LossHead", "ParameterGroup", "create_loss", "total"]

@@ -26,9 +26,12 @@ def in_float32(method: Method) -> Method:
 
     @functools.wraps(method)
     def wrapped(self: LossHead, features: Tensor, *rest: Tensor) -> Any:
-        with torch.autocast(features.device.type, enabled=False):
-            if features.dtype in (torch.float16, torch.bfloat16):
-                features = features.float()
+        if features.dtype in (torch.float16, torch.bfloat16):
+            features = features.float()
+        device = features.device.type
+        if not torch.is_autocast_enabled(device):  # leaving it takes as long as a small loss
+            return method(self, features, *rest)
+        with torch.autocast(device, enabled=False):
             return method(self, features, *rest)
 
     return wrapped  # type: ignore[return-value]
@@ -49,6 +52,11 @@ def lead(scores: Tensor, labels: Tensor) -> Tensor:
     index = labels[:, None]  # (N, 1)
     others = scores.scatter(1, index, -math.inf).logsumexp(1)  # (N,)
     return scores.gather(1, index).squeeze(1) - others
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """The loss of its weighted terms: their sum."""
+    return functools.reduce(torch.add, terms.values())
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class LossHead(nn.Module, ABC):
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """The sum of the terms."""
-        return torch.stack(list(self.terms(features, labels).values())).sum()
+        return total(self.terms(features, labels))
 
     @in_float32
     def lead(self, features: Tensor, labels: Tensor) -> Tensor:

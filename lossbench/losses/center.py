@@ -10,7 +10,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossbench.losses.base import LOSSES, DensityHead, in_float32
-from lossbench.losses.gaussian import log_density, true_class_distance
+from lossbench.losses.gaussian import log_density
+
+
+def center_distance(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+    """1/2 ||x_i - c_{z_i}||^2, averaged over the batch; a plain difference.
+
+    Args:
+        features: (N, D)
+        labels: (N,)
+        centers: (K, D)
+
+    Returns:
+        Scalar.
+    """
+    summed = F.mse_loss(features, centers.index_select(0, labels), reduction="sum")
+    return summed * (0.5 / len(labels))
 
 
 def center_step(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
@@ -81,7 +96,7 @@ class CenterHead(DensityHead):
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         return {
             "cross_entropy": F.cross_entropy(self.linear(features), labels),
-            "center": self.weight * true_class_distance(features, labels, self.centers).mean(),
+            "center": self.weight * center_distance(features, labels, self.centers),
         }
 
     @in_float32

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from lossbench.losses.base import LOSSES
-from lossbench.losses.joint import JointMetricHead, distances
+from lossbench.losses.joint import JointMetricHead
+from lossbench.losses.pairs import pair_loss
 
 
 def contrastive(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
@@ -23,13 +27,19 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
     Returns:
         Scalar. A mean over no pairs is 0.
     """
-    distance = distances(embeddings, embeddings)  # (N, N)
+    return pair_loss(embeddings, labels, partial(pull_and_push, margin=margin))
+
+
+def pull_and_push(squared: Tensor, labels: Tensor, *, margin: float) -> tuple[Tensor, Tensor]:
+    """The loss from squared distances (N, N), each pair twice; and its gradient (N, N)."""
     same = labels[:, None] == labels  # (N, N)
-    positive = same.triu(1)  # every pair once
-    negative = (~same).triu(1)
-    pull = 0.5 * (distance.square() * positive).sum() / positive.sum().clamp_min(1)
-    push = 0.5 * (F.relu(margin - distance).square() * negative).sum() / negative.sum().clamp_min(1)
-    return pull + push
+    alike, n = same.sum(dtype=squared.dtype), len(labels)
+    of_same, of_other = 0.5 / (alike - n).clamp_min(1), 0.5 / (n * n - alike).clamp_min(1)
+    distance = squared.sqrt()
+    gap = F.relu(margin - distance)
+    value = torch.where(same, squared * of_same, gap.square() * of_other).sum()
+    slope = gap.div_(distance.masked_fill_(distance == 0, math.inf)).mul_(-of_other)
+    return value, torch.where(same, of_same, slope)
 
 
 @LOSSES.register("contrastive", reference="Hadsell et al., CVPR 2006; Sun et al., NIPS 2014")

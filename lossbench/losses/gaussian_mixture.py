@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from lossbench.losses.base import LOSSES, DensityHead, ParameterGroup, in_float32, lead
 from lossbench.losses.gaussian import (
@@ -19,41 +18,7 @@ from lossbench.losses.gaussian import (
     log_density,
     true_class_distance,
 )
-
-
-def large_margin_lead(scores: Tensor, distance: Tensor, labels: Tensor, alpha: Tensor) -> Tensor:
-    """Lead of the true class over all others, its distance stretched by 1 + alpha (Eq. 17).
-
-    The classification loss is minus the log-sigmoid of it. Cross-entropy would compute 1 - p_z
-    by a difference, which is nothing but rounding once p_z is near 1, and that is where the
-    likelihood term, small itself, is what remains of the gradient.
-
-    Args:
-        scores: (N, K) s_k, up to what is common to all classes.
-        distance: (N,) d_z.
-        labels: (N,)
-        alpha: Scalar.
-
-    Returns:
-        (N,)
-    """
-    return lead(scores, labels) - alpha * distance
-
-
-def likelihood(distance: Tensor, labels: Tensor, log_variance: Tensor | None = None) -> Tensor:
-    """d_z + 1/2 log|Lambda_z|: minus the log-likelihood without (D/2) log 2 pi (Eq. 17).
-
-    Args:
-        distance: (N,) d_z.
-        labels: (N,)
-        log_variance: (K, D)
-
-    Returns:
-        (N,)
-    """
-    if log_variance is None:
-        return distance
-    return distance + 0.5 * log_variance.sum(1)[labels]
+from lossbench.losses.gaussian_terms import mixture_terms
 
 
 def grown_alpha(
@@ -167,13 +132,10 @@ class GaussianMixtureHead(DensityHead):
 
     @in_float32
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        scores = labelled_scores(features, labels, self.means, self.log_variance)  # (N, K)
-        distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
-        ahead = large_margin_lead(scores, distance, labels, self.alpha)  # (N,)
-        return {
-            "classification": -F.logsigmoid(ahead).mean(),
-            "likelihood": self.lambda_ * likelihood(distance, labels, self.log_variance).mean(),
-        }
+        classification, likelihood = mixture_terms(
+            features, labels, self.means, self.log_variance, self.alpha
+        )
+        return {"classification": classification, "likelihood": self.lambda_ * likelihood}
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:
@@ -184,7 +146,7 @@ class GaussianMixtureHead(DensityHead):
         """(N,) as in the classification term, margin included."""
         scores = labelled_scores(features, labels, self.means, self.log_variance)  # (N, K)
         distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
-        return large_margin_lead(scores, distance, labels, self.alpha)
+        return lead(scores, labels) - self.alpha * distance  # (N,)
 
     @in_float32
     def class_log_density(self, features: Tensor) -> Tensor:

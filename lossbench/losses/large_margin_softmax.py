@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
 from lossbench.losses.base import LOSSES, LossHead, in_float32
 
 
-def psi(cosine: Tensor, margin: int) -> Tensor:
-    """psi(theta) = (-1)^q cos(m theta) - 2q for theta in [q pi/m, (q+1) pi/m].
+def psi(cosine: Tensor, margin: int) -> tuple[Tensor, Tensor]:
+    """psi(theta) = (-1)^q cos(m theta) - 2q for theta in [q pi/m, (q+1) pi/m], and its slope.
 
     From the cosine alone: cos(m theta) is the Chebyshev polynomial T_m of it, and q counts the
     thresholds cos(j pi/m) that it has fallen below. So there is no arc cosine, whose derivative
@@ -27,45 +28,99 @@ def psi(cosine: Tensor, margin: int) -> Tensor:
         margin: m, 1 to 4.
 
     Returns:
-        The shape of the cosine; falls from 1 at theta = 0 to 1 - 2m at pi.
+        psi, which falls from 1 at theta = 0 to 1 - 2m at pi, and d psi / d cos theta; both of
+        the shape of the cosine.
     """
     square = cosine.square()
-    multiple = {
-        1: lambda: cosine,
-        2: lambda: 2 * square - 1,
-        3: lambda: (4 * square - 3) * cosine,
-        4: lambda: 8 * square * (square - 1) + 1,
+    multiple, slope = {  # T_m and its derivative
+        1: lambda: (cosine, torch.ones_like(cosine)),
+        2: lambda: (2 * square - 1, 4 * cosine),
+        3: lambda: ((4 * square - 3) * cosine, 12 * square - 3),
+        4: lambda: (8 * square * (square - 1) + 1, (32 * square - 16) * cosine),
     }[margin]()
     q = torch.zeros_like(cosine)
     for j in range(1, margin):
         q += cosine < math.cos(j * math.pi / margin)
-    return (1 - 2 * (q % 2)) * multiple - 2 * q
+    sign = 1 - 2 * (q % 2)
+    return sign * multiple - 2 * q, sign * slope
 
 
-def large_margin_scores(
+class _MarginCrossEntropy(Function):
+    """Cross-entropy of w_k^T x, the true class's (beta w_z^T x + |w_z| |x| psi) / (1 + beta).
+
+    With its gradient written out: two matrix products, as for a linear layer, and what the
+    margin adds to the true class on top. The outputs after the first are kept for it.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        features: Tensor, labels: Tensor, weight: Tensor, beta: Tensor, margin: int
+    ) -> tuple[Tensor, ...]:
+        index = labels[:, None]  # (N, 1)
+        length = torch.linalg.vector_norm(features, dim=1)  # (N,)
+        own_length = torch.linalg.vector_norm(weight.index_select(0, labels), dim=1)
+        scores = features @ weight.T  # (N, K)
+        plain = scores.gather(1, index).squeeze(1)  # (N,) |w_z| |x| cos theta
+        lengths = length * own_length
+        cosine = plain / lengths.clamp_min(torch.finfo(plain.dtype).tiny)
+        value, slope = psi(cosine, margin)
+        true = (beta * plain + lengths * value) / (1 + beta)  # (N,)
+        scores.scatter_(1, index, true[:, None])
+        log_posterior = scores.log_softmax(1)  # (N, K)
+        loss = log_posterior.gather(1, index).mean().neg_()
+        by_plain = (beta + slope) / (1 + beta)  # d true / d plain
+        by_lengths = (value - cosine * slope) / (1 + beta)  # d true / d(|w_z| |x|)
+        return loss, log_posterior.exp_(), length, own_length, by_plain, by_lengths
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        features, labels, weight, _, _ = inputs
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(features, labels, weight, *output[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_loss: Any, *_: Any) -> Any:
+        if of_loss is None:
+            return (None,) * 5
+        features, labels, weight, posterior, length, own_length, by_plain, by_lengths = (
+            ctx.saved_tensors
+        )
+        index, tiny = labels[:, None], torch.finfo(length.dtype).tiny
+        of_loss = of_loss / len(labels)
+        of_scores = posterior * of_loss  # (N, K)
+        of_true = of_scores.gather(1, index).squeeze(1) - of_loss  # (N,)
+        of_scores.scatter_(1, index, (of_true * by_plain)[:, None])
+        of_lengths = of_true * by_lengths  # (N,)
+        along = weight.index_select(0, labels)  # (N, D)
+        along *= (of_lengths * length / own_length.clamp_min(tiny))[:, None]
+        of_weight = (of_scores.T @ features).index_add_(0, labels, along)  # (K, D)
+        along = features * (of_lengths * own_length / length.clamp_min(tiny))[:, None]
+        return along.addmm_(of_scores, weight), None, of_weight, None, None
+
+
+def large_margin_cross_entropy(
     features: Tensor, labels: Tensor, weight: Tensor, margin: int, beta: Tensor
 ) -> Tensor:
-    """Scores w_k^T x, of the true class (beta w_z^T x + ||w_z|| ||x|| psi(theta)) / (1 + beta).
+    """Mean cross-entropy of scores w_k^T x, whose true class has its angle multiplied.
 
     Args:
         features: (N, D). A zero vector has the score 0 everywhere, and a finite gradient.
         labels: (N,)
         weight: (K, D)
         margin: m, 1 to 4.
-        beta: Scalar, >= 0.
+        beta: Scalar, >= 0; gets no gradient.
 
     Returns:
-        (N, K)
+        Scalar. Differentiable once.
     """
-    scores = features @ weight.T  # (N, K)
     if margin == 1:  # psi is the cosine
-        return scores
-    own = weight[labels]  # (N, D)
-    plain = (own * features).sum(1)  # (N,)
-    norms = features.norm(dim=1) * own.norm(dim=1)  # (N,)
-    cosine = plain / norms.clamp_min(torch.finfo(norms.dtype).tiny)
-    true = (beta * plain + norms * psi(cosine, margin)) / (1 + beta)  # (N,)
-    return scores.scatter(1, labels[:, None], true[:, None])
+        return F.cross_entropy(features @ weight.T, labels)
+    loss: Tensor = _MarginCrossEntropy.apply(features, labels, weight, beta, margin)[0]  # type: ignore[no-untyped-call]
+    return loss
 
 
 def annealed_beta(
@@ -135,8 +190,9 @@ class LargeMarginSoftmaxHead(LossHead):
 
     @in_float32
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        scores = large_margin_scores(features, labels, self.linear.weight, self.margin, self.beta)
-        return {"cross_entropy": F.cross_entropy(scores, labels)}
+        weight = self.linear.weight
+        loss = large_margin_cross_entropy(features, labels, weight, self.margin, self.beta)
+        return {"cross_entropy": loss}
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lossbench.losses.base import LOSSES
-from lossbench.losses.joint import JointMetricHead, distances
+from lossbench.losses.joint import JointMetricHead
+from lossbench.losses.pairs import pair_loss
 
 Mining = Literal["all", "semi_hard", "batch_hard"]
 
@@ -29,46 +30,71 @@ def unit_vectors(features: Tensor) -> Tensor:
     return features / norm.masked_fill(norm == 0, math.inf)
 
 
-def all_triplets(distance: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """Mean of max(0, d_ap - d_an + margin) over every triplet; scalar, 0 if there is none.
+def all_triplets(
+    distance: Tensor, positive: Tensor, negative: Tensor, margin: float
+) -> tuple[Tensor, Tensor]:
+    """Mean of max(0, d_ap - d_an + margin) over every triplet, by sorting: O(N^2 log N).
 
     Args:
         distance: (N, N), squared.
         positive: (N, N), whether the two are of one class, and not the same one.
         negative: (N, N), whether they are of two classes.
         margin: >= 0
+
+    Returns:
+        Scalar, 0 if there is no triplet; and its gradient by the distances, (N, N).
     """
-    valid = positive[:, :, None] & negative[:, None, :]  # (N, N, N): anchor, positive, negative
-    hinge = F.relu(distance[:, :, None] - distance[:, None, :] + margin)
-    return (hinge * valid).sum() / valid.sum().clamp_min(1)
+    exact = distance.double()  # sums of many are subtracted from one another
+    reach = exact + margin
+    sorted_negative = exact.masked_fill(~negative, math.inf).sort(1).values
+    sorted_reach = reach.masked_fill(~positive, math.inf).sort(1).values
+    # of each positive: the negatives within its reach; of each negative: those it is in reach of
+    within = torch.searchsorted(sorted_negative, reach)  # (N, N)
+    beyond = torch.searchsorted(sorted_reach, exact, right=True)  # (N, N)
+    sums = F.pad(sorted_negative.masked_fill_(sorted_negative == math.inf, 0.0).cumsum(1), (1, 0))
+    hinges = within * reach - sums.gather(1, within)
+    anchors, rivals = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)  # (N, 1)
+    count = (anchors * rivals).sum(dtype=exact.dtype).clamp_min(1)
+    gradient = (within * positive - (anchors - beyond) * negative) / count
+    value = hinges.masked_fill_(~positive, 0.0).sum() / count
+    return value.to(distance.dtype), gradient.to(distance.dtype)
 
 
-def semi_hard(distance: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
-    """One triplet for each anchor and positive; arguments as for `all_triplets`.
+def semi_hard(
+    distance: Tensor, positive: Tensor, negative: Tensor, margin: float
+) -> tuple[Tensor, Tensor]:
+    """One triplet for each anchor and positive; arguments and returns as for `all_triplets`.
 
     The negative is the nearest of those farther away than the positive; where there is none,
     the farthest of all.
     """
-    farther = negative[:, None, :] & (distance[:, None, :] > distance[:, :, None])  # (N, N, N)
-    wide = distance[:, None, :].expand(farther.shape)
-    nearest = wide.masked_fill(~farther, math.inf).amin(2)  # (N, N)
-    farthest = distance.masked_fill(~negative, 0).amax(1, keepdim=True)  # (N, 1)
-    chosen = torch.where(farther.any(2), nearest, farthest)  # (N, N)
-    valid = positive & negative.any(1, keepdim=True)
-    hinge = F.relu(distance - chosen + margin).masked_fill(~valid, 0)
-    return hinge.sum() / valid.sum().clamp_min(1)
+    ordered, column = distance.masked_fill(~negative, math.inf).sort(1)
+    rivals = negative.sum(1, keepdim=True)  # (N, 1)
+    place = torch.searchsorted(ordered, distance, right=True)  # of the first that is farther
+    place = torch.minimum(place, rivals - 1).clamp_min_(0)
+    valid = positive & (rivals > 0)
+    hinge = F.relu(distance - ordered.gather(1, place) + margin).masked_fill_(~valid, 0.0)
+    count = valid.sum().clamp_min(1)
+    gradient = (hinge > 0).to(distance.dtype).div_(count)
+    chosen = column.gather(1, place)  # (N, N)
+    return hinge.sum() / count, gradient.scatter_add(1, chosen, -gradient)
 
 
-def batch_hard(distance: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+def batch_hard(
+    distance: Tensor, positive: Tensor, negative: Tensor, margin: float
+) -> tuple[Tensor, Tensor]:
     """One triplet for each anchor: its farthest positive and its nearest negative.
 
-    Arguments as for `all_triplets`.
+    Arguments and returns as for `all_triplets`.
     """
-    valid = positive.any(1) & negative.any(1)  # (N,)
-    farthest = distance.masked_fill(~positive, 0).amax(1)  # (N,)
-    nearest = distance.masked_fill(~negative, math.inf).amin(1)  # (N,)
-    hinge = F.relu(farthest - nearest + margin).masked_fill(~valid, 0)
-    return hinge.sum() / valid.sum().clamp_min(1)
+    farthest, friend = distance.masked_fill(~positive, -1.0).max(1, keepdim=True)  # (N, 1)
+    nearest, rival = distance.masked_fill(~negative, math.inf).min(1, keepdim=True)
+    valid = positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
+    hinge = F.relu(farthest - nearest + margin).masked_fill_(~valid, 0.0)
+    count = valid.sum().clamp_min(1)
+    step = (hinge > 0).to(distance.dtype).div_(count)
+    gradient = torch.zeros_like(distance).scatter_(1, friend, step)
+    return hinge.sum() / count, gradient.scatter_add_(1, rival, -step)
 
 
 MINING = {"all": all_triplets, "semi_hard": semi_hard, "batch_hard": batch_hard}
@@ -83,10 +109,12 @@ def triplet(embeddings: Tensor, labels: Tensor, margin: float, mining: Mining) -
         margin: >= 0
         mining: Which triplets: see `MINING`.
     """
-    distance = distances(embeddings, embeddings).square()  # (N, N)
-    same = labels[:, None] == labels  # (N, N)
-    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    return MINING[mining](distance, same & ~itself, ~same, margin)
+
+    def rule(distance: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        same = labels[:, None] == labels  # (N, N)
+        return MINING[mining](distance, same.clone().fill_diagonal_(False), ~same, margin)
+
+    return pair_loss(embeddings, labels, rule)
 
 
 @LOSSES.register("triplet", reference="Schroff et al., CVPR 2015")

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn, optim
 
 from lossbench.data.images import Augment, Images, Normaliser
 from lossbench.data.sampling import batches, epoch_order, steps_per_epoch
-from lossbench.losses import LossHead
+from lossbench.losses import LossHead, total
 from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
 from lossbench.training.team import Team
@@ -95,7 +95,7 @@ def train(
                 features = joined(training.normalise(images))  # (B, D)
             features, labels = team.gather(features, labels)
             terms = head.terms(features, labels)
-            loss = torch.stack(list(terms.values())).sum()
+            loss = total(terms)
             with torch.no_grad():  # before the step: by the parameters that made the features
                 wrong = (head.logits(features.detach()).argmax(1) != labels).float().mean()
             optimizer.zero_grad(set_to_none=True)

@@ -35,3 +35,49 @@ def test_contract(name, params, check):
     [found] = examine(Subject(create), {check: CHECKS[check]})
     expected = "none" if check == "densities" and name not in DENSITIES else "ok"
     assert (found.status, found.why if expected == "ok" else "") == (expected, "")
+
+
+def of(case, dtype=torch.float32, dim=6):
+    name, params = case
+    torch.manual_seed(0)
+    head = LOSSES[name].create(5, dim, **params).to(dtype)
+    features = torch.randn(20, dim, dtype=dtype, requires_grad=True)
+    return head, features, torch.arange(5).repeat_interleave(4)
+
+
+@pytest.mark.parametrize("dim", [2, 6])
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_gradients_of_the_terms_add_up_and_can_be_taken_twice(case, dim):
+    head, features, labels = of(case, torch.float64, dim)
+    inputs = [features, *head.parameters()]
+
+    def gradients(value):
+        return torch.autograd.grad(value, inputs, retain_graph=True, materialize_grads=True)
+
+    terms = head.terms(features, labels)
+    whole = gradients(3.0 * sum(terms.values()))
+    parts = [gradients(3.0 * term) for term in terms.values()]
+    again = [gradients(3.0 * term) for term in terms.values()]
+    for i, expected in enumerate(whole):
+        torch.testing.assert_close(sum(part[i] for part in parts), expected, rtol=1e-10, atol=1e-12)
+        assert all(torch.equal(a[i], b[i]) for a, b in zip(parts, again, strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_a_feature_that_is_no_number_is_seen(case):
+    head, features, labels = of(case)
+    with torch.no_grad():
+        features[3, 1] = torch.nan
+    assert head(features, labels).isnan()
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_compiled_is_as_eager(case):
+    head, features, labels = of(case)
+    torch.compiler.reset()
+    compiled = torch.compile(head, backend="aot_eager", fullgraph=True)
+    inputs = [features, *head.parameters()]
+    values = head(features, labels), compiled(features, labels)
+    torch.testing.assert_close(*values)
+    for a, b in zip(*(torch.autograd.grad(v, inputs) for v in values), strict=True):
+        torch.testing.assert_close(a, b)

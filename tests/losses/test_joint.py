@@ -6,6 +6,7 @@ import torch
 from lossbench import create_loss
 from lossbench.errors import ParameterError
 from lossbench.losses.joint import distances
+from lossbench.losses.pairs import squared_distances
 
 NAMES = ["contrastive", "triplet"]
 
@@ -76,6 +77,46 @@ def test_distances_are_exact_far_from_the_origin():
     x = 1000 + 0.01 * torch.randn(30, 16)
     exact = (x[:, None].double() - x.double()).square().sum(2).sqrt()
     torch.testing.assert_close(distances(x, x).double(), exact, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_squared_distances_are_exact_far_from_the_origin_and_0_for_the_same(dtype):
+    torch.manual_seed(3)
+    x = (1000 + torch.randn(20, 64) + 0.01 * torch.randn(2, 20, 64)).flatten(0, 1).to(dtype)
+    x[7] = x[3]
+    exact = (x[:, None].double() - x.double()).square().sum(2)
+    actual = squared_distances(x)
+    assert actual.dtype == dtype
+    torch.testing.assert_close(actual.double(), exact, rtol=2e-7, atol=0)
+    assert actual[7, 3] == actual[3, 7] == actual[0, 0] == 0
+
+
+PURE = [
+    ("contrastive", {"margin": 1.5}),
+    *(
+        ("triplet", {"mining": m, "normalize": False, "margin": 1.0})
+        for m in ("all", "semi_hard", "batch_hard")
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "params"), PURE)
+@pytest.mark.parametrize("sigma", [1e-4, 0.1])
+def test_float32_is_as_good_as_float64(name, params, sigma):
+    """Loss within 1e-6, gradients within 1e-5, with classes close and far from the origin."""
+    torch.manual_seed(4)
+    head = create_loss(name, num_classes=5, feature_dim=24, softmax_weight=0.0, **params)
+    labels = torch.arange(5).repeat_interleave(4)
+    features = 300 + 0.1 * torch.randn(5, 24)[labels] + sigma * torch.randn(20, 24)
+    found = []
+    for x in (features, features.double()):
+        x.requires_grad_()
+        loss = head(x, labels)
+        found.append((loss.double(), torch.autograd.grad(loss, x)[0].double()))
+    (loss, gradient), (exact_loss, exact_gradient) = found
+    assert loss.item() == pytest.approx(exact_loss.item(), rel=1e-6)
+    assert (gradient - exact_gradient).norm() <= 1e-5 * exact_gradient.norm()
+    assert exact_gradient.norm() > 0
 
 
 @pytest.mark.parametrize("name", NAMES)

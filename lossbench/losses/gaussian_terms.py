@@ -1,0 +1,224 @@
+"""The two terms of the large-margin Gaussian mixture loss, with closed-form gradients.
+
+Autograd would keep and pass over every intermediate (K, D) and (N, K) tensor of the expanded
+square. Written out, a pass costs the matrix products that it needs and little more: one of
+(N, D) by (D, K) for identity covariance, since the square of x is common to all classes; two
+for diagonal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
+from torch.nn import functional as F
+
+from lossbench.losses.base import lead
+from lossbench.losses.gaussian import FEW_DIMENSIONS, labelled_scores, true_class_distance
+
+BLOCK = 2**17
+"""Numbers of a (K, D) tensor that are worked on at a time: they stay in a core's cache."""
+
+
+def mixture_terms(
+    features: Tensor,
+    labels: Tensor,
+    means: Tensor,
+    log_variance: Tensor | None,
+    alpha: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Both terms of Eq. 17, averaged over the batch; the likelihood's without its weight.
+
+    lead = s_z - log sum_{k != z} e^{s_k},  s_k = log N(x; mu_k, Lambda_k)
+    d_z = 1/2 (x - mu_z)^T Lambda_z^-1 (x - mu_z)
+    classification = mean of softplus(alpha d_z - lead)
+    likelihood = mean of d_z + 1/2 log|Lambda_z|
+
+    Cross-entropy would compute 1 - p_z by a difference, which is nothing but rounding once p_z
+    is near 1, and that is where the likelihood, small itself, is what remains of the gradient.
+    The distance is a plain difference, as exact as the features are.
+
+    Args:
+        features: (N, D)
+        labels: (N,)
+        means: (K, D)
+        log_variance: (K, D), the logarithm of the diagonal of Lambda_k; None: Lambda_k = I.
+        alpha: Scalar, >= 0; gets no gradient.
+
+    Returns:
+        Two scalars. Differentiable once.
+    """
+    if features.shape[1] > FEW_DIMENSIONS:
+        kind: Any = _Identity if log_variance is None else _Diagonal
+        given = (means,) if log_variance is None else (means, log_variance)
+        classification, likelihood, *_ = kind.apply(features, labels, alpha, *given)
+        return classification, likelihood
+    scores = labelled_scores(features, labels, means, log_variance)  # (N, K), by differences
+    distance = true_class_distance(features, labels, means, log_variance)  # (N,)
+    classification = -F.logsigmoid(lead(scores, labels) - alpha * distance).mean()
+    if log_variance is not None:
+        distance = distance + 0.5 * log_variance.sum(1)[labels]
+    return classification, distance.mean()
+
+
+def _away(features: Tensor, labels: Tensor, means: Tensor) -> Tensor:
+    """(N, D) x - mu_z."""
+    return means.index_select(0, labels).neg_().add_(features)
+
+
+def _squares(vectors: Tensor) -> Tensor:
+    """||v||^2 of each row, without a second tensor of their size."""
+    norms: Tensor = torch.linalg.vector_norm(vectors, dim=1)
+    return norms.square_()
+
+
+def _blocks(like: Tensor) -> Iterator[slice]:
+    """Slices of the classes."""
+    classes, dimensions = like.shape
+    step = max(1, BLOCK // dimensions)
+    for start in range(0, classes, step):
+        yield slice(start, min(start + step, classes))
+
+
+def _classification(
+    scores: Tensor, labels: Tensor, stretch: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of scores whose true class falls behind by the stretch.
+
+    Args:
+        scores: (N, K); overwritten.
+        labels: (N,)
+        stretch: (N,) alpha d_z.
+
+    Returns:
+        The mean; (N, K) its gradient by the scores, times N; (N,) 1 - p_z, a sum of the others.
+    """
+    index = labels[:, None]  # (N, 1)
+    scores.scatter_add_(1, index, stretch.neg()[:, None])
+    log_posterior = scores.log_softmax(1)  # (N, K)
+    own = log_posterior.gather(1, index)  # (N, 1)
+    others = log_posterior.exp_().scatter_(1, index, 0.0)  # (N, K)
+    miss = others.sum(1, keepdim=True)  # (N, 1)
+    own = torch.where(miss < 0.5, torch.log1p(-miss), own)
+    return own.mean().neg_(), others.scatter_(1, index, -miss), miss.squeeze(1)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+    """The first two outputs are the terms, the others are for `backward`."""
+    ctx.set_materialize_grads(False)  # they would get gradients of zeros, as large as they are
+    ctx.mark_non_differentiable(*output[2:])
+    ctx.save_for_backward(*inputs, *output[2:])
+
+
+def _or_zero(gradient: Tensor | None, alpha: Tensor) -> Tensor:
+    """The gradient of a term; a term that was not used has none."""
+    return torch.zeros_like(alpha) if gradient is None else gradient
+
+
+class _Identity(Function):
+    """Lambda_k = I."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        features: Tensor, labels: Tensor, alpha: Tensor, means: Tensor
+    ) -> tuple[Tensor, ...]:
+        centre = means.mean(0)
+        mu = means - centre  # (K, D)
+        scores = torch.addmm(_squares(mu), features - centre, mu.T, beta=-0.5)  # (N, K)
+        distance = 0.5 * _squares(_away(features, labels, means))  # (N,)
+        value, gradient, miss = _classification(scores, labels, alpha * distance)
+        return value, distance.mean(), gradient, miss, centre, mu
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        _keep(ctx, inputs, output)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_value: Any, of_distance: Any, *_: Any) -> Any:
+        features, labels, alpha, means, gradient, miss, centre, mu = ctx.saved_tensors
+        of_value, of_distance = _or_zero(of_value, alpha), _or_zero(of_distance, alpha)
+        of_scores = gradient * (of_value / len(labels))  # (N, K)
+        of_means = of_scores.T @ (features - centre)
+        of_means.addcmul_(of_scores.sum(0)[:, None], mu, value=-1)
+        pull = _away(features, labels, means)  # (N, D)
+        pull *= torch.addcmul(of_distance, alpha * of_value, miss)[:, None] / len(labels)
+        of_means.index_add_(0, labels, pull, alpha=-1)
+        of_features = pull.addmm_(of_scores, mu)
+        return of_features, None, None, of_means
+
+
+class _Diagonal(Function):
+    """Lambda_k diagonal."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        features: Tensor, labels: Tensor, alpha: Tensor, means: Tensor, log_variance: Tensor
+    ) -> tuple[Tensor, ...]:
+        centre = means.mean(0)
+        common = torch.exp(-log_variance.mean(0))  # (D,) this part of x^2 is left out
+        x = features - centre  # (N, D)
+        square = x.square()
+        log_determinant = log_variance.sum(1)  # (K,)
+        scores = features.new_empty((len(means), len(features))).T  # (N, K), a class is contiguous
+        for block in _blocks(means):
+            mu = means[block] - centre
+            precision = log_variance[block].neg().exp_()
+            weighted = precision * mu
+            constant = mu.mul_(weighted).sum(1).add_(log_determinant[block])
+            of_block = torch.addmm(constant, x, weighted.T, beta=-0.5)
+            of_block.addmm_(square, precision.sub_(common).T, alpha=-0.5)
+            scores[:, block] = of_block
+        del x, square, mu, weighted, precision
+        distance = log_variance.index_select(0, labels).neg_().exp_()  # (N, D)
+        distance = 0.5 * distance.mul_(_away(features, labels, means).square_()).sum(1)  # (N,)
+        value, gradient, miss = _classification(scores, labels, alpha * distance)
+        likelihood = (distance + 0.5 * log_determinant[labels]).mean()
+        return value, likelihood, gradient, miss, centre, common
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        _keep(ctx, inputs, output)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_value: Any, of_likelihood: Any, *_: Any) -> Any:
+        features, labels, alpha, means, log_variance, gradient, miss, centre, common = (
+            ctx.saved_tensors
+        )
+        of_value, of_likelihood = _or_zero(of_value, alpha), _or_zero(of_likelihood, alpha)
+        of_scores = gradient * (of_value / len(labels))  # (N, K)
+        total = of_scores.sum(0)[:, None]  # (K, 1)
+        x = features - centre  # (N, D)
+        square = x.square()
+        of_features, of_square = torch.zeros_like(x), torch.zeros_like(x)
+        of_means, of_log_variance = torch.zeros_like(means), torch.zeros_like(log_variance)
+        for block in _blocks(means):
+            mu, g = means[block] - centre, of_scores[:, block]
+            precision = log_variance[block].neg().exp_()
+            of_square.addmm_(g, precision - common)
+            of_features.addmm_(g, precision * mu)
+            first, second = of_means[block], of_log_variance[block]  # filled in place
+            first.addmm_(g.T, x)  # sum_i g_ik x_i
+            second.addmm_(g.T, square).addcmul_(mu, first, value=-1)
+            first.addcmul_(total[block], mu, value=-1)  # sum_i g_ik (x_i - mu_k)
+            second.addcmul_(mu, first, value=-1)  # sum_i g_ik (x_i - mu_k)^2
+            first.mul_(precision)
+            second.mul_(precision).sub_(total[block]).mul_(0.5)
+        of_features.addcmul_(x, of_square, value=-1)
+        del x, square, of_square, mu, precision, first, second
+        away = _away(features, labels, means)  # (N, D)
+        pull = log_variance.index_select(0, labels).neg_().exp_().mul_(away)
+        pull *= torch.addcmul(of_likelihood, alpha * of_value, miss)[:, None] / len(labels)
+        of_features += pull
+        of_means.index_add_(0, labels, pull, alpha=-1)
+        away.mul_(pull).sub_(of_likelihood / len(labels))
+        of_log_variance.index_add_(0, labels, away, alpha=-0.5)
+        return of_features, None, None, of_means, of_log_variance
