@@ -22,6 +22,7 @@ from lossbench.data.images import Augment, Images, View, normaliser, resizes_fir
 from lossbench.data.sampling import split_off, stratified_subset
 from lossbench.data.sources import find_folder, load_dataset
 from lossbench.errors import (
+    DataError,
     ParameterError,
     Path,
     Problem,
@@ -199,7 +200,7 @@ def _check_evaluations(
             continue
         try:
             digests.update(evaluation.check(dataset, view_of(suite.recipe), data_root))
-        except (ValueError, UnknownNameError) as error:
+        except (ValueError, UnknownNameError, DataError) as error:
             problems.append(Problem(path, f"{suite.evaluate[index].name} {error}"))
     if without_test:
         names = ", ".join(suite.evaluate[index].name for index in without_test)
@@ -253,6 +254,10 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
                 head = _create_head(row.loss, model.feature_dim, dataset)
                 head(features, labels)
                 needs[name, row.label] = needs_of(head)
+                group, batch = head.samples_per_class or 0, suite.recipe.batch_size
+                if 2 * group > batch:  # without a second class there is nothing to repel
+                    message = f"a batch of {batch} does not hold two classes of {group}"
+                    problems.append(Problem((*path, "samples_per_class"), message))
                 path = ("recipe", "optimizer")
                 build_optimizer(suite.recipe.optimizer, model, head)
             except ParameterError as error:

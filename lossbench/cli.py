@@ -88,6 +88,7 @@ def run(
         typer.Option(
             metavar="SECONDS",
             min=0,
+            max=1e6,
             help="Least time between two checkpoints of a trial; 0: one after every epoch.",
         ),
     ] = 10.0,
@@ -132,6 +133,10 @@ def run(
         err.print(Text(f"no report: {error}", "yellow"))
     if outcome.refused:
         raise DataError(f"{outcome.refused}; finished trials are kept")
+    if outcome.interrupted and outcome.lost:
+        left = f"{outcome.interrupted} trials left; the same command goes on"
+        err.print(Text(f"error: Ray's process {outcome.lost} has died; {left}", "red"))
+        raise typer.Exit(1)
     if outcome.interrupted:
         err.print(f"stopped: {outcome.interrupted} trials left; the same command goes on")
         raise typer.Exit(INTERRUPTED)
@@ -316,7 +321,7 @@ def _plan(
     problems = published_problems(suite, laid_out.metrics)
     if problems:
         raise suite.origin.error(problems)
-    return laid_out.narrowed(only) if only else laid_out
+    return laid_out if only is None else laid_out.narrowed(only)
 
 
 def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> None:

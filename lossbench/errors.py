@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 Path = tuple[str | int, ...]
 """Of a key inside a request, from the outermost key inwards; list items by index."""
@@ -51,9 +52,7 @@ _PLAIN = {
     "model_type": "should be a mapping",
     "dict_type": "should be a mapping",
     "list_type": "should be a list",
-    "too_short": "should not be empty",
     "string_pattern_mismatch": "should be letters, digits, - and _, the first no sign",
-    "string_too_long": "should be at most 100 characters",
 }
 """Findings that pydantic tells in its own terms."""
 
@@ -107,6 +106,16 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+def _told(found: ErrorDetails) -> str:
+    bounds = found.get("ctx", {})
+    if found["type"] == "too_short":
+        least = bounds["min_length"]
+        return "should not be empty" if least == 1 else f"should have at least {least} entries"
+    if found["type"] == "string_too_long":
+        return f"should be at most {bounds['max_length']} characters"
+    return _PLAIN.get(found["type"], found["msg"])
+
+
 def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]) -> list[Problem]:
     """Translate pydantic's findings, one `Problem` a key.
 
@@ -130,11 +139,7 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
         elif isinstance(found["input"], Mapping) and "grid" in found["input"]:
             message = "a grid stands alone, on a parameter of a loss"
         else:
-            text = (
-                _PLAIN.get(found["type"], found["msg"])
-                .removeprefix("Value error, ")
-                .removeprefix("Input ")
-            )
+            text = _told(found).removeprefix("Value error, ").removeprefix("Input ")
             message = text[:1].lower() + text[1:]
             if message.startswith("should") and not isinstance(found["input"], Mapping):
                 message += f", not {shown(found['input'])}"

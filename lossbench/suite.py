@@ -191,10 +191,18 @@ class Selection(Strict):
     compare: list[KeyedComponent] = []
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r}: has characters that cannot be printed")
+    return text
+
+
 def _usable_names(variants: dict[str, Variant]) -> dict[str, Variant]:
     for name in variants:
         if not re.fullmatch(r"[\w.+ -]+", name):
             raise ValueError(f"{name!r}: use letters, digits, and . + - _ only")
+        if len(name) > 100:
+            raise ValueError(f"{name[:20] + '...'!r}: should be at most 100 characters")
     return variants
 
 
@@ -202,7 +210,7 @@ class Suite(Strict):
     """A suite file. See `suites/` for examples."""
 
     suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)
-    title: str = ""
+    title: Annotated[str, Field(max_length=300), AfterValidator(_printable)] = ""
     dataset: Annotated[DatasetChoice, BeforeValidator(_dataset)]
     model: NamedComponent
     recipe: Recipe
@@ -308,7 +316,9 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
     for override in overrides:
         key, value = read_override(override)
         texts[key] = override
-        assign(content, key.split("."), value, override)
+        keys = key.split(".")
+        _require_known_variant(keys, content.get("variants"), override)
+        assign(content, keys, value, override)
     origin = Origin(str(path), document, texts)
     try:
         suite = Suite.model_validate(content)
@@ -316,6 +326,14 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
         raise origin.error(problems_of(error, _keys_at)) from None
     suite._origin = origin
     return suite
+
+
+def _require_known_variant(keys: list[str], variants: Any, text: str) -> None:
+    """`--set variants.2D.model...` for `2-D` would make a column of its own."""
+    below = len(keys) > 2 and keys[0] == "variants" and isinstance(variants, dict)
+    if below and keys[1] not in variants:
+        known = did_you_mean(keys[1], map(str, variants))
+        raise RequestError(f"--set {text}: the suite has no variant {keys[1]!r}{known}")
 
 
 def _unreadable(path: FilePath, error: Exception) -> str:

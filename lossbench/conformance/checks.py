@@ -78,6 +78,11 @@ def purity(subject: Subject) -> None:
     head.logits(batch(seed=5)[0])
     after = _everything(head)
     changed = [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
+    if torch.equal(_drawn_after(head, 1), _drawn_after(head, 2)):
+        raise Failure(
+            "after forward the global random generator is where it always is: forward seeds it, "
+            "and with it everything that is drawn later; draw from a torch.Generator of its own"
+        )
     if changed:
         raise Failure(
             f"forward or logits changed {', '.join(changed)}; updates belong in after_step"
@@ -90,10 +95,17 @@ def purity(subject: Subject) -> None:
         )
 
 
+def _drawn_after(head: LossHead, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    head(*batch())
+    return torch.rand(4)
+
+
 def state(subject: Subject) -> None:
     """All state is in the state dict: a head that loads another's goes on where that one was."""
     features, labels = batch()
-    head, other = subject.midway(), subject.midway(seed=3)
+    head, other = subject.midway(), subject.fresh(seed=3)
+    head.after_step(features, labels.clamp_max(1))  # some classes more often than others
     other.load_state_dict(head.state_dict())
     theirs, own = loss_of(head, features, labels), loss_of(other, features, labels)
     what = "loss"
@@ -140,6 +152,12 @@ def optimizer(subject: Subject) -> None:
         raise Failure(f"{', '.join(lost)} is in no group: the optimizer would never move it")
     if twice:
         raise Failure(f"{', '.join(twice)} is in two groups")
+    hidden = _leaves(head(*batch())) - set(names)
+    if hidden:
+        raise Failure(
+            f"{len(hidden)} tensors get a gradient and are no parameters of the head: in a list "
+            "or dict? use nn.ParameterList, or the optimizer and checkpoints never see them"
+        )
     if set(times) - set(names):
         raise Failure("a group has a tensor that is no learnable parameter of the head")
 
@@ -210,6 +228,20 @@ def declarations(subject: Subject) -> None:
         raise Failure(f"verification_distance should be 'cosine' or 'mahalanobis', not {said!r}")
     if head.wants_class_means and type(head).fit_class_means is LossHead.fit_class_means:
         raise Failure("it wants class means, but has no fit_class_means")
+
+
+def _leaves(loss: Tensor) -> set[int]:
+    """The ids of what a loss's gradient ends in."""
+    found, seen, todo = set(), set(), [loss.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        todo += [following for following, _ in node.next_functions]
+    return found
 
 
 def _everything(head: LossHead) -> Mapping[str, Tensor]:

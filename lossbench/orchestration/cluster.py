@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import lossbench
-from lossbench.errors import RequestError
+from lossbench.errors import LossbenchError, RequestError
 from lossbench.suite import Resources
 
 QUIET = {
@@ -52,6 +52,7 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
 
     Raises:
         RequestError: The cluster cannot be reached, or no node of it has what a trial wants.
+        LossbenchError: Ray does not start.
     """
     # ray reads its environment when it is imported: too late where somebody has done so
     fresh = "ray" not in sys.modules
@@ -62,13 +63,17 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
     import ray
 
     if address is None:
-        ray.init(
-            address="local",
-            _node_ip_address="127.0.0.1",  # nothing listens to the network
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        try:
+            ray.init(
+                address="local",
+                _node_ip_address="127.0.0.1",  # nothing listens to the network
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:  # it raises this very class
+            first = str(error).partition("\n")[0]
+            raise LossbenchError(f"Ray could not be started: {first}") from error
     else:
         _attach(address)
     try:

@@ -16,6 +16,7 @@ from lossbench.errors import TrackingError
 from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import connect
 from lossbench.orchestration.spool import Spool, log_kept
+from lossbench.orchestration.watch import watched
 from lossbench.plan import Plan, Trial
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
@@ -41,6 +42,7 @@ class Outcome:
         undecided: Whether trials failed on which the choice of parameters rests, so that
             nothing was chosen.
         refused: What is wrong with the data, if a trial found that; it ends the run.
+        lost: Which of Ray's own processes died; that ends it, too, as `interrupted`.
     """
 
     started: int = 0
@@ -50,6 +52,7 @@ class Outcome:
     stopped_early: bool = False
     undecided: bool = False
     refused: str = ""
+    lost: str = ""
 
 
 def run_plan(
@@ -92,6 +95,7 @@ def run_plan(
             while todo := _to_do(trials, tracker, tried):
                 if slot is None:  # before anything is written: it may be refused
                     slot = stack.enter_context(connect(address, plan.suite.resources))
+                    watch = stack.enter_context(watched(console))
                     tracker.start_suite(plan, environment())
                 mine = claims.take(todo)
                 mine = _to_do(mine, tracker, tried)  # others may have ended meanwhile
@@ -118,6 +122,7 @@ def run_plan(
                 )
                 claims.release()
                 _add(outcome, mine, recorder, fail_fast)
+                outcome.lost = watch.lost
                 if outcome.interrupted or outcome.refused or outcome.stopped_early:
                     break
             halted = outcome.interrupted or outcome.refused or outcome.stopped_early

@@ -224,7 +224,7 @@ def read_baseline(path: Path) -> Baseline:
         reason = getattr(error, "strerror", None) or "is not a text file in UTF-8"
         raise RequestError(f"{path}: cannot be read: {reason}") from None
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_once)
         baseline = Baseline.model_validate_json(text)
     except ValidationError as error:
         lines = [
@@ -242,6 +242,16 @@ def read_baseline(path: Path) -> Baseline:
             "measure again and use --update"
         )
     return baseline
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; JSON itself would take the last of two values of a key."""
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise ValueError(f"the key {key!r} stands twice")
+        seen[key] = value
+    return seen
 
 
 def dump(baseline: Baseline) -> str:
@@ -266,12 +276,19 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def differences(baseline: Baseline, data: Data, conditions: Conditions) -> list[str]:
+def differences(
+    baseline: Baseline, data: Data, conditions: Conditions, metrics: Iterable[BaselineMetric]
+) -> list[str]:
     """What makes a baseline incomparable: `recipe.epochs: 40 in the baseline, 3 here`.
 
-    Variants that only one side has are no difference.
+    Variants and metrics that only one side has are no difference.
     """
     lines = []
+    for metric in metrics:
+        was = baseline.metric.get(metric.name, metric)
+        for key in ("unit", "direction"):
+            path = f"metrics.{metric.name}.{key}"
+            lines += _differences(path, getattr(was, key), getattr(metric, key))
     old = baseline.data
     if old.digest != data.digest:
         lines += _differences("data.name", old.name, data.name)

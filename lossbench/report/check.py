@@ -36,7 +36,7 @@ def require_comparable(baseline: Baseline, plan: Plan, asked: Asked, path: str) 
     """
     if baseline.suite != plan.suite.suite:
         raise RequestError(f"{path}: suite: it is of {baseline.suite!r}, not {plan.suite.suite!r}")
-    different = differences(baseline, data_of(plan), conditions_of(plan))
+    different = differences(baseline, data_of(plan), conditions_of(plan), metrics_of(plan))
     if different:
         lines = "\n".join(f"{path}: {line}" for line in different)
         raise RequestError(f"{lines}\nnothing was compared: the conditions are not the same")

@@ -19,7 +19,8 @@ For each cell and metric that both sides have:
 6. Otherwise `undecided`: a worsening that matters may hide in the noise.
 
 Seeds that diverged have no value. If more of them diverge than in the baseline, a cell does not
-pass; if all do, at least two, and none did before, it is a regression.
+pass, and they count among the two seeds that a regression of the others needs; if all diverge, at
+least two, and none did before, it is a regression.
 """
 
 from __future__ import annotations
@@ -227,17 +228,21 @@ def _weigh(pair: _Pair, own: Spread | None, noise: Spread | None, error: float) 
     half = spread.half_width(factor, ERROR)
     witnesses = known if pair.separated else [w for w in known if w[0] is own]
     limit = min((s.half_width(f, error / len(known)) for s, f in witnesses), default=None)
+    (was, was_of), (now, now_of) = pair.diverged(pair.before), pair.diverged(pair.cell)
+    more_diverge = now * was_of > was * now_of
+    witnessed = len(pair.after_values) + (now if more_diverge and worse > 0 else 0)
     matters = (
-        len(pair.after_values) >= FEWEST_SEEDS
+        witnessed >= FEWEST_SEEDS
         and abs(delta) >= metric.min_effect - _ROUNDING
         and limit is not None
         and abs(delta) > limit
     )
-    (was, was_of), (now, now_of) = pair.diverged(pair.before), pair.diverged(pair.cell)
     verdict: Verdict
     if matters and worse > 0:
         verdict, reason = "regression", f"worse by {worse:.2f}; noise allows {limit:.2f}"
-    elif now * was_of > was * now_of:
+        if more_diverge:
+            reason += f"; {now} of {now_of} seeds diverged, in the baseline {was or 'none'}"
+    elif more_diverge:
         verdict = "undecided"
         reason = f"{now} of {now_of} seeds diverged; in the baseline {was or 'none'} of {was_of}"
     elif matters:

@@ -76,7 +76,7 @@ def _merged(
     kept = [c for c in old.cells if keeps(c) and c.key not in measured.by_key]
     if not kept:
         return measured
-    different = differences(old, measured.data, measured.conditions)
+    different = differences(old, measured.data, measured.conditions, measured.metrics)
     if different:
         lines = "\n".join(f"{path}: {line}" for line in different)
         raise RequestError(f"{lines}\nthe other cells can not be kept: update the whole suite")
@@ -107,7 +107,7 @@ def _merged(
 
 def lowered(old: Baseline, new: Baseline) -> list[str]:
     """One line for each bar that is lower in `new`: easier to reach, or guarding less."""
-    lines = list(differences(old, new.data, new.conditions))
+    lines = list(differences(old, new.data, new.conditions, new.metrics))
     comparable = not lines
     for metric in new.metrics:
         before = old.metric.get(metric.name)

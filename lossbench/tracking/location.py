@@ -43,7 +43,10 @@ def locate(uri: str | None) -> Location:
     Raises:
         TrackingError: It is no URI that lossbench can use.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE + DEFAULT_DATABASE
+    if uri is None:
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE + DEFAULT_DATABASE
+    if not uri:
+        raise TrackingError("--tracking-uri: is empty; leave it away for MLFLOW_TRACKING_URI")
     try:
         scheme = urlsplit(uri).scheme
     except ValueError as error:

@@ -6,16 +6,26 @@ A factory takes the total number of epochs and returns epochs done -> factor of 
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from collections.abc import Callable
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from lossbench.registry import Registry
 
 Schedule = Callable[[float], float]
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if any(b <= a for a, b in itertools.pairwise(values)):
+        raise ValueError("should be ascending")
+    return values
+
+
+Milestones = Annotated[list[Positive], Field(min_length=1), AfterValidator(_ascending)]
 
 SCHEDULES: Registry[Schedule] = Registry("schedule")
 
@@ -27,10 +37,9 @@ def constant(_: int) -> Schedule:
 
 
 @SCHEDULES.register("multistep")
-def multistep(_: int, *, milestones: list[Positive], gamma: Positive = 0.1) -> Schedule:
-    """Times gamma at each milestone (in epochs)."""
-    ordered = sorted(milestones)
-    return lambda epoch: gamma ** bisect.bisect_right(ordered, epoch)
+def multistep(_: int, *, milestones: Milestones, gamma: Positive = 0.1) -> Schedule:
+    """Times gamma at each milestone (in epochs, ascending)."""
+    return lambda epoch: gamma ** bisect.bisect_right(milestones, epoch)
 
 
 @SCHEDULES.register("step")

@@ -299,6 +299,47 @@ class OddDistance(Sound):
     verification_distance = "manhattan"
 
 
+class LearnsInAList(Sound):
+    def __init__(self, num_classes, feature_dim):
+        super().__init__(num_classes, feature_dim)
+        self.scales = [nn.Parameter(torch.ones(num_classes))]
+
+    @in_float32
+    def terms(self, features, labels):
+        return {"x": F.cross_entropy(self.linear(features) * self.scales[0], labels)}
+
+
+class CountsSteps(Sound):
+    steps = 0
+
+    @in_float32
+    def terms(self, features, labels):
+        return {"x": F.cross_entropy(self.linear(features) / (1 + 0.1 * self.steps), labels)}
+
+    def after_step(self, features, labels):
+        self.steps += 1
+
+
+class ShiftIsNotPersistent(Sound):
+    def __init__(self, num_classes, feature_dim):
+        super().__init__(num_classes, feature_dim)
+        self.register_buffer("shift", torch.zeros(num_classes), persistent=False)
+
+    @in_float32
+    def terms(self, features, labels):
+        return {"x": F.cross_entropy(self.linear(features) + self.shift, labels)}
+
+    def after_step(self, features, labels):
+        self.shift += 0.1 * torch.bincount(labels, minlength=self.num_classes)
+
+
+class SeedsInForward(Sound):
+    @in_float32
+    def terms(self, features, labels):
+        torch.manual_seed(0)
+        return super().terms(features, labels)
+
+
 class Unnormalised(DensityHead, Sound):
     """A Gaussian without its constant."""
 
@@ -348,6 +389,10 @@ class Raises(Sound):
 
 
 BROKEN = [
+    ("optimizer", LearnsInAList, "1 tensors get a gradient and are no parameters of the head"),
+    ("state", CountsSteps, "after load_state_dict the loss is"),
+    ("state", ShiftIsNotPersistent, "shift is not in it; use register_buffer"),
+    ("purity", SeedsInForward, "forward seeds it"),
     ("gradient", TwiceTheGradient, "gradient of features: "),
     ("gradient", Float32Inside, "the loss of float64 features is float32"),
     ("gradient", NoGradient, "nothing differentiable leads to it"),

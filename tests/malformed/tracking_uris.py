@@ -36,6 +36,7 @@ TRACKING = [
     uri("an unknown scheme", "ftp://host/x", "'ftp' is no kind of tracking store that lossbench can use"),
     uri("another database", "postgresql://me:secret@host/x", "***@host", "'postgresql' is no kind of tracking store"),
     uri("databricks", "databricks", "give --tracking-uri sqlite:///"),
+    uri("an empty URI", "", "--tracking-uri: is empty"),
     uri("two slashes", "sqlite://mlflow.db", "names no file; write it as in sqlite:///mlflow.db"),
     uri("no file named", "sqlite:///", "names no file"),
     uri("in memory", "sqlite:///:memory:", "names no file"),

@@ -199,6 +199,7 @@ def test_missing_results_are_named_with_the_command(
         ('"min_effect": 0.5', '"min_effect": 0', "metrics[0].min_effect: should be greater"),
         ('"metric": "error"', '"metric": "eror"', "unknown metric 'eror'; did you mean 'error'"),
         ('"variant": "A"', '"variant": "C"', "cells: unknown variant 'C'"),
+        ('"suite": ', '"suite": "x", "suite": ', "broken JSON: the key 'suite' stands twice"),
         ('"epochs": 8', '"epochs": 9', "conditions_digest: does not fit the conditions"),
         ('"version": 1,', '"version": 1', "broken JSON: Expecting ',' delimiter: line 3"),
     ],

@@ -75,6 +75,11 @@ def test_new_seeds(after: list[float | None], verdict: str) -> None:
         ([None, None, None], [5.0, 5.1, None], "improved"),
         ([None, 5.0, 5.2], [None, 5.0, 5.2], "identical"),
         ([None, 5.0, 5.2], [5.1, 5.0, 5.2], "pass"),
+        ([5.0, 5.1, 5.2], [None, None, 60.0], "regression"),
+        ([5.0, 5.1, 5.2], [60.0, None, None], "regression"),
+        ([5.0, 5.1, 5.2], [None, None, 5.2], "undecided"),
+        ([5.0, 5.1, 5.2], [None, None, 0.1], "undecided"),
+        ([None, None, 5.2], [None, None, 60.0], "undecided"),
     ],
 )
 def test_divergence(before: list[float | None], after: list[float | None], verdict: str) -> None:

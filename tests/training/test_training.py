@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
     ("name", "params", "expected"),
     [
         ("constant", {}, {0: 1, 5: 1}),
-        ("multistep", {"milestones": [4, 2]}, {0: 1, 1.99: 1, 2: 0.1, 3.9: 0.1, 4: 0.01}),
+        ("multistep", {"milestones": [2, 4]}, {0: 1, 1.99: 1, 2: 0.1, 3.9: 0.1, 4: 0.01}),
         ("step", {"every": 2.5, "gamma": 0.5}, {0: 1, 2.4: 1, 2.5: 0.5, 5: 0.25}),
         ("cosine", {}, {0: 1, 5: 0.5, 10: 0}),
     ],
