@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import platform
 import time
 from collections.abc import Callable
@@ -162,11 +164,22 @@ def environment() -> dict[str, str]:
     """Versions that decide the numbers."""
     return {
         "lossbench": lossbench.__version__,
+        "code": _code_digest(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
     }
+
+
+@functools.cache
+def _code_digest() -> str:
+    """Of the package's own source files: two with one version number may still differ."""
+    digest = hashlib.sha256()
+    root = Path(lossbench.__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        digest.update(f"{file.relative_to(root)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _trained(trial: Trial, parts: Assembled, data_root: Path) -> Trained:

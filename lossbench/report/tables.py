@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -147,12 +148,16 @@ def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
     for stage in stages(plan, results, chosen):
         if stage.measured == "holdout":
             assert plan.suite.selection is not None
-            notes = [*selection_notes(plan, stage, chosen), *_divergences(stage)]
+            notes = [*selection_notes(plan, stage, chosen), *_divergences(stage), *_versions(stage)]
             [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]
             tables.append(_table(plan, stage, metric, chosen, notes))
             continue
         problems = published_problems(plan.suite, plan.metrics)
-        notes = [*_divergences(stage), *(f"{p.key}: {p.message}" for p in problems)]
+        notes = [
+            *_divergences(stage),
+            *_versions(stage),
+            *(f"{p.key}: {p.message}" for p in problems),
+        ]
         for metric in plan.metrics if stage.trials else []:
             table = _table(plan, stage, metric, {}, notes)
             tables.append(replace(table, findings=(*_roles(plan, chosen), *table.findings)))
@@ -260,6 +265,18 @@ def _divergences(stage: Stage) -> list[str]:
         f"{variant}: {row} diverged with seed {', '.join(map(str, listed))}: {reason}"
         for (variant, row, reason), listed in seeds.items()
     ]
+
+
+def _versions(stage: Stage) -> list[str]:
+    """One line for each part of the environment that is not the same for all results."""
+    there = [result.environment for result in stage.results.values()]
+    lines = []
+    for part in dict.fromkeys(part for environment in there for part in environment):
+        count = Counter(environment.get(part, "unknown") for environment in there)
+        if len(count) > 1:
+            listed = ", ".join(f"{version} ({number} trials)" for version, number in count.items())
+            lines.append(f"results of different versions meet here: {part} {listed}")
+    return lines
 
 
 def plus_minus(mean: float | None, std: float | None) -> str:

@@ -61,6 +61,19 @@ def test_the_lowest_error_is_best(make_plan: Callable[..., Plan], fill: Callable
     assert cell(table, "lgm(alpha=0)").interval == ""  # equal by luck, no certainty
 
 
+def test_results_of_different_versions_are_told(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(TWO)
+    results = dict(fill(plan, errors([1.5] * 3, [1.6] * 3, [1.7] * 3)))
+    assert only_table(plan, results).notes == ()
+    identity, result = next(iter(results.items()))
+    environment = {**result.environment, "code": "abc"}
+    results[identity] = result.model_copy(update={"environment": environment})
+    [note] = only_table(plan, results).notes
+    assert note.startswith("results of different versions meet here: code abc (1 trials), unknown")
+
+
 def test_ties_at_shown_precision_are_all_best(
     make_plan: Callable[..., Plan], fill: Callable
 ) -> None:
