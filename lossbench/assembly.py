@@ -148,6 +148,7 @@ def build(
         batch_size=recipe.batch_size,
         seed=trial.seed,
         autocast=torch.bfloat16 if recipe.precision == "bfloat16" else None,
+        compiled=recipe.compile,
         team=team or Team(),
     )
     return Assembled(

@@ -104,6 +104,9 @@ def check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:
 def team_problems(suite: Suite) -> list[Problem]:
     """Whether a batch divides among the workers, two images or more for each."""
     batch, workers = suite.recipe.batch_size, suite.resources.workers
+    if workers > 1 and suite.recipe.compile:
+        message = f"is for one worker a trial; resources.workers is {workers}"
+        return [Problem(("recipe", "compile"), message)]
     if batch % workers == 0 and batch >= 2 * workers:
         return []
     near = max(round(batch / workers), 2) * workers

@@ -15,7 +15,7 @@ from lossbench.errors import Problem, RequestError
 from lossbench.needs import Needs
 from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Part of every trial's identity. Raise it when the same trial would give other numbers."""
 
 

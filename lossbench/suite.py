@@ -140,6 +140,8 @@ class Recipe(Strict):
         input: Size and scaling of the images.
         precision: Of the model while training; the loss is always computed in float32, and what
             is measured is measured in float32.
+        compile: Whether model and loss are compiled for training (torch.compile): a minute or so
+            at the start of every trial, and faster steps. Needs a C++ compiler on CPUs.
     """
 
     epochs: int = Field(ge=1, le=1_000_000)
@@ -148,6 +150,7 @@ class Recipe(Strict):
     schedule: NamedComponent = Component(name="constant")
     input: Input = Input()
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
 
 
 class Variant(Strict):

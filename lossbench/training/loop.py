@@ -26,6 +26,7 @@ class Training:
         schedule: Epochs done -> factor of the optimizer's base learning rate.
         epochs, batch_size, seed: Of the trial.
         autocast: Type of the model's computation; None: that of its parameters.
+        compiled: Whether model and head are compiled together, for a team of one.
         team: The processes that train it together.
         epochs_done: Of `epochs`.
         order_stream: Draws the order of the images, the same in every member of the team.
@@ -42,6 +43,7 @@ class Training:
     batch_size: int
     seed: int
     autocast: torch.dtype | None = None
+    compiled: bool = False
     team: Team = field(default_factory=Team)
     epochs_done: int = 0
     order_stream: Generator = field(init=False)
@@ -69,6 +71,7 @@ def train(
     model, head, optimizer = training.model, training.head, training.optimizer
     team = training.team
     joined = team.join(model)
+    forward = _compiled(training, joined) if training.compiled else _forward(training, joined)
     base_lr = optimizer.defaults["lr"]
     labels_on_cpu = data.labels.cpu()
     least = team.least_batch
@@ -89,12 +92,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = base_lr * training.schedule(epochs_done) * group["lr_scale"]
 
-            with torch.autocast(
-                images.device.type, training.autocast, training.autocast is not None
-            ):
-                features = joined(training.normalise(images))  # (B, D)
-            features, labels = team.gather(features, labels)
-            terms = head.terms(features, labels)
+            features, labels, terms = forward(images, labels)
             loss = total(terms)
             with torch.no_grad():  # before the step: by the parameters that made the features
                 wrong = (head.logits(features.detach()).argmax(1) != labels).float().mean()
@@ -116,3 +114,24 @@ def train(
         if not math.isfinite(metrics["train_loss"]):
             return False
     return True
+
+
+Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
+"""Images and labels of one member -> features and labels of the team's batch, and the terms."""
+
+
+def _forward(training: Training, joined: nn.Module) -> Forward:
+    def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        used = training.autocast is not None
+        with torch.autocast(images.device.type, training.autocast, used):
+            features = joined(training.normalise(images))  # (B, D)
+        features, labels = training.team.gather(features, labels)
+        return features, labels, training.head.terms(features, labels)
+
+    return forward
+
+
+def _compiled(training: Training, joined: nn.Module) -> Forward:
+    """Batches have two sizes at most, the usual one and the last."""
+    compiled: Forward = torch.compile(_forward(training, joined), dynamic=False)
+    return compiled

@@ -115,6 +115,8 @@ VALUES = [
     edited("milestones empty text", "batch_size: 64", "batch_size: 64\n  schedule: {name: multistep, milestones: ''}", "bad.yaml:7: recipe.schedule.milestones: should be a list, not ''"),
     edited("milestone negative", "batch_size: 64", "batch_size: 64\n  schedule: {name: multistep, milestones: [1, -1]}", "recipe.schedule.milestones: should be greater than 0, not -1"),
     edited("no milestones", "batch_size: 64", "batch_size: 64\n  schedule: multistep", "recipe.schedule.milestones: missing"),
+    called("compiled in a team", ["run", "bad.yaml", "--set", "recipe.compile=true", "--set", "resources.workers=2"], "--set recipe.compile=true: recipe.compile: is for one worker a trial; resources.workers is 2"),
+    edited("compile yes", "batch_size: 64", "batch_size: 64\n  compile: maybe", "recipe.compile: should be a valid boolean, not 'maybe'"),
     edited("precision half", "batch_size: 64", "batch_size: 64\n  precision: float16", "recipe.precision: should be 'float32' or 'bfloat16', not 'float16'"),
     edited("std 0", "batch_size: 64", "batch_size: 64\n  input: {std: 0}", "recipe.input.std: should be greater than 0, not 0"),
     edited("two means for one channel", "batch_size: 64", "batch_size: 64\n  input: {mean: [1, 2]}", "recipe.input.mean: 2 numbers, but images have 1 channel"),

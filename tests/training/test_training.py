@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -80,6 +81,28 @@ def make_training(loss: str = "softmax", lr: float = 0.1, epochs: int = 3) -> Tr
         batch_size=8,
         seed=0,
     )
+
+
+def test_a_compiled_step_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the backend that compiles nothing, but traces and differentiates as all others do."""
+    torch.compiler.reset()
+    plain = torch.compile
+    asked: list[dict[str, Any]] = []
+
+    def compile_(function: Any, **options: Any) -> Any:
+        asked.append(options)
+        return plain(function, backend="aot_eager", fullgraph=True, **options)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    states = []
+    for compiled in (False, True):
+        training = make_training("lgm")
+        training.compiled = compiled
+        assert train(training, make_data(), lambda epoch, metrics: None)
+        states.append({**training.model.state_dict(), **training.head.state_dict()})
+    assert len(asked) == 1
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor)
 
 
 def make_data() -> ArrayImages:
