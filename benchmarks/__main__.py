@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -43,39 +44,91 @@ def heads(
     with Progress(console=console, transient=True) as progress:
         for one in progress.track([(s, m) for s in shapes for m in modes]):
             measured += of_heads.measure(one[0], rounds, turn_sec, compiled=one[1], only=only)
-    console.print(f"forward + backward, float32, one thread; {_said(environment())}")
+    console.print(f"forward + backward, float32, one thread\n{_said(environment())}")
     for one_shape in shapes:
-        console.print(_heads_table(one_shape, [m for m in measured if m.shape == one_shape]))
+        for mode in ("eager", "compiled") if compiled else ("eager",):
+            rows = [m for m in measured if (m.shape, m.mode) == (one_shape, mode)]
+            console.print(_heads_table(one_shape, mode, rows))
     _write(json_file, "heads", measured)
 
 
-def _heads_table(shape: tuple[int, int, int], rows: Iterable[of_heads.Measured]) -> Table:
+def _heads_table(
+    shape: tuple[int, int, int], mode: str, rows: Iterable[of_heads.Measured]
+) -> Table:
     batch, feature_dim, num_classes = shape
-    table = Table(title=f"batch {batch}, D {feature_dim}, K {num_classes}", title_justify="left")
-    for name, justify in (
-        ("head", "left"), ("mode", "left"), ("us a call", "right"), ("time ratio", "right"),
-        ("middle half", "right"), ("bar", "right"), ("memory ratio", "right"), ("bar", "right"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _table(
+        f"batch {batch}, D {feature_dim}, K {num_classes}, {mode}",
+        "head", "us", "time", "middle half", "bar", "memory", "bar",
+    )  # fmt: skip
     for row in rows:
         table.add_row(
             row.head,
-            row.mode,
             f"{row.microseconds:,.0f}",
             _against(row.time_ratio, row.time_bar),
-            f"{row.time_low:.3g} to {row.time_high:.3g}",
-            "" if row.time_bar is None else f"{row.time_bar:g}",
+            f"{row.time_low:.3g} - {row.time_high:.3g}",
+            _bar(row.time_bar),
             "" if row.memory_ratio is None else _against(row.memory_ratio, row.memory_bar),
-            "" if row.memory_bar is None else f"{row.memory_bar:g}",
+            _bar(row.memory_bar),
         )
     return table
 
 
-def _against(value: float, bar: float | None) -> str:
+@app.command()
+def pipeline(rounds: Rounds = 5, json_file: Json = None) -> None:
+    """Augmented batches beside a DataLoader with PIL transforms."""
+    from benchmarks import pipeline as of_pipeline
+
+    measured = list(of_pipeline.measure(rounds))
+    side = of_pipeline.SIDE
+    console.print(f"crop with padding 4, mirror, normalise; {side}x{side}x3, one thread")
+    console.print(_said(environment()))
+    table = _table("", "input pipeline", "images/s", "speed", "bar")
+    for row in measured:
+        speed = _against(row.speed_ratio, row.bar, more_is_better=True)
+        table.add_row(row.name, f"{row.images_per_sec:,.0f}", speed, _bar(row.bar))
+    console.print(table)
+    _write(json_file, "pipeline", measured)
+
+
+@app.command()
+def step(rounds: Rounds = 15, json_file: Json = None) -> None:
+    """Whole training steps beside the bare model on a fixed batch."""
+    from benchmarks import step as of_step
+
+    measured = list(of_step.measure(rounds))
+    console.print(f"batch {of_step.BATCH}, float32, one thread\n{_said(environment())}")
+    table = _table("", "model", "loss", "ms a step", "time", "middle half", "bar")
+    for row in measured:
+        table.add_row(
+            row.model,
+            row.loss,
+            f"{row.milliseconds:.1f}",
+            _against(row.time_ratio, row.bar),
+            f"{row.time_low:.3f} - {row.time_high:.3f}",
+            _bar(row.bar),
+        )
+    console.print(table)
+    _write(json_file, "step", measured)
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for i, heading in enumerate(headings):
+        words = heading in ("head", "model", "loss", "input pipeline")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=i == 0)
+    return table
+
+
+def _bar(bar: float | None) -> str:
+    return "" if bar is None else f"{bar:g}"
+
+
+def _against(value: float, bar: float | None, *, more_is_better: bool = False) -> str:
     shown = f"{value:.3g}"
     if bar is None:
         return shown
-    return f"[green]{shown}[/]" if value <= bar else f"[red]{shown} missed[/]"
+    met = value >= bar if more_is_better else value <= bar
+    return f"[green]{shown}  [/]" if met else f"[red]{shown} ✗[/]"
 
 
 def _said(facts: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,7 +15,7 @@ def environment() -> dict[str, str | int]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "processor": _processor(),
-        "cores": torch.get_num_threads(),
+        "cores": os.cpu_count() or 1,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }
     try:
