@@ -20,7 +20,7 @@ from lossbench.training.schedules import SCHEDULES
 
 BATCH, STEPS = 128, 4
 BAR = 1.02
-MODELS_AND_IMAGES = {"mnist_cnn": (1, 28, 28), "resnet20": (3, 32, 32)}
+MODELS_AND_IMAGES = {"mnist_cnn": (1, 28, 28), "resnet_cifar": (3, 32, 32)}
 ROWS = {"softmax": {}, "center": {}, "l_softmax": {}, "lgm": {}}
 
 

@@ -27,7 +27,10 @@ def mirror(_: int | None, *, probability: Annotated[float, Field(ge=0, le=1)] = 
 
     def augment(images: Tensor, generator: Generator) -> Tensor:
         flip = torch.rand(len(images), generator=generator) < probability
-        return torch.where(flip.to(images.device)[:, None, None, None], images.flip(3), images)
+        chosen = flip.nonzero().squeeze(1).to(images.device)
+        pixels = images.permute(0, 2, 3, 1)  # (B, H, W, C), as they lie in memory
+        mirrored = pixels.index_select(0, chosen).flip(2)
+        return pixels.index_copy(0, chosen, mirrored).permute(0, 3, 1, 2)
 
     return augment
 
@@ -46,9 +49,16 @@ def random_crop(crop: int | None, *, padding: Annotated[int, Field(ge=0)] = 4) -
             torch.randint(number, (count,), generator=generator).to(images.device)
             for number in places
         )
-        padded = F.pad(images, (padding,) * 4)  # (B, C, H + 2P, W + 2P)
-        windows = padded.unfold(2, out[0], 1).unfold(3, out[1], 1)  # (B, C, places, H, W)
-        return windows[torch.arange(count, device=images.device), :, top, left]
+        wide = F.pad(images.permute(0, 2, 3, 1), (0, 0, *(padding,) * 4)).contiguous()
+        rows, row = wide.shape[1], wide[0, 0].numel()
+        channels, taken = wide.shape[3], out[1] * wide.shape[3]
+        # each row of a crop is one piece of memory, found by where it starts
+        pieces = wide.view(-1).unfold(0, taken, 1)
+        starts = torch.arange(count, device=images.device) * rows + top  # (B,)
+        starts = starts[:, None] + torch.arange(out[0], device=images.device)  # (B, H)
+        starts = starts * row + left[:, None] * channels
+        crops = pieces.index_select(0, starts.view(-1))  # (B H, W C)
+        return crops.view(count, *out, channels).permute(0, 3, 1, 2)
 
     return augment
 

@@ -143,7 +143,7 @@ class ArrayImages(Images):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         for chosen in batches:
             chosen = chosen.to(self.labels.device)
-            images = self.images[chosen].permute(0, 3, 1, 2)  # (B, C, H, W)
+            images = self.images.index_select(0, chosen).permute(0, 3, 1, 2)  # (B, C, H, W)
             if resizes_first(augmentations):
                 images = self.view.resized(images)
             for augment in augmentations:
@@ -174,7 +174,16 @@ class Normaliser:
     std: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
-        return (images.float() - self.mean) / self.std
+        if self.mean.numel() == self.std.numel() == 1:
+            return (images.float() - self.mean) / self.std
+        # by whole rows of pixels as they lie in memory, or each step would be 3 numbers long
+        count, channels, height, width = images.shape
+        rows = images.permute(0, 2, 3, 1).float().reshape(count, height, width * channels)
+        mean, std = (
+            numbers.flatten().expand(channels).repeat(width) for numbers in (self.mean, self.std)
+        )
+        scaled = (rows - mean) / std
+        return scaled.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def normaliser(
