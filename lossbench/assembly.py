@@ -37,7 +37,7 @@ from lossbench.resolution import resolve_components, resolve_losses
 from lossbench.suite import Component, DatasetChoice, Recipe, Suite
 from lossbench.training.loop import Training
 from lossbench.training.needs import needs_of
-from lossbench.training.optimizers import build_optimizer
+from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import seed_everything
 from lossbench.training.team import Team
@@ -230,6 +230,11 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
     if problems:
         return problems
     labels = torch.tensor([0, 1])
+    optimizer = suite.recipe.optimizer
+    try:
+        OPTIMIZERS[optimizer.name].create(**optimizer.params)
+    except ParameterError as error:
+        return [Problem(("recipe", "optimizer", *p.path), p.message) for p in error.problems]
     for name, variant in suite.variants.items():
         chosen = suite.variant_model(name)
         try:
@@ -259,8 +264,7 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
                 if 2 * group > batch:  # without a second class there is nothing to repel
                     message = f"a batch of {batch} does not hold two classes of {group}"
                     problems.append(Problem((*path, "samples_per_class"), message))
-                path = ("recipe", "optimizer")
-                build_optimizer(suite.recipe.optimizer, model, head)
+                head.parameter_groups()
             except ParameterError as error:
                 problems += [Problem((*path, *p.path), p.message) for p in error.problems]
     return list(dict.fromkeys(problems))

@@ -1,8 +1,13 @@
-"""Optimizers by name. A factory takes parameter groups; its keyword arguments are the suite's."""
+"""Optimizers by name. A factory takes the suite's parameters and returns groups -> optimizer.
+
+So parameters can be checked without an optimizer, whose first one makes torch import its compiler:
+two seconds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -17,36 +22,37 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
-OPTIMIZERS: Registry[optim.Optimizer] = Registry("optimizer")
+Groups = list[dict[str, Any]]
+OPTIMIZERS: Registry[Callable[[Groups], optim.Optimizer]] = Registry("optimizer")
 
 
 @OPTIMIZERS.register("sgd", reference="Sutskever et al., ICML 2013")
 def sgd(
-    groups: Iterable[dict[str, Any]],
     *,
     lr: Positive,
     momentum: Fraction = 0.0,
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
-) -> optim.Optimizer:
+) -> Callable[[Groups], optim.Optimizer]:
     """Stochastic gradient descent with momentum; weight decay is added to the gradient."""
     if nesterov and not momentum:
         problem = Problem(("nesterov",), "needs a momentum greater than 0")
         raise ParameterError("sgd", [problem])
-    return optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
+    return partial(
+        optim.SGD, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+    )
 
 
 @OPTIMIZERS.register("adamw", reference="Loshchilov & Hutter, ICLR 2019")
 def adamw(
-    groups: Iterable[dict[str, Any]],
     *,
     lr: Positive = 1e-3,
     beta1: Fraction = 0.9,
     beta2: Fraction = 0.999,
     weight_decay: NonNegative = 0.01,
-) -> optim.Optimizer:
+) -> Callable[[Groups], optim.Optimizer]:
     """Adam with decoupled weight decay."""
-    return optim.AdamW(groups, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)
+    return partial(optim.AdamW, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)
 
 
 def build_optimizer(chosen: Component, model: nn.Module, head: LossHead) -> optim.Optimizer:
@@ -54,7 +60,7 @@ def build_optimizer(chosen: Component, model: nn.Module, head: LossHead) -> opti
 
     Each group carries its `lr_scale`; the loop sets lr = base * schedule * lr_scale.
     """
-    groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr_scale": 1.0}]
+    groups: Groups = [{"params": list(model.parameters()), "lr_scale": 1.0}]
     for declared in head.parameter_groups():
         group: dict[str, Any] = {
             "params": list(declared.parameters),
@@ -63,4 +69,4 @@ def build_optimizer(chosen: Component, model: nn.Module, head: LossHead) -> opti
         if not declared.decay:
             group["weight_decay"] = 0.0
         groups.append(group)
-    return OPTIMIZERS[chosen.name].create(groups, **chosen.params)
+    return OPTIMIZERS[chosen.name].create(**chosen.params)(groups)

@@ -38,7 +38,7 @@ def test_schedules(name: str, params: dict[str, object], expected: dict[float, f
 
 def test_nesterov_needs_momentum() -> None:
     with pytest.raises(ParameterError, match="nesterov: needs a momentum"):
-        OPTIMIZERS["sgd"].create([{"params": [nn.Parameter(torch.ones(1))]}], lr=0.1, nesterov=True)
+        OPTIMIZERS["sgd"].create(lr=0.1, nesterov=True)
 
 
 def test_an_optimizer_follows_what_the_head_declares() -> None:
