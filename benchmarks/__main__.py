@@ -58,14 +58,13 @@ def _heads_table(
     batch, feature_dim, num_classes = shape
     table = _table(
         f"batch {batch}, D {feature_dim}, K {num_classes}, {mode}",
-        "head", "us", "time", "middle half", "bar", "memory", "bar",
+        "head", "us", "time", "bar", "memory", "bar",
     )  # fmt: skip
     for row in rows:
         table.add_row(
             row.head,
             f"{row.microseconds:,.0f}",
             _against(row.time_ratio, row.time_bar),
-            f"{row.time_low:.3g} - {row.time_high:.3g}",
             _bar(row.time_bar),
             "" if row.memory_ratio is None else _against(row.memory_ratio, row.memory_bar),
             _bar(row.memory_bar),

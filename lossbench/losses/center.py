@@ -28,21 +28,22 @@ def center_distance(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor
     return summed * (0.5 / len(labels))
 
 
-def center_step(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-    """Delta c_j = sum_i 1(z_i=j) (c_j - x_i) / (1 + sum_i 1(z_i=j)) (Wen et al., Eq. 4).
+def move_centers(features: Tensor, labels: Tensor, centers: Tensor, rate: float) -> None:
+    """c_j -= rate * sum_i 1(z_i=j) (c_j - x_i) / (1 + sum_i 1(z_i=j)) (Wen et al., Eq. 4).
+
+    In place; only the rows of classes that are in the batch are touched.
 
     Args:
         features: (N, D)
         labels: (N,)
         centers: (K, D)
-
-    Returns:
-        (K, D); to be subtracted. 0 for classes that are not in the batch.
+        rate: In [0, 1].
     """
-    away = torch.zeros_like(centers).index_add(0, labels, centers[labels] - features)  # (K, D)
     ones = torch.ones_like(labels, dtype=centers.dtype)
-    count = torch.zeros_like(centers[:, 0]).index_add(0, labels, ones)  # (K,)
-    return away / (1 + count)[:, None]
+    count = torch.zeros_like(centers[:, 0]).index_add_(0, labels, ones)  # (K,)
+    step = features - centers.index_select(0, labels)  # (N, D)
+    step *= (rate / (1 + count.index_select(0, labels)))[:, None]
+    centers.index_add_(0, labels, step.to(centers.dtype))
 
 
 @LOSSES.register("center", reference="Wen et al., ECCV 2016")
@@ -114,5 +115,4 @@ class CenterHead(DensityHead):
 
     @torch.no_grad()
     def after_step(self, features: Tensor, labels: Tensor) -> None:
-        step = center_step(features, labels, self.centers)  # (K, D)
-        self.centers -= self.center_rate * step
+        move_centers(features, labels, self.centers, self.center_rate)
