@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,12 +15,14 @@ from lossbench.orchestration import watch
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    """Stands for Ray's."""
+    """Stands for Ray's. Where tests run in processes of their own, those ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(watch, "NEEDED", ("sleep",))
     monkeypatch.setattr(watch, "LOOK_SEC", 0.05)
     with subprocess.Popen(["sleep", "60"]) as process:
         yield process
         process.kill()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_dead_process_interrupts_the_main_thread(child: subprocess.Popen[bytes]) -> None:
