@@ -95,7 +95,9 @@ def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     tracker = Tracker.open(uri)
     tracker.start_suite(plan, {})
     tracker.finish(trial, make_result(trial), artifacts)
-    code = "import sys; from lossbench.tracking.ui import serve; "
+    # whoever runs the tests may ignore SIGINT, as a shell does for what it starts with &
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from lossbench.tracking.ui import serve; "
     code += "sys.exit(serve(sys.argv[1], int(sys.argv[2])))"
     process = subprocess.Popen(
         [sys.executable, "-c", code, uri, str(port)],
