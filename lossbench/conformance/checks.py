@@ -155,7 +155,7 @@ def optimizer(subject: Subject) -> None:
     hidden = _leaves(head(*batch())) - set(names)
     if hidden:
         raise Failure(
-            f"{len(hidden)} tensors get a gradient and are no parameters of the head: in a list "
+            f"tensors that are no parameters of the head get a gradient ({len(hidden)}): in a list "
             "or dict? use nn.ParameterList, or the optimizer and checkpoints never see them"
         )
     if set(times) - set(names):

@@ -31,7 +31,7 @@ def pair_loss(embeddings: Tensor, labels: Tensor, rule: Rule) -> Tensor:
     return value
 
 
-def squared_distances(embeddings: Tensor) -> Tensor:
+def squared_distances(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """||x_i - x_j||^2, as exact as differences are.
 
     float32 goes through a matrix product in float64, from the centre of the batch. What that
@@ -42,34 +42,26 @@ def squared_distances(embeddings: Tensor) -> Tensor:
         embeddings: (N, D)
 
     Returns:
-        (N, N)
+        (N, N); and the embeddings (N, D) from their centre, in float64.
     """
-    return _squared_distances(_centred(embeddings), embeddings)
-
-
-def _centred(embeddings: Tensor) -> Tensor:
-    """In float64."""
     x = embeddings.double()
-    return x - x.mean(0)
-
-
-def _squared_distances(x: Tensor, embeddings: Tensor) -> Tensor:
+    x = x - x.mean(0)
     if embeddings.dtype == torch.float64:
         mode = "donot_use_mm_for_euclid_dist"
-        return torch.cdist(embeddings, embeddings, compute_mode=mode).square_()
+        return torch.cdist(embeddings, embeddings, compute_mode=mode).square_(), x
     product = x @ x.T  # (N, N)
     square = product.diagonal()  # (N,)
     sums = square[:, None] + square
     distance = torch.sub(sums, product, alpha=2)
     rounding = 4 * torch.finfo(x.dtype).eps
-    return distance.masked_fill_(distance <= sums.mul_(rounding), 0.0).to(embeddings.dtype)
+    return distance.masked_fill_(distance <= sums.mul_(rounding), 0.0).to(embeddings.dtype), x
 
 
 class _PairLoss(Function):
     @staticmethod
     def forward(embeddings: Tensor, labels: Tensor, rule: Rule) -> tuple[Tensor, ...]:
-        x = _centred(embeddings)
-        value, gradient = rule(_squared_distances(x, embeddings), labels)
+        distance, x = squared_distances(embeddings)
+        value, gradient = rule(distance, labels)
         return value, gradient, x
 
     @staticmethod

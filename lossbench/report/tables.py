@@ -274,7 +274,8 @@ def _versions(stage: Stage) -> list[str]:
     for part in dict.fromkeys(part for environment in there for part in environment):
         count = Counter(environment.get(part, "unknown") for environment in there)
         if len(count) > 1:
-            listed = ", ".join(f"{version} ({number} trials)" for version, number in count.items())
+            of = len(there)
+            listed = ", ".join(f"{version} ({n} of {of} trials)" for version, n in count.items())
             lines.append(f"results of different versions meet here: {part} {listed}")
     return lines
 

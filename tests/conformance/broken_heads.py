@@ -5,44 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
+from hidden_state_heads import CountsSteps, LearnsInAList, SeedsInForward, ShiftIsNotPersistent
+from sound_heads import Sound
 from torch import nn
 from torch.nn import functional as F
 
-from lossbench.losses import DensityHead, LossHead, ParameterGroup
+from lossbench.losses import DensityHead, ParameterGroup
 from lossbench.losses.base import in_float32
 from lossbench.losses.gaussian import log_density
-
-
-class Sound(LossHead):
-    """Softmax; each broken head differs from it in one thing."""
-
-    def __init__(self, num_classes, feature_dim):
-        super().__init__(num_classes, feature_dim)
-        self.linear = nn.Linear(feature_dim, num_classes)
-
-    @in_float32
-    def terms(self, features, labels):
-        return {"cross_entropy": F.cross_entropy(self.linear(features), labels)}
-
-    @in_float32
-    def logits(self, features):
-        return self.linear(features)
-
-
-class Sampling(Sound):
-    """Draws at random; sound all the same."""
-
-    @in_float32
-    def terms(self, features, labels):
-        noise = 1 + 0.1 * torch.rand(len(labels), dtype=features.dtype).mean()
-        return {"noisy": noise * F.cross_entropy(self.linear(features), labels)}
-
-
-class DrawsForEachSample(Sound):
-    @in_float32
-    def terms(self, features, labels):
-        each = F.cross_entropy(self.linear(features), labels, reduction="none")
-        return {"noisy": (each * (1 + 0.1 * torch.rand(len(labels), dtype=each.dtype))).mean()}
 
 
 class WrongDerivative(torch.autograd.Function):
@@ -299,47 +269,6 @@ class OddDistance(Sound):
     verification_distance = "manhattan"
 
 
-class LearnsInAList(Sound):
-    def __init__(self, num_classes, feature_dim):
-        super().__init__(num_classes, feature_dim)
-        self.scales = [nn.Parameter(torch.ones(num_classes))]
-
-    @in_float32
-    def terms(self, features, labels):
-        return {"x": F.cross_entropy(self.linear(features) * self.scales[0], labels)}
-
-
-class CountsSteps(Sound):
-    steps = 0
-
-    @in_float32
-    def terms(self, features, labels):
-        return {"x": F.cross_entropy(self.linear(features) / (1 + 0.1 * self.steps), labels)}
-
-    def after_step(self, features, labels):
-        self.steps += 1
-
-
-class ShiftIsNotPersistent(Sound):
-    def __init__(self, num_classes, feature_dim):
-        super().__init__(num_classes, feature_dim)
-        self.register_buffer("shift", torch.zeros(num_classes), persistent=False)
-
-    @in_float32
-    def terms(self, features, labels):
-        return {"x": F.cross_entropy(self.linear(features) + self.shift, labels)}
-
-    def after_step(self, features, labels):
-        self.shift += 0.1 * torch.bincount(labels, minlength=self.num_classes)
-
-
-class SeedsInForward(Sound):
-    @in_float32
-    def terms(self, features, labels):
-        torch.manual_seed(0)
-        return super().terms(features, labels)
-
-
 class Unnormalised(DensityHead, Sound):
     """A Gaussian without its constant."""
 
@@ -389,7 +318,7 @@ class Raises(Sound):
 
 
 BROKEN = [
-    ("optimizer", LearnsInAList, "1 tensors get a gradient and are no parameters of the head"),
+    ("optimizer", LearnsInAList, "no parameters of the head get a gradient (1)"),
     ("state", CountsSteps, "after load_state_dict the loss is"),
     ("state", ShiftIsNotPersistent, "shift is not in it; use register_buffer"),
     ("purity", SeedsInForward, "forward seeds it"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import broken_heads
 import pytest
-from broken_heads import BROKEN, DrawsForEachSample, Sampling, Sound
+from broken_heads import BROKEN
+from sound_heads import DrawsForEachSample, Sampling, Sound
 
 from lossbench.conformance import CHECKS, Subject, examine
 from lossbench.losses import LossHead

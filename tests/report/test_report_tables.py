@@ -71,7 +71,9 @@ def test_results_of_different_versions_are_told(
     environment = {**result.environment, "code": "abc"}
     results[identity] = result.model_copy(update={"environment": environment})
     [note] = only_table(plan, results).notes
-    assert note.startswith("results of different versions meet here: code abc (1 trials), unknown")
+    assert note.startswith(
+        "results of different versions meet here: code abc (1 of 9 trials), unknown"
+    )
 
 
 def test_ties_at_shown_precision_are_all_best(
