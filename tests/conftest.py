@@ -85,10 +85,11 @@ def run(
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from lossbench.tracking.store import Tracker
+    from lossbench.tracking.connection import connect
+    from lossbench.tracking.location import locate
 
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    Tracker.open(f"sqlite:///{path}")
+    connect(locate(f"sqlite:///{path}"), create=True).result()
     return path
 
 

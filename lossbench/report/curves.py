@@ -34,13 +34,14 @@ def learning_curves(
     images = "test" if stage.measured == "test" else "held-out training"
     height_in = max(3.8, (len(shown) * LABEL_HEIGHT_PT + 60) / 72)
     figure = new_figure(height_in)
+    drawn = []
     for axes, metric, label in zip(
         figure.subplots(1, 2),
         (error, "train_loss"),
         (f"error, % of {images} images", "training loss (each row its own quantity)"),
         strict=True,
     ):
-        ends = {}
+        ends: dict[str, tuple[float, float]] = {}
         for row in shown:
             results = [result for _, result in stage.ran(variant, row.label)]
             end = _draw_row(axes, results, metric, colours[row.label])
@@ -50,7 +51,9 @@ def learning_curves(
         axes.set_xlabel("epoch")
         _epochs(axes)
         _scale(axes)
-        figure.canvas.draw()  # the limits are final
+        drawn.append((axes, ends))
+    figure.draw_without_rendering()  # the limits are final
+    for axes, ends in drawn:
         _label_ends(axes, ends, colours, finished)
     results = [result for row in shown for _, result in stage.ran(variant, row.label)]
     diverged = sum(result.status == "diverged" for result in results)

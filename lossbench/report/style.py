@@ -87,7 +87,7 @@ def new_figure(height_in: float, width_in: float = FIGURE_WIDTH_IN) -> Figure:
 
 def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Drawing:
     """Save a figure in memory, as PNG and as SVG."""
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")  # laid out; each file would do it again
     files = {}
     for format in ("png", "svg"):

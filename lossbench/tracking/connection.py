@@ -7,16 +7,18 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import requests
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from lossbench.errors import TrackingError
 from lossbench.tracking.location import Location, check_database, check_folder, check_started
 
 for _name in ("mlflow", "alembic"):  # wherever MLflow was imported first
@@ -72,33 +74,68 @@ def locked(location: Location) -> Iterator[None]:
     if location.database is None:
         yield
         return
-    path = location.database
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_TIMEOUT_SEC)
+    lock = _lock(location, location.database)
     try:
-        Path(lock.lock_file).touch()  # of some folders the lock itself would not say why it waits
         lock.acquire()
     except Timeout:
         raise location.error(f"another process holds {lock.lock_file}; end it first") from None
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise location.error(
-            f"cannot write in {path.parent} ({reason}); choose another folder with --tracking-uri"
-        ) from None
+        raise _unwritable(location, location.database, error) from None
     try:
         yield
     finally:
         lock.release()
 
 
-def connect(location: Location, *, create: bool) -> MlflowClient:
-    """Open the store, and make the database where there is none.
+def _lock(location: Location, path: Path) -> BaseFileLock:
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_TIMEOUT_SEC)
+    try:
+        Path(lock.lock_file).touch()  # of some folders the lock itself would not say why it waits
+    except OSError as error:
+        raise _unwritable(location, path, error) from None
+    return lock
+
+
+def _unwritable(location: Location, path: Path, error: OSError) -> TrackingError:
+    reason = error.strerror or type(error).__name__
+    return location.error(
+        f"cannot write in {path.parent} ({reason}); choose another folder with --tracking-uri"
+    )
+
+
+def connect(location: Location, *, create: bool) -> Future[MlflowClient]:
+    """Open the store; where there is no database yet, one is being made when this returns.
+
+    Making one takes seconds, in which whoever asked can do other things.
 
     Raises:
         TrackingError: It cannot be used; within seconds, and nothing was written.
     """
+    path = location.database
+    if path is not None and create and not path.exists():
+        check_folder(location, path)
+        _lock(location, path)
+        maker = ThreadPoolExecutor(1, "mlflow-database")
+        made = maker.submit(_make, location, path)
+        maker.shutdown(wait=False)
+        return made
+    opened: Future[MlflowClient] = Future()
+    opened.set_result(_open(location, create=create))
+    return opened
+
+
+def _make(location: Location, path: Path) -> MlflowClient:
+    with locked(location):
+        if not path.exists():
+            _make_database(path)
+    return _open(location, create=True)
+
+
+def _open(location: Location, *, create: bool) -> MlflowClient:
     if location.database is not None:
         if create:
-            _ensure(location, location.database)
+            check_folder(location, location.database)
+            check_database(location, location.database, write=True)
         else:
             check_started(location, location.database)
         try:
@@ -117,15 +154,6 @@ def connect(location: Location, *, create: bool) -> MlflowClient:
 def _client(uri: str) -> MlflowClient:
     # both named, or the registry's comes from MLflow's own default
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-def _ensure(location: Location, path: Path) -> None:
-    check_folder(location, path)
-    if not path.exists():  # what is there is checked without leaving a lock beside it
-        with locked(location):
-            if not path.exists():
-                _make_database(path)
-    check_database(location, path, write=True)
 
 
 def _make_database(path: Path) -> None:

@@ -8,7 +8,7 @@ import platform
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -43,9 +43,9 @@ class Tracker:
         location: Where it writes.
     """
 
-    def __init__(self, location: Location, client: MlflowClient) -> None:
+    def __init__(self, location: Location, opening: Future[MlflowClient]) -> None:
         self.location = location
-        self._client = client
+        self._opening = opening
         self._parent = ""
         self._table = ""
         self._experiment = ""
@@ -59,13 +59,18 @@ class Tracker:
         Args:
             uri: `sqlite:///FILE` or `http(s)://HOST`; None stands for MLFLOW_TRACKING_URI, and
                 without that for `mlflow.db` in the working folder.
-            create: Make a missing database. Without it nothing is written.
+            create: Make a missing database, beside what the caller does next. Without it
+                nothing is written.
 
         Raises:
             TrackingError: The store cannot be used, or there is none and `create` is off.
         """
         location = locate(uri)
         return cls(location, connect(location, create=create))
+
+    @property
+    def _client(self) -> MlflowClient:
+        return self._opening.result()
 
     @told
     def results(self, trials: Iterable[Trial]) -> dict[str, TrialResult]:
@@ -77,6 +82,8 @@ class Tracker:
         Returns:
             The results by the trials' identities.
         """
+        if not self._opening.done():
+            return {}  # of a database that is being made
         wanted = {trial.identity: trial.suite for trial in trials}
         experiments = [self._client.get_experiment_by_name(name) for name in {*wanted.values()}]
         found: dict[str, list[Run]] = {}
@@ -99,6 +106,7 @@ class Tracker:
             plan: What will be run.
             environment: Versions of what decides the numbers; kept as tags.
         """
+        self._opening.result()  # whoever makes the database needs the lock, too
         suite = plan.suite
         table = {names.KIND: "table", names.TABLE: plan.table_identity}
         with locked(self.location):
