@@ -12,6 +12,7 @@ from lossbench.consistency import (
     check_reference,
     compared_rows,
     scaling_problems,
+    search_settings,
     suite_metrics,
     team_problems,
     variant_problems,
@@ -58,6 +59,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     losses = resolve_losses(suite.losses, ("losses",), problems)
     evaluations = [] if problems else _evaluations(resolved.evaluate)
     metrics = suite_metrics(suite, evaluations, problems)
+    problems += search_settings(suite, losses)
     if problems:
         raise suite.origin.error(problems)
 
@@ -83,6 +85,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         artifacts=tuple(a for evaluation in evaluations for a in evaluation.artifacts()),
         other_digests=others,
         compared=compared,
+        losses=tuple(losses),
     )
     needs: dict[tuple[str, str], Needs] = {}
     problems = variant_problems(resolved) + _dry_run(plan, dataset, needs)
@@ -254,7 +257,7 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
             problems.append(Problem(("variants", name) if variant.model else ("model",), message))
             continue
         problems += _check_augmentations(variant.augment, dataset, view, name)
-        for row in plan.rows:
+        for row in (row for row in plan.rows if row.stands_in(name)):
             path: Path = ("losses", row.loss.name)
             try:
                 head = _create_head(row.loss, model.feature_dim, dataset)

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -229,13 +230,13 @@ def report(
     if format_ is None:
         _report(laid_out, tracking_uri, output)
         return
-    from lossbench.orchestration.run import final_trials
+    from lossbench.orchestration.run import lay_out
     from lossbench.report import render
     from lossbench.tracking.store import Tracker
 
     tracker = Tracker.open(tracking_uri, create=False)
-    trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
-    typer.echo(render(laid_out, tracker.results(trials), format_.value))
+    whole, trials = lay_out(laid_out, tracker)
+    typer.echo(render(whole, tracker.results(trials), format_.value))
 
 
 @app.command()
@@ -280,7 +281,7 @@ def check(
     if not update and (accept or min_effect):
         flag = "--accept" if accept else "--min-effect"
         raise RequestError(f"{flag}: only together with --update")
-    from lossbench.orchestration.run import final_trials
+    from lossbench.orchestration.run import lay_out
     from lossbench.report import gate
     from lossbench.tracking.store import Tracker
 
@@ -288,10 +289,13 @@ def check(
     path = baseline or Path("baselines") / f"{laid_out.suite.suite}.json"
     request = gate.Request(laid_out, path, only, gate.run_command(suite, set_, only, seeds))
     old = request.read(missing_ok=update)
-    if old and not update:
+    if old and not update and not laid_out.searches:
         request.require_comparable(old)
     tracker = Tracker.open(tracking_uri, create=False)
-    trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+    whole, trials = lay_out(laid_out, tracker)
+    request = replace(request, plan=whole)
+    if old and not update:  # the rows of a search are known from its results only
+        request.require_comparable(old)
     measured = request.measure(tracker.results(trials))
     if update:
         for line in request.update(old, measured, min_effect, accept=accept):
@@ -325,13 +329,13 @@ def _plan(
 
 
 def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> None:
-    from lossbench.orchestration.run import final_trials
+    from lossbench.orchestration.run import lay_out
     from lossbench.report import terminal_table
     from lossbench.report.build import build_report
     from lossbench.tracking.store import Tracker
 
     tracker = Tracker.open(tracking_uri, create=False)
-    trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+    laid_out, trials = lay_out(laid_out, tracker)
     results = tracker.results(trials)
     folder = output or Path("reports") / laid_out.suite.suite
     command = shlex.join(["lossbench", *sys.argv[1:]])
@@ -349,12 +353,12 @@ def _audit(laid_out: Plan, tracking_uri: str | None) -> None:
     """Print in what the rows differ; exit code 1 if a difference fails the suite."""
     from lossbench.audit import audit
     from lossbench.findings import print_audit
-    from lossbench.orchestration.run import final_trials
+    from lossbench.orchestration.run import lay_out
     from lossbench.tracking.store import Tracker
 
     try:
         tracker = Tracker.open(tracking_uri, create=False)
-        trials = [*laid_out.trials, *final_trials(laid_out, tracker)]
+        laid_out, trials = lay_out(laid_out, tracker)
         results = tracker.results(trials)
     except NothingRecordedError:
         trials, results = list(laid_out.trials), {}

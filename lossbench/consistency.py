@@ -9,6 +9,7 @@ from lossbench.errors import Path, Problem, did_you_mean
 from lossbench.evaluation import Evaluation
 from lossbench.plan import Metric, Row
 from lossbench.resolution import resolve_losses
+from lossbench.search import Search
 from lossbench.suite import Component, Input, Suite
 
 
@@ -43,6 +44,20 @@ def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Pro
     return [Problem(("selection", "metric"), message)]
 
 
+def search_settings(suite: Suite, losses: Iterable[Component | Search]) -> list[Problem]:
+    """Whether a search and `selection.samples` stand together."""
+    searched = next((loss for loss in losses if isinstance(loss, Search)), None)
+    samples = suite.selection.samples if suite.selection else None
+    if searched is not None and samples is None:
+        key = next(iter(searched.spaces))
+        message = "is chosen on a held-out part: give the suite selection: {samples: 16}"
+        return [Problem(("losses", searched.loss.name, key, "search"), message)]
+    if searched is None and samples is not None:
+        message = "no loss has a search, as in alpha: {search: {low: 0.01, high: 1, log: true}}"
+        return [Problem(("selection", "samples"), message)]
+    return []
+
+
 def compared_rows(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
     """The rows of `selection.compare`.
 
@@ -56,6 +71,10 @@ def compared_rows(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
     by_loss = {row.loss.model_dump_json(): row for row in rows}
     found = []
     for index, loss in enumerate(resolve_losses(suite.selection.compare, path, problems)):
+        if isinstance(loss, Search):
+            message = "names one row, and cannot search"
+            problems.append(Problem((*path, index, loss.loss.name), message))
+            continue
         row = by_loss.get(loss.model_dump_json())
         if row is None:
             rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)

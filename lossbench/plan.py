@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from lossbench.errors import Problem, RequestError
 from lossbench.needs import Needs
+from lossbench.search import Search, points
 from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
 
 PROTOCOL = 4
@@ -103,11 +105,16 @@ class Row:
         label: The loss's name, with the parameters in which it differs from its namesakes.
         loss: With every default filled in.
         varied: Those parameters.
+        variants: The columns that it stands in, if not in all: a search goes its own way in each.
     """
 
     label: str
     loss: Component
     varied: Mapping[str, Any]
+    variants: frozenset[str] | None = None
+
+    def stands_in(self, variant: str) -> bool:
+        return self.variants is None or variant in self.variants
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,8 @@ class Plan:
         other_digests: Of the other data that the evaluations read, by the name in the suite.
         compared: Rows that the suite's `selection` tests beside the chosen ones.
         needs: What each row's head needs, by variant and row label.
+        losses: What the rows come from, with the suite's searches.
+        only: What the plan was narrowed to.
         table_identity: Hash of what all trials share.
     """
 
@@ -134,6 +143,8 @@ class Plan:
     other_digests: Mapping[str, str] = field(default_factory=dict)
     compared: tuple[Row, ...] = ()
     needs: Mapping[tuple[str, str], Needs] = field(default_factory=dict)
+    losses: tuple[Component | Search, ...] = ()
+    only: str | None = None
 
     @cached_property
     def table_identity(self) -> str:
@@ -141,6 +152,8 @@ class Plan:
             mode="json", include={"suite", "dataset", "recipe", "selection"}
         )
         del shared["dataset"]["name"]  # the digest stands for the data
+        if shared["selection"] and shared["selection"]["samples"] is None:
+            del shared["selection"]["samples"]
         return _digest({**shared, "data_digest": self.data_digest, "protocol": PROTOCOL})
 
     @cached_property
@@ -152,7 +165,44 @@ class Plan:
             for seed, variant, row in itertools.product(
                 self.suite.seeds, self.suite.variants, self.rows
             )
+            if row.stands_in(variant)
         )
+
+    @property
+    def searches(self) -> tuple[Search, ...]:
+        return tuple(loss for loss in self.losses if isinstance(loss, Search))
+
+    def grown(self, scores: Mapping[str, float]) -> Plan:
+        """The plan with the points to which its searches have come.
+
+        Args:
+            scores: As for `choose`.
+        """
+        if not self.searches:
+            return self
+        score = partial(self._score, scores)
+        whole = replace(self, rows=make_rows(self.losses, self.suite, score))
+        return whole if self.only is None else whole.narrowed(self.only)
+
+    def _score(self, scores: Mapping[str, float], variant: str, point: Component) -> float | None:
+        """A point's held-out mean, lower being better; see `search.Score`."""
+        assert self.suite.selection is not None
+        row = Row("", point, {})
+        trials = [
+            self.trial(row, variant, s, self.suite.selection.holdout) for s in self.suite.seeds
+        ]
+        values = [scores.get(trial.identity) for trial in trials]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        mean = sum(known) / len(known)
+        return -mean if self._chooses_by.higher_is_better else mean
+
+    @property
+    def _chooses_by(self) -> Metric:
+        assert self.suite.selection is not None
+        [metric] = [m for m in self.metrics if m.name == self.suite.selection.metric]
+        return metric
 
     def narrowed(self, only: str) -> Plan:
         """Some rows and variants only.
@@ -167,7 +217,7 @@ class Plan:
             (name, row)
             for name in self.suite.variants
             for row in self.rows
-            if matches(only, name, row.label, row.loss.name)
+            if row.stands_in(name) and matches(only, name, row.label, row.loss.name)
         ]
         variants = {n: v for n, v in self.suite.variants.items() if any(n == w for w, _ in wanted)}
         rows = tuple(row for row in self.rows if any(row is w for _, w in wanted))
@@ -181,6 +231,7 @@ class Plan:
             suite=self.suite.model_copy(update={"variants": variants}),
             rows=rows,
             compared=tuple(row for row in self.compared if row in rows),
+            only=only,
         )
 
     def trial(self, row: Row, variant: str, seed: int, holdout: float = 0.0) -> Trial:
@@ -207,16 +258,14 @@ class Plan:
         """Choose each loss's parameters by its held-out scores, for a suite with `selection`.
 
         Args:
-            scores: Held-out metric by the identity of the trials that finished. A diverged
-                trial has none, and its row can not be chosen.
+            scores: Held-out metric by the identity of the trials that ended; nan for those that
+                diverged, whose rows can not be chosen.
 
         Returns:
             (variant, loss name) -> the row of the best mean. A loss of which no row finished
             all its seeds is left out.
         """
-        assert self.suite.selection is not None
-        [metric] = [m for m in self.metrics if m.name == self.suite.selection.metric]
-        best = max if metric.higher_is_better else min
+        best = max if self._chooses_by.higher_is_better else min
         chosen = {}
         for variant, name in itertools.product(
             self.suite.variants, dict.fromkeys(row.loss.name for row in self.rows)
@@ -224,7 +273,7 @@ class Plan:
             means = {}
             for row in (row for row in self.rows if row.loss.name == name):
                 trials = [t for t in self.trials if (t.variant, t.row) == (variant, row.label)]
-                values = [scores[t.identity] for t in trials if t.identity in scores]
+                values = [v for t in trials if math.isfinite(v := scores.get(t.identity, math.nan))]
                 if len(values) == len(self.suite.seeds):
                     means[row.label] = (sum(values) / len(values), row)
             if means:
@@ -271,25 +320,51 @@ def is_grid(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"grid"}
 
 
-def make_rows(losses: list[Component], suite: Suite) -> tuple[Row, ...]:
+def make_rows(
+    losses: Iterable[Component | Search],
+    suite: Suite,
+    score: Callable[[str, Component], float | None] = lambda variant, point: None,
+) -> tuple[Row, ...]:
     """Label each loss by its name and what tells it from its namesakes.
+
+    Args:
+        losses: With every default filled in; a search stands for its points.
+        suite: Whose they are.
+        score: (variant, point) -> see `search.Score`.
 
     Raises:
         SuiteError: Two rows are the same.
     """
-    rows = []
+    columns: dict[str, set[str]] = {}  # loss as JSON -> where it stands
+    listed = []
     for loss in losses:
-        namesakes = [other for other in losses if other.name == loss.name]
-        if namesakes.count(loss) > 1:
-            message = f"{loss.name} stands twice with the same parameters"
-            raise suite.origin.error([Problem(("losses",), message)])
+        if isinstance(loss, Component):
+            if loss in listed:
+                message = f"{loss.name} stands twice with the same parameters"
+                raise suite.origin.error([Problem(("losses",), message)])
+            listed.append(loss)
+            columns[loss.model_dump_json()] = set(suite.variants)
+            continue
+        assert suite.selection is not None
+        samples = suite.selection.samples or 0
+        for variant in suite.variants:
+            for point in points(loss, samples, partial(score, variant)):
+                own = columns.setdefault(point.model_dump_json(), set())
+                if point not in listed:
+                    listed.append(point)
+                own.add(variant)
+    rows = []
+    for loss in listed:
         varied = {
             key: value
             for key, value in loss.params.items()
-            if any(other.params[key] != value for other in namesakes)
+            if any(other.params[key] != value for other in listed if other.name == loss.name)
         }
         inside = ",".join(f"{key}={_short(value)}" for key, value in varied.items())
-        rows.append(Row(f"{loss.name}({inside})" if varied else loss.name, loss, varied))
+        own = columns[loss.model_dump_json()]
+        variants = None if own == set(suite.variants) else frozenset(own)
+        label = f"{loss.name}({inside})" if varied else loss.name
+        rows.append(Row(label, loss, varied, variants))
     return tuple(rows)
 
 

@@ -13,6 +13,7 @@ from lossbench.losses import LOSSES
 from lossbench.models import MODELS
 from lossbench.plan import expand_grids, is_grid
 from lossbench.registry import Registry
+from lossbench.search import Search, Span, is_search, read_space, search_problems
 from lossbench.suite import Component, Suite
 from lossbench.training.optimizers import OPTIMIZERS
 from lossbench.training.schedules import SCHEDULES
@@ -74,9 +75,9 @@ def resolve_components(suite: Suite, problems: list[Problem]) -> Suite:
 
 def resolve_losses(
     chosen: Iterable[Component], where: Path, problems: list[Problem]
-) -> list[Component]:
+) -> list[Component | Search]:
     """Losses with grids expanded and every default filled in; what is wrong to `problems`."""
-    losses = []
+    losses: list[Component | Search] = []
     for index, loss in enumerate(chosen):
         path: Path = (*where, index)
         if loss.name not in LOSSES:
@@ -94,9 +95,56 @@ def resolve_losses(
         if (count := math.prod(sizes)) > MAX_ROWS:
             message = f"its grids make {count:,} rows; at most {MAX_ROWS:,} are taken"
             broken.append(Problem(path, message))
+        broken += [Problem((*path, *p.path), p.message) for p in search_problems(loss.params)]
+        searched = any(map(is_search, loss.params.values()))
+        if searched and any(map(is_grid, loss.params.values())):
+            broken.append(Problem(path, "has a grid and a search; give it one or the other"))
         problems.extend(broken)
-        if not broken:
+        if searched and not broken:
+            losses += _resolve_search(loss, path, problems)
+        elif not broken:
             found: list[Problem] = []
             losses += [_resolve(LOSSES, point, path, found) for point in expand_grids(loss)]
             problems.extend(dict.fromkeys(found))
     return losses
+
+
+def _resolve_search(loss: Component, path: Path, problems: list[Problem]) -> list[Search]:
+    """A search whose every value the loss takes; none where something is wrong."""
+    entry = LOSSES[loss.name]
+    spaces = {k: read_space(v["search"]) for k, v in loss.params.items() if is_search(v)}
+    given = {key: value for key, value in loss.params.items() if key not in spaces}
+    fields = entry.parameters.model_fields
+    middle = dict(given)
+    for key, space in spaces.items():
+        known = key in fields and not fields[key].is_required()
+        first = space.low if isinstance(space, Span) else space[0]
+        middle[key] = fields[key].default if known else first
+    whole, found = set(), list[Problem]()
+    for key, space in spaces.items():
+        listed = [space.low, space.high] if isinstance(space, Span) else list(space)
+        for value in listed:
+            wrong = _wrong(loss.name, {**middle, key: value}, key)
+            if wrong and isinstance(value, float) and value.is_integer():
+                wrong_whole = _wrong(loss.name, {**middle, key: int(value)}, key)
+                if not wrong_whole:
+                    whole.add(key)
+                wrong = wrong_whole
+            found += [Problem((*path, key, "search"), message) for message in wrong]
+    base = Component(name=loss.name, params=middle)
+    if not found:
+        for key in whole & middle.keys():
+            if isinstance(middle[key], float):
+                middle[key] = int(middle[key])
+        base = _resolve(LOSSES, Component(name=loss.name, params=middle), path, found)
+    problems.extend(dict.fromkeys(found))
+    return [] if found else [Search(base, spaces, frozenset(whole))]
+
+
+def _wrong(name: str, params: dict[str, Any], key: str) -> list[str]:
+    """What a loss has against the value of one of its parameters."""
+    try:
+        LOSSES[name].resolve(params)
+    except ParameterError as error:
+        return [p.message for p in error.problems if p.path[:1] == (key,)]
+    return []

@@ -185,12 +185,14 @@ class Selection(Strict):
     Attributes:
         holdout: Share of each class's training images that is held out.
         metric: What is compared there; the best mean over the seeds is chosen.
+        samples: How many points of its `search` each loss gets in each column.
         compare: Rows that are tested beside the chosen ones, such as a paper's own values; each
             is one of the suite's rows.
     """
 
     holdout: float = Field(default=0.2, gt=0, lt=1)
     metric: str = "error"
+    samples: int | None = Field(default=None, ge=2, le=1000)
     compare: list[KeyedComponent] = []
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +89,7 @@ def run_plan(
     with ExitStack() as stack:
         stack.callback(claims.release)
         slot = None
-        for stage in (plan.trials, None):
-            trials = stage or final_trials(plan, tracker)
+        for chooses, trials in _stages(plan, tracker):
             tried: set[str] = set()
             told = False
             while todo := _to_do(trials, tracker, tried):
@@ -126,12 +126,27 @@ def run_plan(
                 if outcome.interrupted or outcome.refused or outcome.stopped_early:
                     break
             halted = outcome.interrupted or outcome.refused or outcome.stopped_early
-            if halted or (stage and (outcome.failed or outcome.unlogged)):
+            if halted or (chooses and (outcome.failed or outcome.unlogged)):
                 outcome.undecided = plan.suite.selection is not None
                 break
         if slot is not None:
             _finish(tracker, _status(outcome), console)
     return outcome
+
+
+def _stages(plan: Plan, tracker: Tracker) -> Iterator[tuple[bool, Sequence[Trial]]]:
+    """What to run, one after the other, since each depends on the results of those before.
+
+    Yields:
+        Whether parameters are chosen by these trials' results, and the trials.
+    """
+    while True:
+        yield plan.suite.selection is not None, plan.trials
+        further = plan.grown(_scores(plan, tracker))
+        if further.rows == plan.rows:
+            break
+        plan = further
+    yield False, plan.final_trials(plan.choose(_scores(plan, tracker)))
 
 
 def _to_do(trials: Sequence[Trial], tracker: Tracker, tried: Set[str]) -> list[Trial]:
@@ -180,17 +195,27 @@ def _finish(tracker: Tracker, status: RunStatus, console: Console) -> None:
         console.print(Text(f"MLflow: {error}", "yellow"))
 
 
-def final_trials(plan: Plan, tracker: Tracker) -> Sequence[Trial]:
-    """With `selection`, the trials of the chosen rows, from what is recorded; else none."""
+def lay_out(plan: Plan, tracker: Tracker) -> tuple[Plan, list[Trial]]:
+    """The plan with all points to which its searches have come, and all trials of it.
+
+    With `selection` those of the chosen rows are among them, as far as rows are chosen.
+    """
+    while (further := plan.grown(_scores(plan, tracker))).rows != plan.rows:
+        plan = further
+    final = plan.final_trials(plan.choose(_scores(plan, tracker)))
+    return plan, [*plan.trials, *final]
+
+
+def _scores(plan: Plan, tracker: Tracker) -> dict[str, float]:
+    """What parameters are chosen by: trial identity -> held-out metric, nan where it diverged."""
     if plan.suite.selection is None:
-        return ()
+        return {}
     metric = plan.suite.selection.metric
-    scores = {
-        identity: result.metrics[metric]
-        for identity, result in tracker.results(plan.trials).items()
-        if result.status == "finished"
+    results = tracker.results(plan.trials)
+    return {
+        identity: result.metrics[metric] if result.status == "finished" else math.nan
+        for identity, result in results.items()
     }
-    return plan.final_trials(plan.choose(scores))
 
 
 def _status(outcome: Outcome) -> RunStatus:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from lossbench.assembly import check
 from lossbench.errors import RequestError
 from lossbench.orchestration.cluster import Slot, connect
 from lossbench.orchestration.progress import duration
-from lossbench.orchestration.run import Outcome, final_trials, run_plan
+from lossbench.orchestration.run import Outcome, lay_out, run_plan
 from lossbench.orchestration.spool import Spool
-from lossbench.plan import Plan
+from lossbench.plan import Plan, Trial
+from lossbench.records import TrialResult
+from lossbench.search import ROUND
 from lossbench.suite import Resources, load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import run_trial
@@ -127,25 +129,33 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     assert len(tracker.results(plan.trials)) == 1
 
 
-def test_selection_tests_only_what_it_chose(
+def test_a_search_tests_only_what_it_chose(
     write_suite: Write, tracker: Tracker, start: Callable[..., tuple[Outcome, str]]
 ) -> None:
-    plan = plan_of(write_suite(), "selection={holdout: 0.25}", "seeds=[0]", "recipe.epochs=12")
+    plan = plan_of(
+        write_suite(),
+        "losses.lgm.alpha={search: {low: 0.01, high: 1}}",
+        f"selection={{holdout: 0.25, samples: {ROUND + 1}}}",
+        "seeds=[0]",
+        "recipe.epochs=6",
+    )
     outcome, _ = start(plan)
-    final = final_trials(plan, tracker)
-    assert outcome.started == 3 + 2
-    assert {t.row for t in final} == {
-        "softmax",
-        plan.choose(_scores(plan, tracker))["default", "lgm"].label,
-    }
-    assert set(tracker.results(final)) == {t.identity for t in final}
-    for result in tracker.results(plan.trials).values():
-        assert "holdout_error" in result.history[0].metrics
-        assert "test_error" not in result.history[0].metrics
+    assert outcome.started == 1 + ROUND + 1 + 2
+    whole, trials = lay_out(plan, tracker)
+    results = tracker.results(trials)
+    assert len(results) == len(trials) == outcome.started
+    held_out = [t for t in trials if t.holdout]
+    best = min((t for t in held_out if t.loss.name == "lgm"), key=lambda t: _error(results, t))
+    assert {t.row for t in trials if not t.holdout} == {"softmax", best.row}
+    for trial in held_out:
+        assert "holdout_error" in results[trial.identity].history[0].metrics
+        assert "test_error" not in results[trial.identity].history[0].metrics
+    assert start(plan)[0].started == 0
+    assert len(whole.rows) == 1 + ROUND + 1
 
 
-def _scores(plan: Plan, tracker: Tracker) -> dict[str, float]:
-    return {i: r.metrics["error"] for i, r in tracker.results(plan.trials).items()}
+def _error(results: Mapping[str, TrialResult], trial: Trial) -> float:
+    return results[trial.identity].metrics["error"]
 
 
 @pytest.mark.parametrize(
