@@ -255,7 +255,7 @@ class Plan:
         )
 
     def choose(self, scores: Mapping[str, float]) -> dict[tuple[str, str], Row]:
-        """Choose each loss's parameters by its held-out scores, for a suite with `selection`.
+        """Choose each loss's parameters by its held-out scores; none without `selection`.
 
         Args:
             scores: Held-out metric by the identity of the trials that ended; nan for those that
@@ -265,6 +265,8 @@ class Plan:
             (variant, loss name) -> the row of the best mean. A loss of which no row finished
             all its seeds is left out.
         """
+        if self.suite.selection is None:
+            return {}
         best = max if self._chooses_by.higher_is_better else min
         chosen = {}
         for variant, name in itertools.product(
