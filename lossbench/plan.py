@@ -57,6 +57,7 @@ class Trial(Strict):
         loss, model, recipe, augment: With every default filled in.
         dataset, data_digest: What it is trained on; the digest covers every pixel and label.
         other_digests: Of the other data that its evaluations read, by the name in the suite.
+        weights_digest: Of the file that the model starts from; empty: it is drawn at random.
         holdout: Share of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set.
         evaluate: What is measured after the last epoch.
@@ -75,6 +76,7 @@ class Trial(Strict):
     dataset: DatasetChoice
     data_digest: str
     other_digests: dict[str, str]
+    weights_digest: str = ""
     holdout: float
     evaluate: tuple[Component, ...]
     threads: int
@@ -83,9 +85,13 @@ class Trial(Strict):
 
     @property
     def identity(self) -> str:
-        """Hash of everything that determines the numbers; the digest stands for the data."""
+        """Hash of everything that determines the numbers; digests stand for data and weights."""
         content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
         del content["dataset"]["name"]
+        if self.weights_digest:
+            content["model"]["params"].pop("checkpoint", None)
+        else:
+            del content["weights_digest"]
         return _digest(content)
 
     @property
@@ -123,6 +129,7 @@ class Plan:
         other_digests: Of the other data that the evaluations read, by the name in the suite.
         compared: Rows that the suite's `selection` tests beside the chosen ones.
         needs: What each row's head needs, by variant and row label.
+        weights: Digest of the file that a variant's model starts from, by variant, if any.
         table_identity: Hash of what all trials share.
     """
 
@@ -134,6 +141,7 @@ class Plan:
     other_digests: Mapping[str, str] = field(default_factory=dict)
     compared: tuple[Row, ...] = ()
     needs: Mapping[tuple[str, str], Needs] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def table_identity(self) -> str:
@@ -196,6 +204,7 @@ class Plan:
             dataset=suite.dataset,
             data_digest=self.data_digest,
             other_digests=dict(self.other_digests),
+            weights_digest=self.weights.get(variant, ""),
             holdout=holdout,
             evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),
             threads=suite.resources.cpus,

@@ -99,6 +99,11 @@ class Entry(Generic[T]):
         return self.factory(*context, **{_python(name): value for name, value in resolved.items()})
 
 
+def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str = "") -> Entry[T]:
+    """An entry whose parameters are the factory's keyword-only arguments."""
+    return Entry(kind, name, factory, reference, _parameters_model(name, factory))
+
+
 class Registry(Generic[T]):
     """Name -> factory + metadata. A duplicate raises; a miss lists the near names."""
 
@@ -115,8 +120,7 @@ class Registry(Generic[T]):
         def decorate(factory: Callable[..., T]) -> Callable[..., T]:
             if name in self._entries:
                 raise RequestError(f"{self.kind} {name!r} is registered twice")
-            parameters = _parameters_model(name, factory)
-            self._entries[name] = Entry(self.kind, name, factory, reference, parameters)
+            self._entries[name] = make_entry(self.kind, name, factory, reference)
             return factory
 
         return decorate
