@@ -88,10 +88,11 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         losses=tuple(losses),
     )
     needs: dict[tuple[str, str], Needs] = {}
-    problems = variant_problems(resolved) + _dry_run(plan, dataset, needs)
+    weights: dict[str, str] = {}
+    problems = variant_problems(resolved) + _dry_run(plan, dataset, needs, weights)
     if problems:
         raise suite.origin.error(problems)
-    return replace(plan, needs=needs)
+    return replace(plan, needs=needs, weights=weights)
 
 
 def open_dataset(choice: DatasetChoice, data_root: FilePath, *, verify: bool = True) -> Dataset:
@@ -129,13 +130,22 @@ class Assembled:
 def build(
     trial: Trial, dataset: Dataset, device: torch.device, team: Team | None = None
 ) -> Assembled:
-    """Turn a trial into objects. Seeds the global generators first."""
+    """Turn a trial into objects. Seeds the global generators first.
+
+    Raises:
+        DataError: The weights that its model starts from are not those it was planned with.
+    """
     recipe = trial.recipe
     view = view_of(recipe)
     parts = _choose_images(dataset, trial.dataset, trial.holdout)
 
     seed_everything(trial.seed)  # the model draws first: the same seed, the same initial model
     model = MODELS[trial.model.name].create(dataset.image_shape(view), **trial.model.params)
+    if model.weights_digest != trial.weights_digest:
+        raise DataError(
+            f"{trial.model.name}: its weights here have digest {model.weights_digest}, but the "
+            f"suite was planned with {trial.weights_digest}"
+        )
     head = _create_head(trial.loss, model.feature_dim, dataset)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = head.to(device)
@@ -217,10 +227,15 @@ def _check_evaluations(
     return digests
 
 
-def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) -> list[Problem]:
+def _dry_run(
+    plan: Plan,
+    dataset: Dataset,
+    needs: dict[tuple[str, str], Needs],
+    weights: dict[str, str],
+) -> list[Problem]:
     """Split the data, and send two images through every cell without training.
 
-    What each cell's head needs goes to `needs`.
+    What each cell's head needs goes to `needs`, the digest of a model's first weights to `weights`.
     """
     suite = plan.suite
     view = view_of(suite.recipe)
@@ -244,11 +259,14 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
             model = MODELS[chosen.name].create(shape, **chosen.params)
             with torch.no_grad():
                 features = model.eval()(torch.rand(2, *shape))
+            if features.shape != (2, model.feature_dim):
+                out = "x".join(map(str, features.shape[1:]))
+                raise ValueError(f"it makes {out} of each, not a vector of {model.feature_dim}")
         except ParameterError as error:
             where: Path = ("variants", name, "model") if variant.model else ("model",)
             problems += [Problem((*where, *p.path), p.message) for p in error.problems]
             continue
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, AssertionError) as error:
             size = "x".join(map(str, shape))
             reason = str(error).partition("\n")[0]
             if "allocate memory" in reason:
@@ -256,6 +274,8 @@ def _dry_run(plan: Plan, dataset: Dataset, needs: dict[tuple[str, str], Needs]) 
             message = f"does not take the {size} images of {dataset.card.name}: {reason}"
             problems.append(Problem(("variants", name) if variant.model else ("model",), message))
             continue
+        if model.weights_digest:
+            weights[name] = model.weights_digest
         problems += _check_augmentations(variant.augment, dataset, view, name)
         for row in (row for row in plan.rows if row.stands_in(name)):
             path: Path = ("losses", row.loss.name)

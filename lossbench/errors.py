@@ -84,16 +84,23 @@ class ParameterError(RequestError):
         super().__init__(f"{owner}: {listed}")
 
 
+MOST_LISTED = 100
+"""Valid names that a message lists; of more it has the three nearest."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest valid name, and all of them."""
+    """Return the end of an error message: the nearest valid name, and all if they are few."""
     known = sorted(known)
 
     def plain(text: str) -> str:
         return text.lower().replace("-", "").replace("_", "")
 
     by_plain = {plain(candidate): candidate for candidate in known}
-    near = difflib.get_close_matches(plain(str(name)), by_plain, n=1, cutoff=0.5)
-    guess = f"; did you mean {by_plain[near[0]]!r}?" if near else ""
+    few = len(known) <= MOST_LISTED
+    near = difflib.get_close_matches(plain(str(name)), by_plain, n=1 if few else 3, cutoff=0.5)
+    guess = f"; did you mean {' or '.join(repr(by_plain[n]) for n in near)}?" if near else ""
+    if not few:
+        return guess
     return f"{guess} (known: {', '.join(known)})" if known else guess
 
 

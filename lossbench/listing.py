@@ -15,20 +15,30 @@ from lossbench.errors import RequestError
 from lossbench.evaluation import EVALUATIONS
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
-from lossbench.registry import Registry
+from lossbench.models.timm_backbones import timm_entry
+from lossbench.registry import Entry, Registry
 from lossbench.suite import load_suite
 
 
 def list_components(out: Console, registry: Registry[Any]) -> None:
     """Each with its paper, and its parameters with their defaults and ranges."""
     for name in registry:
-        entry = registry[name]
-        out.print(Text.assemble((name, "bold"), f"  {entry.summary}"))
-        if entry.reference:
-            out.print(Text(f"    {entry.reference}", "dim"))
-        for parameter, field in entry.parameters.model_fields.items():
-            default = "required" if field.is_required() else f"= {field.default}"
-            out.print(Text.assemble(f"    {parameter} {default}", (f"  {_values(field)}", "dim")))
+        _list_entry(out, name, registry[name])
+
+
+def _list_models(out: Console) -> None:
+    """With one entry for all that timm has: their parameters are the same."""
+    list_components(out, MODELS)
+    _list_entry(out, "timm.NAME", timm_entry("NAME"))
+
+
+def _list_entry(out: Console, name: str, entry: Entry[Any]) -> None:
+    out.print(Text.assemble((name, "bold"), f"  {entry.summary}"))
+    if entry.reference:
+        out.print(Text(f"    {entry.reference}", "dim"))
+    for parameter, field in entry.parameters.model_fields.items():
+        default = "required" if field.is_required() else f"= {field.default}"
+        out.print(Text.assemble(f"    {parameter} {default}", (f"  {_values(field)}", "dim")))
 
 
 def list_datasets(out: Console, data_root: Path) -> None:
@@ -54,7 +64,7 @@ def list_suites(out: Console) -> None:
 
 LISTINGS: dict[str, Callable[[Console, Path], None]] = {
     "losses": lambda out, _: list_components(out, LOSSES),
-    "models": lambda out, _: list_components(out, MODELS),
+    "models": lambda out, _: _list_models(out),
     "evaluations": lambda out, _: list_components(out, EVALUATIONS),
     "datasets": list_datasets,
     "suites": lambda out, _: list_suites(out),
@@ -65,8 +75,8 @@ def _values(field: FieldInfo) -> str:
     """The values that a parameter may have: `float, >= 0`, `identity | diagonal`."""
     kinds = [kind for kind in get_args(field.annotation) or [field.annotation] if kind]
     choices = [kind for kind in kinds if isinstance(kind, str)]
+    kinds = [getattr(kind, "__origin__", kind) for kind in kinds]  # int of Annotated[int, ...]
     names = [getattr(kind, "__name__", "") for kind in kinds if kind is not type(None)]
-    names = ["number" if name == "Annotated" else name for name in names]
     bounds = [
         f"{sign} {getattr(rule, key):g}"
         for rule in field.metadata

@@ -59,6 +59,7 @@ class Trial(Strict):
         loss, model, recipe, augment: With every default filled in.
         dataset, data_digest: What it is trained on; the digest covers every pixel and label.
         other_digests: Of the other data that its evaluations read, by the name in the suite.
+        weights_digest: Of the file that the model starts from; empty: it is drawn at random.
         holdout: Share of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set.
         evaluate: What is measured after the last epoch.
@@ -77,6 +78,7 @@ class Trial(Strict):
     dataset: DatasetChoice
     data_digest: str
     other_digests: dict[str, str]
+    weights_digest: str = ""
     holdout: float
     evaluate: tuple[Component, ...]
     threads: int
@@ -85,9 +87,13 @@ class Trial(Strict):
 
     @property
     def identity(self) -> str:
-        """Hash of everything that determines the numbers; the digest stands for the data."""
+        """Hash of everything that determines the numbers; digests stand for data and weights."""
         content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
         del content["dataset"]["name"]
+        if self.weights_digest:
+            content["model"]["params"].pop("checkpoint", None)
+        else:
+            del content["weights_digest"]
         return _digest(content)
 
     @property
@@ -132,6 +138,7 @@ class Plan:
         needs: What each row's head needs, by variant and row label.
         losses: What the rows come from, with the suite's searches.
         only: What the plan was narrowed to.
+        weights: Digest of the file that a variant's model starts from, by variant, if any.
         table_identity: Hash of what all trials share.
     """
 
@@ -145,6 +152,7 @@ class Plan:
     needs: Mapping[tuple[str, str], Needs] = field(default_factory=dict)
     losses: tuple[Component | Search, ...] = ()
     only: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def table_identity(self) -> str:
@@ -247,6 +255,7 @@ class Plan:
             dataset=suite.dataset,
             data_digest=self.data_digest,
             other_digests=dict(self.other_digests),
+            weights_digest=self.weights.get(variant, ""),
             holdout=holdout,
             evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),
             threads=suite.resources.cpus,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import keyword
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -99,12 +99,20 @@ class Entry(Generic[T]):
         return self.factory(*context, **{_python(name): value for name, value in resolved.items()})
 
 
+def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str = "") -> Entry[T]:
+    """An entry whose parameters are the factory's keyword-only arguments."""
+    return Entry(kind, name, factory, reference, _parameters_model(name, factory))
+
+
 class Registry(Generic[T]):
     """Name -> factory + metadata. A duplicate raises; a miss lists the near names."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, Entry[T]] = {}
+        self._providers: dict[
+            str, tuple[Callable[[str], Entry[T]], Callable[[], Iterable[str]]]
+        ] = {}
 
     def register(self, name: str, *, reference: str = "") -> Callable[[Callable[..., T]], Any]:
         """Decorate a factory; `reference` is its paper."""
@@ -112,21 +120,49 @@ class Registry(Generic[T]):
         def decorate(factory: Callable[..., T]) -> Callable[..., T]:
             if name in self._entries:
                 raise RequestError(f"{self.kind} {name!r} is registered twice")
-            parameters = _parameters_model(name, factory)
-            self._entries[name] = Entry(self.kind, name, factory, reference, parameters)
+            self._entries[name] = make_entry(self.kind, name, factory, reference)
             return factory
 
         return decorate
 
+    def provide(
+        self,
+        prefix: str,
+        provider: Callable[[str], Entry[T]],
+        names: Callable[[], Iterable[str]],
+    ) -> None:
+        """Take names `prefix.rest` from elsewhere, such as another library, when asked for.
+
+        Args:
+            prefix: Without the dot.
+            provider: `rest` -> its entry, for one of `names`.
+            names: Every `rest`. Both may raise RequestError: the library is not installed.
+        """
+        if prefix in self._providers:
+            raise RequestError(f"{self.kind} {prefix!r} is provided twice")
+        self._providers[prefix] = (provider, names)
+
     def __getitem__(self, name: str) -> Entry[T]:
-        if name not in self._entries:
-            raise UnknownNameError(self.kind, name, self._entries)
-        return self._entries[name]
+        if name in self._entries:
+            return self._entries[name]
+        prefix, dot, rest = name.partition(".")
+        if not dot or prefix not in self._providers:
+            provided = (f"{prefix}.NAME" for prefix in self._providers)
+            raise UnknownNameError(self.kind, name, [*self._entries, *provided])
+        provider, names = self._providers[prefix]
+        known = set(names())
+        if rest not in known:
+            raise UnknownNameError(self.kind, name, (f"{prefix}.{found}" for found in known))
+        return provider(rest)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        try:
+            return isinstance(name, str) and self[name] is not None
+        except RequestError:
+            return False
 
     def __iter__(self) -> typing.Iterator[str]:
+        """Registered names only; those provided are too many to list."""
         return iter(sorted(self._entries))
 
 

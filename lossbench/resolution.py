@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.errors import ParameterError, Path, Problem, UnknownNameError, did_you_mean
+from lossbench.errors import ParameterError, Path, Problem, RequestError, did_you_mean
 from lossbench.evaluation import EVALUATIONS
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
@@ -28,10 +28,10 @@ def _resolve(
     """Fill in defaults; what is wrong goes to `problems`."""
     try:
         return Component(name=chosen.name, params=registry[chosen.name].resolve(chosen.params))
-    except UnknownNameError as error:
-        problems.append(Problem(path, str(error)))
     except ParameterError as error:
         problems.extend(Problem((*path, *p.path), p.message) for p in error.problems)
+    except RequestError as error:  # an unknown name, or a library that is not installed
+        problems.append(Problem(path, str(error)))
     return chosen
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.metadata
 import platform
 import time
 from collections.abc import Callable
@@ -111,7 +112,7 @@ def run_trial(
         wall_time_sec=so_far.training_time_sec,
         peak_memory_mib=so_far.peak_mib,
         device=device_name(device),
-        environment=environment(),
+        environment=environment(trial.model.name),
     )
 
 
@@ -160,8 +161,9 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 
-def environment() -> dict[str, str]:
-    """Versions that decide the numbers."""
+def environment(*components: str) -> dict[str, str]:
+    """Versions that decide the numbers; also of libraries that components come from."""
+    prefixes = {name.partition(".")[0] for name in components if "." in name}
     return {
         "lossbench": lossbench.__version__,
         "code": _code_digest(),
@@ -169,6 +171,7 @@ def environment() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
+        **{prefix: importlib.metadata.version(prefix) for prefix in sorted(prefixes)},
     }
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from lossbench.errors import ParameterError, RequestError, UnknownNameError
-from lossbench.registry import Registry
+from lossbench.registry import Entry, Registry
 
 
 def make_registry() -> Registry[tuple[object, ...]]:
@@ -78,6 +78,56 @@ def test_a_duplicate_raises() -> None:
     registry = make_registry()
     with pytest.raises(RequestError, match="twice"):
         registry.register("lens")(lambda: ())
+
+
+def provided(registry: Registry[tuple[object, ...]]) -> list[str]:
+    """Names `far.N`; what was asked for."""
+    asked: list[str] = []
+
+    def provider(rest: str) -> Entry[tuple[object, ...]]:
+        asked.append(rest)
+        return registry["lens"]
+
+    registry.provide("far", provider, lambda: (f"lens{n}" for n in range(200)))
+    return asked
+
+
+def test_a_prefix_takes_names_from_elsewhere() -> None:
+    registry = make_registry()
+    asked = provided(registry)
+    assert asked == []
+    assert registry["far.lens7"].create(7) == (7, 1.0, 0.5, False)
+    assert asked == ["lens7"]
+    assert "far.lens7" in registry
+    assert "far.lens200" not in registry
+    assert "far." not in registry
+    assert list(registry) == ["lens"]
+    with pytest.raises(RequestError, match="twice"):
+        provided(registry)
+
+
+def test_a_miss_among_provided_names_shows_the_near_ones_only() -> None:
+    registry = make_registry()
+    provided(registry)
+    with pytest.raises(UnknownNameError) as caught:
+        registry["far.lense77"]
+    assert "did you mean 'far.lens77' or " in str(caught.value)
+    assert "(known" not in str(caught.value)
+    assert len(str(caught.value)) < 100
+    with pytest.raises(UnknownNameError, match=r"known: far\.NAME, lens"):
+        registry["near.lens77"]
+
+
+def test_what_is_not_installed_is_told_when_asked_for() -> None:
+    registry = make_registry()
+
+    def names() -> list[str]:
+        raise RequestError("needs far: pip install far")
+
+    registry.provide("far", lambda rest: registry[rest], names)
+    with pytest.raises(RequestError, match="pip install far"):
+        registry["far.lens"]
+    assert "far.lens" not in registry
 
 
 def test_metadata_comes_from_the_factory() -> None:

@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +32,30 @@ DEEPEST = 65_535
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-def decode(path: Path) -> Tensor:
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file that lies in another file.
+
+    Attributes:
+        content: Its bytes.
+        place: What messages call it.
+    """
+
+    content: bytes
+    place: str
+
+    def __str__(self) -> str:
+        return self.place
+
+
+def decode(path: Path | EncodedImage) -> Tensor:
     """An image file as uint8 (3, H, W).
 
     Raises:
         DataError: It cannot be decoded, has too many pixels, or levels with no known white.
     """
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             array = _rgb(image)  # (H, W, 3)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -52,6 +70,11 @@ def decode(path: Path) -> Tensor:
     except Exception as error:  # Pillow raises what its decoders happen to raise
         raise DataError(f"{path}: does not decode: {str(error).partition(chr(10))[0]}") from None
     return torch.from_numpy(array).permute(2, 0, 1)  # as stored: resizing is twice as fast
+
+
+def opened(path: Path | EncodedImage) -> Image.Image:
+    """The image, whose size is known and whose pixels are not decoded yet."""
+    return Image.open(path if isinstance(path, Path) else io.BytesIO(path.content))
 
 
 class _UnknownWhite(Exception):

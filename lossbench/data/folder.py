@@ -37,7 +37,8 @@ from lossbench.data.class_folders import (
     visible,
 )
 from lossbench.data.dataset import Card, Dataset, Split
-from lossbench.data.decoding import decode
+from lossbench.data.decoding import EncodedImage, decode
+from lossbench.data.encoded import EncodedRows
 from lossbench.data.images import Augment, Images, View, resizes_first
 from lossbench.errors import DataError
 
@@ -50,6 +51,8 @@ AT_ONCE = 64
 
 Item = tuple[int, int]
 """An image's index and the seed of its augmentation."""
+Files = NDArray[np.bytes_] | EncodedRows
+"""Paths in the file system's encoding (a million take little memory), or rows of a table."""
 Form = Literal["augmented", "central", "ten_crops"]
 
 
@@ -58,11 +61,11 @@ class FolderSplit:
     """Image files and their labels.
 
     Attributes:
-        paths: Of N files, in the file system's encoding: a million take little memory.
+        paths: Of N files.
         labels: int64 (N,), in [0, K).
     """
 
-    paths: NDArray[np.bytes_]
+    paths: Files
     labels: NDArray[np.int64]
 
     @property
@@ -89,7 +92,7 @@ class FolderImages(Images):
         view: With a crop, since sizes differ.
     """
 
-    paths: NDArray[np.bytes_]
+    paths: Files
     labels: Tensor
     view: View
 
@@ -145,13 +148,13 @@ class _Decoder(TorchDataset[Any]):
     """
 
     def __init__(
-        self, paths: NDArray[np.bytes_], view: View, form: Form, augment: Sequence[Augment] = ()
+        self, paths: Files, view: View, form: Form, augment: Sequence[Augment] = ()
     ) -> None:
         self.paths, self.view, self.form, self.augment = paths, view, form, augment
 
     def __getitem__(self, item: Item) -> Tensor | str:
         index, seed = item
-        path = Path(os.fsdecode(self.paths[index]))
+        path = _file(self.paths, index)
         try:
             image = decode(path)
         except DataError as error:
@@ -245,7 +248,7 @@ def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
             ]
         )
         if verify:
-            looked_at.append(_decode_some(paths))
+            looked_at.append(decode_some(paths))
         splits[name] = FolderSplit(paths, labels.astype(np.int64))
     digest = sizes.hexdigest()
     note = "image folder; its digest covers the names and sizes of the files"
@@ -280,13 +283,23 @@ def _require_same_classes(parts: dict[str, Path], listed: dict[str, Listed]) -> 
             )
 
 
-def _decode_some(paths: NDArray[np.bytes_]) -> tuple[str, int]:
-    """File and shorter side of the smallest of them."""
+def _file(paths: Files, index: int) -> Path | EncodedImage:
+    file = paths[index]
+    return file if isinstance(file, EncodedImage) else Path(os.fsdecode(file))
+
+
+def decode_some(paths: Files) -> tuple[str, int]:
+    """File and shorter side of the smallest of some that are decoded.
+
+    Raises:
+        DataError: One does not decode.
+    """
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(DECODED_AT_CHECK, len(paths))).round())
-    files = [os.fsdecode(paths[int(i)]) for i in chosen]
+    files = [_file(paths, int(i)) for i in chosen]
     with ThreadPoolExecutor() as pool:
-        sides = list(pool.map(lambda file: min(decode(Path(file)).shape[1:]), files))
-    return min(zip(files, sides, strict=True), key=lambda found: found[1])
+        sides = list(pool.map(lambda file: min(decode(file).shape[1:]), files))
+    smallest = min(range(len(files)), key=lambda at: sides[at])
+    return str(files[smallest]), sides[smallest]
 
 
 def _collate(images: list[Tensor | str]) -> Tensor | str:

@@ -20,6 +20,7 @@ from lossbench.data.prepared import (
     make_dataset,
     save_prepared,
 )
+from lossbench.data.tables import is_table_folder, load_tables
 from lossbench.errors import DataError, UnknownNameError
 from lossbench.registry import Registry
 
@@ -180,12 +181,14 @@ def is_ready(name: str, data_root: Path) -> bool:
 
 
 def own_folders(data_root: Path) -> list[Path]:
-    """The user's own data sets in the data root: prepared, or folders of images."""
+    """The user's own data sets in the data root: prepared, tables, or folders of images."""
     return [
         folder
         for folder in sorted(data_root.glob("[!.]*"))
         if folder.name not in DATASETS
-        and ((folder / "dataset.json").exists() or is_image_folder(folder))
+        and (
+            (folder / "dataset.json").exists() or is_table_folder(folder) or is_image_folder(folder)
+        )
     ]
 
 
@@ -205,6 +208,8 @@ def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
     if folder is not None:
         if (folder / "dataset.json").exists():
             return load_prepared(folder, verify=verify)
+        if is_table_folder(folder):
+            return load_tables(folder, verify=verify)
         if is_image_folder(folder):
             return load_folder(folder, verify=verify)
         if not folder.is_dir():

@@ -22,12 +22,14 @@ class Backbone(nn.Module):
     Args:
         body: Images (N, C, H, W) -> features (N, D).
         feature_dim: D.
+        weights_digest: Of the file that its first weights come from; empty: drawn at random.
     """
 
-    def __init__(self, body: nn.Module, feature_dim: int) -> None:
+    def __init__(self, body: nn.Module, feature_dim: int, weights_digest: str = "") -> None:
         super().__init__()
         self.body = body
         self.feature_dim = feature_dim
+        self.weights_digest = weights_digest
 
     def forward(self, images: Tensor) -> Tensor:
         features: Tensor = self.body(images)  # (N, D)

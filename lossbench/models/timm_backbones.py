@@ -1,0 +1,151 @@
+"""Any model of timm by its name: `timm.resnet18`, `timm.vit_tiny_patch16_224`.
+
+timm is an optional library and takes a second to import: it is asked for when a suite names it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from torch import nn
+
+from lossbench.errors import ParameterError, Problem, RequestError
+from lossbench.models.base import MODELS, Backbone, ImageShape
+from lossbench.models.weights import UnusableWeights, downloaded, file_digest, read_weights
+from lossbench.registry import Entry, make_entry
+
+REFERENCE = "Wightman: PyTorch Image Models, 2019"
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _file(path: str) -> str:
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    return str(Path(path).resolve())  # workers have another folder
+
+
+Checkpoint = Annotated[str, AfterValidator(_file)]
+
+
+def timm_entry(name: str) -> Entry[Backbone]:
+    """The entry of a model by timm's own name for it."""
+    own = f"timm.{name}"
+
+    def backbone(
+        image_shape: ImageShape,
+        *,
+        feature_dim: Annotated[int, Field(ge=1)] | None = None,
+        pretrained: bool = False,
+        checkpoint: Checkpoint | None = None,
+        drop_rate: Rate | None = None,
+        drop_path_rate: Rate | None = None,
+        img_size: Annotated[int, Field(ge=1, le=10_000)] | None = None,
+    ) -> Backbone:
+        """A model of timm without its classifier, its features pooled.
+
+        Args:
+            image_shape: (C, H, W)
+            feature_dim: D, by a linear layer on top; None: the model's own features.
+            pretrained: Start from timm's weights, which are downloaded once. They expect the
+                scaling that they were trained with: `recipe.input.mean` and `.std`.
+            checkpoint: Start from weights in this file instead, as timm or torch saves them; those
+                of a classifier are left out.
+            drop_rate, drop_path_rate: None: the model's own.
+            img_size: Side of the images, for models that are built for one size; None: its own.
+        """
+        if pretrained and checkpoint:
+            raise ParameterError(own, [Problem(("checkpoint",), "stands instead of pretrained")])
+        given = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "img_size": img_size}
+        options = {key: value for key, value in given.items() if value is not None}
+        _require_size(name, image_shape, img_size)
+        try:
+            file = Path(checkpoint) if checkpoint else None
+            file = downloaded(_timm().get_pretrained_cfg(name)) if pretrained else file
+            network = _network(name, image_shape[0], options, file)
+        except UnusableWeights as error:
+            key = "checkpoint" if checkpoint else "pretrained"
+            raise ParameterError(own, [Problem((key,), str(error))]) from None
+        # of what the classifier would see; num_features are those of the last map
+        dimensions: Any = getattr(network, "head_hidden_size", None) or network.num_features
+        if feature_dim is not None:
+            network = nn.Sequential(network, nn.Linear(dimensions, feature_dim))
+        return Backbone(network, feature_dim or dimensions, file_digest(file) if file else "")
+
+    return make_entry("model", own, backbone, REFERENCE)
+
+
+@functools.cache
+def _names() -> frozenset[str]:
+    """Of architectures, and of those that timm has weights for, with the weights' tag."""
+    timm = _timm()
+    return frozenset([*timm.list_models(), *timm.list_models(pretrained=True)])
+
+
+def _timm() -> Any:
+    if importlib.util.find_spec("timm") is None:
+        raise RequestError("models timm.NAME need timm: pip install 'lossbench[timm]'")
+    import lossbench.torchvision_import  # noqa: F401  timm imports torchvision
+    import timm  # isort: skip
+
+    logging.getLogger("timm").setLevel(logging.ERROR)  # what does not fit is told here
+    return timm
+
+
+def _require_size(name: str, image_shape: ImageShape, img_size: int | None) -> None:
+    known = _timm().get_pretrained_cfg(name)
+    if known is None or not known.fixed_input_size:
+        return
+    sides = (img_size, img_size) if img_size else known.input_size[1:]
+    if image_shape[1:] != sides:
+        wanted = "x".join(map(str, sides))
+        raise ValueError(
+            f"timm.{name} is built for images of {wanted}: give model.img_size, or recipe.input "
+            f"{{resize: {sides[0]}, crop: {sides[0]}}}"
+        )
+
+
+def _network(name: str, channels: int, options: dict[str, Any], file: Path | None) -> nn.Module:
+    create: Callable[..., nn.Module] = functools.partial(
+        _timm().create_model, name, num_classes=0, in_chans=channels, **options
+    )
+    weights = read_weights(file) if file else {}
+    try:
+        if not file:
+            return create()
+        network = create(pretrained=True, pretrained_cfg_overlay={"state_dict": dict(weights)})
+    except TypeError as error:
+        raise _refused(name, options, error) from None
+    except Exception as error:  # timm's models raise what they happen to raise
+        lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+        if file:
+            raise UnusableWeights(f"{file}: are no weights of timm.{name}: {lines[-1]}") from None
+        raise ValueError(lines[0]) from None
+    # timm takes what fits, and leaves the rest as it was drawn
+    own = network.state_dict()
+    cut_off = _timm().get_pretrained_cfg(name).classifier or ()
+    cut_off = (cut_off,) if isinstance(cut_off, str) else tuple(cut_off)
+    lacking = [key for key in own if key not in weights]
+    known = (*own, *(f"{part}.{end}" for part in cut_off for end in ("weight", "bias")))
+    foreign = [key for key in weights if key not in known]
+    if lacking or foreign:
+        which, odd = ("lacks", lacking) if lacking else ("has others than", foreign)
+        raise UnusableWeights(f"{file}: {which} weights of timm.{name}, such as {odd[0]}")
+    return network
+
+
+def _refused(name: str, options: dict[str, Any], error: TypeError) -> Exception:
+    """What a model says to a parameter that it does not take."""
+    unknown = [key for key in options if f"{key!r}" in str(error)]
+    if not unknown:
+        return ValueError(str(error))
+    problems = [Problem((key,), f"timm.{name} does not take it") for key in unknown]
+    return ParameterError(f"timm.{name}", problems)
+
+
+MODELS.provide("timm", timm_entry, _names)

@@ -1,0 +1,213 @@
+"""Models of timm; where it is not installed only what is said then is tested."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lossbench.assembly import build, check
+from lossbench.data.sources import load_dataset
+from lossbench.errors import DataError, ParameterError, RequestError, UnknownNameError
+from lossbench.models import MODELS
+from lossbench.models.timm_backbones import timm_entry
+from lossbench.models.weights import UnusableWeights, downloaded
+from lossbench.plan import Plan
+from lossbench.suite import SuiteError, load_suite
+from lossbench.trial import environment
+
+NOWHERE = Path("/nonexistent/data")
+# 0.2 M parameters, and takes images of 8x8
+SMALL, SIDE = "timm.test_resnet", 8
+needs_timm = pytest.mark.skipif(
+    importlib.util.find_spec("timm") is None, reason="the extra `timm` is not installed"
+)
+
+
+def small(**params: Any) -> torch.nn.Module:
+    return MODELS[SMALL].create((1, SIDE, SIDE), **params).eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(7)
+    path = tmp_path / "weights.pth"
+    torch.save(small().body.state_dict(), path)
+    return path
+
+
+def plan_of(write_suite: Callable[..., Path], *overrides: str) -> Plan:
+    return check(load_suite(write_suite(), overrides), NOWHERE)
+
+
+def test_without_timm_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, write_suite: Callable[..., Path]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    from lossbench.models import timm_backbones
+
+    timm_backbones._names.cache_clear()
+    with pytest.raises(RequestError, match=r"pip install 'lossbench\[timm\]'"):
+        MODELS[SMALL]
+    with pytest.raises(SuiteError, match=r"small\.yaml|--set"):
+        plan_of(write_suite, f"model={SMALL}")
+
+
+@needs_timm
+@pytest.mark.parametrize(
+    ("name", "shape", "params", "dimensions"),
+    [
+        ("test_resnet", (3, 32, 24), {}, None),
+        ("test_resnet", (1, 8, 8), {"feature_dim": 2, "drop_rate": 0.5}, 2),
+        ("resnet18", (2, 32, 32), {"drop_path_rate": 0.1}, 512),
+        ("test_vit", (3, 32, 32), {"img_size": 32, "drop_path_rate": 0.1}, 64),
+        ("test_efficientnet.r160_in1k", (3, 16, 16), {}, None),
+    ],
+)
+def test_features_have_the_announced_dimensions(
+    name: str, shape: tuple[int, int, int], params: dict[str, Any], dimensions: int | None
+) -> None:
+    model = MODELS[f"timm.{name}"].create(shape, **params).eval()
+    with torch.no_grad():
+        features = model(torch.rand(2, *shape))
+    assert features.shape == (2, model.feature_dim)
+    assert model.feature_dim == (dimensions or model.feature_dim)
+    assert model.weights_digest == ""
+
+
+@needs_timm
+@pytest.mark.parametrize(
+    ("name", "params", "error", "message"),
+    [
+        ("timm.resnet81", {}, UnknownNameError, "did you mean 'timm.resnet18' or"),
+        ("timm.vgg11", {"drop_path_rate": 0.1}, ParameterError, "drop_path_rate: timm.vgg11 does"),
+        ("timm.test_resnet", {"img_size": 8}, ParameterError, "img_size: timm.test_resnet does"),
+        ("timm.test_resnet", {"drop_rate": 1}, ParameterError, "drop_rate: should be less than 1"),
+        ("timm.test_resnet", {"depth": 3}, ParameterError, "depth: unknown key"),
+        ("timm.test_resnet", {"checkpoint": "a.pth"}, ParameterError, "checkpoint: a.pth: no such"),
+        (
+            "timm.test_vit",
+            {},
+            ValueError,
+            "is built for images of 160x160: give model.img_size, or",
+        ),
+    ],
+)
+def test_what_does_not_fit(
+    name: str, params: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        MODELS[name].create((3, 32, 32), **params)
+    assert message in str(caught.value)
+
+
+@needs_timm
+def test_a_checkpoint_gives_the_weights(saved: Path, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    images, first = torch.rand(2, 1, SIDE, SIDE), small()
+    torch.manual_seed(8)
+    loaded = small(checkpoint=str(saved))
+    weights = torch.load(saved)
+    for name, tensor in loaded.body.state_dict().items():
+        assert torch.equal(tensor, weights[name])
+    assert len(loaded.weights_digest) == 16
+    assert first.weights_digest == ""
+    # as a trial keeps them
+    torch.save({"model": loaded.state_dict(), "head": {}}, tmp_path / "weights.pt")
+    again = small(checkpoint=str(tmp_path / "weights.pt"))
+    assert torch.equal(again(images), loaded(images))
+    # a classifier is left out
+    torch.save({**weights, "fc.weight": torch.ones(1), "fc.bias": torch.ones(1)}, saved)
+    assert torch.equal(small(checkpoint=str(saved))(images), loaded(images))
+
+
+def without_a_weight(weights: dict[str, Any]) -> dict[str, Any]:
+    return dict(list(weights.items())[1:])
+
+
+@needs_timm
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda w: {**w, "layer9.weight": torch.ones(1)},
+            "has others than weights of timm.test_resnet, such",
+        ),
+        (without_a_weight, "lacks weights of timm.test_resnet, such as conv1.0.weight"),
+        (lambda w: {k: v[..., None] for k, v in w.items()}, "are no weights of timm.test_resnet"),
+        (lambda w: [1, 2], "has no weights by name"),
+        (lambda w: {"model": Path("x")}, "is damaged, or has more than weights"),
+    ],
+)
+def test_a_checkpoint_of_something_else(
+    saved: Path, change: Callable[[Any], Any], message: str
+) -> None:
+    torch.save(change(torch.load(saved)), saved)
+    with pytest.raises(ParameterError) as caught:
+        small(checkpoint=str(saved))
+    assert f"checkpoint: {saved}: " in str(caught.value)
+    assert message in str(caught.value)
+
+
+@needs_timm
+def test_weights_are_part_of_the_identity_and_their_place_is_not(
+    saved: Path, write_suite: Callable[..., Path]
+) -> None:
+    def first_trial(*more: str) -> Any:
+        return plan_of(write_suite, f"model={SMALL}", "losses=[softmax]", *more).trials[0]
+
+    given = f"model.checkpoint={saved}"
+    plain, trial = first_trial(), first_trial(given)
+    other = saved.rename(saved.with_name("elsewhere.pth"))
+    assert first_trial(f"model.checkpoint={other}").identity == trial.identity
+    parts = build(plain, load_dataset("digits", NOWHERE), torch.device("cpu"))
+    assert parts.training.model.weights_digest == ""
+    torch.save({k: 2 * v for k, v in torch.load(other).items()}, saved)
+    assert len({plain.identity, trial.identity, first_trial(given).identity}) == 3
+    with pytest.raises(DataError, match="was planned with"):
+        build(trial, load_dataset("digits", NOWHERE), torch.device("cpu"))
+
+
+@needs_timm
+def test_pretrained_weights_come_from_the_hub_or_are_asked_for(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+    import requests
+
+    known = importlib.import_module("timm").get_pretrained_cfg("test_resnet")
+
+    def absent(repository: str, file: str, *, local_files_only: bool = False) -> str:
+        assert local_files_only, "asked for the network"
+        raise FileNotFoundError
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
+    monkeypatch.setattr(requests, "head", unreachable)
+    with pytest.raises(UnusableWeights, match="give the file as `checkpoint`: there is no conn"):
+        downloaded(known)
+    with pytest.raises(ParameterError, match=r"pretrained: timm/test_resnet\.r160_in1k, model"):
+        small(pretrained=True)
+    with pytest.raises(UnusableWeights, match="timm has no weights"):
+        downloaded(None)
+    with pytest.raises(ParameterError, match="checkpoint: stands instead of pretrained"):
+        small(pretrained=True, checkpoint=str(saved))
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(saved))
+    assert small(pretrained=True).weights_digest == small(checkpoint=str(saved)).weights_digest
+
+
+@needs_timm
+def test_results_know_the_version() -> None:
+    assert "timm" not in environment("resnet18")
+    assert environment("timm.resnet18")["timm"] == importlib.import_module("timm").__version__
+
+
+def test_the_parameters_are_known_without_timm() -> None:
+    assert timm_entry("NAME").parameter_names[:3] == ["feature_dim", "pretrained", "checkpoint"]
