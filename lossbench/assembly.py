@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
+from typing import Any
 
 import torch
 
@@ -28,13 +29,16 @@ from lossbench.errors import (
     Path,
     Problem,
     UnknownNameError,
+    told,
 )
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES, LossHead
 from lossbench.models import MODELS
 from lossbench.needs import Needs
-from lossbench.plan import Plan, Trial, make_rows
+from lossbench.plan import Plan, Trial
+from lossbench.registry import Registry
 from lossbench.resolution import resolve_components, resolve_losses
+from lossbench.rows import make_rows
 from lossbench.suite import Component, DatasetChoice, Recipe, Suite
 from lossbench.training.loop import Training
 from lossbench.training.needs import needs_of
@@ -42,6 +46,16 @@ from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import seed_everything
 from lossbench.training.team import Team
+
+REGISTRIES: tuple[Registry[Any], ...] = (
+    LOSSES,
+    MODELS,
+    AUGMENTATIONS,
+    EVALUATIONS,
+    OPTIMIZERS,
+    SCHEDULES,
+)
+"""What a suite can name, but for data sets."""
 
 
 def check(suite: Suite, data_root: FilePath) -> Plan:
@@ -86,6 +100,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         other_digests=others,
         compared=compared,
         losses=tuple(losses),
+        sources={k: v for registry in REGISTRIES for k, v in registry.sources().items()},
     )
     needs: dict[tuple[str, str], Needs] = {}
     weights: dict[str, str] = {}
@@ -274,6 +289,11 @@ def _dry_run(
             message = f"does not take the {size} images of {dataset.card.name}: {reason}"
             problems.append(Problem(("variants", name) if variant.model else ("model",), message))
             continue
+        except Exception as error:
+            if not MODELS[chosen.name].foreign:
+                raise
+            problems.append(Problem(("model",), f"cannot be used: {told(error)}"))
+            continue
         if model.weights_digest:
             weights[name] = model.weights_digest
         problems += _check_augmentations(variant.augment, dataset, view, name)
@@ -290,6 +310,10 @@ def _dry_run(
                 head.parameter_groups()
             except ParameterError as error:
                 problems += [Problem((*path, *p.path), p.message) for p in error.problems]
+            except Exception as error:
+                if not LOSSES[row.loss.name].foreign:
+                    raise
+                problems.append(Problem(path, f"cannot be used: {told(error)}"))
     return list(dict.fromkeys(problems))
 
 

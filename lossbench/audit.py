@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lossbench.needs import Needs
-from lossbench.plan import Plan, Row, Trial
-from lossbench.records import TrialResult
+from lossbench.plan import Plan, Trial
+from lossbench.records import OF_ALL, TrialResult
+from lossbench.rows import Row
 
 Level = Literal["fails", "warning", "listed"]
 LEVELS: tuple[Level, ...] = ("fails", "warning", "listed")
@@ -21,7 +22,7 @@ Results = Mapping[str, TrialResult]
 Found = tuple[Level, str, str]
 """A level, the column it was found in, and what was found."""
 
-_ITS_OWN = frozenset({"suite", "variant", "row", "loss", "seed"})
+_ITS_OWN = frozenset({"suite", "variant", "row", "loss", "seed", "sources"})
 """Of a trial: what may differ between two rows, or is compared elsewhere."""
 
 
@@ -114,7 +115,8 @@ def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level
     for key in dict.fromkeys(key for _, place in places for key in place):
         by_seed: dict[int, dict[str, str]] = {}
         for trial, place in places:
-            by_seed.setdefault(trial.seed, {})[trial.row] = place.get(key, "unknown")
+            if key in place or key in OF_ALL:
+                by_seed.setdefault(trial.seed, {})[trial.row] = place.get(key, "unknown")
         uneven = {seed: by_row for seed, by_row in by_seed.items() if _differ(by_row.values())}
         if uneven:
             seed = min(uneven)

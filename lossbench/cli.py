@@ -30,6 +30,7 @@ from lossbench.options import (
     Format,
     OnlyOption,
     OutputOption,
+    PluginOption,
     SeedsOption,
     SetOption,
     SuiteArgument,
@@ -78,6 +79,7 @@ def run(
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     tracking_uri: TrackingOption = None,
     output: OutputOption = None,
+    plugin: PluginOption = [],  # noqa: B006
     address: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +111,7 @@ def run(
       lossbench run suites/digits.yaml --only 'lgm*' --seeds 0,1,2,3,4
       lossbench run suites/mnist.yaml --set resources.gpus=0.25 --address auto
     """
-    plan = _plan(suite, set_, only, seeds, data_root)
+    plan = _plan(suite, set_, only, seeds, data_root, plugin)
     from lossbench.orchestration.run import run_plan
     from lossbench.tracking.store import Tracker
 
@@ -162,6 +164,7 @@ def plan(
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     tracking_uri: TrackingOption = None,
     output: OutputOption = None,
+    plugin: PluginOption = [],  # noqa: B006
     audit: Annotated[
         bool,
         typer.Option(help="Print in what the rows differ beside the loss; exit 1 if unfairly."),
@@ -176,7 +179,7 @@ def plan(
       lossbench plan suites/digits.yaml --audit
     """
     del output  # taken by every verb with a suite; a plan writes nothing
-    laid_out = _plan(suite, set_, only, seeds, data_root)
+    laid_out = _plan(suite, set_, only, seeds, data_root, plugin)
     if audit:
         _audit(laid_out, tracking_uri)
         return
@@ -214,6 +217,7 @@ def report(
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     tracking_uri: TrackingOption = None,
     output: OutputOption = None,
+    plugin: PluginOption = [],  # noqa: B006
     format_: Annotated[
         Format | None,
         typer.Option("--format", help="Print one form on standard output; write no files."),
@@ -226,7 +230,7 @@ def report(
       lossbench report suites/digits.yaml
       lossbench report suites/digits.yaml --format json
     """
-    laid_out = _plan(suite, set_, only, seeds, data_root)
+    laid_out = _plan(suite, set_, only, seeds, data_root, plugin)
     if format_ is None:
         _report(laid_out, tracking_uri, output)
         return
@@ -248,6 +252,7 @@ def check(
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     tracking_uri: TrackingOption = None,
     output: OutputOption = None,
+    plugin: PluginOption = [],  # noqa: B006
     baseline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Default: baselines/NAME.json.")
     ] = None,
@@ -285,7 +290,7 @@ def check(
     from lossbench.report import gate
     from lossbench.tracking.store import Tracker
 
-    laid_out = _plan(suite, set_, only, seeds, data_root)
+    laid_out = _plan(suite, set_, only, seeds, data_root, plugin)
     path = baseline or Path("baselines") / f"{laid_out.suite.suite}.json"
     request = gate.Request(laid_out, path, only, gate.run_command(suite, set_, only, seeds))
     old = request.read(missing_ok=update)
@@ -308,7 +313,12 @@ def check(
 
 
 def _plan(
-    path: Path, overrides: list[str], only: str | None, seeds: str | None, data_root: Path
+    path: Path,
+    overrides: list[str],
+    only: str | None,
+    seeds: str | None,
+    data_root: Path,
+    plugins: list[Path],
 ) -> Plan:
     """Load and check a suite: everything that can be wrong is found here."""
     from lossbench.suite import load_suite
@@ -319,9 +329,11 @@ def _plan(
         overrides = [*overrides, f"seeds=[{seeds}]"]
     suite = load_suite(path, overrides)
     from lossbench.assembly import check
+    from lossbench.plugins import read_plugins
     from lossbench.report.published import published_problems
 
-    laid_out = check(suite, data_root)
+    read = read_plugins(plugins)
+    laid_out = replace(check(suite, data_root), plugins=read)
     problems = published_problems(suite, laid_out.metrics)
     if problems:
         raise suite.origin.error(problems)

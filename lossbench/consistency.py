@@ -7,8 +7,9 @@ from typing import Any
 
 from lossbench.errors import Path, Problem, did_you_mean
 from lossbench.evaluation import Evaluation
-from lossbench.plan import Metric, Row
+from lossbench.plan import Metric
 from lossbench.resolution import resolve_losses
+from lossbench.rows import Row
 from lossbench.search import Search
 from lossbench.suite import Component, Input, Suite
 

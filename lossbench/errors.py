@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -152,3 +154,18 @@ def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]
                 message += f", not {shown(found['input'])}"
         messages.setdefault(path, []).append(message)
     return [Problem(path, "; or ".join(dict.fromkeys(found))) for path, found in messages.items()]
+
+
+def told(error: BaseException, file: FilePath | None = None) -> str:
+    """`ValueError: no such thing (my_losses.py:12)`: an exception in one line, with its place.
+
+    The place is the innermost one in `file`, or without such a one the innermost of all.
+    """
+    text = str(error).strip().partition("\n")[0]
+    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if file is not None and FilePath(frame.filename) == file]
+    places = own or list(frames)
+    if not places:
+        return reason
+    return f"{reason} ({FilePath(places[-1].filename).name}:{places[-1].lineno})"

@@ -38,6 +38,15 @@ TrackingOption = Annotated[
 OutputOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where the report goes; default: reports/NAME.")
 ]
+PluginOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        envvar="LOSSBENCH_PLUGINS",
+        help="A file of your own that registers losses; it is run. Repeatable.",
+    ),
+]
 
 
 class Format(enum.StrEnum):

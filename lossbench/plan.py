@@ -6,15 +6,18 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
 from typing import Any, Literal
 
-from lossbench.errors import Problem, RequestError
+from pydantic import Field
+
+from lossbench.errors import RequestError
 from lossbench.needs import Needs
-from lossbench.search import Search, points
+from lossbench.rows import Row, make_rows
+from lossbench.search import Search
 from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
 
 PROTOCOL = 4
@@ -51,6 +54,18 @@ class Artifact(Strict):
     title: str
 
 
+class Plugin(Strict):
+    """A file of the user's own that registers losses.
+
+    Attributes:
+        file: Its absolute path.
+        text: What stands in it.
+    """
+
+    file: str
+    text: str
+
+
 class Trial(Strict):
     """One training: one cell of the table at one seed.
 
@@ -60,6 +75,7 @@ class Trial(Strict):
         dataset, data_digest: What it is trained on; the digest covers every pixel and label.
         other_digests: Of the other data that its evaluations read, by the name in the suite.
         weights_digest: Of the file that the model starts from; empty: it is drawn at random.
+        sources: Digests of the plugins that it takes something from, by what: `loss my_loss`.
         holdout: Share of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set.
         evaluate: What is measured after the last epoch.
@@ -79,6 +95,7 @@ class Trial(Strict):
     data_digest: str
     other_digests: dict[str, str]
     weights_digest: str = ""
+    sources: dict[str, str] = Field(default={})
     holdout: float
     evaluate: tuple[Component, ...]
     threads: int
@@ -94,6 +111,8 @@ class Trial(Strict):
             content["model"]["params"].pop("checkpoint", None)
         else:
             del content["weights_digest"]
+        if not self.sources:
+            del content["sources"]
         return _digest(content)
 
     @property
@@ -101,26 +120,6 @@ class Trial(Strict):
         """`variant/row/seed0`, with `/holdout` where a held-out part is measured."""
         stage = "/holdout" if self.holdout else ""
         return f"{self.variant}/{self.row}/seed{self.seed}{stage}"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of the table: a loss with its parameters.
-
-    Attributes:
-        label: The loss's name, with the parameters in which it differs from its namesakes.
-        loss: With every default filled in.
-        varied: Those parameters.
-        variants: The columns that it stands in, if not in all: a search goes its own way in each.
-    """
-
-    label: str
-    loss: Component
-    varied: Mapping[str, Any]
-    variants: frozenset[str] | None = None
-
-    def stands_in(self, variant: str) -> bool:
-        return self.variants is None or variant in self.variants
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,8 @@ class Plan:
         needs: What each row's head needs, by variant and row label.
         losses: What the rows come from, with the suite's searches.
         only: What the plan was narrowed to.
+        sources: Digests of the plugins that something of the suite comes from, as in `Trial`.
+        plugins: All that were named.
         weights: Digest of the file that a variant's model starts from, by variant, if any.
         table_identity: Hash of what all trials share.
     """
@@ -152,6 +153,8 @@ class Plan:
     needs: Mapping[tuple[str, str], Needs] = field(default_factory=dict)
     losses: tuple[Component | Search, ...] = ()
     only: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    plugins: tuple[Plugin, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -244,18 +247,26 @@ class Plan:
 
     def trial(self, row: Row, variant: str, seed: int, holdout: float = 0.0) -> Trial:
         suite = self.suite
+        model = suite.variant_model(variant)
+        augment = tuple(suite.variants[variant].augment)
+        used = {f"loss {row.loss.name}", f"model {model.name}"}
+        used |= {f"augmentation {chosen.name}" for chosen in augment}
+        used |= {f"evaluation {chosen.name}" for chosen in suite.evaluate}
+        used |= {f"optimizer {suite.recipe.optimizer.name}"}
+        used |= {f"schedule {suite.recipe.schedule.name}"}
         return Trial(
             suite=suite.suite,
             variant=variant,
             row=row.label,
             loss=row.loss,
-            model=suite.variant_model(variant),
+            model=model,
             recipe=suite.recipe,
-            augment=tuple(suite.variants[variant].augment),
+            augment=augment,
             dataset=suite.dataset,
             data_digest=self.data_digest,
             other_digests=dict(self.other_digests),
             weights_digest=self.weights.get(variant, ""),
+            sources={key: self.sources[key] for key in sorted(used & self.sources.keys())},
             holdout=holdout,
             evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),
             threads=suite.resources.cpus,
@@ -316,73 +327,6 @@ def matches(only: str, variant: str, row: str, loss: str) -> bool:
     return fnmatchcase(variant, variant_glob if separator else "*") and (
         fnmatchcase(row, row_glob) or fnmatchcase(loss, row_glob)
     )
-
-
-def expand_grids(loss: Component) -> list[Component]:
-    """`{alpha: {grid: [0.1, 0.3]}, lambda: 0.1}` -> one loss for each combination."""
-    axes = [
-        [(key, choice) for choice in (value["grid"] if is_grid(value) else [value])]
-        for key, value in loss.params.items()
-    ]
-    return [Component(name=loss.name, params=dict(point)) for point in itertools.product(*axes)]
-
-
-def is_grid(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"grid"}
-
-
-def make_rows(
-    losses: Iterable[Component | Search],
-    suite: Suite,
-    score: Callable[[str, Component], float | None] = lambda variant, point: None,
-) -> tuple[Row, ...]:
-    """Label each loss by its name and what tells it from its namesakes.
-
-    Args:
-        losses: With every default filled in; a search stands for its points.
-        suite: Whose they are.
-        score: (variant, point) -> see `search.Score`.
-
-    Raises:
-        SuiteError: Two rows are the same.
-    """
-    columns: dict[str, set[str]] = {}  # loss as JSON -> where it stands
-    listed = []
-    for loss in losses:
-        if isinstance(loss, Component):
-            if loss in listed:
-                message = f"{loss.name} stands twice with the same parameters"
-                raise suite.origin.error([Problem(("losses",), message)])
-            listed.append(loss)
-            columns[loss.model_dump_json()] = set(suite.variants)
-            continue
-        assert suite.selection is not None
-        samples = suite.selection.samples or 0
-        for variant in suite.variants:
-            for point in points(loss, samples, partial(score, variant)):
-                own = columns.setdefault(point.model_dump_json(), set())
-                if point not in listed:
-                    listed.append(point)
-                own.add(variant)
-    rows = []
-    for loss in listed:
-        varied = {
-            key: value
-            for key, value in loss.params.items()
-            if any(other.params[key] != value for other in listed if other.name == loss.name)
-        }
-        inside = ",".join(f"{key}={_short(value)}" for key, value in varied.items())
-        own = columns[loss.model_dump_json()]
-        variants = None if own == set(suite.variants) else frozenset(own)
-        label = f"{loss.name}({inside})" if varied else loss.name
-        rows.append(Row(label, loss, varied, variants))
-    return tuple(rows)
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"  # 1.0 as 1; what does not fit in six digits stays whole
-    return str(value)
 
 
 def _digest(content: Any) -> str:

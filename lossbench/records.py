@@ -7,6 +7,8 @@ from typing import Literal
 from lossbench.suite import Strict
 
 Status = Literal["finished", "diverged"]
+OF_ALL = frozenset({"device", "lossbench", "code", "python", "torch", "numpy", "platform"})
+"""What every result should know of its making; of a library only those that use it know."""
 
 
 class EpochRecord(Strict):

@@ -11,11 +11,16 @@ are right, so one signature gives the checks, the defaults and what `lossbench l
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import keyword
 import typing
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import EntryPoint
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -40,6 +45,8 @@ class Entry(Generic[T]):
         factory: Called with the caller's context and the parameters.
         reference: The paper.
         parameters: A pydantic model made from the factory's keyword-only arguments.
+        source: Digest of the user's file that registered it; empty for all others.
+        distribution: The installed library that it comes from; empty for lossbench itself.
     """
 
     kind: str
@@ -47,6 +54,13 @@ class Entry(Generic[T]):
     factory: Callable[..., T]
     reference: str
     parameters: type[BaseModel]
+    source: str = ""
+    distribution: str = ""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether its code is no part of lossbench, and may raise what it likes."""
+        return bool(self.source or self.distribution)
 
     @property
     def summary(self) -> str:
@@ -101,14 +115,40 @@ class Entry(Generic[T]):
 
 def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str = "") -> Entry[T]:
     """An entry whose parameters are the factory's keyword-only arguments."""
-    return Entry(kind, name, factory, reference, _parameters_model(name, factory))
+    return Entry(
+        kind, name, factory, reference, _parameters_model(name, factory), source=_SOURCE.get()
+    )
+
+
+_SOURCE: ContextVar[str] = ContextVar("source", default="")
+
+
+@contextmanager
+def registering(source: str) -> Iterator[None]:
+    """Mark what is registered meanwhile as coming from a user's file.
+
+    Args:
+        source: The file's digest.
+    """
+    token = _SOURCE.set(source)
+    try:
+        yield
+    finally:
+        _SOURCE.reset(token)
 
 
 class Registry(Generic[T]):
-    """Name -> factory + metadata. A duplicate raises; a miss lists the near names."""
+    """Name -> factory + metadata. A duplicate raises; a miss lists the near names.
 
-    def __init__(self, kind: str) -> None:
+    Args:
+        kind: Of what is registered, for messages.
+        group: Of the entry points by which installed packages offer more. One is imported when
+            its name is asked for; names that are registered here are never taken from elsewhere.
+    """
+
+    def __init__(self, kind: str, group: str = "") -> None:
         self.kind = kind
+        self._group = group
         self._entries: dict[str, Entry[T]] = {}
         self._providers: dict[
             str, tuple[Callable[[str], Entry[T]], Callable[[], Iterable[str]]]
@@ -142,13 +182,29 @@ class Registry(Generic[T]):
             raise RequestError(f"{self.kind} {prefix!r} is provided twice")
         self._providers[prefix] = (provider, names)
 
+    def registered_by(self, source: str) -> list[Entry[T]]:
+        """What a user's file has registered."""
+        return [entry for entry in self._entries.values() if entry.source == source]
+
+    def sources(self) -> dict[str, str]:
+        """Digests of users' files by what they registered, as in `loss my_loss`."""
+        found = self._entries.values()
+        return {f"{self.kind} {entry.name}": entry.source for entry in found if entry.source}
+
+    def forget(self, source: str) -> None:
+        """Drop what a user's file has registered."""
+        for entry in self.registered_by(source):
+            del self._entries[entry.name]
+
     def __getitem__(self, name: str) -> Entry[T]:
         if name in self._entries:
             return self._entries[name]
+        if name in self._offered:
+            return self._take(name, self._offered[name])
         prefix, dot, rest = name.partition(".")
         if not dot or prefix not in self._providers:
             provided = (f"{prefix}.NAME" for prefix in self._providers)
-            raise UnknownNameError(self.kind, name, [*self._entries, *provided])
+            raise UnknownNameError(self.kind, name, [*self, *provided])
         provider, names = self._providers[prefix]
         known = set(names())
         if rest not in known:
@@ -162,8 +218,32 @@ class Registry(Generic[T]):
             return False
 
     def __iter__(self) -> typing.Iterator[str]:
-        """Registered names only; those provided are too many to list."""
-        return iter(sorted(self._entries))
+        """Names registered here or offered by packages; those provided are too many to list."""
+        return iter(sorted({*self._entries, *self._offered}))
+
+    @cached_property
+    def _offered(self) -> dict[str, list[EntryPoint]]:
+        offered: dict[str, list[EntryPoint]] = {}
+        if self._group:
+            for point in importlib.metadata.entry_points(group=self._group):
+                offered.setdefault(point.name, []).append(point)
+        return offered
+
+    def _take(self, name: str, points: list[EntryPoint]) -> Entry[T]:
+        owners = [point.dist.name if point.dist else point.value for point in points]
+        if len(points) > 1:
+            raise RequestError(f"{self.kind} {name!r} is offered by {' and by '.join(owners)}")
+        [point] = points
+        try:
+            factory = point.load()
+            entry = self._entries.get(name) or make_entry(self.kind, name, factory)
+        except Exception as error:  # a package's code raises what it likes
+            reason = f"{type(error).__name__}: {error}"
+            raise RequestError(
+                f"{self.kind} {name!r} of {owners[0]} ({point.value}) cannot be used: {reason}"
+            ) from None
+        self._entries[name] = replace(entry, distribution=owners[0])
+        return self._entries[name]
 
 
 def _public(name: str) -> str:
@@ -185,4 +265,9 @@ def _parameters_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]
             required = parameter.default is inspect.Parameter.empty
             default = Field() if required else Field(default=parameter.default)
             fields[_public(parameter.name)] = (hints[parameter.name], default)
+    return parameters_model(name, fields)
+
+
+def parameters_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
+    """The model of parameters: name -> (type, default)."""
     return create_model(f"{name}_parameters", __base__=_Parameters, **fields)

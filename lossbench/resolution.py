@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.errors import ParameterError, Path, Problem, RequestError, did_you_mean
+from lossbench.errors import ParameterError, Path, Problem, RequestError
 from lossbench.evaluation import EVALUATIONS
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
-from lossbench.plan import expand_grids, is_grid
 from lossbench.registry import Registry
+from lossbench.rows import expand_grids, is_grid
 from lossbench.search import Search, Span, is_search, read_space, search_problems
 from lossbench.suite import Component, Suite
 from lossbench.training.optimizers import OPTIMIZERS
@@ -80,10 +80,10 @@ def resolve_losses(
     losses: list[Component | Search] = []
     for index, loss in enumerate(chosen):
         path: Path = (*where, index)
-        if loss.name not in LOSSES:
-            problems.append(
-                Problem(path, f"unknown loss {loss.name!r}{did_you_mean(loss.name, LOSSES)}")
-            )
+        try:
+            LOSSES[loss.name]
+        except RequestError as error:  # unknown, or its library is not installed
+            problems.append(Problem(path, str(error)))
             continue
         path = (*path, loss.name)
         broken = [

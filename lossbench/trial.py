@@ -20,6 +20,8 @@ from lossbench.errors import DataError
 from lossbench.evaluation.accuracy import all_alike, is_chance, top_error
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
+from lossbench.losses import LOSSES
+from lossbench.models import MODELS
 from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.training.checkpoints import Checkpoints, restore, snapshot
@@ -112,7 +114,7 @@ def run_trial(
         wall_time_sec=so_far.training_time_sec,
         peak_memory_mib=so_far.peak_mib,
         device=device_name(device),
-        environment=environment(trial.model.name),
+        environment=environment(trial),
     )
 
 
@@ -161,9 +163,15 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 
-def environment(*components: str) -> dict[str, str]:
-    """Versions that decide the numbers; also of libraries that components come from."""
-    prefixes = {name.partition(".")[0] for name in components if "." in name}
+def environment(trial: Trial | None = None) -> dict[str, str]:
+    """Versions that decide the numbers.
+
+    Args:
+        trial: Adds the libraries that its loss and its model come from, if not from lossbench.
+    """
+    libraries: set[str] = set()
+    if trial:
+        libraries = {LOSSES[trial.loss.name].distribution, MODELS[trial.model.name].distribution}
     return {
         "lossbench": lossbench.__version__,
         "code": _code_digest(),
@@ -171,7 +179,7 @@ def environment(*components: str) -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
-        **{prefix: importlib.metadata.version(prefix) for prefix in sorted(prefixes)},
+        **{library: importlib.metadata.version(library) for library in sorted(libraries - {""})},
     }
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lossbench.options import DEFAULT_DATA_ROOT, DataRootOption, TrackingOption
+from lossbench.options import DEFAULT_DATA_ROOT, DataRootOption, PluginOption, TrackingOption
 
 out = Console()
 err = Console(stderr=True)
@@ -35,6 +35,7 @@ def try_loss(
         list[str],
         typer.Option("--set", metavar="PARAM=VALUE", help="A parameter of the loss. Repeatable."),
     ] = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """Put a loss of your own to the contract tests, and say what fails and why.
 
@@ -48,7 +49,9 @@ def try_loss(
     """
     from lossbench.conformance import CHECKS, examine, load_target
     from lossbench.findings import print_findings
+    from lossbench.plugins import read_plugins
 
+    read_plugins(plugin)
     subject = load_target(target, set_)
     with err.status("testing"):
         findings = examine(subject, CHECKS)
@@ -58,17 +61,28 @@ def try_loss(
 
 def list_(
     kind: Annotated[Kind, typer.Argument(help="losses, models, evaluations, datasets or suites")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Everything about this one.")
+    ] = None,
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    plugin: PluginOption = [],  # noqa: B006
 ) -> None:
     """List what a suite can name.
 
     \b
-    Example:
+    Examples:
       lossbench list losses
+      lossbench list losses lgm
+      lossbench list losses pml.CircleLoss
     """
     from lossbench import listing
+    from lossbench.plugins import read_plugins
 
-    listing.LISTINGS[kind.value](out, data_root)
+    read_plugins(plugin)
+    if name is None:
+        listing.LISTINGS[kind.value](out, data_root)
+    else:
+        listing.describe(out, kind.value, name)
 
 
 def ui(

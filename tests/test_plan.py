@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from lossbench.errors import RequestError
-from lossbench.plan import Metric, Plan, expand_grids, make_rows
+from lossbench.plan import Metric, Plan
+from lossbench.rows import expand_grids, make_rows
 from lossbench.suite import Component, load_suite
 
 Write = Callable[..., Path]

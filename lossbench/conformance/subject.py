@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lossbench.errors import told
 from lossbench.losses import LossHead
 
 K, D, N = 4, 6, 16
@@ -118,18 +118,3 @@ def _examine(subject: Subject, name: str, check: Check) -> Finding:
     except Exception as error:
         return Finding(name, "failed", told(error, subject.file))
     return Finding(name, "ok")
-
-
-def told(error: BaseException, file: Path | None) -> str:
-    """`ValueError: no such thing (my_losses.py:12)`: an exception in one line, with its place.
-
-    The place is the innermost one in `file`, or without such a one the innermost of all.
-    """
-    text = str(error).strip().partition("\n")[0]
-    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if file is not None and Path(frame.filename) == file]
-    places = own or list(frames)
-    if not places:
-        return reason
-    return f"{reason} ({Path(places[-1].filename).name}:{places[-1].lineno})"

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lossbench.conformance.subject import D, K, Subject, told
+from lossbench.conformance.subject import D, K, Subject
 from lossbench.document import read_override
-from lossbench.errors import ParameterError, RequestError, did_you_mean
+from lossbench.errors import ParameterError, RequestError, did_you_mean, told
 from lossbench.losses import LOSSES, LossHead
 from lossbench.registry import Entry, Registry
 

@@ -4,6 +4,7 @@ from lossbench.losses import center as center
 from lossbench.losses import contrastive as contrastive
 from lossbench.losses import gaussian_mixture as gaussian_mixture
 from lossbench.losses import large_margin_softmax as large_margin_softmax
+from lossbench.losses import metric_learning as metric_learning
 from lossbench.losses import softmax as softmax
 from lossbench.losses import triplet as triplet
 from lossbench.losses.base import (

@@ -159,7 +159,7 @@ class DensityHead(LossHead):
         """(K, D) mu_k, detached."""
 
 
-LOSSES: Registry[LossHead] = Registry("loss")
+LOSSES: Registry[LossHead] = Registry("loss", group="lossbench.losses")
 
 
 def create_loss(name: str, *, num_classes: int, feature_dim: int, **params: Any) -> LossHead:

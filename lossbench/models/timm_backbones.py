@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,7 +78,7 @@ def timm_entry(name: str) -> Entry[Backbone]:
             network = nn.Sequential(network, nn.Linear(dimensions, feature_dim))
         return Backbone(network, feature_dim or dimensions, file_digest(file) if file else "")
 
-    return make_entry("model", own, backbone, REFERENCE)
+    return replace(make_entry("model", own, backbone, REFERENCE), distribution="timm")
 
 
 @functools.cache

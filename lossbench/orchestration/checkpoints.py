@@ -19,7 +19,7 @@ def checkpoints_of(trial: Trial, config: Mapping[str, Any]) -> Checkpoints:
         trial: The trial.
         config: `checkpoints` (a folder that every node reaches), `checkpoint_sec`, `device`.
     """
-    made_by = {**environment(trial.model.name), "device": device_name(config["device"])}
+    made_by = {**environment(trial), "device": device_name(config["device"])}
     return Checkpoints(
         Path(config["checkpoints"]) / trial.identity, made_by, config["checkpoint_sec"]
     )

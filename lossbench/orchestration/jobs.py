@@ -17,7 +17,7 @@ from lossbench.orchestration.progress import Display, duration
 from lossbench.orchestration.recorder import Recorder
 from lossbench.orchestration.spool import Spool
 from lossbench.orchestration.worker import run_job
-from lossbench.plan import Trial
+from lossbench.plan import Plugin, Trial
 from lossbench.tracking.store import Tracker
 
 MOST_DEATHS = 100
@@ -35,6 +35,7 @@ def run_trials(
     console: Console,
     checkpoint_sec: float,
     fail_fast: bool,
+    plugins: Sequence[Plugin] = (),
 ) -> Recorder:
     """Run trials on the connected cluster and record each as it ends.
 
@@ -51,6 +52,7 @@ def run_trials(
         console: For the progress display.
         checkpoint_sec: Least time between two checkpoints of a trial.
         fail_fast: Whether the first trial that fails or diverges ends it.
+        plugins: Files that register what trials use.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display tells, in one line
     epochs = sum(trial.recipe.epochs for trial in trials)
@@ -70,6 +72,7 @@ def run_trials(
                 "storage": str((storage / name).resolve()),
                 "checkpoints": str((work / "checkpoints").resolve()),
                 "checkpoint_sec": checkpoint_sec,
+                "plugins": [plugin.model_dump() for plugin in plugins],
             }
             _tuner(trials, slot, recorder, own, fail_fast).fit()
         finally:

@@ -119,6 +119,7 @@ def run_plan(
                     console=console,
                     checkpoint_sec=checkpoint_sec,
                     fail_fast=fail_fast,
+                    plugins=plan.plugins,
                 )
                 claims.release()
                 _add(outcome, mine, recorder, fail_fast)

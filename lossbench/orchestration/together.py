@@ -13,7 +13,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from lossbench.errors import DataError
 from lossbench.orchestration.checkpoints import checkpoints_of
-from lossbench.plan import Trial
+from lossbench.plan import Plugin, Trial
+from lossbench.plugins import install
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.training.team import Team
 from lossbench.trial import run_trial
@@ -26,7 +27,7 @@ def train_together(config: Mapping[str, Any]) -> Path:
 
     Args:
         config: `trial` (JSON), `data_root`, `device`, `gpus` (of each worker), `storage` and
-            `checkpoints` (folders that every node reaches), `checkpoint_sec`.
+            `checkpoints` (folders that every node reaches), `checkpoint_sec`, `plugins`.
 
     Returns:
         Folder with what the leader measured and the result.
@@ -66,6 +67,7 @@ def train_together(config: Mapping[str, Any]) -> Path:
 def _member(config: dict[str, Any]) -> None:
     """Runs in each worker."""
     trial = Trial.model_validate_json(config["trial"])
+    install(Plugin.model_validate(plugin) for plugin in config["plugins"])
     context, folder = train.get_context(), Path(config["folder"])
     team = Team(context.get_world_rank(), context.get_world_size())
     checkpoints = checkpoints_of(trial, config)

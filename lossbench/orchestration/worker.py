@@ -12,7 +12,8 @@ from ray import tune
 
 from lossbench.errors import DataError
 from lossbench.orchestration.checkpoints import checkpoints_of
-from lossbench.plan import Trial
+from lossbench.plan import Plugin, Trial
+from lossbench.plugins import install
 from lossbench.records import EpochRecord
 from lossbench.trial import run_trial
 
@@ -25,6 +26,7 @@ ATTEMPTS = 3
 def run_job(config: dict[str, Any]) -> None:
     """Run one trial. An exception is an answer, too: trying again would not help."""
     trial = Trial.model_validate_json(config["trial"])
+    install(Plugin.model_validate(plugin) for plugin in config["plugins"])
     checkpoints = checkpoints_of(trial, config)
     if checkpoints.attempt(config["storage"]) > ATTEMPTS:
         message = f"its worker died {ATTEMPTS} times without getting further; out of memory?"

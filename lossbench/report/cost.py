@@ -7,9 +7,9 @@ from statistics import median
 
 from matplotlib.axes import Axes
 
-from lossbench.plan import Row
 from lossbench.report.stages import Stage, reference_label
 from lossbench.report.style import Colour, Drawing, finish, new_figure, titled
+from lossbench.rows import Row
 
 
 def cost(

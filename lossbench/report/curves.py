@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from lossbench.plan import Row
 from lossbench.records import TrialResult
 from lossbench.report.stages import Stage
 from lossbench.report.style import PNG_DPI, Colour, Drawing, finish, new_figure, shade, titled
+from lossbench.rows import Row
 
 LABEL_HEIGHT_PT = 10.5
 LOG_FROM_RATIO = 10

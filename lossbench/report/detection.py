@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lossbench.plan import Artifact, Metric, Row, Trial
+from lossbench.plan import Artifact, Metric, Trial
 from lossbench.records import TrialResult
 from lossbench.report.stages import Arrays, ReadArrays, Stage
 from lossbench.report.style import (
@@ -25,6 +25,7 @@ from lossbench.report.style import (
     new_figure,
     titled,
 )
+from lossbench.rows import Row
 
 Array = np.ndarray[Any, Any]
 BINS = np.linspace(0, 1, 41)

@@ -14,10 +14,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lossbench.plan import Row, Trial
+from lossbench.plan import Trial
 from lossbench.records import TrialResult
 from lossbench.report.stages import Arrays, ReadArrays, Stage
 from lossbench.report.style import FIGURE_WIDTH_IN, PNG_DPI, Drawing, finish, new_figure, titled
+from lossbench.rows import Row
 
 MAX_NUMBERED_CLASSES = 20
 LONGEST_MARK = 2

@@ -11,7 +11,8 @@ from importlib import resources
 from typing import Any
 
 from lossbench.errors import Path, Problem, did_you_mean
-from lossbench.plan import Metric, Row
+from lossbench.plan import Metric
+from lossbench.rows import Row
 from lossbench.suite import Suite
 
 _LABEL = re.compile(r"(?P<name>\w+)(?:\((?P<params>[^()]*)\))?")

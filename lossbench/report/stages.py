@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossbench.plan import Plan, Row, Trial
+from lossbench.plan import Plan, Trial
 from lossbench.records import TrialResult
+from lossbench.rows import Row
 
 Results = Mapping[str, TrialResult]
 """By the identity of the trial; a trial that was not run is absent."""

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from lossbench.plan import Row
+from lossbench.rows import Row
 
 Colour = tuple[float, float, float]
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lossbench.plan import Metric, Plan, Row
+from lossbench.plan import Metric, Plan
+from lossbench.records import OF_ALL
 from lossbench.report.published import Published, published_numbers, published_problems
 from lossbench.report.ranks import Ranks, rank_rows
 from lossbench.report.stages import (
@@ -20,6 +21,7 @@ from lossbench.report.stages import (
 )
 from lossbench.report.statistics import Summary
 from lossbench.report.verdicts import Verdicts, judge
+from lossbench.rows import Row
 
 NOTHING = "–"
 
@@ -272,9 +274,10 @@ def _versions(stage: Stage) -> list[str]:
     there = [result.environment for result in stage.results.values()]
     lines = []
     for part in dict.fromkeys(part for environment in there for part in environment):
-        count = Counter(environment.get(part, "unknown") for environment in there)
+        known = [e for e in there if part in e or part in OF_ALL]
+        count = Counter(environment.get(part, "unknown") for environment in known)
         if len(count) > 1:
-            of = len(there)
+            of = len(known)
             listed = ", ".join(f"{version} ({n} of {of} trials)" for version, n in count.items())
             lines.append(f"results of different versions meet here: {part} {listed}")
     return lines

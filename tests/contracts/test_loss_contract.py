@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lossbench.conformance import CHECKS, Subject, examine
+from lossbench.listing import equation
 from lossbench.losses import LOSSES
 
 torch.set_num_threads(1)
@@ -43,6 +44,12 @@ def of(case, dtype=torch.float32, dim=6):
     head = LOSSES[name].create(5, dim, **params).to(dtype)
     features = torch.randn(20, dim, dtype=dtype, requires_grad=True)
     return head, features, torch.arange(5).repeat_interleave(4)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_its_description_has_an_equation_and_a_paper(name):
+    assert any(line.startswith("L = ") for line in equation(LOSSES[name]))
+    assert LOSSES[name].reference
 
 
 @pytest.mark.parametrize("dim", [2, 6])

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from synthetic_report import DEFAULTS, HEAD, Results, result_of
 
-from lossbench.plan import Metric, Plan, Trial, expand_grids, make_rows
+from lossbench.plan import Metric, Plan, Trial
+from lossbench.rows import expand_grids, make_rows
 from lossbench.suite import Component, load_suite
 
 

@@ -14,11 +14,12 @@ import pytest
 from rich.console import Console
 from synthetic_report import GRID, result_of
 
-from lossbench.plan import Plan, Row
+from lossbench.plan import Plan
 from lossbench.report import render, terminal_table
 from lossbench.report.formats import latex_text
 from lossbench.report.published import matches
 from lossbench.report.tables import Cell, Table, make_tables
+from lossbench.rows import Row
 from lossbench.suite import Component
 
 NAN = math.nan

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossbench.plan import Plan, Trial, make_rows
+from lossbench.plan import Plan, Trial
 from lossbench.records import EpochRecord, TrialResult
+from lossbench.rows import make_rows
 from lossbench.suite import Suite
 
 SUITE = {

@@ -157,7 +157,8 @@ def test_processes_that_create_the_database_at_once(fresh_uri: str, tmp_path: Pa
 import sys, pathlib
 sys.path.insert(0, "tests/tracking")
 from conftest import SUITE
-from lossbench.plan import Plan, make_rows
+from lossbench.plan import Plan
+from lossbench.rows import make_rows
 from lossbench.suite import Suite
 from lossbench.tracking.store import Tracker
 suite = Suite.model_validate(SUITE)

@@ -1,0 +1,175 @@
+"""Losses from a user's own file, and from installed packages."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lossbench.assembly import check
+from lossbench.errors import RequestError
+from lossbench.losses import LOSSES, LossHead
+from lossbench.plan import Plan
+from lossbench.plugins import _forget, _installed, read_plugins
+from lossbench.registry import Registry
+from lossbench.suite import load_suite
+from lossbench.trial import environment
+
+Write = Callable[..., Path]
+PLUGIN = """\
+import torch
+from torch import nn
+from torch.nn import functional as F
+from lossbench.losses import LOSSES, LossHead
+
+@LOSSES.register("mine")
+class Mine(LossHead):
+    def __init__(self, num_classes, feature_dim, *, heat: float = 0.5):
+        super().__init__(num_classes, feature_dim)
+        self.linear = nn.Linear(feature_dim, num_classes)
+        self.heat = heat
+
+    def terms(self, features, labels):
+        return {"cross_entropy": F.cross_entropy(self.logits(features), labels)}
+
+    def logits(self, features):
+        return self.linear(features.float()) / self.heat
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    yield
+    for file in list(_installed):
+        _forget(file)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Callable[..., Path]:
+    def write(*replace: tuple[str, str], text: str = PLUGIN, name: str = "my_loss.py") -> Path:
+        for old, new in replace:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+def plan_of(path: Path, tmp_path: Path) -> Plan:
+    return check(load_suite(path), tmp_path)
+
+
+def test_an_edited_loss_is_another_and_the_others_stay(
+    plugin: Callable[..., Path], write_suite: Write, tmp_path: Path
+) -> None:
+    suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine: {heat: 2}"))
+    [read] = read_plugins([plugin()])
+    before = {t.row: t.identity for t in plan_of(suite, tmp_path).trials}
+    assert read_plugins([plugin()]) == (read,)  # once is enough, and twice no mistake
+    assert {t.row: t.identity for t in plan_of(suite, tmp_path).trials} == before
+
+    read_plugins([plugin(("/ self.heat", "* self.heat"))])
+    after = {t.row: t.identity for t in plan_of(suite, tmp_path).trials}
+    assert after["softmax"] == before["softmax"]
+    assert after["mine"] != before["mine"]
+    assert LOSSES["mine"].create(3, 2).logits.__code__ is not None
+
+    renamed = plugin(name="renamed.py")
+    _forget(str(tmp_path / "my_loss.py"))
+    read_plugins([renamed])
+    assert {t.row: t.identity for t in plan_of(suite, tmp_path).trials} == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("import torch\n", "import torhc\n", r"No module named 'torhc' \(my_loss.py:1\)"),
+        ("def terms(", "def terms", r"line 13: SyntaxError"),
+        ('@LOSSES.register("mine")\n', "", "registers nothing; put @LOSSES"),
+        ('"mine"', '"softmax"', "loss 'softmax' is registered twice"),
+        ("heat: float = 0.5", "heat=0.5", "parameter 'heat' has no annotation"),
+        ("(LossHead)", "(nn.Module)", "Mine is no LossHead"),
+        ("    def logits", "    def logit", "Mine lacks logits"),
+        ("class Mine", "1 / 0\nclass Mine", "SyntaxError"),
+        ('@LOSSES.register("mine")', "1 / 0", r"ZeroDivisionError: division by zero \(my_loss"),
+        ('@LOSSES.register("mine")', "raise SystemExit", "SystemExit"),
+        ("heat: float", "heat: Heat", "name 'Heat' is not defined"),
+    ],
+)
+def test_a_broken_file_is_one_message_and_leaves_nothing(
+    plugin: Callable[..., Path], old: str, new: str, said: str
+) -> None:
+    with pytest.raises(RequestError, match=said) as caught:
+        read_plugins([plugin((old, new))])
+    assert "my_loss.py" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "mine" not in LOSSES
+    read_plugins([plugin()])  # mended
+    assert "mine" in LOSSES
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path]) -> None:
+    path = plugin()
+    with pytest.raises(RequestError, match=r"no such file; did you mean 'my_loss\.py'"):
+        read_plugins([tmp_path / "my_los.py"])
+    with pytest.raises(RequestError, match=r"did you mean .*my_loss\.py\?"):
+        read_plugins([tmp_path / "my_loss"])
+    with pytest.raises(RequestError, match="should be a Python file"):
+        read_plugins([path.rename(tmp_path / "my-loss.py")])
+    with pytest.raises(RequestError, match="directory"):
+        read_plugins([tmp_path])
+    with pytest.raises(RequestError, match="a module is called 'torch' already"):
+        read_plugins([plugin(name="torch.py")])
+
+
+def test_a_loss_that_fails_is_told_with_its_place(
+    plugin: Callable[..., Path], write_suite: Write, tmp_path: Path
+) -> None:
+    read_plugins([plugin(("/ self.heat", "@ self.heat"))])
+    suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine"))
+    with pytest.raises(RequestError, match=r"losses.mine: cannot be used: TypeError: .*my_loss.py"):
+        plan_of(suite, tmp_path)
+
+
+class _Point:
+    def __init__(self, name: str, dist: str, factory: object) -> None:
+        self.name, self.value, self._factory = name, f"{dist}:thing", factory
+        self.dist = type("Dist", (), {"name": dist})
+
+    def load(self) -> object:
+        if isinstance(self._factory, Exception):
+            raise self._factory
+        return self._factory
+
+
+def test_packages_offer_losses_by_entry_points(
+    monkeypatch: pytest.MonkeyPatch, write_suite: Write, tmp_path: Path
+) -> None:
+    softmax = LOSSES["softmax"].factory
+    points = [
+        _Point("theirs", "numpy", softmax),
+        _Point("broken", "bad-package", ImportError("no module named x")),
+        _Point("twice", "one", softmax),
+        _Point("twice", "two", softmax),
+        _Point("softmax", "bad-package", ImportError("never imported")),
+    ]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+    losses: Registry[LossHead] = Registry("loss", group="lossbench.losses")
+    losses.register("softmax")(softmax)
+    assert list(losses) == ["broken", "softmax", "theirs", "twice"]
+    assert losses["theirs"].create(3, 2).num_classes == 3
+    assert (losses["theirs"].distribution, losses["softmax"].distribution) == ("numpy", "")
+    with pytest.raises(RequestError, match=r"'broken' of bad-package .* no module named x"):
+        losses["broken"]
+    with pytest.raises(RequestError, match="'twice' is offered by one and by two"):
+        losses["twice"]
+    with pytest.raises(RequestError, match="did you mean 'theirs'"):
+        losses["their"]
+
+    monkeypatch.setattr("lossbench.trial.LOSSES", losses)
+    [trial, *_] = plan_of(write_suite(), tmp_path).trials
+    theirs = trial.model_copy(update={"loss": trial.loss.model_copy(update={"name": "theirs"})})
+    assert environment(theirs)["numpy"] == importlib.metadata.version("numpy")
