@@ -17,6 +17,7 @@ from lossbench.consistency import (
     suite_metrics,
     team_problems,
     variant_problems,
+    vector_problems,
 )
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.dataset import Dataset, Split
@@ -164,6 +165,7 @@ def build(
     head = _create_head(trial.loss, model.feature_dim, dataset)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = head.to(device)
+    scaling = (0.0, 1.0) if dataset.vectors else (recipe.input.mean, recipe.input.std)
     schedule = SCHEDULES[recipe.schedule.name].create(recipe.epochs, **recipe.schedule.params)
     training = Training(
         model=model,
@@ -171,7 +173,7 @@ def build(
         optimizer=build_optimizer(recipe.optimizer, model, head),
         schedule=schedule,
         augmentations=_augmentations(trial.augment, view),
-        normalise=normaliser(recipe.input.mean, recipe.input.std, device),
+        normalise=normaliser(*scaling, device),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         seed=trial.seed,
@@ -224,6 +226,10 @@ def _check_evaluations(
     without_test: list[int] = []
     for index, evaluation in enumerate(evaluations):
         path: Path = ("evaluate", index)
+        if evaluation.needs_images and dataset.vectors:
+            message = f"is measured on images, and {dataset.card.name} has vectors"
+            problems.append(Problem(path, f"{suite.evaluate[index].name} {message}"))
+            continue
         if evaluation.needs_test and "test" not in dataset.splits:
             without_test.append(index)
             continue
@@ -254,6 +260,8 @@ def _dry_run(
     """
     suite = plan.suite
     view = view_of(suite.recipe)
+    if dataset.vectors and (problems := vector_problems(suite, dataset.card.name)):
+        return problems
     try:
         shape = dataset.image_shape(view)
     except ValueError as error:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lossbench.errors import Path, Problem, did_you_mean
 from lossbench.evaluation import Evaluation
+from lossbench.models.vectors import OF_VECTORS
 from lossbench.plan import Metric
 from lossbench.resolution import resolve_losses
 from lossbench.rows import Row
@@ -135,6 +136,22 @@ def team_problems(suite: Suite) -> list[Problem]:
         f"as {near}, not {batch}"
     )
     return [Problem(("recipe", "batch_size"), message)]
+
+
+def vector_problems(suite: Suite, data: str) -> list[Problem]:
+    """What is of images only, where the data are vectors that were computed before."""
+    told = f"{data} has vectors, not images"
+    problems = []
+    if suite.recipe.input != Input():
+        problems.append(Problem(("recipe", "input"), f"{told}: they are taken as they are"))
+    for name, variant in suite.variants.items():
+        if variant.augment:
+            problems.append(Problem(("variants", name, "augment"), f"{told}; give none"))
+        if (model := suite.variant_model(name).name) not in OF_VECTORS:
+            message = f"{told}, which {model} does not take; take {' or '.join(OF_VECTORS)}"
+            path: Path = ("variants", name, "model") if variant.model else ("model",)
+            problems.append(Problem(path, message))
+    return list(dict.fromkeys(problems))
 
 
 def scaling_problems(scaling: Input, channels: int) -> list[Problem]:

@@ -215,6 +215,14 @@ class Plan:
         [metric] = [m for m in self.metrics if m.name == self.suite.selection.metric]
         return metric
 
+    def compared_model(self, variant: str) -> Component:
+        """A variant's model with the digest of the weights that it starts from, not their place."""
+        model = self.suite.variant_model(variant)
+        if variant not in self.weights:
+            return model
+        params = {key: value for key, value in model.params.items() if key != "checkpoint"}
+        return Component(name=model.name, params={**params, "weights": self.weights[variant]})
+
     def narrowed(self, only: str) -> Plan:
         """Some rows and variants only.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,8 +77,10 @@ def test_lists(run: Run, make_folder: Callable[..., Path]) -> None:
     _, losses, _ = run("list", "losses")
     for name in ("softmax", "center", "l_softmax", "contrastive", "triplet", "lgm"):
         assert f"\n{name}  " in f"\n{losses}"
-    assert "covariance = identity  identity | diagonal" in losses
-    assert "lambda = 0.1  float, >= 0" in losses
+    assert re.search(r"covariance +=  ?identity +identity \| diagonal", losses)
+    assert re.search(r"lambda += 0\.1 +float, >= 0", losses)
+    assert "Deviations:" in run("list", "losses", "lgm")[1]
+    assert "did you mean 'lgm'" in run("list", "losses", "lgmm")[2]
     folder = make_folder("mine")
     _, datasets, _ = run("list", "datasets", "--data-root", folder.parent)
     assert "mnist" in datasets

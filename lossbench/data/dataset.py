@@ -59,6 +59,7 @@ class Dataset:
         smallest: File and shorter side of the smallest image that was looked at, where sizes
             differ.
         no_test: Why there is no test set, where people might think that there is one.
+        vectors: Whether it has vectors that were computed before, not images.
     """
 
     card: Card
@@ -66,6 +67,7 @@ class Dataset:
     digest: str
     smallest: tuple[str, int] | None = None
     no_test: str = ""
+    vectors: bool = False
 
     def image_shape(self, view: View) -> Shape:
         """(C, H, W) of what a model sees.

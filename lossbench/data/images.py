@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -89,10 +90,12 @@ class Images(ABC):
     Attributes:
         labels: int64 (N,), on the training's device.
         view: What a model sees of each.
+        of_pixels: Whether they are images indeed, not vectors computed before.
     """
 
     labels: Tensor
     view: View
+    of_pixels: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -16,7 +16,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,10 +53,10 @@ class ArraySplit:
         return channels, height, width
 
     def subset(self, indices: NDArray[np.int64]) -> ArraySplit:
-        return ArraySplit(self.images[indices], self.labels[indices])
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def relabelled(self, labels: NDArray[np.int64]) -> ArraySplit:
-        return ArraySplit(self.images, labels)
+        return replace(self, labels=labels)
 
     def on(self, device: torch.device, view: View) -> Images:
         """On a device; on the CPU memory-mapped arrays stay mapped."""

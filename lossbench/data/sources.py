@@ -21,6 +21,7 @@ from lossbench.data.prepared import (
     save_prepared,
 )
 from lossbench.data.tables import is_table_folder, load_tables
+from lossbench.data.vectors import is_vector_folder, load_vectors
 from lossbench.errors import DataError, UnknownNameError
 from lossbench.registry import Registry
 
@@ -180,15 +181,17 @@ def is_ready(name: str, data_root: Path) -> bool:
     )
 
 
+FORMS = (is_vector_folder, is_table_folder, is_image_folder)
+"""Of folders that need no dataset.json."""
+
+
 def own_folders(data_root: Path) -> list[Path]:
-    """The user's own data sets in the data root: prepared, tables, or folders of images."""
+    """The user's own data sets in the data root."""
     return [
         folder
         for folder in sorted(data_root.glob("[!.]*"))
         if folder.name not in DATASETS
-        and (
-            (folder / "dataset.json").exists() or is_table_folder(folder) or is_image_folder(folder)
-        )
+        and ((folder / "dataset.json").exists() or any(holds(folder) for holds in FORMS))
     ]
 
 
@@ -206,6 +209,8 @@ def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
     """
     folder = find_folder(name, data_root)
     if folder is not None:
+        if is_vector_folder(folder):
+            return load_vectors(folder, verify=verify)
         if (folder / "dataset.json").exists():
             return load_prepared(folder, verify=verify)
         if is_table_folder(folder):
@@ -215,7 +220,8 @@ def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
         raise DataError(
-            f"{folder}: no data set; it has neither dataset.json nor images in folders of classes"
+            f"{folder}: no data set; it has neither dataset.json nor features.npy, nor tables, nor "
+            f"images in folders of classes"
             f"{why_no_image_folder(folder)}"
         )
     fetch = DATASETS[name].create().fetch

@@ -106,7 +106,7 @@ def load_tables(folder: Path, *, verify: bool = True) -> Dataset:
         note=note,
         sha256={"files": digest},
     )
-    no_test = f"looked for {' or '.join(MEASURED)}, found {', '.join(['train', *hidden, *others])}"
+    no_test = f"looked for {', '.join(MEASURED)}; found {', '.join(['train', *hidden, *others])}"
     return Dataset(card, splits, digest[:16], smallest, "" if measured else no_test)
 
 

@@ -21,6 +21,8 @@ TEN_CROP_IMAGES = 32
 class Error(Evaluation):
     """Top-1 error rate."""
 
+    needs_images = False
+
     def metrics(self) -> tuple[Metric, ...]:
         return (Metric(name="error", label="error"),)
 
@@ -31,6 +33,8 @@ class Error(Evaluation):
 @EVALUATIONS.register("top5_error")
 class Top5Error(Evaluation):
     """Share of images whose class is not among the five best scores."""
+
+    needs_images = False
 
     def metrics(self) -> tuple[Metric, ...]:
         return (Metric(name="top5_error", label="top-5 error"),)

@@ -62,7 +62,7 @@ def _tensors(trained: Trained) -> dict[str, Tensor]:
     kept["log_density"] = by_class.logsumexp(0) - math.log(head.num_classes)
     if head.num_classes == 2:
         kept["class_log_density"] = by_class
-    if trained.measured is not None:
+    if trained.measured is not None and trained.measured.of_pixels:
         kept |= {"adversarial": _attacked(trained), "epsilon": torch.tensor(EPSILON)}
     return kept
 

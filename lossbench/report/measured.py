@@ -68,7 +68,7 @@ def conditions_of(plan: Plan) -> Conditions:
         test_size=suite.dataset.test_size,
         recipe=suite.recipe,
         variants={
-            name: Column(model=suite.variant_model(name), augment=variant.augment)
+            name: Column(model=plan.compared_model(name), augment=variant.augment)
             for name, variant in suite.variants.items()
         },
         evaluate=list(first.evaluate),

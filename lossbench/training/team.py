@@ -50,7 +50,7 @@ class Team:
 
     def join(self, model: nn.Module) -> nn.Module:
         """A module that computes as the model does and averages its gradients over the team."""
-        if self.size == 1:
+        if self.size == 1 or not any(p.requires_grad for p in model.parameters()):
             return model
         return nn.parallel.DistributedDataParallel(model)
 

@@ -130,7 +130,7 @@ def test_one_saved_split_is_a_training_set(tmp_path: Path) -> None:
     save_split(tmp_path / "one", of_split())
     dataset = load_tables(tmp_path / "one")
     assert list(dataset.splits) == ["train"]
-    assert dataset.no_test.startswith("looked for test or validation")
+    assert dataset.no_test.startswith("looked for test, validation")
 
 
 def test_a_name_decides_between_several_columns(tmp_path: Path) -> None:

@@ -112,8 +112,8 @@ def _objects(array: np.ndarray) -> np.ndarray:
 
 PREPARED = [
     prepared("missing array", lambda f: (f / "test_labels.npy").unlink(), "data/mine/test_labels.npy: no such file"),
-    prepared("missing card", lambda f: (f / "dataset.json").unlink(), "data/mine: no data set; it has neither dataset.json nor images"),
-    prepared("an empty folder", _empty_folder, "data/mine: no data set; it has neither dataset.json nor images"),
+    prepared("missing card", lambda f: (f / "dataset.json").unlink(), "data/mine: no data set; it has neither dataset.json nor features.npy, nor tables, nor images"),
+    prepared("an empty folder", _empty_folder, "data/mine: no data set; it has neither dataset.json nor features.npy, nor tables, nor images"),
     prepared("the card is a folder", _card_folder, "data/mine/dataset.json: cannot be read: Is a directory"),
     prepared("a changed byte", _flip, "data/mine/test_images.npy: its sha256 is", "the file was changed or is incomplete"),
     prepared("a truncated array", _truncate, "data/mine/train_images.npy: is not a whole .npy array"),
@@ -226,7 +226,7 @@ IMAGES = [
     images("classes differ", lambda f: (f / "val/class1").rename(f / "val/class2"), "lacks 1 of 2 classes, such as class"),
     images("a class lacks in val", lambda f: _remove(f / "val/class1"), "data/photos/val"),
     images("valid for val", lambda f: (f / "val").rename(f / "valid"), "bad.yaml: evaluate: error needs a test set, and photos has none: looked for val/ or test/, found valid/"),
-    images("other names for the splits", _renamed, "data/photos: no data set; it has neither dataset.json nor images in folders of classes; images such as fit/class0/0.png lie deeper"),
+    images("other names for the splits", _renamed, "data/photos: no data set; it has neither dataset.json nor features.npy, nor tables, nor images in folders of classes; images such as fit/class0/0.png lie deeper"),
     images("floats", lambda f: Image.new("F", (9, 9)).save(f / "train/class0/1.tiff"), "data/photos/train/class0/1.tiff: floating-point images are not supported"),
     images("a class of other files", _heic, "data/photos/train/class0: has no images, but files such as 0.heic; read are .bmp, .jfif, .jpeg"),
     images("one class of images", _one_class, "data/photos/train: should have a folder for each of two or more classes"),
@@ -307,6 +307,102 @@ def _compare_faces(folder: Path) -> list[str]:
     return ["run", "bad.yaml", "--set", change, *_root(folder)]
 
 
+def vectors(name: str, edit: Edit, *expected: str, change: str = "model=identity") -> Case:
+    """A folder of embeddings `data/vectors` with something wrong in it."""
+
+    def make(folder: Path) -> list[str]:
+        _write_vectors(folder / "data" / "vectors")
+        edit(folder / "data" / "vectors")
+        changes = ["--set", "dataset=vectors", "--set", "model=identity", "--set", change]
+        return ["run", "bad.yaml", *changes, *_root(folder)]
+
+    return Case(name, make, expected)
+
+
+def _write_vectors(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for split, count in SPLITS.items():
+        features = np.random.default_rng(count).normal(size=(count, 5)).astype(np.float32)
+        np.save(folder / f"{split}_features.npy", features)
+        np.save(folder / f"{split}_labels.npy", np.arange(count) % 3)
+
+
+def _array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Edit:
+    def edit(folder: Path) -> None:
+        np.save(folder / f"{name}.npy", change(np.load(folder / f"{name}.npy")))
+
+    return edit
+
+
+def _with_a_nan(array: np.ndarray) -> np.ndarray:
+    array[7, 2] = np.nan
+    return array
+
+
+def _said(**card: object) -> Edit:
+    return lambda folder: _overwrite(folder / "dataset.json", json.dumps(card).encode())
+
+
+def _one_pair(change: Callable[[np.ndarray], np.ndarray]) -> Edit:
+    def edit(folder: Path) -> None:
+        for kind in ("features", "labels"):
+            (folder / f"train_{kind}.npy").rename(folder / f"{kind}.npy")
+            (folder / f"test_{kind}.npy").unlink()
+        _array("labels", change)(folder)
+
+    return edit
+
+
+VECTORS = [
+    vectors("vectors without labels", lambda f: (f / "test_labels.npy").unlink(), "data/vectors/test_labels.npy: no such file"),
+    vectors("vectors to test only", lambda f: (f / "train_features.npy").unlink(), "data/vectors: has test_features.npy, but no train_features.npy"),
+    vectors("vectors in float64", _array("train_features", lambda a: a.astype(float)), "train_features.npy: should be float32 (N, D), not float64 (60, 5)"),
+    vectors("maps for vectors", _array("train_features", lambda a: a[..., None]), "train_features.npy: should be float32 (N, D), not float32 (60, 5, 1)"),
+    vectors("no vectors", _array("test_features", lambda a: a[:0]), "test_features.npy: is empty"),
+    vectors("vectors of other sizes", _array("test_features", lambda a: a[:, 1:]), "test_features.npy: vectors have 4 numbers, those of training 5"),
+    vectors("a vector with a NaN", _array("train_features", _with_a_nan), "train_features.npy: row 7 has a number that is not finite"),
+    vectors("too few labels of vectors", _array("train_labels", lambda a: a[1:]), "train_labels.npy: 59 labels for 60 vectors"),
+    vectors("labels of vectors in bytes", _array("train_labels", lambda a: a.astype(np.uint8)), "train_labels.npy: should be int64 (N,), not uint8 (60,)"),
+    vectors("negative labels of vectors", _array("train_labels", lambda a: a - 1), "train_labels.npy: labels go from -1 to 1"),
+    vectors("a class to test only", _array("test_labels", lambda a: a + 1), "test_labels.npy: labels go from 1 to 3, but train_labels has 3 classes"),
+    vectors("gaps between classes", _array("train_labels", lambda a: a * 9), "train_labels.npy: labels go up to 18, but only 3 are there; number the classes from 0"),
+    vectors("vectors of one class", _array("train_labels", lambda a: 0 * a), "train_labels.npy: all vectors are of one class"),
+    vectors("vectors and fewer names", _said(class_names=["a", "b"]), "labels go from 0 to 2, but dataset.json has 2 classes"),
+    vectors("vectors and two counts", _said(class_names=["a", "b", "c"], num_classes=4), "class_names has 3 names, num_classes is 4"),
+    vectors("vectors and another digest", _said(sha256={"train_features": "0"}), "train_features.npy: its sha256 is"),
+    vectors("a class with one vector", _one_pair(lambda a: np.r_[a[1:], 3]), "labels.npy: class 3 has one vector, which cannot be split; give train_ and test_"),
+    vectors("vectors are not augmented", lambda f: None, "variants.a.augment: vectors has vectors, not images", change="variants={a: {augment: [mirror]}}"),
+    vectors("vectors are not scaled", lambda f: None, "recipe.input: vectors has vectors, not images: they are taken as they are", change="recipe.input.std=1.0"),
+    vectors("vectors are not attacked", lambda f: None, "evaluate: fgsm is measured on images, and vectors has vectors", change="evaluate=[error, fgsm]"),
+    vectors("vectors to a network", lambda f: None, "model: vectors has vectors, not images, which digits_cnn does not take; take identity or mlp", change="model=digits_cnn"),
+]  # fmt: skip
+
+
+def table(name: str, columns: dict[str, list[object]], *expected: str) -> Case:
+    """A parquet file `data/hub/data/train-00000-of-00001.parquet` with these columns."""
+
+    def make(folder: Path) -> list[str]:
+        import pyarrow
+        from pyarrow import parquet
+
+        path = folder / "data/hub/data/train-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True)
+        parquet.write_table(pyarrow.table(columns), path)
+        return ["run", "bad.yaml", "--set", "dataset=hub", *_root(folder)]
+
+    return Case(name, make, expected)
+
+
+GREY: list[object] = [[[k, 2], [3, 4]] for k in range(4)]
+TABLES = [
+    table("a table of texts", {"text": ["a"] * 4, "label": [0, 1] * 2}, "data/hub: has no column of images; columns are text (string), label (int64)"),
+    table("a table without labels", {"image": GREY, "mood": [0, 1] * 2}, "data/hub: has no column of labels; columns are image (list<"),
+    table("a table of paths", {"image": [{"bytes": None, "path": "a.png"}] * 4, "label": [0, 1] * 2}, "data/hub: has no column of images"),
+    table("a table of broken files", {"image": [b"x"] * 4, "label": [0, 1] * 2}, "train-00000-of-00001.parquet, row 0: does not decode"),
+    table("a table without a test set", {"image": GREY, "label": [0, 1] * 2}, "evaluate: error needs a test set, and hub has none: looked for test, validation"),
+]  # fmt: skip
+
+
 OTHER = [
     _plain("data not prepared", "dataset=mnist", "lossbench data prepare mnist"),
     _plain("data at no path", "dataset=./nowhere", "nowhere: no such folder"),
@@ -317,4 +413,4 @@ OTHER = [
     Case("prepare what has a licence", lambda _: ["data", "prepare", "imagenet"], ("imagenet cannot be downloaded", "Put it, or a link to it, at data/imagenet")),
 ]  # fmt: skip
 
-FOLDERS = [*PREPARED, *CHOSEN, *IMAGES, *FACES, *OTHER]
+FOLDERS = [*PREPARED, *CHOSEN, *IMAGES, *FACES, *VECTORS, *TABLES, *OTHER]

@@ -17,6 +17,7 @@ from lossbench.models import MODELS
 from lossbench.models.timm_backbones import timm_entry
 from lossbench.models.weights import UnusableWeights, downloaded
 from lossbench.plan import Plan
+from lossbench.report.measured import conditions_of
 from lossbench.suite import SuiteError, load_suite
 from lossbench.trial import environment
 
@@ -157,16 +158,22 @@ def test_a_checkpoint_of_something_else(
 def test_weights_are_part_of_the_identity_and_their_place_is_not(
     saved: Path, write_suite: Callable[..., Path]
 ) -> None:
+    def plan(*more: str) -> Plan:
+        return plan_of(write_suite, f"model={SMALL}", "losses=[softmax]", *more)
+
     def first_trial(*more: str) -> Any:
-        return plan_of(write_suite, f"model={SMALL}", "losses=[softmax]", *more).trials[0]
+        return plan(*more).trials[0]
 
     given = f"model.checkpoint={saved}"
     plain, trial = first_trial(), first_trial(given)
+    in_baseline = conditions_of(plan(given))
     other = saved.rename(saved.with_name("elsewhere.pth"))
     assert first_trial(f"model.checkpoint={other}").identity == trial.identity
+    assert conditions_of(plan(f"model.checkpoint={other}")) == in_baseline
     parts = build(plain, load_dataset("digits", NOWHERE), torch.device("cpu"))
     assert parts.training.model.weights_digest == ""
     torch.save({k: 2 * v for k, v in torch.load(other).items()}, saved)
+    assert conditions_of(plan(given)) != in_baseline
     assert len({plain.identity, trial.identity, first_trial(given).identity}) == 3
     with pytest.raises(DataError, match="was planned with"):
         build(trial, load_dataset("digits", NOWHERE), torch.device("cpu"))

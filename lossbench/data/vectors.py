@@ -1,0 +1,200 @@
+"""Embeddings that were computed before: a quick comparison of heads, without a backbone.
+
+    train_features.npy  float32 (N, D)     test_features.npy
+    train_labels.npy    int64 (N,)         test_labels.npy
+
+or `features.npy` and `labels.npy`, of which 20 % of each class are the test set, always the same.
+`dataset.json` is optional: class_names, num_classes, and sha256 of arrays, of which a worker then
+need not read every byte.
+
+A vector goes through a training as an image of D channels and one pixel, which nothing scales.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lossbench.data.dataset import Card, Dataset, Split
+from lossbench.data.images import ArrayImages, Images, View
+from lossbench.data.prepared import ArraySplit, array_digest, joined_digest, read_array, read_card
+from lossbench.data.sampling import split_off
+from lossbench.errors import DataError
+
+TEST_SHARE = 0.2
+ROWS_AT_ONCE = 100_000
+"""That are looked at for numbers that are not finite."""
+
+
+class VectorCard(Card):
+    """What `dataset.json` says of embeddings; nothing has to be said."""
+
+    name: str = ""
+    num_classes: int | None = Field(default=None, ge=2)  # type: ignore[assignment]
+    class_names: list[str] = Field(default=[])
+    source: str = ""
+    sha256: dict[str, str] = Field(default={})
+
+
+@dataclass(frozen=True)
+class VectorSplit(ArraySplit):
+    """Vectors, as images of one pixel: float32 (N, 1, 1, D)."""
+
+    def on(self, device: torch.device, view: View) -> Images:
+        vectors, labels = torch.from_numpy(self.images), torch.from_numpy(self.labels)
+        return Vectors(vectors.to(device), labels.to(device))
+
+
+@dataclass(frozen=True)
+class Vectors(ArrayImages):
+    """Vectors, all of them on the training's device."""
+
+    of_pixels: ClassVar[bool] = False
+
+
+def is_vector_folder(folder: Path) -> bool:
+    """Whether there are embeddings in a folder."""
+    names = ("train_features", "test_features", "features")
+    return any((folder / f"{name}.npy").exists() for name in names)
+
+
+def load_vectors(folder: Path, *, verify: bool = True) -> Dataset:
+    """Open a folder of embeddings.
+
+    Args:
+        folder: Of one of the forms above.
+        verify: Look at every number, and compare the arrays with the digests of `dataset.json`.
+
+    Raises:
+        DataError: A file is missing, or shapes, types, numbers, labels or digests do not fit.
+    """
+    said = VectorCard()
+    if (folder / "dataset.json").exists():
+        said = read_card(folder / "dataset.json", VectorCard)
+    split_here = not (folder / "train_features.npy").exists()
+    prefixes = ("",) if split_here else ("train_", "test_")
+    if split_here and (folder / "test_features.npy").exists():
+        raise DataError(f"{folder}: has test_features.npy, but no train_features.npy")
+    arrays = {
+        f"{prefix}{kind}": read_array(folder / f"{prefix}{kind}.npy")
+        for prefix in prefixes
+        for kind in ("features", "labels")
+    }
+    for prefix in prefixes:
+        _check_pair(folder, prefix, arrays[f"{prefix}features"], arrays[f"{prefix}labels"], verify)
+    sizes = [arrays[f"{prefix}features"].shape[1] for prefix in prefixes]
+    if sizes[0] != sizes[-1]:
+        message = f"vectors have {sizes[-1]} numbers, those of training {sizes[0]}"
+        raise DataError(f"{folder / 'test_features.npy'}: {message}")
+    classes = _classes(folder, said, arrays)
+    digests = {name: _digest(folder, name, array, said, verify) for name, array in arrays.items()}
+    splits: dict[str, Split] = {}
+    note = said.note
+    if split_here:
+        labels: NDArray[np.int64] = arrays["labels"]  # type: ignore[assignment]
+        try:
+            rest, off = split_off(labels, TEST_SHARE)
+        except ValueError as error:
+            message = str(error).replace("image", "vector")
+            raise DataError(f"{folder / 'labels.npy'}: {message}; give train_ and test_") from None
+        for name, chosen in (("train", rest), ("test", off)):
+            splits[name] = _split(arrays["features"][chosen], labels[chosen])
+        own = f"no split of its own: {len(rest):,} train, {len(off):,} test, the same share of each"
+        note = f"{note}; {own} class" if note else f"{own} class"
+    else:
+        for name in ("train", "test"):
+            splits[name] = _split(arrays[f"{name}_features"], arrays[f"{name}_labels"])
+    card = Card(
+        name=said.name or folder.absolute().name,
+        num_classes=len(classes),
+        class_names=classes,
+        source=said.source or str(folder),
+        note=note,
+        sha256=digests,
+    )
+    digest = joined_digest([*digests, *digests.values()])  # whose split it is counts, too
+    return Dataset(card, splits, digest, vectors=True)
+
+
+def _split(features: NDArray[np.generic], labels: NDArray[np.generic]) -> VectorSplit:
+    return VectorSplit(features[:, None, None, :], labels)  # type: ignore[arg-type]
+
+
+def _check_pair(
+    folder: Path,
+    prefix: str,
+    features: NDArray[np.generic],
+    labels: NDArray[np.generic],
+    verify: bool,
+) -> None:
+    path = folder / f"{prefix}features.npy"
+    if features.dtype != np.float32 or features.ndim != 2:
+        raise DataError(f"{path}: should be float32 (N, D), not {features.dtype} {features.shape}")
+    if not features.size:
+        raise DataError(f"{path}: is empty")
+    if labels.dtype != np.int64 or labels.ndim != 1:
+        raise DataError(
+            f"{folder / f'{prefix}labels.npy'}: should be int64 (N,), not {labels.dtype} "
+            f"{labels.shape}"
+        )
+    if len(labels) != len(features):
+        raise DataError(
+            f"{folder / f'{prefix}labels.npy'}: {len(labels)} labels for {len(features)} vectors"
+        )
+    for at in range(0, len(features) if verify else 0, ROWS_AT_ONCE):
+        finite = np.isfinite(features[at : at + ROWS_AT_ONCE]).all(1)
+        if not finite.all():
+            row = at + int(np.argmin(finite))
+            raise DataError(f"{path}: row {row} has a number that is not finite")
+
+
+def _classes(folder: Path, said: VectorCard, arrays: dict[str, NDArray[np.generic]]) -> list[str]:
+    """Names of the classes, by which every label is one."""
+    names = said.class_names
+    if names and said.num_classes not in (None, len(names)):
+        raise DataError(
+            f"{folder / 'dataset.json'}: class_names has {len(names)} names, num_classes is "
+            f"{said.num_classes}"
+        )
+    train = "train_labels" if "train_labels" in arrays else "labels"
+    found = len(np.unique(arrays[train]))
+    if found < 2:
+        raise DataError(f"{folder / f'{train}.npy'}: all vectors are of one class")
+    known = len(names) or said.num_classes or int(arrays[train].max()) + 1
+    for name, labels in arrays.items():
+        if not name.endswith("labels"):
+            continue
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= known:
+            by = "dataset.json" if said.num_classes or names else train
+            raise DataError(
+                f"{folder / f'{name}.npy'}: labels go from {low} to {high}, but {by} has "
+                f"{known} classes"
+            )
+    if found < known and not (names or said.num_classes):
+        raise DataError(
+            f"{folder / f'{train}.npy'}: labels go up to {known - 1}, but only {found} are there; "
+            "number the classes from 0, or say num_classes in dataset.json"
+        )
+    return names or [str(k) for k in range(known)]
+
+
+def _digest(
+    folder: Path, name: str, array: NDArray[np.generic], said: VectorCard, verify: bool
+) -> str:
+    known = said.sha256.get(name)
+    if known is not None and not verify:
+        return known
+    found = array_digest(array)
+    if known not in (None, found):
+        raise DataError(
+            f"{folder / f'{name}.npy'}: its sha256 is {found[:12]}..., but dataset.json says "
+            f"{str(known)[:12]}...; the file was changed or is incomplete"
+        )
+    return found
