@@ -166,7 +166,7 @@ def create_loss(name: str, *, num_classes: int, feature_dim: int, **params: Any)
     """Build a loss head.
 
     Args:
-        name: `softmax`, `center`, `l_softmax`, `contrastive`, `triplet` or `lgm`.
+        name: `softmax`, `center`, `l_softmax`, `contrastive`, `triplet`, `lgm`, `arcface`, ...
         num_classes: K, at least 2.
         feature_dim: D, at least 1.
         **params: Of the loss; `lossbench list losses` shows them. A name that Python

@@ -46,7 +46,7 @@ def of(case, dtype=torch.float32, dim=6):
     return head, features, torch.arange(5).repeat_interleave(4)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", list(LOSSES))
 def test_its_description_has_an_equation_and_a_paper(name):
     assert any(line.startswith("L = ") for line in equation(LOSSES[name]))
     assert LOSSES[name].reference

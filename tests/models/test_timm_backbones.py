@@ -212,9 +212,9 @@ def test_pretrained_weights_come_from_the_hub_or_are_asked_for(
 
 @needs_timm
 def test_results_know_the_version(write_suite: Callable[..., Path]) -> None:
-    trial = plan_of(write_suite(), f"model={{name: {SMALL}}}").trials[0]
+    trial = plan_of(write_suite, f"model={{name: {SMALL}}}").trials[0]
     assert environment(trial)["timm"] == importlib.import_module("timm").__version__
-    assert "timm" not in environment(plan_of(write_suite()).trials[0])
+    assert "timm" not in environment(plan_of(write_suite).trials[0])
 
 
 def test_the_parameters_are_known_without_timm() -> None:
