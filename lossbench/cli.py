@@ -380,6 +380,7 @@ def _audit(laid_out: Plan, tracking_uri: str | None) -> None:
         raise typer.Exit(1)
 
 
+app.command("new-loss")(verbs.new_loss)
 app.command("test-loss")(verbs.try_loss)
 app.command("list")(verbs.list_)
 app.command("ui")(verbs.ui)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -57,6 +58,28 @@ def try_loss(
         findings = examine(subject, CHECKS)
     if not print_findings(out, findings):
         raise typer.Exit(1)
+
+
+def new_loss(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the loss, as in my_loss.")],
+    folder: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path("."),
+) -> None:
+    """Write a loss of your own to start from, its test, and a suite that compares it.
+
+    \b
+    Example:
+      lossbench new-loss my_loss
+    """
+    from lossbench.scaffold import new_loss as write
+
+    loss, test, suite = write(name, folder)
+    out.print(f"wrote {loss}, {test}, {suite}; next:", highlight=False, soft_wrap=True)
+    for command in (
+        f"lossbench test-loss {name} --plugin {loss}",
+        f"pytest {test}",
+        f"lossbench run {suite} --plugin {loss}",
+    ):
+        out.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
 def list_(

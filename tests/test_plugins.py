@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from lossbench.losses import LOSSES, LossHead
 from lossbench.plan import Plan
 from lossbench.plugins import _forget, _installed, read_plugins
 from lossbench.registry import Registry
+from lossbench.scaffold import new_loss
 from lossbench.suite import load_suite
 from lossbench.trial import environment
 
@@ -173,3 +177,20 @@ def test_packages_offer_losses_by_entry_points(
     [trial, *_] = plan_of(write_suite(), tmp_path).trials
     theirs = trial.model_copy(update={"loss": trial.loss.model_copy(update={"name": "theirs"})})
     assert environment(theirs)["numpy"] == importlib.metadata.version("numpy")
+
+
+def test_a_new_loss_works_as_it_is_written(tmp_path: Path) -> None:
+    loss, test, suite = new_loss("my_own", tmp_path / "new")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name]
+    done = subprocess.run(command, cwd=tmp_path / "new", capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    read_plugins([loss])
+    assert [row.label for row in plan_of(suite, tmp_path).rows] == ["softmax", "my_own", "lgm"]
+
+    text = loss.read_text()
+    for name in ("my_own", "softmax", "torch", "json", "lambda", "9x", "../up", "größe"):
+        with pytest.raises(RequestError, match=f"new-loss {re.escape(name)}: "):
+            new_loss(name, tmp_path / "new")
+    assert loss.read_text() == text
+    assert sorted(p.name for p in (tmp_path / "new").glob("*.py")) == [loss.name, test.name]
+    assert not (tmp_path / "up.py").exists()

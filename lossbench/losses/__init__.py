@@ -17,7 +17,16 @@ from lossbench.losses.base import (
     LossHead,
     ParameterGroup,
     create_loss,
+    in_float32,
     total,
 )
 
-__all__ = ["LOSSES", "DensityHead", "LossHead", "ParameterGroup", "create_loss", "total"]
+__all__ = [
+    "LOSSES",
+    "DensityHead",
+    "LossHead",
+    "ParameterGroup",
+    "create_loss",
+    "in_float32",
+    "total",
+]
