@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 import lossbench
-from lossbench import verbs
+from lossbench import planned, verbs
 from lossbench.errors import (
     DataError,
     LossbenchError,
-    NothingRecordedError,
     RequestError,
     TrackingError,
 )
+from lossbench.forecast import read_duration
 from lossbench.options import (
     DEFAULT_DATA_ROOT,
     CheckFormat,
@@ -30,16 +28,18 @@ from lossbench.options import (
     Format,
     OnlyOption,
     OutputOption,
+    PlanFormat,
     PluginOption,
     SeedsOption,
     SetOption,
     SuiteArgument,
     TrackingOption,
 )
+from lossbench.steps import lay_out_suite, print_differences, write_report
 from lossbench.verbs import err, out
 
 if TYPE_CHECKING:
-    from lossbench.plan import Plan
+    pass
 
 WORK = Path(".lossbench")
 INTERRUPTED = 130
@@ -99,6 +99,15 @@ def run(
         bool,
         typer.Option("--fail-fast", help="Stop at the first trial that fails or diverges."),
     ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before more than an hour of work.")
+    ] = False,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Start nothing that would not end within 2h, 45min, 90s, ..."
+        ),
+    ] = None,
 ) -> None:
     """Run the trials of a suite that have no result yet, then write the report.
 
@@ -110,11 +119,22 @@ def run(
       lossbench run suites/mnist.yaml --data-root data --set recipe.epochs=3 --only '2-D/*'
       lossbench run suites/digits.yaml --only 'lgm*' --seeds 0,1,2,3,4
       lossbench run suites/mnist.yaml --set resources.gpus=0.25 --address auto
+      lossbench run suites/mnist.yaml --time-budget 2h
+      lossbench run my_loss.yaml --plugin my_loss.py
     """
-    plan = _plan(suite, set_, only, seeds, data_root, plugin)
-    from lossbench.orchestration.run import run_plan
+    seconds = None if time_budget is None else read_duration(time_budget, "--time-budget")
+    plan = lay_out_suite(suite, set_, only, seeds, data_root, plugin)
+    from lossbench.orchestration.run import Budget, run_plan
     from lossbench.tracking.store import Tracker
 
+    budget = None
+    if seconds is not None:
+        deadline = time.monotonic() + seconds
+        costs = planned.recorded(plan, tracking_uri).costs(data_root, planned.LOOK_SEC)
+        budget = Budget(deadline, costs)
+    elif not yes and address is None:
+        ask = typer.confirm if sys.stdin.isatty() else None
+        planned.require_agreement(planned.recorded(plan, tracking_uri), data_root, ask)
     tracker = Tracker.open(tracking_uri)
     outcome = run_plan(
         plan,
@@ -125,17 +145,21 @@ def run(
         console=err,
         checkpoint_sec=checkpoint_every,
         fail_fast=fail_fast,
+        budget=budget,
     )
-    if not outcome.started:
+    if not outcome.started and not outcome.late:
         err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
     try:
-        _report(plan, tracking_uri, output)
+        write_report(plan, tracking_uri, output)
     except TrackingError as error:
         if not outcome.unlogged:
             raise
         err.print(Text(f"no report: {error}", "yellow"))
     if outcome.refused:
         raise DataError(f"{outcome.refused}; finished trials are kept")
+    if outcome.late:
+        left = f"{outcome.late} trials left; the same command goes on"
+        err.print(f"the time budget of {time_budget} is used: {left}", highlight=False)
     if outcome.interrupted and outcome.lost:
         left = f"{outcome.interrupted} trials left; the same command goes on"
         err.print(Text(f"error: Ray's process {outcome.lost} has died; {left}", "red"))
@@ -167,45 +191,52 @@ def plan(
     plugin: PluginOption = [],  # noqa: B006
     audit: Annotated[
         bool,
-        typer.Option(help="Print in what the rows differ beside the loss; exit 1 if unfairly."),
+        typer.Option("--audit", help="In what the rows differ beside the loss; 1 if unfairly."),
     ] = False,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="A line for each trial, with its identity.")
+    ] = False,
+    format_: Annotated[
+        PlanFormat, typer.Option("--format", help="On standard output.")
+    ] = PlanFormat.text,
+    probe: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, max=3600, help="How long to try steps to tell the time."
+        ),
+    ] = 15.0,
 ) -> None:
-    """Check a suite and print its trials; start nothing.
+    """Check a suite, show what is done of its table, and tell what the rest will take.
 
     \b
     Examples:
       lossbench plan suites/digits.yaml
-      lossbench plan suites/digits.yaml --only '*/lgm*' --seeds 0
+      lossbench plan suites/digits.yaml --only '*/lgm*' --seeds 0 --trials
+      lossbench plan suites/mnist.yaml --data-root data --probe 60
       lossbench plan suites/digits.yaml --audit
     """
     del output  # taken by every verb with a suite; a plan writes nothing
-    laid_out = _plan(suite, set_, only, seeds, data_root, plugin)
+    laid_out = lay_out_suite(suite, set_, only, seeds, data_root, plugin)
     if audit:
-        _audit(laid_out, tracking_uri)
+        print_differences(laid_out, tracking_uri)
         return
-    from lossbench.tracking.store import Tracker
-
-    try:
-        done = Tracker.open(tracking_uri, create=False).results(laid_out.trials)
-    except NothingRecordedError:
-        done = {}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("variant", "row", "seed", "identity", "state"):
-        table.add_column(heading, no_wrap=True)
-    for trial in laid_out.trials:
-        result = done.get(trial.identity)
-        state = result.status if result else "to do"
-        table.add_row(trial.variant, Text(trial.row), str(trial.seed), trial.identity, Text(state))
-    out.print(table)
-    choosing = ""
-    if laid_out.suite.selection:
-        losses = len({row.loss.name for row in laid_out.rows}) * len(laid_out.suite.variants)
-        compared = len(laid_out.compared) * len(laid_out.suite.variants)
-        beside = f" and {compared} to compare with" if compared else ""
-        seeds_text = f"{len(laid_out.suite.seeds)} seeds"
-        choosing = f"; then {losses} chosen cells{beside} x {seeds_text}, tested once"
-    left = len(laid_out.trials) - len(done)
-    out.print(f"{len(laid_out.trials)} trials, {left} to do{choosing}", highlight=False)
+    found = planned.recorded(laid_out, tracking_uri)
+    if trials:
+        planned.print_trials(out, found)
+        out.print(found.counted, highlight=False)
+        return
+    if format_ is PlanFormat.text:
+        planned.print_cells(out, found)
+        out.print(found.counted, highlight=False)
+    forecast = None
+    if found.left or found.coming:
+        with err.status("taking a few steps of each cell"):
+            forecast = found.forecast(found.costs(data_root, probe))
+    if format_ is PlanFormat.json:
+        typer.echo(planned.as_json(found, forecast))
+    elif forecast:
+        for line in planned.told(found, forecast):
+            out.print(line, highlight=False)
 
 
 @app.command()
@@ -230,9 +261,9 @@ def report(
       lossbench report suites/digits.yaml
       lossbench report suites/digits.yaml --format json
     """
-    laid_out = _plan(suite, set_, only, seeds, data_root, plugin)
+    laid_out = lay_out_suite(suite, set_, only, seeds, data_root, plugin)
     if format_ is None:
-        _report(laid_out, tracking_uri, output)
+        write_report(laid_out, tracking_uri, output)
         return
     from lossbench.orchestration.run import lay_out
     from lossbench.report import render
@@ -290,7 +321,7 @@ def check(
     from lossbench.report import gate
     from lossbench.tracking.store import Tracker
 
-    laid_out = _plan(suite, set_, only, seeds, data_root, plugin)
+    laid_out = lay_out_suite(suite, set_, only, seeds, data_root, plugin)
     path = baseline or Path("baselines") / f"{laid_out.suite.suite}.json"
     request = gate.Request(laid_out, path, only, gate.run_command(suite, set_, only, seeds))
     old = request.read(missing_ok=update)
@@ -310,74 +341,6 @@ def check(
     text, code = request.check(old, measured, format_.value)
     out.print(text, soft_wrap=True, end="")
     raise typer.Exit(code)
-
-
-def _plan(
-    path: Path,
-    overrides: list[str],
-    only: str | None,
-    seeds: str | None,
-    data_root: Path,
-    plugins: list[Path],
-) -> Plan:
-    """Load and check a suite: everything that can be wrong is found here."""
-    from lossbench.suite import load_suite
-
-    if seeds is not None:
-        if not re.fullmatch(r"[-\w, ]*", seeds):
-            raise RequestError(f"--seeds {seeds}: should be whole numbers, as in 0,1,2")
-        overrides = [*overrides, f"seeds=[{seeds}]"]
-    suite = load_suite(path, overrides)
-    from lossbench.assembly import check
-    from lossbench.plugins import read_plugins
-    from lossbench.report.published import published_problems
-
-    read = read_plugins(plugins)
-    laid_out = replace(check(suite, data_root), plugins=read)
-    problems = published_problems(suite, laid_out.metrics)
-    if problems:
-        raise suite.origin.error(problems)
-    return laid_out if only is None else laid_out.narrowed(only)
-
-
-def _report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> None:
-    from lossbench.orchestration.run import lay_out
-    from lossbench.report import terminal_table
-    from lossbench.report.build import build_report
-    from lossbench.tracking.store import Tracker
-
-    tracker = Tracker.open(tracking_uri, create=False)
-    laid_out, trials = lay_out(laid_out, tracker)
-    results = tracker.results(trials)
-    folder = output or Path("reports") / laid_out.suite.suite
-    command = shlex.join(["lossbench", *sys.argv[1:]])
-    try:
-        with err.status("writing the report"):
-            written = build_report(laid_out, results, tracker.arrays, folder, command)
-    except OSError as error:
-        raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
-    out.print(terminal_table(laid_out, results))
-    page = next(path for path in written if path.suffix == ".html")
-    err.print(f"report: {page}", highlight=False)
-
-
-def _audit(laid_out: Plan, tracking_uri: str | None) -> None:
-    """Print in what the rows differ; exit code 1 if a difference fails the suite."""
-    from lossbench.audit import audit
-    from lossbench.findings import print_audit
-    from lossbench.orchestration.run import lay_out
-    from lossbench.tracking.store import Tracker
-
-    try:
-        tracker = Tracker.open(tracking_uri, create=False)
-        laid_out, trials = lay_out(laid_out, tracker)
-        results = tracker.results(trials)
-    except NothingRecordedError:
-        trials, results = list(laid_out.trials), {}
-    differences = audit(laid_out, trials, results)
-    measured = f"{len(results)} of {len(trials)} trials measured"
-    if not print_audit(out, differences, measured):
-        raise typer.Exit(1)
 
 
 app.command("new-loss")(verbs.new_loss)

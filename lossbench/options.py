@@ -65,3 +65,10 @@ class CheckFormat(enum.StrEnum):
     json = "json"
     junit = "junit"
     github = "github"
+
+
+class PlanFormat(enum.StrEnum):
+    """Forms of a plan."""
+
+    text = "text"
+    json = "json"

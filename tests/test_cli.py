@@ -59,9 +59,16 @@ def test_a_wrong_request_is_one_message_and_exit_2(
     assert not Path("reports").exists()
 
 
-def test_plan_prints_every_trial_and_writes_nothing(run: Run, write_suite: Write) -> None:
-    code, out, _ = run("plan", write_suite(), "--only", "lgm*", "--seeds", "0,5")
+def test_plan_shows_cells_and_trials_and_writes_nothing(run: Run, write_suite: Write) -> None:
+    arguments = ("plan", write_suite(), "--only", "lgm*", "--seeds", "0,5")
+    code, out, _ = run(*arguments, "--probe", "0.1")
     assert code == 0
+    assert [line.split() for line in out.splitlines()[1:3]] == [
+        ["lgm(alpha=0)", "0/2"],
+        ["lgm(alpha=0.3)", "0/2"],
+    ]
+    assert re.search(r"about \d.* here \(cpu, .* CPU-hours", out)
+    code, out, _ = run(*arguments, "--trials")
     lines = [line.split() for line in out.splitlines()]
     assert [(line[1], line[2]) for line in lines[1:5]] == [
         ("lgm(alpha=0)", "0"),

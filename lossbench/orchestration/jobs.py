@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ def run_trials(
     checkpoint_sec: float,
     fail_fast: bool,
     plugins: Sequence[Plugin] = (),
+    deadline: float = math.inf,
 ) -> Recorder:
     """Run trials on the connected cluster and record each as it ends.
 
@@ -53,6 +55,7 @@ def run_trials(
         checkpoint_sec: Least time between two checkpoints of a trial.
         fail_fast: Whether the first trial that fails or diverges ends it.
         plugins: Files that register what trials use.
+        deadline: On the monotonic clock; what runs then is stopped, as by Ctrl-C.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display tells, in one line
     epochs = sum(trial.recipe.epochs for trial in trials)
@@ -74,7 +77,7 @@ def run_trials(
                 "checkpoint_sec": checkpoint_sec,
                 "plugins": [plugin.model_dump() for plugin in plugins],
             }
-            _tuner(trials, slot, recorder, own, fail_fast).fit()
+            _tuner(trials, slot, recorder, own, _Early(recorder, fail_fast, deadline)).fit()
         finally:
             recorder.close()
             shutil.rmtree(storage / name, ignore_errors=True)
@@ -88,7 +91,7 @@ def _tuner(
     slot: Slot,
     recorder: Recorder,
     shared: dict[str, Any],
-    fail_fast: bool,
+    early: _Early,
 ) -> tune.Tuner:
     storage = Path(shared["storage"])
     resources: dict[str, float] = {"cpu": slot.cpus, "gpu": slot.gpus}
@@ -106,7 +109,7 @@ def _tuner(
             storage_path=str(storage.parent),
             verbose=0,
             callbacks=[recorder],
-            stop=_Early(recorder, fail_fast),
+            stop=early,
             failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
@@ -116,11 +119,11 @@ def _tuner(
 class _Early(tune.Stopper):
     """Stops all trials once one found that the data cannot be used: the others would, too.
 
-    With `fail_fast` once any has failed or diverged.
+    With `fail_fast` once any has failed or diverged. And when time is up.
     """
 
-    def __init__(self, recorder: Recorder, fail_fast: bool) -> None:
-        self._recorder, self._fail_fast = recorder, fail_fast
+    def __init__(self, recorder: Recorder, fail_fast: bool, deadline: float) -> None:
+        self._recorder, self._fail_fast, self._deadline = recorder, fail_fast, deadline
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: it is pickled for a restore, which is not used here."""
@@ -132,5 +135,7 @@ class _Early(tune.Stopper):
     def stop_all(self) -> bool:
         recorder = self._recorder
         return bool(
-            recorder.refused or (self._fail_fast and (recorder.failed or recorder.diverged))
+            recorder.refused
+            or (self._fail_fast and (recorder.failed or recorder.diverged))
+            or time.monotonic() >= self._deadline
         )

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lossbench.errors import TrackingError
+from lossbench.forecast import Costs
 from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import connect
 from lossbench.orchestration.spool import Spool, log_kept
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 OTHERS_SEC = 2.0
 """How often to look whether another process has finished its trials."""
+WORKERS_START_SEC = 10.0
+"""What new workers take to import everything, before the first step."""
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
@@ -43,6 +46,7 @@ class Outcome:
         undecided: Whether trials failed on which the choice of parameters rests, so that
             nothing was chosen.
         refused: What is wrong with the data, if a trial found that; it ends the run.
+        late: How many trials the time budget left.
         lost: Which of Ray's own processes died; that ends it, too, as `interrupted`.
     """
 
@@ -53,7 +57,33 @@ class Outcome:
     stopped_early: bool = False
     undecided: bool = False
     refused: str = ""
+    late: int = 0
     lost: str = ""
+
+    @property
+    def halted(self) -> bool:
+        return bool(self.interrupted or self.refused or self.stopped_early or self.late)
+
+
+@dataclass
+class Budget:
+    """Until when a run may go on.
+
+    Attributes:
+        deadline: On the monotonic clock.
+        costs: Of its trials.
+    """
+
+    deadline: float
+    costs: Costs
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self.deadline
+
+    def fitting(self, left: Sequence[Trial], concurrent: int) -> list[Trial]:
+        seconds = self.deadline - time.monotonic() - WORKERS_START_SEC
+        return self.costs.fitting(left, concurrent, seconds)
 
 
 def run_plan(
@@ -66,6 +96,7 @@ def run_plan(
     console: Console,
     checkpoint_sec: float = 10.0,
     fail_fast: bool = False,
+    budget: Budget | None = None,
 ) -> Outcome:
     """Run what is missing: first the plan's trials, then with `selection` the chosen ones.
 
@@ -78,6 +109,7 @@ def run_plan(
         console: For the progress display.
         checkpoint_sec: Least time between two checkpoints of a trial.
         fail_fast: Whether the first trial that fails or diverges ends it.
+        budget: When it ends, and what trials cost: none is started that would not end in time.
 
     Raises:
         RequestError: The working folder cannot be written, or the cluster cannot be used or cannot
@@ -97,7 +129,11 @@ def run_plan(
                     slot = stack.enter_context(connect(address, plan.suite.resources))
                     watch = stack.enter_context(watched(console))
                     tracker.start_suite(plan, environment())
-                mine = claims.take(todo)
+                wanted = budget.fitting(todo, slot.concurrent) if budget else todo
+                if not wanted:
+                    outcome.late = len(todo)
+                    break
+                mine = claims.take(wanted)
                 mine = _to_do(mine, tracker, tried)  # others may have ended meanwhile
                 if not mine:
                     if not told:
@@ -120,14 +156,17 @@ def run_plan(
                     checkpoint_sec=checkpoint_sec,
                     fail_fast=fail_fast,
                     plugins=plan.plugins,
+                    deadline=budget.deadline if budget else math.inf,
                 )
                 claims.release()
-                _add(outcome, mine, recorder, fail_fast)
+                late = budget is not None and budget.is_over
+                _add(outcome, mine, recorder, fail_fast, late)
                 outcome.lost = watch.lost
-                if outcome.interrupted or outcome.refused or outcome.stopped_early:
+                if budget:
+                    budget.costs.learn(mine, tracker.results(mine))
+                if outcome.halted:
                     break
-            halted = outcome.interrupted or outcome.refused or outcome.stopped_early
-            if halted or (chooses and (outcome.failed or outcome.unlogged)):
+            if outcome.halted or (chooses and (outcome.failed or outcome.unlogged)):
                 outcome.undecided = plan.suite.selection is not None
                 break
         if slot is not None:
@@ -157,7 +196,9 @@ def _to_do(trials: Sequence[Trial], tracker: Tracker, tried: Set[str]) -> list[T
     return [trial for trial in left if trial.identity not in done]
 
 
-def _add(outcome: Outcome, trials: Sequence[Trial], recorder: Recorder, fail_fast: bool) -> None:
+def _add(
+    outcome: Outcome, trials: Sequence[Trial], recorder: Recorder, fail_fast: bool, late: bool
+) -> None:
     outcome.started += len(trials)
     outcome.failed |= {
         t.name: recorder.failed[t.identity] for t in trials if t.identity in recorder.failed
@@ -166,7 +207,9 @@ def _add(outcome: Outcome, trials: Sequence[Trial], recorder: Recorder, fail_fas
     outcome.refused = recorder.refused
     left = len(trials) - len(recorder.finished) - len(recorder.failed)
     outcome.stopped_early = bool(fail_fast and left and (recorder.failed or recorder.diverged))
-    if not outcome.stopped_early:
+    if late:
+        outcome.late = left
+    elif not outcome.stopped_early:
         outcome.interrupted += left
 
 
@@ -220,6 +263,6 @@ def _scores(plan: Plan, tracker: Tracker) -> dict[str, float]:
 
 
 def _status(outcome: Outcome) -> RunStatus:
-    if outcome.interrupted or outcome.stopped_early:
+    if outcome.halted:
         return "KILLED"
     return "FAILED" if outcome.failed else "FINISHED"

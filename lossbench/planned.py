@@ -1,0 +1,269 @@
+"""What `lossbench plan` tells: what is done and what is left of a table, and what that costs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lossbench.errors import NothingRecordedError, RequestError
+from lossbench.forecast import Cost, Costs, Forecast, cell_of
+from lossbench.orchestration.progress import duration
+from lossbench.plan import Plan, Trial
+from lossbench.records import TrialResult
+
+Results = Mapping[str, TrialResult]
+ASK_FROM_SEC = 3600.0
+"""`run` asks before it starts more than this."""
+LOOK_SEC = 5.0
+"""How long `run` may try steps to tell whether it should ask."""
+_SMALL = 5e8
+"""Numbers that go into a network in all: with fewer nothing is tried before a run."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A table as far as it has come.
+
+    Attributes:
+        plan: With the points to which its searches have come.
+        trials: All that it has so far.
+        results: Of those that ran.
+    """
+
+    plan: Plan
+    trials: Sequence[Trial]
+    results: Results
+
+    @property
+    def left(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.identity not in self.results]
+
+    @cached_property
+    def coming(self) -> list[Trial]:
+        """Trials that stand in no table yet: points that a search has still to find, and the
+        final trainings of what will be chosen. Each by one of its cell, whose cost is the same.
+        """
+        plan, selection = self.plan, self.plan.suite.selection
+        if selection is None:
+            return []
+        coming: list[Trial] = []
+        for search, variant in itertools.product(plan.searches, plan.suite.variants):
+            points = [
+                row
+                for row in plan.rows
+                if row.loss.name == search.loss.name and row.stands_in(variant)
+            ]
+            missing = (selection.samples or 0) - len(points)
+            for seed in plan.suite.seeds if points else ():
+                coming += missing * [plan.trial(points[0], variant, seed, selection.holdout)]
+        if any(not trial.holdout for trial in self.trials):
+            return coming  # they are chosen
+        rows = {row.loss.name: row for row in reversed(plan.rows)}
+        some = {
+            (variant, name): row for variant in plan.suite.variants for name, row in rows.items()
+        }
+        return coming + list(plan.final_trials(some))
+
+    @property
+    def counted(self) -> str:
+        text = f"{len(self.trials)} trials, {len(self.left)} to do"
+        return (
+            f"{text}; then about {len(self.coming)} more, chosen by these" if self.coming else text
+        )
+
+    def costs(self, data_root: Path, probe_sec: float) -> Costs:
+        """What trials cost on this machine: by those that ran, else by some of their steps."""
+        from lossbench.probe import probe
+        from lossbench.trial import device_name
+
+        device, _ = self.machine
+        cells = len({cell_of(trial) for trial in self.left}) or 1
+        deadline = time.monotonic() + probe_sec
+
+        def measure(trial: Trial) -> Cost:
+            return probe(trial, data_root, device, probe_sec / cells)
+
+        return Costs(
+            self.left + [trial for trial in self.trials if trial.identity in self.results],
+            self.results,
+            device_name(device),
+            measure if probe_sec else None,
+            lambda: time.monotonic() >= deadline,
+        )
+
+    @cached_property
+    def machine(self) -> tuple[str, int]:
+        from lossbench.probe import this_machine
+
+        return this_machine(self.plan.suite.resources)
+
+    def forecast(self, costs: Costs) -> Forecast | None:
+        """Of all that is left; None if nothing is known."""
+        if not costs:
+            return None
+        return costs.forecast([*self.left, *self.coming], self.machine[1])
+
+    def is_large(self, data_root: Path) -> bool:
+        """Whether it is worth a look at what a run will cost, before it starts."""
+        from lossbench.assembly import open_dataset, view_of
+
+        suite = self.plan.suite
+        dataset = open_dataset(suite.dataset, data_root, verify=False)
+        images = suite.dataset.train_size or len(dataset.splits["train"].labels)
+        numbers = math.prod(dataset.image_shape(view_of(suite.recipe)))
+        epochs = sum(trial.recipe.epochs for trial in [*self.left, *self.coming])
+        return epochs * images * numbers >= _SMALL
+
+
+def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
+    """Look up what a table has; without a database, nothing."""
+    from lossbench.orchestration.run import lay_out
+    from lossbench.tracking.store import Tracker
+
+    try:
+        tracker = Tracker.open(tracking_uri, create=False)
+    except NothingRecordedError:
+        return Recorded(plan, plan.trials, {})
+    whole, trials = lay_out(plan, tracker)
+    return Recorded(whole, trials, tracker.results(trials))
+
+
+def require_agreement(found: Recorded, data_root: Path, ask: Callable[[str], bool] | None) -> None:
+    """Ask before what takes more than an hour.
+
+    Args:
+        found: The table.
+        data_root: Where prepared data sets are.
+        ask: Puts a question to somebody; None: nobody is there.
+
+    Raises:
+        RequestError: Nobody is there, or says no.
+    """
+    if not found.is_large(data_root):
+        return
+    forecast = found.forecast(found.costs(data_root, LOOK_SEC))
+    if forecast is None or forecast.wall_time_sec <= ASK_FROM_SEC:
+        return
+    told = f"{forecast.trials} trials will take about {duration(forecast.wall_time_sec)} here"
+    if ask is None:
+        raise RequestError(
+            f"{told}; start them with --yes, or as many as fit with --time-budget 1h"
+        )
+    if not ask(f"{told}. Go on?"):
+        raise RequestError("nothing was started; --time-budget 1h would start as many as fit")
+
+
+def print_cells(out: Console, found: Recorded) -> None:
+    """Rows by columns: how many seeds of each cell have a result."""
+    plan, trials, results = found.plan, found.trials, found.results
+    variants = list(plan.suite.variants)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("row", no_wrap=True)
+    for variant in variants:
+        table.add_column("done" if variants == ["default"] else variant, no_wrap=True)
+    rows: dict[str, dict[str, list[Trial]]] = {}
+    for trial in trials:
+        label = trial.row if trial.holdout or not plan.suite.selection else f"{trial.row}, final"
+        rows.setdefault(label, {}).setdefault(trial.variant, []).append(trial)
+    for label, columns in rows.items():
+        cells = [_cell(columns.get(variant, []), results) for variant in variants]
+        table.add_row(Text(label), *cells)
+    out.print(table)
+
+
+def _cell(trials: Sequence[Trial], results: Results) -> Text:
+    if not trials:
+        return Text("–", "dim")
+    there = [results[t.identity] for t in trials if t.identity in results]
+    diverged = sum(result.status == "diverged" for result in there)
+    complete = len(there) == len(trials)
+    text = Text(f"{len(there)}/{len(trials)}", "green" if complete else "" if there else "dim")
+    if complete:
+        text.append(" ✓", "green")
+    if diverged:
+        text.append(f" {diverged} diverged", "yellow")
+    return text
+
+
+def print_trials(out: Console, found: Recorded) -> None:
+    """A line for each trial, with its identity."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("variant", "row", "seed", "identity", "state"):
+        table.add_column(heading, no_wrap=True)
+    for trial in found.trials:
+        result = found.results.get(trial.identity)
+        state = result.status if result else "to do"
+        table.add_row(trial.variant, Text(trial.row), str(trial.seed), trial.identity, Text(state))
+    out.print(table)
+
+
+def told(found: Recorded, forecast: Forecast) -> list[str]:
+    """A forecast in lines of text."""
+    suite, (device, _) = found.plan.suite, found.machine
+    hours = forecast.work_sec * suite.resources.workers / 3600
+    used = f"{hours * suite.resources.cpus:.2g} CPU-hours"
+    if device == "cuda":
+        share = 1.0 if suite.resources.gpus == "auto" else suite.resources.gpus
+        used += f", {hours * share:.2g} GPU-hours"
+    basis = ", ".join(f"{count} {kind}" for kind, count in forecast.basis.items())
+    lines = [
+        f"about {duration(forecast.wall_time_sec)} here ({device}, {forecast.concurrent} at a "
+        f"time); {used}; up to {forecast.memory_mib:,.0f} MiB a trial",
+        f"by its cells ({basis}) and without start-up; trials side by side slow one another down",
+    ]
+    beside = sorted({chosen.name for chosen in suite.evaluate} - {"error", "top5_error"})
+    if beside and set(forecast.basis) - {"ran"}:
+        lines.append(f"not included, at the end of each trial: {', '.join(beside)}")
+    return lines
+
+
+def as_json(found: Recorded, forecast: Forecast | None) -> str:
+    cells: dict[tuple[str, str, float], dict[str, Any]] = {}
+    for trial in found.trials:
+        cell = cells.setdefault(
+            (trial.variant, trial.row, trial.holdout),
+            {"variant": trial.variant, "row": trial.row, "holdout": trial.holdout}
+            | {"trials": 0, "finished": 0, "diverged": 0},
+        )
+        cell["trials"] += 1
+        result = found.results.get(trial.identity)
+        if result:
+            cell[result.status] += 1
+    told_forecast = None
+    if forecast:
+        told_forecast = {
+            "trials": forecast.trials,
+            "wall_time_sec": round(forecast.wall_time_sec, 1),
+            "work_sec": round(forecast.work_sec, 1),
+            "memory_mib": round(forecast.memory_mib),
+            "concurrent": forecast.concurrent,
+            "cells": dict(forecast.basis),
+        }
+    content = {
+        "suite": found.plan.suite.suite,
+        "cells": list(cells.values()),
+        "coming": len(found.coming),
+        "forecast": told_forecast,
+    }
+    return json.dumps(content, indent=1)
+
+
+def large(plan: Plan, left: Sequence[Trial], data_root: Path) -> bool:
+    """Whether it is worth a look at what a run will cost, before it starts."""
+    from lossbench.assembly import open_dataset, view_of
+
+    dataset = open_dataset(plan.suite.dataset, data_root, verify=False)
+    images = plan.suite.dataset.train_size or len(dataset.splits["train"].labels)
+    numbers = math.prod(dataset.image_shape(view_of(plan.suite.recipe)))
+    return sum(trial.recipe.epochs for trial in left) * images * numbers >= _SMALL

@@ -1,0 +1,102 @@
+"""What a trial will cost, from a few of its steps on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Generator, Tensor
+
+from lossbench.assembly import build, open_dataset
+from lossbench.data.images import Augment, Images
+from lossbench.data.sampling import steps_per_epoch
+from lossbench.evaluation.base import extract_features
+from lossbench.forecast import Cost
+from lossbench.plan import Trial
+from lossbench.suite import Resources
+from lossbench.training.loop import train
+from lossbench.training.memory import peak_memory_mib, reset_peak_memory
+
+STEPS = 2
+"""Steps of a round; the first round is not counted."""
+LEAST_ROUNDS = 2
+
+
+class _First(Images):
+    """The first images of a set, as a set of their own."""
+
+    def __init__(self, images: Images, count: int) -> None:
+        self._images, self.labels, self.view = images, images.labels[:count], images.view
+        self._all = torch.arange(len(self.labels))
+
+    def augmented(
+        self, batches: Iterable[Tensor], augmentations: Sequence[Augment], generator: Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._images.augmented(batches, augmentations, generator)
+
+    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
+        return self._images.central(self._all if chosen is None else chosen, size)
+
+    def ten_crops(self, size: int) -> Iterator[Tensor]:
+        raise NotImplementedError
+
+
+def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
+    """Take a few training steps of a trial and measure a few images; nothing is kept.
+
+    Args:
+        trial: Whose cost is asked.
+        data_root: Where prepared data sets are.
+        device: `cpu` or `cuda`.
+        seconds: How long to go on stepping; two rounds are always taken.
+
+    Returns:
+        For the whole trial: its epochs with the measurement after each. What is measured in the
+        end beside the error, attacks for instance, is left out.
+    """
+    place = torch.device(device)
+    torch.set_num_threads(trial.threads)
+    reset_peak_memory(place)
+    parts = build(trial, open_dataset(trial.dataset, data_root, verify=False), place)
+    training, batch = parts.training, trial.recipe.batch_size
+    few = _First(parts.train, STEPS * batch)
+    steps = steps_per_epoch(len(few), batch)
+    rounds: list[float] = []
+    started = time.perf_counter()
+    while len(rounds) <= LEAST_ROUNDS or time.perf_counter() - started < seconds:
+        training.epochs = training.epochs_done + 1
+        train(training, few, lambda epoch, metrics: rounds.append(metrics["train_time_sec"]))
+    step_sec = median(rounds[1:]) / steps
+
+    training.model.eval()
+    measured = len(parts.measured) if parts.measured is not None else 0
+    if training.head.wants_class_means:
+        measured += len(parts.train)
+    seen = _First(parts.train, 4 * batch)
+    started = time.perf_counter()
+    extract_features(training.model, training.normalise, seen).sum().item()
+    image_sec = (time.perf_counter() - started) / len(seen)
+
+    all_steps = steps_per_epoch(len(parts.train), batch)
+    epoch_sec = all_steps * step_sec + measured * image_sec
+    return Cost(trial.recipe.epochs * epoch_sec, peak_memory_mib(place))
+
+
+def this_machine(wanted: Resources) -> tuple[str, int]:
+    """`cpu` or `cuda`, and how many trials this machine has room for at a time."""
+    gpus = torch.cuda.device_count()
+    share = float(min(gpus, 1)) if wanted.gpus == "auto" else wanted.gpus
+    places = processors() // wanted.cpus
+    if share:
+        places = min(places, int(gpus / share + 1e-9))
+    return "cuda" if share and gpus else "cpu", max(places // wanted.workers, 1)
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

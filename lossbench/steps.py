@@ -1,0 +1,86 @@
+"""Steps that several verbs with a suite take: lay it out, write its report, audit it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lossbench.errors import LossbenchError, NothingRecordedError, RequestError
+from lossbench.verbs import err, out
+
+if TYPE_CHECKING:
+    from lossbench.plan import Plan
+
+
+def lay_out_suite(
+    path: Path,
+    overrides: list[str],
+    only: str | None,
+    seeds: str | None,
+    data_root: Path,
+    plugins: list[Path],
+) -> Plan:
+    """Load and check a suite: everything that can be wrong is found here."""
+    from lossbench.suite import load_suite
+
+    if seeds is not None:
+        if not re.fullmatch(r"[-\w, ]*", seeds):
+            raise RequestError(f"--seeds {seeds}: should be whole numbers, as in 0,1,2")
+        overrides = [*overrides, f"seeds=[{seeds}]"]
+    suite = load_suite(path, overrides)
+    from lossbench.assembly import check
+    from lossbench.plugins import read_plugins
+    from lossbench.report.published import published_problems
+
+    read = read_plugins(plugins)
+    laid_out = replace(check(suite, data_root), plugins=read)
+    problems = published_problems(suite, laid_out.metrics)
+    if problems:
+        raise suite.origin.error(problems)
+    return laid_out if only is None else laid_out.narrowed(only)
+
+
+def write_report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> None:
+    from lossbench.orchestration.run import lay_out
+    from lossbench.report import terminal_table
+    from lossbench.report.build import build_report
+    from lossbench.tracking.store import Tracker
+
+    tracker = Tracker.open(tracking_uri, create=False)
+    laid_out, trials = lay_out(laid_out, tracker)
+    results = tracker.results(trials)
+    folder = output or Path("reports") / laid_out.suite.suite
+    command = shlex.join(["lossbench", *sys.argv[1:]])
+    try:
+        with err.status("writing the report"):
+            written = build_report(laid_out, results, tracker.arrays, folder, command)
+    except OSError as error:
+        raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
+    out.print(terminal_table(laid_out, results))
+    page = next(path for path in written if path.suffix == ".html")
+    err.print(f"report: {page}", highlight=False)
+
+
+def print_differences(laid_out: Plan, tracking_uri: str | None) -> None:
+    """Print in what the rows differ; exit code 1 if a difference fails the suite."""
+    from lossbench.audit import audit
+    from lossbench.findings import print_audit
+    from lossbench.orchestration.run import lay_out
+    from lossbench.tracking.store import Tracker
+
+    try:
+        tracker = Tracker.open(tracking_uri, create=False)
+        laid_out, trials = lay_out(laid_out, tracker)
+        results = tracker.results(trials)
+    except NothingRecordedError:
+        trials, results = list(laid_out.trials), {}
+    differences = audit(laid_out, trials, results)
+    measured = f"{len(results)} of {len(trials)} trials measured"
+    if not print_audit(out, differences, measured):
+        raise typer.Exit(1)
