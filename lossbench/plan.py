@@ -78,6 +78,7 @@ class Trial(Strict):
         sources: Digests of the plugins that it takes something from, by what: `loss my_loss`.
         holdout: Share of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set.
+        stop_early: Whether it is stopped when it is behind others; see `Selection`.
         evaluate: What is measured after the last epoch.
         threads: CPU threads of the training; another count gives other bits.
         workers: Processes that train it together.
@@ -97,6 +98,7 @@ class Trial(Strict):
     weights_digest: str = ""
     sources: dict[str, str] = Field(default={})
     holdout: float
+    stop_early: bool = False
     evaluate: tuple[Component, ...]
     threads: int
     workers: int
@@ -113,6 +115,8 @@ class Trial(Strict):
             del content["weights_digest"]
         if not self.sources:
             del content["sources"]
+        if not self.stop_early:
+            del content["stop_early"]
         return _digest(content)
 
     @property
@@ -163,8 +167,10 @@ class Plan:
             mode="json", include={"suite", "dataset", "recipe", "selection"}
         )
         del shared["dataset"]["name"]  # the digest stands for the data
-        if shared["selection"] and shared["selection"]["samples"] is None:
-            del shared["selection"]["samples"]
+        if shared["selection"]:
+            for key, absent in (("samples", None), ("stop_early", False)):
+                if shared["selection"][key] == absent:
+                    del shared["selection"][key]
         return _digest({**shared, "data_digest": self.data_digest, "protocol": PROTOCOL})
 
     @cached_property
@@ -276,6 +282,7 @@ class Plan:
             weights_digest=self.weights.get(variant, ""),
             sources={key: self.sources[key] for key in sorted(used & self.sources.keys())},
             holdout=holdout,
+            stop_early=bool(holdout and suite.selection and suite.selection.stop_early),
             evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),
             threads=suite.resources.cpus,
             workers=suite.resources.workers,
@@ -287,7 +294,7 @@ class Plan:
 
         Args:
             scores: Held-out metric by the identity of the trials that ended; nan for those that
-                diverged, whose rows can not be chosen.
+                diverged or were stopped, whose rows can not be chosen.
 
         Returns:
             (variant, loss name) -> the row of the best mean. A loss of which no row finished

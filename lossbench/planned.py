@@ -193,6 +193,9 @@ def _cell(trials: Sequence[Trial], results: Results) -> Text:
         text.append(" ✓", "green")
     if diverged:
         text.append(f" {diverged} diverged", "yellow")
+    stopped = sum(result.status == "stopped" for result in there)
+    if stopped:
+        text.append(f" {stopped} stopped", "dim")
     return text
 
 
@@ -234,7 +237,7 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
         cell = cells.setdefault(
             (trial.variant, trial.row, trial.holdout),
             {"variant": trial.variant, "row": trial.row, "holdout": trial.holdout}
-            | {"trials": 0, "finished": 0, "diverged": 0},
+            | {"trials": 0, "finished": 0, "diverged": 0, "stopped": 0},
         )
         cell["trials"] += 1
         result = found.results.get(trial.identity)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from lossbench.suite import Strict
 
-Status = Literal["finished", "diverged"]
+Status = Literal["finished", "diverged", "stopped"]
 OF_ALL = frozenset({"device", "lossbench", "code", "python", "torch", "numpy", "platform"})
 """What every result should know of its making; of a library only those that use it know."""
 
@@ -31,8 +31,9 @@ class TrialResult(Strict):
 
     Attributes:
         identity: Of the trial.
-        status: `diverged` if its loss was not finite, or it ended no better than chance.
-        reason: Why it counts as diverged; else empty.
+        status: `diverged` if its loss was not finite, or it ended no better than chance; `stopped`
+            if it was behind others on the held-out part: no result, but not to be run again.
+        reason: Why it counts as diverged, or when it was stopped; else empty.
         metrics: After the last epoch, by the suite's names (`error` in percent). Measured on
             the test set, or on the held-out part if the trial has one.
         history: One record an epoch.

@@ -186,6 +186,9 @@ class Selection(Strict):
         holdout: Share of each class's training images that is held out.
         metric: What is compared there; the best mean over the seeds is chosen.
         samples: How many points of its `search` each loss gets in each column.
+        stop_early: Stop held-out trials that are behind others of their loss and column after a
+            ninth and after a third of the epochs (ASHA). A stopped trial is no result: it is shown
+            as stopped, and its row cannot be chosen.
         compare: Rows that are tested beside the chosen ones, such as a paper's own values; each
             is one of the suite's rows.
     """
@@ -193,6 +196,7 @@ class Selection(Strict):
     holdout: float = Field(default=0.2, gt=0, lt=1)
     metric: str = "error"
     samples: int | None = Field(default=None, ge=2, le=1000)
+    stop_early: bool = False
     compare: list[KeyedComponent] = []
 
 

@@ -14,6 +14,7 @@ from ray import tune
 from rich.console import Console
 
 from lossbench.orchestration.cluster import Slot
+from lossbench.orchestration.halving import Halving
 from lossbench.orchestration.progress import Display, duration
 from lossbench.orchestration.recorder import Recorder
 from lossbench.orchestration.spool import Spool
@@ -66,7 +67,7 @@ def run_trials(
     )
     started = time.monotonic()
     with Display(console, len(trials), epochs) as display:
-        recorder = Recorder(trials, tracker, spool, display, work)
+        recorder = Recorder(trials, tracker, spool, display, work, slot.device)
         try:
             own = {
                 "data_root": str(data_root.resolve()),
@@ -97,13 +98,16 @@ def _tuner(
     resources: dict[str, float] = {"cpu": slot.cpus, "gpu": slot.gpus}
     if slot.workers > 1:  # the job only waits for its workers, which Ray Train places itself
         resources = {"memory": 2**20}
+    halving = Halving(recorder, trials[0].recipe.epochs) if trials[0].stop_early else None
     return tune.Tuner(
         tune.with_resources(run_job, resources),
         param_space={
             "trial": tune.grid_search([trial.model_dump_json() for trial in trials]),
             **shared,
         },
-        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=slot.concurrent),
+        tune_config=tune.TuneConfig(
+            scheduler=halving, reuse_actors=True, max_concurrent_trials=slot.concurrent
+        ),
         run_config=tune.RunConfig(
             name=storage.name,
             storage_path=str(storage.parent),

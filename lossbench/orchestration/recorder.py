@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from lossbench.orchestration.checkpoints import drop_checkpoints
 from lossbench.orchestration.progress import Display
 from lossbench.orchestration.spool import Spool, log_kept, read_result
 from lossbench.plan import Trial
-from lossbench.records import EpochRecord
+from lossbench.records import EpochRecord, TrialResult
 from lossbench.tracking.store import Tracker
+from lossbench.trial import environment
 
 FLUSH_SEC = 10.0
 """How often the epochs of a running trial go to MLflow; the rest comes at its end."""
@@ -42,14 +45,17 @@ class Recorder(tune.Callback):
         spool: Spool,
         display: Display,
         work: Path,
+        device: str,
     ) -> None:
         self._trials = {trial.model_dump_json(): trial for trial in trials}
         self._tracker, self._spool = tracker, spool
-        self._display, self._work = display, work
+        self._display, self._work, self._device = display, work, device
         self._writer = ThreadPoolExecutor(1, "mlflow")
         self._away = False
         self._pending: dict[str, list[EpochRecord]] = {}
         self._flushed: dict[str, float] = {}
+        self._given_up: set[str] = set()
+        self._seen: dict[str, dict[int, EpochRecord]] = {}
         self.finished: set[str] = set()
         self.diverged: set[str] = set()
         self.failed: dict[str, str] = {}
@@ -71,7 +77,7 @@ class Recorder(tune.Callback):
         self._writer.shutdown(wait=True)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        mine = self._mine(trial)
+        mine = self.trial_of(trial)
         self._flushed[mine.identity] = time.monotonic()
         self._pending[mine.identity] = []
         self._display.started(mine)
@@ -80,7 +86,7 @@ class Recorder(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        mine = self._mine(trial)
+        mine = self.trial_of(trial)
         if "refused" in result:
             self.refused = result["refused"]
             self._fail(mine, self.refused)
@@ -89,8 +95,10 @@ class Recorder(tune.Callback):
         for note in result.get("notes", ()):
             self._display.note(f"{mine.name}: {note}")
         records = [EpochRecord.model_validate(record) for record in result.get("epochs", ())]
+        seen = self._seen.setdefault(mine.identity, {})
         for record in records:
             self._display.epoch(mine, record)
+            seen[record.epoch] = record
         pending = self._pending.setdefault(mine.identity, [])
         pending += records
         now = time.monotonic()
@@ -99,12 +107,21 @@ class Recorder(tune.Callback):
             self._pending[mine.identity] = []
             self._write(self._tracker.log_epochs, mine, pending)
 
+    def trial_of(self, trial: Any) -> Trial:
+        """What a Tune trial trains."""
+        return self._trials[trial.config["trial"]]
+
+    def give_up(self, trial: Any) -> None:
+        """Take a trial that is being stopped, because it is behind others, for ended."""
+        self._given_up.add(self.trial_of(trial).identity)
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        mine = self._mine(trial)
-        if mine.identity in self.failed or trial.checkpoint is None:
+        mine = self.trial_of(trial)
+        given_up = mine.identity in self._given_up
+        if mine.identity in self.failed or (trial.checkpoint is None and not given_up):
             return
         try:
-            with trial.checkpoint.as_directory() as delivered:
+            with self._stopped(mine) if given_up else trial.checkpoint.as_directory() as delivered:
                 kept = self._spool.keep(mine, Path(delivered))
             result = read_result(kept)
         except (OSError, ValueError) as error:  # a full disk, say
@@ -118,15 +135,32 @@ class Recorder(tune.Callback):
         self._writer.submit(self._log_result, mine)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._display.note(f"{self._mine(trial).name}: its worker died; it is started again")
+        self._display.note(f"{self.trial_of(trial).name}: its worker died; it is started again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         error_file = getattr(trial, "error_file", None)
         text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
-        self._fail(self._mine(trial), text or "its worker died")
+        self._fail(self.trial_of(trial), text or "its worker died")
 
-    def _mine(self, trial: Any) -> Trial:
-        return self._trials[trial.config["trial"]]
+    @contextmanager
+    def _stopped(self, trial: Trial) -> Iterator[str]:
+        """A folder with the result of a trial that was stopped."""
+        history = [record for _, record in sorted(self._seen[trial.identity].items())]
+        result = TrialResult(
+            identity=trial.identity,
+            status="stopped",
+            reason=f"stopped after epoch {history[-1].epoch} of {trial.recipe.epochs}: others of "
+            "its loss were ahead",
+            metrics={},
+            history=tuple(history),
+            wall_time_sec=(history[-1].timestamp_ms - history[0].timestamp_ms) / 1000,
+            peak_memory_mib=0.0,
+            device=self._device,
+            environment=environment(trial),
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "result.json").write_text(result.model_dump_json())
+            yield folder
 
     def _fail(self, trial: Trial, text: str) -> None:
         last_line = text.strip().rpartition("\n")[2]

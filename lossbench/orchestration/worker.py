@@ -36,7 +36,10 @@ def run_job(config: dict[str, Any]) -> None:
     sent_at = time.monotonic()
 
     def news() -> dict[str, Any]:
-        told = {"epochs": list(unsent), "notes": list(checkpoints.notes)}
+        told: dict[str, Any] = {"epochs": list(unsent), "notes": list(checkpoints.notes)}
+        if unsent and "holdout_error" in unsent[-1]["metrics"]:  # what early stopping looks at
+            told |= {"epoch": unsent[-1]["epoch"]}
+            told |= {"holdout_error": unsent[-1]["metrics"]["holdout_error"]}
         unsent.clear()
         checkpoints.notes.clear()
         return told

@@ -112,7 +112,11 @@ def _mark_absent(axes: Axes, cell: Cell, x: int, y: int) -> None:
     whole = summary.mean is None
     if whole:
         axes.add_patch(Rectangle((x + 0.02, y + 0.02), 0.96, 0.96, linewidth=0, **EMPTY))
-    counts = {"diverged": summary.diverged, "not run": summary.missing}
+    counts = {
+        "diverged": summary.diverged,
+        "stopped": summary.stopped,
+        "not run": summary.missing,
+    }
     told = [f"{n} of {summary.planned} {what}" for what, n in counts.items() if n]
     if summary.planned == 1:
         told = [what for what, n in counts.items() if n]

@@ -42,6 +42,7 @@ class Summary:
         values: Of the trials that finished, in seed order, in the metric's unit.
         diverged: Number of trials that diverged; they have no value.
         missing: Number of planned trials without a result.
+        stopped: Number of trials that were stopped early; they are no results either.
         seeds: Of the values, one each; empty where nothing is matched by seed.
     """
 
@@ -49,6 +50,7 @@ class Summary:
     diverged: int = 0
     missing: int = 0
     seeds: tuple[int, ...] = ()
+    stopped: int = 0
 
     @property
     def n(self) -> int:
@@ -56,7 +58,7 @@ class Summary:
 
     @property
     def planned(self) -> int:
-        return self.n + self.diverged + self.missing
+        return self.n + self.diverged + self.stopped + self.missing
 
     @property
     def complete(self) -> bool:

@@ -63,10 +63,12 @@ class Cell:
         """How many trials the value rests on, and what became of the others."""
         s = self.summary
         parts = []
-        if s.diverged or not s.missing:
+        if s.diverged or s.stopped or not s.missing:
             parts.append(f"n={s.n}")
         if s.diverged:
             parts.append(f"{s.diverged} of {s.planned} diverged")
+        if s.stopped:
+            parts.append(f"{s.stopped} of {s.planned} stopped early")
         if s.missing:
             parts.append(f"{s.planned - s.missing}/{s.planned} seeds")
         return ", ".join(parts)
@@ -236,9 +238,10 @@ def _summary(stage: Stage, variant: str, row: Row, metric: str) -> Summary:
         for trial, result in stage.finished(variant, row.label)
         if metric in result.metrics
     }
-    diverged = sum(1 for _, result in trials if result and result.status == "diverged")
-    missing = len(trials) - len(by_seed) - diverged
-    return Summary(tuple(by_seed.values()), diverged, missing, tuple(by_seed))
+    ended = Counter(result.status for _, result in trials if result)
+    diverged, stopped = ended["diverged"], ended["stopped"]
+    missing = len(trials) - len(by_seed) - diverged - stopped
+    return Summary(tuple(by_seed.values()), diverged, missing, tuple(by_seed), stopped)
 
 
 def _best(summaries: Mapping[str, Summary], metric: Metric) -> set[str]:

@@ -17,15 +17,17 @@ from rich.console import Console
 
 from lossbench.assembly import check
 from lossbench.errors import RequestError, TrackingError
+from lossbench.forecast import Cost, Costs
 from lossbench.orchestration import run as module
 from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import Slot
 from lossbench.orchestration.progress import Display
 from lossbench.orchestration.recorder import Recorder
-from lossbench.orchestration.run import Outcome, run_plan
+from lossbench.orchestration.run import Budget, Outcome, lay_out, run_plan
 from lossbench.orchestration.spool import Spool
 from lossbench.plan import Plan, Trial
 from lossbench.records import EpochRecord, TrialResult
+from lossbench.report.tables import make_tables
 from lossbench.suite import load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
@@ -38,7 +40,7 @@ class FakeTrial:
 
     def __init__(self, trial: Trial, delivered: Path) -> None:
         self.config = {"trial": trial.model_dump_json()}
-        self.checkpoint = self
+        self.checkpoint: FakeTrial | None = self
         self._delivered = delivered
 
     @contextlib.contextmanager
@@ -71,6 +73,7 @@ class Folder:
     def __init__(self, path: Path, uri: str) -> None:
         self.path, self.uri, self.trained = path, uri, list[str]()
         self.diverging: set[str] = set()
+        self.behind: set[str] = set()
         self.seen = io.StringIO()
 
     def tracker(self) -> Tracker:
@@ -97,13 +100,15 @@ class Folder:
         work: Path,
         console: Console,
         fail_fast: bool,
+        deadline: float,
         **_: Any,
     ) -> Recorder:
         """In place of the one that needs Ray."""
         from lossbench.orchestration.jobs import _Early
 
-        recorder = Recorder(trials, tracker, spool, Display(console, len(trials), 1), work)
-        early = _Early(recorder, fail_fast)
+        display = Display(console, len(trials), 1)
+        recorder = Recorder(trials, tracker, spool, display, work, "cpu")
+        early = _Early(recorder, fail_fast, deadline)
         for trial in trials:
             if early.stop_all():
                 break
@@ -114,6 +119,11 @@ class Folder:
             (delivered / "result.json").write_text(result_of(trial, status).model_dump_json())
             told = FakeTrial(trial, delivered)
             recorder.on_trial_start(0, [], told)
+            if trial.row in self.behind:
+                record = EpochRecord(epoch=1, timestamp_ms=1000, metrics={"holdout_error": 50.0})
+                recorder.on_trial_result(0, [], told, {"epochs": [record.model_dump()]})
+                recorder.give_up(told)
+                told.checkpoint = None
             recorder.on_trial_complete(0, [], told)
         recorder.close()
         return recorder
@@ -261,3 +271,43 @@ def test_a_working_folder_that_cannot_be_written_is_refused(plan: Plan, folder: 
     with pytest.raises(RequestError, match="claims: cannot be written: Not a dir"):
         folder.run(plan)
     assert folder.trained == []
+
+
+def test_a_time_budget_starts_what_fits_and_the_next_run_goes_on(
+    plan: Plan, folder: Folder
+) -> None:
+    lengths = {"softmax": 5.0, "lgm(alpha=0)": 500.0, "lgm(alpha=0.3)": 5.0}
+    costs = Costs(plan.trials, {}, "cpu", lambda t: Cost(lengths[t.row], 1.0))
+    outcome = folder.run(plan, budget=Budget(time.monotonic() + 100, costs))
+    assert folder.trained == ["softmax", "lgm(alpha=0.3)"]
+    assert (outcome.late, outcome.interrupted, outcome.halted) == (1, 0, True)
+    outcome = folder.run(plan, budget=Budget(time.monotonic() - 1, costs))
+    assert (outcome.started, outcome.late) == (0, 1)
+    assert folder.run(plan).halted is False
+    assert folder.trained == ["softmax", "lgm(alpha=0.3)", "lgm(alpha=0)"]
+
+
+def test_a_stopped_trial_is_recorded_shown_and_never_chosen(
+    write_suite: Callable[..., Path], folder: Folder
+) -> None:
+    changes = ["seeds=[0]", "selection={holdout: 0.25, stop_early: true}"]
+    plan = check(load_suite(write_suite(), changes), NOWHERE)
+    without = check(load_suite(write_suite(), [changes[0], "selection.holdout=0.25"]), NOWHERE)
+    assert {t.identity for t in plan.trials}.isdisjoint(t.identity for t in without.trials)
+    folder.behind = {"lgm(alpha=0)"}
+    folder.run(plan)
+    whole, trials = lay_out(plan, folder.tracker())
+    results = folder.tracker().results(trials)
+    [stopped] = [r for r in results.values() if r.status == "stopped"]
+    assert (stopped.metrics, stopped.reason) == (
+        {},
+        "stopped after epoch 1 of 2: others of its loss were ahead",
+    )
+    assert [t.row for t in trials if not t.holdout] == ["softmax", "lgm(alpha=0.3)"]
+    assert not any(t.stop_early for t in trials if not t.holdout)
+    assert folder.trained.count("lgm(alpha=0)") == 1
+    folder.run(plan)
+    assert folder.trained.count("lgm(alpha=0)") == 1  # it is known
+    [held_out, _] = make_tables(whole, results)
+    cell = held_out.cells["default", "lgm(alpha=0)"]
+    assert (cell.summary.mean, cell.count) == (None, "n=0, 1 of 1 stopped early")
