@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class Recorder(tune.Callback):
         self.failed: dict[str, str] = {}
         self.refused = ""
         self.unlogged: dict[str, Trial] = {}
+        self._delivered: dict[str, Path] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore, which is not used here."""
@@ -86,6 +88,8 @@ class Recorder(tune.Callback):
             self._fail(mine, self.refused)
         if "failed" in result:
             self._fail(mine, result["failed"])
+        if "delivered" in result:
+            self._delivered[mine.identity] = Path(result["delivered"])
         for note in result.get("notes", ()):
             self._display.note(f"{mine.name}: {note}")
         records = [EpochRecord.model_validate(record) for record in result.get("epochs", ())]
@@ -101,10 +105,11 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         mine = self._mine(trial)
-        if mine.identity in self.failed or trial.checkpoint is None:
+        there = self._delivered.pop(mine.identity, None)
+        if mine.identity in self.failed or not (there or trial.checkpoint):
             return
         try:
-            with trial.checkpoint.as_directory() as delivered:
+            with nullcontext(there) if there else trial.checkpoint.as_directory() as delivered:
                 kept = self._spool.keep(mine, Path(delivered))
             result = read_result(kept)
         except (OSError, ValueError) as error:  # a full disk, say
