@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 RAY_FILES = (
+    "tests/orchestration/test_nodes.py",
     "tests/orchestration/test_run.py",
     "tests/orchestration/test_soak.py",
     "tests/test_cli.py",

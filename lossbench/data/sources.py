@@ -37,12 +37,14 @@ class Source:
         bundled: Whether `fetch` needs no download but at most what is in the data root, which it
             gets then; nothing has to be prepared.
         files: What `fetch` looks for in that folder before it downloads.
+        made_of: The data set in the data root that a bundled one is made of, if any.
     """
 
     about: str
     fetch: Callable[[Path], tuple[Arrays, Card]] | None
     bundled: bool = False
     files: tuple[str, ...] = ()
+    made_of: str = ""
 
 
 DATASETS: Registry[Source] = Registry("data set")
@@ -96,7 +98,7 @@ def _lfw() -> Source:
 @DATASETS.register("lfw_within", reference="Huang et al., 2007")
 def _lfw_within() -> Source:
     about = "LFW people who are in no pair of its folds 1 to 5; made from the data set lfw"
-    return Source(about, faces.outside_tested_folds, bundled=True)
+    return Source(about, faces.outside_tested_folds, bundled=True, made_of="lfw")
 
 
 def prepare(name: str, data_root: Path) -> Path:

@@ -10,7 +10,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import lossbench
 from lossbench.errors import LossbenchError, RequestError
@@ -34,12 +34,14 @@ class Slot:
         cpus, gpus: Of each of its workers; a part of a GPU is possible.
         workers: That train it together.
         concurrent: How many trials fit on the cluster at once.
+        attached: Whether it is a cluster that ran before, with nodes that may share no files.
     """
 
     cpus: int
     gpus: float
     workers: int
     concurrent: int
+    attached: bool = False
 
     @property
     def device(self) -> str:
@@ -77,26 +79,36 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
     else:
         _attach(address)
     try:
-        yield _slot(resources)
+        yield replace(_slot(resources), attached=address is not None)
     finally:
         ray.shutdown()
 
 
 def _attach(address: str) -> None:
     import ray
+    from ray.exceptions import AuthenticationError
 
     host, _, port = address.rpartition(":")
+    listens = False
     try:
         if host and port.isdigit():  # ray itself waits for minutes
             socket.create_connection((host, int(port)), timeout=5).close()
+            listens = True
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env={"py_modules": [lossbench]},  # other nodes may not have the package
         )
+    except AuthenticationError:
+        message = (
+            "RAY_AUTH_MODE is token, but neither RAY_AUTH_TOKEN nor RAY_AUTH_TOKEN_PATH has one"
+        )
+        raise RequestError(f"--address {address}: {message}") from None
     except (OSError, ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
+        if listens:  # ray says so in its log only
+            first += "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as there"
         raise RequestError(f"--address {address}: no Ray cluster there: {first}") from None
 
 

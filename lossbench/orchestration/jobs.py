@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
+from lossbench.orchestration import depot
 from lossbench.orchestration.cluster import Slot
 from lossbench.orchestration.halving import Halving
 from lossbench.orchestration.progress import Display, duration
@@ -49,9 +51,8 @@ def run_trials(
         slot: What each gets.
         tracker: With its suite started.
         spool: Of the suite's table.
-        data_root: The same path on every node.
-        work: Folder for Ray's storage and the logs of failures; on a cluster every
-            node must reach it.
+        data_root: The driver's; for other nodes see `node_data`.
+        work: Folder for Ray's storage and the logs of failures.
         console: For the progress display.
         checkpoint_sec: Least time between two checkpoints of a trial.
         fail_fast: Whether the first trial that fails or diverges ends it.
@@ -78,7 +79,11 @@ def run_trials(
                 "checkpoint_sec": checkpoint_sec,
                 "plugins": [plugin.model_dump() for plugin in plugins],
             }
-            _tuner(trials, slot, recorder, own, _Early(recorder, fail_fast, deadline)).fit()
+            early = _Early(recorder, fail_fast, deadline)
+            # on one machine every worker sees every file
+            service = depot.opened(own) if slot.attached else contextlib.nullcontext("")
+            with service as own["depot"]:
+                _tuner(trials, slot, recorder, own, early).fit()
         finally:
             recorder.close()
             shutil.rmtree(storage / name, ignore_errors=True)

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Recorder(tune.Callback):
         self.failed: dict[str, str] = {}
         self.refused = ""
         self.unlogged: dict[str, Trial] = {}
+        self._delivered: dict[str, Path] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore, which is not used here."""
@@ -92,6 +93,8 @@ class Recorder(tune.Callback):
             self._fail(mine, self.refused)
         if "failed" in result:
             self._fail(mine, result["failed"])
+        if "delivered" in result:
+            self._delivered[mine.identity] = Path(result["delivered"])
         for note in result.get("notes", ()):
             self._display.note(f"{mine.name}: {note}")
         records = [EpochRecord.model_validate(record) for record in result.get("epochs", ())]
@@ -117,11 +120,13 @@ class Recorder(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         mine = self.trial_of(trial)
-        given_up = mine.identity in self._given_up
-        if mine.identity in self.failed or (trial.checkpoint is None and not given_up):
+        if mine.identity in self.failed:
+            return
+        delivery = self._delivery(mine, trial)
+        if delivery is None:
             return
         try:
-            with self._stopped(mine) if given_up else trial.checkpoint.as_directory() as delivered:
+            with delivery as delivered:
                 kept = self._spool.keep(mine, Path(delivered))
             result = read_result(kept)
         except (OSError, ValueError) as error:  # a full disk, say
@@ -141,6 +146,16 @@ class Recorder(tune.Callback):
         error_file = getattr(trial, "error_file", None)
         text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
         self._fail(self.trial_of(trial), text or "its worker died")
+
+    def _delivery(self, trial: Trial, told: Any) -> AbstractContextManager[str] | None:
+        """The folder with what a trial left; None if it left nothing."""
+        there = self._delivered.pop(trial.identity, None)
+        if there:
+            return nullcontext(str(there))
+        if told.checkpoint:
+            checkpoint: AbstractContextManager[str] = told.checkpoint.as_directory()
+            return checkpoint
+        return self._stopped(trial) if trial.identity in self._given_up else None
 
     @contextmanager
     def _stopped(self, trial: Trial) -> Iterator[str]:

@@ -103,7 +103,7 @@ def run_plan(
     Args:
         plan: Checked.
         tracker: Open.
-        data_root: Where prepared data sets are, the same path on every node.
+        data_root: Where prepared data sets are.
         work: Folder for everything that is not a result yet.
         address: Of a running Ray cluster; None starts Ray on this machine if it is needed.
         console: For the progress display.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from lossbench.errors import DataError
 from lossbench.orchestration.checkpoints import checkpoints_of
+from lossbench.orchestration.depot import at_home
+from lossbench.orchestration.node_data import data_root_of
 from lossbench.plan import Plugin, Trial
 from lossbench.plugins import install
 from lossbench.records import EpochRecord, TrialResult
@@ -27,14 +30,15 @@ def train_together(config: Mapping[str, Any]) -> Path:
 
     Args:
         config: `trial` (JSON), `data_root`, `device`, `gpus` (of each worker), `storage` and
-            `checkpoints` (folders that every node reaches), `checkpoint_sec`, `plugins`.
+            `checkpoints` (folders that every node reaches), `checkpoint_sec`, `plugins`, `depot`.
 
     Returns:
         Folder with what the leader measured and the result.
 
     Raises:
-        DataError: The data cannot be used.
+        DataError: The data cannot be used, or a node does not reach the folders.
     """
+    _require_shared(config)
     trial = Trial.model_validate_json(config["trial"])
     folder = Path(config["storage"]) / f"together-{trial.identity}"
     shutil.rmtree(folder, ignore_errors=True)  # of a try whose worker died
@@ -64,8 +68,18 @@ def train_together(config: Mapping[str, Any]) -> Path:
     return folder / DELIVERED
 
 
+def _require_shared(config: Mapping[str, Any]) -> None:
+    """The members of a team meet in files; a trial with one worker does not need to."""
+    if not at_home(config):
+        raise DataError(
+            f"node {platform.node()} does not see {config['storage']}: with resources.workers "
+            "above 1 the working folder has to be on a file system that all nodes share"
+        )
+
+
 def _member(config: dict[str, Any]) -> None:
     """Runs in each worker."""
+    _require_shared(config)
     trial = Trial.model_validate_json(config["trial"])
     install(Plugin.model_validate(plugin) for plugin in config["plugins"])
     context, folder = train.get_context(), Path(config["folder"])
@@ -81,7 +95,7 @@ def _member(config: dict[str, Any]) -> None:
     try:
         result: TrialResult = run_trial(
             trial,
-            data_root=Path(config["data_root"]),
+            data_root=data_root_of(trial, config),
             artifacts=folder / DELIVERED,
             device=str(get_device()) if config["device"] == "cuda" else "cpu",
             on_epoch=on_epoch,

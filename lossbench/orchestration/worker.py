@@ -12,6 +12,8 @@ from ray import tune
 
 from lossbench.errors import DataError
 from lossbench.orchestration.checkpoints import checkpoints_of
+from lossbench.orchestration.depot import at_home, depot_of, read_files
+from lossbench.orchestration.node_data import data_root_of
 from lossbench.plan import Plugin, Trial
 from lossbench.plugins import install
 from lossbench.records import EpochRecord
@@ -57,11 +59,11 @@ def run_job(config: dict[str, Any]) -> None:
             if trial.workers > 1:
                 from lossbench.orchestration.together import train_together
 
-                _deliver({}, train_together(config))
+                _deliver({}, train_together(config), config)
                 return
             result = run_trial(
                 trial,
-                data_root=Path(config["data_root"]),
+                data_root=data_root_of(trial, config),
                 artifacts=Path(folder),
                 device=config["device"],
                 on_epoch=on_epoch,
@@ -74,12 +76,17 @@ def run_job(config: dict[str, Any]) -> None:
             tune.report({"failed": traceback.format_exc()})
             return
         (Path(folder) / "result.json").write_text(result.model_dump_json())
-        _deliver(news(), folder)
+        _deliver(news(), folder, config)
 
 
-def _deliver(news: dict[str, Any], folder: str | Path) -> None:
+def _deliver(news: dict[str, Any], folder: str | Path, config: dict[str, Any]) -> None:
     """Hand a trial's files to the driver."""
     try:
+        depot = depot_of(config)
+        if depot is not None and not at_home(config):
+            identity = Trial.model_validate_json(config["trial"]).identity
+            tune.report({**news, "delivered": depot.deliver(identity, read_files(Path(folder)))})
+            return
         tune.report(news, checkpoint=tune.Checkpoint.from_directory(folder))
     except OSError as error:  # a full disk; trying again would meet it again
         tune.report({"failed": f"its result could not be kept: {error.strerror or error}"})

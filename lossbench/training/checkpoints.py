@@ -15,7 +15,7 @@ import pickle
 import time
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +77,20 @@ class Checkpoints:
         made_by: Versions and device. A checkpoint made by others is not gone on from.
         every_sec: Least time between two; 0: one an epoch. They are further apart where
             writing them would take more than a twentieth of the time.
+        on_change: Called after each change in the folder, where it is a copy of another.
 
     Attributes:
         notes: What a person should know, each one line.
     """
 
-    def __init__(self, folder: Path, made_by: Mapping[str, str], every_sec: float = 0.0) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        made_by: Mapping[str, str],
+        every_sec: float = 0.0,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._folder, self._on_change = folder, on_change
         # a version may be a kind of text that `weights_only` does not read
         self._made_by = {key: str(value) for key, value in made_by.items()}
         self._wait_sec, self._every_sec = every_sec, every_sec
@@ -114,6 +121,7 @@ class Checkpoints:
             _sync_folder(self._folder)
             for old in self._newest_first()[_KEPT:]:
                 old.unlink(missing_ok=True)
+            self._on_change()
             self._told = False
         except OSError as error:
             unfinished.unlink(missing_ok=True)
@@ -152,6 +160,7 @@ class Checkpoints:
         with contextlib.suppress(OSError):  # a full disk
             self._folder.mkdir(parents=True, exist_ok=True)
             counted.write_text(json.dumps({"run": run, "newest": newest, "count": count}))
+            self._on_change()
         return count
 
     def _newest_first(self) -> list[Path]:

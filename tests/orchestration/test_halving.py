@@ -52,7 +52,7 @@ def test_who_is_behind_at_a_rung_is_stopped_and_told(told: Told) -> None:
     assert run(halving, tune_trial("first"), course(10)) == "ended"  # ahead of nobody
     assert run(halving, tune_trial("worse"), course(20)) == "stopped at 2"
     assert run(halving, tune_trial("better"), course(5)) == "ended"
-    falls_back = {**course(1, 5), **{epoch: 30.0 for epoch in range(6, 19)}}
+    falls_back = {**course(1, 5), **dict.fromkeys(range(6, 19), 30.0)}
     assert run(halving, tune_trial("falls back"), falls_back) == "stopped at 6"
     assert told.stopped == ["worse", "falls back"]
 
