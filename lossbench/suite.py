@@ -216,7 +216,24 @@ def _usable_names(variants: dict[str, Variant]) -> dict[str, Variant]:
 
 
 class Suite(Strict):
-    """A suite file. See `suites/` for examples."""
+    """A suite file. See `suites/` for examples.
+
+    Attributes:
+        suite: Its name, under which MLflow and `reports/` keep it.
+        title: Of the table.
+        dataset: What is trained on.
+        model: Images -> features; the same for every row.
+        recipe: The training; the same for every row.
+        variants: The columns.
+        seeds: Each cell is trained once for each.
+        reference: The row, by its loss's name, that every other one is compared with.
+        losses: The rows. A parameter may be `{grid: [...]}`, a row for each value, or
+            `{search: ...}`, values or `{low, high, log}` to choose from under `selection`.
+        evaluate: What is measured after the last epoch.
+        selection: How the parameters of each loss are chosen, without the test set.
+        published: Name of the published numbers that stand beside; or one for each metric.
+        resources: What one trial takes.
+    """
 
     suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)
     title: Annotated[str, Field(max_length=300), AfterValidator(_printable)] = ""

@@ -1,0 +1,74 @@
+"""mkdocs' hook: adds the pages that are made from the code, and makes MathML of equations."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+import commands
+import figures
+import losses
+import reference
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from mkdocs.utils.meta import get_data
+
+PAGES = {
+    "reference/cli.md": commands.command_line,
+    "reference/suite.md": reference.suite_file,
+    "reference/models.md": reference.models,
+    "reference/evaluations.md": reference.evaluations,
+    "reference/datasets.md": reference.datasets,
+    "losses/index.md": losses.index,
+}
+_EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """A page a loss, in the navigation."""
+    try:
+        losses.require_pages(Path(config.docs_dir) / "losses")
+    except losses.MissingPage as error:
+        raise PluginError(str(error)) from None
+    for entry in config.nav or []:
+        if entry.get("Losses"):
+            pages = [{name: f"losses/{name}.md"} for name in reference.loss_names()]
+            entry["Losses"] = [{"All": "losses/index.md"}, *pages]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Pages and figures that no one has written."""
+    for path, make in PAGES.items():
+        files.append(File.generated(config, path, content=make()))
+    for name in reference.loss_names():
+        source = (Path(config.docs_dir) / f"losses/{name}.md").read_text(encoding="utf-8")
+        _, meta = get_data(source)
+        picture = figures.draw(name, meta.get("figure", [{}]))
+        files.append(File.generated(config, f"losses/figures/{name}.png", content=picture))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Parameters, terms and deviations below a loss's own page."""
+    folder, _, file = page.file.src_uri.rpartition("/")
+    name = file.removesuffix(".md")
+    if folder == "losses" and name != "index":
+        return f"{markdown}\n\n{losses.reference(name)}\n"
+    return markdown.replace("{{ version }}", reference.version())
+
+
+def on_page_content(content: str, **_: Any) -> str:
+    """TeX to MathML, which browsers set by themselves."""
+
+    def typeset(found: re.Match[str]) -> str:
+        display = "block" if found[2] == "[" else "inline"
+        made: str = convert(html.unescape(found[3]).strip(), display=display)
+        return f'<div class="equation">{made}</div>' if display == "block" else made
+
+    return _EQUATION.sub(typeset, content)

@@ -1,0 +1,162 @@
+"""What the documents show is true: code runs, suites plan, commands parse, the site builds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import Abort
+from mkdocs.utils.meta import get_data
+from ruamel.yaml import YAML
+
+from lossbench.assembly import REGISTRIES, check
+from lossbench.cli import app
+from lossbench.losses import LOSSES
+from lossbench.registry import registering
+from lossbench.suite import Suite, load_suite
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BASE = {
+    "suite": "shown",
+    "dataset": "digits",
+    "model": {"name": "digits_cnn"},
+    "recipe": {"epochs": 1, "batch_size": 64, "optimizer": {"name": "sgd", "lr": 0.1}},
+    "losses": ["softmax"],
+}
+"""What a part of a suite is laid over."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page."""
+
+    page: str
+    number: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}-{self.number}"
+
+
+def _blocks() -> Iterator[Block]:
+    for path in PAGES:
+        found = re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE)
+        for number, (language, text) in enumerate(found):
+            yield Block(str(path.relative_to(ROOT)), number, language, text)
+
+
+BLOCKS = list(_blocks())
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+WORKFLOW = "# .github/workflows"
+SUITES = [b for b in BLOCKS if b.language == "yaml" and not b.text.startswith(WORKFLOW)]
+COMMANDS = [
+    (block, line.partition(" #")[0].removeprefix("- run: "))
+    for block in BLOCKS
+    for line in map(str.strip, block.text.splitlines())
+    if line.removeprefix("- run: ").startswith("lossbench ")
+]
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with registering("a page"):
+        exec(compile(block.text, str(block), "exec"), {"__name__": "page"})
+    for registry in REGISTRIES:
+        registry.forget("a page")
+
+
+@pytest.mark.parametrize("block", SUITES, ids=str)
+def test_suites_plan(block: Block, tmp_path: Path) -> None:
+    shown = YAML(typ="safe").load(block.text)
+    path = tmp_path / "shown.yaml"
+    if "suite" in shown:
+        path.write_text(block.text)
+    else:
+        assert set(shown) <= set(Suite.model_fields)
+        with path.open("w") as file:
+            YAML(typ="safe").dump({**BASE, **shown}, file)
+    assert check(load_suite(path), tmp_path).trials
+
+
+@pytest.mark.parametrize(("block", "line"), COMMANDS, ids=[f"{b}: {line}" for b, line in COMMANDS])
+def test_commands_parse(block: Block, line: str) -> None:
+    """Verbs, options and their values are those of the command line."""
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line)[1:]
+    name = "lossbench"
+    if words[0].startswith("--"):
+        assert words[0] in {option for p in command.params for option in p.opts}
+        return
+    if words[0] == "[--version]":  # the form of all calls
+        return
+    while hasattr(command, "commands"):
+        name = words.pop(0)
+        command = command.commands[name]
+    if ">" in words:
+        words = words[: words.index(">")]
+    if "||" in words:
+        words = words[: words.index("||")]
+    command.make_context(name, words)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MkDocsConfig:
+    """The site's configuration; figures are not drawn."""
+    monkeypatch.syspath_prepend(ROOT / "docs" / "generator")
+    monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
+    import figures
+
+    monkeypatch.setattr(figures, "draw", lambda name, settings: b"")
+    return load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path / "site"), strict=True)
+
+
+def test_the_site_builds(site: MkDocsConfig) -> None:
+    build(site)
+    made = Path(site.site_dir)
+    verbs = (made / "reference/cli/index.html").read_text()
+    assert all(f"lossbench {verb}" in verbs for verb in ("run", "check", "data prepare"))
+    assert "--min-effect METRIC=POINTS" in verbs
+    assert "float, &gt;= 0" in (made / "losses/lgm/index.html").read_text()
+    for page in made.rglob("*.html"):
+        text = page.read_text()
+        assert "arithmatex" not in text, page  # every equation is MathML
+        fetched = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', text)
+        assert not fetched, page
+
+
+def test_a_loss_without_a_page_ends_the_build(
+    site: MkDocsConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = {**LOSSES._entries, "pageless": LOSSES["softmax"]}
+    monkeypatch.setattr(LOSSES, "_entries", entries)
+    with pytest.raises(Abort):
+        build(site)
+    assert "docs/losses/pageless.md: no such file" in caplog.text
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs/losses").glob("*.md")), ids=lambda p: p.stem)
+def test_a_page_of_a_loss(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has an equation, its advice, and a figure that can be drawn."""
+    text, meta = get_data(path.read_text())
+    assert "\n$$\n" in text
+    assert "\n## When to use it\n" in text
+    monkeypatch.syspath_prepend(ROOT / "docs" / "generator")
+    import figures
+
+    for params in meta["figure"]:
+        LOSSES[path.stem].resolve(params)
+    monkeypatch.setattr(figures, "SIDE", 7)
+    monkeypatch.setattr(figures, "FIT_STEPS", 2)
+    assert figures.draw(path.stem, meta["figure"][:1]).startswith(b"\x89PNG")
