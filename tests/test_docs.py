@@ -63,7 +63,7 @@ SUITES = [b for b in BLOCKS if b.language == "yaml" and not b.text.startswith(WO
 COMMANDS = [
     (block, line.partition(" #")[0].removeprefix("- run: "))
     for block in BLOCKS
-    for line in map(str.strip, block.text.splitlines())
+    for line in map(str.strip, block.text.replace("\\\n", " ").splitlines())
     if line.removeprefix("- run: ").startswith("lossbench ")
 ]
 

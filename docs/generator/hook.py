@@ -26,6 +26,7 @@ PAGES = {
     "reference/datasets.md": reference.datasets,
     "losses/index.md": losses.index,
 }
+_ELSEWHERE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -60,6 +61,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     name = file.removesuffix(".md")
     if folder == "losses" and name != "index":
         return f"{markdown}\n\n{losses.reference(name)}\n"
+    if not folder:  # what stands beside docs/ is no part of the site
+        markdown = _ELSEWHERE.sub(r"\1", markdown)
     return markdown.replace("{{ version }}", reference.version())
 
 
