@@ -7,13 +7,13 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
 import lossbench
-from lossbench import planned, verbs
+from lossbench import across, planned, verbs
 from lossbench.errors import (
     DataError,
     LossbenchError,
@@ -37,9 +37,6 @@ from lossbench.options import (
 )
 from lossbench.steps import lay_out_suite, print_differences, write_report
 from lossbench.verbs import err, out
-
-if TYPE_CHECKING:
-    pass
 
 WORK = Path(".lossbench")
 INTERRUPTED = 130
@@ -343,6 +340,7 @@ def check(
     raise typer.Exit(code)
 
 
+app.command("rank")(across.rank)
 app.command("new-loss")(verbs.new_loss)
 app.command("test-loss")(verbs.try_loss)
 app.command("list")(verbs.list_)

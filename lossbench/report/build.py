@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from lossbench.plan import Plan
 from lossbench.report import formats
+from lossbench.report.charts import make_curves
 from lossbench.report.figures import draw_figures
 from lossbench.report.files import write_whole
 from lossbench.report.html import Facts, gather_facts, render_html
@@ -57,7 +58,8 @@ def build_report(
         contents[output / "figures" / f"{drawing.name}.png"] = drawing.png
         contents[output / "figures" / f"{drawing.name}.svg"] = drawing.svg
     page = output / "report.html"
-    contents[page] = render_html(plan, tables, test_set, drawings, facts, texts).encode()
+    curves = make_curves(plan, results)
+    contents[page] = render_html(plan, tables, test_set, drawings, curves, facts, texts).encode()
     for path, content in contents.items():
         write_whole(path, content)
     return [page, *(path for path in contents if path != page)]

@@ -1,4 +1,4 @@
-"""The report as one self-contained page: no script, no network."""
+"""The report as one self-contained page: no network, and all its numbers without a script."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from lossbench.audit import Difference, audit
 from lossbench.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.report import verdict_text
+from lossbench.report.answer import find_verdict, make_answers
+from lossbench.report.charts import Curves, dumps
 from lossbench.report.formats import published_text
 from lossbench.report.overview import make_overview
 from lossbench.report.predictions import TestSet
@@ -32,6 +34,8 @@ SECTIONS = {
     "cost": "Cost",
 }
 """Kinds of drawings, in the page's order, with their headings."""
+FILTER_FROM = 8
+"""More rows than these have a field to filter them."""
 MEDIA_TYPES = {
     "csv": "text/csv",
     "json": "application/json",
@@ -113,6 +117,7 @@ def render_html(
     tables: Sequence[Table],
     test_set: TestSet | None,
     drawings: Sequence[Drawing],
+    curves: Sequence[Curves],
     facts: Facts,
     files: Mapping[str, str],
 ) -> str:
@@ -123,16 +128,11 @@ def render_html(
         tables: All of them.
         test_set: What the stored predictions tell; None without them.
         drawings: All of them.
+        curves: Drawn inside the page, instead of the drawings of that kind.
         facts: How the numbers were made.
         files: File name -> text, offered for download from inside the page.
     """
-    environment = Environment(
-        loader=PackageLoader("lossbench.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
     environment.filters["published"] = published_text
     environment.filters["signed"] = verdict_text.signed
@@ -141,30 +141,65 @@ def render_html(
     environment.filters["rank_fields"] = verdict_text.rank_fields
     environment.filters["test_set_fields"] = verdict_text.fields_of
     environment.filters["verdict_title"] = verdict_text.verdict_title
+    environment.filters["verdict_cell"] = verdict_text.verdict_cell
+    answers = make_answers(tables)
     return environment.get_template("report.html.jinja").render(
         suite=plan.suite,
+        suite_rows=len(plan.rows),
+        filter_from=FILTER_FROM,
+        answers=answers,
+        headline=_headline(tables),
+        find_verdict=find_verdict,
+        curves=curves,
+        dumps=dumps,
         tables=list(zip(tables, verdict_text.notes_once(tables), strict=True)),
         test_set=test_set,
         test_set_title=verdict_text.TEST_SET_TITLE,
         test_set_headings=verdict_text.TEST_SET_HEADINGS,
         overview=make_overview(tables),
-        sections=_sections(drawings),
+        sections=_sections(drawings, curves),
         facts=facts,
         nothing=NOTHING,
-        downloads={
-            name: _data_uri(f"{MEDIA_TYPES[name.rpartition('.')[2]]};charset=utf-8", text.encode())
-            for name, text in files.items()
-        },
+        downloads=as_downloads(files),
     )
 
 
-def _sections(drawings: Iterable[Drawing]) -> list[tuple[str, str, list[Drawing]]]:
+def page_environment() -> Environment:
+    """Where this folder's templates are rendered: everything inserted is escaped."""
+    return Environment(
+        loader=PackageLoader("lossbench.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def as_downloads(files: Mapping[str, str]) -> dict[str, str]:
+    """File name -> a link that holds the file."""
+    return {
+        name: _data_uri(f"{MEDIA_TYPES[name.rpartition('.')[2]]};charset=utf-8", text.encode())
+        for name, text in files.items()
+    }
+
+
+def _headline(tables: Sequence[Table]) -> str:
+    """What the answers are about: `Test error, % of test images`."""
+    table = next((t for t in tables if not t.metric.startswith("holdout_")), None)
+    if table is None:
+        return ""
+    return f"{table.label}, {table.unit}" if table.unit else table.label
+
+
+def _sections(
+    drawings: Iterable[Drawing], curves: Sequence[Curves]
+) -> list[tuple[str, str, list[Drawing]]]:
     """(kind, heading, its drawings), kinds without drawings left out."""
-    listed = list(drawings)
+    listed = [drawing for drawing in drawings if drawing.kind != "curves"]
     found = [
         (kind, title, [d for d in listed if d.kind == kind]) for kind, title in SECTIONS.items()
     ]
-    return [section for section in found if section[2]]
+    return [section for section in found if section[2] or (section[0] == "curves" and curves)]
 
 
 def _data_uri(media_type: str, content: bytes) -> str:

@@ -59,6 +59,11 @@ class Cell:
         return text.replace("-", "−")
 
     @property
+    def single_seeds(self) -> str:
+        """`1.15, 1.20, 1.16`, in seed order; empty without values."""
+        return ", ".join(f"{value:.2f}" for value in self.summary.values)
+
+    @property
     def count(self) -> str:
         """How many trials the value rests on, and what became of the others."""
         s = self.summary

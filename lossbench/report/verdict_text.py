@@ -42,6 +42,14 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{min(p, 1):.2g}" if p < 0.1 else f"{p:.2f}"
 
 
+def verdict_cell(verdict: Verdict | None) -> str:
+    """A verdict as a cell of the table: `better, −0.31`; the reference row has none."""
+    if verdict is None:
+        return NOTHING
+    gap = verdict.difference.mean
+    return verdict.outcome if gap is None else f"{verdict.outcome}, {signed(gap)}"
+
+
 def verdict_title(verdicts: Verdicts, unit: str) -> str:
     points = ", percentage points" if unit.startswith("%") else ""
     return f"Against {verdicts.reference}, matched by seed{points}"

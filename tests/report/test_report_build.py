@@ -19,6 +19,7 @@ from synthetic_report import GRID, make_arrays
 
 from lossbench.plan import Plan
 from lossbench.report.build import build_report
+from lossbench.report.charts import Axis, ticks
 from lossbench.report.curves import spread
 from lossbench.report.style import HUES, row_colours
 
@@ -83,8 +84,11 @@ def test_a_report_is_whole(
     page = Page(text)
     assert all(r.startswith(("data:", "#")) for r in page.references)
     assert not re.search(r"url\(|@import|https?://", re.sub(r'"data:[^"]*"', "", text))
+    assert text.count('<figure class="curves">') == 2
     embedded = {base64.b64decode((i["src"] or "").partition("base64,")[2]) for i in page.images}
-    assert embedded == {p.read_bytes() for p in (output / "figures").glob("*.png")}
+    assert embedded == {
+        p.read_bytes() for p in (output / "figures").glob("*.png") if "curves" not in p.name
+    }  # the page draws the curves itself
     assert all(image.startswith(PNG) for image in embedded)
     assert all(image["alt"] for image in page.images)
     assert "lossbench report &lt;x&gt; --output &#39;out&#39;" in text
@@ -98,11 +102,19 @@ def test_a_report_is_whole(
 def test_what_a_user_wrote_is_escaped(
     make_plan: Callable[..., Plan], run_all: Callable, tmp_path: Path
 ) -> None:
-    covariance = "{lgm: {covariance: {grid: ['<script>1</script>', '$_&']}}}"
-    plan = make_plan(f"title: <script>0</script>\nseeds: [0]\nlosses: [softmax, {covariance}]\n")
+    covariance = "{lgm: {covariance: {grid: ['<script>1</script>', '$_&', '</script><i>']}}}"
+    plan = make_plan(f"title: </script><i>0\nseeds: [0]\nlosses: [softmax, {covariance}]\n")
     build_report(plan, run_all(plan), embeddings(plan), tmp_path / "out", "<script>2</script>")
     text = (tmp_path / "out" / "report.html").read_text()
-    assert "script" not in Page(text).tags
+    page = Page(text)
+    assert (
+        page.tags.count("script") == text.count("</script>") == 2
+    )  # the curves' data, and page.js
+    assert "i" not in page.tags
+    [data] = re.findall(r'<script type="application/json">(.*?)</script>', text)
+    assert "<" not in data
+    labels = [line["label"] for line in json.loads(data)[0]]
+    assert labels == [row.label for row in plan.rows]
     assert "&lt;script&gt;1&lt;/script&gt;" in text
     markdown = (tmp_path / "out" / "report.md").read_text()
     fenced = re.sub(r"````.*?````", "", markdown, flags=re.DOTALL)
@@ -202,3 +214,18 @@ def test_the_report_imports_no_torch_ray_or_mlflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "logarithmic", "expected"),
+    [
+        (0, 100, False, [0, 20, 40, 60, 80, 100]),
+        (1, 4, False, [1, 1.5, 2, 2.5, 3, 3.5, 4]),
+        (0.3, 41, True, [0.5, 1, 2, 5, 10, 20]),
+        (1e-6, 10, True, [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]),
+    ],
+)
+def test_ticks_are_round(low: float, high: float, logarithmic: bool, expected: list[float]) -> None:
+    assert list(ticks(low, high, logarithmic)) == pytest.approx(expected)
+    axis = Axis(low, high, 100, 0, logarithmic)
+    assert (axis(low), axis(high)) == (100, 0)

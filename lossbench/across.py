@@ -1,0 +1,68 @@
+"""The verb with several suites."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lossbench.errors import LossbenchError, RequestError
+from lossbench.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    OnlyOption,
+    PluginOption,
+    SeedsOption,
+    SetOption,
+    TrackingOption,
+)
+from lossbench.steps import lay_out_suite
+from lossbench.verbs import err, out
+
+RANKING = Path("reports") / "ranking"
+
+
+def rank(
+    suites: Annotated[list[Path], typer.Argument(metavar="SUITE...", help="The suite files.")],
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Where the ranking goes.")] = RANKING,
+    plugin: PluginOption = [],  # noqa: B006
+    metric: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Rank by it; default: by all. Repeatable.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Rank the losses across several suites, from what MLflow has; start nothing.
+
+    \b
+    Examples:
+      lossbench rank suites/mnist.yaml suites/cifar10.yaml suites/cifar100.yaml --data-root data
+      lossbench rank suites/*.yaml --metric error --output reports/ranking
+    """
+    if len({path.resolve() for path in suites}) < len(suites):
+        raise RequestError("a suite file is named twice")
+    plans = [lay_out_suite(path, set_, only, seeds, data_root, plugin) for path in suites]
+    names = [laid_out.suite.suite for laid_out in plans]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"two suite files have the name {name}: their columns would mix")
+    from lossbench.orchestration.run import lay_out
+    from lossbench.report.ranking import rank_suites
+    from lossbench.report.ranking_report import terminal_ranking, write_ranking
+    from lossbench.tracking.store import Tracker
+
+    tracker = Tracker.open(tracking_uri, create=False)
+    laid = [lay_out(laid_out, tracker) for laid_out in plans]
+    ranking = rank_suites([(whole, tracker.results(trials)) for whole, trials in laid], metric)
+    try:
+        page, *_ = write_ranking(ranking, output, shlex.join(["lossbench", *sys.argv[1:]]))
+    except OSError as error:
+        raise LossbenchError(f"{output}: no ranking: {error.strerror}") from None
+    out.print(terminal_ranking(ranking))
+    err.print(f"ranking: {page}", highlight=False)
