@@ -24,7 +24,7 @@ from lossbench.report.statistics import ALPHA, holm
 from lossbench.report.tables import Cell, Table, make_tables
 
 FEWEST_COLUMNS = 5
-"""Below this many nothing can be decided, whatever the number of losses."""
+"""Below this many no pair can be told apart, and Friedman's approximation is not to be trusted."""
 MOST_NAMED = 6
 
 
@@ -97,7 +97,7 @@ class Ranking:
         columns: In the order of the suites.
         listed: The losses that have a result in every column, best first.
         pairs: All of them, in the order of the losses.
-        friedman: p that all rank alike; None where nothing tells.
+        friedman: p that all rank alike; None with too few columns, or where nothing tells.
         together: (first, last) of the losses of which no two are told apart.
         warnings: What is missing or left out, each one line.
         notes: What the numbers mean, each one line.
@@ -190,7 +190,7 @@ def rank_suites(suites: Sequence[tuple[Plan, Results]], metrics: Sequence[str] =
         columns=tuple(columns),
         listed=listed,
         pairs=pairs,
-        friedman=friedman_p(scores),
+        friedman=friedman_p(scores) if len(columns) >= FEWEST_COLUMNS else None,
         together=tuple(cliques([row.mean for row in listed], apart)),
         warnings=tuple(warnings),
         notes=tuple(_notes(columns, len(listed), changed)),

@@ -29,7 +29,12 @@ from lossbench.suite import load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment, run_trial
 
-pytestmark = pytest.mark.ray
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.skipif(
+        "LOSSBENCH_TWO_NODES" not in os.environ, reason="takes two minutes: tox -e nodes"
+    ),
+]
 
 PACKAGE = Path(lossbench.__file__).parent
 RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
