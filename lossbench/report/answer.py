@@ -81,7 +81,7 @@ def _standing(table: Table, best: Cell) -> tuple[str, str]:
     if found.p_holm is None:
         return f"; {gap} against {found.reference}, without a verdict: {found.reason}", "none"
     return (
-        f"; {found.text} against {found.reference} by {gap}, p (Holm) {p_text(found.p_holm)}",
+        f"; {gap} against {found.reference}: {found.text}, p (Holm) {p_text(found.p_holm)}",
         found.outcome,
     )
 
