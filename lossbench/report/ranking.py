@@ -116,8 +116,14 @@ class Ranking:
         return tuple(pair for pair in self.pairs if pair.apart)
 
     @property
+    def first(self) -> str:
+        """The loss with the best average rank, or those that share it."""
+        best = self.listed[0].mean
+        return ", ".join(row.label for row in self.listed if row.mean == best)
+
+    @property
     def answer(self) -> str:
-        """The whole in a sentence."""
+        """The whole in a sentence, of `first`."""
         best, n = self.listed[0], len(self.columns)
         head = f"average rank {best.mean:.2f} of {len(self.listed)} in {_count(n, 'column')}"
         beaten = [pair.other for pair in self.decided if pair.better == best.label]

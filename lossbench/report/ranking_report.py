@@ -118,7 +118,7 @@ def _cut(label: str) -> str:
 def ranking_markdown(ranking: Ranking, command: str) -> str:
     text = markdown_text
     lines = [f"# Ranking of {len(ranking.listed)} losses", ""]
-    lines += [f"**{text(ranking.listed[0].label)}**: {text(ranking.answer)}.", ""]
+    lines += [f"**{text(ranking.first)}**: {text(ranking.answer)}.", ""]
     lines += [pipes(["loss", "average rank", *(text(c.label) for c in ranking.columns)])]
     lines += [pipes(["---", *("---:" for _ in range(1 + len(ranking.columns)))])]
     for row in ranking.listed:
