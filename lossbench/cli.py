@@ -131,7 +131,7 @@ def run(
         budget = Budget(deadline, costs)
     elif not yes and address is None:
         ask = typer.confirm if sys.stdin.isatty() else None
-        planned.require_agreement(planned.recorded(plan, tracking_uri), data_root, ask)
+        planned.require_agreement(plan, tracking_uri, data_root, ask)
     tracker = Tracker.open(tracking_uri)
     outcome = run_plan(
         plan,

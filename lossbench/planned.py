@@ -141,17 +141,23 @@ def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
     return Recorded(whole, trials, tracker.results(trials))
 
 
-def require_agreement(found: Recorded, data_root: Path, ask: Callable[[str], bool] | None) -> None:
+def require_agreement(
+    plan: Plan, tracking_uri: str | None, data_root: Path, ask: Callable[[str], bool] | None
+) -> None:
     """Ask before what takes more than an hour.
 
     Args:
-        found: The table.
+        plan: The suite, laid out.
+        tracking_uri: Where its results are.
         data_root: Where prepared data sets are.
         ask: Puts a question to somebody; None: nobody is there.
 
     Raises:
         RequestError: Nobody is there, or says no.
     """
+    if not Recorded(plan, plan.trials, {}).is_large(data_root):  # not even all of it
+        return
+    found = recorded(plan, tracking_uri)
     if not found.is_large(data_root):
         return
     forecast = found.forecast(found.costs(data_root, LOOK_SEC))

@@ -175,27 +175,34 @@ def test_the_table_of_cells_and_its_forecast(
 
 
 def test_long_work_is_asked_about(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = planned.Recorded(plan, plan.trials, {})
     hours = 1.0
+    results: dict[str, TrialResult] = {}
 
     def costs(self: planned.Recorded, data_root: Path, probe_sec: float) -> Costs:
         return Costs(plan.trials, {}, "cpu", lambda t: Cost(3600 * hours, 1.0))
 
+    def require(ask: Callable[[str], bool] | None) -> None:
+        planned.require_agreement(plan, None, NOWHERE, ask)
+
     monkeypatch.setattr(planned.Recorded, "costs", costs)
     monkeypatch.setattr(planned.Recorded, "machine", ("cpu", 2))
-    planned.require_agreement(found, NOWHERE, None)  # too small to be worth a look
+    require(None)  # too small to be worth a look, also at what is recorded
     monkeypatch.setattr(planned, "_SMALL", 1.0)
-    with pytest.raises(
-        RequestError, match=r"6 trials will take about 3 h 0 min here; start .* --yes"
-    ):
-        planned.require_agreement(found, NOWHERE, None)
+    monkeypatch.setattr(
+        planned, "recorded", lambda plan, uri: planned.Recorded(plan, plan.trials, results)
+    )
+    with pytest.raises(RequestError, match=r"6 trials will take about 3 h 0 min here; .* --yes"):
+        require(None)
     asked: list[str] = []
-    planned.require_agreement(found, NOWHERE, lambda text: bool(asked.append(text) or True))
+    require(lambda text: bool(asked.append(text) or True))
     assert asked == ["6 trials will take about 3 h 0 min here. Go on?"]
     with pytest.raises(RequestError, match="nothing was started"):
-        planned.require_agreement(found, NOWHERE, lambda text: False)
+        require(lambda text: False)
+    results |= {t.identity: result_of(t, 1) for t in plan.trials[1:]}
+    require(None)  # one trial of an hour is left
+    results.clear()
     hours = 0.3
-    planned.require_agreement(found, NOWHERE, None)
+    require(None)
 
 
 def test_what_a_selection_has_still_to_train(write_suite: Write) -> None:
