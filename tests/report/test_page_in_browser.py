@@ -35,7 +35,9 @@ ERRORS = [4.0, 10.5, 3.2, 2.1, None, 12.2, float("nan"), 1.5, 2.05]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: tox -e browser"
+    )
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip(f"no browser on the PATH: {', '.join(BROWSERS)}")

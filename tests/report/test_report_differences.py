@@ -12,7 +12,8 @@ from lossbench.report.html import gather_facts, render_html
 
 
 def page(plan: Plan, results: Results) -> str:
-    html = render_html(plan, [], None, [], gather_facts(plan, results, "lossbench report"), {})
+    facts = gather_facts(plan, results, "lossbench report")
+    html = render_html(plan, [], None, [], [], facts, {})
     return " ".join(
         html.partition('<section id="differences">')[2].partition("</section>")[0].split()
     )

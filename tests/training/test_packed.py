@@ -116,7 +116,7 @@ FEW = ("softmax", "center")  # batched, and one after the other
 @pytest.mark.parametrize("model", SMALL)
 def test_every_loss_ends_where_it_does_alone(model: str, optimizer: str, data: ArrayImages) -> None:
     own = [loss for loss in LOSSES if not LOSSES[loss].foreign]
-    for loss in own if optimizer == "nesterov" else FEW:
+    for loss in own if (model, optimizer) == ("digits_cnn", "nesterov") else FEW:
         alone, packed = ([make(s, model, loss, optimizer) for s in SEEDS] for _ in range(2))
         expected = trained_alone(alone, data)
         finite, history = trained_packed(packed, data)
