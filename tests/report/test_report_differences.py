@@ -33,4 +33,4 @@ def test_differences_stand_in_the_page(make_plan: Callable[..., Plan]) -> None:
 
 def test_a_table_without_differences_says_so(make_plan: Callable[..., Plan]) -> None:
     plan = make_plan("losses: [softmax]\n")
-    assert "<p>Nothing but the loss.</p>" in page(plan, {})
+    assert "<p>The loss; everything else is the same for every row.</p>" in page(plan, {})
