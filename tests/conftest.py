@@ -27,6 +27,21 @@ RAY_FILES = (
     "tests/test_cli.py",
 )
 
+LONG_FILES = (
+    "tests/training/test_checkpoints.py",
+    "tests/tracking/test_server.py",
+    "tests/tracking/test_location.py",
+    "tests/test_shipped_suites.py",
+    "tests/contracts/test_loss_contract.py",
+    "tests/report/test_report_build.py",
+    "tests/tracking/test_store.py",
+    "tests/training/test_team.py",
+    "tests/orchestration/test_together_in_one_folder.py",
+    "tests/data/test_faces.py",
+    "tests/training/test_packed.py",
+    "tests/test_docs.py",
+)
+
 SUITE = """\
 suite: small
 dataset: digits
@@ -54,8 +69,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first."""
-    items.sort(key=lambda item: not item.nodeid.startswith(RAY_FILES))
+    """What takes longest comes first, so that no process works alone in the end."""
+    items.sort(
+        key=lambda item: (
+            not item.nodeid.startswith(RAY_FILES),
+            not item.nodeid.startswith(LONG_FILES),
+        )
+    )
 
 
 @pytest.fixture(autouse=True)
