@@ -378,31 +378,6 @@ VECTORS = [
 ]  # fmt: skip
 
 
-def table(name: str, columns: dict[str, list[object]], *expected: str) -> Case:
-    """A parquet file `data/hub/data/train-00000-of-00001.parquet` with these columns."""
-
-    def make(folder: Path) -> list[str]:
-        import pyarrow
-        from pyarrow import parquet
-
-        path = folder / "data/hub/data/train-00000-of-00001.parquet"
-        path.parent.mkdir(parents=True)
-        parquet.write_table(pyarrow.table(columns), path)
-        return ["run", "bad.yaml", "--set", "dataset=hub", *_root(folder)]
-
-    return Case(name, make, expected)
-
-
-GREY: list[object] = [[[k, 2], [3, 4]] for k in range(4)]
-TABLES = [
-    table("a table of texts", {"text": ["a"] * 4, "label": [0, 1] * 2}, "data/hub: has no column of images; columns are text (string), label (int64)"),
-    table("a table without labels", {"image": GREY, "mood": [0, 1] * 2}, "data/hub: has no column of labels; columns are image (list<"),
-    table("a table of paths", {"image": [{"bytes": None, "path": "a.png"}] * 4, "label": [0, 1] * 2}, "data/hub: has no column of images"),
-    table("a table of broken files", {"image": [b"x"] * 4, "label": [0, 1] * 2}, "train-00000-of-00001.parquet, row 0: does not decode"),
-    table("a table without a test set", {"image": GREY, "label": [0, 1] * 2}, "evaluate: error needs a test set, and hub has none: looked for test, validation"),
-]  # fmt: skip
-
-
 OTHER = [
     _plain("data not prepared", "dataset=mnist", "lossbench data prepare mnist"),
     _plain("data at no path", "dataset=./nowhere", "nowhere: no such folder"),
@@ -413,4 +388,4 @@ OTHER = [
     Case("prepare what has a licence", lambda _: ["data", "prepare", "imagenet"], ("imagenet cannot be downloaded", "Put it, or a link to it, at data/imagenet")),
 ]  # fmt: skip
 
-FOLDERS = [*PREPARED, *CHOSEN, *IMAGES, *FACES, *VECTORS, *TABLES, *OTHER]
+FOLDERS = [*PREPARED, *CHOSEN, *IMAGES, *FACES, *VECTORS, *OTHER]

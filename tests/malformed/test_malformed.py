@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from corpus import SUITE, Case
 from folders import FOLDERS
+from tables import TABLES
 from tracking_uris import TRACKING
 
 import lossbench.orchestration.run
@@ -20,7 +21,7 @@ from baselines import BASELINES
 from lossbench.cli import main
 from suites import SUITES
 
-CASES: list[Case] = [*SUITES, *FOLDERS, *TRACKING, *BASELINES]
+CASES: list[Case] = [*SUITES, *FOLDERS, *TABLES, *TRACKING, *BASELINES]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
