@@ -342,6 +342,7 @@ def check(
 
 app.command("rank")(across.rank)
 app.command("new-loss")(verbs.new_loss)
+app.command("new-suite")(verbs.new_suite)
 app.command("test-loss")(verbs.try_loss)
 app.command("list")(verbs.list_)
 app.command("ui")(verbs.ui)

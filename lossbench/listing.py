@@ -20,6 +20,7 @@ from lossbench.losses.metric_learning import any_of_pml
 from lossbench.models import MODELS
 from lossbench.models.timm_backbones import timm_entry
 from lossbench.registry import Entry, Registry
+from lossbench.shipped import shipped_suites
 from lossbench.suite import load_suite
 
 
@@ -101,12 +102,16 @@ def list_datasets(out: Console, data_root: Path) -> None:
 
 
 def list_suites(out: Console) -> None:
-    """The suite files of the folder `suites`."""
-    paths = sorted(Path("suites").glob("*.yaml"))
-    if not paths:
-        raise RequestError("there is no folder `suites` with suite files here")
-    for path in paths:
+    """The suite files of the folder `suites`, and those that come with lossbench."""
+    here = sorted(Path("suites").glob("*.yaml"))
+    for path in here:
         out.print(Text.assemble((str(path), "bold"), f"  {load_suite(path).title}"))
+    names = {path.stem for path in here}
+    for name, path in shipped_suites().items():
+        if name not in names:
+            state = f"`lossbench new-suite {name}`"
+            title = f"  {load_suite(path).title}  [{state}]"
+            out.print(Text.assemble((name, "bold"), title), soft_wrap=True)
 
 
 REGISTRIES: dict[str, Registry[Any]] = {

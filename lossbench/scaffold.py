@@ -1,4 +1,4 @@
-"""What `lossbench new-loss` writes: a loss to start from, its test, and a suite with it."""
+"""What `lossbench new-loss` and `new-suite` write: a loss to start from, a shipped suite."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lossbench.errors import RequestError
+from lossbench.errors import RequestError, did_you_mean
 from lossbench.losses import LOSSES
+from lossbench.shipped import shipped_suites
 
 FILES = {"{name}.py": "loss.py", "test_{name}.py": "test.py", "{name}.yaml": "suite.yaml"}
 """File -> its template."""
@@ -57,3 +58,31 @@ def new_loss(name: str, folder: Path) -> list[Path]:
     except OSError as error:
         raise RequestError(f"new-loss {name}: {folder}: {error.strerror}") from None
     return paths
+
+
+def new_suite(name: str, folder: Path) -> Path:
+    """Copy a shipped suite.
+
+    Args:
+        name: Of the suite.
+        folder: Where to; made if it is not there.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        RequestError: There is no such suite, or a file is there already.
+    """
+    shipped = shipped_suites()
+    if name not in shipped:
+        raise RequestError(f"new-suite {name}: no such suite{did_you_mean(name, shipped)}")
+    path = folder / f"{name}.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(shipped[name].read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise RequestError(f"new-suite {name}: {path} exists already") from None
+    except OSError as error:
+        raise RequestError(f"new-suite {name}: {folder}: {error.strerror}") from None
+    return path

@@ -25,6 +25,7 @@ from pydantic import (
 
 from lossbench.document import assign, parse, plain, read_override
 from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
+from lossbench.shipped import shipped_suites
 
 
 class Strict(BaseModel):
@@ -365,6 +366,8 @@ def _require_known_variant(keys: list[str], variants: Any, text: str) -> None:
 def _unreadable(path: FilePath, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         folder = path.parent
+        if path.stem in shipped_suites():
+            return f"no such file; `lossbench new-suite {path.stem}` writes suites/{path.stem}.yaml"
         near = [p.name for p in folder.glob("*.yaml")] if folder.is_dir() else []
         return f"no such file{did_you_mean(path.name, near)}"
     if isinstance(error, UnicodeDecodeError):

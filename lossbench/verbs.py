@@ -82,6 +82,34 @@ def new_loss(
         out.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
+def new_suite(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `lossbench list suites` has it.")],
+    folder: Annotated[Path, typer.Option(metavar="DIR", help="Where the file goes.")] = Path(
+        "suites"
+    ),
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+) -> None:
+    """Write a suite that comes with lossbench: a table of the paper, or the digits.
+
+    \b
+    Example:
+      lossbench new-suite cifar100
+    """
+    from lossbench.data import sources
+    from lossbench.scaffold import new_suite as write
+    from lossbench.suite import load_suite
+
+    path = write(name, folder)
+    out.print(f"wrote {path}; next:", highlight=False, soft_wrap=True)
+    dataset = load_suite(path).dataset.name
+    root = "" if data_root == DEFAULT_DATA_ROOT else f" --data-root {data_root}"
+    commands = [f"lossbench {verb} {path}{root}" for verb in ("plan", "run")]
+    if dataset in sources.DATASETS and not sources.is_ready(dataset, data_root):
+        commands = [f"lossbench data prepare {dataset}{root}", *commands]
+    for command in commands:
+        out.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
 def list_(
     kind: Annotated[Kind, typer.Argument(help="losses, models, evaluations, datasets or suites")],
     name: Annotated[

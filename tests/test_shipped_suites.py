@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +10,15 @@ import pytest
 from PIL import Image
 
 from lossbench.assembly import check
+from lossbench.errors import RequestError
 from lossbench.report.published import published_numbers, published_problems
+from lossbench.scaffold import new_suite
+from lossbench.shipped import shipped_suites
 from lossbench.suite import load_suite
 from lossbench.trial import run_trial
 
-SUITES = sorted((Path(__file__).resolve().parent.parent / "suites").glob("*.yaml"))
+REPOSITORY = Path(__file__).resolve().parent.parent
+SUITES = sorted((REPOSITORY / "suites").glob("*.yaml"))
 STAND_INS = {"mnist": (28, 1, 10, 60), "cifar10": (32, 3, 10, 100), "cifar100": (32, 3, 100, 1000)}
 """Side, channels, classes and number of random images in place of data that cannot be shipped."""
 REDUCED = {
@@ -128,3 +133,23 @@ def test_real_mnist_learns(real_mnist: Path, tmp_path: Path) -> None:
     result = run_trial(plan.trials[0], data_root=real_mnist, artifacts=tmp_path)
     assert result.status == "finished"
     assert result.metrics["error"] < 20
+
+
+def test_a_shipped_suite_is_copied_once(tmp_path: Path) -> None:
+    assert list(shipped_suites()) == [path.stem for path in SUITES]
+    for path in SUITES:
+        assert new_suite(path.stem, tmp_path / "suites").read_bytes() == path.read_bytes()
+    (tmp_path / "suites/digits.yaml").write_text("mine")
+    with pytest.raises(RequestError, match=r"digits\.yaml exists already"):
+        new_suite("digits", tmp_path / "suites")
+    assert (tmp_path / "suites/digits.yaml").read_text() == "mine"
+    with pytest.raises(RequestError, match="did you mean 'cifar10'"):
+        new_suite("cifar-10", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_wheel_has_every_package() -> None:
+    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    there = {path.parent for path in (REPOSITORY / "lossbench").rglob("__init__.py")}
+    packages = {".".join(path.relative_to(REPOSITORY).parts) for path in there}
+    assert set(listed["packages"]) == packages | {"lossbench.suites"}

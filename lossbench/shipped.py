@@ -1,0 +1,12 @@
+"""The suites that come with lossbench."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def shipped_suites() -> dict[str, Path]:
+    """Name -> file of each: beside this module in a wheel, beside the package in a checkout."""
+    package = Path(__file__).resolve().parent
+    folders = [folder / "suites" for folder in (package, package.parent)]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
