@@ -121,16 +121,20 @@ def uri(tmp_path: Path, empty_database: Path) -> str:
     return f"sqlite:///{copy}"
 
 
-@pytest.fixture(scope="module")
-def one_ray() -> Iterator[None]:
-    """Ray, started once for all tests of a module: each start takes seconds."""
+@pytest.fixture(scope="session")
+def _started_ray() -> Iterator[None]:
     from lossbench.orchestration.cluster import connect
     from lossbench.suite import Resources
 
-    with connect(None, Resources()), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ray.init", lambda **_: None)
-        patch.setattr("ray.shutdown", lambda: None)
+    with connect(None, Resources()):
         yield
+
+
+@pytest.fixture
+def one_ray(_started_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray, started once for all tests: each start takes seconds."""
+    monkeypatch.setattr("ray.init", lambda **_: None)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from lossbench.orchestration.run import Outcome, lay_out, run_plan
 from lossbench.orchestration.spool import Spool
 from lossbench.plan import Plan, Trial
 from lossbench.records import TrialResult
-from lossbench.search import ROUND
 from lossbench.suite import Resources, load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import run_trial
@@ -130,17 +129,21 @@ def test_a_failing_trial_is_told_and_tried_again_later(
 
 
 def test_a_search_tests_only_what_it_chose(
-    write_suite: Write, tracker: Tracker, start: Callable[..., tuple[Outcome, str]]
+    write_suite: Write,
+    tracker: Tracker,
+    start: Callable[..., tuple[Outcome, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("lossbench.search.ROUND", 2)
     plan = plan_of(
         write_suite(),
         "losses.lgm.alpha={search: {low: 0.01, high: 1}}",
-        f"selection={{holdout: 0.25, samples: {ROUND + 1}}}",
+        "selection={holdout: 0.25, samples: 3}",
         "seeds=[0]",
         "recipe.epochs=6",
     )
     outcome, _ = start(plan)
-    assert outcome.started == 1 + ROUND + 1 + 2
+    assert outcome.started == 1 + 3 + 2
     whole, trials = lay_out(plan, tracker)
     results = tracker.results(trials)
     assert len(results) == len(trials) == outcome.started
@@ -151,7 +154,7 @@ def test_a_search_tests_only_what_it_chose(
         assert "holdout_error" in results[trial.identity].history[0].metrics
         assert "test_error" not in results[trial.identity].history[0].metrics
     assert start(plan)[0].started == 0
-    assert len(whole.rows) == 1 + ROUND + 1
+    assert len(whole.rows) == 1 + 3
 
 
 def _error(results: Mapping[str, TrialResult], trial: Trial) -> float:
