@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -111,6 +112,53 @@ def step(rounds: Rounds = 15, json_file: Json = None) -> None:
 
 
 @app.command()
+def precision(
+    rounds: Rounds = 3,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    json_file: Json = None,
+) -> None:
+    """bfloat16 and torch.compile beside eager float32."""
+    from benchmarks import precision as of_precision
+
+    measured = list(of_precision.measure(rounds, _device(device)))
+    console.print(f"{of_precision.MODEL}, batch {of_precision.BATCH}, on {device}, one CPU thread")
+    console.print(_said(environment()))
+    table = _table("", "mode", "ms a step", "speed", "all rounds", "bar")
+    for row in measured:
+        table.add_row(
+            row.mode,
+            f"{row.milliseconds:.1f}",
+            _against(row.speed_ratio, row.bar, more_is_better=True),
+            f"{row.low:.2f} - {row.high:.2f}",
+            _bar(row.bar),
+        )
+    console.print(table)
+    _write(json_file, "precision", measured)
+
+
+@app.command()
+def suite(
+    trials: Annotated[int, typer.Option(min=4, help="Short ones that are trained.")] = 24,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each of them.")] = 40,
+    many: Annotated[int, typer.Option(min=50, help="Trials with made-up results.")] = 1000,
+    json_file: Json = None,
+) -> None:
+    """`lossbench run` beside a plain loop over seeds; plan, report and check of many trials."""
+    from benchmarks import suite as of_suite
+
+    console.print(_said(environment()))
+    table = _table("", "suite", "measured", "bar")
+    with console.status("short trials"):
+        measured = list(of_suite.short_trials(trials, epochs))
+    with console.status("many trials"):
+        measured += of_suite.many_trials(many)
+    for row in measured:
+        table.add_row(row.what, _against(row.value, row.bar), _bar(row.bar))
+    console.print(table)
+    _write(json_file, "suite", measured)
+
+
+@app.command()
 def packed(
     rounds: Rounds = 7,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
@@ -121,19 +169,14 @@ def packed(
     json_file: Json = None,
 ) -> None:
     """Several seeds trained as one program beside a plain loop over seeds."""
-    import torch
-
     from benchmarks import packed as of_packed
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise typer.BadParameter("no GPU that torch can use is here", param_hint="--device")
+    place = _device(device)
     models, losses = model or list(of_packed.NETWORKS), loss or ["softmax", "lgm"]
     if unknown := set(models) - set(of_packed.NETWORKS):
         known = ", ".join(of_packed.NETWORKS)
         raise typer.BadParameter(f"{', '.join(unknown)}: one of {known}", param_hint="--model")
-    measured = list(
-        of_packed.measure(models, losses, seeds or [3, 5, 10], rounds, torch.device(device), steps)
-    )
+    measured = list(of_packed.measure(models, losses, seeds or [3, 5, 10], rounds, place, steps))
     console.print(f"on {device}, float32, one CPU thread\n{_said(environment())}")
     table = _table(
         "", "model", "loss", "seeds", "ms a step alone", "packed", "speed", "middle half", "bar"
@@ -153,10 +196,16 @@ def packed(
     _write(json_file, "packed", measured)
 
 
+def _device(name: str) -> torch.device:
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise typer.BadParameter("no GPU that torch can use is here", param_hint="--device")
+    return torch.device(name)
+
+
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, heading in enumerate(headings):
-        words = heading in ("head", "model", "loss", "input pipeline")
+        words = heading in ("head", "model", "loss", "input pipeline", "mode", "suite")
         table.add_column(heading, justify="left" if words else "right", no_wrap=i == 0)
     return table
 

@@ -21,7 +21,7 @@ from lossbench.training.schedules import SCHEDULES
 BATCH, STEPS = 128, 4
 BAR = 1.02
 MODELS_AND_IMAGES = {"mnist_cnn": (1, 28, 28), "resnet_cifar": (3, 32, 32)}
-ROWS = {"softmax": {}, "center": {}, "l_softmax": {}, "lgm": {}}
+ROWS = ("softmax", "center", "l_softmax", "lgm")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def measure(rounds: int) -> Iterator[Measured]:
         pixels = torch.randint(256, (BATCH * STEPS, height, width, channels), dtype=torch.uint8)
         data = ArrayImages(pixels, torch.arange(BATCH * STEPS) % 10)
         calls = {"bare": _bare(model_name, shape)}
-        calls |= {loss: _loop(model_name, shape, data, loss) for loss in ROWS}
+        calls |= {loss: _loop(model_name, data, loss) for loss in ROWS}
         for loss, timing in take_turns(calls, rounds, 0.0).items():
             low, high = timing.ratio_range
             milliseconds = 1000 * timing.median_sec / STEPS
@@ -78,25 +78,31 @@ def _bare(name: str, shape: tuple[int, int, int]):  # type: ignore[no-untyped-de
     return steps
 
 
-def _loop(name: str, shape: tuple[int, int, int], data: ArrayImages, loss: str):  # type: ignore[no-untyped-def]
-    model = MODELS[name].create(shape).to(memory_format=torch.channels_last)
-    head = create_loss(loss, num_classes=10, feature_dim=model.feature_dim, **ROWS[loss])
-    sgd = Component(name="sgd", params={"lr": 0.01, "momentum": 0.9})
-    crop = [] if shape[0] == 1 else ["random_crop", "mirror"]
-    training = Training(
-        model=model,
-        head=head,
-        optimizer=build_optimizer(sgd, model, head),
-        schedule=SCHEDULES["constant"].create(1),
-        augmentations=[AUGMENTATIONS[augmentation].create(None) for augmentation in crop],
-        normalise=normaliser(0.0, 255.0, torch.device("cpu")),
-        epochs=1,
-        batch_size=BATCH,
-        seed=0,
-    )
+def _loop(name: str, data: ArrayImages, loss: str):  # type: ignore[no-untyped-def]
+    training = training_of(name, loss, BATCH, torch.device("cpu"))
 
     def steps() -> None:
         training.epochs_done = 0
         train(training, data, lambda epoch, metrics: None)
 
     return steps
+
+
+def training_of(name: str, loss: str, batch: int, device: torch.device) -> Training:
+    """An epoch of one network with one loss, as a trial has it."""
+    shape = MODELS_AND_IMAGES[name]
+    model = MODELS[name].create(shape).to(device, memory_format=torch.channels_last)
+    head = create_loss(loss, num_classes=10, feature_dim=model.feature_dim).to(device)
+    sgd = Component(name="sgd", params={"lr": 0.01, "momentum": 0.9})
+    crop = [] if shape[0] == 1 else ["random_crop", "mirror"]
+    return Training(
+        model=model,
+        head=head,
+        optimizer=build_optimizer(sgd, model, head),
+        schedule=SCHEDULES["constant"].create(1),
+        augmentations=[AUGMENTATIONS[augmentation].create(None) for augmentation in crop],
+        normalise=normaliser(0.0, 255.0, device),
+        epochs=1,
+        batch_size=batch,
+        seed=0,
+    )

@@ -199,7 +199,10 @@ def plan(
     probe: Annotated[
         float,
         typer.Option(
-            metavar="SECONDS", min=0, max=3600, help="How long to try steps to tell the time."
+            metavar="SECONDS",
+            min=0,
+            max=3600,
+            help="How long to try steps at most, to tell the time.",
         ),
     ] = 15.0,
 ) -> None:
@@ -320,7 +323,7 @@ def check(
 
     laid_out = lay_out_suite(suite, set_, only, seeds, data_root, plugin)
     path = baseline or Path("baselines") / f"{laid_out.suite.suite}.json"
-    request = gate.Request(laid_out, path, only, gate.run_command(suite, set_, only, seeds))
+    request = gate.Request(laid_out, path, only, gate.run_command(suite, set_, only, seeds, plugin))
     old = request.read(missing_ok=update)
     if old and not update and not laid_out.searches:
         request.require_comparable(old)

@@ -45,9 +45,9 @@ class NothingRecordedError(TrackingError):
 class UnknownNameError(RequestError):
     """A name that is in no registry."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], more: str = "") -> None:
         self.kind, self.name = kind, name
-        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, known)}")
+        super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, known)}{more}")
 
 
 _PLAIN = {

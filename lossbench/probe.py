@@ -24,6 +24,8 @@ from lossbench.training.memory import peak_memory_mib, reset_peak_memory
 STEPS = 2
 """Steps of a round; the first round is not counted."""
 LEAST_ROUNDS = 2
+SHARE = 0.1
+"""Of what the trial would take: nobody waits long to hear that a trial is short."""
 
 
 class _First(Images):
@@ -52,7 +54,8 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
         trial: Whose cost is asked.
         data_root: Where prepared data sets are.
         device: `cpu` or `cuda`.
-        seconds: How long to go on stepping; two rounds are always taken.
+        seconds: How long to go on stepping at most; two rounds are always taken, and no more than a
+            share of the trial.
 
     Returns:
         For the whole trial: its epochs with the measurement after each. What is measured in the
@@ -65,12 +68,16 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
     training, batch = parts.training, trial.recipe.batch_size
     few = _First(parts.train, STEPS * batch)
     steps = steps_per_epoch(len(few), batch)
+    all_steps = steps_per_epoch(len(parts.train), batch)
     rounds: list[float] = []
+    step_sec = 0.0
     started = time.perf_counter()
-    while len(rounds) <= LEAST_ROUNDS or time.perf_counter() - started < seconds:
+    while len(rounds) <= LEAST_ROUNDS or time.perf_counter() - started < min(
+        seconds, SHARE * trial.recipe.epochs * all_steps * step_sec
+    ):
         training.epochs = training.epochs_done + 1
         train(training, few, lambda epoch, metrics: rounds.append(metrics["train_time_sec"]))
-    step_sec = median(rounds[1:]) / steps
+        step_sec = median(rounds[1:] or rounds) / steps
 
     training.model.eval()
     measured = len(parts.measured) if parts.measured is not None else 0
@@ -81,7 +88,6 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
     extract_features(training.model, training.normalise, seen).sum().item()
     image_sec = (time.perf_counter() - started) / len(seen)
 
-    all_steps = steps_per_epoch(len(parts.train), batch)
     epoch_sec = all_steps * step_sec + measured * image_sec
     return Cost(trial.recipe.epochs * epoch_sec, peak_memory_mib(place))
 

@@ -204,7 +204,8 @@ class Registry(Generic[T]):
         prefix, dot, rest = name.partition(".")
         if not dot or prefix not in self._providers:
             provided = (f"{prefix}.NAME" for prefix in self._providers)
-            raise UnknownNameError(self.kind, name, [*self, *provided])
+            own = f"; a {self.kind} of your own takes --plugin FILE.py" if self._group else ""
+            raise UnknownNameError(self.kind, name, [*self, *provided], own)
         provider, names = self._providers[prefix]
         known = set(names())
         if rest not in known:

@@ -76,7 +76,7 @@ def new_loss(
     out.print(f"wrote {loss}, {test}, {suite}; next:", highlight=False, soft_wrap=True)
     for command in (
         f"lossbench test-loss {name} --plugin {loss}",
-        f"pytest {test}",
+        f"python -m pytest {test}",  # not installed with lossbench: Python says so itself
         f"lossbench run {suite} --plugin {loss}",
     ):
         out.print(f"  {command}", highlight=False, soft_wrap=True)
@@ -105,7 +105,8 @@ def new_suite(
     root = "" if data_root == DEFAULT_DATA_ROOT else f" --data-root {data_root}"
     commands = [f"lossbench {verb} {path}{root}" for verb in ("plan", "run")]
     if dataset in sources.DATASETS and not sources.is_ready(dataset, data_root):
-        commands = [f"lossbench data prepare {dataset}{root}", *commands]
+        needed = sources.DATASETS[dataset].create().made_of or dataset
+        commands = [f"lossbench data prepare {needed}{root}", *commands]
     for command in commands:
         out.print(f"  {command}", highlight=False, soft_wrap=True)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,8 @@ def draw(name: str, settings: Sequence[Mapping[str, Any]]) -> bytes:
         for k, color in enumerate(COLORS):
             own = features[labels == k]
             panel.plot(own[:, 0], own[:, 1], "o", color=color, markeredgecolor="white", ms=8)
-        panel.set_title(", ".join(f"{key} = {value}" for key, value in params.items()), size=9)
+        title = ", ".join(f"{key} = {value}" for key, value in params.items())
+        panel.set_title(textwrap.fill(title, 36), size=9)
         panel.set_aspect("equal")
         panel.set_xticks([])
         panel.set_yticks([])

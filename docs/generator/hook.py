@@ -47,6 +47,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Pages and figures that no one has written."""
     for path, make in PAGES.items():
         files.append(File.generated(config, path, content=make()))
+    measured = Path(config.docs_dir).parent / "benchmarks/README.md"
+    files.append(File.generated(config, "guide/cost.md", abs_src_path=str(measured)))
     for name in reference.loss_names():
         source = (Path(config.docs_dir) / f"losses/{name}.md").read_text(encoding="utf-8")
         _, meta = get_data(source)

@@ -159,7 +159,8 @@ def find_folder(name: str, data_root: Path) -> Path | None:
         if folder.is_dir():
             return folder
         own = [found.name for found in own_folders(data_root)]
-        raise UnknownNameError("data set", name, {*DATASETS, *own})
+        nowhere = "" if data_root.is_dir() else f"; --data-root {data_root}: no such folder"
+        raise UnknownNameError("data set", name, {*DATASETS, *own}, nowhere)
     source = DATASETS[name].create()
     if source.bundled:
         return None
@@ -176,6 +177,8 @@ def find_folder(name: str, data_root: Path) -> Path | None:
 def is_ready(name: str, data_root: Path) -> bool:
     """Whether a known data set can be used as it is."""
     source, folder = DATASETS[name].create(), data_root / name
+    if source.made_of:
+        return is_ready(source.made_of, data_root)
     return (
         source.bundled
         or (folder / "dataset.json").exists()

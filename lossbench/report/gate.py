@@ -103,15 +103,27 @@ class Request:
         return not self._asked(cell)
 
 
-def run_command(suite: Path, overrides: Sequence[str], only: str | None, seeds: str | None) -> str:
+def run_command(
+    suite: Path,
+    overrides: Sequence[str],
+    only: str | None,
+    seeds: str | None,
+    plugins: Sequence[Path] = (),
+) -> str:
     """The command that measures what was asked about, without paths of this machine."""
-    if suite.is_absolute():
-        inside = suite.is_relative_to(Path.cwd())
-        suite = suite.relative_to(Path.cwd()) if inside else Path(suite.name)
-    parts = ["lossbench", "run", str(suite)]
+    parts = ["lossbench", "run", _portable(suite)]
+    for plugin in plugins:
+        parts += ["--plugin", _portable(plugin)]
     for override in overrides:
         parts += ["--set", override]
     for flag, value in (("--only", only), ("--seeds", seeds)):
         if value is not None:
             parts += [flag, value]
     return shlex.join(parts)
+
+
+def _portable(path: Path) -> str:
+    if path.is_absolute():
+        inside = path.is_relative_to(Path.cwd())
+        path = path.relative_to(Path.cwd()) if inside else Path(path.name)
+    return str(path)

@@ -66,6 +66,8 @@ def test_image_folders_are_listed_and_other_folders_are_not(imagenet: Path) -> N
     write_images(root / "flat", classes=2, count=1)
     assert own_folders(root) == [root / "flat", imagenet]
     assert not is_ready("imagenet", root)
+    assert is_ready("digits", root)
+    assert not is_ready("lfw_within", root)  # made of what is not there
     (root / "imagenet").symlink_to(imagenet)
     assert is_ready("imagenet", root)
     assert load_dataset("imagenet", root).card.name == "imagenet"

@@ -15,7 +15,7 @@ from lossbench.errors import RequestError
 from lossbench.plan import Plan
 from lossbench.report.baseline import dump, read_baseline
 from lossbench.report.check_formats import FORMATS
-from lossbench.report.gate import Request
+from lossbench.report.gate import Request, run_command
 from lossbench.report.regression import compare
 
 BODY = """
@@ -304,3 +304,11 @@ def test_a_suite_that_chooses_has_both_stages_and_tells_another_choice(
     text, code = check(plan, changed, path)
     assert code == 3
     assert "the held-out part chose it, and here another row" in text
+
+
+def test_the_command_that_measures_has_the_plugins_and_no_path_of_this_machine() -> None:
+    here, away = Path.cwd() / "my_loss.py", Path("/elsewhere/their_loss.py")
+    assert run_command(Path("a.yaml"), ["x=1"], "c*", "0", [here, away]) == (
+        "lossbench run a.yaml --plugin my_loss.py --plugin their_loss.py "
+        "--set x=1 --only 'c*' --seeds 0"
+    )

@@ -1,0 +1,180 @@
+"""What the tool around the trainings costs: a suite of short trials, and tables of many trials."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from lossbench.assembly import check
+from lossbench.plan import Plan, Trial
+from lossbench.records import EpochRecord, TrialResult
+from lossbench.suite import load_suite
+from lossbench.tracking.store import Tracker
+from lossbench.trial import environment, run_trial
+
+PROCESSES = 2
+SHORT = """\
+suite: short
+dataset: digits
+model: {{name: digits_cnn, feature_dim: 32, feature_relu: true}}
+recipe:
+  epochs: {epochs}
+  batch_size: 64
+  optimizer: {{name: sgd, lr: 0.03, momentum: 0.9}}
+seeds: {seeds}
+losses: [softmax]
+"""
+MANY = """\
+suite: many
+dataset: digits
+model: digits_cnn
+recipe:
+  epochs: 20
+  batch_size: 64
+  optimizer: {{name: sgd, lr: 0.03, momentum: 0.9}}
+variants: {{{columns}}}
+seeds: [0, 1, 2, 3, 4]
+reference: softmax
+losses:
+  - softmax
+  - lgm: {{alpha: {{grid: {alphas}}}}}
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One figure of the tool.
+
+    Attributes:
+        what: Of which it is.
+        value: In seconds, or the ratio that `what` names.
+        bar: What it should not exceed.
+    """
+
+    what: str
+    value: float
+    bar: float | None = None
+
+
+def short_trials(trials: int, epochs: int) -> Iterator[Measured]:
+    """`lossbench run` beside two plain processes that train the same seeds in a loop."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "short.yaml"
+        path.write_text(SHORT.format(epochs=epochs, seeds=list(range(trials))))
+        plan = _plan(path, folder)
+        started = time.time()
+        took = _lossbench(folder, "run", path.name, "--yes")
+        found = Tracker.open(_uri(folder), create=False).results(plan.trials).values()
+        first = min(result.history[0].timestamp_ms for result in found) / 1000 - started
+        ends = sorted(result.history[-1].timestamp_ms / 1000 for result in found)
+        with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+            bare = list(pool.map(_bare, plan.trials))
+    # from the end of the second trial on, each process has the others' share
+    steady = (ends[-1] - ends[PROCESSES - 1]) / (sum(bare) / trials * (trials - PROCESSES))
+    yield Measured(f"{trials} trials of {epochs} epochs, with the report", took)
+    yield Measured("from the call to the end of the first epoch", first, 15)
+    yield Measured("a plain trial in one of two processes", sum(bare) / trials)
+    yield Measured("wall time to half the sum of plain trials", steady * PROCESSES, 1.10)
+
+
+def many_trials(trials: int) -> Iterator[Measured]:
+    """`plan`, `report` and `check` where all trials have made-up results."""
+    rows, seeds = 10, 5
+    columns = max(1, trials // rows // seeds)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "many.yaml"
+        variants = (f"{3 + k}-D: {{model: {{feature_dim: {3 + k}}}}}" for k in range(columns))
+        alphas = [k / 10 for k in range(rows - 1)]
+        path.write_text(MANY.format(columns=", ".join(variants), alphas=alphas))
+        plan = _plan(path, folder)
+        yield from _log(plan, folder)
+        for verb, more in (("plan", []), ("report", []), ("check", ["--update"]), ("check", [])):
+            took = _lossbench(folder, verb, path.name, *more)
+            told = " ".join([verb, *more])
+            yield Measured(f"{told} of {len(plan.trials)} trials", took, None if more else 5)
+
+
+def _log(plan: Plan, folder: Path) -> Iterator[Measured]:
+    """Results of normal noise around 5 %; the time of the first and of the last hundred."""
+    random = np.random.default_rng(0)
+    tracker = Tracker.open(_uri(folder))
+    tracker.start_suite(plan, environment(plan.trials[0]))
+    arrays = folder / "arrays"
+    arrays.mkdir()
+    marks = [time.perf_counter()]
+    for trial in plan.trials:
+        np.savez(
+            arrays / "predictions.npz",
+            labels=np.arange(300) % 10,
+            predicted=(np.arange(300) + (random.random(300) < 0.05)) % 10,
+            posterior=random.random(300, dtype=np.float32),
+        )
+        tracker.begin(trial)
+        tracker.finish(trial, _made_up(trial, random), arrays)
+        marks.append(time.perf_counter())
+    tracker.finish_suite("FINISHED")
+    part = min(100, len(plan.trials))
+    yield Measured(f"logging a trial, first {part}", (marks[part] - marks[0]) / part)
+    yield Measured(f"logging a trial, last {part}", (marks[-1] - marks[-1 - part]) / part)
+
+
+def _made_up(trial: Trial, random: np.random.Generator) -> TrialResult:
+    error = float(random.normal(5, 0.5))
+    history = tuple(
+        EpochRecord(
+            epoch=epoch,
+            timestamp_ms=1_700_000_000_000 + 1000 * epoch,
+            metrics={"train_loss": 1 / epoch, "train_error": 9.0, "test_error": error, "lr": 0.03},
+        )
+        for epoch in range(1, 21)
+    )
+    return TrialResult(
+        identity=trial.identity,
+        status="finished",
+        metrics={"error": error},
+        history=history,
+        wall_time_sec=20.0,
+        peak_memory_mib=500.0,
+        device="cpu",
+        environment=dict(environment(trial)),
+    )
+
+
+def _bare(trial: Trial) -> float:
+    with TemporaryDirectory() as artifacts:
+        started = time.perf_counter()
+        run_trial(trial, data_root=Path("data"), artifacts=Path(artifacts))
+        return time.perf_counter() - started
+
+
+def _plan(path: Path, folder: Path) -> Plan:
+    return check(load_suite(path), folder / "data")
+
+
+def _uri(folder: Path) -> str:
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def _lossbench(folder: Path, *arguments: str) -> float:
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "lossbench.cli", *arguments],
+        cwd=folder,
+        check=True,
+        env=os.environ | {"MLFLOW_TRACKING_URI": _uri(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - started
