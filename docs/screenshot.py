@@ -1,4 +1,6 @@
-"""Renew the documents' pictures by headless Chromium; run it where the suite was run.
+"""Renew the documents' pictures; run it where the suite was run.
+
+Takes the extra `browser` and a Chromium that is there.
 
 python docs/screenshot.py report reports/digits docs/images/report.png
 python docs/screenshot.py dashboard docs/images/dashboard.png [PORT]
@@ -7,26 +9,36 @@ python docs/screenshot.py dashboard docs/images/dashboard.png [PORT]
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 
 LIMIT_BYTES = 200_000
 
 
-def picture(address: str, path: Path, size: tuple[int, int], wait_ms: int) -> None:
-    """Save what a window of this size shows, with as many colours as the limit allows."""
-    with tempfile.TemporaryDirectory() as folder:
-        shot = Path(folder) / "shot.png"
-        command = ["chromium", "--headless", "--no-sandbox", "--hide-scrollbars"]
-        command += [f"--user-data-dir={folder}/profile", f"--virtual-time-budget={wait_ms}"]
-        command += [f"--window-size={size[0]},{size[1]}", f"--screenshot={shot}", address]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-        image = Image.open(shot).convert("RGB")
+@contextmanager
+def opened(address: str, width: int, height: int) -> Iterator[Page]:
+    """A page in a window of this size."""
+    with sync_playwright() as started:
+        browser = started.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        page = browser.new_page(viewport={"width": width, "height": height})
+        page.goto(address)
+        yield page
+        browser.close()
+
+
+def save(page: Page, path: Path) -> None:
+    """Save what the window shows, with as many colours as the limit allows."""
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colors in (256, 128, 64, 32):
         file = io.BytesIO()
         image.quantize(colors).save(file, format="png", optimize=True)
@@ -44,7 +56,12 @@ def dashboard(path: Path, port: str) -> None:
     try:
         server.stdout.readline()
         address = server.stdout.readline().split(": ", 1)[1].strip()
-        picture(address, path, (1500, 1000), 60_000)
+        with opened(address, 1800, 1100) as page:
+            page.get_by_text("Model metrics").wait_for(timeout=60_000)
+            page.get_by_role("button", name="Close").last.click()  # MLflow's assistant
+            page.add_style_tag(content=".modebar { display: none }")  # tools of charts
+            page.wait_for_timeout(5_000)
+            save(page, path)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait()
@@ -55,7 +72,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["report", folder, path]:
             [page] = Path(folder).resolve().glob("*.html")
-            picture(page.as_uri(), Path(path), (1200, 900), 5_000)
+            with opened(page.as_uri(), 1200, 900) as shown:
+                save(shown, Path(path))
         case ["dashboard", path, *port]:
             dashboard(Path(path), port[0] if port else "5000")
         case _:
