@@ -79,6 +79,7 @@ def short_trials(trials: int, epochs: int) -> Iterator[Measured]:
         first = min(result.history[0].timestamp_ms for result in found) / 1000 - started
         ends = sorted(result.history[-1].timestamp_ms / 1000 for result in found)
         with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+            list(pool.map(_bare, plan.trials[:PROCESSES]))  # imports
             bare = list(pool.map(_bare, plan.trials))
     # from the end of the second trial on, each process has the others' share
     steady = (ends[-1] - ends[PROCESSES - 1]) / (sum(bare) / trials * (trials - PROCESSES))

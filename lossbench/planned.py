@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -176,18 +176,42 @@ def print_cells(out: Console, found: Recorded) -> None:
     """Rows by columns: how many seeds of each cell have a result."""
     plan, trials, results = found.plan, found.trials, found.results
     variants = list(plan.suite.variants)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("row", no_wrap=True)
-    for variant in variants:
-        table.add_column("done" if variants == ["default"] else variant, no_wrap=True)
     rows: dict[str, dict[str, list[Trial]]] = {}
     for trial in trials:
         label = trial.row if trial.holdout or not plan.suite.selection else f"{trial.row}, final"
         rows.setdefault(label, {}).setdefault(trial.variant, []).append(trial)
-    for label, columns in rows.items():
-        cells = [_cell(columns.get(variant, []), results) for variant in variants]
-        table.add_row(Text(label), *cells)
-    out.print(table)
+    cells = {
+        variant: [
+            Text("done" if variants == ["default"] else variant, "bold"),
+            *(_cell(columns.get(variant, []), results) for columns in rows.values()),
+        ]
+        for variant in variants
+    }
+    names = [Text("row", "bold"), *(Text(label) for label in rows)]
+    for part in _side_by_side(names, list(cells.values()), out.width):
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for _ in part:
+            table.add_column(no_wrap=True)
+        for line in zip(*part, strict=True):
+            table.add_row(*line)
+        out.print(table)
+
+
+def _side_by_side(
+    names: list[Text], columns: Sequence[list[Text]], width: int
+) -> Iterator[list[list[Text]]]:
+    """The columns of each table: the names, and as many others as have room."""
+
+    def room(column: list[Text]) -> int:
+        return max(cell.cell_len for cell in column) + 2
+
+    part = [names]
+    for column in columns:
+        if len(part) > 1 and sum(map(room, [*part, column])) > width:
+            yield part
+            part = [names]
+        part.append(column)
+    yield part
 
 
 def _cell(trials: Sequence[Trial], results: Results) -> Text:

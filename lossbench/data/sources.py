@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from lossbench.data.dataset import Card, Dataset
 from lossbench.data.folder import is_image_folder, load_folder, why_no_image_folder
 from lossbench.data.prepared import (
     Arrays,
+    joined_digest,
     load_prepared,
     make_card,
     make_dataset,
@@ -229,9 +233,28 @@ def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
             f"images in folders of classes"
             f"{why_no_image_folder(folder)}"
         )
-    fetch = DATASETS[name].create().fetch
-    assert fetch is not None
-    return make_dataset(*fetch(data_root))
+    source = DATASETS[name].create()
+    assert source.fetch is not None
+    if source.made_of:
+        return make_dataset(*source.fetch(data_root))
+    return _bundled(name, source.fetch, data_root)
+
+
+def cache_folder() -> Path:
+    """Where a machine keeps what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossbench"
+
+
+def _bundled(name: str, fetch: Callable[[Path], tuple[Arrays, Card]], data_root: Path) -> Dataset:
+    """A copy is kept: to import the library that has it takes every process seconds."""
+    kept = cache_folder() / f"{name}-{version('scikit-learn')}"
+    with contextlib.suppress(DataError):  # there is none, or it is broken
+        dataset = load_prepared(kept)
+        return replace(dataset, digest=joined_digest(dataset.card.sha256.values()))
+    arrays, card = fetch(data_root)
+    with contextlib.suppress(OSError):  # no room, or a broken one
+        save_prepared(kept, arrays, card)
+    return make_dataset(arrays, card)
 
 
 def _fetch_digits(_: Path) -> tuple[Arrays, Card]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from lossbench.data.sources import DATASETS
+from lossbench.data.sources import DATASETS, cache_folder
 from lossbench.errors import DataError
 from lossbench.orchestration.depot import Away, depot_of
 from lossbench.plan import Trial
@@ -51,8 +51,7 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
         if all((root / name).is_dir() for name in names):
             return root
     digests = f"{trial.data_digest} {sorted(trial.other_digests.values())}"
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossbench"
-    root = cache / hashlib.sha256(digests.encode()).hexdigest()[:16]
+    root = cache_folder() / hashlib.sha256(digests.encode()).hexdigest()[:16]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".lock"):  # the node's other workers wait for the same

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lossbench.data.dataset import Dataset
 from lossbench.data.images import View
 from lossbench.data.prepared import load_prepared
 from lossbench.data.sources import find_folder, load_dataset, prepare
@@ -84,6 +86,33 @@ def test_digits_are_bundled_and_stratified(tmp_path: Path) -> None:
     shares = [np.bincount(own) / len(own) for own in labels]
     assert np.abs(shares[0] - shares[1]).max() < 0.002
     assert list(tmp_path.iterdir()) == []
+
+
+def test_digits_are_kept_and_made_again_where_the_copy_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def load() -> Dataset:
+        load_dataset.cache_clear()
+        return load_dataset("digits", tmp_path)
+
+    made = load()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sklearn.datasets", None)  # cannot be imported
+        kept = load()
+    assert kept.digest == made.digest
+    assert kept.card == made.card
+    for name, split in made.splits.items():
+        assert np.array_equal(split.images, kept.splits[name].images)
+        assert np.array_equal(split.labels, kept.splits[name].labels)
+
+    [images] = (tmp_path / "cache").rglob("train_images.npy")
+    images.write_bytes(images.read_bytes()[:-1] + b"\x07")
+    assert load().digest == made.digest
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    assert load().digest == made.digest
+    load_dataset.cache_clear()
 
 
 def test_names_are_found(make_folder: Make) -> None:
