@@ -8,5 +8,7 @@ from pathlib import Path
 def shipped_suites() -> dict[str, Path]:
     """Name -> file of each: beside this module in a wheel, beside the package in a checkout."""
     package = Path(__file__).resolve().parent
-    folders = [folder / "suites" for folder in (package, package.parent)]
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+    folder = package / "suites"
+    if not folder.is_dir():
+        folder = package.parent / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

@@ -366,8 +366,11 @@ def _require_known_variant(keys: list[str], variants: Any, text: str) -> None:
 def _unreadable(path: FilePath, error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         folder = path.parent
-        if path.stem in shipped_suites():
-            return f"no such file; `lossbench new-suite {path.stem}` writes suites/{path.stem}.yaml"
+        shipped = FilePath("suites", path.name)
+        if path.suffix == ".yaml" and path.stem in shipped_suites():
+            if shipped.exists():
+                return f"no such file; did you mean '{shipped}'?"
+            return f"no such file; `lossbench new-suite {path.stem}` writes {shipped}"
         near = [p.name for p in folder.glob("*.yaml")] if folder.is_dir() else []
         return f"no such file{did_you_mean(path.name, near)}"
     if isinstance(error, UnicodeDecodeError):

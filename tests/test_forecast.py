@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +131,27 @@ def test_a_probe_leaves_nothing_and_scales_with_the_epochs(plan: Plan) -> None:
     assert 0.01 < short_cost.wall_time_sec < 30
     assert 20 < long_cost.wall_time_sec / short_cost.wall_time_sec < 500
     assert short_cost.memory_mib > 50
+
+
+def test_a_short_trial_is_not_probed_longer_than_it_takes(plan: Plan) -> None:
+    started = time.monotonic()
+    probe(plan.trials[1], NOWHERE, "cpu", seconds=3600)
+    assert time.monotonic() - started < 60
+
+
+def test_columns_without_room_come_in_further_tables(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"column-{k:02}" for k in range(7)]
+    suite = plan.suite.model_copy(update={"variants": dict.fromkeys(names)})
+    trials = [t.model_copy(update={"variant": name}) for name in names for t in plan.trials]
+    found = planned.Recorded(dataclasses.replace(plan, suite=suite), trials, {})
+    planned.print_cells(Console(width=60), found)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    headings = [line for line in lines if line[0] == "row"]
+    assert len(headings) > 1
+    assert [name for line in headings for name in line[1:]] == names
+    assert all(cell == "0/2" for line in lines if line[0] != "row" for cell in line[1:])
 
 
 def test_what_this_machine_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,19 @@ def test_a_shipped_suite_is_copied_once(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_a_missing_suite_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        RequestError, match=r"`lossbench new-suite mnist` writes suites/mnist\.yaml"
+    ):
+        load_suite(Path("mnist.yaml"))
+    new_suite("mnist", Path("suites"))
+    with pytest.raises(RequestError, match=r"did you mean 'suites/mnist\.yaml'"):
+        load_suite(Path("mnist.yaml"))
+
+
 def test_the_wheel_has_every_package() -> None:
     listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
     there = {path.parent for path in (REPOSITORY / "lossbench").rglob("__init__.py")}
