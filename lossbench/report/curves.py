@@ -10,7 +10,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 
 from lossbench.records import TrialResult
 from lossbench.report.stages import Stage
-from lossbench.report.style import PNG_DPI, Colour, Drawing, finish, new_figure, shade, titled
+from lossbench.report.style import (
+    PNG_DPI,
+    Colour,
+    Drawing,
+    finish,
+    lay_out,
+    new_figure,
+    shade,
+    titled,
+)
 from lossbench.rows import Row
 
 LABEL_HEIGHT_PT = 10.5
@@ -52,7 +61,7 @@ def learning_curves(
         _epochs(axes)
         _scale(axes)
         drawn.append((axes, ends))
-    figure.draw_without_rendering()  # the limits are final
+    lay_out(figure)  # the limits are final
     for axes, ends in drawn:
         _label_ends(axes, ends, colours, finished)
     results = [result for row in shown for _, result in stage.ran(variant, row.label)]

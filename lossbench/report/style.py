@@ -85,10 +85,17 @@ def new_figure(height_in: float, width_in: float = FIGURE_WIDTH_IN) -> Figure:
     return figure
 
 
+def lay_out(figure: Figure) -> None:
+    """Give every part its place: from here on limits and sizes are known."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+
+
 def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Drawing:
     """Save a figure in memory, as PNG and as SVG."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out; each file would do it again
+    lay_out(figure)
+    figure.set_layout_engine(None)  # laid out; each file would do it again, and draw for that
     files = {}
     for format in ("png", "svg"):
         buffer = io.BytesIO()
