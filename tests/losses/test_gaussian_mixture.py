@@ -8,6 +8,7 @@ from torch.distributions import Independent, Normal
 from torch.nn import functional as F
 
 from lossbench import create_loss
+from lossbench.losses.gaussian_terms import BLOCK
 
 COVARIANCES = ["identity", "diagonal"]
 
@@ -338,3 +339,17 @@ def test_optimizer_is_told_how_to_treat_means_and_variances():
     assert (of_means.lr_scale, of_means.decay) == (2.0, True)
     assert of_variances.parameters == (head.log_variance,)
     assert (of_variances.lr_scale, of_variances.decay) == (1.0, False)
+
+
+def test_many_classes_are_the_same_under_a_compiler_which_gets_them_at_once():
+    num_classes, feature_dim = 300, 500
+    assert num_classes * feature_dim > BLOCK
+    head = make(num_classes, feature_dim, spread=0.1, covariance="diagonal")
+    features = torch.randn(30, feature_dim, dtype=torch.double, requires_grad=True)
+    labels = torch.arange(0, num_classes, 10)
+    found = []
+    torch.compiler.reset()
+    for loss in (head, torch.compile(head, backend="aot_eager")):
+        value = loss(features, labels)
+        found.append([value, *torch.autograd.grad(value, [features, *head.parameters()])])
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
