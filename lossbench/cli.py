@@ -42,7 +42,7 @@ from lossbench.verbs import err, out
 WORK = Path(".lossbench")
 INTERRUPTED = 130
 GARBAGE_FROM = 100_000
-"""New objects before Python looks for garbage among them: at its 700, a third of the time to
+"""New objects before Python looks for garbage among them: at its 700, a quarter of the time to
 import everything and read 1,000 runs goes there."""
 
 app = typer.Typer(
