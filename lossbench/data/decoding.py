@@ -5,6 +5,8 @@
   floating-point levels are refused, since nobody knows what white is among them.
 - What is transparent is laid over white, whatever colour is stored there.
 - Everything else becomes RGB as Pillow does it. Of several pages or frames the first is read.
+- The image is turned as its EXIF orientation says, as every viewer shows it; an EXIF block that
+  cannot be read is ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from lossbench.errors import DataError
@@ -28,8 +30,21 @@ SUFFIXES = frozenset(
 DEEPEST = 65_535
 """White, where grey levels have 16 bits."""
 
+EXIF_MARKERS = (
+    b"Exif",
+    b"EXIF",
+    b"eXIf",
+    b"Raw profile type exif",
+    b"tiff:Orientation",
+    b"com.adobe.xmp",
+    b"ftypavi",
+)
+"""One of them is in every file whose orientation Pillow can read, except TIFF."""
+
 # it comes at half of the size that Pillow refuses, and says what the refusal says
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# of EXIF blocks that cannot be read, whose images can
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True)
@@ -49,14 +64,14 @@ class EncodedImage:
 
 
 def decode(path: Path | EncodedImage) -> Tensor:
-    """An image file as uint8 (3, H, W).
+    """An image file as uint8 (3, H, W), upright.
 
     Raises:
         DataError: It cannot be decoded, has too many pixels, or levels with no known white.
     """
     try:
         with opened(path) as image:
-            array = _rgb(image)  # (H, W, 3)
+            array = _upright(_rgb(image), _orientation(image))  # (H, W, 3)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except _UnknownWhite as error:
@@ -75,6 +90,48 @@ def decode(path: Path | EncodedImage) -> Tensor:
 def opened(path: Path | EncodedImage) -> Image.Image:
     """The image, whose size is known and whose pixels are not decoded yet."""
     return Image.open(path if isinstance(path, Path) else io.BytesIO(path.content))
+
+
+def may_be_turned(file: EncodedImage) -> bool:
+    """Whether the size of the opened image may not be that of the upright one."""
+    return any(marker in file.content for marker in EXIF_MARKERS)
+
+
+def is_turned(file: EncodedImage) -> bool:
+    """Whether `decode` turns or mirrors the image by its EXIF orientation.
+
+    TIFF does not count: Pillow has always turned it by itself.
+    """
+    if not may_be_turned(file):
+        return False
+    try:
+        with opened(file) as image:
+            image.load()
+            return _orientation(image) != 1
+    except Exception:  # Pillow raises what its decoders happen to raise; `decode` reports it
+        return False
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8, of an image whose pixels are decoded.
+
+    Before that PNG may have more to read, and TIFF is not turned by Pillow yet.
+    """
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # the block is broken, the pixels are not
+        return 1
+    return int(found) if found in range(1, 9) else 1
+
+
+def _upright(array: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """(H, W, 3) or (W, H, 3)."""
+    if orientation == 1:
+        return array
+    # a new image with a new EXIF block: the file's own one may be broken elsewhere
+    image = Image.fromarray(array)
+    image.getexif()[ExifTags.Base.Orientation] = orientation
+    return np.array(ImageOps.exif_transpose(image))
 
 
 class _UnknownWhite(Exception):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lossbench.data.dataset import Card, Dataset, Split
-from lossbench.data.decoding import decode, opened
+from lossbench.data.decoding import decode, is_turned, may_be_turned, opened
 from lossbench.data.encoded import EncodedRows
 from lossbench.data.folder import FolderSplit, decode_some
 from lossbench.data.prepared import ArraySplit
@@ -93,7 +93,8 @@ def load_tables(folder: Path, *, verify: bool = True) -> Dataset:
         verify,
     )
     used = {name: files[split] for name, split in kept.items()}
-    digest, covers = _digest(used)
+    images = [tables[split].column(columns.image) for split in kept.values()]
+    digest, covers = _digest(used, images if columns.encoded else [])
     note = f"table with columns {columns.image}, {columns.label}; its digest covers {covers}"
     if measured not in (None, "test"):
         note += f"; {measured} is its test set"
@@ -298,7 +299,9 @@ def _one_size(files: Mapping[str, EncodedRows]) -> _Size | None:
         for image in _rows(rows):
             try:
                 with opened(image) as seen:
-                    sizes.add(seen.size)
+                    turned = may_be_turned(image)
+                    side = decode(image).shape[:0:-1] if turned else seen.size
+                    sizes.add(tuple(side))  # (W, H)
                     grey = grey and seen.mode == "L" and not seen.has_transparency_data
             except Exception:  # Pillow raises what its decoders happen to raise
                 decode(image)  # says what is wrong with it
@@ -318,12 +321,23 @@ def _decoded(rows: EncodedRows, size: _Size) -> NDArray[np.uint8]:
     return images
 
 
+def _has_turned(column: Any) -> bool:
+    """Whether an image is turned, as in earlier results of the same files none was."""
+    rows = EncodedRows(_bytes_of("", column), np.arange(len(column)), "")
+    return any(is_turned(image) for image in _rows(rows))
+
+
 def _rows(rows: EncodedRows) -> Iterator[Any]:
     return (rows[index] for index in range(len(rows)))
 
 
-def _digest(files: Files) -> tuple[str, str]:
-    """Hash of the files, and what it covers."""
+def _digest(files: Files, encoded: list[Any]) -> tuple[str, str]:
+    """Hash of the files, and what it covers.
+
+    Args:
+        files: Those that are used.
+        encoded: Their columns of image files, if that is what they have.
+    """
     digest = hashlib.sha256()
     whole = sum(path.stat().st_size for own in files.values() for path in own) <= HASHED_BYTES
     for split, paths in files.items():
@@ -335,4 +349,6 @@ def _digest(files: Files) -> tuple[str, str]:
             with path.open("rb") as file:
                 while block := file.read(2**20):
                     digest.update(block)
+    if whole and any(_has_turned(column) for column in encoded):
+        digest.update(b"images are turned by their EXIF orientation\n")
     return digest.hexdigest(), "the files" if whole else "the names and sizes of the files"
