@@ -20,9 +20,10 @@ from lossbench.consistency import (
     vector_problems,
 )
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.dataset import Dataset, Split
+from lossbench.data.chosen import choose_images, data_facts
+from lossbench.data.dataset import Dataset
 from lossbench.data.images import Augment, Images, View, normaliser, resizes_first
-from lossbench.data.sampling import split_off, stratified_subset
+from lossbench.data.sampling import stratified_subset
 from lossbench.data.sources import find_folder, load_dataset
 from lossbench.errors import (
     DataError,
@@ -108,7 +109,10 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     problems = variant_problems(resolved) + _dry_run(plan, dataset, needs, weights)
     if problems:
         raise suite.origin.error(problems)
-    return replace(plan, needs=needs, weights=weights)
+    view = view_of(suite.recipe)
+    seen = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
+    facts = data_facts(dataset, view, filter(None, seen))
+    return replace(plan, needs=needs, weights=weights, facts=facts)
 
 
 def open_dataset(choice: DatasetChoice, data_root: FilePath, *, verify: bool = True) -> Dataset:
@@ -153,7 +157,7 @@ def build(
     """
     recipe = trial.recipe
     view = view_of(recipe)
-    parts = _choose_images(dataset, trial.dataset, trial.holdout)
+    parts = choose_images(dataset, trial.dataset, trial.holdout)
 
     seed_everything(trial.seed)  # the model draws first: the same seed, the same initial model
     model = MODELS[trial.model.name].create(dataset.image_shape(view), **trial.model.params)
@@ -201,21 +205,6 @@ def _evaluations(chosen: Iterable[Component]) -> list[Evaluation]:
 
 def _augmentations(chosen: Iterable[Component], view: View) -> list[Augment]:
     return [AUGMENTATIONS[a.name].create(view.crop, **a.params) for a in chosen]
-
-
-def _choose_images(dataset: Dataset, choice: DatasetChoice, holdout: float) -> dict[str, Split]:
-    """The images to train on and those to measure on."""
-    parts: dict[str, Split] = {}
-    for name, size in (("train", choice.train_size), ("test", choice.test_size)):
-        if name in dataset.splits:
-            split = dataset.splits[name]
-            parts[name] = (
-                split if size is None else split.subset(stratified_subset(split.labels, size))
-            )
-    if not holdout:
-        return {"train": parts["train"]} | ({"measured": parts["test"]} if "test" in parts else {})
-    rest, held_out = split_off(parts["train"].labels, holdout)
-    return {"train": parts["train"].subset(rest), "measured": parts["train"].subset(held_out)}
 
 
 def _check_evaluations(
@@ -372,7 +361,7 @@ def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
             problems.append(Problem(("dataset", key), message))
     if suite.selection and not problems:
         try:
-            _choose_images(dataset, suite.dataset, suite.selection.holdout)
+            choose_images(dataset, suite.dataset, suite.selection.holdout)
         except ValueError as error:
             problems.append(Problem(("selection", "holdout"), str(error).partition("\n")[0]))
     return problems

@@ -22,7 +22,7 @@ Results = Mapping[str, TrialResult]
 Found = tuple[Level, str, str]
 """A level, the column it was found in, and what was found."""
 
-_ITS_OWN = frozenset({"suite", "variant", "row", "loss", "seed", "sources"})
+_ITS_OWN = frozenset({"suite", "variant", "row", "loss", "seed", "sources", "revisions"})
 """Of a trial: what may differ between two rows, or is compared elsewhere."""
 
 

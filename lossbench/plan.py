@@ -16,12 +16,14 @@ from pydantic import Field
 
 from lossbench.errors import RequestError
 from lossbench.needs import Needs
+from lossbench.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.rows import Row, make_rows
 from lossbench.search import Search
 from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
 
 PROTOCOL = 4
-"""Part of every trial's identity. Raise it when the same trial would give other numbers."""
+"""Part of every trial's identity. A change that gives other numbers to some trials only is a
+revision of what it touches (`revisions.py`); the protocol stays."""
 
 
 class Metric(Strict):
@@ -76,6 +78,8 @@ class Trial(Strict):
         other_digests: Of the other data that its evaluations read, by the name in the suite.
         weights_digest: Of the file that the model starts from; empty: it is drawn at random.
         sources: Digests of the plugins that it takes something from, by what: `loss my_loss`.
+        revisions: Revision of each part this training uses whose numbers have changed since
+            protocol 4.
         holdout: Share of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set.
         stop_early: Whether it is stopped when it is behind others; see `Selection`.
@@ -97,6 +101,7 @@ class Trial(Strict):
     other_digests: dict[str, str]
     weights_digest: str = ""
     sources: dict[str, str] = Field(default={})
+    revisions: dict[str, int] = Field(default={})
     holdout: float
     stop_early: bool = False
     evaluate: tuple[Component, ...]
@@ -115,6 +120,8 @@ class Trial(Strict):
             del content["weights_digest"]
         if not self.sources:
             del content["sources"]
+        if not self.revisions:
+            del content["revisions"]
         if not self.stop_early:
             del content["stop_early"]
         return _digest(content)
@@ -144,6 +151,7 @@ class Plan:
         sources: Digests of the plugins that something of the suite comes from, as in `Trial`.
         plugins: All that were named.
         weights: Digest of the file that a variant's model starts from, by variant, if any.
+        facts: What the plan needs to know of the data.
         table_identity: Hash of what all trials share.
     """
 
@@ -160,6 +168,7 @@ class Plan:
     sources: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
+    facts: DataFacts = field(default_factory=DataFacts)
 
     @cached_property
     def table_identity(self) -> str:
@@ -268,6 +277,7 @@ class Plan:
         used |= {f"evaluation {chosen.name}" for chosen in suite.evaluate}
         used |= {f"optimizer {suite.recipe.optimizer.name}"}
         used |= {f"schedule {suite.recipe.schedule.name}"}
+        parts = TrainingParts(suite.recipe, augment, row.loss, holdout, self.facts)
         return Trial(
             suite=suite.suite,
             variant=variant,
@@ -281,6 +291,7 @@ class Plan:
             other_digests=dict(self.other_digests),
             weights_digest=self.weights.get(variant, ""),
             sources={key: self.sources[key] for key in sorted(used & self.sources.keys())},
+            revisions=revisions_of(parts),
             holdout=holdout,
             stop_early=bool(holdout and suite.selection and suite.selection.stop_early),
             evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),

@@ -44,11 +44,13 @@ class View:
         return resized
 
     def cropped(self, images: Tensor) -> Tensor:
-        """Cut the central square out of images (..., C, H, W); none is smaller than that."""
+        """Cut the central square out of images (..., C, H, W); none is smaller than that.
+
+        Half a pixel is rounded to even, as in torchvision's `center_crop`.
+        """
         if self.crop is None or images.shape[-2:] == (self.crop, self.crop):
             return images
-        height, width = images.shape[-2:]
-        top, left = (height - self.crop) // 2, (width - self.crop) // 2
+        top, left = (round(margin / 2) for margin in self._margins(*images.shape[-2:]))
         return images[..., top : top + self.crop, left : left + self.crop]
 
     def ten_crops(self, images: Tensor) -> Tensor:
@@ -65,10 +67,8 @@ class View:
         Raises:
             ValueError: The image is too small for the crop.
         """
-        channels, height, width = shape
-        if self.resize is not None:
-            short = min(height, width)
-            height, width = (side * self.resize // short for side in (height, width))
+        channels = shape[0]
+        height, width = self._resized_size(shape)
         if self.crop is None:
             return channels, height, width
         if min(height, width) < self.crop:
@@ -77,6 +77,20 @@ class View:
                 + (" after resizing" if self.resize else "")
             )
         return channels, self.crop, self.crop
+
+    def margins(self, shape: Shape) -> tuple[int, int]:
+        """Rows and columns that the central crop cuts off from an image (C, H, W)."""
+        return self._margins(*self._resized_size(shape))
+
+    def _resized_size(self, shape: Shape) -> tuple[int, int]:
+        _, height, width = shape
+        if self.resize is None:
+            return height, width
+        short = min(height, width)
+        return height * self.resize // short, width * self.resize // short
+
+    def _margins(self, height: int, width: int) -> tuple[int, int]:
+        return (0, 0) if self.crop is None else (height - self.crop, width - self.crop)
 
 
 def resizes_first(augmentations: Sequence[Augment]) -> bool:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lossbench.data.dataset import Dataset
-from lossbench.data.images import Images, Normaliser, View
+from lossbench.data.images import Images, Normaliser, Shape, View
 from lossbench.losses import LossHead
 from lossbench.plan import Artifact, Metric
 from lossbench.registry import Registry
@@ -120,6 +120,12 @@ class Evaluation(ABC):
             DataError, UnknownNameError: Other data is missing.
         """
         return {}
+
+    def other_images(
+        self, dataset: Dataset, view: View, data_root: Path
+    ) -> tuple[Shape | None, View] | None:
+        """Other images that it reads, after `check`: their shape, None if it differs, and view."""
+        return None
 
     @abstractmethod
     def __call__(self, trained: Trained) -> Measurement: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from lossbench.data.dataset import Dataset
-from lossbench.data.images import View
+from lossbench.data.images import Shape, View
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError
 from lossbench.evaluation import adversarial
@@ -271,16 +272,28 @@ class OtherImages(Evaluation):
             )
         return {self.dataset: other.digest}
 
+    def other_images(
+        self, dataset: Dataset, view: View, data_root: Path
+    ) -> tuple[Shape | None, View]:
+        other = load_dataset(self.dataset, data_root)
+        return other.splits["test"].shape, _square_view(dataset.image_shape(view)[1:])
+
     @torch.no_grad()
     def __call__(self, trained: Trained) -> Measurement:
         [sample] = next(iter(trained.test.central(size=1)))  # (C, H, W)
         dataset = load_dataset(self.dataset, trained.data_root, verify=False)
-        side = min(sample.shape[1:])
-        images = dataset.splits["test"].on(trained.device, View(resize=side, crop=side))
+        view = _square_view(sample.shape[1:])
+        images = dataset.splits["test"].on(trained.device, view)
         features = [
             trained.model(trained.normalise(_like(part, sample))) for part in images.central()
         ]
         return Measurement(*measure_detection(trained, self._key, torch.cat(features)))
+
+
+def _square_view(size: Sequence[int]) -> View:
+    """The central square, as long as the shorter side of images of a size (H, W)."""
+    side = min(size)
+    return View(resize=side, crop=side)
 
 
 def _channels(dataset: Dataset) -> int:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from lossbench.data.dataset import Dataset
 from lossbench.data.faces import load_faces
-from lossbench.data.images import ArrayImages, View
+from lossbench.data.images import ArrayImages, Shape, View
 from lossbench.evaluation.base import (
     EVALUATIONS,
     Evaluation,
@@ -226,6 +226,12 @@ class FaceVerification(Evaluation):
                 f"{dataset.image_shape(view)}; recipe.input.resize and .crop make them alike"
             )
         return {self.dataset: faces.digest}
+
+    def other_images(
+        self, dataset: Dataset, view: View, data_root: Path
+    ) -> tuple[Shape | None, View]:
+        _, height, width, channels = load_faces(self._folder(data_root), verify=False).images.shape
+        return (channels, height, width), view
 
     def __call__(self, trained: Trained) -> Measurement:
         faces = load_faces(self._folder(trained.data_root), verify=False)
