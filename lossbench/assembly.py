@@ -20,7 +20,7 @@ from lossbench.consistency import (
     vector_problems,
 )
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.chosen import choose_images, data_facts
+from lossbench.data.chosen import choose_images, data_facts, view_of
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import Augment, Images, View, normaliser, resizes_first
 from lossbench.data.sampling import stratified_subset
@@ -41,7 +41,7 @@ from lossbench.plan import Plan, Trial
 from lossbench.registry import Registry
 from lossbench.resolution import resolve_components, resolve_losses
 from lossbench.rows import make_rows
-from lossbench.suite import Component, DatasetChoice, Recipe, Suite
+from lossbench.suite import Component, DatasetChoice, Suite
 from lossbench.training.loop import Training
 from lossbench.training.needs import needs_of
 from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
@@ -111,7 +111,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         raise suite.origin.error(problems)
     view = view_of(suite.recipe)
     seen = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
-    facts = data_facts(dataset, view, filter(None, seen))
+    facts = data_facts(dataset, suite, filter(None, seen))
     return replace(plan, needs=needs, weights=weights, facts=facts)
 
 
@@ -193,10 +193,6 @@ def build(
         evaluations=tuple(_evaluations(trial.evaluate)),
         class_names=tuple(dataset.card.class_names),
     )
-
-
-def view_of(recipe: Recipe) -> View:
-    return View(recipe.input.resize, recipe.input.crop)
 
 
 def _evaluations(chosen: Iterable[Component]) -> list[Evaluation]:

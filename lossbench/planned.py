@@ -118,7 +118,8 @@ class Recorded:
 
     def is_large(self, data_root: Path) -> bool:
         """Whether it is worth a look at what a run will cost, before it starts."""
-        from lossbench.assembly import open_dataset, view_of
+        from lossbench.assembly import open_dataset
+        from lossbench.data.chosen import view_of
 
         suite = self.plan.suite
         dataset = open_dataset(suite.dataset, data_root, verify=False)
@@ -296,7 +297,8 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
 
 def large(plan: Plan, left: Sequence[Trial], data_root: Path) -> bool:
     """Whether it is worth a look at what a run will cost, before it starts."""
-    from lossbench.assembly import open_dataset, view_of
+    from lossbench.assembly import open_dataset
+    from lossbench.data.chosen import view_of
 
     dataset = open_dataset(plan.suite.dataset, data_root, verify=False)
     images = plan.suite.dataset.train_size or len(dataset.splits["train"].labels)

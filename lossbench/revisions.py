@@ -6,10 +6,17 @@ has the revision in its identity, so that it is trained again; all others keep t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lossbench.suite import Component, Recipe
+
+_ROUNDING = 1e-9
+"""That of the learning rate's schedules and of the number of images that are held out."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +27,14 @@ class DataFacts:
         image_size: (H, W) of every training image; None where sizes differ, or there are no images.
         crop_margins: Rows and columns that central crops cut off from the images that are trained
             and measured; None where sizes differ.
+        train_images: Images of the training set, before a part of it is held out.
+        steps: Training steps of an epoch, by the share that is held out.
     """
 
     image_size: tuple[int, int] | None = None
     crop_margins: frozenset[int] | None = frozenset()
+    train_images: int = 0
+    steps: Mapping[float, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,53 @@ def _cuts_odd_margin(parts: TrainingParts) -> bool:
     return margins is None or any(margin % 4 == 3 for margin in margins)
 
 
+def _crops_at_random(parts: TrainingParts) -> bool:
+    """`random_resized_crop` falls back to the largest central part after ten failed draws.
+
+    It fell back to a central square before. That can happen with every image and every `min_area`:
+    a draw fails where the area is near 1 and the aspect ratio another than the image's.
+    """
+    return any(chosen.name == "random_resized_crop" for chosen in parts.augment)
+
+
+def _switches_late(parts: TrainingParts) -> bool:
+    """A learning rate changes at its milestone even if the epochs done lack a last bit of it.
+
+    It changed a step later before. The steps are looked at that are nearest to a change.
+    """
+    chosen, epochs = parts.recipe.schedule, parts.recipe.epochs
+    steps = parts.facts.steps.get(parts.holdout, 0)
+    if not steps:
+        return False
+    if chosen.name == "multistep":
+        places = np.array(chosen.params["milestones"])
+        done = _nearest_steps(places, steps)
+        late = (done < places) & (done + _ROUNDING >= places)
+    elif chosen.name == "step":
+        every = chosen.params["every"]
+        apart = max(every, 1 / steps)
+        done = _nearest_steps(np.arange(1, epochs // apart + 2) * apart, steps)
+        late = np.floor(done / every) != np.floor(done / every + _ROUNDING)
+    else:
+        return False
+    return bool((late & (done < epochs)).any())
+
+
+def _nearest_steps(epochs: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """Epochs done, as the training loop counts them, at the steps nearest to some."""
+    whole, step = np.divmod(np.rint(epochs * steps), steps)
+    return np.asarray(whole + step / steps)
+
+
+def _holds_out_one_more(parts: TrainingParts) -> bool:
+    """0.07 of 100 images are 7; rounded up, 7.000000000000001 were 8 before."""
+    product = parts.holdout * parts.facts.train_images
+    return math.ceil(product) != math.ceil(product - _ROUNDING)
+
+
 _REVISIONS: Mapping[str, tuple[int, Callable[[TrainingParts], bool]]] = {
     "central crop": (2, _cuts_odd_margin),
+    "random_resized_crop": (2, _crops_at_random),
+    "schedule": (2, _switches_late),
+    "held-out part": (2, _holds_out_one_more),
 }

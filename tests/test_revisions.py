@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +12,11 @@ from PIL import Image
 
 from lossbench.assembly import check
 from lossbench.data.chosen import data_facts
-from lossbench.data.images import View
 from lossbench.data.sources import load_dataset
 from lossbench.plan import Plan
-from lossbench.suite import load_suite
+from lossbench.revisions import DataFacts, TrainingParts, revisions_of
+from lossbench.suite import Component, Recipe, load_suite
+from lossbench.training.schedules import SCHEDULES
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")
@@ -52,13 +55,16 @@ def test_the_central_crop_touches_odd_margins(write_suite: Write, size: str, tou
     assert trial.revisions == ({"central crop": 2} if touched else {})
 
 
-def test_the_central_crop_touches_images_of_different_sizes(tmp_path: Path) -> None:
+def test_the_central_crop_touches_images_of_different_sizes(
+    write_suite: Write, tmp_path: Path
+) -> None:
     for split, k, number in [(s, k, n) for s in ("train", "val") for k in "ab" for n in range(3)]:
         path = tmp_path / "own" / split / k / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (20 + number, 24)).save(path)
     dataset = load_dataset(str(tmp_path / "own"), tmp_path)
-    assert data_facts(dataset, View(resize=12, crop=12)).crop_margins is None
+    suite = load_suite(write_suite(), ["recipe.input={resize: 12, crop: 12}"])
+    assert data_facts(dataset, suite).crop_margins is None
 
 
 def test_the_central_crop_touches_evaluations_on_other_images(
@@ -76,3 +82,55 @@ def test_the_central_crop_touches_evaluations_on_other_images(
     assert found.revisions == {"central crop": 2}
     squares = "evaluate=[error, other_images: {dataset: mine}]"  # no margin: both are square
     assert laid_out(write_suite(), squares, root=root).trials[0].revisions == {}
+
+
+def test_every_random_resized_crop_is_touched(write_suite: Write) -> None:
+    crop = "variants={a: {augment: [random_resized_crop]}, b: {augment: [mirror]}}"
+    found = {t.variant: t.revisions for t in laid_out(write_suite(), crop).trials}
+    assert found == {"a": {"random_resized_crop": 2}, "b": {}}
+
+
+def of_schedule(epochs: int, steps: int, name: str, **params: object) -> dict[str, int]:
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=2,
+        optimizer=Component(name="sgd"),
+        schedule=Component(name=name, params=params),
+    )
+    facts = DataFacts(steps={0.0: steps})
+    return revisions_of(TrainingParts(recipe, (), Component(name="softmax"), 0.0, facts))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10, 25, 50])
+@pytest.mark.parametrize("value", [0.01, 0.07, 0.1, 0.3, 1.36, 2.3, 3.2])
+def test_schedules_are_touched_where_the_rate_of_a_step_changes(value: float, steps: int) -> None:
+    for epochs in (1, 2, 7):
+        done = [index // steps + index % steps / steps for index in range(epochs * steps)]
+        now = SCHEDULES["step"].create(epochs, every=value)
+        differs = any(now(at) != 0.1 ** math.floor(at / value) for at in done)
+        found = of_schedule(epochs, steps, "step", every=value, gamma=0.1)
+        assert found == ({"schedule": 2} if differs else {})
+        now = SCHEDULES["multistep"].create(epochs, milestones=[value])
+        differs = any(now(at) != 0.1 ** bisect.bisect_right([value], at) for at in done)
+        found = of_schedule(epochs, steps, "multistep", milestones=[value], gamma=0.1)
+        assert found == ({"schedule": 2} if differs else {})
+
+
+def test_a_step_of_three_tenths_is_touched(write_suite: Write) -> None:
+    """1,200 images in batches of 120 are ten steps an epoch."""
+    batch = "recipe.batch_size=120"
+    touched = laid_out(write_suite(), batch, "recipe.schedule={name: step, every: 0.1}")
+    assert touched.trials[0].revisions == {"schedule": 2}
+    untouched = laid_out(write_suite(), batch, "recipe.schedule={name: step, every: 0.5}")
+    assert untouched.trials[0].revisions == {}
+    late = "recipe.schedule={name: multistep, milestones: [1.36]}"
+    assert laid_out(write_suite(), "recipe.batch_size=48", late).trials[0].revisions == {
+        "schedule": 2
+    }
+
+
+def test_a_held_out_part_is_touched_where_it_had_one_image_more(write_suite: Write) -> None:
+    plan = laid_out(write_suite(), "selection={holdout: 0.07}")
+    assert plan.trials[0].revisions == {"held-out part": 2}
+    assert plan.trial(plan.rows[0], "default", 0).revisions == {}
+    assert laid_out(write_suite(), "selection={holdout: 0.1}").trials[0].revisions == {}

@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from lossbench.data.images import Augment
 from lossbench.registry import Registry
 
+WIDEST = 4 / 3
+"""Aspect ratio, width to height, of the widest random part; the narrowest has its inverse."""
 AUGMENTATIONS: Registry[Augment] = Registry("augmentation")
 
 
@@ -68,7 +70,10 @@ class RandomResizedCrop:
     """Crop a random part of random shape, and bring it to the size that the model sees.
 
     Its area is `min_area` to 1 of the image's, its aspect ratio 3/4 to 4/3, uniform in its
-    logarithm. If it is the first augmentation it sees the whole image, not one that is resized to
+    logarithm. After ten draws that do not fit into the image it is the largest central part of
+    such a ratio: the whole image, if its own ratio is in the range.
+
+    If it is the first augmentation it sees the whole image, not one that is resized to
     `recipe.input.resize` before. Torchvision's transform of that name does the same; it draws
     from the global generator.
     """
@@ -97,9 +102,18 @@ class RandomResizedCrop:
         for _ in range(10):
             area, shape, down, right = torch.rand(4, generator=generator).tolist()
             target = (self.min_area + (1 - self.min_area) * area) * height * width
-            ratio = math.exp((2 * shape - 1) * math.log(4 / 3))
+            ratio = math.exp((2 * shape - 1) * math.log(WIDEST))
             w, h = round(math.sqrt(target * ratio)), round(math.sqrt(target / ratio))
             if 0 < w <= width and 0 < h <= height:
                 return int(down * (height - h + 1)), int(right * (width - w + 1)), h, w
-        side = min(height, width)
-        return (height - side) // 2, (width - side) // 2, side, side
+        return central_part(height, width)
+
+
+def central_part(height: int, width: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the largest central part whose aspect ratio is 3/4 to 4/3."""
+    h, w = height, width
+    if width / height < 1 / WIDEST:
+        h = round(width * WIDEST)
+    elif width / height > WIDEST:
+        w = round(height * WIDEST)
+    return (height - h) // 2, (width - w) // 2, h, w

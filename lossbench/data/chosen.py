@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from lossbench.data.dataset import Dataset, Split
 from lossbench.data.images import Shape, View
-from lossbench.data.sampling import split_off, stratified_subset
+from lossbench.data.sampling import split_off, steps_per_epoch, stratified_subset
 from lossbench.revisions import DataFacts
-from lossbench.suite import DatasetChoice
+from lossbench.suite import DatasetChoice, Recipe, Suite
 
 Seen = tuple[Shape | None, View]
 """Shape of images, None where they differ in size, and the part of them that a model sees."""
@@ -29,14 +29,15 @@ def choose_images(dataset: Dataset, choice: DatasetChoice, holdout: float) -> di
     return {"train": parts["train"].subset(rest), "measured": parts["train"].subset(held_out)}
 
 
-def data_facts(dataset: Dataset, view: View, others: Iterable[Seen] = ()) -> DataFacts:
+def data_facts(dataset: Dataset, suite: Suite, others: Iterable[Seen] = ()) -> DataFacts:
     """What a plan needs to know of its data.
 
     Args:
         dataset: What is trained on.
-        view: The part of its images that the model sees.
+        suite: Its plan's.
         others: Other images that are measured.
     """
+    view = view_of(suite.recipe)
     shape = dataset.splits["train"].shape
     seen = [(split.shape, view) for split in dataset.splits.values()] + list(others)
     margins: set[int] | None = set()
@@ -44,7 +45,18 @@ def data_facts(dataset: Dataset, view: View, others: Iterable[Seen] = ()) -> Dat
         if own_view.crop is None or margins is None:
             continue
         margins = None if own_shape is None else margins | set(own_view.margins(own_shape))
+    trained = {
+        holdout: len(choose_images(dataset, suite.dataset, holdout)["train"].labels)
+        for holdout in {0.0, suite.selection.holdout if suite.selection else 0.0}
+    }
+    batch, least = suite.recipe.batch_size, 2 * suite.resources.workers
     return DataFacts(
         image_size=None if shape is None else shape[1:],
         crop_margins=None if margins is None else frozenset(margins),
+        train_images=trained[0.0],
+        steps={holdout: steps_per_epoch(n, batch, least) for holdout, n in trained.items()},
     )
+
+
+def view_of(recipe: Recipe) -> View:
+    return View(recipe.input.resize, recipe.input.crop)

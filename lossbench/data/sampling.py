@@ -35,7 +35,7 @@ def split_off(
     from sklearn.model_selection import train_test_split
 
     classes, counts = np.unique(labels, return_counts=True)
-    number = math.ceil(part * len(labels)) if isinstance(part, float) else part
+    number = number_of(part, len(labels)) if isinstance(part, float) else part
     rest_number = len(labels) - number
     said = f"{part} of {len(labels)} images"
     if number < len(classes):
@@ -47,8 +47,13 @@ def split_off(
     if counts.min() < 2:
         raise ValueError(f"class {classes[counts.argmin()]} has one image, which cannot be split")
     indices = np.arange(len(labels))
-    rest, off = train_test_split(indices, test_size=part, random_state=0, stratify=labels)
+    rest, off = train_test_split(indices, test_size=number, random_state=0, stratify=labels)
     return np.sort(rest), np.sort(off)
+
+
+def number_of(share: float, count: int) -> int:
+    """How many of `count` images a share is, rounded up."""
+    return math.ceil(share * count - 1e-9)  # 0.07 * 100 is 7.000000000000001
 
 
 def epoch_order(labels: Tensor, group_size: int | None, generator: Generator) -> Tensor:

@@ -17,6 +17,8 @@ from lossbench.registry import Registry
 
 Schedule = Callable[[float], float]
 Positive = Annotated[float, Field(gt=0)]
+ROUNDING = 1e-9
+"""What epochs done may lack for a change to be due: 1 + 9/25 is 1.3599999999999999."""
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -39,13 +41,13 @@ def constant(_: int) -> Schedule:
 @SCHEDULES.register("multistep")
 def multistep(_: int, *, milestones: Milestones, gamma: Positive = 0.1) -> Schedule:
     """Times gamma at each milestone (in epochs, ascending)."""
-    return lambda epoch: gamma ** bisect.bisect_right(milestones, epoch)
+    return lambda epoch: gamma ** bisect.bisect_right(milestones, epoch + ROUNDING)
 
 
 @SCHEDULES.register("step")
 def step(_: int, *, every: Positive, gamma: Positive = 0.1) -> Schedule:
     """Times gamma whenever `every` more epochs (also a fraction) are done."""
-    return lambda epoch: gamma ** math.floor(epoch / every)
+    return lambda epoch: gamma ** math.floor(epoch / every + ROUNDING)
 
 
 @SCHEDULES.register("cosine", reference="Loshchilov & Hutter, ICLR 2017")

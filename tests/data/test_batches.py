@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import train_test_split
 from torch import Generator
 
 from lossbench.data.augmentation import AUGMENTATIONS
@@ -10,6 +14,7 @@ from lossbench.data.images import normaliser
 from lossbench.data.sampling import (
     batches,
     epoch_order,
+    number_of,
     split_off,
     steps_per_epoch,
     stratified_subset,
@@ -104,3 +109,22 @@ def test_a_class_of_one_image_is_not_split() -> None:
 def test_an_impossible_subset_is_refused() -> None:
     with pytest.raises(ValueError, match="fewer than the 10 classes"):
         stratified_subset(np.arange(10).repeat(2).astype(np.int64), 5)
+
+
+@pytest.mark.parametrize("share", ["0.05", "0.07", "0.1", "0.14", "0.2", "0.28", "0.55", "0.9"])
+def test_a_share_of_the_images_is_the_exact_one_rounded_up(share: str) -> None:
+    for count in range(10, 3000):
+        assert number_of(float(share), count) == math.ceil(Fraction(share) * count)
+
+
+def test_seven_hundredths_of_a_hundred_images_are_seven() -> None:
+    rest, part = split_off(np.arange(100) % 2, 0.07)
+    assert (len(rest), len(part)) == (93, 7)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.1666666666, 0.2, 1 / 3])
+def test_a_split_by_share_is_the_one_that_sklearn_makes(share: float) -> None:
+    labels = np.random.default_rng(0).integers(0, 5, 600)
+    expected = train_test_split(np.arange(600), test_size=share, random_state=0, stratify=labels)
+    for own, other in zip(split_off(labels, share), expected, strict=True):
+        assert own.tolist() == sorted(other)
