@@ -42,6 +42,10 @@ class NothingRecordedError(TrackingError):
     """There is no database yet, because nothing has been run."""
 
 
+class NotFiniteError(ValueError):
+    """A trained model gave a number that is not finite where an evaluation needs one."""
+
+
 class UnknownNameError(RequestError):
     """A name that is in no registry."""
 

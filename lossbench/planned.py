@@ -226,6 +226,9 @@ def _cell(trials: Sequence[Trial], results: Results) -> Text:
         text.append(" ✓", "green")
     if diverged:
         text.append(f" {diverged} diverged", "yellow")
+    guessing = sum(result.no_better_than_guessing for result in there)
+    if guessing:
+        text.append(f" {guessing} no better than guessing", "yellow")
     stopped = sum(result.status == "stopped" for result in there)
     if stopped:
         text.append(f" {stopped} stopped", "dim")

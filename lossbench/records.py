@@ -31,9 +31,11 @@ class TrialResult(Strict):
 
     Attributes:
         identity: Of the trial.
-        status: `diverged` if its loss was not finite, or it ended no better than chance; `stopped`
-            if it was behind others on the held-out part: no result, but not to be run again.
-        reason: Why it counts as diverged, or when it was stopped; else empty.
+        status: `diverged` if its loss was not finite, or its answers collapsed (see
+            `lossbench.collapse`); `stopped` if it was behind others on the held-out part: no
+            result, but not to be run again.
+        reason: Why it counts as diverged, or when it was stopped. Of a finished trial that is no
+            better than guessing, a note on that; else empty.
         metrics: After the last epoch, by the suite's names (`error` in percent). Measured on
             the test set, or on the held-out part if the trial has one.
         history: One record an epoch.
@@ -53,3 +55,8 @@ class TrialResult(Strict):
     peak_memory_mib: float
     device: str
     environment: dict[str, str]
+
+    @property
+    def no_better_than_guessing(self) -> bool:
+        """Whether it finished, but its answers are not shown to be better than guessing."""
+        return self.status == "finished" and bool(self.reason)

@@ -16,8 +16,9 @@ import torch
 
 import lossbench
 from lossbench.assembly import Assembled, build, open_dataset
-from lossbench.errors import DataError
-from lossbench.evaluation.accuracy import all_alike, is_chance, top_error
+from lossbench.collapse import collapse, guessing
+from lossbench.errors import DataError, NotFiniteError
+from lossbench.evaluation.accuracy import all_alike, top_error
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
 from lossbench.losses import LOSSES
@@ -100,15 +101,15 @@ def run_trial(
 
     stayed_finite = train(parts.training, parts.train, record)
     if not team.leads:
-        metrics, reason = dict[str, float](), ""
+        metrics, reason, note = dict[str, float](), "", ""
     elif stayed_finite:
-        metrics, reason = _measure(_trained(trial, parts, data_root), parts, artifacts)
+        metrics, reason, note = _measure(_trained(trial, parts, data_root), parts, artifacts)
     else:
-        metrics, reason = {}, f"the loss was not finite in epoch {len(so_far.history)}"
+        metrics, reason, note = {}, f"the loss was not finite in epoch {len(so_far.history)}", ""
     return TrialResult(
         identity=trial.identity,
         status="diverged" if reason else "finished",
-        reason=reason,
+        reason=reason or note,
         metrics=metrics,
         history=tuple(so_far.history),
         wall_time_sec=so_far.training_time_sec,
@@ -211,11 +212,15 @@ def _trained(trial: Trial, parts: Assembled, data_root: Path) -> Trained:
     return trained
 
 
-def _measure(trained: Trained, parts: Assembled, artifacts: Path) -> tuple[dict[str, float], str]:
-    """Metrics after the last epoch, and why it counts as diverged; writes the artifacts."""
+def _measure(
+    trained: Trained, parts: Assembled, artifacts: Path
+) -> tuple[dict[str, float], str, str]:
+    """Metrics after the last epoch, why it counts as diverged, and a note; writes the artifacts."""
     features = trained.train_features if trained.measured is None else trained.features
     if not torch.isfinite(features).all():
-        return {}, "its features were not finite in the end"
+        return {}, "its features were not finite in the end", ""
+    if trained.measured is not None and trained.scores.softmax(1).isnan().any():
+        return {}, "its class scores were not finite in the end", ""
     weights = {
         part: {name: tensor.cpu() for name, tensor in module.state_dict().items()}
         for part, module in (("model", trained.model), ("head", trained.head))
@@ -223,30 +228,36 @@ def _measure(trained: Trained, parts: Assembled, artifacts: Path) -> tuple[dict[
     torch.save(weights, artifacts / "weights.pt")
     values: dict[str, float] = {}
     for evaluation in parts.evaluations:
-        measurement = evaluation(trained)
+        try:
+            measurement = evaluation(trained)
+        except NotFiniteError as error:
+            return {}, f"in the end {error}", ""
         values |= measurement.values
         for name, arrays in measurement.arrays.items():
             _save(artifacts / f"{name}.npz", arrays)
     if trained.head.feature_dim == 2:
         _save(artifacts / "embedding.npz", embedding(trained))
-    return values, _collapse(trained, artifacts)
+    return values, *_collapse(trained, artifacts)
 
 
-def _collapse(trained: Trained, artifacts: Path) -> str:
-    """How it collapsed, or nothing; stores the predictions.
+def _collapse(trained: Trained, artifacts: Path) -> tuple[str, str]:
+    """How it collapsed, and a note on its answers, or nothing; stores the predictions.
 
     Without a test set nothing is classified, and a model that knows its many classes poorly
     may still tell identities apart; it collapsed if all its features are the same.
     """
+    alike = "its features were all the same in the end"
     if trained.measured is None:
-        alike = all_alike(trained.train_features)
-        return "its features were all the same in the end" if alike else ""
+        return alike if all_alike(trained.train_features) else "", ""
     scores, labels = trained.scores, trained.measured.labels
     posterior, predicted = scores.softmax(1).max(1)
-    kept = {"labels": labels, "predicted": predicted, "posterior": posterior}
-    _save(artifacts / "predictions.npz", as_arrays(kept))
-    chance = is_chance(predicted, labels, trained.head.num_classes)
-    return "ended no better than chance" if chance else ""
+    kept = as_arrays({"labels": labels, "predicted": predicted, "posterior": posterior})
+    _save(artifacts / "predictions.npz", kept)
+    answers = kept["predicted"], kept["labels"], trained.head.num_classes
+    reason, note = collapse(*answers), guessing(*answers)
+    if not reason and note and all_alike(trained.features):  # rounding alone sets them apart
+        reason = alike
+    return reason, note
 
 
 def _save(path: Path, arrays: Arrays) -> None:

@@ -175,7 +175,7 @@ def test_the_table_of_cells_and_its_forecast(
     results = {
         softmax.identity: result_of(softmax, 3600),
         zero.identity: result_of(zero, 3600, status="diverged"),
-        plan.trials[3].identity: result_of(plan.trials[3], 3600),
+        plan.trials[3].identity: result_of(plan.trials[3], 3600, reason="no better than guessing"),
     }
     found = planned.Recorded(plan, plan.trials, results)
     forecast = found.forecast(found.costs(NOWHERE, 0))
@@ -185,7 +185,7 @@ def test_the_table_of_cells_and_its_forecast(
     seen = capsys.readouterr().out
     assert [line.split() for line in seen.splitlines()] == [
         ["row", "done"],
-        ["softmax", "2/2", "✓"],
+        ["softmax", "2/2", "✓", "1", "no", "better", "than", "guessing"],
         ["lgm(alpha=0)", "1/2", "1", "diverged"],
         ["lgm(alpha=0.3)", "0/2"],
     ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import torch
 
 from lossbench.assembly import build, check
 from lossbench.data.sources import load_dataset
-from lossbench.errors import DataError
+from lossbench.errors import DataError, NotFiniteError
 from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite import load_suite
+from lossbench.training.loop import Training
 from lossbench.trial import run_trial
 
 Write = Callable[..., Path]
@@ -96,11 +98,68 @@ def test_a_loss_that_is_not_finite_is_a_result(write_suite: Write, tmp_path: Pat
     assert TrialResult.model_validate_json(result.model_dump_json()) == result
 
 
-def test_a_collapse_to_chance_is_a_divergence(write_suite: Write, tmp_path: Path) -> None:
-    result = run(trial_of(write_suite(), "recipe.optimizer.lr=1e-12"), tmp_path / "out")
-    assert result.status == "diverged"
-    assert "no better than chance" in result.reason
+def test_a_training_that_learns_nothing_stays_in_the_mean(
+    write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = torch.randn(597, 10, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr("lossbench.trial.Trained.scores", noise)
+    result = run(trial_of(write_suite()), tmp_path / "out")
+    assert result.status == "finished"
+    assert result.reason.startswith("no better than guessing: right on ")
+    assert result.no_better_than_guessing
     assert result.metrics["error"] > 80
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        (0.0, "gave the same class for all 597 images"),
+        (math.nan, "its features were not finite in the end"),
+    ],
+)
+def test_a_collapse_is_a_divergence(
+    write_suite: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    weights: float,
+    reason: str,
+) -> None:
+    def spoiled(training: Training, *_: object) -> bool:
+        with torch.no_grad():
+            for parameter in training.model.parameters():
+                parameter.fill_(weights)
+        training.model.eval()
+        return True
+
+    monkeypatch.setattr("lossbench.trial.train", spoiled)
+    result = run(trial_of(write_suite()), tmp_path / "out")
+    assert (result.status, result.reason) == ("diverged", reason)
+
+
+def test_scores_that_are_no_numbers_are_a_divergence(
+    write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoiled(training: Training, *_: object) -> bool:
+        with torch.no_grad():
+            training.head.linear.bias.fill_(math.nan)
+        training.model.eval()
+        return True
+
+    monkeypatch.setattr("lossbench.trial.train", spoiled)
+    result = run(trial_of(write_suite()), tmp_path / "out")
+    reason = "its class scores were not finite in the end"
+    assert (result.status, result.reason, result.metrics) == ("diverged", reason, {})
+
+
+def test_an_evaluation_that_meets_no_number_is_a_divergence(
+    write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_number(*_: object) -> None:
+        raise NotFiniteError("a score is not a number")
+
+    monkeypatch.setattr("lossbench.evaluation.accuracy.Error.__call__", no_number)
+    result = run(trial_of(write_suite()), tmp_path / "out")
+    assert (result.status, result.reason) == ("diverged", "in the end a score is not a number")
 
 
 def test_pure_metric_losses_classify_by_class_means(write_suite: Write, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import torch
@@ -89,29 +88,13 @@ class TenCrop(Evaluation):
 
 
 def top_error(scores: Tensor, labels: Tensor, k: int) -> float:
-    """Share of images (in percent) whose class is not among the k best scores."""
-    best = scores.topk(min(k, scores.shape[1]), dim=1).indices  # (N, k)
-    hits = (best == labels[:, None]).any(1)
-    return 100.0 * (len(labels) - int(hits.sum())) / len(labels)
+    """Share of images (in percent) whose class is not among the k best scores.
 
-
-def is_chance(predicted: Tensor, labels: Tensor, num_classes: int) -> bool:
-    """Whether predictions are no better than guessing: a training that collapsed.
-
-    That is so when every image gets the same answer though the labels differ, or when the share
-    of right answers is at most 1/K with two standard errors allowed for luck, but no more than a
-    fifth of 1/K: on few images two standard errors would reach far above guessing, and to call
-    poor trials diverged would leave only the lucky ones in a mean.
-
-    Args:
-        predicted: (N,)
-        labels: (N,)
-        num_classes: K.
+    An image with a score that is not a number is classified wrongly: its scores have no order.
     """
-    constant = bool((predicted == predicted[0]).all()) and not bool((labels == labels[0]).all())
-    guess = 1 / num_classes
-    luck = min(2 * math.sqrt(guess * (1 - guess) / len(labels)), guess / 5)
-    return constant or float((predicted == labels).double().mean()) <= guess + luck
+    best = scores.topk(min(k, scores.shape[1]), dim=1).indices  # (N, k)
+    hits = (best == labels[:, None]).any(1) & ~scores.isnan().any(1)
+    return 100.0 * (len(labels) - int(hits.sum())) / len(labels)
 
 
 def all_alike(features: Tensor) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lossbench.errors import NotFiniteError
+
 Scores = NDArray[np.floating]
 STORED_POINTS = 512
 
@@ -59,7 +61,8 @@ def detect(normal: Scores, other: Scores) -> Detection:
         other: (M,) of the others.
 
     Raises:
-        ValueError: One of them is empty or has a NaN.
+        ValueError: One of them is empty.
+        NotFiniteError: One of them has a NaN.
     """
     from sklearn.metrics import roc_curve  # takes seconds, and few trials need it
 
@@ -67,7 +70,7 @@ def detect(normal: Scores, other: Scores) -> Detection:
         raise ValueError("no scores to compare")
     scores = np.concatenate([normal, other]).astype(np.float64)
     if np.isnan(scores).any():
-        raise ValueError("a score is not a number")
+        raise NotFiniteError("a score is not a number")
     is_normal = np.concatenate([np.ones(len(normal)), np.zeros(len(other))])
     # by rank: the order decides, and infinities are in it like any other score
     _, rank = np.unique(scores, return_inverse=True)

@@ -15,6 +15,7 @@ from pydantic import Field
 from lossbench.data.dataset import Dataset
 from lossbench.data.faces import load_faces
 from lossbench.data.images import ArrayImages, Shape, View
+from lossbench.errors import NotFiniteError
 from lossbench.evaluation.base import (
     EVALUATIONS,
     Evaluation,
@@ -59,7 +60,8 @@ def verify(similarity: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64])
         fold: (P,) Number of each pair's fold; at least two folds.
 
     Raises:
-        ValueError: There is one fold only, or a similarity is not finite.
+        ValueError: There is one fold only.
+        NotFiniteError: A similarity is not finite.
 
     Reference: Huang et al.: Labeled Faces in the Wild. 2007.
     """
@@ -67,7 +69,7 @@ def verify(similarity: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64])
     if len(folds) < 2:
         raise ValueError("verification needs pairs of two or more folds")
     if not np.isfinite(similarity).all():
-        raise ValueError("the similarity of a pair of faces is not a finite number")
+        raise NotFiniteError("the similarity of a pair of faces is not a finite number")
     accuracies, thresholds = [], []
     for tested in folds:
         inside = fold == tested
@@ -120,12 +122,12 @@ def fit_whitening(features: Floats, variance: float) -> NDArray[np.float64]:
         (J, D), J <= min(N, D).
 
     Raises:
-        ValueError: A feature is not finite.
+        NotFiniteError: A feature is not finite.
     """
     from sklearn.decomposition import PCA  # takes seconds, and few trials need it
 
     if not np.isfinite(features).all():
-        raise ValueError("a feature of the training set is not a finite number")
+        raise NotFiniteError("a feature of the training set is not a finite number")
     centred = features.astype(np.float64)
     rounding = 1e-12 * np.vdot(centred, centred) / len(centred)  # variance of float32's
     centred -= centred.mean(0)  # the covariance of features far from 0 would lose digits

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from lossbench.collapse import NO_BETTER, RULE
 from lossbench.plan import Metric, Plan
 from lossbench.records import OF_ALL
 from lossbench.report.published import Published, published_numbers, published_problems
@@ -123,8 +124,12 @@ class Table:
     @property
     def legend(self) -> str:
         """What the marks mean."""
+        diverged = any(cell.summary.diverged for cell in self.cells.values())
+        return " ".join([*self._marks(), RULE] if diverged else self._marks())
+
+    def _marks(self) -> list[str]:
         if any(cell.chosen for cell in self.cells.values()):
-            return "Chosen: the best mean of its loss in this column."
+            return ["Chosen: the best mean of its loss in this column."]
         parts = []
         if any(cell.best for cell in self.cells.values()):
             parts.append(
@@ -135,7 +140,7 @@ class Table:
             parts.append("95 %: Student's t interval of the mean over seeds.")
         if len(self.cells) < len(self.rows) * len(self.variants):
             parts.append(f"{NOTHING}: not chosen on the held-out part.")
-        return " ".join(parts)
+        return parts
 
     def has_published(self, variant: str) -> bool:
         return any(cell.published for cell in self.cells.values() if cell.variant == variant)
@@ -157,13 +162,13 @@ def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
     for stage in stages(plan, results, chosen):
         if stage.measured == "holdout":
             assert plan.suite.selection is not None
-            notes = [*selection_notes(plan, stage, chosen), *_divergences(stage), *_versions(stage)]
+            notes = [*selection_notes(plan, stage, chosen), *_endings(stage), *_versions(stage)]
             [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]
             tables.append(_table(plan, stage, metric, chosen, notes))
             continue
         problems = published_problems(plan.suite, plan.metrics)
         notes = [
-            *_divergences(stage),
+            *_endings(stage),
             *_versions(stage),
             *(f"{p.key}: {p.message}" for p in problems),
         ]
@@ -263,17 +268,21 @@ def _best(summaries: Mapping[str, Summary], metric: Metric) -> set[str]:
     return {label for label, value in shown.items() if value == target}
 
 
-def _divergences(stage: Stage) -> list[str]:
-    """One line for each cell and reason."""
+def _endings(stage: Stage) -> list[str]:
+    """One line for each cell and reason: what diverged, and what is no better than guessing."""
     seeds: dict[tuple[str, str, str], list[int]] = {}
     for trials in stage.cells.values():
         for trial, result in trials:
             if result and result.status == "diverged":
-                key = (trial.variant, trial.row, result.reason)
-                seeds.setdefault(key, []).append(trial.seed)
+                why = f"diverged with seed {{}}: {result.reason}"
+            elif result and result.no_better_than_guessing:
+                why = f"is {NO_BETTER} with seed {{}}, and in the mean"
+            else:
+                continue
+            seeds.setdefault((trial.variant, trial.row, why), []).append(trial.seed)
     return [
-        f"{variant}: {row} diverged with seed {', '.join(map(str, listed))}: {reason}"
-        for (variant, row, reason), listed in seeds.items()
+        f"{variant}: {row} {why.format(', '.join(map(str, listed)))}"
+        for (variant, row, why), listed in seeds.items()
     ]
 
 

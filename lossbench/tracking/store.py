@@ -19,8 +19,9 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.utils.file_utils import local_file_uri_to_path
 
+from lossbench.collapse import FORMER_REASON, collapse, guessing
 from lossbench.plan import Plan, Trial
-from lossbench.records import EpochRecord, TrialResult
+from lossbench.records import EpochRecord, Status, TrialResult
 from lossbench.tracking import names
 from lossbench.tracking.connection import FAILURES, connect, locked, one_line, told
 from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
@@ -227,15 +228,7 @@ class Tracker:
             experiments = [e.experiment_id for e in self._client.search_experiments()]
             tagged = f"attributes.status = 'FINISHED' AND {_tag(names.IDENTITY, identity)}"
             run = next(self._search(experiments, tagged), None)
-        content = self._read(run, f"{name}.npz") if run else None
-        if content is None:
-            return None
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            _LOG.warning("%s.npz of trial %s is broken: %s", name, identity, one_line(error))
-            return None
+        return self._arrays(run, name) if run else None
 
     def _open_experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
@@ -311,8 +304,35 @@ class Tracker:
                 _LOG.warning("%s of %s cannot be used: %s", _RESULT, where, one_line(error))
             else:
                 self._finished[identity] = run
-                return result
+                return self._judged_anew(run, result)
         return None
+
+    def _arrays(self, run: Run, name: str) -> Mapping[str, np.ndarray[Any, Any]] | None:
+        content = self._read(run, f"{name}.npz")
+        if content is None:
+            return None
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            identity = run.data.tags[names.IDENTITY]
+            _LOG.warning("%s.npz of trial %s is broken: %s", name, identity, one_line(error))
+            return None
+
+    def _judged_anew(self, run: Run, result: TrialResult) -> TrialResult:
+        """A result of an earlier version, which called every trial near chance diverged."""
+        if result.status != "diverged" or result.reason != FORMER_REASON:
+            return result
+        arrays = self._arrays(run, "predictions")
+        if arrays is None:
+            return result
+        predicted, labels = arrays["predicted"], arrays["labels"]
+        # the number of classes is not stored; without test images of the last ones it is larger
+        answers = predicted, labels, int(max(predicted.max(), labels.max())) + 1
+        reason = collapse(*answers)
+        status: Status = "diverged" if reason else "finished"
+        judged = {"status": status, "reason": reason or guessing(*answers)}
+        return result.model_copy(update=judged)
 
     def _read(self, run: Run, name: str) -> bytes | None:
         """An artifact's content; None if there is none."""

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 from synthetic_report import GRID, result_of
 
+from lossbench.collapse import RULE
 from lossbench.plan import Plan
 from lossbench.report import render, terminal_table
 from lossbench.report.formats import latex_text
@@ -116,6 +117,27 @@ def test_a_diverged_trial_is_noted_with_seed_and_reason(
     assert table.notes == (
         "default: softmax diverged with seed 1, 2: the loss was not finite in epoch 4",
     )
+
+
+def test_trials_no_better_than_guessing_are_in_the_mean_and_named(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(TWO)
+    results = dict(fill(plan, errors([35, 32, 41], [3] * 3, [1] * 3)))
+    assert RULE not in only_table(plan, results).legend
+    for trial in plan.trials:
+        if trial.row == "softmax" and trial.seed:
+            right = f"right on {trial.seed} of 32 images"
+            note = {"reason": f"no better than guessing: {right}"}
+            results[trial.identity] = results[trial.identity].model_copy(update=note)
+    table = only_table(plan, results)
+    assert (cell(table, "softmax").value, cell(table, "softmax").count) == ("36.00 ± 4.58", "n=3")
+    assert table.notes == (
+        "default: softmax is no better than guessing with seed 1, 2, and in the mean",
+    )
+    diverged = only_table(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3)))
+    assert diverged.legend.endswith(RULE)
+    assert RULE in render(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3)), "markdown")
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,48 @@ def test_a_result_survives_exactly(
     assert Tracker.open(uri, create=False).results(plan.trials) == expected
 
 
+@pytest.mark.parametrize(
+    ("right", "constant", "status", "reason"),
+    [
+        (10, False, "finished", "no better than guessing: right on 10 of 32 images"),
+        (16, False, "finished", "no better than guessing: right on 16 of 32 images"),
+        (3, False, "diverged", "was right on 3 of 32 images, worse than guessing among 2 classes"),
+        (16, True, "diverged", "gave the same class for all 32 images"),
+    ],
+)
+def test_a_result_called_diverged_by_an_earlier_version_is_judged_anew(
+    uri: str,
+    plan: Plan,
+    make_result: MakeResult,
+    artifacts: Path,
+    right: int,
+    constant: bool,
+    status: str,
+    reason: str,
+) -> None:
+    labels = np.arange(32) % 2
+    predicted = np.where(np.arange(32) < right, labels, 1 - labels)
+    if constant:
+        predicted[:] = 0
+    np.savez(artifacts / "predictions.npz", labels=labels, predicted=predicted)
+    trial = plan.trials[0]
+    stored = make_result(trial, status="diverged", reason="ended no better than chance")
+    started(uri, plan).finish(trial, stored, artifacts)
+    [found] = Tracker.open(uri, create=False).results(plan.trials).values()
+    assert (found.status, found.reason[: len(reason)]) == (status, reason)
+    assert found.metrics == stored.metrics
+
+
+def test_a_divergence_of_an_earlier_version_without_predictions_stays_one(
+    uri: str, plan: Plan, make_result: MakeResult, artifacts: Path
+) -> None:
+    (artifacts / "predictions.npz").unlink()
+    trial = plan.trials[0]
+    stored = make_result(trial, status="diverged", reason="ended no better than chance")
+    started(uri, plan).finish(trial, stored, artifacts)
+    assert [*Tracker.open(uri, create=False).results(plan.trials).values()] == [stored]
+
+
 def test_arrays_survive_and_what_is_missing_or_broken_is_none(
     uri: str,
     plan: Plan,
