@@ -352,9 +352,8 @@ def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
         labels = dataset.splits[name].labels
         try:
             stratified_subset(labels, size)
-        except ValueError:
-            message = f"{size} of {len(labels)} images with each class's share is impossible"
-            problems.append(Problem(("dataset", key), message))
+        except ValueError as error:
+            problems.append(Problem(("dataset", key), str(error)))
     if suite.selection and not problems:
         try:
             choose_images(dataset, suite.dataset, suite.selection.holdout)

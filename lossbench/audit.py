@@ -22,6 +22,8 @@ Results = Mapping[str, TrialResult]
 Found = tuple[Level, str, str]
 """A level, the column it was found in, and what was found."""
 
+SMALL, NAMED = 10, 5
+"""Images of a class below which it is named, and how many classes are named."""
 _ITS_OWN = frozenset({"suite", "variant", "row", "loss", "seed", "sources", "revisions"})
 """Of a trial: what may differ between two rows, or is compared elsewhere."""
 
@@ -61,6 +63,7 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
         ("fails", _uneven_budget(plan)),
         ("warning", _tuned_on_test(plan)),
         ("listed", _untuned(plan)),
+        ("listed", small_classes(plan)),
     )
     for level, texts in of_all:
         found += [(level, variant, text) for text in texts for variant in plan.suite.variants]
@@ -159,6 +162,22 @@ def _tuned_on_test(plan: Plan) -> Iterator[str]:
                     f"{name}: {len(rows)} rows, all measured on the test set; whoever quotes the "
                     "best of them has tuned on it (`selection` would choose on a held-out part)"
                 )
+
+
+def small_classes(plan: Plan) -> Iterator[str]:
+    """Classes with so few images that a single one decides much, by what the images are for."""
+    facts = plan.facts
+    for kind, counts in facts.class_counts.items():
+        small = sorted((n, name) for n, name in zip(counts, facts.class_names, strict=True))
+        small = [(n, name) for n, name in small if n < SMALL]
+        if small:
+            named = ", ".join(f"{name} {n}" for n, name in small[:NAMED])
+            more = ", ..." if len(small) > NAMED else ""
+            verb = "has" if len(small) == 1 else "have"
+            yield (
+                f"{len(small)} of {len(counts)} classes {verb} fewer than {SMALL} {kind} images: "
+                f"{named}{more}"
+            )
 
 
 def _needed(plan: Plan, needs: Mapping[str, Needs]) -> Iterator[str]:

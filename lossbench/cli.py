@@ -232,6 +232,7 @@ def plan(
     if format_ is PlanFormat.text:
         planned.print_cells(out, found)
         out.print(found.counted, highlight=False)
+        planned.print_data(out, found.plan)
     forecast = None
     if found.left or found.coming:
         with err.status("taking a few steps of each cell"):

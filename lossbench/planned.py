@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lossbench.audit import small_classes
 from lossbench.errors import NothingRecordedError, RequestError
 from lossbench.forecast import Cost, Costs, Forecast, cell_of
 from lossbench.orchestration.progress import duration
@@ -196,6 +197,14 @@ def print_cells(out: Console, found: Recorded) -> None:
         for line in zip(*part, strict=True):
             table.add_row(*line)
         out.print(table)
+
+
+def print_data(out: Console, plan: Plan) -> None:
+    """The classes that were chosen, and those with few images."""
+    if plan.suite.dataset.classes is not None:
+        out.print(f"classes: {', '.join(plan.facts.class_names)}", highlight=False, soft_wrap=True)
+    for line in small_classes(plan):
+        out.print(line, highlight=False, soft_wrap=True)
 
 
 def _side_by_side(

@@ -29,12 +29,20 @@ class DataFacts:
             and measured; None where sizes differ.
         train_images: Images of the training set, before a part of it is held out.
         steps: Training steps of an epoch, by the share that is held out.
+        class_names: Of the classes that are used, in the order of their labels.
+        class_counts: Images of each class, by what they are for: `training`, beside a part that is
+            held out, `held-out`, `test`.
+        amended: Draws of images, `train_size`, `test_size` or `holdout`, that a plain stratified
+            one would have left without a class.
     """
 
     image_size: tuple[int, int] | None = None
     crop_margins: frozenset[int] | None = frozenset()
     train_images: int = 0
     steps: Mapping[float, int] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+    class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    amended: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -112,9 +120,19 @@ def _holds_out_one_more(parts: TrainingParts) -> bool:
     return math.ceil(product) != math.ceil(product - _ROUNDING)
 
 
+def _would_lose_class(parts: TrainingParts) -> bool:
+    """Every class has an image in each part; a stratified draw alone may leave none of a rare one.
+
+    Draws that have all classes anyway are as before.
+    """
+    drawn = {"train_size", "holdout"} if parts.holdout else {"train_size", "test_size"}
+    return bool(drawn & parts.facts.amended)
+
+
 _REVISIONS: Mapping[str, tuple[int, Callable[[TrainingParts], bool]]] = {
     "central crop": (2, _cuts_odd_margin),
     "random_resized_crop": (2, _crops_at_random),
     "schedule": (2, _switches_late),
     "held-out part": (2, _holds_out_one_more),
+    "subset": (2, _would_lose_class),
 }

@@ -7,12 +7,15 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from lossbench.assembly import check
 from lossbench.data.chosen import data_facts
+from lossbench.data.prepared import make_card, save_prepared
 from lossbench.data.sources import load_dataset
+from lossbench.errors import RequestError
 from lossbench.plan import Plan
 from lossbench.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.suite import Component, Recipe, load_suite
@@ -134,3 +137,60 @@ def test_a_held_out_part_is_touched_where_it_had_one_image_more(write_suite: Wri
     assert plan.trials[0].revisions == {"held-out part": 2}
     assert plan.trial(plan.rows[0], "default", 0).revisions == {}
     assert laid_out(write_suite(), "selection={holdout: 0.1}").trials[0].revisions == {}
+
+
+def long_tailed(root: Path) -> None:
+    """Training images of three classes: 50, 48 and 2; test images: 30, 29 and 1."""
+    random = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {}
+    for split, counts in (("train", (50, 48, 2)), ("test", (30, 29, 1))):
+        labels = random.permutation(np.repeat(np.arange(3), counts))
+        arrays[f"{split}_images"] = random.integers(0, 256, (len(labels), 8, 8, 1), dtype=np.uint8)
+        arrays[f"{split}_labels"] = labels.astype(np.int64)
+    card = make_card("tailed", ["cars", "boats", "tools"], "random", "", arrays)
+    save_prepared(root / "tailed", arrays, card)
+
+
+@pytest.mark.parametrize(
+    ("override", "touched"),
+    [
+        ("dataset.train_size=20", True),
+        ("dataset.train_size=90", False),
+        ("dataset.test_size=30", True),
+        ("selection={holdout: 0.1}", True),
+        ("selection={holdout: 0.5}", False),
+    ],
+)
+def test_draws_that_would_lose_a_class_are_touched(
+    write_suite: Write, tmp_path: Path, override: str, touched: bool
+) -> None:
+    long_tailed(tmp_path / "data")
+    path = write_suite(("dataset: digits", "dataset: {name: tailed}"))
+    plan = laid_out(path, override, root=tmp_path / "data")
+    assert plan.trials[0].revisions == ({"subset": 2} if touched else {})
+    assert min(min(counts) for counts in plan.facts.class_counts.values()) >= 1
+
+
+def test_small_classes_are_shown(
+    write_suite: Write, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    long_tailed(tmp_path / "data")
+    path = write_suite(("dataset: digits", "dataset: tailed"))
+    expected = (
+        "1 of 3 classes has fewer than 10 training images: tools 1",
+        "1 of 3 classes has fewer than 10 test images: tools 1",
+    )
+    options = ("--data-root", tmp_path / "data", "--set", "dataset.train_size=40")
+    for form in (("--probe", "0"), ("--audit",)):
+        code, out, _ = run("plan", path, *options, *form)
+        assert code == 0
+        for line in expected:
+            assert line in " ".join(out.split())
+
+
+def test_a_class_that_cannot_be_held_out_is_named(write_suite: Write, tmp_path: Path) -> None:
+    long_tailed(tmp_path / "data")
+    path = write_suite(("dataset: digits", "dataset: {name: tailed}"))
+    overrides = ("dataset.train_size=20", "selection={holdout: 0.2}")
+    with pytest.raises(RequestError, match=r"selection.holdout: class tools has one image"):
+        laid_out(path, *overrides, root=tmp_path / "data")

@@ -3,52 +3,136 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
+Indices = NDArray[np.int64]
 
-def stratified_subset(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+
+def stratified_subset(labels: Indices, size: int, names: Sequence[str] = ()) -> Indices:
     """Indices of a subset with each class's share, the same at every call, in ascending order.
+
+    Each class has one image or more.
+
+    Args:
+        labels: (N,)
+        size: Images of the subset.
+        names: Of the classes, for messages.
 
     Raises:
         ValueError: There are fewer images, or fewer places than classes.
     """
+    if size > len(labels):
+        raise ValueError(f"{size} of {len(labels)} images are more than there are")
     if size == len(labels):
         return np.arange(size)
-    return split_off(labels, size)[1]
+    classes = len(np.unique(labels))
+    if size < classes:
+        raise ValueError(f"{size} of {len(labels)} images are fewer than the {classes} classes")
+    drawn = _drawn_by_share(labels, size)
+    if drawn is None or _lacks_class(labels, drawn):
+        return _drawn_with_least(labels, size, rest=0)
+    return drawn
 
 
 def split_off(
-    labels: NDArray[np.int64], part: float | int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    labels: Indices, part: float | int, names: Sequence[str] = ()
+) -> tuple[Indices, Indices]:
     """Split off a share (or a number) of each class: indices of the rest, and of the part.
 
-    The split depends on the labels only: every trial holds out the same images.
+    Each class has one image or more in both. The split depends on the labels only: every trial
+    holds out the same images.
+
+    Args:
+        labels: (N,)
+        part: Share or number of images.
+        names: Of the classes, for messages.
 
     Raises:
-        ValueError: A class has too few images to stand in both.
+        ValueError: A class has too few images to be in both.
     """
-    from sklearn.model_selection import train_test_split
-
     classes, counts = np.unique(labels, return_counts=True)
     number = number_of(part, len(labels)) if isinstance(part, float) else part
     rest_number = len(labels) - number
-    said = f"{part} of {len(labels)} images"
+    of_all = f"{part} of {len(labels)} images"
     if number < len(classes):
-        raise ValueError(f"{said} holds out {number}, fewer than the {len(classes)} classes")
+        raise ValueError(f"{of_all} holds out {number}, fewer than the {len(classes)} classes")
     if rest_number < len(classes):
         raise ValueError(
-            f"{said} leaves {max(rest_number, 0)}, fewer than the {len(classes)} classes"
+            f"{of_all} leaves {max(rest_number, 0)}, fewer than the {len(classes)} classes"
         )
     if counts.min() < 2:
-        raise ValueError(f"class {classes[counts.argmin()]} has one image, which cannot be split")
-    indices = np.arange(len(labels))
-    rest, off = train_test_split(indices, test_size=number, random_state=0, stratify=labels)
-    return np.sort(rest), np.sort(off)
+        single = classes[counts.argmin()]
+        raise ValueError(
+            f"class {names[single] if names else single} has one image, which cannot be split"
+        )
+    off = _drawn_by_share(labels, number)
+    if off is None or _lacks_class(labels, off) or _lacks_class(labels, _others(labels, off)):
+        off = _drawn_with_least(labels, number, rest=1)
+    return _others(labels, off), off
+
+
+def loses_class(labels: Indices, number: int, *, in_rest: bool) -> bool:
+    """Whether a plain stratified draw of some images leaves a class without any.
+
+    Args:
+        labels: (N,)
+        number: Images that are drawn.
+        in_rest: Whether the images that are not drawn should have every class, too.
+    """
+    if number == len(labels):
+        return False
+    drawn = _drawn_by_share(labels, number)
+    if drawn is None or _lacks_class(labels, drawn):
+        return True
+    return in_rest and _lacks_class(labels, _others(labels, drawn))
+
+
+def _drawn_by_share(labels: Indices, number: int) -> Indices | None:
+    """A stratified draw, in ascending order, in which a rare class may be missing.
+
+    None where there is no such draw: a class has one image, or there are more classes than places.
+    """
+    from sklearn.model_selection import train_test_split
+
+    counts = np.unique(labels, return_counts=True)[1]
+    if counts.min() < 2 or not len(counts) <= number <= len(labels) - len(counts):
+        return None
+    _, drawn = train_test_split(
+        np.arange(len(labels)), test_size=number, random_state=0, stratify=labels
+    )
+    return np.sort(drawn)
+
+
+def _drawn_with_least(labels: Indices, number: int, rest: int) -> Indices:
+    """A stratified draw with one image of each class or more; `rest` of each are not drawn."""
+    classes, counts = np.unique(labels, return_counts=True)
+    share = number * counts / len(labels)
+    wanted = np.clip(np.floor(share), 1, counts - rest).astype(np.int64)
+    while (missing := number - wanted.sum()) != 0:
+        step = 1 if missing > 0 else -1
+        possible = wanted < counts - rest if missing > 0 else wanted > 1
+        wanted[np.where(possible, step * (share - wanted), -np.inf).argmax()] += step
+    random = np.random.RandomState(0)
+    drawn = [
+        random.permutation(np.flatnonzero(labels == k))[:own]
+        for k, own in zip(classes, wanted, strict=True)
+    ]
+    return np.sort(np.concatenate(drawn))
+
+
+def _lacks_class(labels: Indices, chosen: Indices) -> bool:
+    return len(np.unique(labels[chosen])) < len(np.unique(labels))
+
+
+def _others(labels: Indices, chosen: Indices) -> Indices:
+    kept = np.ones(len(labels), bool)
+    kept[chosen] = False
+    return np.flatnonzero(kept)
 
 
 def number_of(share: float, count: int) -> int:

@@ -24,7 +24,7 @@ from pydantic import Field
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
 from lossbench.data.prepared import ArraySplit, array_digest, joined_digest, read_array, read_card
-from lossbench.data.sampling import split_off
+from lossbench.data.sampling import loses_class, split_off
 from lossbench.errors import DataError
 
 TEST_SHARE = 0.2
@@ -99,7 +99,7 @@ def load_vectors(folder: Path, *, verify: bool = True) -> Dataset:
     if split_here:
         labels: NDArray[np.int64] = arrays["labels"]  # type: ignore[assignment]
         try:
-            rest, off = split_off(labels, TEST_SHARE)
+            rest, off = split_off(labels, TEST_SHARE, classes)
         except ValueError as error:
             message = str(error).replace("image", "vector")
             raise DataError(f"{folder / 'labels.npy'}: {message}; give train_ and test_") from None
@@ -118,7 +118,10 @@ def load_vectors(folder: Path, *, verify: bool = True) -> Dataset:
         note=note,
         sha256=digests,
     )
-    digest = joined_digest([*digests, *digests.values()])  # whose split it is counts, too
+    of_split = [*digests, *digests.values()]  # whose split it is counts, too
+    if split_here and loses_class(labels, len(off), in_rest=True):
+        of_split.append("one vector of each class or more")
+    digest = joined_digest(of_split)
     return Dataset(card, splits, digest, vectors=True)
 
 

@@ -49,7 +49,7 @@ class Facts:
     """How the numbers were made.
 
     Attributes:
-        dataset: Its name, with the number of images where the suite limits it.
+        dataset: Its name, with the classes and the number of images where the suite limits it.
         varied: What the columns vary; empty for a suite without variants.
         progress: How many of the planned trials have a result.
         suite_yaml: The suite with every default filled in and grids expanded.
@@ -77,7 +77,9 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
     found = [results[trial.identity] for trial in trials if trial.identity in results]
     diverged = sum(result.status == "diverged" for result in found)
     losses = [row.loss.model_dump(mode="json") for row in plan.rows]  # with their defaults
-    sizes = [
+    classes = plan.facts.class_names if suite.dataset.classes is not None else ()
+    sizes = [f"classes {', '.join(classes)}"] if classes else []
+    sizes += [
         f"{size} {split} images"
         for split, size in (
             ("training", suite.dataset.train_size),
@@ -86,7 +88,7 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
         if size is not None
     ]
     return Facts(
-        dataset=suite.dataset.name + (f" ({', '.join(sizes)})" if sizes else ""),
+        dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
         varied="" if tuple(suite.variants) == ("default",) else ", ".join(suite.variants),
         progress=f"{len(found)} of {len(trials)} trials run"
         + (f", {diverged} diverged" if diverged else ""),

@@ -14,6 +14,7 @@ from lossbench.data.images import normaliser
 from lossbench.data.sampling import (
     batches,
     epoch_order,
+    loses_class,
     number_of,
     split_off,
     steps_per_epoch,
@@ -128,3 +129,62 @@ def test_a_split_by_share_is_the_one_that_sklearn_makes(share: float) -> None:
     expected = train_test_split(np.arange(600), test_size=share, random_state=0, stratify=labels)
     for own, other in zip(split_off(labels, share), expected, strict=True):
         assert own.tolist() == sorted(other)
+
+
+RARE = [
+    ([500, 498, 2], 20),
+    ([500, 498, 1], 20),
+    ([997, 1, 1, 1], 4),
+    ([997, 1, 1, 1], 5),
+    ([997, 1, 1, 1], 999),
+    ([2] * 30 + [940], 40),
+    ([3, 3, 3], 8),
+]
+
+
+@pytest.mark.parametrize(("counts", "size"), RARE)
+def test_a_subset_has_every_class(counts: list[int], size: int) -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    chosen = stratified_subset(labels, size)
+    assert len(set(chosen.tolist())) == len(chosen) == size
+    assert chosen.tolist() == sorted(chosen)
+    drawn = np.bincount(labels[chosen], minlength=len(counts))
+    assert drawn.min() >= 1
+    assert all(n <= available for n, available in zip(drawn, counts, strict=True))
+    share = size * np.array(counts) / len(labels)
+    common = share >= 2  # the places of rare classes are taken from them
+    assert (np.abs(drawn - share)[common] <= len(counts)).all()
+    assert np.array_equal(chosen, stratified_subset(labels, size))
+
+
+@pytest.mark.parametrize("counts", [[500, 498, 2], [50, 2, 2, 2], [2, 2], [400, 400, 3, 3]])
+@pytest.mark.parametrize("part", [0.01, 0.05, 0.2, 0.5, 0.9, 0.99])
+def test_a_split_has_every_class_on_both_sides(counts: list[int], part: float) -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
+    number = number_of(part, len(labels))
+    if not len(counts) <= number <= len(labels) - len(counts):
+        with pytest.raises(ValueError, match=f"fewer than the {len(counts)} classes"):
+            split_off(labels, part)
+        return
+    rest, off = split_off(labels, part)
+    assert len(off) == number
+    assert sorted([*rest, *off]) == list(range(len(labels)))
+    for side in (rest, off):
+        assert set(labels[side]) == set(labels)
+
+
+def test_a_draw_that_has_every_class_is_the_plain_one() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 30, 20]))
+    for number in range(10, 90, 7):
+        _, plain = train_test_split(
+            np.arange(100), test_size=number, random_state=0, stratify=labels
+        )
+        assert not loses_class(labels, number, in_rest=True)
+        assert stratified_subset(labels, number).tolist() == sorted(plain)
+        assert split_off(labels, number)[1].tolist() == sorted(plain)
+
+
+def test_a_class_of_one_image_is_named() -> None:
+    labels = np.repeat([0, 1], [20, 1])
+    with pytest.raises(ValueError, match="class tools has one image"):
+        split_off(labels, 0.5, ["cars", "tools"])
