@@ -107,9 +107,9 @@ class BaselineCell(Strict):
         variant: The column.
         row: The row's label; for people.
         metric: One of the file's metrics.
-        seeds: Of the trials that finished.
-        values: Theirs, in the order of `seeds`.
-        diverged: Seeds that diverged.
+        seeds: Seeds of the trials that gave a value.
+        values: Their values, in the order of `seeds`.
+        diverged: Seeds that gave none: the training diverged, or the metric was not finite.
         loss, params: The row, with every default filled in.
     """
 

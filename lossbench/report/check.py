@@ -14,8 +14,8 @@ from lossbench.report.baseline import (
     differences,
     param_differences,
 )
-from lossbench.report.measured import conditions_of, data_of, metrics_of
-from lossbench.report.regression import Finding, compare
+from lossbench.report.measured import HELD_OUT, conditions_of, data_of, metrics_of
+from lossbench.report.regression import Finding, Verdict, compare
 
 Asked = Callable[[BaselineCell], bool]
 """Whether the request is about a cell of the baseline."""
@@ -52,17 +52,36 @@ def judge(baseline: Baseline, measured: Baseline, asked: Asked) -> list[Finding]
     """Compare what was measured with a comparable baseline.
 
     Returns:
-        The findings of all measured cells, and of those in the baseline that have no value now:
-        with `selection`, because another row was chosen.
+        The findings of all measured cells, and of those in the baseline that were not measured
+        now. These are cells of a suite with `selection`: of the test set, where another row was
+        chosen or none, and of the held-out part, where every seed was stopped early.
     """
     gone = [cell for cell in baseline.cells if asked(cell) and cell.key not in measured.by_key]
-    reason = "no seed gave a value"
-    if measured.conditions.holdout:
+    return compare(baseline, measured) + [_absent(c, baseline, measured) for c in gone]
+
+
+def _absent(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> Finding:
+    """The finding of a cell of the baseline that was not measured now."""
+    verdict: Verdict = "undecided"
+    if cell.metric.startswith(HELD_OUT):
+        reason = "every seed was stopped early, behind other rows"
+    elif _has_chosen(measured, cell.variant, cell.loss):
         reason = "in the baseline the held-out part chose it, and here another row"
-    return compare(baseline, measured) + [
-        Finding(cell, baseline.metric[cell.metric], cell, None, "undecided", reason)
-        for cell in gone
-    ]
+    else:
+        verdict = "regression" if cell.values else "undecided"
+        reason = f"nothing was chosen for {cell.loss}: no row of it finished all its seeds"
+    return Finding(cell, baseline.metric[cell.metric], cell, None, verdict, reason)
+
+
+def _has_chosen(measured: Baseline, variant: str, loss: str) -> bool:
+    """Whether the held-out part could choose a row of a loss: one that finished all seeds."""
+    held_out = [cell for cell in measured.cells if cell.metric.startswith(HELD_OUT)]
+    seeds = max((len(cell.planned) for cell in held_out), default=0)
+    return any(
+        len(cell.seeds) == seeds
+        for cell in held_out
+        if (cell.variant, cell.loss) == (variant, loss)
+    )
 
 
 def _planned(plan: Plan) -> set[CellKey]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from lossbench.errors import RequestError
@@ -18,6 +19,8 @@ from lossbench.report.baseline import (
 )
 from lossbench.report.stages import Results, Stage, choose, stages
 
+HELD_OUT = "holdout_"
+"""Prefix of the name of the metric that chooses, measured on the held-out part."""
 _NAMED = 6  # cells that a message lists before it counts the rest
 
 
@@ -82,7 +85,7 @@ def metrics_of(plan: Plan) -> list[BaselineMetric]:
     metrics = []
     if plan.suite.selection is not None:
         [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]
-        metrics.append(("holdout_" + metric.name, metric))
+        metrics.append((HELD_OUT + metric.name, metric))
     metrics += [(metric.name, metric) for metric in plan.metrics]
     return [
         BaselineMetric(
@@ -100,14 +103,19 @@ def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
     prefix = ""
     if stage.measured == "holdout":
         assert plan.suite.selection is not None
-        names, prefix = [plan.suite.selection.metric], "holdout_"
+        names, prefix = [plan.suite.selection.metric], HELD_OUT
     cells = []
     for name in names:
         for (variant, row), trials in stage.cells.items():
             finished = stage.finished(variant, row)
-            values = {t.seed: r.metrics[name] for t, r in finished if name in r.metrics}
-            diverged = [t.seed for t, r in trials if r is not None and r.status == "diverged"]
-            if values or diverged:
+            values = {
+                t.seed: r.metrics[name]
+                for t, r in finished
+                if math.isfinite(r.metrics.get(name, math.nan))
+            }
+            ended = [t.seed for t, r in trials if r is not None and r.status != "stopped"]
+            diverged = [seed for seed in ended if seed not in values]
+            if ended:
                 loss = trials[0][0].loss
                 cells.append(
                     BaselineCell(

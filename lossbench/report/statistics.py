@@ -251,3 +251,19 @@ def smallest_exact_p(n: int) -> tuple[float, float]:
         values between them, 2 / C(2n, n).
     """
     return 2 / 2**n, 2 / math.comb(2 * n, n)
+
+
+def larger_share_p(before: tuple[int, int], after: tuple[int, int]) -> float:
+    """One-sided p of Fisher's exact test that the share of seeds that diverge has grown.
+
+    Args:
+        before: How many seeds diverged, and of how many.
+        after: The same of the other side.
+    """
+    (was, was_of), (now, now_of) = before, after
+    total = was + now
+    ways = (
+        math.comb(now_of, count) * math.comb(was_of, total - count)
+        for count in range(now, min(total, now_of) + 1)
+    )
+    return sum(ways) / math.comb(was_of + now_of, total)

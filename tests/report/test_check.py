@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from synthetic_baseline import SPREAD, table
-from synthetic_report import GRID, HEAD, Results
+from synthetic_report import GRID, HEAD, Results, result_of
 
 from lossbench.errors import RequestError
 from lossbench.plan import Plan
@@ -90,6 +90,61 @@ def test_one_worse_loss_fails_with_its_name_only(
     ]
     assert "1 regression, 7 identical: regression" in text
     assert check(plan, results, written, only="A/*")[1] == 0
+
+
+def test_a_cell_that_lost_its_number_fails_in_every_form(
+    make_plan: MakePlan, fill: Fill, tmp_path: Path
+) -> None:
+    plan, path, nan = make_plan(BODY), tmp_path / "baseline.json", float("nan")
+    update(plan, fill(plan, {**STEADY, "A/softmax": [nan, 5.0, 5.2]}), path)
+    results = fill(plan, {**STEADY, "A/softmax": [nan, nan, nan]})
+    text, code = check(plan, results, path)
+    assert code == 1
+    assert "regression: A/softmax error: 3 of 3 seeds diverged; in the baseline 1 of 3" in text
+    junit = ElementTree.fromstring(check(plan, results, path, "junit")[0].split("\n", 1)[1])
+    assert (junit.attrib["failures"], junit.attrib["skipped"]) == ("1", "0")
+    assert json.loads(check(plan, results, path, "json")[0])["outcome"] == "regression"
+    assert check(plan, results, path, "github")[0].startswith("::error ")
+
+
+def test_a_metric_that_is_not_finite_is_no_value(
+    written: Path, make_plan: MakePlan, fill: Fill
+) -> None:
+    plan = make_plan(BODY)
+    results = fill(plan, STEADY)
+    for trial in plan.trials:
+        if (trial.variant, trial.row) == ("B", "center"):
+            value = float("nan") if trial.seed else float("inf")
+            changed = results[trial.identity].model_copy(update={"metrics": {"error": value}})
+            results[trial.identity] = changed
+    text, code = check(plan, results, written)
+    assert code == 1
+    assert "regression: B/center error: 3 of 3 seeds diverged; in the baseline none of 3" in text
+
+
+def test_a_loss_of_which_nothing_can_be_chosen_any_more_fails(
+    make_plan: MakePlan, run_all: Callable[[Plan], Results], tmp_path: Path
+) -> None:
+    plan, path = make_plan(GRID), tmp_path / "synthetic.json"
+    results = run_all(plan)
+    update(plan, results, path)
+
+    def with_center(status: str, seeds: int, row: str = "center") -> Results:
+        """Some seeds of the held-out part ended otherwise; others of the test set are kept."""
+        ended = {
+            t.identity: result_of(t, 5.0, status=status)
+            for t in plan.trials
+            if t.row.startswith(row) and t.seed < seeds
+        }
+        return {**results, **ended}
+
+    text, code = check(plan, with_center("diverged", 1), path)
+    assert code == 1
+    assert "nothing was chosen for center: no row of it finished all its seeds" in text
+    assert text.count("  regression\n") == 2  # the test set's cells of both columns
+    text, code = check(plan, with_center("stopped", 3, "center(weight=0.001)"), path)
+    assert code == 3
+    assert "every seed was stopped early, behind other rows" in text
 
 
 def test_machine_forms(written: Path, make_plan: MakePlan, fill: Fill) -> None:

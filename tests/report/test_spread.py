@@ -71,3 +71,13 @@ def test_a_wild_cell_keeps_at_least_its_own_spread() -> None:
     assert wild is not None
     assert wild.sd == pytest.approx(math.sqrt(10.0))
     assert all(s is not None and s.sd < 1 for s in steady)
+
+
+def test_cells_of_two_seeds_lean_on_the_common_spread_only_so_far() -> None:
+    cells = [SampleVariance(1.0 + 0.01 * i, 1) for i in range(20)]
+    pooled = sum(cell.value for cell in cells) / 20
+    for cell, spread in zip(cells, moderated(cells), strict=True):
+        assert spread is not None
+        assert spread.df == 7
+        expected = (6 * pooled + cell.value) / 7
+        assert spread.sd == pytest.approx(math.sqrt(max(expected, cell.value)))
