@@ -83,15 +83,16 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     check_reference(suite, [row.label for row in rows], [row.loss.name for row in rows])
     compared = compared_rows(suite, rows)
     try:
-        dataset = open_dataset(suite.dataset, data_root)
+        choice = _by_number(suite.dataset, data_root)
+        dataset = open_dataset(choice, data_root)
     except UnknownNameError as error:
         raise suite.origin.error([Problem(("dataset", "name"), str(error))]) from None
     except ValueError as error:
         raise suite.origin.error([Problem(("dataset", "classes"), str(error))]) from None
     folder = find_folder(suite.dataset.name, data_root)
-    if folder is not None and suite.dataset.name != folder.name:  # workers have another folder
-        absolute = suite.dataset.model_copy(update={"name": str(folder.resolve())})
-        resolved = resolved.model_copy(update={"dataset": absolute})
+    if folder is not None and choice.name != folder.name:  # workers have another folder
+        choice = choice.model_copy(update={"name": str(folder.resolve())})
+    resolved = resolved.model_copy(update={"dataset": choice})
     others = _check_evaluations(suite, evaluations, dataset, data_root)
     plan = Plan(
         suite=resolved,
@@ -123,7 +124,24 @@ def open_dataset(choice: DatasetChoice, data_root: FilePath, *, verify: bool = T
         DataError, UnknownNameError: It cannot be opened.
     """
     dataset = load_dataset(choice.name, data_root, verify=verify)
-    return dataset if choice.classes is None else dataset.restricted(choice.classes)
+    if choice.classes is None:
+        return dataset
+    return dataset.restricted(dataset.class_numbers(choice.classes))
+
+
+def _by_number(choice: DatasetChoice, data_root: FilePath) -> DatasetChoice:
+    """The same choice with its classes by number: names are no part of a trial's identity.
+
+    Raises:
+        ValueError: There is no such class, or it may be another one.
+        DataError, UnknownNameError: The data set cannot be opened.
+    """
+    if choice.classes is None:
+        return choice
+    dataset = load_dataset(choice.name, data_root)
+    dataset.require_clear_numbers(choice.classes)
+    numbers = dataset.class_numbers(choice.classes)
+    return choice.model_copy(update={"classes": numbers})
 
 
 @dataclass(frozen=True)

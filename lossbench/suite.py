@@ -87,8 +87,8 @@ def _dataset(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _distinct(values: list[int]) -> list[int]:
-    repeated = sorted({value for value in values if values.count(value) > 1})
+def _distinct(values: list[Any]) -> list[Any]:
+    repeated = dict.fromkeys(value for value in values if values.count(value) > 1)
     if repeated:
         raise ValueError(f"given twice: {', '.join(map(str, repeated))}")
     return values
@@ -103,13 +103,13 @@ class DatasetChoice(Strict):
 
     Attributes:
         name: A known name, or the name or path of a folder.
-        classes: Use only the images of these classes, by their numbers.
+        classes: Use only the images of these classes, by name or by number, counted from 0.
         train_size: Use only this many training images, the same share of each class.
         test_size: Likewise of the test images.
     """
 
     name: str
-    classes: Annotated[list[NonNegativeInt], Field(min_length=2), Distinct] | None = None
+    classes: Annotated[list[NonNegativeInt | str], Field(min_length=2), Distinct] | None = None
     train_size: int | None = Field(default=None, ge=1)
     test_size: int | None = Field(default=None, ge=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from lossbench.data.images import Images, Shape, View
+from lossbench.errors import did_you_mean
 
 
 class Card(BaseModel):
@@ -93,6 +95,59 @@ class Dataset:
             )
         return 3, view.crop, view.crop
 
+    def class_numbers(self, classes: Sequence[int | str]) -> list[int]:
+        """Numbers of classes that are given by name or by number.
+
+        Raises:
+            ValueError: A name is unknown, or that of several classes, or a class is given twice.
+        """
+        names = self.card.class_names
+        numbers = []
+        for k in classes:
+            if isinstance(k, int):
+                numbers.append(k)
+            elif names.count(k) == 1:
+                numbers.append(names.index(k))
+            elif k in names:
+                raise ValueError(f"{names.count(k)} classes are named {k!r}; give their numbers")
+            else:
+                raise ValueError(f"no class is named {k!r}{did_you_mean(k, names)}")
+        twice = [k for k in numbers if numbers.count(k) > 1]
+        if twice:
+            raise ValueError(f"given twice: {names[twice[0]]!r}, by name and by number")
+        return numbers
+
+    def require_clear_numbers(self, classes: Sequence[int | str]) -> None:
+        """Refuse numbers where names are other numbers, as of folders '1' to '11', sorted as text.
+
+        Raises:
+            ValueError: A number may be read as a class's name.
+        """
+        names = self.card.class_names
+        values = [int(name) if name.isdecimal() else None for name in names]
+        given = [k for k in classes if isinstance(k, int)]
+
+        def is_clear(k: int) -> bool:
+            at_position = values[k] if k < len(values) else None
+            return at_position in (k, None) and (k not in values or values.index(k) == k)
+
+        def quoted(chosen: list[str]) -> str:
+            return json.dumps(chosen, ensure_ascii=False)
+
+        if all(map(is_clear, given)):
+            return
+        readings = []
+        by_name = [names[values.index(k)] for k in given if k in values]
+        by_position = [names[k] for k in given if k < len(names)]
+        if len(by_name) == len(given):
+            readings.append(f"{quoted(by_name)} for the classes of these names")
+        if len(by_position) == len(given):
+            readings.append(f"{quoted(by_position)} for those at these positions, counted from 0")
+        raise ValueError(
+            f"{given} can be read as names and as positions, since class names here are numbers; "
+            f"give names, in quotes: {' or '.join(readings) or f'such as {quoted(names[:2])}'}"
+        )
+
     def restricted(self, classes: Sequence[int]) -> Dataset:
         """The images of some classes only, which are numbered anew in the given order.
 
@@ -103,10 +158,11 @@ class Dataset:
         unknown = [k for k in classes if k >= self.card.num_classes]
         if unknown:
             raise ValueError(
-                f"there is no class {unknown[0]}, only 0 to {self.card.num_classes - 1}"
+                f"there is no class {unknown[0]}, only 0 to {self.card.num_classes - 1}; names of "
+                "classes are written in quotes"
             )
         trained = set(np.unique(self.splits["train"].labels).tolist())
-        lacking = [str(k) for k in classes if k not in trained]
+        lacking = [self.card.class_names[k] for k in classes if k not in trained]
         if lacking:
             kind = "class" if len(lacking) == 1 else "classes"
             raise ValueError(f"no training images of {kind} {', '.join(lacking)}")

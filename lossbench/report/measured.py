@@ -64,9 +64,9 @@ def data_of(plan: Plan) -> Data:
 
 
 def conditions_of(plan: Plan) -> Conditions:
-    suite, first = plan.suite, plan.trials[0]
+    suite, first, classes = plan.suite, plan.trials[0], plan.suite.dataset.classes
     return Conditions(
-        classes=suite.dataset.classes,
+        classes=None if classes is None else [int(k) for k in classes],  # numbers in a plan
         train_size=suite.dataset.train_size,
         test_size=suite.dataset.test_size,
         recipe=suite.recipe,

@@ -158,7 +158,7 @@ def chosen(name: str, array: str, known: int, classes: str, *expected: str) -> C
 
 CHOSEN = [
     chosen("chosen classes without test images", "test_labels", 1, "[2, 1]", "dataset.classes: no test images of the classes chosen"),
-    chosen("a chosen class without training images", "train_labels", 2, "[2, 1]", "dataset.classes: no training images of class 2"),
+    chosen("a chosen class without training images", "train_labels", 2, "[2, 1]", "dataset.classes: no training images of class c"),
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from classes import CLASSES
 from corpus import SUITE, Case
 from folders import FOLDERS
 from tables import TABLES
@@ -21,7 +22,7 @@ from baselines import BASELINES
 from lossbench.cli import main
 from suites import SUITES
 
-CASES: list[Case] = [*SUITES, *FOLDERS, *TABLES, *TRACKING, *BASELINES]
+CASES: list[Case] = [*SUITES, *FOLDERS, *CLASSES, *TABLES, *TRACKING, *BASELINES]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
