@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -12,6 +13,7 @@ import torch
 from lossbench.consistency import (
     check_reference,
     compared_rows,
+    scale_problems,
     scaling_problems,
     search_settings,
     suite_metrics,
@@ -20,7 +22,7 @@ from lossbench.consistency import (
     vector_problems,
 )
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.chosen import choose_images, data_facts, view_of
+from lossbench.data.chosen import choose_images, data_facts, pixel_statistics, view_of
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import Augment, Images, View, normaliser, resizes_first
 from lossbench.data.sampling import stratified_subset
@@ -270,6 +272,9 @@ def _dry_run(
     except ValueError as error:
         return [Problem(("recipe", "input"), str(error))]
     problems = scaling_problems(suite.recipe.input, shape[0])
+    if not dataset.vectors and not problems:
+        pixels = functools.cache(lambda: pixel_statistics(dataset, view))
+        problems += scale_problems(suite.recipe.input, pixels)
     problems += _check_sizes(suite, dataset) + team_problems(suite)
     if problems:
         return problems

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lossbench.errors import Path, Problem, did_you_mean
@@ -13,6 +14,9 @@ from lossbench.resolution import resolve_losses
 from lossbench.rows import Row
 from lossbench.search import Search
 from lossbench.suite import Component, Input, Suite
+
+DARK = 2.0
+"""Mean, or std, of images whose mean and std on bytes may be below 1, such as masks of 0 and 1."""
 
 
 def suite_metrics(
@@ -164,3 +168,50 @@ def scaling_problems(scaling: Input, channels: int) -> list[Problem]:
         for name, value in values.items()
         if isinstance(value, list) and len(value) not in (1, channels)
     ]
+
+
+def scale_problems(
+    scaling: Input, pixels: Callable[[], tuple[float, float]] | None
+) -> list[Problem]:
+    """Whether mean and std are of pixels in [0, 1], as torchvision's; here they are in [0, 255].
+
+    A mean in (0, 1] and a std below 1 are of that scale, unless the images are so dark or so even.
+    A mean of 0, a std of 1 and of course numbers above 1 are taken as they are.
+
+    Args:
+        scaling: Of the suite.
+        pixels: Mean and std of the images' pixels; called only where the numbers are suspicious.
+            None: the images are not there.
+    """
+    means, stds = _listed(scaling.mean), _listed(scaling.std)
+    suspicious: list[tuple[str, float | list[float], str]] = []
+    if 0 < max(means) <= 1 and min(means) >= 0:
+        suspicious.append(("mean", scaling.mean, "nearly black"))
+    if max(stds) <= 1 and min(stds) < 1:
+        suspicious.append(("std", scaling.std, "hardly a difference"))
+    if not suspicious:
+        return []
+    own = dict(zip(("mean", "std"), pixels(), strict=True)) if pixels else {}
+    return [
+        Problem(
+            ("recipe", "input", key),
+            f"pixels are 0 to 255 here, and {_shown(value)} of 255 is {effect}"
+            + (f" (these images have {own[key]:.3g})" if own else "")
+            + f"; did you mean {_shown(_times(value, 255))} (= {_shown(value)} x 255)?",
+        )
+        for key, value, effect in suspicious
+        if own.get(key, math.inf) > DARK
+    ]
+
+
+def _listed(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
+
+
+def _times(value: float | list[float], factor: float) -> float | list[float]:
+    return [v * factor for v in value] if isinstance(value, list) else value * factor
+
+
+def _shown(value: float | list[float]) -> str:
+    numbers = [f"{v:.4g}" for v in _listed(value)]
+    return f"[{', '.join(numbers)}]" if isinstance(value, list) else numbers[0]

@@ -122,6 +122,7 @@ class Input(Strict):
         crop: Side of the central square that is cut out then, if given; augmentations that crop
             cut to this size while training.
         mean, std: x -> (x - mean) / std on pixels in [0, 255]: one number, or one a channel.
+            Numbers for pixels in [0, 1], such as torchvision's, are multiplied by 255.
     """
 
     resize: int | None = Field(default=None, ge=1, le=10_000)

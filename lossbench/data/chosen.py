@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import torch
 
 from lossbench.data.dataset import Dataset, Split
 from lossbench.data.images import Shape, View
@@ -19,6 +20,8 @@ from lossbench.data.sampling import (
 from lossbench.revisions import DataFacts
 from lossbench.suite import DatasetChoice, Recipe, Suite
 
+LOOKED_AT = 100
+"""Images whose pixels are looked at."""
 HELD_OUT = "held-out"
 KINDS = {"train": "training", "measured": "test"}
 """What messages call the parts of `choose_images`, if nothing is held out."""
@@ -121,6 +124,14 @@ def data_facts(dataset: Dataset, suite: Suite, others: Iterable[Seen] = ()) -> D
         class_counts=counts,
         amended=frozenset(_amended_draws(dataset, suite.dataset, holdout)),
     )
+
+
+def pixel_statistics(dataset: Dataset, view: View) -> tuple[float, float]:
+    """Mean and std of the pixels, 0 to 255, of some training images, evenly spread."""
+    images = dataset.splits["train"].on(torch.device("cpu"), view)
+    chosen = torch.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().long()
+    pixels = torch.cat([part.flatten().double() for part in images.central(chosen)])
+    return float(pixels.mean()), float(pixels.std())
 
 
 def view_of(recipe: Recipe) -> View:

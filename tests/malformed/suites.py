@@ -119,6 +119,8 @@ VALUES = [
     edited("compile yes", "batch_size: 64", "batch_size: 64\n  compile: maybe", "recipe.compile: should be a valid boolean, not 'maybe'"),
     edited("precision half", "batch_size: 64", "batch_size: 64\n  precision: float16", "recipe.precision: should be 'float32' or 'bfloat16', not 'float16'"),
     edited("std 0", "batch_size: 64", "batch_size: 64\n  input: {std: 0}", "recipe.input.std: should be greater than 0, not 0"),
+    edited("mean and std of pixels up to 1", "batch_size: 64", "batch_size: 64\n  input: {mean: 0.1307, std: 0.3081}", "bad.yaml:7: recipe.input.mean: pixels are 0 to 255 here, and 0.1307 of 255 is nearly black (these images have", "did you mean 33.33 (= 0.1307 x 255)?", "recipe.input.std: pixels are 0 to 255 here", "78.57 (= 0.3081 x 255)?"),
+    edited("a std of pixels up to 1", "batch_size: 64", "batch_size: 64\n  input: {mean: 33, std: [0.3081]}", "bad.yaml:7: recipe.input.std: pixels are 0 to 255 here, and [0.3081] of 255"),
     edited("two means for one channel", "batch_size: 64", "batch_size: 64\n  input: {mean: [1, 2]}", "recipe.input.mean: 2 numbers, but images have 1 channel"),
     edited("no means", "batch_size: 64", "batch_size: 64\n  input: {mean: []}", "recipe.input.mean: 0 numbers, but images have 1 channel"),
     edited("crop too large", "batch_size: 64", "batch_size: 64\n  input: {crop: 9}", "recipe.input: a crop of 9 is larger than the images, 8x8"),
