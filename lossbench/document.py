@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -18,6 +21,7 @@ MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
 """Of a document with its aliases written out: a few lines of them can stand for billions."""
+_PART = r""""[^"]+"|'[^']+'|[^."']+"""
 
 
 def parse(text: str, where: str) -> Any:
@@ -91,6 +95,25 @@ def plain(document: Any, where: str) -> Any:
     return strip(document, 0)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a dotted key.
+
+    Attributes:
+        text: The part without its quotes.
+        quoted: Whether it is a whole name; other parts may be joined to a name that has dots.
+    """
+
+    text: str
+    quoted: bool = False
+
+    def __str__(self) -> str:
+        return f'"{self.text}"' if self.quoted else self.text
+
+
+Parts = tuple[Part, ...]
+
+
 def read_override(override: str) -> tuple[str, Any]:
     """`KEY=VALUE`, as `--set` has it -> key, and the value read as YAML.
 
@@ -98,14 +121,21 @@ def read_override(override: str) -> tuple[str, Any]:
         RequestError: It has another form.
     """
     key, separator, text = override.partition("=")
-    if not separator or not key or not all(key.split(".")):
+    if not separator or not re.fullmatch(rf"(?:{_PART})(?:\.(?:{_PART}))*", key):
         raise RequestError(f"--set {override}: should be KEY=VALUE, as in recipe.epochs=3")
     where = f"--set {override}"
     return key, plain(parse(text, where), where)
 
 
-def assign(node: Any, keys: list[str], value: Any, text: str) -> None:
+def split_key(key: str) -> Parts:
+    """`losses."pml.ArcFaceLoss".margin` -> losses, pml.ArcFaceLoss, margin."""
+    return tuple(Part(found.strip("\"'"), found[0] in "\"'") for found in re.findall(_PART, key))
+
+
+def assign(node: Any, keys: Parts, value: Any, text: str) -> None:
     """Set a dotted key in place; a list of named things is entered by the name.
+
+    A name that has dots is found as it is written: `losses.pml.ArcFaceLoss.margin`.
 
     Args:
         node: Plain data, a mapping at the top.
@@ -114,33 +144,37 @@ def assign(node: Any, keys: list[str], value: Any, text: str) -> None:
         text: The whole `--set`, for messages.
 
     Raises:
-        RequestError: There is no such place.
+        RequestError: There is no such place, or there are two.
     """
-    head, *rest = keys
     if isinstance(node, list):
         _assign_in_list(node, keys, value, text)
     elif not isinstance(node, dict):
         raise RequestError(f"--set {text}: there is nothing below a plain value")
-    elif rest:
+    else:
+        head, rest = _enter(keys, node, text) or (keys[0].text, keys[1:])
+        if not rest:
+            node[head] = value
+            return
         if node.get(head) is None:
             node[head] = {}
         if isinstance(node[head], str):
             node[head] = {"name": node[head]}
         assign(node[head], rest, value, text)
-    else:
-        node[head] = value
 
 
-def _assign_in_list(node: list[Any], keys: list[str], value: Any, text: str) -> None:
-    head, *rest = keys
+def _assign_in_list(node: list[Any], keys: Parts, value: Any, text: str) -> None:
     names = [_name_of(item) for item in node]
-    if head not in names or not rest:
-        known = [name for name in names if name is not None]
-        if not known:
-            raise RequestError(f"--set {text}: a list of values can only be set as a whole")
-        example = f"{head}.PARAMETER" if head in names else "losses.NAME.PARAMETER"
-        hint = did_you_mean(head, known) if head not in names else ""
-        raise RequestError(f"--set {text}: should be {example}=VALUE{hint}")
+    known = [name for name in names if name is not None]
+    if not known:
+        raise RequestError(f"--set {text}: a list of values can only be set as a whole")
+    found = _enter(keys, known, text, below=True)
+    if found is None:
+        whole = ".".join(part.text for part in keys)
+        if whole in known:
+            raise RequestError(f"--set {text}: should be {whole}.PARAMETER=VALUE")
+        hint = did_you_mean(nearest_start(keys, known), known)
+        raise RequestError(f"--set {text}: should be losses.NAME.PARAMETER=VALUE{hint}")
+    head, rest = found
     for index, name in enumerate(names):
         if name != head:
             continue
@@ -151,6 +185,71 @@ def _assign_in_list(node: list[Any], keys: list[str], value: Any, text: str) -> 
         params = dict(params or {})
         assign(params, rest, value, text)
         node[index] = {head: params}
+
+
+def _enter(
+    keys: Parts, known: Iterable[str], text: str, *, below: bool = False
+) -> tuple[str, Parts] | None:
+    """The known name with which a key starts, and the rest of the key; None without one.
+
+    Args:
+        keys: Parts of the key.
+        known: Names that can be entered here.
+        text: The whole `--set`, for messages.
+        below: Whether the key has to go on below the name.
+
+    Raises:
+        RequestError: It starts with two of them.
+    """
+    readings = [
+        (name, keys[count:])
+        for count, name in enumerate(_starts(keys), 1)
+        if name in known and (count < len(keys) or not below)
+    ]
+    if len(readings) > 1:
+        shown = [".".join(map(str, (Part(name, True), *rest))) for name, rest in readings]
+        raise RequestError(
+            f"--set {text}: can mean {' or '.join(shown)}; put the name in quotes like that"
+        )
+    return readings[0] if readings else None
+
+
+def _starts(keys: Parts) -> list[str]:
+    """The names with which a key can start: `a`, `a.b`, `a.b.c`; a quoted part alone."""
+    if keys[0].quoted:
+        return [keys[0].text]
+    plain_parts = [part.text for part in keys[: _unquoted(keys)]]
+    return [".".join(plain_parts[:count]) for count in range(1, len(plain_parts) + 1)]
+
+
+def _unquoted(keys: Parts) -> int:
+    """How many parts come before the first quoted one."""
+    return next((place for place, part in enumerate(keys) if part.quoted), len(keys))
+
+
+def nearest_start(keys: Parts, known: Iterable[str]) -> str:
+    """The start of a key that is most like one of the known names."""
+    listed = list(known)
+
+    def likeness(name: str) -> float:
+        return max(SequenceMatcher(None, name.lower(), own.lower()).ratio() for own in listed)
+
+    return max(_starts(keys), key=likeness)
+
+
+def require_known_variant(keys: Parts, variants: Any, text: str) -> None:
+    """Refuse a key below an unknown variant: `variants.2D.model...` would make a new column.
+
+    Raises:
+        RequestError: The suite has no such variant.
+    """
+    if len(keys) < 3 or keys[0].text != "variants" or not isinstance(variants, dict):
+        return
+    names = [str(name) for name in variants]
+    if not any(name in names for name in _starts(keys[1:])):
+        start = nearest_start(keys[1:], names) if names else keys[1].text
+        known = did_you_mean(start, names)
+        raise RequestError(f"--set {text}: the suite has no variant {start!r}{known}")
 
 
 def _name_of(item: Any) -> str | None:

@@ -23,7 +23,14 @@ from pydantic import (
     ValidationError,
 )
 
-from lossbench.document import assign, parse, plain, read_override
+from lossbench.document import (
+    assign,
+    parse,
+    plain,
+    read_override,
+    require_known_variant,
+    split_key,
+)
 from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
 from lossbench.shipped import shipped_suites
 
@@ -323,7 +330,7 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
     Args:
         path: The YAML file.
         overrides: `KEY=VALUE`; KEY is dotted (`recipe.epochs`, `losses.lgm.lambda`: every row
-            of that loss), VALUE is YAML.
+            of that loss; a name with dots may be put in quotes), VALUE is YAML.
 
     Raises:
         SuiteError: The file is missing or is no YAML, or does not have a suite's form.
@@ -340,12 +347,15 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
     content = plain(document, str(path))
     if isinstance(content.get("dataset"), str):
         content["dataset"] = {"name": content["dataset"]}
-    texts = {}
+    texts: dict[str, str] = {}
     for override in overrides:
         key, value = read_override(override)
-        texts[key] = override
-        keys = key.split(".")
-        _require_known_variant(keys, content.get("variants"), override)
+        keys = split_key(key)
+        dotted = ".".join(part.text for part in keys)
+        if dotted in texts:
+            raise RequestError(f"--set {override}: {dotted} is set twice; give it once")
+        texts[dotted] = override
+        require_known_variant(keys, content.get("variants"), override)
         assign(content, keys, value, override)
     origin = Origin(str(path), document, texts)
     try:
@@ -354,14 +364,6 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
         raise origin.error(problems_of(error, _keys_at)) from None
     suite._origin = origin
     return suite
-
-
-def _require_known_variant(keys: list[str], variants: Any, text: str) -> None:
-    """`--set variants.2D.model...` for `2-D` would make a column of its own."""
-    below = len(keys) > 2 and keys[0] == "variants" and isinstance(variants, dict)
-    if below and keys[1] not in variants:
-        known = did_you_mean(keys[1], map(str, variants))
-        raise RequestError(f"--set {text}: the suite has no variant {keys[1]!r}{known}")
 
 
 def _unreadable(path: FilePath, error: Exception) -> str:
