@@ -19,7 +19,7 @@ from lossbench.options import (
     SetOption,
     TrackingOption,
 )
-from lossbench.steps import lay_out_suite
+from lossbench.steps import lay_out_suite, look_up
 from lossbench.verbs import err, out
 
 RANKING = Path("reports") / "ranking"
@@ -32,7 +32,10 @@ def rank(
     seeds: SeedsOption = None,
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     tracking_uri: TrackingOption = None,
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Where the ranking goes.")] = RANKING,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where it goes; default: reports/ranking/SUITE+SUITE."),
+    ] = None,
     plugin: PluginOption = [],  # noqa: B006
     metric: Annotated[
         list[str], typer.Option(metavar="NAME", help="Rank by it; default: by all. Repeatable.")
@@ -43,7 +46,7 @@ def rank(
     \b
     Examples:
       lossbench rank suites/mnist.yaml suites/cifar10.yaml suites/cifar100.yaml --data-root data
-      lossbench rank suites/*.yaml --metric error --output reports/ranking
+      lossbench rank suites/*.yaml --metric error --output reports/all
     """
     if len({path.resolve() for path in suites}) < len(suites):
         raise RequestError("a suite file is named twice")
@@ -52,17 +55,24 @@ def rank(
     for name in names:
         if names.count(name) > 1:
             raise RequestError(f"two suite files have the name {name}: their columns would mix")
-    from lossbench.orchestration.run import lay_out
+    from lossbench.plan import file_label
+    from lossbench.report.provenance import describe_replaced, provenance, require_own_folder
     from lossbench.report.ranking import rank_suites
     from lossbench.report.ranking_report import terminal_ranking, write_ranking
-    from lossbench.tracking.store import Tracker
 
-    tracker = Tracker.open(tracking_uri, create=False)
-    laid = [lay_out(laid_out, tracker) for laid_out in plans]
-    ranking = rank_suites([(whole, tracker.results(trials)) for whole, trials in laid], metric)
+    changes = {change for laid_out in plans for change in laid_out.changes}
+    changes |= {f"metric={name}" for name in metric}
+    folder = output or RANKING / file_label("+".join(names), changes)
+    if output is None:
+        require_own_folder(plans, folder)
+    replaced = describe_replaced(plans, folder)
+    found = [look_up(laid_out, tracking_uri) for laid_out in plans]
+    ranking = rank_suites([(whole, results) for whole, results, _ in found], metric)
+    made_from = [provenance(laid_out, folder) for laid_out in plans]
+    command = shlex.join(["lossbench", *sys.argv[1:]])
     try:
-        page, *_ = write_ranking(ranking, output, shlex.join(["lossbench", *sys.argv[1:]]))
+        page, *_ = write_ranking(ranking, folder, command, made_from)
     except OSError as error:
-        raise LossbenchError(f"{output}: no ranking: {error.strerror}") from None
+        raise LossbenchError(f"{folder}: no ranking: {error.strerror}") from None
     out.print(terminal_ranking(ranking))
-    err.print(f"ranking: {page}", highlight=False)
+    err.print(f"ranking: {page}{f' ({replaced})' if replaced else ''}", highlight=False)

@@ -36,7 +36,13 @@ from lossbench.options import (
     SuiteArgument,
     TrackingOption,
 )
-from lossbench.steps import lay_out_suite, print_differences, write_report
+from lossbench.steps import (
+    lay_out_suite,
+    look_up,
+    print_differences,
+    report_folder,
+    write_report,
+)
 from lossbench.verbs import err, out
 
 WORK = Path(".lossbench")
@@ -125,6 +131,7 @@ def run(
     """
     seconds = None if time_budget is None else read_duration(time_budget, "--time-budget")
     plan = lay_out_suite(suite, set_, only, seeds, data_root, plugin)
+    report_folder(plan, output)  # refused now rather than after the training
     from lossbench.orchestration.run import Budget, run_plan
     from lossbench.tracking.store import Tracker
 
@@ -270,13 +277,13 @@ def report(
     if format_ is None:
         write_report(laid_out, tracking_uri, output)
         return
-    from lossbench.orchestration.run import lay_out
     from lossbench.report import render
-    from lossbench.tracking.store import Tracker
+    from lossbench.report.provenance import describe_more_seeds
 
-    tracker = Tracker.open(tracking_uri, create=False)
-    whole, trials = lay_out(laid_out, tracker)
-    typer.echo(render(whole, tracker.results(trials), format_.value))
+    found, results, _ = look_up(laid_out, tracking_uri)
+    typer.echo(render(found, results, format_.value))
+    if found.more_seeds:
+        err.print(describe_more_seeds(found), highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -36,7 +36,11 @@ TrackingOption = Annotated[
     ),
 ]
 OutputOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where the report goes; default: reports/NAME.")
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Where the report goes; default: reports/NAME, or reports/NAME@CHANGES.",
+    ),
 ]
 PluginOption = Annotated[
     list[Path],

@@ -6,7 +6,8 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
@@ -24,6 +25,8 @@ from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
 PROTOCOL = 4
 """Part of every trial's identity. A change that gives other numbers to some trials only is a
 revision of what it touches (`revisions.py`); the protocol stays."""
+LONGEST_LABEL = 80
+"""Characters of the changes in a file label; file systems take 255 bytes with the suite's name."""
 
 
 class Metric(Strict):
@@ -148,6 +151,8 @@ class Plan:
         needs: What each row's head needs, by variant and row label.
         losses: What the rows come from, with the suite's searches.
         only: What the plan was narrowed to.
+        changes: Differences from the suite file as it is written: `recipe.epochs=3`, `only lgm*`.
+        more_seeds: Seeds with stored results that the suite does not ask for.
         sources: Digests of the plugins that something of the suite comes from, as in `Trial`.
         plugins: All that were named.
         weights: Digest of the file that a variant's model starts from, by variant, if any.
@@ -165,6 +170,8 @@ class Plan:
     needs: Mapping[tuple[str, str], Needs] = field(default_factory=dict)
     losses: tuple[Component | Search, ...] = ()
     only: str | None = None
+    changes: tuple[str, ...] = ()
+    more_seeds: tuple[int, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
@@ -181,6 +188,11 @@ class Plan:
                 if shared["selection"][key] == absent:
                     del shared["selection"][key]
         return _digest({**shared, "data_digest": self.data_digest, "protocol": PROTOCOL})
+
+    @property
+    def label(self) -> str:
+        """Name for files: `digits`, or `digits@recipe.epochs=3` where the suite was changed."""
+        return file_label(self.suite.suite, self.changes)
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
@@ -353,6 +365,23 @@ def matches(only: str, variant: str, row: str, loss: str) -> bool:
     return fnmatchcase(variant, variant_glob if separator else "*") and (
         fnmatchcase(row, row_glob) or fnmatchcase(loss, row_glob)
     )
+
+
+def file_label(name: str, changes: Iterable[str]) -> str:
+    """A name for files and folders that needs no quoting in a shell, one for each set of changes.
+
+    Args:
+        name: Letters, digits and signs that a file name may have.
+        changes: As in `Plan`. Where the readable form is shortened or has other signs, a digest
+            follows it.
+    """
+    exact = "+".join(re.sub("^(only|seeds) ", r"\1=", change) for change in sorted(changes))
+    if not exact:
+        return name
+    shown = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", exact)[:LONGEST_LABEL].strip("_")
+    if shown != exact:
+        shown += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
+    return f"{name}@{shown}"
 
 
 def _digest(content: Any) -> str:

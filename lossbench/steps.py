@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from lossbench.errors import LossbenchError, NothingRecordedError, RequestError
+from lossbench.report.provenance import describe_replaced, find_changes, require_own_folder
 from lossbench.verbs import err, out
 
 if TYPE_CHECKING:
     from lossbench.plan import Plan
+    from lossbench.records import TrialResult
+    from lossbench.suite import Suite
+    from lossbench.tracking.store import Tracker
 
 
 def lay_out_suite(
@@ -39,23 +44,60 @@ def lay_out_suite(
     from lossbench.report.published import published_problems
 
     read = read_plugins(plugins)
-    laid_out = replace(check(suite, data_root), plugins=read)
-    problems = published_problems(suite, laid_out.metrics)
+    whole = replace(check(suite, data_root), plugins=read)
+    problems = published_problems(suite, whole.metrics)
     if problems:
         raise suite.origin.error(problems)
-    return laid_out if only is None else laid_out.narrowed(only)
+    laid_out = whole if only is None else whole.narrowed(only)
+    narrows = (laid_out.rows, laid_out.suite.variants) != (whole.rows, whole.suite.variants)
+    written = _load_unchanged(path) if overrides else suite
+    changes = find_changes(suite, written, overrides, only if narrows else None)
+    return replace(laid_out, changes=changes)
 
 
-def write_report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> None:
+def _load_unchanged(path: Path) -> Suite | None:
+    """A suite as its file has it; None if it is not valid without overrides."""
+    from lossbench.suite import load_suite
+
+    try:
+        return load_suite(path)
+    except RequestError:
+        return None
+
+
+def look_up(
+    laid_out: Plan, tracking_uri: str | None
+) -> tuple[Plan, Mapping[str, TrialResult], Tracker]:
+    """The plan with what is stored of it: points of its searches, results, and other seeds."""
     from lossbench.orchestration.run import lay_out
-    from lossbench.report import terminal_table
-    from lossbench.report.build import build_report
     from lossbench.tracking.store import Tracker
 
     tracker = Tracker.open(tracking_uri, create=False)
     laid_out, trials = lay_out(laid_out, tracker)
     results = tracker.results(trials)
-    folder = output or Path("reports") / laid_out.suite.suite
+    return replace(laid_out, more_seeds=tracker.other_seeds(trials)), results, tracker
+
+
+def report_folder(laid_out: Plan, output: Path | None) -> Path:
+    """Where the report goes: `--output`, else a folder for this suite and its changes.
+
+    Raises:
+        RequestError: That folder has the report of another suite file, and nobody named it.
+    """
+    if output is not None:
+        return output
+    folder = Path("reports") / laid_out.label
+    require_own_folder([laid_out], folder)
+    return folder
+
+
+def write_report(laid_out: Plan, tracking_uri: str | None, output: Path | None) -> None:
+    from lossbench.report import terminal_table
+    from lossbench.report.build import build_report
+
+    folder = report_folder(laid_out, output)
+    laid_out, results, tracker = look_up(laid_out, tracking_uri)
+    replaced = describe_replaced([laid_out], folder)
     command = shlex.join(["lossbench", *sys.argv[1:]])
     try:
         with err.status("writing the report"):
@@ -64,7 +106,7 @@ def write_report(laid_out: Plan, tracking_uri: str | None, output: Path | None) 
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
     out.print(terminal_table(laid_out, results))
     page = next(path for path in written if path.suffix == ".html")
-    err.print(f"report: {page}", highlight=False)
+    err.print(f"report: {page}{f' ({replaced})' if replaced else ''}", highlight=False)
 
 
 def print_differences(laid_out: Plan, tracking_uri: str | None) -> None:

@@ -14,6 +14,7 @@ from lossbench.report.files import write_whole
 from lossbench.report.html import Facts, gather_facts, render_html
 from lossbench.report.markup import markdown_text
 from lossbench.report.predictions import TestSet, examine
+from lossbench.report.provenance import provenance
 from lossbench.report.stages import ReadArrays, Results, choose, stages
 from lossbench.report.style import Drawing
 from lossbench.report.tables import Table, make_tables
@@ -50,7 +51,7 @@ def build_report(
         "report.md": _markdown(plan, tables, test_set, drawings, facts),
         "results.csv": formats.csv(tables),
         "results.json": formats.json_lines(tables),
-        "verdicts.json": verdicts_json(plan.suite, tables, test_set),
+        "verdicts.json": verdicts_json(plan.suite, tables, test_set, provenance(plan, output)),
         "table.tex": formats.latex(tables),
     }
     contents = {output / name: text.encode() for name, text in texts.items()}

@@ -54,10 +54,18 @@ def markdown(tables: Iterable[Table]) -> str:
     """Pipe tables, each with its title, findings and warnings; many metrics in one table first."""
     listed = list(tables)
     overview = make_overview(listed)
-    parts = [_markdown_overview(overview)] if overview else []
+    parts = [f"{markdown_text(line)}\n" for line in origin_lines(listed)]
+    parts += [_markdown_overview(overview)] if overview else []
     notes = notes_once(listed)
     parts += [_markdown_table(table, own) for table, own in zip(listed, notes, strict=True)]
     return "\n".join(parts)
+
+
+def origin_lines(tables: Sequence[Table]) -> list[str]:
+    """Changes from the suite file, and stored seeds that the tables lack; a line each."""
+    if not tables:
+        return []
+    return [f"{line}." for line in (tables[0].origin, tables[0].more_seeds) if line]
 
 
 def _markdown_overview(overview: Overview) -> str:
@@ -127,6 +135,7 @@ def json_lines(tables: Iterable[Table]) -> str:
             "std": cell.summary.std,
             "n": cell.summary.n,
             "diverged": cell.summary.diverged,
+            **({"changes": table.changes} if table.changes else {}),
         }
         for table in tables
         for cell in table.cells.values()
@@ -151,11 +160,15 @@ CSV_COLUMNS = [
     "published_mean",
     "published_std",
     "values",
+    "changes",
 ]
 
 
 def csv(tables: Iterable[Table]) -> str:
-    """Tidy: one line a cell and metric. `params` and `values` are JSON; intervals are 95 %."""
+    """Tidy: one line a cell and metric. `params` and `values` are JSON; intervals are 95 %.
+
+    `changes` has the differences from the suite file, empty for none.
+    """
     import pandas as pd  # half a second, which the other formats need not wait for
 
     records = [_csv_record(table, cell) for table in tables for cell in table.cells.values()]
@@ -180,6 +193,7 @@ def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:
         "published_mean": published.mean if published else None,
         "published_std": published.std if published else None,
         "values": json.dumps(summary.values),
+        "changes": "; ".join(table.changes),
     }
 
 
@@ -196,11 +210,13 @@ def _latex_table(table: Table) -> str:
         if table.has_published(variant):
             header.append("published")
             columns += "r"
+    caption = f"{table.title}{'; changed: ' if table.changes else ''}{'; '.join(table.changes)}"
     lines = [
+        *(f"% {' '.join(line.split())}" for line in origin_lines([table])),
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"  \centering",
-        rf"  \caption{{{latex_text(table.title)}.}}",
+        rf"  \caption{{{latex_text(caption)}.}}",
         rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
         f"    {' & '.join(header)} \\\\",
@@ -240,12 +256,14 @@ def terminal_table(plan: Plan, results: Results) -> RenderableType:
     """All tables of a suite for `rich.print`; many metrics in one."""
     tables = make_tables(plan, results)
     overview = make_overview(tables)
+    origin = [Text(line) for line in origin_lines(tables)]
     if overview is None:
         told = zip(tables, notes_once(tables), strict=True)
-        return Group(*(part for table, notes in told for part in _rich(table, notes)))
+        return Group(*origin, *(part for table, notes in told for part in _rich(table, notes)))
     held_out = [table for table in tables if table.metric.startswith("holdout_")]
     first = next(table for table in tables if table not in held_out)
     return Group(
+        *origin,
         *(part for table in held_out for part in _rich(table, [])),
         *_rich_overview(overview),
         *_remarks(first),

@@ -17,7 +17,7 @@ from lossbench.records import TrialResult
 from lossbench.report import verdict_text
 from lossbench.report.answer import find_verdict, make_answers
 from lossbench.report.charts import Curves, dumps
-from lossbench.report.formats import published_text
+from lossbench.report.formats import origin_lines, published_text
 from lossbench.report.overview import make_overview
 from lossbench.report.predictions import TestSet
 from lossbench.report.stages import Results, choose, stages
@@ -151,6 +151,7 @@ def render_html(
         filter_from=FILTER_FROM,
         answers=answers,
         headline=_headline(tables),
+        origin=origin_lines(tables),
         find_verdict=find_verdict,
         curves=curves,
         dumps=dumps,

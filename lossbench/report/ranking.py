@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 
 from lossbench.errors import RequestError
 from lossbench.plan import Plan
+from lossbench.report.provenance import describe_changes, describe_more_seeds
 from lossbench.report.signed_rank import (
     cliques,
     columns_to_decide,
@@ -37,6 +38,7 @@ class RankedColumn:
         label: `mnist · 2-D · error`.
         unit: Of the values; empty where there is none.
         higher: Whether higher is better.
+        changes: Differences of the suite from its file; see `Plan`.
     """
 
     suite: str
@@ -45,6 +47,7 @@ class RankedColumn:
     label: str
     unit: str
     higher: bool
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -237,10 +240,16 @@ def _columns(
                         _place(table, variant),
                         table.unit,
                         higher[table.metric],
+                        plan.changes,
                     )
                 )
     if not columns:
         raise RequestError("nothing to rank: " + "; ".join(warnings or ["no column is left"]))
+    for plan, _ in suites:
+        if plan.changes:
+            warnings.append(describe_changes(plan))
+        if plan.more_seeds:
+            warnings.append(f"{plan.suite.suite}: {describe_more_seeds(plan)}")
     return columns, cells, warnings
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 from matplotlib.colors import to_hex, to_rgb
@@ -25,20 +26,23 @@ WIDTH, LINE_HEIGHT, LEFT, RIGHT = 640, 28, 190, 520
 LETTERS_OF_A_LABEL = 24
 
 
-def write_ranking(ranking: Ranking, output: Path, command: str) -> list[Path]:
+def write_ranking(
+    ranking: Ranking, output: Path, command: str, made_from: Sequence[Mapping[str, Any]] = ()
+) -> list[Path]:
     """Write `ranking.html`, `ranking.md`, `ranking.csv` and `ranking.json`, the page last.
 
     Args:
         ranking: What to write.
         output: Folder; made if it is not there.
         command: What the user typed.
+        made_from: Records of the suites, see `provenance`.
 
     Returns:
         Every file written, the page first.
     """
     texts = {
         "ranking.csv": ranking_csv(ranking),
-        "ranking.json": ranking_json(ranking),
+        "ranking.json": ranking_json(ranking, made_from),
         "ranking.md": ranking_markdown(ranking, command),
     }
     environment = page_environment()
@@ -142,17 +146,19 @@ def ranking_csv(ranking: Ranking) -> str:
     buffer = io.StringIO()
     write = csv.writer(buffer, lineterminator="\n").writerow
     heads = ["loss", "params", "mean_rank", "suite", "variant", "metric", "rank", "mean", "std"]
-    write([*heads, "n", "diverged"])
+    write([*heads, "n", "diverged", "changes"])
     for row in ranking.listed:
         for column, rank, cell in zip(ranking.columns, row.ranks, row.cells, strict=True):
             own, s = json.dumps(cell.row.loss.params, ensure_ascii=False), cell.summary
             place = [column.suite, column.variant, column.metric]
-            write([row.label, own, row.mean, *place, rank, s.mean, s.std, s.n, s.diverged])
+            values = [rank, s.mean, s.std, s.n, s.diverged, "; ".join(column.changes)]
+            write([row.label, own, row.mean, *place, *values])
     return buffer.getvalue()
 
 
-def ranking_json(ranking: Ranking) -> str:
+def ranking_json(ranking: Ranking, made_from: Sequence[Mapping[str, Any]] = ()) -> str:
     content = {
+        "made_from": list(made_from),
         "columns": [
             {"suite": c.suite, "variant": c.variant, "metric": c.metric, "unit": c.unit}
             for c in ranking.columns

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lossbench.collapse import NO_BETTER, RULE
 from lossbench.plan import Metric, Plan
 from lossbench.records import OF_ALL
+from lossbench.report.provenance import describe_changes, describe_more_seeds
 from lossbench.report.published import Published, published_numbers, published_problems
 from lossbench.report.ranks import Ranks, rank_rows
 from lossbench.report.stages import (
@@ -99,6 +100,9 @@ class Table:
         verdicts: Every row against the reference row; None where the suite has none, and of the
             held-out part.
         ranks: Of the rows across the columns; None below two columns or rows to rank.
+        changes: Differences from the suite file as it is written; see `Plan`.
+        origin: The suite file and those changes; empty without changes.
+        more_seeds: Sentence on stored seeds that the table lacks; empty if it has all.
     """
 
     suite: str
@@ -113,6 +117,9 @@ class Table:
     findings: tuple[str, ...] = ()
     verdicts: Verdicts | None = None
     ranks: Ranks | None = None
+    changes: tuple[str, ...] = ()
+    origin: str = ""
+    more_seeds: str = ""
 
     @property
     def title(self) -> str:
@@ -211,6 +218,9 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
         rows=tuple(rows),
         cells=cells,
         notes=tuple(notes),
+        changes=plan.changes,
+        origin=describe_changes(plan),
+        more_seeds=describe_more_seeds(plan),
     )
     if stage.measured == "holdout":
         return table

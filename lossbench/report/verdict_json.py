@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lossbench.report.predictions import Examined, TestSet
@@ -14,14 +14,22 @@ from lossbench.report.verdicts import Verdict, Verdicts
 from lossbench.suite import Suite
 
 
-def verdicts_json(suite: Suite, tables: Iterable[Table], test_set: TestSet | None) -> str:
+def verdicts_json(
+    suite: Suite,
+    tables: Iterable[Table],
+    test_set: TestSet | None,
+    made_from: Mapping[str, Any],
+) -> str:
     """One object: `suite`, `reference`, `metrics` (one a table with verdicts or ranks), `test_set`.
+
+    `made_from` has the suite file, relative to the report, and the changes that were made to it.
 
     Errors and their differences are in the metric's unit, intervals are [low, high] at 95 %.
     `p` is that of a comparison alone, `p_holm` the corrected one that the verdict rests on.
     """
     content = {
         "suite": suite.suite,
+        "made_from": [made_from],
         "reference": suite.reference,
         "alpha": ALPHA,
         "power": POWER,

@@ -19,6 +19,7 @@ TABLE = f"{PREFIX}table"
 STATUS = f"{PREFIX}status"
 REASON = f"{PREFIX}reason"
 OWNER = f"{PREFIX}owner"
+SEED = f"{PREFIX}seed"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 

@@ -20,7 +20,7 @@ from mlflow.entities import Run
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from lossbench.collapse import FORMER_REASON, collapse, guessing
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan, Trial, file_label
 from lossbench.records import EpochRecord, Status, TrialResult
 from lossbench.tracking import names
 from lossbench.tracking.connection import FAILURES, connect, locked, one_line, told
@@ -52,6 +52,7 @@ class Tracker:
         self._experiment = ""
         self._begun: dict[str, str] = {}  # identity -> run id
         self._finished: dict[str, Run] = {}  # by identity
+        self._stored: dict[str, str] = {}  # identity -> seed, of all that `results` came across
 
     @classmethod
     def open(cls, uri: str | None, *, create: bool = True) -> Tracker:
@@ -92,12 +93,32 @@ class Tracker:
             [e.experiment_id for e in experiments if e], "attributes.status = 'FINISHED'"
         ):
             identity = run.data.tags.get(names.IDENTITY)
+            if identity:
+                self._stored[identity] = run.data.tags.get(names.SEED, "")
             if identity in wanted:
                 found.setdefault(identity, []).append(run)
         workers = 1 if self.location.database else _DOWNLOADS
         with ThreadPoolExecutor(workers) as pool:
             results = dict(zip(found, pool.map(self._first_result, found.values()), strict=True))
         return {identity: result for identity, result in results.items() if result}
+
+    def other_seeds(self, trials: Sequence[Trial]) -> tuple[int, ...]:
+        """Seeds with stored results of the same trials, from the runs that `results` came across.
+
+        Args:
+            trials: Those that `results` was called with.
+        """
+        cells = {(t.variant, t.row, t.holdout): t for t in trials}
+        asked = {t.seed for t in trials}
+        seeds = {int(seed) for seed in self._stored.values() if seed.isdecimal()} - asked
+        return tuple(
+            seed
+            for seed in sorted(seeds)
+            if any(
+                trial.model_copy(update={"seed": seed}).identity in self._stored
+                for trial in cells.values()
+            )
+        )
 
     @told
     def start_suite(self, plan: Plan, environment: Mapping[str, str]) -> None:
@@ -121,7 +142,8 @@ class Tracker:
             **names.environment_tags(environment),
         }
         self._client.log_batch(self._parent, tags=names.as_tags(tags))
-        self._client.log_text(self._parent, suite_yaml(plan), "suite.yaml")
+        file = f"{file_label('suite', plan.changes)}.yaml"  # the whole suite keeps its own
+        self._client.log_text(self._parent, suite_yaml(plan), file)
         self._client.update_run(self._parent, status="RUNNING")
 
     @told
