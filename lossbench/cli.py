@@ -27,6 +27,7 @@ from lossbench.options import (
     CheckFormat,
     DataRootOption,
     Format,
+    OnceCommand,
     OnlyOption,
     OutputOption,
     PlanFormat,
@@ -77,7 +78,7 @@ def _options(
     """Classification losses, trained under identical recipes, compared in one table."""
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def run(
     suite: SuiteArgument,
     set_: SetOption = [],  # noqa: B006  (typer makes a new list for each call)
@@ -187,7 +188,7 @@ def run(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def plan(
     suite: SuiteArgument,
     set_: SetOption = [],  # noqa: B006
@@ -251,7 +252,7 @@ def plan(
             out.print(line, highlight=False)
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def report(
     suite: SuiteArgument,
     set_: SetOption = [],  # noqa: B006
@@ -286,7 +287,7 @@ def report(
         err.print(describe_more_seeds(found), highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(cls=OnceCommand)
 def check(
     suite: SuiteArgument,
     set_: SetOption = [],  # noqa: B006
@@ -355,12 +356,12 @@ def check(
     raise typer.Exit(code)
 
 
-app.command("rank")(across.rank)
-app.command("new-loss")(verbs.new_loss)
-app.command("new-suite")(verbs.new_suite)
-app.command("test-loss")(verbs.try_loss)
-app.command("list")(verbs.list_)
-app.command("ui")(verbs.ui)
+app.command("rank", cls=OnceCommand)(across.rank)
+app.command("new-loss", cls=OnceCommand)(verbs.new_loss)
+app.command("new-suite", cls=OnceCommand)(verbs.new_suite)
+app.command("test-loss", cls=OnceCommand)(verbs.try_loss)
+app.command("list", cls=OnceCommand)(verbs.list_)
+app.command("ui", cls=OnceCommand)(verbs.ui)
 app.add_typer(verbs.data_app, name="data")
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand, TyperOption
+
+from lossbench.errors import RequestError
 
 DEFAULT_DATA_ROOT = Path("data")
 
@@ -51,6 +54,22 @@ PluginOption = Annotated[
         help="A file of your own that registers losses; it is run. Repeatable.",
     ),
 ]
+
+
+class OnceCommand(TyperCommand):
+    """A verb that refuses an option given twice, where the last value would silently count.
+
+    Repeatable options collect their values, and a flag given twice says the same.
+    """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        if not ctx.resilient_parsing:  # of shell completion
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            for param in given:
+                option = isinstance(param, TyperOption) and not (param.multiple or param.is_flag)
+                if option and given.count(param) > 1:
+                    raise RequestError(f"{param.opts[0]}: given twice; give it once")
+        return super().parse_args(ctx, args)
 
 
 class Format(enum.StrEnum):

@@ -9,7 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lossbench.options import DEFAULT_DATA_ROOT, DataRootOption, PluginOption, TrackingOption
+from lossbench.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    OnceCommand,
+    PluginOption,
+    TrackingOption,
+)
 
 out = Console()
 err = Console(stderr=True)
@@ -152,7 +158,7 @@ def ui(
     raise typer.Exit(serve(tracking_uri, port))
 
 
-@data_app.command()
+@data_app.command(cls=OnceCommand)
 def prepare(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="As `lossbench list datasets` has it.")

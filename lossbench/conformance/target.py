@@ -47,7 +47,12 @@ def load_target(target: str, overrides: Iterable[str] = (), folder: Path | None 
         module = _import(module_name, target, (folder or Path.cwd()).resolve())
         file = Path(module.__file__) if module.__file__ else None
         entry = _entry(module, name, target)
-    params = dict(_parameter(override) for override in overrides)
+    params: dict[str, Any] = {}
+    for override in overrides:
+        key, value = _parameter(override)
+        if key in params:
+            raise RequestError(f"--set {override}: {key} is set twice; give it once")
+        params[key] = value
     shown = target if file is None else f"{file.name}: {name}"
     try:
         entry.resolve(params)

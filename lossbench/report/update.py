@@ -56,9 +56,11 @@ def parse_min_effects(given: Iterable[str]) -> dict[str, float]:
     Raises:
         RequestError: It is not METRIC=POINTS, with points above 0.
     """
-    parsed = {}
+    parsed: dict[str, float] = {}
     for text in given:
         name, _, points = text.partition("=")
+        if name in parsed:
+            raise RequestError(f"--min-effect {text}: {name} is given twice; give it once")
         try:
             parsed[name] = float(points)
         except ValueError:
