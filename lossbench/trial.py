@@ -99,13 +99,13 @@ def run_trial(
         on_epoch(so_far.history[-1] if team.leads else None)
         reset_peak_memory(place)
 
-    stayed_finite = train(parts.training, parts.train, record)
+    not_finite = train(parts.training, parts.train, record)
     if not team.leads:
         metrics, reason, note = dict[str, float](), "", ""
-    elif stayed_finite:
-        metrics, reason, note = _measure(_trained(trial, parts, data_root), parts, artifacts)
+    elif not_finite:
+        metrics, reason, note = {}, not_finite, ""
     else:
-        metrics, reason, note = {}, f"the loss was not finite in epoch {len(so_far.history)}", ""
+        metrics, reason, note = _measure(_trained(trial, parts, data_root), parts, artifacts)
     return TrialResult(
         identity=trial.identity,
         status="diverged" if reason else "finished",

@@ -124,12 +124,12 @@ def test_a_collapse_is_a_divergence(
     weights: float,
     reason: str,
 ) -> None:
-    def spoiled(training: Training, *_: object) -> bool:
+    def spoiled(training: Training, *_: object) -> str:
         with torch.no_grad():
             for parameter in training.model.parameters():
                 parameter.fill_(weights)
         training.model.eval()
-        return True
+        return ""
 
     monkeypatch.setattr("lossbench.trial.train", spoiled)
     result = run(trial_of(write_suite()), tmp_path / "out")
@@ -139,11 +139,11 @@ def test_a_collapse_is_a_divergence(
 def test_scores_that_are_no_numbers_are_a_divergence(
     write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoiled(training: Training, *_: object) -> bool:
+    def spoiled(training: Training, *_: object) -> str:
         with torch.no_grad():
             training.head.linear.bias.fill_(math.nan)
         training.model.eval()
-        return True
+        return ""
 
     monkeypatch.setattr("lossbench.trial.train", spoiled)
     result = run(trial_of(write_suite()), tmp_path / "out")

@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
+import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
@@ -116,6 +117,9 @@ class MetricHead(JointMetricHead):
 
     With `softmax_weight` 0 an image belongs to the class of the nearest mean embedding, of unit
     length where the loss's distance normalises.
+
+    Deviations: where a batch has no pair of one class or none of two classes, or the miner finds
+    none, some of the library's means are NaN; the loss is 0 there, as with our own losses.
     """
 
     def __init__(
@@ -131,14 +135,35 @@ class MetricHead(JointMetricHead):
         )
         self.miner: Any = _part("miner", params.pop("miner"))
         self.loss: Any = _made(name, params)
+        if name == "HistogramLoss":
+            self.loss.compute_density = functools.partial(_density_within, self.loss)
 
     def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         mined = self.miner(embeddings, labels) if self.miner is not None else None
         value: Tensor = self.loss(embeddings, labels, mined)
+        if not value.isfinite() and embeddings.isfinite().all() and _lacks_pairs(labels, mined):
+            return (0.0 * embeddings).sum()  # a mean over no pairs
         return value
 
     def embed(self, features: Tensor) -> Tensor:
         return unit_vectors(features) if self.loss.distance.normalize_embeddings else features
+
+
+def _lacks_pairs(labels: Tensor, mined: tuple[Tensor, ...] | None) -> bool:
+    """Whether a batch has no pair of one class or no pair of two, or the miner found none."""
+    same = int((labels[:, None] == labels).sum())  # each image with itself, too
+    if same == len(labels) or same == len(labels) ** 2:
+        return True
+    return mined is not None and any(len(indices) == 0 for indices in mined)
+
+
+def _density_within(loss: Any, similarities: Tensor) -> Tensor:
+    """HistogramLoss's density, where the library's index leaves the last bin at a cosine of 1."""
+    last = (similarities.detach().float() + 1) / loss.delta >= round(2 / loss.delta)
+    last &= similarities < 1 + 1e-5  # beyond rounding it is no cosine, and the library says so
+    below = torch.where(last, 1 - 1e-4 * loss.delta, similarities)
+    density: Tensor = type(loss).compute_density(loss, below)
+    return density
 
 
 def _made(name: str, params: dict[str, Any], **context: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,9 @@ from lossbench.losses import LossHead, total
 from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
 from lossbench.training.team import Team
+
+SMALL_BATCH = 8
+"""Images of a batch whose classes are named where its loss was not finite."""
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Training:
 
 def train(
     training: Training, data: Images, on_epoch: Callable[[int, dict[str, float]], None]
-) -> bool:
+) -> str:
     """Train the epochs that are not done yet.
 
     After each, `on_epoch(epoch, metrics)` is called with the model in eval mode.
@@ -66,7 +69,8 @@ def train(
     of the augmented images, in training mode), `lr`, and `train_time_sec`.
 
     Returns:
-        Whether the loss stayed finite. Training ends at the epoch in which it did not.
+        Where the loss was not finite first, and which of its terms; empty if it always was.
+        Training ends with that epoch.
     """
     model, head, optimizer = training.model, training.head, training.optimizer
     team = training.team
@@ -82,6 +86,7 @@ def train(
         started = time.perf_counter()
         order = epoch_order(labels_on_cpu, head.samples_per_class, training.order_stream)
         sums: dict[str, Tensor] = {}
+        values: list[dict[str, Tensor]] = []  # of each step; looked at where the sum is not finite
         whole = list(batches(order, training.batch_size, least))
         used = sum(team.used(batch) for batch in whole)
         shares = [team.share(batch) for batch in whole]
@@ -95,7 +100,7 @@ def train(
             features, labels, terms = forward(images, labels)
             loss = total(terms)
             with torch.no_grad():  # before the step: by the parameters that made the features
-                wrong = (head.logits(features.detach()).argmax(1) != labels).float().mean()
+                wrong = misclassified(head.logits(features.detach()), labels).float().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             team.average_gradients(head.parameters())
@@ -104,6 +109,7 @@ def train(
 
             for name, value in {"loss": loss, **terms, "error": 100 * wrong}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * (len(labels) / used)
+            values.append({name: value.detach() for name, value in terms.items()})
 
         metrics = {f"train_{name}": float(value) for name, value in sums.items()}
         metrics["lr"] = base_lr * training.schedule(epoch + (steps - 1) / steps)
@@ -112,8 +118,32 @@ def train(
         training.epochs_done = epoch + 1
         on_epoch(epoch + 1, metrics)
         if not math.isfinite(metrics["train_loss"]):
-            return False
-    return True
+            step_labels = [labels_on_cpu[batch] for batch in whole]
+            return f"the loss was not finite in epoch {epoch + 1}{_where(values, step_labels)}"
+    return ""
+
+
+def misclassified(scores: Tensor, labels: Tensor) -> Tensor:
+    """(N,) whether the best of the class scores (N, K) is not the label's, or is not a number."""
+    best, predicted = scores.max(1)  # NaN if there is one
+    return (predicted != labels) | best.isnan()
+
+
+def _where(values: Sequence[Mapping[str, Tensor]], step_labels: Sequence[Tensor]) -> str:
+    """The first step whose loss was not finite, its terms, and its batch if it is a small one."""
+    for step, (terms, labels) in enumerate(zip(values, step_labels, strict=True)):
+        numbers = {name: float(value) for name, value in terms.items()}
+        broken = [
+            f"{name} {value:g}" for name, value in numbers.items() if not math.isfinite(value)
+        ]
+        if math.isfinite(sum(numbers.values())):
+            continue
+        text = f", step {step + 1} of {len(values)}: {', '.join(broken) or 'the sum of its terms'}"
+        if len(labels) <= SMALL_BATCH:
+            listed = ", ".join(map(str, labels.tolist()))
+            text += f"; the batch had {len(labels)} images, of class {listed}"
+        return text
+    return ""
 
 
 Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]

@@ -21,7 +21,7 @@ from torch.func import functional_call, vmap
 from lossbench.data.images import Images
 from lossbench.data.sampling import batches, epoch_order, steps_per_epoch
 from lossbench.losses import LossHead, total
-from lossbench.training.loop import Training
+from lossbench.training.loop import Training, misclassified
 
 Computed = tuple[dict[str, Tensor], Tensor]
 """Of a head: its terms and the share of wrong answers, each a scalar; (S,) of all heads."""
@@ -179,7 +179,7 @@ class _Computes(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> Computed:
         terms = self.head.terms(features, labels)
         with torch.no_grad():
-            wrong = (self.head.logits(features.detach()).argmax(1) != labels).float().mean()
+            wrong = misclassified(self.head.logits(features.detach()), labels).float().mean()
         return terms, wrong
 
 

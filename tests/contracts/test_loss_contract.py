@@ -46,6 +46,20 @@ def of(case, dtype=torch.float32, dim=6):
     return head, features, torch.arange(5).repeat_interleave(4)
 
 
+@pytest.mark.parametrize("labels", [[0, 1], [0, 0], [2], [1] * 5, [0, 1, 2, 3], [0, 0, 1]])
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_every_batch_has_a_finite_loss_and_gradient(case, labels):
+    """Also one without a pair of one class, or without a pair of two."""
+    name, params = case
+    torch.manual_seed(0)
+    head = LOSSES[name].create(5, 6, **params)
+    features = torch.randn(len(labels), 6, requires_grad=True)
+    for value in head.terms(features, torch.tensor(labels)).values():
+        assert value.isfinite()
+        [gradient] = torch.autograd.grad(value, [features], retain_graph=True)
+        assert gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_its_description_has_an_equation_and_a_paper(name):
     assert any(line.startswith("L = ") for line in equation(LOSSES[name]))

@@ -78,6 +78,85 @@ def test_every_loss_is_there_or_refused_with_its_reason() -> None:
     assert set(REFUSED) <= set(_names())
 
 
+BATCHES = {
+    "two of two classes": [0, 1],
+    "two of one class": [0, 0],
+    "one image": [2],
+    "all of one class": [1] * 5,
+    "one of each class": [0, 1, 2, 3],
+    "one alone": [0, 0, 1],
+    "some alone": [0, 1, 1, 2],
+}
+NO_MINER = {"InstanceLoss", "PNPLoss", "RankedListLoss"}
+
+
+def usable() -> list[str]:
+    if importlib.util.find_spec("pytorch_metric_learning") is None:
+        return []
+    return [name for name in _names() if name not in REFUSED]
+
+
+@needed
+@pytest.mark.parametrize("miner", [None, "BatchHardMiner", "TripletMarginMiner", "NONE"])
+@pytest.mark.parametrize("name", usable())
+def test_every_batch_has_a_finite_loss_and_gradient(
+    name: str, miner: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a batch without pairs, and one in which a miner finds nothing."""
+    if miner and name in NO_MINER:
+        pytest.skip("it takes no miner")
+    required: dict[str, Any] = {"margin": 0.4, "Tn": 10} if name == "RankedListLoss" else {}
+    chosen = {"miner": None if miner == "NONE" else miner}
+    for described, classes in BATCHES.items():
+        torch.manual_seed(0)
+        head = LOSSES[f"pml.{name}"].create(4, 6, **chosen, **required)
+        if miner == "NONE":
+            head.miner = lambda *_: (torch.tensor([], dtype=torch.long),) * 4
+        features = torch.randn(len(classes), 6, requires_grad=True)
+        loss = head(features, torch.tensor(classes))
+        assert loss.isfinite(), described
+        loss.backward()
+        assert features.grad is not None, described
+        assert features.grad.isfinite().all(), described
+
+
+@needed
+@pytest.mark.parametrize("reducer", [None, "MeanReducer", "PerAnchorReducer", "SumReducer"])
+def test_nca_of_a_batch_without_pairs_is_zero_with_a_graph(reducer: str | None) -> None:
+    head: Any = LOSSES["pml.NCALoss"].create(4, 6, reducer=reducer)
+    features = torch.randn(2, 6, requires_grad=True)
+    term = head.terms(features, torch.tensor([0, 1]))["NCALoss"]
+    assert term == 0
+    term.backward()
+    assert torch.equal(features.grad, torch.zeros(2, 6))
+
+
+@needed
+def test_a_loss_that_is_not_finite_for_another_reason_is_not_hidden() -> None:
+    head: Any = LOSSES["pml.NCALoss"].create(4, 6)
+    broken = torch.full((2, 6), torch.nan)
+    assert head.terms(broken, torch.tensor([0, 1]))["NCALoss"].isnan()
+    head.loss.forward = lambda *_: torch.tensor(torch.nan)
+    with_pairs = torch.randn(4, 6)
+    assert head.terms(with_pairs, torch.tensor([0, 0, 1, 1]))["NCALoss"].isnan()
+
+
+@needed
+def test_histogram_loss_takes_features_that_coincide() -> None:
+    head: Any = LOSSES["pml.HistogramLoss"].create(4, 2)
+    features = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 1.0], [1.0, 1.0]], requires_grad=True)
+    labels = torch.tensor([0, 0, 1, 1])
+    loss = head.terms(features, labels)["HistogramLoss"]
+    with torch.no_grad():
+        nearly = torch.tensor([[3.0, 0.0], [3.0, 0.01], [0.0, 1.0], [1.0, 1.0]])
+        torch.testing.assert_close(
+            loss, head.terms(nearly, labels)["HistogramLoss"], atol=1e-2, rtol=0
+        )
+    loss.backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+
+
 @needed
 @pytest.mark.parametrize(
     ("name", "params", "said"),

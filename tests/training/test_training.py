@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor, nn, optim
 
 from lossbench.data.images import ArrayImages, normaliser
+from lossbench.data.sampling import steps_per_epoch
 from lossbench.errors import ParameterError
 from lossbench.losses import LossHead, ParameterGroup, create_loss
 from lossbench.suite import Component
-from lossbench.training.loop import Training, train
+from lossbench.training.loop import Training, misclassified, train
 from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import stream
@@ -98,7 +100,7 @@ def test_a_compiled_step_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     for compiled in (False, True):
         training = make_training("lgm")
         training.compiled = compiled
-        assert train(training, make_data(), lambda epoch, metrics: None)
+        assert not train(training, make_data(), lambda epoch, metrics: None)
         states.append({**training.model.state_dict(), **training.head.state_dict()})
     assert len(asked) == 1
     for name, tensor in states[0].items():
@@ -119,7 +121,7 @@ def test_the_loop_is_plain_sgd_on_the_same_batches() -> None:
     training, data = make_training(), make_data()
     reference = make_training()
     history: list[dict[str, float]] = []
-    assert train(training, data, lambda epoch, metrics: history.append(metrics))
+    assert not train(training, data, lambda epoch, metrics: history.append(metrics))
 
     params = [*reference.model.parameters(), *reference.head.parameters()]
     sgd = optim.SGD(params, lr=0.1, momentum=0.9)
@@ -165,8 +167,40 @@ def test_terms_are_recorded_and_buffers_follow_their_schedule() -> None:
 def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     training = make_training(lr=1e30, epochs=5)
     epochs: list[int] = []
-    assert not train(training, make_data(), lambda epoch, _: epochs.append(epoch))
+    assert train(training, make_data(), lambda epoch, _: epochs.append(epoch))
     assert len(epochs) < 5
+
+
+def test_a_loss_that_is_not_finite_is_located() -> None:
+    """By its epoch, step and term, and by its batch where that is small."""
+    training = make_training(epochs=5)
+    plain, calls = training.head.terms, 0
+    data = make_data()
+    steps = steps_per_epoch(len(data.labels), training.batch_size)
+
+    def terms(features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        nonlocal calls
+        calls += 1
+        more = math.nan if calls == steps + 2 else 0.0
+        return {**plain(features, labels), "pull": more * features.sum()}
+
+    training.head.terms = terms  # type: ignore[method-assign]
+    reason = train(training, data, lambda *_: None)
+    start = f"the loss was not finite in epoch 2, step 2 of {steps}: pull nan; "
+    assert reason.startswith(start + "the batch had 8 images, of class ")
+    assert training.epochs_done == 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_answer_by_scores_that_are_no_numbers_is_wrong(value: float) -> None:
+    scores = torch.tensor([[1.0, 0.0, 0.0], [2.0, value, 0.0], [value, 0.0, 0.0]])
+    labels = torch.tensor([0, 1, 0])
+    expected = {math.nan: [0, 1, 1], math.inf: [0, 0, 0], -math.inf: [0, 1, 1]}
+    wanted = expected[value]
+    assert misclassified(scores, labels).tolist() == wanted
+    ties = torch.randint(0, 3, (1000, 7)).float()
+    some = torch.randint(0, 7, (1000,))
+    assert torch.equal(misclassified(ties, some), ties.argmax(1) != some)
 
 
 MEASURE_A_BLOCK = """
@@ -237,7 +271,7 @@ def test_the_loop_gives_a_head_everything_that_it_declares() -> None:
         lambda optimizer, *_: rates.append([group["lr"] for group in optimizer.param_groups])
     )
     modes: list[bool] = []
-    assert train(training, data, lambda *_: modes.append(training.model.training))
+    assert not train(training, data, lambda *_: modes.append(training.model.training))
 
     steps = 16  # four epochs of 30 images in batches of 8
     assert modes == [False] * 4
