@@ -25,8 +25,14 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.chosen import choose_images, data_facts, pixel_statistics, view_of
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import Augment, Images, View, normaliser, resizes_first
+from lossbench.data.opening import (
+    by_number,
+    choosing_images,
+    may_choose_on_validation,
+    open_dataset,
+)
 from lossbench.data.sampling import stratified_subset
-from lossbench.data.sources import find_folder, load_dataset
+from lossbench.data.sources import find_folder
 from lossbench.errors import (
     DataError,
     ParameterError,
@@ -43,7 +49,7 @@ from lossbench.plan import Plan, Trial
 from lossbench.registry import Registry
 from lossbench.resolution import resolve_components, resolve_losses
 from lossbench.rows import make_rows
-from lossbench.suite import Component, DatasetChoice, Suite
+from lossbench.suite import Component, Suite
 from lossbench.training.loop import Training
 from lossbench.training.needs import needs_of
 from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
@@ -85,8 +91,9 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     check_reference(suite, [row.label for row in rows], [row.loss.name for row in rows])
     compared = compared_rows(suite, rows)
     try:
-        choice = _by_number(suite.dataset, data_root)
-        dataset = open_dataset(choice, data_root)
+        choice = by_number(suite.dataset, data_root)
+        validation = may_choose_on_validation(suite.selection)
+        dataset = open_dataset(choice, data_root, validation=validation)
     except UnknownNameError as error:
         raise suite.origin.error([Problem(("dataset", "name"), str(error))]) from None
     except ValueError as error:
@@ -94,7 +101,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     folder = find_folder(suite.dataset.name, data_root)
     if folder is not None and choice.name != folder.name:  # workers have another folder
         choice = choice.model_copy(update={"name": str(folder.resolve())})
-    resolved = resolved.model_copy(update={"dataset": choice})
+    resolved = choosing_images(resolved.model_copy(update={"dataset": choice}), dataset)
     others = _check_evaluations(suite, evaluations, dataset, data_root)
     plan = Plan(
         suite=resolved,
@@ -106,6 +113,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         compared=compared,
         losses=tuple(losses),
         sources={k: v for registry in REGISTRIES for k, v in registry.sources().items()},
+        validation_digest=dataset.validation_digest,
     )
     needs: dict[tuple[str, str], Needs] = {}
     weights: dict[str, str] = {}
@@ -114,36 +122,8 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         raise suite.origin.error(problems)
     view = view_of(suite.recipe)
     seen = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
-    facts = data_facts(dataset, suite, filter(None, seen))
+    facts = data_facts(dataset, resolved, filter(None, seen))
     return replace(plan, needs=needs, weights=weights, facts=facts)
-
-
-def open_dataset(choice: DatasetChoice, data_root: FilePath, *, verify: bool = True) -> Dataset:
-    """The data set that a suite names, with the classes that it wants.
-
-    Raises:
-        ValueError: There is no such class.
-        DataError, UnknownNameError: It cannot be opened.
-    """
-    dataset = load_dataset(choice.name, data_root, verify=verify)
-    if choice.classes is None:
-        return dataset
-    return dataset.restricted(dataset.class_numbers(choice.classes))
-
-
-def _by_number(choice: DatasetChoice, data_root: FilePath) -> DatasetChoice:
-    """The same choice with its classes by number: names are no part of a trial's identity.
-
-    Raises:
-        ValueError: There is no such class, or it may be another one.
-        DataError, UnknownNameError: The data set cannot be opened.
-    """
-    if choice.classes is None:
-        return choice
-    dataset = load_dataset(choice.name, data_root)
-    dataset.require_clear_numbers(choice.classes)
-    numbers = dataset.class_numbers(choice.classes)
-    return choice.model_copy(update={"classes": numbers})
 
 
 @dataclass(frozen=True)
@@ -153,8 +133,9 @@ class Assembled:
     Attributes:
         training: Model, head, optimizer and the rest, on the device.
         train: The training set.
-        measured: The test set, or the held-out part of the training set; None without either.
-        measured_name: `test` or `holdout`.
+        measured: The test set, the validation set or the held-out part of the training set; None
+            without any of them.
+        measured_name: `test`, or `holdout` for both of the others.
         evaluations: What is measured in the end.
         class_names: In the order of the labels.
     """

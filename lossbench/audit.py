@@ -63,6 +63,8 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
         ("fails", _uneven_budget(plan)),
         ("warning", _tuned_on_test(plan)),
         ("listed", _untuned(plan)),
+        ("warning", iter(plan.facts.warnings)),
+        ("listed", iter(plan.facts.notes)),
         ("listed", small_classes(plan)),
     )
     for level, texts in of_all:

@@ -20,7 +20,7 @@ from lossbench.needs import Needs
 from lossbench.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.rows import Row, make_rows
 from lossbench.search import Search
-from lossbench.suite import Component, DatasetChoice, Recipe, Strict, Suite
+from lossbench.suite import Component, DatasetChoice, Holdout, Recipe, Strict, Suite
 
 PROTOCOL = 4
 """Part of every trial's identity. A change that gives other numbers to some trials only is a
@@ -84,7 +84,8 @@ class Trial(Strict):
         revisions: Revision of each part this training uses whose numbers have changed since
             protocol 4.
         holdout: Share of the training set that is held out and measured instead of the test set;
-            0 trains on everything and measures on the test set.
+            0 trains on everything and measures on the test set; `validation` trains on everything
+            and measures on the validation set.
         stop_early: Whether it is stopped when it is behind others; see `Selection`.
         evaluate: What is measured after the last epoch.
         threads: CPU threads of the training; another count gives other bits.
@@ -105,7 +106,7 @@ class Trial(Strict):
     weights_digest: str = ""
     sources: dict[str, str] = Field(default={})
     revisions: dict[str, int] = Field(default={})
-    holdout: float
+    holdout: Holdout
     stop_early: bool = False
     evaluate: tuple[Component, ...]
     threads: int
@@ -130,8 +131,12 @@ class Trial(Strict):
         return _digest(content)
 
     @property
+    def on_validation_set(self) -> bool:
+        return self.holdout == "validation"
+
+    @property
     def name(self) -> str:
-        """`variant/row/seed0`, with `/holdout` where a held-out part is measured."""
+        """`variant/row/seed0`, with `/holdout` where it is not the test set that is measured."""
         stage = "/holdout" if self.holdout else ""
         return f"{self.variant}/{self.row}/seed{self.seed}{stage}"
 
@@ -157,6 +162,7 @@ class Plan:
         plugins: All that were named.
         weights: Digest of the file that a variant's model starts from, by variant, if any.
         facts: What the plan needs to know of the data.
+        validation_digest: Of the data set with its validation set, if `selection` chooses on it.
         table_identity: Hash of what all trials share.
     """
 
@@ -176,6 +182,7 @@ class Plan:
     plugins: tuple[Plugin, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     facts: DataFacts = field(default_factory=DataFacts)
+    validation_digest: str = ""
 
     @cached_property
     def table_identity(self) -> str:
@@ -187,7 +194,8 @@ class Plan:
             for key, absent in (("samples", None), ("stop_early", False)):
                 if shared["selection"][key] == absent:
                     del shared["selection"][key]
-        return _digest({**shared, "data_digest": self.data_digest, "protocol": PROTOCOL})
+        digest = self.validation_digest or self.data_digest
+        return _digest({**shared, "data_digest": digest, "protocol": PROTOCOL})
 
     @property
     def label(self) -> str:
@@ -280,7 +288,7 @@ class Plan:
             only=only,
         )
 
-    def trial(self, row: Row, variant: str, seed: int, holdout: float = 0.0) -> Trial:
+    def trial(self, row: Row, variant: str, seed: int, holdout: Holdout = 0.0) -> Trial:
         suite = self.suite
         model = suite.variant_model(variant)
         augment = tuple(suite.variants[variant].augment)
@@ -299,7 +307,7 @@ class Plan:
             recipe=suite.recipe,
             augment=augment,
             dataset=suite.dataset,
-            data_digest=self.data_digest,
+            data_digest=self.validation_digest if holdout == "validation" else self.data_digest,
             other_digests=dict(self.other_digests),
             weights_digest=self.weights.get(variant, ""),
             sources={key: self.sources[key] for key in sorted(used & self.sources.keys())},

@@ -22,6 +22,7 @@ from lossbench.forecast import Cost, Costs, Forecast, cell_of
 from lossbench.orchestration.progress import duration
 from lossbench.plan import Plan, Trial
 from lossbench.records import TrialResult
+from lossbench.suite import Holdout
 
 Results = Mapping[str, TrialResult]
 ASK_FROM_SEC = 3600.0
@@ -119,8 +120,8 @@ class Recorded:
 
     def is_large(self, data_root: Path) -> bool:
         """Whether it is worth a look at what a run will cost, before it starts."""
-        from lossbench.assembly import open_dataset
         from lossbench.data.chosen import view_of
+        from lossbench.data.opening import open_dataset
 
         suite = self.plan.suite
         dataset = open_dataset(suite.dataset, data_root, verify=False)
@@ -200,7 +201,11 @@ def print_cells(out: Console, found: Recorded) -> None:
 
 
 def print_data(out: Console, plan: Plan) -> None:
-    """The classes that were chosen, and those with few images."""
+    """Which part of the data is used for what, the classes that were chosen, and warnings."""
+    for line in plan.facts.notes:
+        out.print(Text(f"data: {line}"), soft_wrap=True)
+    for line in plan.facts.warnings:
+        out.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
     if plan.suite.dataset.classes is not None:
         out.print(f"classes: {', '.join(plan.facts.class_names)}", highlight=False, soft_wrap=True)
     for line in small_classes(plan):
@@ -277,7 +282,7 @@ def told(found: Recorded, forecast: Forecast) -> list[str]:
 
 
 def as_json(found: Recorded, forecast: Forecast | None) -> str:
-    cells: dict[tuple[str, str, float], dict[str, Any]] = {}
+    cells: dict[tuple[str, str, Holdout], dict[str, Any]] = {}
     for trial in found.trials:
         cell = cells.setdefault(
             (trial.variant, trial.row, trial.holdout),
@@ -301,6 +306,7 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
     content = {
         "suite": found.plan.suite.suite,
         "cells": list(cells.values()),
+        "data": {"notes": found.plan.facts.notes, "warnings": found.plan.facts.warnings},
         "coming": len(found.coming),
         "forecast": told_forecast,
     }
@@ -309,8 +315,8 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
 
 def large(plan: Plan, left: Sequence[Trial], data_root: Path) -> bool:
     """Whether it is worth a look at what a run will cost, before it starts."""
-    from lossbench.assembly import open_dataset
     from lossbench.data.chosen import view_of
+    from lossbench.data.opening import open_dataset
 
     dataset = open_dataset(plan.suite.dataset, data_root, verify=False)
     images = plan.suite.dataset.train_size or len(dataset.splits["train"].labels)

@@ -11,8 +11,9 @@ from statistics import median
 import torch
 from torch import Generator, Tensor
 
-from lossbench.assembly import build, open_dataset
+from lossbench.assembly import build
 from lossbench.data.images import Augment, Images
+from lossbench.data.opening import open_trial_data
 from lossbench.data.sampling import steps_per_epoch
 from lossbench.evaluation.base import extract_features
 from lossbench.forecast import Cost
@@ -64,7 +65,7 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
     place = torch.device(device)
     torch.set_num_threads(trial.threads)
     reset_peak_memory(place)
-    parts = build(trial, open_dataset(trial.dataset, data_root, verify=False), place)
+    parts = build(trial, open_trial_data(trial, data_root), place)
     training, batch = parts.training, trial.recipe.batch_size
     few = _First(parts.train, STEPS * batch)
     steps = steps_per_epoch(len(few), batch)

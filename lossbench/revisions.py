@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from lossbench.suite import Component, Recipe
+from lossbench.suite import Component, Holdout, Recipe
 
 _ROUNDING = 1e-9
 """That of the learning rate's schedules and of the number of images that are held out."""
@@ -28,21 +28,25 @@ class DataFacts:
         crop_margins: Rows and columns that central crops cut off from the images that are trained
             and measured; None where sizes differ.
         train_images: Images of the training set, before a part of it is held out.
-        steps: Training steps of an epoch, by the share that is held out.
+        steps: Training steps of an epoch, by what is held out, as in `Trial`.
         class_names: Of the classes that are used, in the order of their labels.
         class_counts: Images of each class, by what they are for: `training`, beside a part that is
-            held out, `held-out`, `test`.
+            held out, `held-out`, `validation`, `test`.
         amended: Draws of images, `train_size`, `test_size` or `holdout`, that a plain stratified
             one would have left without a class.
+        notes: Lines on which part of the data is used for what.
+        warnings: Lines that a reader should know before trusting the numbers.
     """
 
     image_size: tuple[int, int] | None = None
     crop_margins: frozenset[int] | None = frozenset()
     train_images: int = 0
-    steps: Mapping[float, int] = field(default_factory=dict)
+    steps: Mapping[Holdout, int] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     amended: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,14 @@ class TrainingParts:
     """What a training is made of, as far as a revision depends on it.
 
     Attributes:
-        recipe, augment, loss: As in `Trial`.
-        holdout: Share of the training set that is held out.
+        recipe, augment, loss, holdout: As in `Trial`.
         facts: Of the data.
     """
 
     recipe: Recipe
     augment: tuple[Component, ...]
     loss: Component
-    holdout: float
+    holdout: Holdout
     facts: DataFacts
 
 
@@ -116,6 +119,8 @@ def _nearest_steps(epochs: NDArray[np.float64], steps: int) -> NDArray[np.float6
 
 def _holds_out_one_more(parts: TrainingParts) -> bool:
     """0.07 of 100 images are 7; rounded up, 7.000000000000001 were 8 before."""
+    if parts.holdout == "validation":
+        return False
     product = parts.holdout * parts.facts.train_images
     return math.ceil(product) != math.ceil(product - _ROUNDING)
 

@@ -102,6 +102,8 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 
 Distinct = AfterValidator(_distinct)
+Holdout = float | Literal["validation"]
+"""A share of the training set, or the data set's own validation set."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 
 
@@ -189,10 +191,12 @@ class Resources(Strict):
 
 
 class Selection(Strict):
-    """Choose each loss's parameters on a held-out part of the training set.
+    """Choose each loss's parameters without the test set.
 
     Attributes:
-        holdout: Share of each class's training images that is held out.
+        holdout: Share of each class's training images that is held out; or `validation`: nothing
+            is, since the data set has a validation set next to its test set. By default the
+            validation set where there is one, else 0.2.
         metric: What is compared there; the best mean over the seeds is chosen.
         samples: How many points of its `search` each loss gets in each column.
         stop_early: Stop held-out trials that are behind others of their loss and column after a
@@ -202,7 +206,7 @@ class Selection(Strict):
             is one of the suite's rows.
     """
 
-    holdout: float = Field(default=0.2, gt=0, lt=1)
+    holdout: Annotated[float, Field(gt=0, lt=1)] | Literal["validation"] = 0.2
     metric: str = "error"
     samples: int | None = Field(default=None, ge=2, le=1000)
     stop_early: bool = False

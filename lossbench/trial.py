@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 import lossbench
-from lossbench.assembly import Assembled, build, open_dataset
+from lossbench.assembly import Assembled, build
 from lossbench.collapse import collapse, guessing
-from lossbench.errors import DataError, NotFiniteError
+from lossbench.data.opening import open_trial_data
+from lossbench.errors import NotFiniteError
 from lossbench.evaluation.accuracy import all_alike, top_error
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
@@ -68,12 +69,7 @@ def run_trial(
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as on the CPU
-    dataset = open_dataset(trial.dataset, data_root, verify=False)
-    if dataset.digest != trial.data_digest:
-        raise DataError(
-            f"data set {trial.dataset.name!r} in {data_root} on {platform.node()} has digest "
-            f"{dataset.digest}, but the suite was planned with {trial.data_digest}"
-        )
+    dataset = open_trial_data(trial, data_root)
     reset_peak_memory(place)
     parts = build(trial, dataset, place, team)
     so_far = _resume(parts.training, checkpoints)

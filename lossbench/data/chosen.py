@@ -18,7 +18,7 @@ from lossbench.data.sampling import (
     stratified_subset,
 )
 from lossbench.revisions import DataFacts
-from lossbench.suite import DatasetChoice, Recipe, Suite
+from lossbench.suite import DatasetChoice, Holdout, Recipe, Suite
 
 LOOKED_AT = 100
 """Images whose pixels are looked at."""
@@ -29,7 +29,7 @@ Seen = tuple[Shape | None, View]
 """Shape of images, None where they differ in size, and the part of them that a model sees."""
 
 
-def choose_images(dataset: Dataset, choice: DatasetChoice, holdout: float) -> dict[str, Split]:
+def choose_images(dataset: Dataset, choice: DatasetChoice, holdout: Holdout) -> dict[str, Split]:
     """The images to train on, `train`, and those to measure on, `measured`, if there are any.
 
     Raises:
@@ -42,7 +42,7 @@ def choose_images(dataset: Dataset, choice: DatasetChoice, holdout: float) -> di
 
 
 def _chosen(
-    dataset: Dataset, choice: DatasetChoice, holdout: float
+    dataset: Dataset, choice: DatasetChoice, holdout: Holdout
 ) -> dict[str, tuple[Split, Indices | None]]:
     """The splits of `choose_images`, with the indices of what is chosen; None: all."""
     names = dataset.card.class_names
@@ -56,6 +56,8 @@ def _chosen(
     if not holdout:
         measured = {"measured": parts["test"]} if "test" in parts else {}
         return {"train": parts["train"], **measured}
+    if holdout == "validation":
+        return {"train": parts["train"], "measured": (dataset.splits["validation"], None)}
     labels = train.labels if chosen is None else train.labels[chosen]
     rest, off = split_off(labels, holdout, names)
     if chosen is not None:
@@ -73,14 +75,14 @@ def _class_counts(split: Split, indices: Indices | None, classes: int) -> tuple[
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
-def _amended_draws(dataset: Dataset, choice: DatasetChoice, holdout: float) -> Iterator[str]:
+def _amended_draws(dataset: Dataset, choice: DatasetChoice, holdout: Holdout) -> Iterator[str]:
     """Draws, `train_size`, `test_size` and `holdout`, in which a plain one would lose a class."""
     for name, size in sizes_of(choice).items():
         if size is not None and name in dataset.splits:
             labels = dataset.splits[name].labels
             if loses_class(labels, size, in_rest=False):
                 yield f"{name}_size"
-    if holdout:
+    if holdout and holdout != "validation":
         split, indices = _chosen(dataset, choice, 0.0)["train"]
         labels = split.labels if indices is None else split.labels[indices]
         if loses_class(labels, number_of(holdout, len(labels)), in_rest=True):
@@ -103,13 +105,15 @@ def data_facts(dataset: Dataset, suite: Suite, others: Iterable[Seen] = ()) -> D
         if own_view.crop is None or margins is None:
             continue
         margins = None if own_shape is None else margins | set(own_view.margins(own_shape))
-    holdout = suite.selection.holdout if suite.selection else 0.0
+    holdout: Holdout = suite.selection.holdout if suite.selection else 0.0
+    held_out = "validation" if holdout == "validation" else HELD_OUT
     counts: dict[str, tuple[int, ...]] = {}
-    trained = {}
-    for share in {0.0, holdout}:
+    trained: dict[Holdout, int] = {}
+    shares: set[Holdout] = {0.0, holdout}
+    for share in shares:
         chosen = _chosen(dataset, suite.dataset, share)
         for name, part in chosen.items():
-            kind = HELD_OUT if share and name == "measured" else KINDS[name]
+            kind = held_out if share and name == "measured" else KINDS[name]
             if kind not in counts or share:
                 counts[kind] = _class_counts(*part, dataset.card.num_classes)
         split, indices = chosen["train"]
@@ -123,6 +127,7 @@ def data_facts(dataset: Dataset, suite: Suite, others: Iterable[Seen] = ()) -> D
         class_names=tuple(dataset.card.class_names),
         class_counts=counts,
         amended=frozenset(_amended_draws(dataset, suite.dataset, holdout)),
+        notes=dataset.notes,
     )
 
 

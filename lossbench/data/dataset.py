@@ -30,7 +30,7 @@ class Card(BaseModel):
 
 
 class Split(Protocol):
-    """The training set or the test set."""
+    """The training set, the test set or the validation set."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -52,16 +52,18 @@ class Split(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training set, and a test set where there is one.
+    """A training set, and a test set and a validation set where there are some.
 
     Attributes:
         card: Its name, classes and source.
-        splits: By "train" and "test".
-        digest: Hash of its content.
+        splits: By "train", "test" and "validation"; the last one only if it was asked for.
+        digest: Hash of the training set and the test set.
         smallest: File and shorter side of the smallest image that was looked at, where sizes
             differ.
         no_test: Why there is no test set, where people might think that there is one.
         vectors: Whether it has vectors that were computed before, not images.
+        notes: Lines on what of it is used for what, for people.
+        validation_digest: Hash of all of it with the validation set; empty without one.
     """
 
     card: Card
@@ -70,6 +72,8 @@ class Dataset:
     smallest: tuple[str, int] | None = None
     no_test: str = ""
     vectors: bool = False
+    notes: tuple[str, ...] = ()
+    validation_digest: str = ""
 
     def image_shape(self, view: View) -> Shape:
         """(C, H, W) of what a model sees.

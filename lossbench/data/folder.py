@@ -1,23 +1,16 @@
-"""Image folders: files of any size in a folder a class, decoded as they are needed.
+"""Image files of any size, decoded to RGB as they are needed (`decoding.py`).
 
-    train/CLASS/*.jpg    and val/CLASS/* or test/CLASS/*      (as ImageNet is kept)
-    CLASS/*.jpg                                               (training images only)
-
-Images in folders below that of a class are of the class, too. They are decoded to RGB: 16-bit grey
-levels become 8-bit ones, and what is transparent becomes white (`decoding.py`). Augmentation is
-that of arrays, applied to one image at a time, with a seed of its own: the number of loading
-processes changes nothing.
+Augmentation is that of arrays, applied to one image at a time, with a seed of its own: the number
+of loading processes changes nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,15 +21,6 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lossbench.data.class_folders import (
-    Listed,
-    files_below,
-    is_image,
-    list_classes,
-    suffixes_hint,
-    visible,
-)
-from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.decoding import EncodedImage, decode
 from lossbench.data.encoded import EncodedRows
 from lossbench.data.images import Augment, Images, View, resizes_first
@@ -44,8 +28,6 @@ from lossbench.errors import DataError
 
 DECODED_AT_CHECK = 1000
 """Images that a check decodes, evenly spread over the folder; all of a smaller one."""
-MEASURED = ("val", "test")
-"""Folders that may have the test images; the first one that is there has them."""
 AT_ONCE = 64
 """Images that are measured at a time, unless an evaluation says otherwise."""
 
@@ -171,116 +153,6 @@ class _Decoder(TorchDataset[Any]):
             for augment in self.augment:
                 image = augment(image[None], generator)[0]
         return self.view.cropped(image)
-
-
-def is_image_folder(folder: Path) -> bool:
-    """Whether there is an image in a folder of a class.
-
-    Without train, val and test only the folders of the classes themselves count: what lies deeper
-    may be classes in folders with other names.
-    """
-    parts = [part for name in ("train", "val", "test") if (part := folder / name).is_dir()]
-    files_of = files_below if parts else visible
-    try:
-        classes = (entry for part in parts or [folder] for entry in visible(part))
-        files = (file for k in classes if k.is_dir() for file in files_of(k.path))
-        return any(is_image(file.name) and not file.is_dir() for file in files)
-    except OSError:
-        return False
-
-
-def why_no_image_folder(folder: Path) -> str:
-    """End of a message on a folder that is none: a file of it, and where that should lie."""
-    try:
-        files = [Path(e.path).relative_to(folder) for e in islice(files_below(folder), 10_000)]
-    except OSError:
-        return ""
-    images = [file for file in files if is_image(file.name)]
-    if not images:
-        return suffixes_hint([str(file) for file in files if len(file.parts) > 1])
-    if len(images[0].parts) == 1:
-        return f"; {images[0]} should be in a folder of its class"
-    return (
-        f"; images such as {images[0]} lie deeper: put the folders of the classes into train, and "
-        "val or test"
-    )
-
-
-def load_folder(folder: Path, *, verify: bool = True) -> Dataset:
-    """Open an image folder.
-
-    Its digest covers names and sizes of all files, not their content: reading the content of
-    ImageNet takes an hour.
-
-    Args:
-        folder: Of one of the forms above.
-        verify: Decode images, too: all, or 1,000 of a larger folder.
-
-    Raises:
-        DataError: There are no classes or a class is empty, training and test set have different
-            classes, or a file is no image.
-    """
-    measured = [name for name in MEASURED if (folder / name).is_dir()]
-    if (folder / "train").is_dir():
-        parts = {"train": folder / "train"} | ({"test": folder / measured[0]} if measured else {})
-    elif measured:
-        raise DataError(f"{folder}: has {measured[0]}, but no train; is it whole?")
-    else:
-        parts = {"train": folder}
-    listed = {name: list_classes(part) for name, part in parts.items()}
-    classes = list(listed["train"])
-    if "test" in listed:
-        _require_same_classes(parts, listed)
-    splits: dict[str, Split] = {}
-    sizes = hashlib.sha256()
-    looked_at: list[tuple[str, int]] = []
-    for name, by_class in listed.items():
-        prefix = "" if parts[name] == folder else f"{parts[name].name}/"
-        for k, files in by_class.items():
-            for file, size in files:
-                sizes.update(os.fsencode(f"{prefix}{k}/{file} {size}\n"))
-        labels = np.repeat(np.arange(len(classes)), [len(files) for files in by_class.values()])
-        paths = np.array(
-            [
-                os.fsencode(f"{parts[name]}/{k}/{file}")
-                for k, files in by_class.items()
-                for file, _ in files
-            ]
-        )
-        if verify:
-            looked_at.append(decode_some(paths))
-        splits[name] = FolderSplit(paths, labels.astype(np.int64))
-    digest = sizes.hexdigest()
-    note = "image folder; its digest covers the names and sizes of the files"
-    if len(measured) > 1:
-        note += f"; {measured[0]}/ is its test set, {measured[1]}/ is not used"
-    card = Card(
-        name=folder.absolute().name,
-        num_classes=len(classes),
-        class_names=classes,
-        source=str(folder),
-        note=note,
-        sha256={"files": digest},
-    )
-    smallest = min(looked_at, key=lambda found: found[1], default=None)
-    no_test = "" if measured or parts["train"] == folder else _found_instead(folder)
-    return Dataset(card, splits, digest[:16], smallest, no_test)
-
-
-def _found_instead(folder: Path) -> str:
-    found = sorted(f"{e.name}/" for e in visible(folder) if e.is_dir() and e.name != "train")
-    return f"looked for val/ or test/, found {', '.join(found[:5]) or 'train/ only'}"
-
-
-def _require_same_classes(parts: dict[str, Path], listed: dict[str, Listed]) -> None:
-    train, test = (list(listed[name]) for name in ("train", "test"))
-    for here, names, others in (("train", train, test), ("test", test, train)):
-        lacking = [name for name in others if name not in names]
-        if lacking:
-            raise DataError(
-                f"{parts[here]}: lacks {len(lacking)} of {len(others)} classes, such as "
-                f"{lacking[0]}; was the data set extracted completely?"
-            )
 
 
 def _file(paths: Files, index: int) -> Path | EncodedImage:

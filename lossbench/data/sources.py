@@ -15,7 +15,7 @@ import numpy as np
 
 from lossbench.data import faces
 from lossbench.data.dataset import Card, Dataset
-from lossbench.data.folder import is_image_folder, load_folder, why_no_image_folder
+from lossbench.data.image_folder import is_image_folder, load_folder, why_no_image_folder
 from lossbench.data.prepared import (
     Arrays,
     joined_digest,
@@ -24,7 +24,8 @@ from lossbench.data.prepared import (
     make_dataset,
     save_prepared,
 )
-from lossbench.data.tables import is_table_folder, load_tables
+from lossbench.data.table_files import is_table_folder
+from lossbench.data.tables import load_tables
 from lossbench.data.vectors import is_vector_folder, load_vectors
 from lossbench.errors import DataError, UnknownNameError
 from lossbench.registry import Registry
@@ -205,13 +206,16 @@ def own_folders(data_root: Path) -> list[Path]:
 
 
 @functools.lru_cache(maxsize=2)
-def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
+def load_dataset(
+    name: str, data_root: Path, *, verify: bool = True, validation: bool = False
+) -> Dataset:
     """Open a data set by the name a suite gives it; the last ones stay open.
 
     Args:
         name: A known name, a folder in `data_root`, or a path.
         data_root: Where prepared folders are.
         verify: As for `load_prepared`.
+        validation: Read the validation set, too, where there is one next to a test set.
 
     Raises:
         DataError, UnknownNameError: As for `find_folder` and `load_prepared`.
@@ -223,9 +227,9 @@ def load_dataset(name: str, data_root: Path, *, verify: bool = True) -> Dataset:
         if (folder / "dataset.json").exists():
             return load_prepared(folder, verify=verify)
         if is_table_folder(folder):
-            return load_tables(folder, verify=verify)
+            return load_tables(folder, verify=verify, validation=validation)
         if is_image_folder(folder):
-            return load_folder(folder, verify=verify)
+            return load_folder(folder, verify=verify, validation=validation)
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
         raise DataError(

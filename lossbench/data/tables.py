@@ -5,16 +5,14 @@
     data/train-00000-of-00001.parquet, data/test-*.parquet               (as the hub has them)
 
 Read with pyarrow alone. Where there is no test set, or its labels are held back (-1), the
-validation set is measured. Images of one size become arrays, grey ones with one channel; others
-are decoded as they are needed, like those of an image folder.
+validation set is tested; else it is there for `selection`. Images of one size become arrays, grey
+ones with one channel; others are decoded as they are needed, like those of an image folder.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,165 +24,117 @@ from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.decoding import decode, is_turned, may_be_turned, opened
 from lossbench.data.encoded import EncodedRows
 from lossbench.data.folder import FolderSplit, decode_some
-from lossbench.data.prepared import ArraySplit
+from lossbench.data.parts import MEASURED, TEST, VALIDATION, describe_parts, name_parts
+from lossbench.data.prepared import ArraySplit, joined_digest
 from lossbench.data.table_columns import Columns, find_columns, image_arrays, labels_of
+from lossbench.data.table_files import Files, chosen_files, files_of, where_of
 from lossbench.errors import DataError
 
-MEASURED = ("test", "validation", "valid", "val", "dev")
-"""Splits that may be the test set; the first one with labels is it."""
-MOST_SUBFOLDERS = 20
-"""A folder with more holds classes, not configurations."""
 HASHED_BYTES = 2**30
 """The content of larger tables is not hashed, but the names and sizes of their files."""
-PARQUET_BYTES = 2**32
-"""Larger ones do not fit in the memory of every worker, and cannot be mapped into it."""
 ENCODED_BYTES, DECODED_BYTES = 2**28, 2**30
 """Images of one size stay decoded if they take no more, before and after."""
 
-Files = dict[str, list[Path]]
-"""Split -> its files, in order."""
 
-
-def is_table_folder(folder: Path) -> bool:
-    """Whether there are tables in a folder."""
-    try:
-        saved = ("dataset_dict.json", "state.json")
-        return any((folder / name).is_file() for name in saved) or bool(_parquet_files(folder))
-    except OSError:
-        return False
-
-
-def load_tables(folder: Path, *, verify: bool = True) -> Dataset:
+def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) -> Dataset:
     """Open a folder of tables.
 
     Args:
         folder: Of one of the forms above.
         verify: Decode images of different sizes, too: all, or 1,000 of a larger split.
+        validation: Read the validation set, too, where there is one next to a test set.
 
     Raises:
         DataError: A file is missing or broken, or has no images or labels that can be read.
     """
-    files, others = _chosen(folder, _files_of(folder))
+    files, others = chosen_files(folder, files_of(folder))
     tables = {split: _read(paths) for split, paths in files.items()}
     columns = find_columns(folder, tables["train"].schema)
     for split, table in tables.items():
         lacking = [name for name in columns.names if name not in table.column_names]
         if lacking:
-            raise DataError(f"{_where(files[split])}: has no column {lacking[0]}, as train has")
-    labels: dict[str, NDArray[np.int64]] = {}
-    classes: list[str] = []
-    for split in ("train", *(name for name in files if name != "train")):
-        where = _where(files[split])
-        found, classes = labels_of(where, tables[split].column(columns.label), columns, classes)
-        if split == "train" or (found >= 0).any():
-            labels[split] = found
-            if split != "train":
-                break
-    hidden = [name for name in files if name != "train" and name not in labels]
-    measured = next((name for name in labels if name != "train"), None)
-    for split, found in labels.items():
-        _check_labels(_where(files[split]), found, classes, alike=split == "train")
-    kept = {"train": "train"} | ({"test": measured} if measured else {})
+            raise DataError(f"{where_of(files[split])}: has no column {lacking[0]}, as train has")
+    labels, classes = _labels(files, tables, columns, measured=2 if validation else 1)
+    kept = name_parts({split: split for split in labels})
+    for name, split in kept.items():
+        _check_labels(where_of(files[split]), labels[split], classes, alike=name == "train")
     splits, smallest = _splits(
         {name: tables[split].column(columns.image) for name, split in kept.items()},
         {name: labels[split] for name, split in kept.items()},
-        {name: _where(files[split]) for name, split in kept.items()},
+        {name: where_of(files[split]) for name, split in kept.items()},
         columns,
         verify,
     )
-    used = {name: files[split] for name, split in kept.items()}
-    images = [tables[split].column(columns.image) for split in kept.values()]
-    digest, covers = _digest(used, images if columns.encoded else [])
-    note = f"table with columns {columns.image}, {columns.label}; its digest covers {covers}"
-    if measured not in (None, "test"):
-        note += f"; {measured} is its test set"
-        note += ", since the labels of test are held back" if "test" in hidden else ""
+
+    def digest_of(splits: Iterable[str]) -> tuple[str, str]:
+        images = [tables[split].column(columns.image) for split in splits]
+        return _digest({s: files[s] for s in splits}, images if columns.encoded else [])
+
+    digest, covers = digest_of([split for name, split in kept.items() if name != "validation"])
+    with_validation = ""
+    if "validation" in kept:
+        with_validation = joined_digest([digest, digest_of([kept["validation"]])[0]])
     card = Card(
         name=folder.absolute().name,
         num_classes=len(classes),
         class_names=classes,
         source=str(folder),
-        note=note,
+        note=f"table with columns {columns.image}, {columns.label}; its digest covers {covers}",
         sha256={"files": digest},
     )
-    no_test = f"looked for {', '.join(MEASURED)}; found {', '.join(['train', *hidden, *others])}"
-    return Dataset(card, splits, digest[:16], smallest, "" if measured else no_test)
+    unread = [name for name in files if name not in labels]
+    no_test = f"looked for {', '.join(MEASURED)}; found {', '.join(['train', *unread, *others])}"
+    return Dataset(
+        card,
+        splits,
+        digest[:16],
+        smallest,
+        "" if "test" in kept else no_test,
+        notes=tuple(_notes(kept, labels, unread, others)),
+        validation_digest=with_validation,
+    )
 
 
-def _files_of(folder: Path) -> Files:
-    dictionary = folder / "dataset_dict.json"
-    if dictionary.is_file():
-        names = _json(dictionary).get("splits")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise DataError(f"{dictionary}: splits should be a list of names")
-        return {name: _arrow_files(folder / name) for name in names}
-    if (folder / "state.json").is_file():
-        return {"train": _arrow_files(folder)}
-    files: Files = {}
-    for path in _parquet_files(folder):
-        files.setdefault(_split_of(path), []).append(path)
-    if (size := sum(path.stat().st_size for own in files.values() for path in own)) > PARQUET_BYTES:
-        raise DataError(
-            f"{folder}: {size / 2**30:.1f} GiB of parquet are read whole by every worker; make "
-            "arrow files of them, which are mapped: datasets.load_dataset(...).save_to_disk(...)"
-        )
-    return files
+def _labels(
+    files: Files, tables: Mapping[str, Any], columns: Columns, measured: int
+) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
+    """Labels of the training set and of the first other splits that have some; the classes."""
+    labels: dict[str, NDArray[np.int64]] = {}
+    classes: list[str] = []
+    for split in files:
+        if len(labels) <= measured:
+            column = tables[split].column(columns.label)
+            found, classes = labels_of(where_of(files[split]), column, columns, classes)
+            if split == "train" or (found >= 0).any():
+                labels[split] = found
+    return labels, classes
 
 
-def _chosen(folder: Path, files: Files) -> tuple[Files, list[str]]:
-    """Training set and those to measure on, the best first; the other splits' names."""
-    if "train" not in files:
-        found = ", ".join(sorted(files)) or "none"
-        raise DataError(f"{folder}: has no split train; splits are {found}")
-    chosen = {name: files[name] for name in ("train", *MEASURED) if name in files}
-    return chosen, [name for name in files if name not in chosen]
+def _notes(
+    kept: Mapping[str, str],
+    labels: Mapping[str, NDArray[np.int64]],
+    unread: list[str],
+    others: list[str],
+) -> list[str]:
+    """Lines on the splits."""
 
+    def describe(split: str | None) -> str | None:
+        if split is None or split not in labels:
+            return split
+        return f"{split} ({len(labels[split]):,} images)"
 
-def _arrow_files(folder: Path) -> list[Path]:
-    state = _json(folder / "state.json")
-    if state.get("_indices_data_files"):
-        raise DataError(f"{folder}: its rows are chosen by a second table; save it anew")
-    try:
-        files = [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
-    except (KeyError, TypeError):
-        raise DataError(f"{folder / 'state.json'}: _data_files lists no files") from None
-    for file in files:
-        if not file.is_file():
-            raise DataError(f"{file}: no such file, but state.json names it; is the folder whole?")
-    if not files:
-        raise DataError(f"{folder / 'state.json'}: _data_files lists no files")
-    return files
-
-
-def _parquet_files(folder: Path) -> list[Path]:
-    """In the folder, or in one below it.
-
-    Raises:
-        DataError: There are several configurations.
-    """
-    here = sorted(folder.glob("[!.]*.parquet"))
-    if here:
-        return here
-    below = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir()]
-    if len(below) > MOST_SUBFOLDERS:
-        return []
-    found = {path: files for path in below if (files := sorted(path.glob("[!.]*.parquet")))}
-    of_splits = {path: files for path, files in found.items() if _is_split(path.name)}
-    if not of_splits and len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise DataError(f"{folder}: has several configurations ({names}); name the folder of one")
-    return [file for files in (of_splits or found).values() for file in files]
-
-
-def _is_split(name: str) -> bool:
-    return name in ("train", *MEASURED)
-
-
-def _split_of(path: Path) -> str:
-    """By the name of the folder, or the start of the file's."""
-    if _is_split(path.parent.name):
-        return path.parent.name
-    return re.split(r"[-_.]", path.stem)[0]
+    held_back = TEST in unread and "test" in kept
+    unread = [name for name in unread if name != TEST or not held_back]
+    validation = kept.get("validation")
+    if validation is None and kept.get("test") == TEST:
+        validation = next((name for name in VALIDATION if name in unread), None)
+    return describe_parts(
+        describe(kept.get("test")),
+        describe(validation),
+        [name for name in [*unread, *others] if name != validation],
+        selects="validation" in kept,
+        why="the labels of test are held back" if held_back else "there is no other",
+    )
 
 
 def _read(paths: list[Path]) -> Any:
@@ -206,24 +156,8 @@ def _read(paths: list[Path]) -> Any:
     except pyarrow.ArrowException:
         raise DataError(f"{paths[0].parent}: its files have different columns") from None
     if not len(table):
-        raise DataError(f"{_where(paths)}: has no rows")
+        raise DataError(f"{where_of(paths)}: has no rows")
     return table
-
-
-def _where(paths: list[Path]) -> str:
-    return str(paths[0] if len(paths) == 1 else paths[0].parent)
-
-
-def _json(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; is the folder whole?") from None
-    except ValueError:
-        raise DataError(f"{path}: is no JSON") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: should be a mapping")
-    return content
 
 
 def _check_labels(
@@ -252,18 +186,26 @@ def _splits(
             name: EncodedRows(_bytes_of(where[name], column), np.arange(len(column)), where[name])
             for name, column in images.items()
         }
-        known = _one_size(files)
+        # whether a validation set is used or not, the others have the same form
+        known = _one_size({name: rows for name, rows in files.items() if name != "validation"})
         if known is None:
             smallest = [decode_some(rows) for rows in files.values() if verify]
             mixed: dict[str, Split] = {
                 name: FolderSplit(rows, labels[name]) for name, rows in files.items()
             }
             return mixed, min(smallest, key=lambda found: found[1], default=None)
+        if "validation" in files and _one_size({"validation": files["validation"]}) != known:
+            raise DataError(
+                f"{where['validation']}: its images are not all {known}, as those of training and "
+                "test are; to do without them, give selection.holdout a share"
+            )
         arrays = {name: _decoded(rows, known) for name, rows in files.items()}
     shapes = {name: array.shape[1:] for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
+        other = next(name for name, shape in shapes.items() if shape != shapes["train"])
         raise DataError(
-            f"{where['test']}: images are {shapes['test']}, those of training {shapes['train']}"
+            f"{where[other]}: images are {shapes[other]}, those of training {shapes['train']}"
+            + ("; to do without them, give selection.holdout a share" * (other == "validation"))
         )
     return {name: ArraySplit(array, labels[name]) for name, array in arrays.items()}, None
 
@@ -288,6 +230,9 @@ class _Size:
     height: int
     width: int
     channels: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width} with {'1 channel' if self.channels == 1 else 'colours'}"
 
 
 def _one_size(files: Mapping[str, EncodedRows]) -> _Size | None:

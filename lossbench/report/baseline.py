@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from lossbench.errors import Path as KeyPath
 from lossbench.errors import RequestError, did_you_mean, problems_of
 from lossbench.report.statistics import Summary
-from lossbench.suite import Component, NonNegativeInt, Recipe, Strict
+from lossbench.suite import Component, Holdout, NonNegativeInt, Recipe, Strict
 
 SCHEMA = 1
 DEFAULT_MIN_EFFECT = 0.5
@@ -63,7 +63,8 @@ class Conditions(Strict):
         recipe: Of every row.
         variants: The columns.
         evaluate: What is measured.
-        holdout: Share that is held out to choose parameters; 0 without a choice.
+        holdout: Share that is held out to choose parameters, or `validation` where the validation
+            set chooses; 0 without a choice.
         threads: CPU threads of a training.
         workers: Processes that train one trial together.
     """
@@ -74,7 +75,7 @@ class Conditions(Strict):
     recipe: Recipe
     variants: dict[str, Column]
     evaluate: list[Component]
-    holdout: float
+    holdout: Holdout
     threads: int
     workers: int
 

@@ -182,13 +182,12 @@ def make_curves(plan: Plan, results: Results) -> list[Curves]:
     """The learning curves of every variant of which something was run."""
     stage = shown_stage(stages(plan, results, choose(plan, results)))
     colours = row_colours(plan.rows)
-    images = "test" if stage.measured == "test" else "held-out training"
     made = []
     for variant in plan.suite.variants:
         found = [
             Chart(title, lines)
             for metric, title in (
-                (f"{stage.measured}_error", f"Error, % of {images} images"),
+                (f"{stage.measured}_error", f"Error, % of {stage.images} images"),
                 ("train_loss", "Training loss (each row its own quantity)"),
             )
             if (lines := tuple(_lines(stage, variant, metric, colours)))

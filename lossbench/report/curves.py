@@ -40,14 +40,13 @@ def learning_curves(
         return None
     finished = {row.label for row in shown if stage.finished(variant, row.label)}
     error = f"{stage.measured}_error"
-    images = "test" if stage.measured == "test" else "held-out training"
     height_in = max(3.8, (len(shown) * LABEL_HEIGHT_PT + 60) / 72)
     figure = new_figure(height_in)
     drawn = []
     for axes, metric, label in zip(
         figure.subplots(1, 2),
         (error, "train_loss"),
-        (f"error, % of {images} images", "training loss (each row its own quantity)"),
+        (f"error, % of {stage.images} images", "training loss (each row its own quantity)"),
         strict=True,
     ):
         ends: dict[str, tuple[float, float]] = {}

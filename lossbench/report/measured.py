@@ -58,7 +58,7 @@ def measure(plan: Plan, results: Results, command: str) -> Baseline:
 def data_of(plan: Plan) -> Data:
     return Data(
         name=plan.suite.dataset.name.rpartition("/")[2],  # a folder's path is of this machine
-        digest=plan.data_digest,
+        digest=plan.validation_digest or plan.data_digest,
         other_digests=dict(plan.other_digests),
     )
 

@@ -28,7 +28,8 @@ class Stage:
     """Trials that are measured on the same images.
 
     Attributes:
-        measured: The test set, or the held-out part of the training set.
+        measured: `test`, or `holdout` for what `selection` chooses on: a held-out part of the
+            training set, or the validation set.
         trials: In the suite's order.
         results: Of these trials, where they were run.
     """
@@ -53,6 +54,14 @@ class Stage:
     def finished(self, variant: str, row: str) -> list[tuple[Trial, TrialResult]]:
         """The trials of a cell that neither diverged nor are missing."""
         return [(t, result) for t, result in self.ran(variant, row) if result.status == "finished"]
+
+    @property
+    def images(self) -> str:
+        """The kind of images that are measured, as a unit names it: `held-out training`."""
+        if self.measured == "test":
+            return "test"
+        on_validation_set = any(trial.on_validation_set for trial in self.trials)
+        return "validation" if on_validation_set else "held-out training"
 
     @property
     def missing(self) -> int:

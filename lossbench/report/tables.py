@@ -96,7 +96,7 @@ class Table:
         cells: By (variant, row label). With `selection` a row may lack a cell on the test set:
             it was not chosen there.
         notes: Warnings, each one line.
-        findings: What was chosen, each one line.
+        findings: What was chosen and on which images, each one line.
         verdicts: Every row against the reference row; None where the suite has none, and of the
             held-out part.
         ranks: Of the rows across the columns; None below two columns or rows to rank.
@@ -183,6 +183,12 @@ def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
             table = _table(plan, stage, metric, {}, notes)
             tables.append(replace(table, findings=(*_roles(plan, chosen), *table.findings)))
             notes = []
+    if tables:
+        tables[0] = replace(
+            tables[0],
+            findings=(*(f"Data: {line}." for line in plan.facts.notes), *tables[0].findings),
+            notes=(*plan.facts.warnings, *tables[0].notes),
+        )
     return tuple(tables)
 
 
@@ -207,12 +213,12 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
                 chosen=bool(row.varied) and chosen.get((variant, row.loss.name)) == row,
             )
     tested = stage.measured == "test"
-    images = "test images" if tested else "held-out training images"
+    measured = {"test": "Test", "validation": "Validation"}.get(stage.images, "Held-out")
     table = Table(
         suite=plan.suite.suite,
         metric=metric.name if tested else f"holdout_{metric.name}",
-        label=f"{'Test' if tested else 'Held-out'} {metric.label}",
-        unit=metric.unit.replace("images", images),
+        label=f"{measured} {metric.label}",
+        unit=metric.unit.replace("images", f"{stage.images} images"),
         seeds=len(plan.suite.seeds),
         variants=tuple(plan.suite.variants),
         rows=tuple(rows),

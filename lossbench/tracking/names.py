@@ -27,7 +27,7 @@ _MAX_VALUE = 5900  # MLflow's limits are 6000 for a parameter and 8000 for a tag
 
 
 def run_name(trial: Trial) -> str:
-    """`lgm(alpha=0.3) · 2-D · seed 0`, with ` · holdout` where a held-out part is measured."""
+    """`lgm(alpha=0.3) · 2-D · seed 0`, with ` · holdout` where `selection` chooses by it."""
     stage = " · holdout" if trial.holdout else ""
     return f"{trial.row} · {trial.variant} · seed {trial.seed}{stage}"
 

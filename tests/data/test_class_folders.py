@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from lossbench.data.class_folders import files_below, list_classes
-from lossbench.data.folder import FolderSplit, load_folder
+from lossbench.data.dataset import Dataset
+from lossbench.data.folder import FolderSplit
+from lossbench.data.image_folder import load_folder
 from lossbench.data.sources import load_dataset, own_folders
 from lossbench.errors import DataError
 from lossbench.torchvision_import import torchvision
@@ -97,15 +99,53 @@ def test_splits_of_other_names_are_not_taken_for_classes(tmp_path: Path) -> None
 
 
 def test_which_folder_is_the_test_set(tmp_path: Path) -> None:
-    write(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png", "more/a/1.png")
+    write(tmp_path, "train/a/1.png", "train/b/1.png", "more/a/1.png")
     alone = load_folder(tmp_path)
     assert "test" not in alone.splits
-    assert alone.no_test == "looked for val/ or test/, found more/, valid/"
+    assert alone.no_test == "looked for test/, validation/, valid/, val/, dev/; found more/"
+    assert alone.notes == ("not used: more/",)
     write(tmp_path, "test/a/1.png", "test/b/1.png")
     tested = load_folder(tmp_path)
     assert tested.no_test == ""
-    assert "not used" not in tested.card.note
-    write(tmp_path, "val/a/1.png", "val/b/1.png")
-    both = load_folder(tmp_path)
-    assert both.card.note.endswith("; val/ is its test set, test/ is not used")
-    assert all(b"/val/" in path for path in both.splits["test"].paths)  # type: ignore[attr-defined]
+    assert tested.notes == ("not used: more/",)
+    (tmp_path / "more").rename(tmp_path / ".more")
+    assert load_folder(tmp_path).notes == ()
+
+
+@pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
+def test_a_validation_folder_is_tested_only_without_a_test_folder(
+    tmp_path: Path, name: str
+) -> None:
+    write(tmp_path, *(f"{part}/{k}/1.png" for part in ("train", name) for k in "ab"))
+    measured = load_folder(tmp_path, validation=True)
+    assert list(measured.splits) == ["train", "test"]
+    assert paths_of(measured, "test") == [f"{name}/a/1.png", f"{name}/b/1.png"]
+    assert measured.notes == (f"{name}/ (2 images) is the test set: there is no other",)
+    write(tmp_path, "test/a/1.png", "test/b/1.png", "test/b/2.png")
+    plain = load_folder(tmp_path)
+    assert paths_of(plain, "test") == ["test/a/1.png", "test/b/1.png", "test/b/2.png"]
+    assert "validation" not in plain.splits
+    [note] = plain.notes
+    assert note.startswith(f"test/ (3 images) is tested; {name}/ is not used: `selection` with")
+    both = load_folder(tmp_path, validation=True)
+    assert paths_of(both, "validation") == [f"{name}/a/1.png", f"{name}/b/1.png"]
+    assert both.notes == (f"test/ (3 images) is tested; `selection` chooses on {name}/ (2 images)",)
+    assert both.digest == plain.digest  # the chosen rows are trained and tested on the same images
+    write(tmp_path, f"{name}/a/3.png")
+    later = load_folder(tmp_path, validation=True)
+    assert later.digest == both.digest
+    assert later.validation_digest not in (both.validation_digest, both.digest, "")
+
+
+def test_a_folder_named_valid_may_be_a_class(tmp_path: Path) -> None:
+    """Without train it is no part of the data set; `val` and `validation` are."""
+    write(tmp_path / "parts", "valid/1.png", "invalid/1.png")
+    assert load_dataset("parts", tmp_path).card.class_names == ["invalid", "valid"]
+    write(tmp_path / "half", "validation/a/1.png", "validation/b/1.png")
+    with pytest.raises(DataError, match="has validation, but no train"):
+        load_dataset("half", tmp_path)
+
+
+def paths_of(dataset: Dataset, split: str) -> list[str]:
+    paths = dataset.splits[split].paths  # type: ignore[attr-defined]
+    return ["/".join(os.fsdecode(path).split("/")[-3:]) for path in paths]

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.folder import FolderImages, load_folder
+from lossbench.data.folder import FolderImages
+from lossbench.data.image_folder import load_folder
 from lossbench.data.images import ArrayImages, View
 from lossbench.data.sources import find_folder, is_ready, load_dataset, own_folders, prepare
 from lossbench.errors import DataError, UnknownNameError

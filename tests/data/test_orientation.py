@@ -17,7 +17,7 @@ from PIL import Image
 
 from lossbench.assembly import check
 from lossbench.data.decoding import EncodedImage, decode, is_turned
-from lossbench.data.folder import load_folder
+from lossbench.data.image_folder import load_folder
 from lossbench.data.images import View
 from lossbench.data.prepared import ArraySplit
 from lossbench.data.sources import prepare

@@ -119,11 +119,38 @@ def test_where_test_labels_are_held_back_the_validation_set_is_measured(tmp_path
     parts = {"train": of_split(12), "test": hidden, "validation": of_split(6, seed=3)}
     dataset = load_tables(save(tmp_path / "mine", **parts))
     assert dataset.splits["test"].labels.tolist() == [0, 1, 2] * 2
-    assert "validation is its test set, since the labels of test are held back" in dataset.card.note
+    [note] = dataset.notes
+    assert note == "validation (6 images) is the test set: the labels of test are held back"
+    assert load_tables(tmp_path / "mine", validation=True).digest == dataset.digest
+    assert "validation" not in load_tables(tmp_path / "mine", validation=True).splits
     del parts["validation"]
     alone = load_tables(save(tmp_path / "alone", **parts, unsupervised=hidden))
     assert list(alone.splits) == ["train"]
     assert alone.no_test.endswith("found train, test, unsupervised")
+
+
+def test_a_validation_split_next_to_a_test_split_is_for_selection(tmp_path: Path) -> None:
+    parts = {"train": of_split(12), "test": of_split(6, seed=1)}
+    plain = load_tables(save(tmp_path / "plain", **parts))
+    parts |= {"valid": of_split(9, seed=3), "extra": of_split(6)}
+    folder = save(tmp_path / "mine", **parts)
+    unused = load_tables(folder)
+    assert list(unused.splits) == ["train", "test"]
+    assert unused.digest == plain.digest
+    assert unused.notes[0].startswith("test (6 images) is tested; valid is not used: `selection`")
+    assert unused.notes[1] == "not used: extra"
+    dataset = load_tables(folder, validation=True)
+    assert dataset.notes[0] == "test (6 images) is tested; `selection` chooses on valid (9 images)"
+    assert dataset.digest == plain.digest
+    split = dataset.splits["validation"]
+    assert isinstance(split, ArraySplit)
+    assert np.array_equal(split.images[..., 0], np.stack(pixels(9, 6, 6, seed=3)))
+    save_split(folder / "valid", of_split(9, seed=4))
+    assert load_tables(folder, validation=True).validation_digest != dataset.validation_digest
+    save_split(folder / "valid", of_split(9, side=7))
+    with pytest.raises(DataError, match=r"not all 6x6 with 1 channel.* give selection\.holdout"):
+        load_tables(folder, validation=True)
+    load_tables(folder)
 
 
 def test_one_saved_split_is_a_training_set(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ IMAGES = [
     images("only val", lambda f: (f / "train").rename(f / "rest"), "data/photos: has val, but no train; is it whole?"),
     images("classes differ", lambda f: (f / "val/class1").rename(f / "val/class2"), "lacks 1 of 2 classes, such as class"),
     images("a class lacks in val", lambda f: _remove(f / "val/class1"), "data/photos/val"),
-    images("valid for val", lambda f: (f / "val").rename(f / "valid"), "bad.yaml: evaluate: error needs a test set, and photos has none: looked for val/ or test/, found valid/"),
+    images("eval for val", lambda f: (f / "val").rename(f / "eval"), "bad.yaml: evaluate: error needs a test set, and photos has none: looked for test/, validation/, valid/, val/, dev/; found eval/"),
     images("other names for the splits", _renamed, "data/photos: no data set; it has neither dataset.json nor features.npy, nor tables, nor images in folders of classes; images such as fit/class0/0.png lie deeper"),
     images("floats", lambda f: Image.new("F", (9, 9)).save(f / "train/class0/1.tiff"), "data/photos/train/class0/1.tiff: floating-point images are not supported"),
     images("a class of other files", _heic, "data/photos/train/class0: has no images, but files such as 0.heic; read are .bmp, .jfif, .jpeg"),

@@ -183,6 +183,7 @@ ROWS = [
     edited("weights of 0", "- softmax", "- softmax\n  - triplet: {weight: 0, softmax_weight: 0}", "losses.triplet.weight: 0 as softmax_weight is"),
     edited("a parameter twice", "alpha: {grid: [0.0, 0.3]}", "lambda: 1, lambda_: 2", "losses.lgm.lambda: given twice, also as lambda_"),
     edited("holdout of 1", "seeds:", "selection: {holdout: 1.0}\nseeds:", "bad.yaml:8: selection.holdout: should be less than 1, not 1.0"),
+    edited("no validation set to choose on", "seeds:", "selection: {holdout: validation}\nseeds:", "bad.yaml:8: selection.holdout: digits has no validation set next to a test set; give the share of the training set to hold out, such as 0.2"),
     edited("holdout too small", "seeds:", "selection: {holdout: 0.001}\nseeds:", "bad.yaml:8: selection.holdout: 0.001 of 1200 images holds out 2, fewer than the 10 classes"),
     edited("selection by something else", "seeds:", "selection: {metric: top5_error}\nseeds:", "bad.yaml:8: selection.metric: 'top5_error' is not measured by `evaluate`"),
     edited("selection compares no row", "seeds:", "selection: {compare: [lgm: {alpha: 9}]}\nseeds:", "bad.yaml:8: selection.compare: is none of the suite's rows"),

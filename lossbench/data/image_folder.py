@@ -1,0 +1,186 @@
+"""Image folders as data sets: which folder is which part, and which files are read.
+
+    train/CLASS/*.jpg, test/CLASS/*     trained on, tested
+    val/CLASS/*                         the test set without test/; else what `selection` chooses on
+    CLASS/*.jpg                         training images only
+
+`val` may also be called validation, valid or dev. Images in folders below that of a class are of
+the class, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from lossbench.data.class_folders import (
+    Listed,
+    files_below,
+    is_image,
+    list_classes,
+    suffixes_hint,
+    visible,
+)
+from lossbench.data.dataset import Card, Dataset, Split
+from lossbench.data.folder import FolderSplit, decode_some
+from lossbench.data.parts import MEASURED, describe_parts, name_parts
+from lossbench.data.prepared import joined_digest
+from lossbench.errors import DataError
+
+NEVER_CLASSES = ("test", "validation", "val")
+"""Folders that are parts of a data set even without train; `valid` may be a class."""
+
+
+def is_image_folder(folder: Path) -> bool:
+    """Whether there is an image in a folder of a class.
+
+    Without folders of parts only the folders of the classes themselves count: what lies deeper may
+    be classes in folders with other names.
+    """
+    parts = [folder / name for name in ("train", *NEVER_CLASSES) if (folder / name).is_dir()]
+    files_of = files_below if parts else visible
+    try:
+        classes = (entry for part in parts or [folder] for entry in visible(part))
+        files = (file for k in classes if k.is_dir() for file in files_of(k.path))
+        return any(is_image(file.name) and not file.is_dir() for file in files)
+    except OSError:
+        return False
+
+
+def why_no_image_folder(folder: Path) -> str:
+    """End of a message on a folder that is none: a file of it, and where that should lie."""
+    try:
+        files = [Path(e.path).relative_to(folder) for e in islice(files_below(folder), 10_000)]
+    except OSError:
+        return ""
+    images = [file for file in files if is_image(file.name)]
+    if not images:
+        return suffixes_hint([str(file) for file in files if len(file.parts) > 1])
+    if len(images[0].parts) == 1:
+        return f"; {images[0]} should be in a folder of its class"
+    return (
+        f"; images such as {images[0]} lie deeper: put the folders of the classes into train, and "
+        "test or val"
+    )
+
+
+def load_folder(folder: Path, *, verify: bool = True, validation: bool = False) -> Dataset:
+    """Open an image folder.
+
+    Its digest covers names and sizes of all files, not their content: reading the content of
+    ImageNet takes an hour.
+
+    Args:
+        folder: Of one of the forms above.
+        verify: Decode images, too: all, or 1,000 of a larger folder.
+        validation: Read the validation set, too, where there is one next to a test set.
+
+    Raises:
+        DataError: There are no classes or a class is empty, training and test set have different
+            classes, or a file is no image.
+    """
+    found = _find_parts(folder)
+    offered = name_parts(found)
+    parts = {name: part for name, part in offered.items() if name != "validation" or validation}
+    listed = {name: list_classes(part) for name, part in parts.items()}
+    classes = list(listed["train"])
+    for name in parts:
+        _require_same_classes(parts["train"], listed["train"], parts[name], listed[name])
+    splits: dict[str, Split] = {}
+    looked_at: list[tuple[str, int]] = []
+    for name, by_class in listed.items():
+        split = _split(parts[name], by_class)
+        if verify:
+            looked_at.append(decode_some(split.paths))
+        splits[name] = split
+    digest = _digest(folder, {name: parts[name] for name in parts if name != "validation"}, listed)
+    card = Card(
+        name=folder.absolute().name,
+        num_classes=len(classes),
+        class_names=classes,
+        source=str(folder),
+        note="image folder; its digest covers the names and sizes of the files",
+        sha256={"files": digest},
+    )
+    own = "validation" in parts and _digest(folder, {"validation": parts["validation"]}, listed)
+    return Dataset(
+        card,
+        splits,
+        digest[:16],
+        min(looked_at, key=lambda file: file[1], default=None),
+        no_test="" if "test" in parts or parts["train"] == folder else _found_instead(folder),
+        notes=tuple(_notes(folder, found, offered, splits)),
+        validation_digest=joined_digest([digest, own]) if own else "",
+    )
+
+
+def _find_parts(folder: Path) -> dict[str, Path]:
+    """Name -> the folder of that part; a folder of classes is its own training set."""
+    if (folder / "train").is_dir():
+        names = ("train", *MEASURED)
+        return {name: folder / name for name in names if (folder / name).is_dir()}
+    for name in NEVER_CLASSES:
+        if (folder / name).is_dir():
+            raise DataError(f"{folder}: has {name}, but no train; is it whole?")
+    return {"train": folder}
+
+
+def _split(part: Path, by_class: Listed) -> FolderSplit:
+    labels = np.repeat(np.arange(len(by_class)), [len(files) for files in by_class.values()])
+    paths = [
+        os.fsencode(f"{part}/{k}/{file}") for k, files in by_class.items() for file, _ in files
+    ]
+    return FolderSplit(np.array(paths), labels.astype(np.int64))
+
+
+def _digest(folder: Path, parts: Mapping[str, Path], listed: Mapping[str, Listed]) -> str:
+    digest = hashlib.sha256()
+    for name, part in parts.items():
+        prefix = "" if part == folder else f"{part.name}/"
+        for k, files in listed[name].items():
+            for file, size in files:
+                digest.update(os.fsencode(f"{prefix}{k}/{file} {size}\n"))
+    return digest.hexdigest()
+
+
+def _notes(
+    folder: Path,
+    found: Mapping[str, Path],
+    offered: Mapping[str, Path],
+    splits: Mapping[str, Split],
+) -> list[str]:
+    """Lines on the parts of the folder."""
+    if offered["train"] == folder:
+        return []
+
+    def describe(name: str) -> str | None:
+        if name not in offered:
+            return None
+        count = f" ({len(splits[name].labels):,} images)" if name in splits else ""
+        return f"{offered[name].name}/{count}"
+
+    unused = [f"{part.name}/" for part in found.values() if part not in offered.values()]
+    unused += [f"{e.name}/" for e in visible(folder) if e.is_dir() and e.name not in found]
+    selects = "validation" in splits
+    return describe_parts(describe("test"), describe("validation"), sorted(unused), selects=selects)
+
+
+def _found_instead(folder: Path) -> str:
+    found = sorted(f"{e.name}/" for e in visible(folder) if e.is_dir() and e.name != "train")
+    names = ", ".join(f"{name}/" for name in MEASURED)
+    return f"looked for {names}; found {', '.join(found[:5]) or 'train/ only'}"
+
+
+def _require_same_classes(train: Path, trained: Listed, part: Path, measured: Listed) -> None:
+    for here, names, others in ((train, trained, measured), (part, measured, trained)):
+        lacking = [name for name in others if name not in names]
+        if lacking:
+            raise DataError(
+                f"{here}: lacks {len(lacking)} of {len(others)} classes, such as "
+                f"{lacking[0]}; was the data set extracted completely?"
+            )

@@ -1,0 +1,155 @@
+"""A data set with a validation set of its own: `selection` chooses on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from written_tables import of_split, save
+
+from lossbench.assembly import build, check
+from lossbench.audit import audit
+from lossbench.data.opening import open_trial_data
+from lossbench.data.sources import load_dataset
+from lossbench.errors import DataError
+from lossbench.plan import Plan
+from lossbench.records import TrialResult
+from lossbench.report.measured import conditions_of, data_of
+from lossbench.report.tables import make_tables
+from lossbench.suite import SuiteError, load_suite
+from lossbench.trial import run_trial
+
+Run = Callable[..., tuple[int, str, str]]
+SUITE = """\
+suite: chosen
+dataset: {name: mine}
+model: {name: mlp, feature_dim: 2, hidden: [4]}
+recipe:
+  epochs: 1
+  batch_size: 8
+  optimizer: {name: sgd, lr: 0.05}
+  input: {crop: 8}
+seeds: [0]
+losses: [lgm: {alpha: {grid: [0.0, 0.3]}}]
+selection: {metric: error}
+"""
+COUNTS = {"train": 10, "val": 4, "test": 6}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for part, count in COUNTS.items():
+        for k in "ab":
+            folder = tmp_path / "data" / "mine" / part / k
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "data"
+
+
+def plan_of(data: Path, *overrides: str) -> Plan:
+    (data.parent / "suite.yaml").write_text(SUITE)
+    return check(load_suite(data.parent / "suite.yaml", overrides), data)
+
+
+def test_nothing_is_held_out_of_the_training_set(data: Path) -> None:
+    plan = plan_of(data)
+    assert plan.suite.selection is not None
+    assert plan.suite.selection.holdout == "validation"
+    [first, _] = plan.trials
+    assert first.holdout == "validation"
+    assert first.name.endswith("/holdout")
+    parts = build(first, open_trial_data(first, data), torch.device("cpu"))
+    assert parts.measured is not None
+    assert (len(parts.train), len(parts.measured), parts.measured_name) == (20, 8, "holdout")
+    final = plan.final_trials({("default", "lgm"): plan.rows[0]})[0]
+    parts = build(final, open_trial_data(final, data), torch.device("cpu"))
+    assert parts.measured is not None
+    assert (len(parts.train), len(parts.measured), parts.measured_name) == (20, 12, "test")
+
+
+def test_the_validation_images_count_for_the_choice_only(data: Path) -> None:
+    before = plan_of(data)
+    final = before.final_trials({("default", "lgm"): before.rows[0]})
+    assert final[0].data_digest == before.data_digest
+    assert {trial.data_digest for trial in before.trials} == {before.validation_digest}
+    (data / "mine/val/a/0.png").rename(data / "mine/val/a/9.png")
+    load_dataset.cache_clear()
+    after = plan_of(data)
+    assert after.data_digest == before.data_digest
+    assert after.table_identity != before.table_identity
+    assert [t.identity for t in after.trials] != [t.identity for t in before.trials]
+    assert after.final_trials({("default", "lgm"): after.rows[0]}) == final
+    with pytest.raises(DataError, match="but the suite was planned with"):
+        open_trial_data(before.trials[0], data)
+
+
+def test_a_suite_that_names_a_share_still_splits_the_training_set(data: Path) -> None:
+    plan = plan_of(data, "selection.holdout=0.2")
+    first = plan.trials[0]
+    assert (first.holdout, first.data_digest) == (0.2, plan.data_digest)
+    assert plan.validation_digest == ""
+    parts = build(first, open_trial_data(first, data), torch.device("cpu"))
+    assert parts.measured is not None
+    assert (len(parts.train), len(parts.measured)) == (16, 4)
+    assert "val/ is not used" in plan.facts.notes[0]
+    asked = plan_of(data, "selection.holdout=validation")
+    assert [t.identity for t in asked.trials] == [t.identity for t in plan_of(data).trials]
+
+
+def test_without_a_test_folder_there_is_no_validation_set(data: Path) -> None:
+    (data / "mine/test").rename(data / "elsewhere")
+    plan = plan_of(data)
+    assert [trial.holdout for trial in plan.trials] == [0.2, 0.2]
+    assert plan.facts.notes == ("val/ (8 images) is the test set: there is no other",)
+    with pytest.raises(SuiteError, match=r"selection\.holdout: mine has no validation set next to"):
+        plan_of(data, "selection.holdout=validation")
+
+
+def test_tables_choose_on_their_validation_split(tmp_path: Path) -> None:
+    parts = {"train": of_split(30, 8), "validation": of_split(6, 8, 1), "test": of_split(9, 8, 2)}
+    save(tmp_path / "data" / "mine", **parts)
+    plan = plan_of(tmp_path / "data")
+    first = plan.trials[0]
+    opened = open_trial_data(first, tmp_path / "data")
+    parts_of_it = build(first, opened, torch.device("cpu"))
+    assert parts_of_it.measured is not None
+    assert (len(parts_of_it.train), len(parts_of_it.measured)) == (30, 6)
+
+
+def test_the_report_names_both_sets(data: Path, tmp_path: Path) -> None:
+    plan = plan_of(data)
+    results: dict[str, TrialResult] = {}
+    for trial in [*plan.trials, *plan.final_trials({("default", "lgm"): plan.rows[0]})]:
+        folder = tmp_path / trial.identity
+        folder.mkdir()
+        result = run_trial(trial, data_root=data, artifacts=folder)
+        assert f"{'holdout' if trial.holdout else 'test'}_error" in result.history[-1].metrics
+        results[trial.identity] = result.model_copy(update={"status": "finished", "reason": ""})
+    [choosing, *_] = make_tables(plan, results)
+    assert choosing.label == "Validation error"
+    assert choosing.unit == "% of validation images"
+    said = "test/ (12 images) is tested; `selection` chooses on val/ (8 images)"
+    assert choosing.findings[0] == f"Data: {said}."
+    assert conditions_of(plan).holdout == "validation"
+    assert data_of(plan).digest == plan.validation_digest
+    assert not [d for d in audit(plan, plan.trials, results) if d.level == "fails"]
+
+
+@pytest.mark.parametrize("arguments", [("--probe", "0"), ("--audit",)])
+def test_plan_and_audit_name_both_sets(data: Path, run: Run, arguments: tuple[str, ...]) -> None:
+    (data.parent / "suite.yaml").write_text(SUITE)
+    code, out, _ = run("plan", data.parent / "suite.yaml", "--data-root", data, *arguments)
+    assert code == 0
+    assert "test/ (12 images) is tested; `selection` chooses on val/ (8 images)" in joined(out)
+
+
+def joined(text: str) -> str:
+    """Wrapped lines in one."""
+    return " ".join(text.split())
