@@ -361,6 +361,7 @@ app.command("new-loss", cls=OnceCommand)(verbs.new_loss)
 app.command("new-suite", cls=OnceCommand)(verbs.new_suite)
 app.command("test-loss", cls=OnceCommand)(verbs.try_loss)
 app.command("list", cls=OnceCommand)(verbs.list_)
+app.command("docs", cls=OnceCommand)(verbs.docs)
 app.command("ui", cls=OnceCommand)(verbs.ui)
 app.add_typer(verbs.data_app, name="data")
 

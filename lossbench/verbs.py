@@ -143,6 +143,31 @@ def list_(
         listing.describe(out, kind.value, name)
 
 
+def docs(
+    page: Annotated[
+        str | None, typer.Argument(metavar="[PAGE]", help="As the list of pages has it.")
+    ] = None,
+) -> None:
+    """List the pages of the documentation, or print one as Markdown.
+
+    \b
+    Examples:
+      lossbench docs
+      lossbench docs start
+      lossbench docs suite
+      lossbench docs guide/ci-gate
+    """
+    from lossbench.documentation.pages import page_titles, read_page
+
+    if page is not None:
+        typer.echo(read_page(page))
+        return
+    titles = page_titles()
+    width = max(map(len, titles))
+    for name, title in titles.items():
+        typer.echo(f"{name:{width}}  {title}")
+
+
 def ui(
     tracking_uri: TrackingOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="On 127.0.0.1.")] = 5000,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ruamel.yaml import YAML
 
 from lossbench.assembly import REGISTRIES, check
 from lossbench.cli import app
+from lossbench.documentation.pages import without_site_parts
 from lossbench.losses import LOSSES
 from lossbench.registry import registering
 from lossbench.suite import Suite, load_suite
@@ -34,6 +36,66 @@ BASE = {
     "losses": ["softmax"],
 }
 """What a part of a suite is laid over."""
+
+
+LINKING = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"]
+LINKING += sorted((ROOT / "reports").rglob("README.md"))
+
+
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_of_the_repository(path: Path) -> None:
+    """What only the build of the site makes is named between the marks of its own parts."""
+    text = without_site_parts(path.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"", text):
+        link = next(filter(None, target))
+        if not re.match(r"https?:|mailto:|#", link):
+            file = path.parent / link.partition("#")[0]
+            assert file.exists(), f"{path.name}: {link}"
+            assert file.resolve().is_relative_to(ROOT), f"{path.name}: {link}"
+
+
+def test_docs_in_a_terminal(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, _ = run("docs")
+    assert code == 0
+    names = [line.split()[0] for line in out.splitlines()]
+    assert names[0] == "start"
+    written = {p.relative_to(ROOT / "docs").with_suffix("").as_posix() for p in PAGES[2:]}
+    assert {*written, "reference/suite"} <= {*names, "index"}
+    for name in names:
+        for asked in (name, f"{name}.md", name.rpartition("/")[2]):
+            code, out, _ = run("docs", asked)
+            assert code == 0
+            assert out.startswith("# ")
+            assert "<!--" not in out
+            assert "{{" not in out
+    for key in ("recipe.epochs", "selection.holdout", "resources.gpus", "dataset.train_size"):
+        assert f"`{key}`" in run("docs", "suite")[1]
+    code, out, err = run("docs", "sutie")
+    assert (code, out) == (2, "")
+    assert "error: docs sutie: no such page; did you mean 'suite'?" in " ".join(err.split())
+
+
+def test_what_the_command_line_names_is_installed(run: Callable[..., tuple[int, str, str]]) -> None:
+    """No help and no message sends its reader to a file of the repository."""
+    for path in sorted((ROOT / "lossbench").rglob("*.py")):
+        assert not re.search(r"\bdocs/\w+[/.]", path.read_text(encoding="utf-8")), path
+    for command in ("run", "plan", "report", "check", "rank", "docs", "ui", "list", "new-loss"):
+        assert "docs/" not in run(command, "--help")[1]
+
+
+def test_a_wheel_has_the_pages() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    package = settings["tool"]["setuptools"]
+    assert package["package-dir"]["lossbench.docs"] == "docs"
+    assert "lossbench.docs" in package["packages"]
+    assert "lossbench.documentation" in package["packages"]
+    shipped = {
+        path
+        for glob in package["package-data"]["lossbench.docs"]
+        for path in ROOT.glob(f"docs/{glob}")
+    }
+    assert shipped == set(PAGES[2:])
+    assert not list((ROOT / "docs").glob("*.py"))  # they would be shipped, too
 
 
 @dataclass(frozen=True)

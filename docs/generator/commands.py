@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
-from markdown_parts import Row, code, table
 from typer.models import ArgumentInfo, OptionInfo
 
 from lossbench.cli import app
+from lossbench.documentation.markdown_parts import Row, code, table
 
 INTRODUCTION = """\
 # Command line

@@ -10,7 +10,6 @@ from typing import Any
 import commands
 import figures
 import losses
-import reference
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -18,12 +17,11 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils.meta import get_data
 
+from lossbench.documentation import pages, reference
+
 PAGES = {
     "reference/cli.md": commands.command_line,
-    "reference/suite.md": reference.suite_file,
-    "reference/models.md": reference.models,
-    "reference/evaluations.md": reference.evaluations,
-    "reference/datasets.md": reference.datasets,
+    **{f"{name}.md": make for name, make in pages.MADE.items()},
     "losses/index.md": losses.index,
 }
 _ELSEWHERE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
@@ -62,10 +60,10 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     folder, _, file = page.file.src_uri.rpartition("/")
     name = file.removesuffix(".md")
     if folder == "losses" and name != "index":
-        return f"{markdown}\n\n{losses.reference(name)}\n"
+        return f"{pages.for_the_site(markdown)}\n\n{losses.reference(name)}\n"
     if not folder:  # what stands beside docs/ is no part of the site
         markdown = _ELSEWHERE.sub(r"\1", markdown)
-    return markdown.replace("{{ version }}", reference.version())
+    return pages.for_the_site(markdown)
 
 
 def on_page_content(content: str, **_: Any) -> str:

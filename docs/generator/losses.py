@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docstrings import parse
-from markdown_parts import table
-from reference import loss_names, parameters
-
+from lossbench.documentation.docstrings import parse
+from lossbench.documentation.markdown_parts import table
+from lossbench.documentation.reference import loss_names, parameters
 from lossbench.losses import LOSSES
 
 

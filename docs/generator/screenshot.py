@@ -2,8 +2,8 @@
 
 Takes the extra `browser` and a Chromium that is there.
 
-python docs/screenshot.py report reports/digits docs/images/report.png
-python docs/screenshot.py dashboard docs/images/dashboard.png [PORT]
+python docs/generator/screenshot.py report reports/digits docs/images/report.png
+python docs/generator/screenshot.py dashboard docs/images/dashboard.png [PORT]
 """
 
 from __future__ import annotations

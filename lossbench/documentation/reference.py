@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, get_args, get_origin
 
-from docstrings import parse
-from markdown_parts import code, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -15,6 +13,8 @@ import lossbench
 from lossbench import suite
 from lossbench.data import sources
 from lossbench.data.augmentation import AUGMENTATIONS
+from lossbench.documentation.docstrings import parse
+from lossbench.documentation.markdown_parts import code, table
 from lossbench.evaluation import EVALUATIONS
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
@@ -56,7 +56,7 @@ def suite_file() -> str:
 
 def kind(field: FieldInfo) -> str:
     """The values that a field takes, as code: `float, >= 0`; `identity | diagonal`."""
-    bounds = []
+    bounds: list[str] = []
     names = _kind(field.annotation, bounds)
     for rule in field.metadata:
         _bound(rule, bounds)
