@@ -11,12 +11,8 @@ from typing import Any
 import torch
 
 from lossbench.consistency import (
-    check_reference,
-    compared_rows,
     scale_problems,
     scaling_problems,
-    search_settings,
-    suite_metrics,
     team_problems,
     variant_problems,
     vector_problems,
@@ -45,10 +41,9 @@ from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES, LossHead
 from lossbench.models import MODELS
 from lossbench.needs import Needs
+from lossbench.outline import make_outline
 from lossbench.plan import Plan, Trial
 from lossbench.registry import Registry
-from lossbench.resolution import resolve_components, resolve_losses
-from lossbench.rows import make_rows
 from lossbench.suite import Component, Suite
 from lossbench.training.loop import Training
 from lossbench.training.needs import needs_of
@@ -78,18 +73,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         SuiteError: Everything that is wrong with the suite.
         DataError, UnknownNameError: The data set cannot be used.
     """
-    problems: list[Problem] = []
-    resolved = resolve_components(suite, problems)
-    losses = resolve_losses(suite.losses, ("losses",), problems)
-    evaluations = [] if problems else _evaluations(resolved.evaluate)
-    metrics = suite_metrics(suite, evaluations, problems)
-    problems += search_settings(suite, losses)
-    if problems:
-        raise suite.origin.error(problems)
-
-    rows = make_rows(losses, suite)
-    check_reference(suite, [row.label for row in rows], [row.loss.name for row in rows])
-    compared = compared_rows(suite, rows)
+    outline = make_outline(suite)
     try:
         choice = by_number(suite.dataset, data_root)
         validation = may_choose_on_validation(suite.selection)
@@ -101,17 +85,18 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     folder = find_folder(suite.dataset.name, data_root)
     if folder is not None and choice.name != folder.name:  # workers have another folder
         choice = choice.model_copy(update={"name": str(folder.resolve())})
-    resolved = choosing_images(resolved.model_copy(update={"dataset": choice}), dataset)
+    resolved = choosing_images(outline.suite.model_copy(update={"dataset": choice}), dataset)
+    evaluations = outline.evaluations
     others = _check_evaluations(suite, evaluations, dataset, data_root)
     plan = Plan(
         suite=resolved,
-        rows=rows,
+        rows=outline.rows,
         data_digest=dataset.digest,
-        metrics=metrics,
+        metrics=outline.metrics,
         artifacts=tuple(a for evaluation in evaluations for a in evaluation.artifacts()),
         other_digests=others,
-        compared=compared,
-        losses=tuple(losses),
+        compared=outline.compared,
+        losses=outline.losses,
         sources={k: v for registry in REGISTRIES for k, v in registry.sources().items()},
         validation_digest=dataset.validation_digest,
     )

@@ -220,6 +220,8 @@ def plan(
 ) -> None:
     """Check a suite, show what is done of its table, and tell what the rest will take.
 
+    Where its data are not on this machine, the table is shown, what is missing, and how to get it.
+
     \b
     Examples:
       lossbench plan suites/digits.yaml
@@ -228,7 +230,7 @@ def plan(
       lossbench plan suites/digits.yaml --audit
     """
     del output  # taken by every verb with a suite; a plan writes nothing
-    laid_out = lay_out_suite(suite, set_, only, seeds, data_root, plugin)
+    laid_out = lay_out_suite(suite, set_, only, seeds, data_root, plugin, without_data=True)
     if audit:
         print_differences(laid_out, tracking_uri)
         return
@@ -236,13 +238,15 @@ def plan(
     if trials:
         planned.print_trials(out, found)
         out.print(found.counted, highlight=False)
+        planned.print_missing(out, laid_out)
         return
     if format_ is PlanFormat.text:
         planned.print_cells(out, found)
         out.print(found.counted, highlight=False)
         planned.print_data(out, found.plan)
+        planned.print_missing(out, laid_out)
     forecast = None
-    if found.left or found.coming:
+    if (found.left or found.coming) and not laid_out.missing:
         with err.status("taking a few steps of each cell"):
             forecast = found.forecast(found.costs(data_root, probe))
     if format_ is PlanFormat.json:

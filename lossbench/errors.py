@@ -34,6 +34,10 @@ class DataError(RequestError):
     """A data set is missing, incomplete or not what it says it is."""
 
 
+class MissingDataError(DataError):
+    """A data set is not on this machine yet."""
+
+
 class TrackingError(RequestError):
     """The tracking server or database cannot be used."""
 

@@ -163,6 +163,8 @@ class Plan:
         weights: Digest of the file that a variant's model starts from, by variant, if any.
         facts: What the plan needs to know of the data.
         validation_digest: Of the data set with its validation set, if `selection` chooses on it.
+        missing: Data that are not on this machine, and how to get them. With any, the digests are
+            unknown, and the identities of the trials are none.
         table_identity: Hash of what all trials share.
     """
 
@@ -183,6 +185,7 @@ class Plan:
     weights: Mapping[str, str] = field(default_factory=dict)
     facts: DataFacts = field(default_factory=DataFacts)
     validation_digest: str = ""
+    missing: tuple[str, ...] = ()
 
     @cached_property
     def table_identity(self) -> str:

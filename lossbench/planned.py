@@ -29,6 +29,7 @@ ASK_FROM_SEC = 3600.0
 """`run` asks before it starts more than this."""
 LOOK_SEC = 5.0
 """How long `run` may try steps to tell whether it should ask."""
+UNKNOWN = "their identities, what is done and what the rest takes are unknown without the data"
 _SMALL = 5e8
 """Numbers that go into a network in all: with fewer nothing is tried before a run."""
 
@@ -81,6 +82,8 @@ class Recorded:
 
     @property
     def counted(self) -> str:
+        if self.plan.missing:
+            return f"{len(self.trials)} trials; {UNKNOWN}"
         text = f"{len(self.trials)} trials, {len(self.left)} to do"
         return (
             f"{text}; then about {len(self.coming)} more, chosen by these" if self.coming else text
@@ -136,6 +139,8 @@ def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
     from lossbench.orchestration.run import lay_out
     from lossbench.tracking.store import Tracker
 
+    if plan.missing:
+        return Recorded(plan, plan.trials, {})
     try:
         tracker = Tracker.open(tracking_uri, create=False)
     except NothingRecordedError:
@@ -186,7 +191,12 @@ def print_cells(out: Console, found: Recorded) -> None:
     cells = {
         variant: [
             Text("done" if variants == ["default"] else variant, "bold"),
-            *(_cell(columns.get(variant, []), results) for columns in rows.values()),
+            *(
+                _unknown_cell(columns.get(variant, []))
+                if plan.missing
+                else _cell(columns.get(variant, []), results)
+                for columns in rows.values()
+            ),
         ]
         for variant in variants
     }
@@ -212,6 +222,12 @@ def print_data(out: Console, plan: Plan) -> None:
         out.print(line, highlight=False, soft_wrap=True)
 
 
+def print_missing(out: Console, plan: Plan) -> None:
+    """Which data are missing, and how to get them."""
+    for message in plan.missing:
+        out.print(Text(f"missing: {message}", "yellow"), soft_wrap=True)
+
+
 def _side_by_side(
     names: list[Text], columns: Sequence[list[Text]], width: int
 ) -> Iterator[list[list[Text]]]:
@@ -227,6 +243,10 @@ def _side_by_side(
             part = [names]
         part.append(column)
     yield part
+
+
+def _unknown_cell(trials: Sequence[Trial]) -> Text:
+    return Text(f"?/{len(trials)}" if trials else "–", "dim")
 
 
 def _cell(trials: Sequence[Trial], results: Results) -> Text:
@@ -256,8 +276,10 @@ def print_trials(out: Console, found: Recorded) -> None:
         table.add_column(heading, no_wrap=True)
     for trial in found.trials:
         result = found.results.get(trial.identity)
-        state = result.status if result else "to do"
-        table.add_row(trial.variant, Text(trial.row), str(trial.seed), trial.identity, Text(state))
+        known = not found.plan.missing
+        identity = trial.identity if known else "unknown"
+        state = (result.status if result else "to do") if known else "unknown"
+        table.add_row(trial.variant, Text(trial.row), str(trial.seed), identity, Text(state))
     out.print(table)
 
 
@@ -283,11 +305,12 @@ def told(found: Recorded, forecast: Forecast) -> list[str]:
 
 def as_json(found: Recorded, forecast: Forecast | None) -> str:
     cells: dict[tuple[str, str, Holdout], dict[str, Any]] = {}
+    counted = None if found.plan.missing else 0
     for trial in found.trials:
         cell = cells.setdefault(
             (trial.variant, trial.row, trial.holdout),
             {"variant": trial.variant, "row": trial.row, "holdout": trial.holdout}
-            | {"trials": 0, "finished": 0, "diverged": 0, "stopped": 0},
+            | {"trials": 0, **dict.fromkeys(("finished", "diverged", "stopped"), counted)},
         )
         cell["trials"] += 1
         result = found.results.get(trial.identity)
@@ -309,6 +332,7 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
         "data": {"notes": found.plan.facts.notes, "warnings": found.plan.facts.warnings},
         "coming": len(found.coming),
         "forecast": told_forecast,
+        "missing": list(found.plan.missing),
     }
     return json.dumps(content, indent=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import sys
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lossbench import planned
 from lossbench.errors import LossbenchError, NothingRecordedError, RequestError
 from lossbench.report.provenance import describe_replaced, find_changes, require_own_folder
 from lossbench.verbs import err, out
 
 if TYPE_CHECKING:
-    from lossbench.plan import Plan
+    from lossbench.plan import Plan, Trial
     from lossbench.records import TrialResult
     from lossbench.suite import Suite
     from lossbench.tracking.store import Tracker
@@ -30,8 +32,14 @@ def lay_out_suite(
     seeds: str | None,
     data_root: Path,
     plugins: list[Path],
+    *,
+    without_data: bool = False,
 ) -> Plan:
-    """Load and check a suite: everything that can be wrong is found here."""
+    """Load and check a suite: everything that can be wrong is found here.
+
+    Args:
+        without_data: Whether a suite is laid out, too, whose data are not on this machine.
+    """
     from lossbench.suite import load_suite
 
     if seeds is not None:
@@ -40,11 +48,16 @@ def lay_out_suite(
         overrides = [*overrides, f"seeds=[{seeds}]"]
     suite = load_suite(path, overrides)
     from lossbench.assembly import check
+    from lossbench.outline import make_outline, missing_data, plan_without_data
     from lossbench.plugins import read_plugins
     from lossbench.report.published import published_problems
 
     read = read_plugins(plugins)
-    whole = replace(check(suite, data_root), plugins=read)
+    outline = make_outline(suite)
+    if without_data and (missing := missing_data(outline, data_root)):
+        whole = plan_without_data(outline, missing)
+    else:
+        whole = replace(check(suite, data_root), plugins=read)
     problems = published_problems(suite, whole.metrics)
     if problems:
         raise suite.origin.error(problems)
@@ -116,13 +129,20 @@ def print_differences(laid_out: Plan, tracking_uri: str | None) -> None:
     from lossbench.orchestration.run import lay_out
     from lossbench.tracking.store import Tracker
 
-    try:
-        tracker = Tracker.open(tracking_uri, create=False)
-        laid_out, trials = lay_out(laid_out, tracker)
-        results = tracker.results(trials)
-    except NothingRecordedError:
-        trials, results = list(laid_out.trials), {}
+    trials: list[Trial] = list(laid_out.trials)
+    results: Mapping[str, TrialResult] = {}
+    if not laid_out.missing:
+        with contextlib.suppress(NothingRecordedError):
+            tracker = Tracker.open(tracking_uri, create=False)
+            laid_out, trials = lay_out(laid_out, tracker)
+            results = tracker.results(trials)
     differences = audit(laid_out, trials, results)
     measured = f"{len(results)} of {len(trials)} trials measured"
+    if laid_out.missing:
+        measured = (
+            "without the data it is unknown what the losses ask of a training, which classes are "
+            "small, and what was measured"
+        )
+        planned.print_missing(out, laid_out)
     if not print_audit(out, differences, measured):
         raise typer.Exit(1)

@@ -27,7 +27,7 @@ from lossbench.data.prepared import (
 from lossbench.data.table_files import is_table_folder
 from lossbench.data.tables import load_tables
 from lossbench.data.vectors import is_vector_folder, load_vectors
-from lossbench.errors import DataError, UnknownNameError
+from lossbench.errors import DataError, MissingDataError, UnknownNameError
 from lossbench.registry import Registry
 
 
@@ -141,8 +141,8 @@ def prepare(name: str, data_root: Path) -> Path:
     return folder
 
 
-def _by_hand(name: str, source: Source, folder: Path) -> DataError:
-    return DataError(
+def _by_hand(name: str, source: Source, folder: Path) -> MissingDataError:
+    return MissingDataError(
         f"{name} cannot be downloaded from here: its licence asks you to get it yourself.\n"
         f"It holds {source.about}.\nPut it, or a link to it, at {folder}"
     )
@@ -173,10 +173,26 @@ def find_folder(name: str, data_root: Path) -> Path | None:
         if folder.is_dir():
             return folder
         raise _by_hand(name, source, folder)
-    raise DataError(
+    raise MissingDataError(
         f"data set {name!r} is not in {data_root}; run `lossbench data prepare {name} "
         f"--data-root {data_root}`, or name the folder that has it with --data-root"
     )
+
+
+def why_missing(name: str, data_root: Path) -> str:
+    """Why a data set that a suite names is not on this machine, and how to get it; "" if it is.
+
+    Raises:
+        UnknownNameError: As for `find_folder`.
+    """
+    try:
+        folder = find_folder(name, data_root)
+    except MissingDataError as error:
+        return str(error)
+    if folder is None:
+        made_of = DATASETS[name].create().made_of
+        return why_missing(made_of, data_root) if made_of else ""
+    return "" if folder.exists() else f"{folder}: no such folder; the suite names it as its data"
 
 
 def is_ready(name: str, data_root: Path) -> bool:

@@ -94,12 +94,14 @@ class Evaluation(ABC):
         needs_test: Whether it measures on the test set (or the held-out part).
         reads_other_data: Whether it measures on data that is the same whatever is held out, so
             that nothing may be chosen by it.
+        dataset: Name of other data that it reads, as a suite names data; empty: none.
         needs_images: Whether it cannot measure vectors that were computed before.
     """
 
     needs_test: bool = True
     needs_images: bool = True
     reads_other_data: bool = False
+    dataset: str = ""
 
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
