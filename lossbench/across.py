@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +18,7 @@ from lossbench.options import (
     TrackingOption,
 )
 from lossbench.steps import lay_out_suite, look_up
-from lossbench.verbs import err, out
+from lossbench.verbs import command_line, err, out
 
 RANKING = Path("reports") / "ranking"
 
@@ -69,9 +67,8 @@ def rank(
     found = [look_up(laid_out, tracking_uri) for laid_out in plans]
     ranking = rank_suites([(whole, results) for whole, results, _ in found], metric)
     made_from = [provenance(laid_out, folder) for laid_out in plans]
-    command = shlex.join(["lossbench", *sys.argv[1:]])
     try:
-        page, *_ = write_ranking(ranking, folder, command, made_from)
+        page, *_ = write_ranking(ranking, folder, command_line(), made_from)
     except OSError as error:
         raise LossbenchError(f"{folder}: no ranking: {error.strerror}") from None
     out.print(terminal_ranking(ranking))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
 import time
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +20,7 @@ from lossbench import across, planned, verbs
 from lossbench.errors import (
     DataError,
     LossbenchError,
+    RedactedStream,
     RequestError,
     TrackingError,
 )
@@ -374,13 +377,17 @@ def main() -> None:
     """Entry point: errors become one message and an exit code."""
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of libraries, in workers too
     gc.set_threshold(GARBAGE_FROM)
-    try:
-        app()
-    except LossbenchError as error:
-        err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    with contextlib.redirect_stderr(RedactedStream(sys.stderr)):
+        try:
+            app()
+        except LossbenchError as error:
+            err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except Exception:  # outside of this block, Python would print its message as it is
+            traceback.print_exc()
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -15,7 +15,7 @@ from ruamel.yaml.events import (
     CollectionStartEvent,
 )
 
-from lossbench.errors import RequestError, did_you_mean
+from lossbench.errors import Path, Problem, RequestError, did_you_mean, holds_secret
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 40
@@ -93,6 +93,27 @@ def plain(document: Any, where: str) -> Any:
         return node
 
     return strip(document, 0)
+
+
+def secret_problems(node: Any, path: Path = ()) -> Iterator[Problem]:
+    """One problem for each text with a credential: reports and MLflow show a suite's values.
+
+    Args:
+        node: Plain data.
+        path: The key of `node`.
+    """
+    if isinstance(node, dict | list):
+        items = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in items:
+            yield from secret_problems(value, (*path, key))
+    elif isinstance(node, str) and path:
+        named = len(node) >= 8 and holds_secret(f"{path[-1]}={node}")  # `token: cls` is none
+        if named or holds_secret(node):
+            yield Problem(
+                path,
+                "looks like a password or token, which reports and MLflow would show; "
+                "take it from an environment variable",
+            )
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,17 @@
-"""The errors a user can meet, each with the exit code of the command line."""
+"""The errors a user can meet, each with the exit code of the command line, without secrets."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from typing import Any, TextIO
+from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -18,10 +22,85 @@ Path = tuple[str | int, ...]
 _UNION_BRANCH = re.compile(r"^(float|int|str|bool|none|constrained-\w+|(list|literal|dict)\[.*)$")
 
 
+_REDACTED = "***"
+_SHORTEST_SECRET = 6
+"""Shorter values are not searched for: they would be found inside ordinary words."""
+_SECRET_NAME = (
+    r"(?:[\w.-]*[\W_])?(?:password|passwd|secret|token|api_?key|access_?key(?:_?id)?|secret_?key)"
+)
+_SECRET_VARIABLE = re.compile(_SECRET_NAME, re.IGNORECASE)
+_AUTHORITY = r"((?<![\w+.-])[a-z][\w+.-]*://)"
+_SECRETS = tuple(
+    (re.compile(pattern, re.IGNORECASE), rf"\1{_REDACTED}\2")
+    for pattern in (
+        _AUTHORITY + r"[^\s/?#]*(@)",  # user:password@; a password may hold an @
+        _AUTHORITY + r"[^\s/@:\[]+:(?!\d+(?:[/?#]|$))[^\s]*(@)",  # and a /, too
+        r"((?<![\w+.-])[a-z][\w+.-]*%3a%2f%2f)(?:(?!%2f|%3f|%23)[^\s/?#&])*(%40)",
+        rf"((?:[?&;#]|%3f|%26)(?:{_SECRET_NAME}|[\w.-]*(?:pwd|sig|signature|credential|auth))"
+        r"(?:=|%3d))(?:(?!%26|:\s)[^\s&;#'\"])+()",
+        rf"((?<![\w.-]){_SECRET_NAME}=['\"]?)(?!(?:true|false|none|null|\d{{1,3}})\b)(?:(?!:\s)[^\s&;,'\"])+()",
+        rf"(['\"]{_SECRET_NAME}['\"]\s*:\s*['\"])[^'\"]+()",  # JSON
+        r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[^\s'\",]+()",
+        r"(\bbearer\s+)[\w.~+/=-]{8,}()",
+    )
+)
+"""Forms in which credentials appear in URLs, command lines and messages of libraries."""
+
+
+def redacted(text: str) -> str:
+    """Return the text with `***` in the place of passwords, tokens and keys.
+
+    These are: user and password in a URL of any scheme, query parameters and KEY=VALUE pairs with
+    a name like `token`, authorization headers, and, wherever they occur, the secrets in the
+    environment and in the URLs of the environment and the command line.
+    """
+    for secret in sorted(set(_known_secrets()), key=len, reverse=True):
+        text = text.replace(secret, _REDACTED)
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a text has a credential in one of the known forms."""
+    return any(pattern.search(text) for pattern, _ in _SECRETS)
+
+
+def _known_secrets() -> Iterator[str]:
+    found = [value for name, value in os.environ.items() if _SECRET_VARIABLE.fullmatch(name)]
+    for text in (*os.environ.values(), *sys.argv[1:]):
+        found += re.findall(r"://[^\s:@/\[]*:(?!\d+(?:[/?#]|$))(.+)@", text)
+    for secret in map(str.strip, found):
+        for form in (secret, unquote(secret), quote(unquote(secret), safe="")):
+            if len(form) >= _SHORTEST_SECRET:
+                yield form
+
+
+class RedactedStream:
+    """A text stream that writes `***` for secrets; anything else is the stream's own.
+
+    Args:
+        stream: The stream to write to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(redacted(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class LossbenchError(Exception):
-    """A trial failed, or a check found a regression."""
+    """A trial failed, or a check found a regression; its message has no secrets."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(redacted(message))
 
 
 class RequestError(LossbenchError):

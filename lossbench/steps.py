@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +14,7 @@ import typer
 from lossbench import planned
 from lossbench.errors import LossbenchError, NothingRecordedError, RequestError
 from lossbench.report.provenance import describe_replaced, find_changes, require_own_folder
-from lossbench.verbs import err, out
+from lossbench.verbs import command_line, err, out
 
 if TYPE_CHECKING:
     from lossbench.plan import Plan, Trial
@@ -111,10 +109,9 @@ def write_report(laid_out: Plan, tracking_uri: str | None, output: Path | None) 
     folder = report_folder(laid_out, output)
     laid_out, results, tracker = look_up(laid_out, tracking_uri)
     replaced = describe_replaced([laid_out], folder)
-    command = shlex.join(["lossbench", *sys.argv[1:]])
     try:
         with err.status("writing the report"):
-            written = build_report(laid_out, results, tracker.arrays, folder, command)
+            written = build_report(laid_out, results, tracker.arrays, folder, command_line())
     except OSError as error:
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
     out.print(terminal_table(laid_out, results))

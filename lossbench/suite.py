@@ -29,6 +29,7 @@ from lossbench.document import (
     plain,
     read_override,
     require_known_variant,
+    secret_problems,
     split_key,
 )
 from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
@@ -362,6 +363,8 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
         require_known_variant(keys, content.get("variants"), override)
         assign(content, keys, value, override)
     origin = Origin(str(path), document, texts)
+    if secrets := list(secret_problems(content)):
+        raise origin.error(secrets)
     try:
         suite = Suite.model_validate(content)
     except ValidationError as error:

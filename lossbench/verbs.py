@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import enum
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from lossbench.errors import redacted
 from lossbench.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
@@ -19,6 +22,12 @@ from lossbench.options import (
 
 out = Console()
 err = Console(stderr=True)
+
+
+def command_line() -> str:
+    """Return the command that is running, for a report, without secrets."""
+    return shlex.join(["lossbench", *map(redacted, sys.argv[1:])])
+
 
 data_app = typer.Typer(help="Data sets.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -9,11 +9,11 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import lossbench
-from lossbench.errors import LossbenchError, RequestError
+from lossbench.errors import LossbenchError, RequestError, redacted
 from lossbench.suite import Resources
 
 QUIET = {
@@ -24,6 +24,14 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 """Ray's environment: no loggers of its own, no advice, no statistics sent."""
+
+DRIVER_ONLY = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+)
+"""Variables that Ray's processes do not get: only the driver talks to MLflow."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +74,14 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
 
     if address is None:
         try:
-            ray.init(
-                address="local",
-                _node_ip_address="127.0.0.1",  # nothing listens to the network
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _secrets_withheld():
+                ray.init(
+                    address="local",
+                    _node_ip_address="127.0.0.1",  # nothing listens to the network
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         except Exception as error:  # it raises this very class
             first = str(error).partition("\n")[0]
             raise LossbenchError(f"Ray could not be started: {first}") from error
@@ -82,6 +91,25 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
         yield replace(_slot(resources), attached=address is not None)
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _secrets_withheld() -> Iterator[None]:
+    """Keep MLflow's credentials out of Ray's processes and of its list of jobs.
+
+    Ray copies the environment to its workers, and the command line of the driver to a list that
+    everybody on the cluster can read.
+    """
+    from ray._private import utils
+
+    command: Callable[[], str] = utils.get_entrypoint_name
+    withheld = {name: os.environ.pop(name) for name in DRIVER_ONLY if name in os.environ}
+    utils.get_entrypoint_name = lambda: redacted(command())  # there is no public way
+    try:
+        yield
+    finally:
+        utils.get_entrypoint_name = command
+        os.environ.update(withheld)
 
 
 def _attach(address: str) -> None:
@@ -94,12 +122,13 @@ def _attach(address: str) -> None:
         if host and port.isdigit():  # ray itself waits for minutes
             socket.create_connection((host, int(port)), timeout=5).close()
             listens = True
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"py_modules": [lossbench]},  # other nodes may not have the package
-        )
+        with _secrets_withheld():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"py_modules": [lossbench]},  # other nodes may not have the package
+            )
     except AuthenticationError:
         message = (
             "RAY_AUTH_MODE is token, but neither RAY_AUTH_TOKEN nor RAY_AUTH_TOKEN_PATH has one"

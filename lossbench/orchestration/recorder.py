@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 
+from lossbench.errors import redacted
 from lossbench.orchestration.checkpoints import drop_checkpoints
 from lossbench.orchestration.progress import Display
 from lossbench.orchestration.spool import Spool, log_kept, read_result
@@ -178,6 +179,7 @@ class Recorder(tune.Callback):
             yield folder
 
     def _fail(self, trial: Trial, text: str) -> None:
+        text = redacted(text)
         last_line = text.strip().rpartition("\n")[2]
         log = self._work / "logs" / f"{trial.identity}.log"
         try:
@@ -203,7 +205,7 @@ class Recorder(tune.Callback):
                 log_kept(self._tracker, self._spool, trial)
             except Exception as error:
                 self._away = True
-                return str(error).partition("\n")[0]
+                return redacted(str(error)).partition("\n")[0]
             self._away = False
             del self.unlogged[trial.identity]
         return ""
@@ -216,6 +218,6 @@ class Recorder(tune.Callback):
                 action(*arguments)
             except Exception as error:  # the result itself is safe in the spool
                 self._away = True
-                self._display.note(f"MLflow: {str(error).partition(chr(10))[0]}")
+                self._display.note(f"MLflow: {redacted(str(error)).partition(chr(10))[0]}")
 
         self._writer.submit(attempt)

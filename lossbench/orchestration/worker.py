@@ -10,7 +10,7 @@ from typing import Any
 
 from ray import tune
 
-from lossbench.errors import DataError
+from lossbench.errors import DataError, redacted
 from lossbench.orchestration.checkpoints import checkpoints_of
 from lossbench.orchestration.depot import at_home, depot_of, read_files
 from lossbench.orchestration.node_data import data_root_of
@@ -73,7 +73,7 @@ def run_job(config: dict[str, Any]) -> None:
             tune.report({"refused": str(error)})
             return
         except Exception:
-            tune.report({"failed": traceback.format_exc()})
+            tune.report({"failed": redacted(traceback.format_exc())})
             return
         (Path(folder) / "result.json").write_text(result.model_dump_json())
         _deliver(news(), folder, config)

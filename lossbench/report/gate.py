@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from lossbench.errors import RequestError
+from lossbench.errors import RequestError, redacted
 from lossbench.plan import Plan, matches
 from lossbench.report.baseline import Baseline, BaselineCell, dump, read_baseline
 from lossbench.report.check import judge, require_comparable
@@ -115,7 +115,7 @@ def run_command(
     for plugin in plugins:
         parts += ["--plugin", _portable(plugin)]
     for override in overrides:
-        parts += ["--set", override]
+        parts += ["--set", redacted(override)]
     for flag, value in (("--only", only), ("--seeds", seeds)):
         if value is not None:
             parts += [flag, value]

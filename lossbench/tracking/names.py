@@ -10,6 +10,7 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
+from lossbench.errors import redacted
 from lossbench.plan import Trial
 
 PREFIX = "lossbench."
@@ -97,7 +98,7 @@ def as_params(values: Mapping[str, str]) -> list[Param]:
 
 
 def as_tags(values: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(clean_key(key), shortened(value)) for key, value in values.items()]
+    return [RunTag(clean_key(key), shortened(redacted(value))) for key, value in values.items()]
 
 
 def as_metrics(values: Mapping[str, float], timestamp_ms: int, step: int) -> list[Metric]:
