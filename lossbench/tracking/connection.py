@@ -5,30 +5,32 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-import requests
 from filelock import BaseFileLock, FileLock, Timeout
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from lossbench.errors import TrackingError
-from lossbench.tracking.location import Location, check_database, check_folder, check_started
+from lossbench.tracking.answers import FAILURES, explain, one_line, with_retries
+from lossbench.tracking.artifacts import relocate
+from lossbench.tracking.database import (
+    check_database,
+    check_folder,
+    check_started,
+    read_only_uri,
+)
+from lossbench.tracking.location import Location
 
 for _name in ("mlflow", "alembic"):  # wherever MLflow was imported first
     logging.getLogger(_name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 _LOCK_TIMEOUT_SEC = 60.0
-
-FAILURES = (MlflowException, SQLAlchemyError, requests.RequestException, OSError)
-"""What MLflow raises where a store fails it."""
 
 
 class _Located(Protocol):
@@ -52,16 +54,13 @@ def told(
             return method(self, *args, **kwargs)
         except FAILURES as error:
             step = method.__name__.replace("_", " ")
-            raise self.location.error(f"{step} failed: {one_line(error)}") from error
+            raise self.location.error(f"{step} failed: {_reason(self.location, error)}") from error
 
     return wrapper
 
 
-def one_line(error: Exception) -> str:
-    """The first line of an error, of bearable length."""
-    error = getattr(error, "orig", None) or error  # what SQLAlchemy wraps says what is wrong
-    text = str(error).strip().partition("\n")[0] or type(error).__name__
-    return text if len(text) <= 300 else f"{text[:300]}..."
+def _reason(location: Location, error: Exception) -> str:
+    return one_line(error) if location.database else explain(error, location.uri)
 
 
 @contextmanager
@@ -132,22 +131,24 @@ def _make(location: Location, path: Path) -> MlflowClient:
 
 
 def _open(location: Location, *, create: bool) -> MlflowClient:
-    if location.database is not None:
-        if create:
-            check_folder(location, location.database)
-            check_database(location, location.database, write=True)
-        else:
-            check_started(location, location.database)
+    path = location.database
+    if path is not None:
         try:
+            if not create:
+                check_started(location, path)
+                return _client(read_only_uri(path))
+            check_folder(location, path)
+            check_database(location, path, write=True)
+            relocate(path)
             return _client(location.uri)
-        except FAILURES as error:
+        except (*FAILURES, sqlite3.Error) as error:
             raise location.error(one_line(error)) from error
+    client = _client(location.uri)
     with _environment(_IMPATIENT):
         try:
-            client = _client(location.uri)
-            client.search_experiments(max_results=1)
+            with_retries(lambda: client.search_experiments(max_results=1))
         except FAILURES as error:
-            raise location.error(_why(error)) from error
+            raise location.error(explain(error, location.uri)) from error
     return client
 
 
@@ -177,23 +178,3 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 del os.environ[key]
             else:
                 os.environ[key] = value
-
-
-def _why(error: Exception) -> str:
-    """Say what a server's silence or answer means."""
-    text = str(error)
-    for sign, reason in {
-        "refused": "the connection was refused",
-        "timed out": "it does not answer in time",
-        "resolve": "there is no such host",
-        "unreachable": "its network cannot be reached",
-        "CERTIFICATE": "its certificate is not trusted",
-    }.items():
-        if sign in text:
-            return f"no MLflow server can be reached: {reason}; start it, or correct the address"
-    if re.search(r"\b(401|403)\b", text):
-        return (
-            "the server lets nobody in without a password; set MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        )
-    return f"answers, but not as an MLflow server ({one_line(error)[:120]}); correct the address"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from lossbench.errors import NothingRecordedError, TrackingError
+from lossbench.errors import TrackingError, redacted
 
 DEFAULT_DATABASE = "mlflow.db"
 EXPERIMENT_KIND = "mlflow.experimentKind"
@@ -23,7 +21,7 @@ class Location:
 
     Attributes:
         uri: What MLflow is given; the path of a database is absolute in it.
-        shown: The same without a password.
+        shown: The same without credentials.
         database: The file of a sqlite store; None for a server.
     """
 
@@ -61,15 +59,21 @@ def locate(uri: str | None) -> Location:
     else:
         problem = f"'{scheme}' is no kind of tracking store that lossbench can use"
     raise TrackingError(
-        f"{_without_password(uri)}: {problem}; "
+        f"{uri}: {problem}; "
         f"give --tracking-uri {_SQLITE}{here}, or the http(s):// address of a server"
     )
 
 
 def _server(uri: str) -> Location:
-    location = Location(uri.rstrip("/"), _without_password(uri.rstrip("/")), None)
-    if not urlsplit(uri).hostname:
+    location = Location(uri.rstrip("/"), redacted(uri.rstrip("/")), None)
+    parts = urlsplit(uri)
+    if not parts.hostname:
         raise location.error("names no host; write it as in http://127.0.0.1:5000")
+    if parts.query or parts.fragment:  # MLflow would append its own paths to them
+        raise location.error(
+            "has a part after '?' or '#', which MLflow cannot use; set a token as "
+            "MLFLOW_TRACKING_TOKEN"
+        )
     return location
 
 
@@ -83,58 +87,3 @@ def _database(uri: str) -> Location:
         # quoted, SQLAlchemy would open one path and MLflow create the folders of another
         raise location.error(f"MLflow cannot use a path with '{min(found)}'; choose another one")
     return location
-
-
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
-
-
-def check_folder(location: Location, path: Path) -> None:
-    if not path.parent.is_dir():
-        raise location.error(f"there is no folder {path.parent}; create it first")
-
-
-def check_started(location: Location, path: Path) -> None:
-    """Make sure that there is a database to read.
-
-    Raises:
-        NothingRecordedError: There is none.
-        TrackingError: It cannot be read.
-    """
-    check_folder(location, path)
-    if not path.exists():
-        raise NothingRecordedError(
-            f"{location.shown}: nothing has been run here yet; start with 'lossbench run SUITE'"
-        )
-    check_database(location, path, write=False)
-
-
-def check_database(location: Location, path: Path, *, write: bool) -> None:
-    """Make sure that a file is MLflow's database, and can be read or written.
-
-    MLflow itself tries for 100 seconds to open a file that it cannot, and adds its tables to any
-    database that it can.
-
-    Raises:
-        TrackingError: It is not, or cannot.
-    """
-    if path.is_dir():
-        raise location.error("is a folder; name a file in it, as in .../mlflow.db")
-    try:
-        mode = "rw" if write else "ro"
-        with closing(sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=10)) as db:
-            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
-            if write:
-                db.execute("BEGIN IMMEDIATE").execute("ROLLBACK")
-    except sqlite3.Error as error:
-        raise location.error(
-            f"{error}; make it a file that you may {'write' if write else 'read'}, "
-            "or choose another one with --tracking-uri"
-        ) from None
-    if not {"alembic_version", "experiments"} <= tables:
-        raise location.error(
-            "is a database, but not MLflow's; choose another file with --tracking-uri"
-        )

@@ -5,25 +5,23 @@ from __future__ import annotations
 import io
 import logging
 import platform
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
-from mlflow.utils.file_utils import local_file_uri_to_path
 
 from lossbench.collapse import FORMER_REASON, collapse, guessing
 from lossbench.plan import Plan, Trial, file_label
 from lossbench.records import EpochRecord, Status, TrialResult
 from lossbench.tracking import names
-from lossbench.tracking.connection import FAILURES, connect, locked, one_line, told
+from lossbench.tracking.answers import one_line
+from lossbench.tracking.artifacts import artifact_root, read_artifact, write_folder, write_text
+from lossbench.tracking.connection import connect, locked, told
 from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
 from lossbench.tracking.suite_file import suite_yaml
 
@@ -143,7 +141,7 @@ class Tracker:
         }
         self._client.log_batch(self._parent, tags=names.as_tags(tags))
         file = f"{file_label('suite', plan.changes)}.yaml"  # the whole suite keeps its own
-        self._client.log_text(self._parent, suite_yaml(plan), file)
+        self._keep(self._parent, file, suite_yaml(plan))
         self._client.update_run(self._parent, status="RUNNING")
 
     @told
@@ -220,8 +218,8 @@ class Tracker:
             metrics=names.as_metrics(values, ended_ms, step=0),  # drawn as bars, not as curves
             tags=names.as_tags(tags),
         )
-        self._client.log_artifacts(run_id, str(artifacts))
-        self._client.log_text(run_id, result.model_dump_json(indent=1), _RESULT)
+        write_folder(self._client, self.location, run_id, artifacts)
+        self._keep(run_id, _RESULT, result.model_dump_json(indent=1))
         self._client.set_terminated(run_id, "FINISHED")
 
     @told
@@ -256,7 +254,7 @@ class Tracker:
         found = self._client.get_experiment_by_name(name)
         if found is None:
             database = self.location.database
-            folder = str(database.parent / "mlartifacts" / name) if database else None
+            folder = str(artifact_root(database) / name) if database else None
             tags = {EXPERIMENT_KIND: "custom_model_development"}
             return str(self._client.create_experiment(name, artifact_location=folder, tags=tags))
         if found.lifecycle_stage != "active":
@@ -356,23 +354,11 @@ class Tracker:
         judged = {"status": status, "reason": reason or guessing(*answers)}
         return result.model_copy(update=judged)
 
+    def _keep(self, run_id: str, name: str, text: str) -> None:
+        write_text(self._client, self.location, run_id, name, text)
+
     def _read(self, run: Run, name: str) -> bytes | None:
-        """An artifact's content; None if there is none."""
-        artifact = f"{run.info.artifact_uri}/{name}"
-        if urlsplit(artifact).scheme in ("", "file"):
-            path = Path(local_file_uri_to_path(artifact))  # type: ignore[no-untyped-call]
-            return path.read_bytes() if path.is_file() else None
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                copy = download_artifacts(
-                    artifact_uri=artifact, dst_path=folder, tracking_uri=self.location.uri
-                )
-            except FAILURES:
-                kept = {file.path for file in self._client.list_artifacts(run.info.run_id)}
-                if name in kept:
-                    raise
-                return None
-            return Path(copy).read_bytes()
+        return read_artifact(self._client, self.location, run, name)
 
 
 def _owner() -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,9 @@ from types import FrameType
 from typing import IO, NoReturn
 
 from lossbench.errors import TrackingError
-from lossbench.tracking.location import EXPERIMENT_KIND, Location, check_started, locate
+from lossbench.tracking.artifacts import artifact_root, relocate
+from lossbench.tracking.database import check_started
+from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
 
 _HOST = "127.0.0.1"
 # ordered by a metric, the trials are not folded away below their table
@@ -50,8 +53,9 @@ def serve(uri: str | None, port: int) -> int:
         return 0
     check_started(location, location.database)
     _check_port(port)
+    _relocate(location.database)
     with tempfile.TemporaryFile() as log, _interruptible():
-        server = _start(location, location.database.parent, port, log)
+        server = _start(location, location.database, port, log)
         try:
             _wait_until_it_answers(server, port, log)
             print(f"The dashboard is at http://{_HOST}:{port} (Ctrl-C stops it)")
@@ -64,6 +68,18 @@ def serve(uri: str | None, port: int) -> int:
             return 0
         finally:
             _stop(server)
+
+
+def _relocate(database: Path) -> None:
+    """Let MLflow find the artifacts of a database that was moved."""
+    try:
+        relocate(database)
+    except sqlite3.Error as error:
+        print(
+            f"{database} cannot be written ({error}): the dashboard finds the files of runs only "
+            "where they were first",
+            file=sys.stderr,
+        )
 
 
 def _check_port(port: int) -> None:
@@ -96,11 +112,17 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _start(location: Location, folder: Path, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    location: Location, database: Path, port: int, log: IO[bytes]
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--backend-store-uri", location.uri]
     # artifacts are read where they lie; nothing is uploaded through the dashboard
-    command += ["--default-artifact-root", str(folder / "mlartifacts"), "--no-serve-artifacts"]
+    command += [
+        "--default-artifact-root",
+        str(artifact_root(database)),
+        "--no-serve-artifacts",
+    ]
     command += ["--host", _HOST, "--port", str(port), "--workers", "1"]
     environment = {
         **os.environ,
@@ -110,7 +132,7 @@ def _start(location: Location, folder: Path, port: int, log: IO[bytes]) -> subpr
     }
     return subprocess.Popen(
         command,
-        cwd=folder,
+        cwd=database.parent,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=log,

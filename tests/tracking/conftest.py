@@ -10,7 +10,9 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -107,6 +109,66 @@ def free_port() -> Callable[[], int]:
     return find
 
 
+Answer = tuple[int, bytes] | None
+"""Status and body; None closes the connection."""
+
+
+class FakeServer:
+    """An HTTP server on 127.0.0.1 that gives the answers it is set to, the last one for ever.
+
+    Attributes:
+        answers: Answers still to be given.
+        asked: Paths that were asked for.
+        headers: Headers of every answer.
+    """
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = [(200, b"{}")]
+        self.asked: list[str] = []
+        self.headers: dict[str, str] = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                answers = outer.answers
+                answer = answers.pop(0) if len(answers) > 1 else answers[0]
+                if answer is None:
+                    self.close_connection = True
+                    return
+                status, body = answer
+                # a proxy in its debug mode repeats what it was sent
+                body = body.replace(b"CREDENTIALS", str(self.headers["Authorization"]).encode())
+                self.send_response(status)
+                for name, value in outer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_PATCH = do_PUT = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def fake_server() -> Iterator[FakeServer]:
+    fake = FakeServer()
+    yield fake
+    fake.close()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("server"), free_port()
@@ -123,7 +185,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
         start_new_session=True,
     )
     try:
-        for _ in range(600):
+        for _ in range(1800):  # of a busy machine
             try:
                 urllib.request.urlopen(f"{address}/health", timeout=1).close()
                 break

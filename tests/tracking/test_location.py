@@ -124,8 +124,8 @@ def test_a_server_that_is_silent() -> None:
         silent.listen()
         begin = time.monotonic()
         message = refusal(f"http://127.0.0.1:{silent.getsockname()[1]}")
-    assert "does not answer in time" in message
-    assert time.monotonic() - begin < 8
+    assert "busy or down (it does not answer in time); try again later" in message
+    assert time.monotonic() - begin < 25
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -90,11 +91,17 @@ def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     artifacts: Path,
     free_port: Callable[[], int],
     ending: signal.Signals,
+    tmp_path: Path,
 ) -> None:
     trial, port = plan.trials[0], free_port()
-    tracker = Tracker.open(uri)
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    shutil.move(uri.removeprefix("sqlite:///"), old)
+    tracker = Tracker.open(f"sqlite:///{old}/mlflow.db")
     tracker.start_suite(plan, {})
     tracker.finish(trial, make_result(trial), artifacts)
+    old.rename(new)  # the dashboard finds the files in their new place
+    uri = f"sqlite:///{new}/mlflow.db"
     # whoever runs the tests may ignore SIGINT, as a shell does for what it starts with &
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from lossbench.tracking.ui import serve; "

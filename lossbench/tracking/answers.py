@@ -1,0 +1,133 @@
+"""What a failure of a tracking server means, and which failures are worth another try."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import requests
+from mlflow.exceptions import MlflowException, RestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from lossbench.errors import redacted
+
+FAILURES = (MlflowException, SQLAlchemyError, requests.RequestException, OSError)
+"""What MLflow raises where a store fails it."""
+
+DELAYS_SEC = (0.5, 1.0, 2.0, 4.0)
+"""Pauses between the attempts to reach a busy server."""
+PATIENCE_SEC = 10.0
+"""After this no further attempt is made; a silent server takes seconds for each."""
+
+_BUSY = {408, 429, 502, 503, 504}
+_BROKEN_OFF = ("Connection aborted", "RemoteDisconnected", "reset by peer", "IncompleteRead")
+_STATUS = re.compile(
+    r"error code (\d{3})\b|too many (\d{3}) error responses|\b(\d{3}) (?:Client|Server) Error"
+)
+_UNREACHABLE = {
+    "refused": "the connection was refused",
+    "resolve": "there is no such host",
+    "unreachable": "its network cannot be reached",
+    "CERTIFICATE": "its certificate is not trusted",
+}
+_VARIABLES = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+
+_Result = TypeVar("_Result")
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error, of bearable length, without secrets."""
+    error = getattr(error, "orig", None) or error  # what SQLAlchemy wraps says what is wrong
+    text = redacted(str(error)).strip().partition("\n")[0] or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def with_retries(action: Callable[[], _Result]) -> _Result:
+    """Call an action; again, with growing pauses, while the server is busy."""
+    begin = time.monotonic()
+    for delay in DELAYS_SEC:
+        try:
+            return action()
+        except FAILURES as error:
+            if not _is_busy(error) or time.monotonic() - begin > PATIENCE_SEC:
+                raise
+        time.sleep(delay)
+    return action()
+
+
+def explain(error: Exception, uri: str) -> str:
+    """Say what a server's silence or answer means, and what to do about it.
+
+    Args:
+        error: One of `FAILURES`.
+        uri: Address of the server.
+    """
+    text, status = str(error), _status_of(error)
+    for sign, reason in _UNREACHABLE.items():
+        if status is None and sign in text:
+            return f"no MLflow server can be reached: {reason}; start it, or correct the address"
+    if _is_busy(error):
+        return f"the server is busy or down ({_symptom(error)}); try again later"
+    if status == 401:
+        if _has_credentials(uri):
+            return f"the server does not accept these credentials (401); correct {_VARIABLES}"
+        return f"the server needs credentials (401); set {_VARIABLES}"
+    if status == 403:
+        whose = "these credentials" if _has_credentials(uri) else "requests without credentials"
+        return (
+            f"the server forbids this (403): {whose} may not do it; ask its owner for the "
+            f"permission, or set {_VARIABLES}"
+        )
+    if status == 500:
+        return "the server has failed (500, Internal Server Error); see its log, or try again"
+    # an answer of MLflow itself, unless it does not know MLflow's own addresses
+    if isinstance(error, RestException) and "ENDPOINT_NOT_FOUND" not in text:
+        return one_line(error)
+    if status is not None or "valid JSON format" in text:
+        reason = f"{status}, {_phrase(status)}" if status else "no JSON"
+        return f"answers, but not as an MLflow server ({reason}); correct the address"
+    return one_line(error)
+
+
+def _is_busy(error: Exception) -> bool:
+    text = str(error)
+    status = _status_of(error)
+    if status is not None:
+        return status in _BUSY
+    return "timed out" in text or any(sign in text for sign in _BROKEN_OFF)
+
+
+def _symptom(error: Exception) -> str:
+    status = _status_of(error)
+    if status is not None:
+        return f"{status}, {_phrase(status)}"
+    if "timed out" in str(error):
+        return "it does not answer in time"
+    return "it closed the connection without an answer"
+
+
+def _status_of(error: Exception) -> int | None:
+    """The HTTP status of an answer; None if there was none."""
+    found = _STATUS.search(str(error))
+    if found:
+        return int(next(filter(None, found.groups())))
+    if isinstance(error, RestException):
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    return None
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no status of HTTP"
+
+
+def _has_credentials(uri: str) -> bool:
+    variables = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_TOKEN")
+    return bool(urlsplit(uri).username or any(os.environ.get(name) for name in variables))

@@ -1,0 +1,131 @@
+"""Where the artifacts of a run are: next to the database, also after it was moved or copied.
+
+MLflow stores absolute paths. Of a path like `/old/place/mlartifacts/digits/RUN/artifacts` only the
+part from `mlartifacts` on is used here, so that a moved folder keeps its results and a copy never
+writes into the original.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Run
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from lossbench.tracking.answers import FAILURES
+from lossbench.tracking.location import Location
+
+FOLDER = "mlartifacts"
+
+
+def artifact_root(database: Path) -> Path:
+    """The folder of all artifacts of a database."""
+    return database.resolve().parent / FOLDER
+
+
+def write_folder(client: MlflowClient, location: Location, run_id: str, source: Path) -> None:
+    """Keep every file of a folder as an artifact of a run."""
+    folder = _folder(client.get_run(run_id), location.database)
+    if folder is None:
+        client.log_artifacts(run_id, str(source))
+    else:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+
+
+def write_text(client: MlflowClient, location: Location, run_id: str, name: str, text: str) -> None:
+    """Keep a text as an artifact of a run."""
+    folder = _folder(client.get_run(run_id), location.database)
+    if folder is None:
+        client.log_text(run_id, text, name)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def read_artifact(client: MlflowClient, location: Location, run: Run, name: str) -> bytes | None:
+    """An artifact's content; None if the run has no such artifact.
+
+    Raises:
+        One of FAILURES: A server or bucket does not give it.
+    """
+    recorded, folder = _recorded_folder(run), _folder(run, location.database)
+    if recorded is not None and folder is not None:
+        # where only the database was copied, the artifacts are still in their old place
+        files = [place / name for place in (folder, recorded) if (place / name).is_file()]
+        return files[0].read_bytes() if files else None
+    with tempfile.TemporaryDirectory() as target:
+        try:
+            copy = download_artifacts(
+                artifact_uri=f"{run.info.artifact_uri}/{name}",
+                dst_path=target,
+                tracking_uri=location.uri,
+            )
+        except FAILURES:
+            kept = {file.path for file in client.list_artifacts(run.info.run_id)}
+            if name in kept:
+                raise
+            return None
+        return Path(copy).read_bytes()
+
+
+def _recorded_folder(run: Run) -> Path | None:
+    """Folder of a run's artifacts as MLflow has it; None if it is no folder of this machine."""
+    uri = run.info.artifact_uri
+    if not _is_local(uri):
+        return None
+    return Path(local_file_uri_to_path(uri))  # type: ignore[no-untyped-call]
+
+
+def _folder(run: Run, database: Path | None) -> Path | None:
+    """The folder in which a run's artifacts belong; None if it is no folder of this machine.
+
+    Args:
+        run: The run.
+        database: The sqlite database that has it; None for a server.
+    """
+    recorded = _recorded_folder(run)
+    if recorded is None or database is None:
+        return recorded
+    inside = recorded.parts[-4:]  # mlartifacts/EXPERIMENT/RUN/artifacts
+    if inside[0] != FOLDER or inside[2:3] != (run.info.run_id,):
+        return recorded
+    return artifact_root(database).joinpath(*inside[1:])
+
+
+def _is_local(uri: str) -> bool:
+    return urlsplit(uri).scheme in ("", "file")
+
+
+def relocate(database: Path) -> None:
+    """Update the artifact paths of a database that was moved, for MLflow's own programs.
+
+    Only experiments with a path that lossbench gave them are changed.
+
+    Raises:
+        sqlite3.Error: The database cannot be written.
+    """
+    root = artifact_root(database)
+    with closing(sqlite3.connect(database, timeout=10)) as db, db:
+        found = db.execute("SELECT experiment_id, name, artifact_location FROM experiments")
+        for experiment, name, location in found.fetchall():
+            inside = f"/{FOLDER}/{name}"
+            ours = _is_local(location or "") and (location or "").endswith(inside)
+            if not ours or location == f"{root}/{name}":
+                continue
+            db.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (f"{root}/{name}", experiment),
+            )
+            db.execute(
+                "UPDATE runs SET artifact_uri = ? || '/' || run_uuid || '/artifacts'"
+                " WHERE experiment_id = ?"
+                " AND artifact_uri LIKE '%' || ? || '/' || run_uuid || '/artifacts'",
+                (f"{root}/{name}", experiment, inside),
+            )

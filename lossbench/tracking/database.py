@@ -1,0 +1,139 @@
+"""A sqlite database of MLflow: checked before use, and never changed by reading it."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import mlflow
+from alembic.script import ScriptDirectory
+
+from lossbench.errors import NothingRecordedError
+from lossbench.tracking.location import Location
+
+_TIMEOUT_SEC = 10
+_CHOOSE = "choose another file with --tracking-uri"
+
+
+def read_only_uri(path: Path) -> str:
+    """The URI with which MLflow can only read a database."""
+    # for `sqlite:///` MLflow would make the folder `file:` in the working folder
+    return f"sqlite+pysqlite:///file:{path}?mode=ro&uri=true"
+
+
+def check_folder(location: Location, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise location.error(f"there is no folder {path.parent}; create it first")
+
+
+def check_started(location: Location, path: Path) -> None:
+    """Make sure that there is a database to read.
+
+    Raises:
+        NothingRecordedError: There is none.
+        TrackingError: It cannot be read.
+    """
+    check_folder(location, path)
+    if not path.exists():
+        raise NothingRecordedError(
+            f"{location.shown}: nothing has been run here yet; start with 'lossbench run SUITE'"
+        )
+    check_database(location, path, write=False)
+
+
+def check_database(location: Location, path: Path, *, write: bool) -> None:
+    """Make sure that a file is a database of this MLflow, and can be read or written.
+
+    MLflow itself tries for 100 seconds to open a file that it cannot, adds its tables to any
+    database that it can, and upgrades an older schema without being asked.
+
+    Raises:
+        NothingRecordedError: It has no experiments yet; only if it is to be read.
+        TrackingError: It is no such database, or cannot be used.
+    """
+    if path.is_dir():
+        raise location.error("is a folder; name a file in it, as in .../mlflow.db")
+    try:
+        if not path.stat().st_size:
+            raise location.error(f"is an empty file, no database; remove it, or {_CHOOSE}")
+        _restore(path)
+        with closing(_connect(path, "rw" if write else "ro")) as db:
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+            if not {"alembic_version", "experiments"} <= tables:
+                raise location.error(f"is a database, but not MLflow's; {_CHOOSE}")
+            revisions = [name for (name,) in db.execute("SELECT version_num FROM alembic_version")]
+            _check_schema(location, path, revisions)
+            if write:
+                db.execute("BEGIN IMMEDIATE").execute("ROLLBACK")
+            elif not db.execute("SELECT 1 FROM experiments LIMIT 1").fetchone():
+                raise NothingRecordedError(f"{location.shown}: nothing has been run here yet")
+    except sqlite3.Error as error:
+        if _name(error).startswith("SQLITE_BUSY"):
+            raise location.error(
+                f"another process is writing to it ({error}); try again when that has ended"
+            ) from None
+        raise location.error(
+            f"{error}; make it a file that you may {'write' if write else 'read'}, or {_CHOOSE}"
+        ) from None
+    except OSError as error:
+        raise location.error(f"cannot be read: {error.strerror}; {_CHOOSE}") from None
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=_TIMEOUT_SEC)
+
+
+def _restore(path: Path) -> None:
+    """Undo what a process that was killed left half written: a reader cannot look past it."""
+    try:
+        _look(path, "ro")
+    except sqlite3.Error as error:
+        if not _name(error).startswith("SQLITE_READONLY_"):  # _ROLLBACK or _RECOVERY
+            raise
+        _look(path, "rw")
+
+
+def _look(path: Path, mode: str) -> None:
+    with closing(_connect(path, mode)) as db:
+        db.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "")  # only errors of the library have one
+
+
+def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
+    """Compare the schema of a database with the one of the MLflow that is installed.
+
+    Raises:
+        TrackingError: It is another one.
+    """
+    head, known = _known_revisions()
+    if revisions == [head]:
+        return
+    found = " and ".join(revisions) or "none"
+    installed = f"MLflow {mlflow.__version__}"
+    if revisions and not known.issuperset(revisions):
+        raise location.error(
+            f"has schema revision {found}, which {installed} does not know; if a newer MLflow made "
+            f"it, install that (pip install --upgrade mlflow), or {_CHOOSE}"
+        )
+    file = shlex.quote(str(path))
+    backup = shlex.quote(f"{path}.bak")
+    upgrade = f"mlflow db upgrade {shlex.quote(f'sqlite:///{path}')}"
+    raise location.error(
+        f"has schema revision {found} of another MLflow, but {installed} needs {head}, and an "
+        f"upgrade cannot be undone. Back it up and upgrade it with 'cp {file} {backup} && "
+        f"{upgrade}', or {_CHOOSE}"
+    )
+
+
+@functools.cache
+def _known_revisions() -> tuple[str, set[str]]:
+    """The newest schema revision of the MLflow that is installed, and all that it knows."""
+    script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    [head] = script.get_heads()
+    return head, {revision.revision for revision in script.walk_revisions()}

@@ -1,0 +1,225 @@
+"""Databases that are not of this MLflow: reading never changes one, and nothing is migrated."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from lossbench.errors import NothingRecordedError, TrackingError
+from lossbench.plan import Plan
+from lossbench.tracking.database import _known_revisions
+from lossbench.tracking.store import Tracker
+
+Run = Callable[..., tuple[int, str, str]]
+VERBS = (
+    ("plan", "SUITE"),
+    ("report", "SUITE"),
+    ("check", "SUITE", "--update"),
+    ("rank", "SUITE"),
+    ("ui",),
+    ("run", "SUITE"),
+)
+
+
+@pytest.fixture
+def database(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///"))
+
+
+def change(database: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(database)) as db, db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def state(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file but empty locks, with its content and time of change."""
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(".lock")
+    }
+
+
+UNKNOWN = "0123456789ab"
+
+
+def test_the_revisions_are_mlflows() -> None:
+    head, known = _known_revisions()
+    assert head in known
+    assert len(known) > 30
+    assert UNKNOWN not in known
+
+
+@pytest.mark.parametrize(
+    ("revision", "said"),
+    [
+        ("older", ("{revision}", "cp {file} {file}.bak && mlflow db upgrade sqlite:///{file}")),
+        ("unknown", ("schema revision 0123456789ab", "does not know", "install")),
+        ("none", ("schema revision none",)),
+    ],
+)
+def test_another_schema_is_refused_by_every_verb(
+    revision: str,
+    said: tuple[str, ...],
+    database: Path,
+    run: Run,
+    write_suite: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    head, known = _known_revisions()
+    older = min(known - {head})
+    if revision == "none":
+        change(database, "DELETE FROM alembic_version")
+    else:
+        version = {"older": older, "unknown": UNKNOWN}[revision]
+        # as an older schema lacks tables, MLflow would migrate it when it opens it
+        change(
+            database,
+            f"UPDATE alembic_version SET version_num = '{version}'",
+            "DROP TABLE logged_model_metrics",
+        )
+    suite = write_suite()
+    before = state(tmp_path)
+    for verb in VERBS:
+        arguments = [str(suite) if part == "SUITE" else part for part in verb]
+        code, out, err = run(*arguments, "--tracking-uri", f"sqlite:///{database}")
+        assert (code, out) == (2, "")
+        assert err.count("error: ") == 1
+        assert "Traceback" not in err
+        assert str(database) in err
+        for part in said:
+            assert part.format(file=database, revision=older) in err
+    assert state(tmp_path) == before
+
+
+def test_a_path_with_spaces_in_the_commands(database: Path) -> None:
+    folder = database.parent / "my results"
+    folder.mkdir()
+    moved = Path(shutil.move(database, folder))
+    change(moved, f"UPDATE alembic_version SET version_num = '{min(_known_revisions()[1])}'")
+    with pytest.raises(TrackingError) as caught:
+        Tracker.open(f"sqlite:///{moved}", create=False)
+    assert f"cp '{moved}' '{moved}.bak' && mlflow db upgrade 'sqlite:///{moved}'" in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is an empty file"),
+        (b"A text of some length, and no database at all.\n" * 50, "file is not a database"),
+        (b"SQLite format 3\x00 and then nothing more", "is not a database|malformed"),
+        (None, "is a folder"),
+    ],
+)
+def test_what_is_no_database(
+    content: bytes | None, said: str, create: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "mlflow.db"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    before = state(tmp_path)
+    with pytest.raises(TrackingError, match=said):
+        Tracker.open(f"sqlite:///{path}", create=create)
+    assert state(tmp_path) == before
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (("accounts (id)",), "not MLflow's"),
+        (("experiments (id)", "alembic_version (version_num)"), "schema revision none"),
+        (("experiments (id)", "alembic_version (other)"), "no such column"),
+    ],
+)
+def test_the_database_of_another_program(
+    tables: tuple[str, ...], said: str, create: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "mlflow.db"
+    change(path, *(f"CREATE TABLE {table}" for table in tables))
+    before = state(tmp_path)
+    with pytest.raises(TrackingError, match=said):
+        Tracker.open(f"sqlite:///{path}", create=create)
+    assert state(tmp_path) == before
+
+
+def test_a_database_without_experiments(database: Path) -> None:
+    change(database, "DELETE FROM experiments")
+    before = state(database.parent)
+    with pytest.raises(NothingRecordedError):
+        Tracker.open(f"sqlite:///{database}", create=False)
+    assert state(database.parent) == before
+
+
+def test_another_projects_database_of_the_same_mlflow(
+    database: Path,
+    run: Run,
+    write_suite: Callable[..., Path],
+    plan: Plan,
+    tmp_path: Path,
+) -> None:
+    uri = f"sqlite:///{database}"
+    client = MlflowClient(uri, registry_uri=uri)
+    theirs = client.create_experiment("theirs")
+    client.log_metric(client.create_run(theirs).info.run_id, "loss", 1.0)
+    before = database.read_bytes(), database.stat().st_mtime_ns
+    suite = write_suite()
+    for verb, expected in (("plan", 0), ("report", 0), ("check", 2), ("rank", 2)):
+        code, _, err = run(verb, suite, "--tracking-uri", uri)
+        assert code == expected, err
+        assert "Traceback" not in err
+    assert (database.read_bytes(), database.stat().st_mtime_ns) == before
+
+    [run_before] = client.search_runs([theirs])
+    Tracker.open(uri).start_suite(plan, {})
+    [run_after] = client.search_runs([theirs])
+    assert run_after.to_dictionary() == run_before.to_dictionary()
+    names = sorted(e.name for e in client.search_experiments())
+    assert names == ["Default", "demo", "theirs"]
+
+
+def test_a_database_that_another_process_writes(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossbench.tracking.database._TIMEOUT_SEC", 0.1)
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for create in (True, False):
+            with pytest.raises(TrackingError, match="another process is writing to it"):
+                Tracker.open(f"sqlite:///{database}", create=create)
+
+
+def test_what_a_killed_process_left_is_undone(database: Path, plan: Plan, tmp_path: Path) -> None:
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("PRAGMA cache_size = 1")  # so that it writes before it commits
+        for number in range(2000):
+            other.execute("INSERT INTO tags VALUES (?, ?, ?)", (f"key{number}", "x" * 500, "r"))
+        for name in ("mlflow.db", "mlflow.db-journal"):
+            shutil.copy(database.with_name(name), killed)
+    uri = f"sqlite:///{killed}/mlflow.db"
+    assert Tracker.open(uri, create=False).results(plan.trials) == {}
+    assert sorted(path.name for path in killed.iterdir()) == ["mlflow.db"]
+
+
+def test_reading_leaves_nothing_in_the_working_folder(
+    database: Path, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    Tracker.open(f"sqlite:///{database}", create=False).results(plan.trials)
+    assert list(here.iterdir()) == []
