@@ -317,8 +317,8 @@ def check(
     min_effect: Annotated[
         list[str],
         typer.Option(
-            metavar="METRIC=POINTS",
-            help="With --update: what a worsening must reach to count. Repeatable.",
+            metavar="METRIC=NUMBER",
+            help="With --update: smallest worsening that counts, in the metric's unit. Repeatable.",
         ),
     ] = [],  # noqa: B006
 ) -> None:

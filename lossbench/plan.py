@@ -35,13 +35,13 @@ class Metric(Strict):
     Attributes:
         name: As in JSON and MLflow: `error`, `fgsm_0.3_eer`.
         label: As in a heading: `equal error rate, FGSM, ε = 0.3`.
-        unit: Of what it is a share, `% of images`, or empty.
+        unit: Unit of its values: `% of images`, `s`; empty where they have none.
         higher_is_better: Else lower is.
     """
 
     name: str
     label: str
-    unit: str = "% of images"
+    unit: str = ""
     higher_is_better: bool = False
 
 

@@ -98,7 +98,7 @@ def test_one_seed_of_others_decides_nothing(
         (["--set", "dataset.train_size=500"], "train_size: null in the baseline, 500 here"),
         (["--baseline", "baselines/smal.json"], "no such baseline; did you mean 'small.json'?"),
         (["--update", "--min-effect", "eror=1"], "unknown metric; did you mean 'error'?"),
-        (["--update", "--min-effect", "error"], "--min-effect error: should be METRIC=POINTS"),
+        (["--update", "--min-effect", "error"], "--min-effect error: should be METRIC=NUMBER"),
         (["--only", "lmg*"], "--only lmg*: matches no cell"),
     ],
 )

@@ -189,7 +189,7 @@ def test_the_site_builds(site: MkDocsConfig) -> None:
     made = Path(site.site_dir)
     verbs = (made / "reference/cli/index.html").read_text()
     assert all(f"lossbench {verb}" in verbs for verb in ("run", "check", "data prepare"))
-    assert "--min-effect METRIC=POINTS" in verbs
+    assert "--min-effect METRIC=NUMBER" in verbs
     assert "float, &gt;= 0" in (made / "losses/lgm/index.html").read_text()
     for page in made.rglob("*.html"):
         text = page.read_text()

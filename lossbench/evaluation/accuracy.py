@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import View
-from lossbench.evaluation.base import EVALUATIONS, Evaluation, Measurement, Trained
+from lossbench.evaluation.base import EVALUATIONS, IMAGES, Evaluation, Measurement, Trained
 from lossbench.plan import Metric
 
 TEN_CROP_IMAGES = 32
@@ -23,7 +23,7 @@ class Error(Evaluation):
     needs_images = False
 
     def metrics(self) -> tuple[Metric, ...]:
-        return (Metric(name="error", label="error"),)
+        return (Metric(name="error", label="error", unit=IMAGES),)
 
     def __call__(self, trained: Trained) -> Measurement:
         return Measurement({"error": top_error(trained.scores, trained.test.labels, 1)})
@@ -36,7 +36,7 @@ class Top5Error(Evaluation):
     needs_images = False
 
     def metrics(self) -> tuple[Metric, ...]:
-        return (Metric(name="top5_error", label="top-5 error"),)
+        return (Metric(name="top5_error", label="top-5 error", unit=IMAGES),)
 
     def __call__(self, trained: Trained) -> Measurement:
         return Measurement({"top5_error": top_error(trained.scores, trained.test.labels, 5)})
@@ -54,8 +54,8 @@ class TenCrop(Evaluation):
 
     def metrics(self) -> tuple[Metric, ...]:
         return (
-            Metric(name="ten_crop_error", label="10-crop error"),
-            Metric(name="ten_crop_top5_error", label="10-crop top-5 error"),
+            Metric(name="ten_crop_error", label="10-crop error", unit=IMAGES),
+            Metric(name="ten_crop_top5_error", label="10-crop top-5 error", unit=IMAGES),
         )
 
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:

@@ -21,6 +21,8 @@ from lossbench.plan import Artifact, Metric
 from lossbench.registry import Registry
 
 Arrays = Mapping[str, NDArray[Any]]
+IMAGES = "% of images"
+"""Unit of an error rate; tables say which images."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from lossbench.evaluation import adversarial
 from lossbench.evaluation.accuracy import top_error
 from lossbench.evaluation.base import (
     EVALUATIONS,
+    IMAGES,
     Evaluation,
     Measurement,
     Trained,
@@ -98,7 +99,7 @@ class Attack(Evaluation):
 
     def metrics(self) -> tuple[Metric, ...]:
         errors = [
-            Metric(name=f"{self._key(e)}_error", label=f"error under {self._title(e)}")
+            Metric(name=f"{self._key(e)}_error", label=f"error under {self._title(e)}", unit=IMAGES)
             for e in self.epsilons
         ]
         noticed = [

@@ -53,11 +53,7 @@ def _answer(table: Table, variant: str) -> Answer:
     names = [cell.row.label for cell in best]
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     named = ", ".join(names[:MOST_NAMED]) + more
-    value = (
-        plus_minus(best[0].summary.mean, best[0].summary.std)
-        if len(best) == 1
-        else (f"{best[0].summary.mean:.2f}")
-    )
+    value = best[0].value if len(best) == 1 else plus_minus(best[0].summary.mean, None, table.spec)
     waiting = len(here) - len(complete)
     left = f"; {waiting} of {len(here)} rows are not complete" if waiting else ""
     if len(best) > 1:
@@ -77,7 +73,7 @@ def _standing(table: Table, best: Cell) -> tuple[str, str]:
         )
         rest = "" if beaten else ", and no row is told apart from it"
         return f"; it is the reference itself{rest}", "none"
-    gap = f"{signed(found.difference.mean)}"
+    gap = signed(found.difference.mean, table.spec)
     if found.p_holm is None:
         return f"; {gap} against {found.reference}, without a verdict: {found.reason}", "none"
     return (

@@ -22,7 +22,7 @@ from lossbench.suite import Component, Holdout, NonNegativeInt, Recipe, Strict
 
 SCHEMA = 1
 DEFAULT_MIN_EFFECT = 0.5
-"""In the unit of the metric; mostly percentage points."""
+"""In percentage points; a metric of another unit has no default."""
 
 Values = Mapping[str, Any]
 CellKey = tuple[str, str, str, str]
@@ -89,10 +89,10 @@ class BaselineMetric(Strict):
 
     Attributes:
         name: As in JSON.
-        unit: Of what it is a share.
+        unit: Unit of its values; empty where they have none.
         direction: Which values are better.
-        min_effect: A worsening below this is not counted as a regression, in percentage points
-            (in the metric's unit).
+        min_effect: Smallest worsening that counts as a regression, in the metric's unit
+            (percentage points for percentages).
     """
 
     name: str

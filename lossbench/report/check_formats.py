@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 from rich.text import Text
 
 from lossbench.report.baseline import Baseline, BaselineCell
+from lossbench.report.numbers import format_spec, signed_number
 from lossbench.report.regression import Finding, Verdict, exit_code
 from lossbench.report.tables import NOTHING, plus_minus
 
@@ -47,34 +48,41 @@ def terminal_text(findings: Sequence[Finding], baseline: Baseline, measured: Bas
 
 
 def _fields(finding: Finding) -> tuple[str, ...]:
-    interval, limit = finding.interval, finding.limit
+    interval, limit, spec = finding.interval, finding.limit, _spec(finding)
     return (
         finding.cell.name,
         finding.cell.metric,
-        _value(finding.before),
-        _value(finding.after),
-        NOTHING if finding.delta is None else _signed(finding.delta),
-        f"{_signed(interval.low)} to {_signed(interval.high)}" if interval else NOTHING,
-        f"±{limit:.2f}" if limit is not None else NOTHING,
+        _value(finding.before, spec),
+        _value(finding.after, spec),
+        NOTHING if finding.delta is None else _signed(finding.delta, spec),
+        f"{_signed(interval.low, spec)} to {_signed(interval.high, spec)}" if interval else NOTHING,
+        f"±{limit:{spec}}" if limit is not None else NOTHING,
         finding.verdict,
     )
 
 
-def _value(cell: BaselineCell | None) -> str:
+def _spec(finding: Finding) -> str:
+    """Format specification of the values of both sides."""
+    sides = [cell for cell in (finding.before, finding.after) if cell]
+    return format_spec(finding.metric.unit, (value for cell in sides for value in cell.values))
+
+
+def _value(cell: BaselineCell | None, spec: str) -> str:
     if cell is None:
         return NOTHING
-    value = plus_minus(cell.summary.mean, cell.summary.std) + f" (n={cell.summary.n}"
+    value = plus_minus(cell.summary.mean, cell.summary.std, spec) + f" (n={cell.summary.n}"
     return value + (f", {len(cell.diverged)} diverged)" if cell.diverged else ")")
 
 
-def _signed(number: float) -> str:
-    text = f"{number:+.2f}".replace("-", "−")
-    return "0.00" if text in ("+0.00", "−0.00") else text
+def _signed(number: float, spec: str) -> str:
+    text = signed_number(number, spec)
+    return text if any(digit in text.partition("e")[0] for digit in "123456789") else text[1:]
 
 
 def _told(finding: Finding) -> str:
     """One finding as a sentence that stands alone."""
-    values = f"{_value(finding.before)} in the baseline, {_value(finding.after)} here"
+    spec = _spec(finding)
+    values = f"{_value(finding.before, spec)} in the baseline, {_value(finding.after, spec)} here"
     return f"{finding.cell.name} {finding.cell.metric}: {finding.reason}. {values}"
 
 

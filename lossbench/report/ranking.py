@@ -299,7 +299,7 @@ def _score(cell: Cell, higher: bool) -> float:
     """Lower is better; a row of which every seed diverged shares the last place."""
     mean = cell.summary.mean
     # sums in another order differ in their last bits, and equal means should tie
-    return math.inf if mean is None else round(-mean if higher else mean, 9)
+    return math.inf if mean is None else float(f"{-mean if higher else mean:.11g}")
 
 
 def _pairs(labels: Sequence[str], scores: np.ndarray) -> tuple[Pair, ...]:

@@ -134,6 +134,7 @@ def _ranks(values: Floats) -> Floats:
     total = np.where(there, values, 0.0).sum(-1)
     means = np.divide(total, count, out=np.full(total.shape, np.inf), where=count > 0)
     # sums in another order differ in their last bits, and equal means should tie
-    means = np.round(means, 9)
+    largest = np.abs(means[np.isfinite(means)]).max(initial=0) or 1
+    means = np.round(means / largest, 11)
     own, others = means[..., :, None], means[..., None, :]
     return np.asarray(0.5 + (others < own).sum(-1) + 0.5 * (others == own).sum(-1))

@@ -54,6 +54,7 @@ from statistics import fmean
 from typing import Literal
 
 from lossbench.report.baseline import Baseline, BaselineCell, BaselineMetric, CellKey
+from lossbench.report.numbers import difference_unit, format_spec, with_unit
 from lossbench.report.spread import SampleVariance, Spread, moderated, sample_variance
 from lossbench.report.statistics import LEVEL, Interval, larger_share_p
 
@@ -62,7 +63,7 @@ ERROR = 1 - LEVEL
 """Chance of a false alarm of a whole check, and of an interval to miss the truth."""
 FEWEST_SEEDS = 2
 """Below this many here, nothing is a regression: one seed may train badly."""
-_ROUNDING = 1e-9  # of means of percentages
+_ROUNDING = 1e-9  # of means, as a share of the minimum effect
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,11 @@ class _Pair:
         return (1 / len(self.matched) if self.matched else two_means), two_means
 
     @property
+    def spec(self) -> str:
+        """Format specification of the values and of their differences."""
+        return format_spec(self.metric.unit, self.before_values + self.after_values)
+
+    @property
     def delta(self) -> float:
         return fmean(self.after_values) - fmean(self.before_values)
 
@@ -263,12 +269,18 @@ def _weigh(pair: _Pair, own: Spread | None, noise: Spread | None, error: float) 
     limit = min((s.half_width(f, error / tests) for s, f in witnesses), default=None)
     witnessed = len(pair.after_values) + (now if more_diverge and worse > 0 else 0)
     beyond_noise = limit is not None and abs(delta) > limit
-    large = abs(delta) >= metric.min_effect - _ROUNDING
+    large = abs(delta) >= metric.min_effect * (1 - _ROUNDING)
     matters = witnessed >= FEWEST_SEEDS and large and beyond_noise
     divergence = _diverged_text(now, now_of, was, was_of)
+    unit, spec = difference_unit(metric.unit), pair.spec
+    smallest = with_unit(f"{metric.min_effect:g}", unit)
+
+    def amount(difference: float | None) -> str:
+        return "" if difference is None else with_unit(f"{difference:{spec}}", unit)
+
     verdict: Verdict
     if matters and worse > 0:
-        verdict, reason = "regression", f"worse by {worse:.2f}; noise allows {limit:.2f}"
+        verdict, reason = "regression", f"worse by {amount(worse)}; noise allows {amount(limit)}"
         if more_diverge:
             reason += f"; {divergence}"
     elif more_diverge and larger_share_p((was, was_of), (now, now_of)) <= error / tests:
@@ -276,13 +288,13 @@ def _weigh(pair: _Pair, own: Spread | None, noise: Spread | None, error: float) 
     elif more_diverge:
         verdict, reason = "undecided", divergence
     elif matters:
-        verdict, reason = "improved", f"better by {-worse:.2f}; noise allows {limit:.2f}"
-    elif worse + half <= metric.min_effect + _ROUNDING:
+        verdict, reason = "improved", f"better by {amount(-worse)}; noise allows {amount(limit)}"
+    elif worse + half <= metric.min_effect * (1 + _ROUNDING):
         verdict = "pass"
-        reason = f"a worsening of {metric.min_effect:g} or more is ruled out"
+        reason = f"a worsening of {smallest} or more is ruled out"
     else:
         verdict = "undecided"
-        reason = f"up to {worse + half:.2f} worse is possible; {metric.min_effect:g} would matter"
+        reason = f"up to {amount(worse + half)} worse is possible; {smallest} would matter"
     interval = Interval(delta - half, delta + half)
     if abs(delta) <= half and matters:
         reason += (
@@ -291,11 +303,13 @@ def _weigh(pair: _Pair, own: Spread | None, noise: Spread | None, error: float) 
             f"{'worse' if worse > 0 else 'better'} than every value there"
         )
     elif abs(delta) > half and verdict == "undecided":
-        reason += f"; the interval excludes 0, but {_objection(witnessed, large, worse, limit)}"
+        reason += (
+            f"; the interval excludes 0, but {_objection(witnessed, large, worse, amount(limit))}"
+        )
     return replace(pair.found(verdict, reason), delta=delta, interval=interval, limit=limit)
 
 
-def _objection(witnessed: int, large: bool, worse: float, limit: float | None) -> str:
+def _objection(witnessed: int, large: bool, worse: float, limit: str) -> str:
     """Why a cell is undecided although its interval excludes 0."""
     if worse < 0:
         return "a cell of which more seeds diverge is not improved"
@@ -303,9 +317,9 @@ def _objection(witnessed: int, large: bool, worse: float, limit: float | None) -
         return "one seed may train badly"
     if not large:
         return "this difference is below the minimum effect"
-    if limit is None:
+    if not limit:
         return "values here lie among those of the baseline"
     return (
-        f"it is the ordinary one of this cell: a regression must exceed {limit:.2f}, which chance "
+        f"it is the ordinary one of this cell: a regression must exceed {limit}, which chance "
         f"does in {100 * ERROR:g} % of checks in any of their cells"
     )

@@ -51,10 +51,10 @@ def selection_figure(
     if len(cells) < 2 or not with_mean:
         return None
     parameters = list(cells[0].row.varied)
-    caption = f"{table.label}, {table.unit}: mean over the finished of {table.seeds} seeds"
+    caption = f"{_axis_label(table)}: mean over the finished of {table.seeds} seeds"
     named = [cell for cell in cells if cell.row.label in compared]
     if len(parameters) == 2:
-        figure = _heat_map(cells, parameters, table.label, named)
+        figure = _heat_map(cells, parameters, table, named)
         caption += "; the chosen cell is outlined"
     else:
         figure = _points(cells, parameters, table, colours, named)
@@ -65,7 +65,7 @@ def selection_figure(
 
 
 def _heat_map(
-    cells: list[Cell], parameters: list[str], label: str, named: Collection[Cell]
+    cells: list[Cell], parameters: list[str], table: Table, named: Collection[Cell]
 ) -> Figure:
     down, across = parameters
     lines, columns = _order(cells, down), _order(cells, across)
@@ -78,10 +78,10 @@ def _heat_map(
     sns.heatmap(
         grid,
         annot=True,
-        fmt=".2f",
+        fmt=table.spec,
         cmap="crest_r",
         linewidths=1.5,
-        cbar_kws={"label": f"{label}, %"},
+        cbar_kws={"label": _axis_label(table)},
         ax=axes,
     )
     axes.set(xlabel=across, ylabel=down)
@@ -102,6 +102,10 @@ def _heat_map(
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     axes.tick_params(length=0, rotation=0)
     return figure
+
+
+def _axis_label(table: Table) -> str:
+    return f"{table.label}, {table.unit}" if table.unit else table.label
 
 
 def _mark_absent(axes: Axes, cell: Cell, x: int, y: int) -> None:
@@ -161,7 +165,7 @@ def _points(
     axes.set_yticks(range(len(cells)), labels)
     axes.set_ylim(len(cells) - 0.5, -0.5)
     axes.set_ylabel(parameters[0] if len(parameters) == 1 else "")
-    axes.set_xlabel(f"{table.label}, {table.unit}")
+    axes.set_xlabel(_axis_label(table))
     axes.grid(axis="x", color="#e5e5e5")
     axes.set_axisbelow(True)
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from dataclasses import dataclass, replace
 from lossbench.collapse import NO_BETTER, RULE
 from lossbench.plan import Metric, Plan
 from lossbench.records import OF_ALL
+from lossbench.report.numbers import PERCENT_SPEC, format_spec, number
 from lossbench.report.provenance import describe_changes, describe_more_seeds
 from lossbench.report.published import Published, published_numbers, published_problems
 from lossbench.report.ranks import Ranks, rank_rows
@@ -39,6 +41,7 @@ class Cell:
         published: The paper's number, where it has one.
         best: Whether no complete cell of the column is better at the shown precision.
         chosen: Whether the held-out part chose this row among several of its loss.
+        spec: Format specification of its values.
     """
 
     variant: str
@@ -47,23 +50,25 @@ class Cell:
     published: Published | None = None
     best: bool = False
     chosen: bool = False
+    spec: str = PERCENT_SPEC
 
     @property
     def value(self) -> str:
-        """`1.17 ± 0.02`, with two decimals."""
-        return plus_minus(self.summary.mean, self.summary.std)
+        """`1.17 ± 0.02`."""
+        return plus_minus(self.summary.mean, self.summary.std, self.spec)
 
     @property
     def interval(self) -> str:
         """`95 % 1.12 to 1.22`; empty where the values have no spread."""
         found = self.summary.interval
-        text = f"95 % {found.low:.2f} to {found.high:.2f}" if found else ""
-        return text.replace("-", "−")
+        if found is None:
+            return ""
+        return f"95 % {number(found.low, self.spec)} to {number(found.high, self.spec)}"
 
     @property
     def single_seeds(self) -> str:
         """`1.15, 1.20, 1.16`, in seed order; empty without values."""
-        return ", ".join(f"{value:.2f}" for value in self.summary.values)
+        return ", ".join(number(value, self.spec) for value in self.summary.values)
 
     @property
     def count(self) -> str:
@@ -90,6 +95,7 @@ class Table:
         metric: As in JSON: `error`, `holdout_error`.
         label: As in a heading: `Test error`.
         unit: `% of test images`; empty where the metric has none.
+        spec: Format specification of its values and their differences.
         seeds: Number of seeds planned for a cell.
         variants: The columns.
         rows: The rows.
@@ -109,6 +115,7 @@ class Table:
     metric: str
     label: str
     unit: str
+    spec: str
     seeds: int
     variants: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -194,14 +201,21 @@ def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
 
 def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list[str]) -> Table:
     rows = [row for row in plan.rows if any(label == row.label for _, label in stage.cells)]
+    everything = {
+        (variant, row.label): _summary(stage, variant, row, metric.name)
+        for variant in plan.suite.variants
+        for row in rows
+        if (variant, row.label) in stage.cells
+    }
+    spec = format_spec(metric.unit, (v for s in everything.values() for v in s.values))
     cells = {}
     for variant in plan.suite.variants:
         here = [row for row in rows if (variant, row.label) in stage.cells]
-        summaries = {row.label: _summary(stage, variant, row, metric.name) for row in here}
+        summaries = {row.label: everything[variant, row.label] for row in here}
         numbers, best = {}, set()
         if stage.measured == "test":
             numbers = published_numbers(plan.suite.published, metric.name, variant, here)
-            best = _best(summaries, metric)
+            best = _best(summaries, metric, spec)
         for row in here:
             cells[variant, row.label] = Cell(
                 variant=variant,
@@ -211,14 +225,22 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
                 best=row.label in best,
                 # a loss with one row had nothing to choose from
                 chosen=bool(row.varied) and chosen.get((variant, row.loss.name)) == row,
+                spec=spec,
             )
+    notes = notes + [
+        f"{variant}: {row.label} has no finite {metric.label} with seed {', '.join(map(str, lost))}"
+        for variant in plan.suite.variants
+        for row in rows
+        if (lost := _not_finite(stage, variant, row, metric.name))
+    ]
     tested = stage.measured == "test"
     measured = {"test": "Test", "validation": "Validation"}.get(stage.images, "Held-out")
     table = Table(
         suite=plan.suite.suite,
         metric=metric.name if tested else f"holdout_{metric.name}",
         label=f"{measured} {metric.label}",
-        unit=metric.unit.replace("images", f"{stage.images} images"),
+        unit=metric.unit.replace("% of images", f"% of {stage.images} images"),
+        spec=spec,
         seeds=len(plan.suite.seeds),
         variants=tuple(plan.suite.variants),
         rows=tuple(rows),
@@ -262,18 +284,28 @@ def _summary(stage: Stage, variant: str, row: Row, metric: str) -> Summary:
     by_seed = {
         trial.seed: result.metrics[metric]
         for trial, result in stage.finished(variant, row.label)
-        if metric in result.metrics
+        if math.isfinite(result.metrics.get(metric, math.nan))
     }
     ended = Counter(result.status for _, result in trials if result)
-    diverged, stopped = ended["diverged"], ended["stopped"]
+    diverged = ended["diverged"] + len(_not_finite(stage, variant, row, metric))
+    stopped = ended["stopped"]
     missing = len(trials) - len(by_seed) - diverged - stopped
     return Summary(tuple(by_seed.values()), diverged, missing, tuple(by_seed), stopped)
 
 
-def _best(summaries: Mapping[str, Summary], metric: Metric) -> set[str]:
+def _not_finite(stage: Stage, variant: str, row: Row, metric: str) -> list[int]:
+    """Seeds whose training finished, but whose metric is not a finite number."""
+    return [
+        trial.seed
+        for trial, result in stage.finished(variant, row.label)
+        if not math.isfinite(result.metrics.get(metric, 0.0))
+    ]
+
+
+def _best(summaries: Mapping[str, Summary], metric: Metric, spec: str) -> set[str]:
     """Labels of the best complete rows; equal at the shown precision is equally good."""
     shown = {
-        label: round(s.mean, 2)
+        label: float(f"{s.mean:{spec}}")
         for label, s in summaries.items()
         if s.complete and s.mean is not None
     }
@@ -316,7 +348,7 @@ def _versions(stage: Stage) -> list[str]:
     return lines
 
 
-def plus_minus(mean: float | None, std: float | None) -> str:
+def plus_minus(mean: float | None, std: float | None, spec: str = PERCENT_SPEC) -> str:
     if mean is None:
         return NOTHING
-    return f"{mean:.2f}" if std is None else f"{mean:.2f} ± {std:.2f}"
+    return number(mean, spec) if std is None else f"{number(mean, spec)} ± {number(std, spec)}"

@@ -6,9 +6,17 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 
 from lossbench.errors import RequestError, did_you_mean
-from lossbench.report.baseline import Baseline, BaselineCell, differences, joined
+from lossbench.report.baseline import (
+    DEFAULT_MIN_EFFECT,
+    Baseline,
+    BaselineCell,
+    differences,
+    joined,
+)
+from lossbench.report.numbers import format_spec, is_percentage, with_unit
+from lossbench.report.tables import plus_minus
 
-_ROUNDING = 1e-9  # of means of percentages
+_ROUNDING = 1e-11  # of means, relative
 
 
 def update(
@@ -31,8 +39,9 @@ def update(
         The new baseline, and one line for each bar that is lower in it than in the old one.
 
     Raises:
-        RequestError: A metric is unknown, the old one is of another suite, or cells are to be
-            kept that were measured under other conditions.
+        RequestError: A metric is unknown, the minimum effect of one that is no percentage is not
+            given, the old baseline is of another suite, or cells are to be kept that were measured
+            under other conditions.
     """
     if old is not None and old.suite != measured.suite:
         raise RequestError(f"{path}: suite: it is of {old.suite!r}, not {measured.suite!r}")
@@ -43,6 +52,14 @@ def update(
         if name not in known:
             raise RequestError(f"--min-effect {name}: unknown metric{did_you_mean(name, known)}")
     chosen = {**metrics, **min_effects}
+    open_metrics = [m for m in new.metrics if m.name not in chosen and not is_percentage(m.unit)]
+    if open_metrics:
+        lines = "\n".join(
+            f"--min-effect {m.name}=NUMBER: "
+            + with_unit("say which worsening matters", f"(in {m.unit})" if m.unit else "")
+            for m in open_metrics
+        )
+        raise RequestError(f"{lines}\nonly percentages have a default, {DEFAULT_MIN_EFFECT:g}")
     content = new.model_dump()
     for metric in content["metrics"]:
         metric["min_effect"] = chosen.get(metric["name"], metric["min_effect"])
@@ -54,19 +71,19 @@ def parse_min_effects(given: Iterable[str]) -> dict[str, float]:
     """`error=0.5` -> {"error": 0.5}.
 
     Raises:
-        RequestError: It is not METRIC=POINTS, with points above 0.
+        RequestError: It is not METRIC=NUMBER, with a number above 0.
     """
     parsed: dict[str, float] = {}
     for text in given:
-        name, _, points = text.partition("=")
+        name, _, number = text.partition("=")
         if name in parsed:
             raise RequestError(f"--min-effect {text}: {name} is given twice; give it once")
         try:
-            parsed[name] = float(points)
+            parsed[name] = float(number)
         except ValueError:
             parsed[name] = math.nan
         if not name or not 0 < parsed[name] < math.inf:
-            message = "should be METRIC=POINTS with a number above 0, as in error=0.5"
+            message = "should be METRIC=NUMBER with a number above 0, as in error=0.5"
             raise RequestError(f"--min-effect {text}: {message}")
     return parsed
 
@@ -135,6 +152,8 @@ def lowered(old: Baseline, new: Baseline) -> list[str]:
         worse = mean - before_mean
         if new.metric[was.metric].direction == "higher":
             worse = -worse
-        if worse > _ROUNDING:
-            lines.append(f"{where}: {before_mean:.2f} in the baseline, {mean:.2f} here")
+        if worse > 0 and not math.isclose(mean, before_mean, rel_tol=_ROUNDING):
+            spec = format_spec(new.metric[was.metric].unit, (*was.values, *now.values))
+            means = plus_minus(before_mean, None, spec), plus_minus(mean, None, spec)
+            lines.append(f"{where}: {means[0]} in the baseline, {means[1]} here")
     return lines

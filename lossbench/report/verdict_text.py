@@ -9,6 +9,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lossbench.report.markup import markdown_text, pipes
+from lossbench.report.numbers import PERCENT_SPEC, difference_unit, signed_number
 from lossbench.report.predictions import Examined, TestSet
 from lossbench.report.ranks import Rank, Ranks
 from lossbench.report.statistics import ALPHA, POWER, Interval
@@ -26,14 +27,16 @@ TEST_SET_HEADINGS = (
 HEADINGS = ("difference", "95 % interval", "p (Holm)", "verdict", "seeds to decide")
 
 
-def signed(value: float | None) -> str:
+def signed(value: float | None, spec: str = PERCENT_SPEC) -> str:
     """`+0.12`, `−0.12`."""
-    return NOTHING if value is None else f"{value:+.2f}".replace("-", "−")
+    return NOTHING if value is None else signed_number(value, spec)
 
 
-def bracketed(interval: Interval | None) -> str:
+def bracketed(interval: Interval | None, spec: str = PERCENT_SPEC) -> str:
     """`−0.12 to +0.30`."""
-    return f"{signed(interval.low)} to {signed(interval.high)}" if interval else NOTHING
+    if interval is None:
+        return NOTHING
+    return f"{signed(interval.low, spec)} to {signed(interval.high, spec)}"
 
 
 def p_text(p: float | None) -> str:
@@ -42,17 +45,18 @@ def p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{min(p, 1):.2g}" if p < 0.1 else f"{p:.2f}"
 
 
-def verdict_cell(verdict: Verdict | None) -> str:
+def verdict_cell(verdict: Verdict | None, spec: str = PERCENT_SPEC) -> str:
     """A verdict as a cell of the table: `better, −0.31`; the reference row has none."""
     if verdict is None:
         return NOTHING
     gap = verdict.difference.mean
-    return verdict.outcome if gap is None else f"{verdict.outcome}, {signed(gap)}"
+    return verdict.outcome if gap is None else f"{verdict.outcome}, {signed(gap, spec)}"
 
 
 def verdict_title(verdicts: Verdicts, unit: str) -> str:
-    points = ", percentage points" if unit.startswith("%") else ""
-    return f"Against {verdicts.reference}, matched by seed{points}"
+    differences = difference_unit(unit)
+    of = f", {differences}" if differences else ""
+    return f"Against {verdicts.reference}, matched by seed{of}"
 
 
 def verdict_notes(table: Table) -> list[str]:
@@ -73,13 +77,14 @@ def verdict_notes(table: Table) -> list[str]:
     lines = [f"{rule}."]
     if verdicts.floors:
         floors = "; ".join(
-            f"{_where(table, floor.variant)}{floor.gap:.2f} ({floor.n} seeds, spread "
-            f"{floor.std:.2f} of the differences, pooled over {_rows(floor.rows)})"
+            f"{_where(table, floor.variant)}{floor.gap:{table.spec}} ({floor.n} seeds, spread "
+            f"{floor.std:{table.spec}} of the differences, pooled over {_rows(floor.rows)})"
             for floor in verdicts.floors
         )
+        unit = difference_unit(table.unit)
         lines.append(
             f"Resolution: smallest true gap that gets its verdict in {100 * POWER:.0f} % of such "
-            f"tables: {floors}."
+            f"tables{f', in {unit}' if unit else ''}: {floors}."
         )
     note = exact_note(max(v.difference.n for v in verdicts.listed))
     return [*lines, note] if note else lines
@@ -119,7 +124,8 @@ def markdown_verdicts(table: Table, notes: Sequence[str]) -> list[str]:
         for v in table.verdicts.listed:
             text = markdown_text(v.text)
             text = f"**{text}**" if v.outcome in ("better", "worse") else text
-            values = [signed(v.difference.mean), bracketed(v.difference.interval), p_text(v.p_holm)]
+            gap, spec = v.difference, table.spec
+            values = [signed(gap.mean, spec), bracketed(gap.interval, spec), p_text(v.p_holm)]
             names = map(markdown_text, _fields(table, v))
             lines.append(pipes([*names, *values, text, v.seeds or NOTHING]))
         lines.append("")
@@ -183,9 +189,9 @@ def terminal_verdicts(table: Table, notes: Sequence[str]) -> Sequence[Renderable
     drawn.add_column("verdict")
     drawn.add_column("seeds to\ndecide", justify="right")
     for v in table.verdicts.listed:
-        gap = signed(v.difference.mean)
+        gap = signed(v.difference.mean, table.spec)
         if v.difference.interval:
-            gap += f" [{bracketed(v.difference.interval)}]"
+            gap += f" [{bracketed(v.difference.interval, table.spec)}]"
         text = Text(v.text, style=STYLES[v.outcome])
         drawn.add_row(*map(Text, _fields(table, v)), Text(gap), text, Text(v.seeds))
     title = Text(f"\n{verdict_title(table.verdicts, table.unit)}", style="bold")

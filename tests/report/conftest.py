@@ -27,7 +27,9 @@ def make_plan(tmp_path: Path) -> Callable[..., Plan]:
             for point in expand_grids(loss)
         ]
         labels = [(e.name, e.name.replace("top5_", "top-5 ")) for e in suite.evaluate]
-        metrics = tuple(Metric(name=name, label=label) for name, label in labels)
+        metrics = tuple(
+            Metric(name=name, label=label, unit="% of images") for name, label in labels
+        )
         return Plan(suite, make_rows(losses, suite), "0123456789abcdef", metrics)
 
     return make

@@ -327,7 +327,7 @@ def test_min_effects_are_numbers_above_0(
     make_plan: MakePlan, fill: Fill, tmp_path: Path, text: str
 ) -> None:
     plan, path = make_plan(BODY), tmp_path / "new.json"
-    with pytest.raises(RequestError, match="should be METRIC=POINTS"):
+    with pytest.raises(RequestError, match="should be METRIC=NUMBER"):
         update(plan, fill(plan, STEADY), path, text)
     with pytest.raises(RequestError, match="unknown metric; did you mean 'error'"):
         update(plan, fill(plan, STEADY), path, "eror=1")

@@ -60,7 +60,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for point in expand_grids(loss)
     ]
     plan = Plan(
-        suite, make_rows(losses, suite), "0123456789abcdef", (Metric(name="error", label="error"),)
+        suite,
+        make_rows(losses, suite),
+        "0123456789abcdef",
+        (Metric(name="error", label="error", unit="% of images"),),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lossbench.report.build.draw_figures", lambda *_: [])

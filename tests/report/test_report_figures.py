@@ -226,7 +226,7 @@ def test_equal_errors_under_fgsm_do_not_hide_one_another(
     make_plan: Callable[..., Plan], drawn: Drawn
 ) -> None:
     plan = make_plan(TWO)
-    metrics = [Metric(name=f"fgsm_{e}_error", label="") for e in (0.1, 0.3)]
+    metrics = [Metric(name=f"fgsm_{e}_error", label="", unit="% of images") for e in (0.1, 0.3)]
     stage = stage_of(plan, **{"fgsm_0.1_error": 50.0, "fgsm_0.3_error": 100.0})
     detection.robustness_figure(stage, "default", plan.rows, metrics, row_colours(plan.rows))
     [axes] = drawn["fgsm-default"][0].axes
@@ -326,7 +326,7 @@ def test_bold_in_the_overview_is_beyond_the_noise(
 ) -> None:
     plan = make_plan(f"seeds: {list(range(len(lgm)))}\nlosses: [softmax, lgm]\n")
     auroc = Metric(name="auroc", label="AUROC", higher_is_better=True)
-    plan = replace(plan, metrics=(Metric(name="error", label="error"), auroc))
+    plan = replace(plan, metrics=(Metric(name="error", label="error", unit="% of images"), auroc))
     values = {"softmax": softmax, "lgm": lgm}
     results = {
         t.identity: result_of(t, 1.0, metrics={"error": 1.0, "auroc": values[t.row][t.seed]})

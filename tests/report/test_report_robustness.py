@@ -24,8 +24,8 @@ losses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]
 published: {fgsm_0.3_error: table6_fgsm_error/eps=0.3}
 """
 METRICS = (
-    Metric(name="error", label="error"),
-    Metric(name="fgsm_0.3_error", label="error under FGSM, ε = 0.3"),
+    Metric(name="error", label="error", unit="% of images"),
+    Metric(name="fgsm_0.3_error", label="error under FGSM, ε = 0.3", unit="% of images"),
     Metric(name="fgsm_0.3_eer", label="equal error rate, FGSM, ε = 0.3", unit="%"),
     Metric(name="fgsm_0.3_auroc", label="AUROC, FGSM", unit="%", higher_is_better=True),
 )

@@ -203,7 +203,10 @@ def test_one_seed_has_no_verdict(make_plan: Callable[..., Plan], fill: Callable)
 
 
 def test_of_many_metrics_the_terminal_judges_the_first_only(plan: Plan, fill: Callable) -> None:
-    metrics = (Metric(name="error", label="error"), Metric(name="x_error", label="error of x"))
+    metrics = (
+        Metric(name="error", label="error", unit="% of images"),
+        Metric(name="x_error", label="error of x", unit="% of images"),
+    )
     plan = replace(plan, metrics=metrics)
     results = {
         identity: result.model_copy(update={"metrics": {**result.metrics, "x_error": 1.0}})
