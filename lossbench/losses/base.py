@@ -54,6 +54,24 @@ def lead(scores: Tensor, labels: Tensor) -> Tensor:
     return scores.gather(1, index).squeeze(1) - others
 
 
+def scale_to_square(vectors: Tensor) -> Tensor:
+    """A factor for each vector, without gradient, with which its squares leave no number's range.
+
+    The squares of float32 are 0 below 1e-23 and infinite above 1e19. The factor is exactly 1 for
+    vectors whose largest component is between 1e-12 and 1e12.
+
+    Args:
+        vectors: (N, D)
+
+    Returns:
+        (N, 1)
+    """
+    largest = vectors.detach().abs().amax(1, keepdim=True)  # (N, 1)
+    tiny = torch.finfo(largest.dtype).tiny
+    scale = largest.clamp(tiny, 1 / tiny).reciprocal()
+    return scale.masked_fill((largest > 1e-12) & (largest < 1e12), 1.0)
+
+
 def total(terms: Mapping[str, Tensor]) -> Tensor:
     """The loss of its weighted terms: their sum."""
     return functools.reduce(torch.add, terms.values())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, LossHead, in_float32
+from lossbench.losses.base import LOSSES, LossHead, in_float32, scale_to_square
 
 
 def psi(cosine: Tensor, margin: int) -> tuple[Tensor, Tensor]:
@@ -59,20 +59,24 @@ class _MarginCrossEntropy(Function):
         features: Tensor, labels: Tensor, weight: Tensor, beta: Tensor, margin: int
     ) -> tuple[Tensor, ...]:
         index = labels[:, None]  # (N, 1)
-        length = torch.linalg.vector_norm(features, dim=1)  # (N,)
-        own_length = torch.linalg.vector_norm(weight.index_select(0, labels), dim=1)
-        scores = features @ weight.T  # (N, K)
+        scale = scale_to_square(features)  # (N, 1), 1 but for lengths that squares would lose
+        scaled = features * scale
+        length = torch.linalg.vector_norm(scaled, dim=1)  # (N,)
+        own = weight.index_select(0, labels)  # (N, D)
+        own_scale = scale_to_square(own)
+        own_length = torch.linalg.vector_norm(own * own_scale, dim=1) / own_scale.squeeze(1)
+        scores = scaled @ weight.T  # (N, K)
         plain = scores.gather(1, index).squeeze(1)  # (N,) |w_z| |x| cos theta
         lengths = length * own_length
         cosine = plain / lengths.clamp_min(torch.finfo(plain.dtype).tiny)
         value, slope = psi(cosine, margin)
         true = (beta * plain + lengths * value) / (1 + beta)  # (N,)
         scores.scatter_(1, index, true[:, None])
-        log_posterior = scores.log_softmax(1)  # (N, K)
+        log_posterior = scores.div_(scale).log_softmax(1)  # (N, K)
         loss = log_posterior.gather(1, index).mean().neg_()
         by_plain = (beta + slope) / (1 + beta)  # d true / d plain
         by_lengths = (value - cosine * slope) / (1 + beta)  # d true / d(|w_z| |x|)
-        return loss, log_posterior.exp_(), length, own_length, by_plain, by_lengths
+        return loss, log_posterior.exp_(), scale, length, own_length, by_plain, by_lengths
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -86,7 +90,7 @@ class _MarginCrossEntropy(Function):
     def backward(ctx: Any, of_loss: Any, *_: Any) -> Any:
         if of_loss is None:
             return (None,) * 5
-        features, labels, weight, posterior, length, own_length, by_plain, by_lengths = (
+        features, labels, weight, posterior, scale, length, own_length, by_plain, by_lengths = (
             ctx.saved_tensors
         )
         index, tiny = labels[:, None], torch.finfo(length.dtype).tiny
@@ -96,9 +100,10 @@ class _MarginCrossEntropy(Function):
         of_scores.scatter_(1, index, (of_true * by_plain)[:, None])
         of_lengths = of_true * by_lengths  # (N,)
         along = weight.index_select(0, labels)  # (N, D)
-        along *= (of_lengths * length / own_length.clamp_min(tiny))[:, None]
+        along *= (of_lengths * (length / scale.squeeze(1)) / own_length.clamp_min(tiny))[:, None]
         of_weight = (of_scores.T @ features).index_add_(0, labels, along)  # (K, D)
-        along = features * (of_lengths * own_length / length.clamp_min(tiny))[:, None]
+        length = length.masked_fill(length == 0, math.inf)
+        along = features * scale * (of_lengths * own_length / length)[:, None]
         return along.addmm_(of_scores, weight), None, of_weight, None, None
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES
+from lossbench.losses.base import LOSSES, scale_to_square
 from lossbench.losses.joint import JointMetricHead
 from lossbench.losses.pairs import pair_loss
 
@@ -18,7 +18,10 @@ Mining = Literal["all", "semi_hard", "batch_hard"]
 
 
 def unit_vectors(features: Tensor) -> Tensor:
-    """x / ||x||; a zero vector stays zero, without gradient.
+    """x / ||x||; a zero vector becomes zero, without gradient.
+
+    So does one whose norm is subnormal (below 1.2e-38 in float32): its gradient, of the size of
+    1 / ||x||, is beyond the range of its type.
 
     Args:
         features: (N, D)
@@ -26,8 +29,11 @@ def unit_vectors(features: Tensor) -> Tensor:
     Returns:
         (N, D)
     """
-    norm: Tensor = features.norm(dim=1, keepdim=True)  # (N, 1)
-    return features / norm.masked_fill(norm == 0, math.inf)
+    scale = scale_to_square(features)  # (N, 1), which changes no direction
+    norm: Tensor = (features * scale).norm(dim=1, keepdim=True)  # (N, 1)
+    # scaled anew, so that gradients are summed in the order, and with the bits, of the quotient
+    subnormal = norm <= scale * torch.finfo(norm.dtype).tiny
+    return (features * scale) / norm.masked_fill(subnormal, math.inf)
 
 
 def all_triplets(

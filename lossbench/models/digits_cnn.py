@@ -19,7 +19,8 @@ def digits_cnn(
 ) -> Backbone:
     """Four 3x3 convolutions in two pairs (16, 32 channels), then a linear layer.
 
-    Each pair is followed by 2x2 max pooling and PReLU.
+    In each pair a PReLU follows the first convolution; 2x2 max pooling and a PReLU follow the
+    second. PReLU slopes start at 0.25, one a channel.
 
     Args:
         image_shape: (C, H, W), H and W at least 4.

@@ -141,3 +141,9 @@ def test_face_resnet_has_27_convolutions_with_prelu_and_no_normalisation() -> No
     pairs += [(32, 64), *[(64, 64)] * 6]
     expected = sum(9 * before * after + 2 * after for before, after in pairs)
     assert parameters(model) == expected + 64 * 7 * 7 * 512 + 512
+
+
+def test_digits_cnn_has_the_layers_of_its_description() -> None:
+    network = MODELS["digits_cnn"].create((1, 8, 8), feature_dim=2).body
+    pair = ["Conv2d", "PReLU", "Conv2d", "MaxPool2d", "PReLU"]
+    assert [type(layer).__name__ for layer in network] == [*pair, *pair, "Flatten", "Linear"]
