@@ -117,7 +117,8 @@ class Trial(Strict):
     def identity(self) -> str:
         """Hash of everything that determines the numbers; digests stand for data and weights."""
         content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
-        del content["dataset"]["name"]
+        for key in ("name", "missing_test_classes"):  # the digest stands for the data
+            del content["dataset"][key]
         if self.weights_digest:
             content["model"]["params"].pop("checkpoint", None)
         else:
@@ -192,7 +193,8 @@ class Plan:
         shared = self.suite.model_dump(
             mode="json", include={"suite", "dataset", "recipe", "selection"}
         )
-        del shared["dataset"]["name"]  # the digest stands for the data
+        for key in ("name", "missing_test_classes"):  # the digest stands for the data
+            del shared["dataset"][key]
         if shared["selection"]:
             for key, absent in (("samples", None), ("stop_early", False)):
                 if shared["selection"][key] == absent:

@@ -116,12 +116,15 @@ class DatasetChoice(Strict):
         classes: Use only the images of these classes, by name or by number, counted from 0.
         train_size: Use only this many training images, the same share of each class.
         test_size: Likewise of the test images.
+        missing_test_classes: `allow`: take an image folder in which a class has no test images, or
+            no validation images; they are not measured then, and `plan` names them.
     """
 
     name: str
     classes: Annotated[list[NonNegativeInt | str], Field(min_length=2), Distinct] | None = None
     train_size: int | None = Field(default=None, ge=1)
     test_size: int | None = Field(default=None, ge=1)
+    missing_test_classes: Literal["refuse", "allow"] = "refuse"
 
 
 class Input(Strict):

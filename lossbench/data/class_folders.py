@@ -7,34 +7,81 @@ nor is a folder that the link or the class lies in: other classes are in there.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lossbench.data.decoding import SUFFIXES
 from lossbench.errors import DataError
 
-Listed = dict[str, list[tuple[str, int]]]
-"""Class -> its files by their paths below the folder of the class, with their sizes; sorted."""
+
+class ImageFile(NamedTuple):
+    """An image file of a class.
+
+    Attributes:
+        name: Path below the folder of the class.
+        size: Bytes.
+        mtime_ns, inode: Change whenever the content does, unless somebody hides that.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
 
 
-def list_classes(folder: Path) -> Listed:
+@dataclass(frozen=True)
+class Listing:
+    """The files in the folders of classes.
+
+    Attributes:
+        images: Class -> its image files, sorted.
+        skipped: Other files below the folder, and images in no folder of a class.
+    """
+
+    images: dict[str, list[ImageFile]]
+    skipped: tuple[str, ...]
+
+
+def list_classes(folder: Path, *, may_lack: bool = False) -> Listing:
     """The images of every class.
+
+    Args:
+        folder: With a folder for each class.
+        may_lack: Leave out classes without images.
 
     Raises:
         DataError: There are not two classes, or a class has no images, or a file is empty or
             cannot be read.
     """
     try:
-        classes = sorted(entry.name for entry in visible(folder) if entry.is_dir())
+        entries = sorted(visible(folder), key=lambda entry: entry.name)
+        classes = [entry.name for entry in entries if entry.is_dir()]
+        loose = [e.name for e in entries if not e.is_dir() and is_image(e.name)]
     except FileNotFoundError:
         raise DataError(f"{folder}: no such folder") from None
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
-    if len(classes) < 2:
+    if len(classes) < (1 if may_lack else 2):
         raise DataError(f"{folder}: should have a folder for each of two or more classes")
     with ThreadPoolExecutor() as pool:  # a network's file system takes its time for each size
-        return dict(zip(classes, pool.map(_list_class, [folder / k for k in classes]), strict=True))
+        listed = pool.map(lambda k: _list_class(folder / k, may_lack), classes)
+        found = dict(zip(classes, listed, strict=True))
+    images = {k: files for k, (files, _) in found.items() if files}
+    others = [f"{k}/{name}" for k, (_, skipped) in found.items() for name in skipped]
+    return Listing(images, (*loose, *others))
+
+
+def describe_skipped(skipped: list[str]) -> str:
+    """A line on files that are not read: how many of which suffix, and an example."""
+    count = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in skipped)
+    kinds = ", ".join(f"{n:,} {suffix}" for suffix, n in count.most_common(6))
+    more = ", ..." if len(count) > 6 else ""
+    files = "file is" if len(skipped) == 1 else "files are"
+    return f"{len(skipped):,} {files} not read: {kinds}{more}; such as {skipped[0]}"
 
 
 def visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:
@@ -84,23 +131,25 @@ def suffixes_hint(others: list[str]) -> str:
     return f", but files such as {others[0]}; read are {', '.join(sorted(SUFFIXES))}"
 
 
-def _list_class(folder: Path) -> list[tuple[str, int]]:
+def _list_class(folder: Path, may_lack: bool) -> tuple[list[ImageFile], list[str]]:
+    """The images of a class, and its other files."""
     start = str(folder)
     files, others = [], []
     try:
         for entry in files_below(folder):
             name = entry.path[len(start) + 1 :]
             if is_image(entry.name):
-                files.append((name, entry.stat().st_size))
+                stat = entry.stat()
+                files.append(ImageFile(name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
             else:
                 others.append(name)
     except OSError as error:  # also a link that leads nowhere
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    if not files:
+    if not files and not may_lack:
         hint = suffixes_hint(others) or "; was the data set extracted completely?"
         raise DataError(f"{folder}: has no images{hint}")
     files.sort()
-    empty = [name for name, size in files if not size]
+    empty = [file.name for file in files if not file.size]
     if empty:
         raise DataError(f"{folder / empty[0]}: is empty; was the data set extracted completely?")
-    return files
+    return files, others

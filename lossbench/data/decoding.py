@@ -25,8 +25,10 @@ from torch import Tensor
 from lossbench.errors import DataError
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
+    {".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
+"""Of files that count as images: those of Pillow in which photographs and drawings come."""
 DEEPEST = 65_535
 """White, where grey levels have 16 bits."""
 

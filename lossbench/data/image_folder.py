@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from lossbench.data.class_folders import (
-    Listed,
+    Listing,
+    describe_skipped,
     files_below,
     is_image,
     list_classes,
@@ -69,7 +70,13 @@ def why_no_image_folder(folder: Path) -> str:
     )
 
 
-def load_folder(folder: Path, *, verify: bool = True, validation: bool = False) -> Dataset:
+def load_folder(
+    folder: Path,
+    *,
+    verify: bool = True,
+    validation: bool = False,
+    missing_test_classes: bool = False,
+) -> Dataset:
     """Open an image folder.
 
     Its digest covers names and sizes of all files, not their content: reading the content of
@@ -79,6 +86,7 @@ def load_folder(folder: Path, *, verify: bool = True, validation: bool = False) 
         folder: Of one of the forms above.
         verify: Decode images, too: all, or 1,000 of a larger folder.
         validation: Read the validation set, too, where there is one next to a test set.
+        missing_test_classes: Take classes without test images, or without validation images.
 
     Raises:
         DataError: There are no classes or a class is empty, training and test set have different
@@ -87,14 +95,17 @@ def load_folder(folder: Path, *, verify: bool = True, validation: bool = False) 
     found = _find_parts(folder)
     offered = name_parts(found)
     parts = {name: part for name, part in offered.items() if name != "validation" or validation}
-    listed = {name: list_classes(part) for name, part in parts.items()}
-    classes = list(listed["train"])
-    for name in parts:
-        _require_same_classes(parts["train"], listed["train"], parts[name], listed[name])
+    train = list_classes(parts["train"])
+    listed = {"train": train}
+    for name, part in parts.items():
+        if name != "train":
+            listed[name] = list_classes(part, may_lack=True)
+            _require_same_classes(parts["train"], train, part, listed[name], missing_test_classes)
+    classes = list(train.images)
     splits: dict[str, Split] = {}
     looked_at: list[tuple[str, int]] = []
-    for name, by_class in listed.items():
-        split = _split(parts[name], by_class)
+    for name, listing in listed.items():
+        split = _split(parts[name], listing, classes)
         if verify:
             looked_at.append(decode_some(split.paths))
         splits[name] = split
@@ -114,7 +125,10 @@ def load_folder(folder: Path, *, verify: bool = True, validation: bool = False) 
         digest[:16],
         min(looked_at, key=lambda file: file[1], default=None),
         no_test="" if "test" in parts or parts["train"] == folder else _found_instead(folder),
-        notes=tuple(_notes(folder, found, offered, splits)),
+        notes=(
+            *_notes(folder, found, offered, splits),
+            *_notes_on_files(folder, parts, listed),
+        ),
         validation_digest=joined_digest([digest, own]) if own else "",
     )
 
@@ -130,21 +144,23 @@ def _find_parts(folder: Path) -> dict[str, Path]:
     return {"train": folder}
 
 
-def _split(part: Path, by_class: Listed) -> FolderSplit:
-    labels = np.repeat(np.arange(len(by_class)), [len(files) for files in by_class.values()])
+def _split(part: Path, listing: Listing, classes: list[str]) -> FolderSplit:
+    labels = [k for k, name in enumerate(classes) for _ in listing.images.get(name, ())]
     paths = [
-        os.fsencode(f"{part}/{k}/{file}") for k, files in by_class.items() for file, _ in files
+        os.fsencode(f"{part}/{name}/{file.name}")
+        for name in classes
+        for file in listing.images.get(name, ())
     ]
-    return FolderSplit(np.array(paths), labels.astype(np.int64))
+    return FolderSplit(np.array(paths), np.array(labels, np.int64))
 
 
-def _digest(folder: Path, parts: Mapping[str, Path], listed: Mapping[str, Listed]) -> str:
+def _digest(folder: Path, parts: Mapping[str, Path], listed: Mapping[str, Listing]) -> str:
     digest = hashlib.sha256()
     for name, part in parts.items():
         prefix = "" if part == folder else f"{part.name}/"
-        for k, files in listed[name].items():
-            for file, size in files:
-                digest.update(os.fsencode(f"{prefix}{k}/{file} {size}\n"))
+        for k, files in listed[name].images.items():
+            for file in files:
+                digest.update(os.fsencode(f"{prefix}{k}/{file.name} {file.size}\n"))
     return digest.hexdigest()
 
 
@@ -170,17 +186,49 @@ def _notes(
     return describe_parts(describe("test"), describe("validation"), sorted(unused), selects=selects)
 
 
+def _notes_on_files(
+    folder: Path, parts: Mapping[str, Path], listed: Mapping[str, Listing]
+) -> list[str]:
+    """Lines on files that are not read, and on classes without images."""
+    lines, skipped = [], []
+    classes = listed["train"].images
+    for name, listing in listed.items():
+        place = "" if parts[name] == folder else f"{parts[name].name}/"
+        skipped += [f"{place}{file}" for file in listing.skipped]
+        lacking = [k for k in classes if k not in listing.images]
+        if lacking:
+            some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+            count = f"{len(lacking)} of {len(classes)} classes"
+            lines.append(f"without images in {place}: {count}, {some}")
+    return lines + ([describe_skipped(skipped)] if skipped else [])
+
+
 def _found_instead(folder: Path) -> str:
     found = sorted(f"{e.name}/" for e in visible(folder) if e.is_dir() and e.name != "train")
     names = ", ".join(f"{name}/" for name in MEASURED)
     return f"looked for {names}; found {', '.join(found[:5]) or 'train/ only'}"
 
 
-def _require_same_classes(train: Path, trained: Listed, part: Path, measured: Listed) -> None:
-    for here, names, others in ((train, trained, measured), (part, measured, trained)):
-        lacking = [name for name in others if name not in names]
-        if lacking:
-            raise DataError(
-                f"{here}: lacks {len(lacking)} of {len(others)} classes, such as "
-                f"{lacking[0]}; was the data set extracted completely?"
-            )
+def _require_same_classes(
+    train: Path, trained: Listing, part: Path, measured: Listing, may_lack: bool
+) -> None:
+    if not measured.images:
+        hint = suffixes_hint(list(measured.skipped)) or "; was the data set extracted completely?"
+        raise DataError(f"{part}: has no images{hint}")
+    new = [name for name in measured.images if name not in trained.images]
+    if new:
+        raise DataError(
+            f"{train}: lacks {len(new)} of the {len(measured.images)} classes in {part.name}, such "
+            f"as {new[0]}; was the data set extracted completely?"
+        )
+    lacking = [name for name in trained.images if name not in measured.images]
+    if lacking and not may_lack:
+        others = [name for name in measured.skipped if name.startswith(f"{lacking[0]}/")]
+        why = "there is no such folder"
+        if (part / lacking[0]).is_dir():
+            why = "its folder is without images" + suffixes_hint(others)
+        raise DataError(
+            f"{part}: has no images for {len(lacking)} of {len(trained.images)} classes, such as "
+            f"{lacking[0]} ({why}); was the data set extracted completely? If there are to be "
+            "none, set dataset.missing_test_classes: allow"
+        )

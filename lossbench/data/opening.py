@@ -26,7 +26,13 @@ def open_dataset(
         ValueError: There is no such class.
         DataError, UnknownNameError: It cannot be opened.
     """
-    dataset = load_dataset(choice.name, data_root, verify=verify, validation=validation)
+    dataset = load_dataset(
+        choice.name,
+        data_root,
+        verify=verify,
+        validation=validation,
+        missing_test_classes=choice.missing_test_classes == "allow",
+    )
     if choice.classes is None:
         return dataset
     return dataset.restricted(dataset.class_numbers(choice.classes))
@@ -41,7 +47,7 @@ def by_number(choice: DatasetChoice, data_root: Path) -> DatasetChoice:
     """
     if choice.classes is None:
         return choice
-    dataset = load_dataset(choice.name, data_root)
+    dataset = open_dataset(choice.model_copy(update={"classes": None}), data_root)
     dataset.require_clear_numbers(choice.classes)
     numbers = dataset.class_numbers(choice.classes)
     return choice.model_copy(update={"classes": numbers})

@@ -223,7 +223,12 @@ def own_folders(data_root: Path) -> list[Path]:
 
 @functools.lru_cache(maxsize=2)
 def load_dataset(
-    name: str, data_root: Path, *, verify: bool = True, validation: bool = False
+    name: str,
+    data_root: Path,
+    *,
+    verify: bool = True,
+    validation: bool = False,
+    missing_test_classes: bool = False,
 ) -> Dataset:
     """Open a data set by the name a suite gives it; the last ones stay open.
 
@@ -232,6 +237,7 @@ def load_dataset(
         data_root: Where prepared folders are.
         verify: As for `load_prepared`.
         validation: Read the validation set, too, where there is one next to a test set.
+        missing_test_classes: Take image folders with classes without test images.
 
     Raises:
         DataError, UnknownNameError: As for `find_folder` and `load_prepared`.
@@ -245,7 +251,12 @@ def load_dataset(
         if is_table_folder(folder):
             return load_tables(folder, verify=verify, validation=validation)
         if is_image_folder(folder):
-            return load_folder(folder, verify=verify, validation=validation)
+            return load_folder(
+                folder,
+                verify=verify,
+                validation=validation,
+                missing_test_classes=missing_test_classes,
+            )
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
         raise DataError(

@@ -6,13 +6,17 @@ import hashlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lossbench.data.class_folders import files_below, list_classes
 from lossbench.data.dataset import Dataset
+from lossbench.data.decoding import SUFFIXES
 from lossbench.data.folder import FolderSplit
 from lossbench.data.image_folder import load_folder
+from lossbench.data.images import View
 from lossbench.data.sources import load_dataset, own_folders
 from lossbench.errors import DataError
 from lossbench.torchvision_import import torchvision
@@ -27,7 +31,7 @@ def write(folder: Path, *names: str) -> None:
 
 
 def names_in(folder: Path) -> list[str]:
-    return [f"{k}/{name}" for k, files in list_classes(folder).items() for name, _ in files]
+    return [f"{k}/{name}" for k, files in list_classes(folder).images.items() for name, *_ in files]
 
 
 def test_folders_below_a_class_are_read_as_torchvision_does(tmp_path: Path) -> None:
@@ -149,3 +153,58 @@ def test_a_folder_named_valid_may_be_a_class(tmp_path: Path) -> None:
 def paths_of(dataset: Dataset, split: str) -> list[str]:
     paths = dataset.splits[split].paths  # type: ignore[attr-defined]
     return ["/".join(os.fsdecode(path).split("/")[-3:]) for path in paths]
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES - {".apng", ".j2k", ".pnm"}))
+def test_files_of_every_suffix_are_read(tmp_path: Path, suffix: str) -> None:
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[8:] = 255
+    for k in "ab":
+        (tmp_path / k).mkdir()
+        image = Image.fromarray(pixels)
+        image = image.convert("1") if suffix == ".pbm" else image
+        image.save(tmp_path / k / f"1{suffix}")
+        (tmp_path / k / f"1{suffix}").rename(tmp_path / k / f"1{suffix.upper()}")
+    dataset = load_folder(tmp_path)
+    assert dataset.notes == ()
+    [batch] = dataset.splits["train"].on(torch.device("cpu"), View(crop=16)).central()
+    assert (batch.int() - torch.from_numpy(pixels).permute(2, 0, 1)).abs().max() < 12
+
+
+def test_the_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
+    write(tmp_path, "a/1.png", "b/1.png")
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a" / "2.gif", save_all=True, append_images=frames[1:])
+    dataset = load_folder(tmp_path)
+    assert dataset.splits["train"].labels.tolist() == [0, 0, 1]
+    [batch] = dataset.splits["train"].on(torch.device("cpu"), View(crop=8)).central()
+    assert batch[1, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
+    write(tmp_path, *(f"{part}/{k}/1.png" for part in ("train", "test") for k in "ab"))
+    assert load_folder(tmp_path).notes == ()
+    for name in ("train/a/2.heic", "train/a/3.HEIC", "test/b/notes.txt", "test/b/sub/raw"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    write(tmp_path, "test/loose.png")
+    assert load_folder(tmp_path).notes == (
+        "5 files are not read: 2 .heic, 1 .png, 1 .txt, 1 without suffix; such as train/a/2.heic",
+    )
+    write(tmp_path / "flat", "a/1.png", "b/1.png", "c.png")
+    assert load_folder(tmp_path / "flat").notes == ("1 file is not read: 1 .png; such as c.png",)
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_class_without_test_images_needs_a_key(tmp_path: Path, folder: bool) -> None:
+    write(tmp_path, *(f"train/{k}/1.png" for k in "abc"), "val/a/1.png", "val/c/1.png")
+    if folder:
+        (tmp_path / "val" / "b").mkdir()
+    with pytest.raises(DataError, match="val: has no images for 1 of 3 classes, such as b"):
+        load_folder(tmp_path)
+    dataset = load_folder(tmp_path, missing_test_classes=True)
+    assert dataset.splits["test"].labels.tolist() == [0, 2]
+    assert dataset.notes[1] == "without images in val/: 1 of 3 classes, b"
+    write(tmp_path, "val/d/1.png")
+    with pytest.raises(DataError, match="train: lacks 1 of the 3 classes in val, such as d"):
+        load_folder(tmp_path, missing_test_classes=True)

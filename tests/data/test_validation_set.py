@@ -153,3 +153,21 @@ def test_plan_and_audit_name_both_sets(data: Path, run: Run, arguments: tuple[st
 def joined(text: str) -> str:
     """Wrapped lines in one."""
     return " ".join(text.split())
+
+
+def test_the_key_for_missing_classes_reaches_workers_and_no_identity(data: Path) -> None:
+    plain = plan_of(data)
+    asked = plan_of(data, "dataset.missing_test_classes=allow")
+    assert [t.identity for t in asked.trials] == [t.identity for t in plain.trials]
+    assert asked.table_identity == plain.table_identity
+    for part in ("val", "test"):
+        (data / "mine" / part / "b").rename(data / f"{part} b")
+    load_dataset.cache_clear()
+    with pytest.raises(DataError, match="test: has no images for 1 of 2 classes, such as b"):
+        plan_of(data)
+    plan = plan_of(data, "dataset.missing_test_classes=allow")
+    assert "without images in test/: 1 of 2 classes, b" in plan.facts.notes
+    for trial in (plan.trials[0], plan.trial(plan.rows[0], "default", 0)):
+        parts = build(trial, open_trial_data(trial, data), torch.device("cpu"))
+        assert parts.measured is not None
+        assert set(parts.measured.labels.tolist()) == {0}

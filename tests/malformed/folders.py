@@ -191,6 +191,11 @@ def _remove(folder: Path) -> None:
     folder.rmdir()
 
 
+def _suffix(folder: Path, suffix: str) -> None:
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(suffix))
+
+
 def _one_class(folder: Path) -> None:
     for part in ("train", "val"):
         _remove(folder / part / "class1")
@@ -223,12 +228,13 @@ def _heic(folder: Path) -> None:
 
 IMAGES = [
     images("only val", lambda f: (f / "train").rename(f / "rest"), "data/photos: has val, but no train; is it whole?"),
-    images("classes differ", lambda f: (f / "val/class1").rename(f / "val/class2"), "lacks 1 of 2 classes, such as class"),
-    images("a class lacks in val", lambda f: _remove(f / "val/class1"), "data/photos/val"),
+    images("classes differ", lambda f: (f / "val/class1").rename(f / "val/class2"), "data/photos/train: lacks 1 of the 2 classes in val, such as class2"),
+    images("a class lacks in val", lambda f: _remove(f / "val/class1"), "data/photos/val: has no images for 1 of 2 classes, such as class1 (there is no such folder)", "set dataset.missing_test_classes: allow"),
+    images("a class of val has other files only", lambda f: _suffix(f / "val/class1", ".heic"), "data/photos/val: has no images for 1 of 2 classes, such as class1 (its folder is without images, but files such as class1/", ".heic; read are"),
     images("eval for val", lambda f: (f / "val").rename(f / "eval"), "bad.yaml: evaluate: error needs a test set, and photos has none: looked for test/, validation/, valid/, val/, dev/; found eval/"),
     images("other names for the splits", _renamed, "data/photos: no data set; it has neither dataset.json nor features.npy, nor tables, nor images in folders of classes; images such as fit/class0/0.png lie deeper"),
     images("floats", lambda f: Image.new("F", (9, 9)).save(f / "train/class0/1.tiff"), "data/photos/train/class0/1.tiff: floating-point images are not supported"),
-    images("a class of other files", _heic, "data/photos/train/class0: has no images, but files such as 0.heic; read are .bmp, .jfif, .jpeg"),
+    images("a class of other files", _heic, "data/photos/train/class0: has no images, but files such as 0.heic; read are .apng, .avif, .bmp"),
     images("one class of images", _one_class, "data/photos/train: should have a folder for each of two or more classes"),
     images("an empty class", _empty_class, "data/photos/train/class1: has no images; was the data set extracted completely?"),
     images("an empty image", lambda f: _overwrite(f / "val/class0/1.png", b""), "data/photos/val/class0/1.png: is empty"),
