@@ -210,4 +210,6 @@ def prepare(
     if name in sources.DATASETS and sources.DATASETS[name].create().bundled:
         out.print(f"{name} is bundled: there is nothing to prepare")
         return
-    out.print(f"{name} is in {sources.prepare(name, data_root)}", highlight=False)
+    folder = sources.prepare(name, data_root)
+    content = sources.describe_prepared(name, folder)
+    out.print(f"{name} is in {folder}: {content}", highlight=False, soft_wrap=True)

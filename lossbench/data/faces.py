@@ -1,10 +1,10 @@
-"""Labeled Faces in the Wild: the faces, the official pairs, and a training set from the rest.
+"""Labeled Faces in the Wild: the faces, the pairs, and a training set from the rest.
 
 images.npy    uint8 (N, H, W, C)
 labels.npy    int64 (N,), the person
 dataset.json  name, num_classes, class_names (the people), files (Name_0001.jpg, ...), source,
               sha256 of each array
-pairs.txt     the official pairs
+pairs.txt     the pairs of the protocol
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lossbench.data.dataset import Card
 from lossbench.data.decoding import decode
+from lossbench.data.official import describe_lfw
 from lossbench.data.prepared import (
     Arrays,
     array_digest,
@@ -38,7 +39,7 @@ class FaceCard(Card):
 
     Attributes:
         files: Name of each image, NAME_0001.jpg.
-        pairs: The official `pairs.txt`, where there is no file of that name.
+        pairs: The text of `pairs.txt`, where there is no file of that name.
     """
 
     files: list[str]
@@ -68,7 +69,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Faces with their official pairs.
+    """Faces with their pairs.
 
     Attributes:
         images: uint8 (N, H, W, C)
@@ -249,8 +250,8 @@ def outside_tested_folds(data_root: Path) -> tuple[Arrays, Card]:
     return arrays, make_card("lfw_within", people, "lfw", note, arrays)
 
 
-def read_official(downloads: Path) -> tuple[Arrays, FaceCard]:
-    """LFW as it is handed out: `lfw/NAME/NAME_0001.jpg` and `lfw/pairs.txt`, all of one size.
+def read_faces(downloads: Path) -> tuple[Arrays, FaceCard]:
+    """LFW as it is published: `lfw/NAME/NAME_0001.jpg`, all of one size, and `lfw/pairs.txt`.
 
     Raises:
         OSError: A folder or file is missing.
@@ -274,5 +275,6 @@ def read_official(downloads: Path) -> tuple[Arrays, FaceCard]:
         "images": np.stack(images),
         "labels": np.array([number[path.parent.name] for path in paths], np.int64),
     }
-    card = make_card("lfw", people, "LFW", "the official images and pairs", arrays)
+    note = describe_lfw(len(files), len(people), (folder / "pairs.txt").read_bytes())
+    card = make_card("lfw", people, "LFW", note, arrays)
     return arrays, FaceCard(**card.model_dump(), files=files, pairs=text)

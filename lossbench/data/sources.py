@@ -16,12 +16,14 @@ import numpy as np
 from lossbench.data import faces
 from lossbench.data.dataset import Card, Dataset
 from lossbench.data.image_folder import is_image_folder, load_folder, why_no_image_folder
+from lossbench.data.official import ARRAYS, require_official_arrays, require_official_files
 from lossbench.data.prepared import (
     Arrays,
     joined_digest,
     load_prepared,
     make_card,
     make_dataset,
+    read_card,
     save_prepared,
 )
 from lossbench.data.table_files import is_table_folder
@@ -97,7 +99,7 @@ def _casia_webface() -> Source:
 def _lfw() -> Source:
     about = "13,233 faces of 5,749 people with the official pairs, for verification"
     files = ("lfw/NAME/NAME_0001.jpg, ...", "lfw/pairs.txt")
-    return Source(about, faces.read_official, files=files)
+    return Source(about, faces.read_faces, files=files)
 
 
 @DATASETS.register("lfw_within", reference="Huang et al., 2007")
@@ -139,6 +141,19 @@ def prepare(name: str, data_root: Path) -> Path:
             f"or put a prepared folder (dataset.json and its arrays) at {folder}"
         ) from None
     return folder
+
+
+def describe_prepared(name: str, folder: Path) -> str:
+    """What is known of the content of a known data set's folder."""
+    if not (folder / "dataset.json").exists():
+        return "an image folder as it was found, not verified"
+    card = read_card(folder / "dataset.json", Card)
+    said = f"its dataset.json says: {card.note or 'nothing about its content'}"
+    known = ARRAYS.get(name)
+    if known is None:
+        return said
+    official = all(card.sha256.get(key) == digest for key, digest in known.items())
+    return "the official images and labels" if official else f"not the official data; {said}"
 
 
 def _by_hand(name: str, source: Source, folder: Path) -> MissingDataError:
@@ -307,6 +322,7 @@ def _fetch_digits(_: Path) -> tuple[Arrays, Card]:
 def _fetch_torchvision(class_name: str, name: str, downloads: Path) -> tuple[Arrays, Card]:
     from lossbench.torchvision_import import torchvision
 
+    require_official_files(name, downloads)
     arrays: Arrays = {}
     splits: dict[str, Any] = {}
     for split in ("train", "test"):
@@ -316,6 +332,7 @@ def _fetch_torchvision(class_name: str, name: str, downloads: Path) -> tuple[Arr
         arrays[f"{split}_images"] = images[..., None] if images.ndim == 3 else images
         arrays[f"{split}_labels"] = np.asarray(splits[split].targets, dtype=np.int64)
     classes = [str(c).partition(" - ")[0] for c in splits["train"].classes]
-    return arrays, make_card(
-        name, classes, f"torchvision.datasets.{class_name}", "official", arrays
-    )
+    note = "official: its files have the known digests"
+    card = make_card(name, classes, f"torchvision.datasets.{class_name}", note, arrays)
+    require_official_arrays(name, card.sha256, downloads)
+    return arrays, card

@@ -14,7 +14,7 @@ from lossbench.data.faces import (
     load_faces,
     outside_tested_folds,
     people_outside,
-    read_official,
+    read_faces,
     read_pairs,
 )
 from lossbench.data.prepared import array_digest
@@ -228,13 +228,13 @@ def test_too_few_people_are_left(folder: Path) -> None:
         outside_tested_folds(folder)
 
 
-def test_the_official_folders(tmp_path: Path) -> None:
+def test_the_published_folders(tmp_path: Path) -> None:
     for file in FILES:
         path = tmp_path / "lfw" / file[:-9] / file
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (5, 4), (FILES.index(file) * 20, 0, 0)).save(path)
     (tmp_path / "lfw" / "pairs.txt").write_text(PAIRS)
-    arrays, card = read_official(tmp_path)
+    arrays, card = read_faces(tmp_path)
     assert card.files == FILES
     assert card.pairs == PAIRS
     assert card.class_names == ["Ann_Ash", "Bo", "Cy_B._Coe", "Di"]
@@ -244,7 +244,7 @@ def test_the_official_folders(tmp_path: Path) -> None:
     assert np.abs(reds - 20 * np.arange(12)).max() <= 3  # JPEG
     Image.new("RGB", (6, 4)).save(path)
     with pytest.raises(DataError, match=r"Di_0003.jpg: is \(4, 6, 3\) instead of \(4, 5, 3\)"):
-        read_official(tmp_path)
+        read_faces(tmp_path)
 
 
 def test_real_lfw(real_lfw: Path) -> None:

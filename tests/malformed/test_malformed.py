@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from by_hand import BY_HAND
 from classes import CLASSES
 from corpus import SUITE, Case
 from folders import FOLDERS
@@ -22,7 +23,7 @@ from baselines import BASELINES
 from lossbench.cli import main
 from suites import SUITES
 
-CASES: list[Case] = [*SUITES, *FOLDERS, *CLASSES, *TABLES, *TRACKING, *BASELINES]
+CASES: list[Case] = [*SUITES, *FOLDERS, *CLASSES, *BY_HAND, *TABLES, *TRACKING, *BASELINES]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
