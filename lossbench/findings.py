@@ -10,6 +10,7 @@ from rich.text import Text
 
 from lossbench.audit import Difference
 from lossbench.conformance import CHECKS, Finding
+from lossbench.report.markup import plain_sentence
 
 _MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "none": ("-", "dim")}
 _STYLES: Mapping[str, str] = {"fails": "bold red", "warning": "yellow", "listed": ""}
@@ -34,7 +35,9 @@ def print_audit(out: Console, differences: Sequence[Difference], measured: str) 
     """A line for each difference; whether none fails the suite."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for difference in differences:
-        table.add_row(Text(difference.level, _STYLES[difference.level]), Text(difference.text))
+        table.add_row(
+            Text(difference.level, _STYLES[difference.level]), Text(plain_sentence(difference.text))
+        )
     out.print(table)
     failed = sum(difference.level == "fails" for difference in differences)
     verdict = (

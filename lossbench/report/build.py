@@ -12,7 +12,7 @@ from lossbench.report.charts import make_curves
 from lossbench.report.figures import draw_figures
 from lossbench.report.files import write_whole
 from lossbench.report.html import Facts, gather_facts, render_html
-from lossbench.report.markup import markdown_text
+from lossbench.report.markup import markdown_sentence, markdown_text
 from lossbench.report.predictions import TestSet, examine
 from lossbench.report.provenance import provenance
 from lossbench.report.stages import ReadArrays, Results, choose, stages
@@ -83,7 +83,7 @@ def _markdown(
 ) -> str:
     suite, text = plan.suite, markdown_text
     lines = [
-        f"# {text(suite.title or suite.suite)}",
+        f"# {markdown_sentence(suite.title or suite.suite)}",
         "",
         f"Data set {text(facts.dataset)}; {len(suite.seeds)} seeds; {facts.progress}.",
         "",
@@ -96,12 +96,12 @@ def _markdown(
             "",
             f"![{text(drawing.title)}](figures/{quote(drawing.name)}.png)",
             "",
-            text(drawing.caption),
+            markdown_sentence(drawing.caption),
             "",
         ]
     lines += ["## What differs between the rows", ""]
     lines += [
-        f"- {'' if d.level == 'listed' else f'**{d.level}** '}{text(d.text)}"
+        f"- {'' if d.level == 'listed' else f'**{d.level}** '}{markdown_sentence(d.text)}"
         for d in facts.differences
     ] or ["Nothing but the loss."]
     lines += ["", "## How this was made", "", *_fenced(facts.command)]

@@ -43,11 +43,26 @@ def cost(
         f"Bars and numbers: medians; points: {count} finished trials, on {', '.join(devices)}."
     )
     if compared:
-        caption += f" In brackets: relative to {compared}."
+        caption += (
+            f" In brackets: relative to {compared}, where all trials of one cost more than all of "
+            "the other; rows whose trials overlap are not told apart."
+        )
     if len(devices) > 1:
         caption += " Several devices: these costs can not be compared with one another."
     caption += " Trials that ran side by side slow one another down."
     return finish(figure, "cost", f"cost-{variant}", titled("Cost", variant), caption)
+
+
+def relative_cost(own: Sequence[float], reference: Sequence[float]) -> str:
+    """`×1.30`, the ratio of the medians; in words where the trials do not support one.
+
+    Ranges that overlap leave open which of the two costs more. One trial has no range.
+    """
+    ratio = f"×{median(own) / median(reference):.2f}"
+    if min(len(own), len(reference)) < 2:
+        return f"{ratio}, 1 trial"
+    apart = min(own) > max(reference) or max(own) < min(reference)
+    return ratio if apart else "not told apart"
 
 
 def _bars(
@@ -71,7 +86,7 @@ def _bars(
         digits = 2 if medians[label] < 10 else 1 if medians[label] < 100 else 0
         text = f"{medians[label]:.{digits}f}"
         if compared and medians[compared] > 0:
-            text += f" (×{medians[label] / medians[compared]:.2f})"
+            text += f" ({relative_cost(listed, values[compared]) if label != compared else 'reference'})"
         axes.annotate(
             text,
             (1, y),

@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lossbench.plan import Plan
-from lossbench.report.markup import markdown_text, pipes
+from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
 from lossbench.report.overview import Overview, make_overview
 from lossbench.report.published import Published
 from lossbench.report.stages import Results
@@ -106,7 +106,7 @@ def _markdown_table(table: Table, notes: Sequence[str]) -> str:
         lines += [table.legend, ""]
     for prefix, listed in (("", table.findings), ("Warning: ", table.notes)):
         if listed:
-            lines += [*(f"- {prefix}{markdown_text(line)}" for line in listed), ""]
+            lines += [*(f"- {prefix}{markdown_sentence(line)}" for line in listed), ""]
     return "\n".join([*lines, *markdown_verdicts(table, notes)])
 
 
@@ -323,8 +323,8 @@ def _rich(table: Table, notes: Sequence[str]) -> list[RenderableType]:
 
 
 def _remarks(table: Table) -> list[RenderableType]:
-    findings = [Text(line) for line in table.findings]
-    warnings = [Text(f"warning: {note}", style="yellow") for note in table.notes]
+    findings = [Text(plain_sentence(line)) for line in table.findings]
+    warnings = [Text(f"warning: {plain_sentence(note)}", style="yellow") for note in table.notes]
     return [*findings, *warnings]
 
 

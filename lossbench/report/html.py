@@ -18,6 +18,7 @@ from lossbench.report import verdict_text
 from lossbench.report.answer import find_verdict, make_answers
 from lossbench.report.charts import Curves, dumps
 from lossbench.report.formats import origin_lines, published_text
+from lossbench.report.markup import html_sentence, plain_sentence
 from lossbench.report.overview import make_overview
 from lossbench.report.predictions import TestSet
 from lossbench.report.stages import Results, choose, stages
@@ -169,13 +170,16 @@ def render_html(
 
 def page_environment() -> Environment:
     """Where this folder's templates are rendered: everything inserted is escaped."""
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("lossbench.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sentence"] = html_sentence
+    environment.filters["plain"] = plain_sentence
+    return environment
 
 
 def as_downloads(files: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lossbench.report.markup import markdown_text, pipes
+from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
 from lossbench.report.numbers import PERCENT_SPEC, difference_unit, signed_number
 from lossbench.report.predictions import Examined, TestSet
 from lossbench.report.ranks import Rank, Ranks
@@ -129,7 +129,7 @@ def markdown_verdicts(table: Table, notes: Sequence[str]) -> list[str]:
             names = map(markdown_text, _fields(table, v))
             lines.append(pipes([*names, *values, text, v.seeds or NOTHING]))
         lines.append("")
-    lines += [f"{markdown_text(note)}\n" for note in notes]
+    lines += [f"{markdown_sentence(note)}\n" for note in notes]
     return [*lines, *(_markdown_ranks(table.ranks) if table.ranks else [])]
 
 
@@ -138,7 +138,7 @@ def _markdown_ranks(ranks: Ranks) -> list[str]:
     lines.append(pipes(["---", *("---:" for _ in range(2 + len(ranks.variants)))]))
     for rank in ranks.listed:
         lines.append(pipes([markdown_text(rank.row), *rank_fields(rank)]))
-    return [*lines, "", markdown_text(ranks.note), ""]
+    return [*lines, "", markdown_sentence(ranks.note), ""]
 
 
 def rank_fields(rank: Rank) -> list[str]:
@@ -156,7 +156,7 @@ def markdown_test_set(test_set: TestSet, variants: Sequence[str]) -> list[str]:
         names = [entry.variant, entry.row][-len(first) :]
         fields = [f"{value} ({small})" if small else value for value, small in fields_of(entry)]
         lines.append(pipes([*map(markdown_text, names), *fields]))
-    return [*lines, "", *(f"{markdown_text(note)}\n" for note in test_set.notes)]
+    return [*lines, "", *(f"{markdown_sentence(note)}\n" for note in test_set.notes)]
 
 
 def fields_of(entry: Examined) -> list[tuple[str, str]]:
@@ -178,7 +178,7 @@ def fields_of(entry: Examined) -> list[tuple[str, str]]:
 
 def terminal_verdicts(table: Table, notes: Sequence[str]) -> Sequence[RenderableType]:
     """The verdicts and the given notes, for `rich.print`."""
-    told = [Text(line, style="dim") for line in notes]
+    told = [Text(plain_sentence(line), style="dim") for line in notes]
     if table.verdicts is None or not table.verdicts.listed:
         return told
     drawn = RichTable(header_style="bold", box=None, pad_edge=False)

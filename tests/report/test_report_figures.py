@@ -336,3 +336,21 @@ def test_bold_in_the_overview_is_beyond_the_noise(
     assert overview is not None
     _, (_, cells) = overview.lines
     assert [cell is not None and cell.best for cell in cells] == [False, bold]
+
+
+@pytest.mark.parametrize(
+    ("own", "reference", "expected"),
+    [
+        ([13.0, 14.0], [10.0, 11.0], "×1.29"),
+        ([7.0, 7.4, 7.8], [10.0, 11.0, 12.0], "×0.67"),
+        ([8.0, 12.0], [10.0, 11.0], "not told apart"),
+        ([7.0, 7.4, 10.5], [10.0, 11.0, 12.0], "not told apart"),
+        ([10.0, 10.0], [10.0, 10.0], "not told apart"),
+        ([7.4], [10.0], "×0.74, 1 trial"),
+        ([7.4, 7.5], [10.0], "×0.74, 1 trial"),
+    ],
+)
+def test_a_ratio_of_costs_needs_trials_that_do_not_overlap(
+    own: list[float], reference: list[float], expected: str
+) -> None:
+    assert cost.relative_cost(own, reference) == expected
