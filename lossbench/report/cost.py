@@ -86,7 +86,8 @@ def _bars(
         digits = 2 if medians[label] < 10 else 1 if medians[label] < 100 else 0
         text = f"{medians[label]:.{digits}f}"
         if compared and medians[compared] > 0:
-            text += f" ({relative_cost(listed, values[compared]) if label != compared else 'reference'})"
+            relative = relative_cost(listed, values[compared])
+            text += f" ({'reference' if label == compared else relative})"
         axes.annotate(
             text,
             (1, y),
