@@ -319,8 +319,10 @@ def vectors(name: str, edit: Edit, *expected: str, change: str = "model=identity
     def make(folder: Path) -> list[str]:
         _write_vectors(folder / "data" / "vectors")
         edit(folder / "data" / "vectors")
-        changes = ["--set", "dataset=vectors", "--set", "model=identity", "--set", change]
-        return ["run", "bad.yaml", *changes, *_root(folder)]
+        changes = {"dataset": "vectors", "model": "identity"}
+        key, _, value = change.partition("=")
+        sets = [f"--set={k}={v}" for k, v in {**changes, key: value}.items()]
+        return ["run", "bad.yaml", *sets, *_root(folder)]
 
     return Case(name, make, expected)
 
