@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from lossbench.plan import Trial
 from lossbench.records import TrialResult
+from lossbench.report.glyphs import can_draw
 from lossbench.report.stages import Arrays, ReadArrays, Stage
 from lossbench.report.style import FIGURE_WIDTH_IN, PNG_DPI, Drawing, finish, new_figure, titled
 from lossbench.rows import Row
@@ -118,9 +119,9 @@ def class_names(panel: Panel) -> list[str]:
 
 
 def _marks(panel: Panel) -> list[str]:
-    """What stands in the circle on each class's mean: its name if it is short, or its number."""
+    """Marks on the classes' means: the names if all are short and can be drawn, or numbers."""
     names = class_names(panel)
-    fits = all(len(name) <= LONGEST_MARK for name in names)
+    fits = all(len(name) <= LONGEST_MARK and can_draw(name) for name in names)
     return names if fits else [str(number) for number in range(len(names))]
 
 

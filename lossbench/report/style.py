@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from lossbench.report.glyphs import FAMILY, replace_missing
 from lossbench.rows import Row
 
 Colour = tuple[float, float, float]
@@ -58,7 +59,7 @@ def figure_style() -> Iterator[None]:
     """Plain axes, readable in print."""
     look = {
         **sns.axes_style("ticks"),
-        "font.family": "DejaVu Sans",
+        "font.family": FAMILY,
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.titleweight": "bold",
@@ -94,6 +95,7 @@ def lay_out(figure: Figure) -> None:
 
 def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Drawing:
     """Save a figure in memory, as PNG and as SVG."""
+    numbered = replace_missing(figure)
     lay_out(figure)
     figure.set_layout_engine(None)  # laid out; each file would do it again, and draw for that
     files = {}
@@ -102,7 +104,8 @@ def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Dr
         metadata = {"Date": None} if format == "svg" else {}
         figure.savefig(buffer, format=format, dpi=PNG_DPI, facecolor="white", metadata=metadata)
         files[format] = buffer.getvalue()
-    return Drawing(kind, name, title, caption, files["png"], files["svg"])
+    whole = " ".join(filter(None, (caption, numbered)))
+    return Drawing(kind, name, title, whole, files["png"], files["svg"])
 
 
 def titled(title: str, variant: str) -> str:
