@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from lossbench.data.content import FileState, state_of
 from lossbench.data.decoding import SUFFIXES
 from lossbench.errors import DataError
 
@@ -23,14 +24,11 @@ class ImageFile(NamedTuple):
 
     Attributes:
         name: Path below the folder of the class.
-        size: Bytes.
-        mtime_ns, inode: Change whenever the content does, unless somebody hides that.
+        state: Its size and times.
     """
 
     name: str
-    size: int
-    mtime_ns: int
-    inode: int
+    state: FileState
 
 
 @dataclass(frozen=True)
@@ -139,8 +137,7 @@ def _list_class(folder: Path, may_lack: bool) -> tuple[list[ImageFile], list[str
         for entry in files_below(folder):
             name = entry.path[len(start) + 1 :]
             if is_image(entry.name):
-                stat = entry.stat()
-                files.append(ImageFile(name, stat.st_size, stat.st_mtime_ns, stat.st_ino))
+                files.append(ImageFile(name, state_of(entry.stat())))
             else:
                 others.append(name)
     except OSError as error:  # also a link that leads nowhere
@@ -149,7 +146,7 @@ def _list_class(folder: Path, may_lack: bool) -> tuple[list[ImageFile], list[str
         hint = suffixes_hint(others) or "; was the data set extracted completely?"
         raise DataError(f"{folder}: has no images{hint}")
     files.sort()
-    empty = [file.name for file in files if not file.size]
+    empty = [file.name for file in files if not file.state.size]
     if empty:
         raise DataError(f"{folder / empty[0]}: is empty; was the data set extracted completely?")
     return files, others

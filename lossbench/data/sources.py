@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from lossbench.data import faces
+from lossbench.data.cache import cache_folder
 from lossbench.data.dataset import Card, Dataset
 from lossbench.data.image_folder import is_image_folder, load_folder, why_no_image_folder
 from lossbench.data.official import ARRAYS, require_official_arrays, require_official_files
@@ -284,11 +284,6 @@ def load_dataset(
     if source.made_of:
         return make_dataset(*source.fetch(data_root))
     return _bundled(name, source.fetch, data_root)
-
-
-def cache_folder() -> Path:
-    """Where a machine keeps what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossbench"
 
 
 def _bundled(name: str, fetch: Callable[[Path], tuple[Arrays, Card]], data_root: Path) -> Dataset:

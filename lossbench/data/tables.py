@@ -20,6 +20,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lossbench.data.content import (
+    SAMPLED,
+    HashedFile,
+    cached_digest,
+    is_hashed_whole,
+    sample,
+    state_of,
+)
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.decoding import decode, is_turned, may_be_turned, opened
 from lossbench.data.encoded import EncodedRows
@@ -30,8 +38,6 @@ from lossbench.data.table_columns import Columns, find_columns, image_arrays, la
 from lossbench.data.table_files import Files, chosen_files, files_of, where_of
 from lossbench.errors import DataError
 
-HASHED_BYTES = 2**30
-"""The content of larger tables is not hashed, but the names and sizes of their files."""
 ENCODED_BYTES, DECODED_BYTES = 2**28, 2**30
 """Images of one size stay decoded if they take no more, before and after."""
 
@@ -90,7 +96,10 @@ def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) 
         digest[:16],
         smallest,
         "" if "test" in kept else no_test,
-        notes=tuple(_notes(kept, labels, unread, others)),
+        notes=(
+            *_notes(kept, labels, unread, others),
+            *([f"the digest covers {covers}"] if covers == SAMPLED else []),
+        ),
         validation_digest=with_validation,
     )
 
@@ -283,17 +292,27 @@ def _digest(files: Files, encoded: list[Any]) -> tuple[str, str]:
         files: Those that are used.
         encoded: Their columns of image files, if that is what they have.
     """
-    digest = hashlib.sha256()
-    whole = sum(path.stat().st_size for own in files.values() for path in own) <= HASHED_BYTES
-    for split, paths in files.items():
-        for path in paths:
-            digest.update(f"{split} {path.stat().st_size}\n".encode())
+    listed = [
+        HashedFile(f"{split} {path.name}", str(path), state_of(path.stat()))
+        for split, paths in files.items()
+        for path in paths
+    ]
+    whole = is_hashed_whole(listed)
+
+    def compute() -> str:
+        digest = hashlib.sha256()
+        for file in listed:
+            split = file.name.partition(" ")[0]
+            digest.update(f"{split} {file.state.size}\n".encode())
             if not whole:
-                digest.update(f"{path.name}\n".encode())
+                name = Path(file.path).name
+                digest.update(f"{name}\n".encode() + sample(file.path, file.state.size))
                 continue
-            with path.open("rb") as file:
-                while block := file.read(2**20):
+            with open(file.path, "rb") as content:
+                while block := content.read(2**20):
                     digest.update(block)
-    if whole and any(_has_turned(column) for column in encoded):
-        digest.update(b"images are turned by their EXIF orientation\n")
-    return digest.hexdigest(), "the files" if whole else "the names and sizes of the files"
+        if whole and any(_has_turned(column) for column in encoded):
+            digest.update(b"images are turned by their EXIF orientation\n")
+        return digest.hexdigest()
+
+    return cached_digest("table", listed, compute), "every byte" if whole else SAMPLED

@@ -13,7 +13,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from lossbench.data.sources import DATASETS, cache_folder
+from lossbench.data.cache import cache_folder
+from lossbench.data.sources import DATASETS
 from lossbench.errors import DataError
 from lossbench.orchestration.depot import Away, depot_of
 from lossbench.plan import Trial

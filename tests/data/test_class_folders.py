@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -42,10 +41,6 @@ def test_folders_below_a_class_are_read_as_torchvision_does(tmp_path: Path) -> N
     found = dict(zip(map(os.fsdecode, split.paths), split.labels.tolist(), strict=True))
     assert found == dict(torchvision.datasets.ImageFolder(tmp_path / "train").samples)
     assert len(found) == len(FILES)
-    listed = "".join(
-        f"train/{name} {(tmp_path / 'train' / name).stat().st_size}\n" for name in FILES
-    )
-    assert dataset.digest == hashlib.sha256(listed.encode()).hexdigest()[:16]
 
 
 def test_hidden_folders_are_left_out(tmp_path: Path) -> None:

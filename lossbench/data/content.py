@@ -1,0 +1,139 @@
+"""Digests of the content of files, kept for as long as the files stay as they are.
+
+Of a data set of up to 1 GiB every byte counts; of a larger one the name and size of each file, and
+a sample of its bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from lossbench.data.cache import cache_folder
+from lossbench.errors import DataError
+
+HASHED_BYTES = 2**30
+"""Up to this size in all every byte is hashed."""
+BLOCK_BYTES, BYTES_APART = 2**12, 2**24
+"""Of larger data sets the first, middle and last block of each file, and one for each 16 MiB."""
+SAMPLED = "names, sizes and a sample of the bytes, since there is more than 1 GiB"
+"""What the digest of a larger data set covers."""
+SETTLED_NS = 2 * 10**9
+"""Of a file that has just changed another change might not show in its times."""
+
+
+class FileState(NamedTuple):
+    """What changes whenever the content of a file does.
+
+    Attributes:
+        size: Bytes.
+        mtime_ns, ctime_ns: Times of the last change; the second one cannot be set by programs that
+            copy files with their times.
+        inode: Number of the file in its file system.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+class HashedFile(NamedTuple):
+    """A file whose content counts.
+
+    Attributes:
+        name: As it counts: the same wherever the data set is stored.
+        path: Where it is.
+        state: As it was when the file was listed.
+    """
+
+    name: str
+    path: str
+    state: FileState
+
+
+def state_of(stat: os.stat_result) -> FileState:
+    return FileState(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+
+
+def is_hashed_whole(files: Iterable[HashedFile]) -> bool:
+    """Whether every byte of the files counts."""
+    return sum(file.state.size for file in files) <= HASHED_BYTES
+
+
+def content_digest(files: Sequence[HashedFile]) -> str:
+    """Hash of names, sizes and content, all of it or a sample.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    whole = is_hashed_whole(files)
+
+    def compute() -> str:
+        digest = hashlib.sha256()
+        with ThreadPoolExecutor() as pool:
+            found = pool.map(lambda file: _file_digest(file, whole), files, chunksize=64)
+            for file, content in zip(files, found, strict=True):
+                digest.update(os.fsencode(f"{file.name} {file.state.size} {content}\n"))
+        return digest.hexdigest()
+
+    return cached_digest("files" if whole else "samples of files", files, compute)
+
+
+def cached_digest(form: str, files: Sequence[HashedFile], compute: Callable[[], str]) -> str:
+    """What `compute` makes of the files, or made of them when they were in the same state.
+
+    Args:
+        form: Name of what is computed.
+        files: Those that it is computed from.
+        compute: Reads them.
+    """
+    key = hashlib.sha256(f"{form}\n".encode())
+    for file in files:
+        key.update(os.fsencode(f"{file.name}\0{os.path.abspath(file.path)}\0{file.state}\n"))
+    kept: Path | None = None
+    with contextlib.suppress(OSError, RuntimeError):  # no cache, or no home
+        kept = cache_folder() / "digests" / key.hexdigest()[:32]
+        known = kept.read_text(encoding="ascii")
+        if len(known) == 64:
+            return known
+    found = compute()
+    newest = max((max(file.state[1:3]) for file in files), default=0)
+    if kept is not None and newest < time.time_ns() - SETTLED_NS:
+        _keep(kept, found)
+    return found
+
+
+def _keep(path: Path, text: str) -> None:
+    """Write a small file, which appears whole; without room for it nothing is kept."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, unfinished = tempfile.mkstemp(dir=path.parent)
+        with open(handle, "w", encoding="ascii") as file:
+            file.write(text)
+        os.replace(unfinished, path)
+
+
+def sample(path: str | Path, size: int) -> bytes:
+    """Blocks of a file: the first, the last, and some in between at equal distances."""
+    count = max(3, size // BYTES_APART)
+    if size <= count * BLOCK_BYTES:
+        return Path(path).read_bytes()
+    starts = [at * (size - BLOCK_BYTES) // (count - 1) for at in range(count)]
+    with open(path, "rb") as file:
+        return b"".join(os.pread(file.fileno(), BLOCK_BYTES, start) for start in starts)
+
+
+def _file_digest(file: HashedFile, whole: bool) -> str:
+    try:
+        content = Path(file.path).read_bytes() if whole else sample(file.path, file.state.size)
+    except OSError as error:
+        raise DataError(f"{file.path}: cannot be read: {error.strerror}") from None
+    return hashlib.sha256(content).hexdigest()
