@@ -46,10 +46,12 @@ def replace_missing(figure: Figure) -> str:
         for axis in (axes.xaxis, axes.yaxis):
             if not isinstance(axis.get_major_locator(), FixedLocator):
                 continue  # numbers
-            # each drawing sets the labels anew, from what the axis knows
-            labels = [_drawable(label.get_text(), numbers) for label in axis.get_ticklabels()]
-            axis.set_ticklabels(labels)
-            axis.set_tick_params(labelfontfamily=_families("".join(labels)))
+            # each drawing sets the labels anew, by the formatter, which several axes may share
+            labels = axis.get_major_formatter().format_ticks([*axis.get_majorticklocs()])
+            drawable = [_drawable(label, numbers) for label in labels]
+            if drawable != labels:
+                axis.set_ticklabels(drawable)
+            axis.set_tick_params(labelfontfamily=_families("".join(drawable)))
     if not numbers:
         return ""
     listed = ", ".join(f"[{number}] {name}" for name, number in numbers.items())

@@ -96,6 +96,17 @@ def test_equal_names_have_one_number() -> None:
     assert drawing.caption.endswith(": [1] 猫, [2] 狗.")
 
 
+@pytest.mark.usefixtures("only_own_fonts")
+def test_axes_that_share_their_labels_keep_them() -> None:
+    with figure_style():
+        figure = new_figure(3)
+        left, _ = figure.subplots(1, 2, sharey=True)
+        left.set_yticks([0, 1], ["softmax", "猫"])
+        drawing = finish(figure, "cost", "cost", "Cost", "")
+    assert [label.get_text() for label in left.get_yticklabels()] == ["softmax", "[1]"]
+    assert drawing.caption.endswith(": [1] 猫.")
+
+
 def font_with(character: str, path: Path) -> None:
     """Write a font that has one character, a square."""
     pen = TTGlyphPen(None)

@@ -305,6 +305,9 @@ def test_costs_stand_clear_of_the_points(make_plan: Callable[..., Plan], drawn: 
         points = np.concatenate(
             [axes.transData.transform(line.get_xydata()) for line in axes.lines]
         )
+        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
+            row.label for row in plan.rows
+        ]
         for text in axes.texts:
             assert text.get_window_extent().x0 > points[:, 0].max() + 10
             assert text.get_window_extent().x1 <= figure.bbox.x1
