@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 import sqlite3
 from contextlib import closing
@@ -59,6 +60,11 @@ def check_database(location: Location, path: Path, *, write: bool) -> None:
     try:
         if not path.stat().st_size:
             raise location.error(f"is an empty file, no database; remove it, or {_CHOOSE}")
+        # sqlite notices it at the first change only; next to the file it writes a journal
+        if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            raise location.error(
+                f"you may read it, but not write it or its folder; copy the folder, or {_CHOOSE}"
+            )
         _restore(path)
         with closing(_connect(path, "rw" if write else "ro")) as db:
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}

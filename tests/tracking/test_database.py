@@ -201,6 +201,20 @@ def test_a_database_that_another_process_writes(
                 Tracker.open(f"sqlite:///{database}", create=create)
 
 
+@pytest.mark.parametrize("protected", ["file", "folder"])
+def test_a_database_that_may_only_be_read(
+    protected: str, database: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readonly = database if protected == "file" else database.parent
+    # the system administrator, as who tests may run, may write everything
+    monkeypatch.setattr("os.access", lambda path, mode: path != readonly)
+    before = state(database.parent)
+    with pytest.raises(TrackingError, match="may read it, but not write it or its folder"):
+        Tracker.open(f"sqlite:///{database}")
+    assert Tracker.open(f"sqlite:///{database}", create=False).results(plan.trials) == {}
+    assert state(database.parent) == before
+
+
 def test_what_a_killed_process_left_is_undone(database: Path, plan: Plan, tmp_path: Path) -> None:
     killed = tmp_path / "killed"
     killed.mkdir()
