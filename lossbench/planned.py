@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ ASK_FROM_SEC = 3600.0
 LOOK_SEC = 5.0
 """How long `run` may try steps to tell whether it should ask."""
 UNKNOWN = "their identities, what is done and what the rest takes are unknown without the data"
+BUSY_SHARE = 0.85
+"""Share of a processor for each thread below which `plan` calls the machine busy."""
 _SMALL = 5e8
 """Numbers that go into a network in all: with fewer nothing is tried before a run."""
 
@@ -99,7 +101,8 @@ class Recorded:
         deadline = time.monotonic() + probe_sec
 
         def measure(trial: Trial) -> Cost:
-            return probe(trial, data_root, device, probe_sec / cells)
+            cost = probe(trial, data_root, device, probe_sec / cells)
+            return replace(cost, wall_time_sec=cost.wall_time_sec / self.processor_share)
 
         return Costs(
             self.left + [trial for trial in self.trials if trial.identity in self.results],
@@ -108,6 +111,18 @@ class Recorded:
             measure if probe_sec else None,
             lambda: time.monotonic() >= deadline,
         )
+
+    @cached_property
+    def processor_share(self) -> float:
+        """Share of a processor that each thread of the trials gets, with all of them started."""
+        from lossbench.probe import processor_share
+
+        device, concurrent = self.machine
+        if device != "cpu":
+            return 1.0
+        resources = self.plan.suite.resources
+        started = min(concurrent, len(self.left) or 1)
+        return processor_share(started * resources.cpus * resources.workers)
 
     @cached_property
     def machine(self) -> tuple[str, int]:
@@ -297,6 +312,9 @@ def told(found: Recorded, forecast: Forecast) -> list[str]:
         f"time); {used}; up to {forecast.memory_mib:,.0f} MiB a trial",
         f"by its cells ({basis}) and without start-up; trials side by side slow one another down",
     ]
+    if "probed" in forecast.basis and found.processor_share < BUSY_SHARE:
+        gets = f"{100 * found.processor_share:.0f} % of a processor"
+        lines.append(f"other processes keep this machine busy: a thread gets {gets}, counted in")
     beside = sorted({chosen.name for chosen in suite.evaluate} - {"error", "top5_error"})
     if beside and set(forecast.basis) - {"ran"}:
         lines.append(f"not included, at the end of each trial: {', '.join(beside)}")
@@ -325,6 +343,9 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
             "memory_mib": round(forecast.memory_mib),
             "concurrent": forecast.concurrent,
             "cells": dict(forecast.basis),
+            "processor_share": round(found.processor_share, 2)
+            if "probed" in forecast.basis
+            else None,
         }
     content = {
         "suite": found.plan.suite.suite,
@@ -335,14 +356,3 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
         "missing": list(found.plan.missing),
     }
     return json.dumps(content, indent=1)
-
-
-def large(plan: Plan, left: Sequence[Trial], data_root: Path) -> bool:
-    """Whether it is worth a look at what a run will cost, before it starts."""
-    from lossbench.data.chosen import view_of
-    from lossbench.data.opening import open_dataset
-
-    dataset = open_dataset(plan.suite.dataset, data_root, verify=False)
-    images = plan.suite.dataset.train_size or len(dataset.splits["train"].labels)
-    numbers = math.prod(dataset.image_shape(view_of(plan.suite.recipe)))
-    return sum(trial.recipe.epochs for trial in left) * images * numbers >= _SMALL

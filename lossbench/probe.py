@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import torch
 from torch import Generator, Tensor
@@ -27,6 +29,12 @@ STEPS = 2
 LEAST_ROUNDS = 2
 SHARE = 0.1
 """Of what the trial would take: nobody waits long to hear that a trial is short."""
+_SPIN = """
+import sys, time
+start = time.perf_counter()
+while (took := time.perf_counter() - start) < float(sys.argv[1]): pass
+print(time.process_time() / took)
+"""
 
 
 class _First(Images):
@@ -59,8 +67,9 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
             share of the trial.
 
     Returns:
-        For the whole trial: its epochs with the measurement after each. What is measured in the
-        end beside the error, attacks for instance, is left out.
+        For the whole trial, if no other process needed the processors: its epochs with the
+        measurement after each. What is measured in the end beside the error, attacks for
+        instance, is left out.
     """
     place = torch.device(device)
     torch.set_num_threads(trial.threads)
@@ -72,13 +81,16 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
     all_steps = steps_per_epoch(len(parts.train), batch)
     rounds: list[float] = []
     step_sec = 0.0
-    started = time.perf_counter()
+    started, started_cpu = time.perf_counter(), time.process_time()
     while len(rounds) <= LEAST_ROUNDS or time.perf_counter() - started < min(
         seconds, SHARE * trial.recipe.epochs * all_steps * step_sec
     ):
         training.epochs = training.epochs_done + 1
         train(training, few, lambda epoch, metrics: rounds.append(metrics["train_time_sec"]))
         step_sec = median(rounds[1:] or rounds) / steps
+    # the mean: where others compete, most short rounds are not interrupted, and a few wait long
+    step_sec = fmean(rounds[1:]) / steps
+    share = (time.process_time() - started_cpu) / (time.perf_counter() - started)
 
     training.model.eval()
     measured = len(parts.measured) if parts.measured is not None else 0
@@ -90,7 +102,29 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
     image_sec = (time.perf_counter() - started) / len(seen)
 
     epoch_sec = all_steps * step_sec + measured * image_sec
+    if device == "cpu":
+        epoch_sec *= min(share / trial.threads, 1.0)
     return Cost(trial.recipe.epochs * epoch_sec, peak_memory_mib(place))
+
+
+def processor_share(threads: int, seconds: float = 1.0) -> float:
+    """Share of a processor that each of some busy threads gets; 1 on an idle machine.
+
+    Processes are tried rather than the load read: schedulers and containers divide processors
+    between groups of processes, so that two threads of one group may get no more than one would.
+
+    Args:
+        threads: How many to try at a time.
+        seconds: How long to keep them busy.
+    """
+    command = [sys.executable, "-I", "-S", "-c", _SPIN, str(seconds)]
+    try:
+        started = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(threads)
+        ]
+        return min(fmean(float(process.communicate()[0]) for process in started), 1.0)
+    except (OSError, ValueError):
+        return 1.0  # no process can be started: nothing is known
 
 
 def this_machine(wanted: Resources) -> tuple[str, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,7 @@ from lossbench.assembly import check
 from lossbench.errors import RequestError
 from lossbench.forecast import Cost, Costs, cost_of, read_duration
 from lossbench.plan import Plan, Trial
-from lossbench.probe import probe, this_machine
+from lossbench.probe import probe, processor_share, processors, this_machine
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite import Resources, load_suite
 
@@ -131,6 +133,44 @@ def test_a_probe_leaves_nothing_and_scales_with_the_epochs(plan: Plan) -> None:
     assert 0.01 < short_cost.wall_time_sec < 30
     assert 20 < long_cost.wall_time_sec / short_cost.wall_time_sec < 500
     assert short_cost.memory_mib > 50
+
+
+def test_a_forecast_counts_in_what_other_processes_take(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossbench.probe.probe", lambda *_: Cost(3.0, 100.0))
+    monkeypatch.setattr("lossbench.probe.this_machine", lambda _: ("cpu", 1))
+    told = {}
+    for share in (1.0, 0.25):
+        monkeypatch.setattr("lossbench.probe.processor_share", lambda threads, share=share: share)
+        found = planned.Recorded(plan, plan.trials, {})
+        forecast = found.forecast(found.costs(NOWHERE, 1.0))
+        assert forecast is not None
+        assert forecast.wall_time_sec == pytest.approx(3.0 / share * len(plan.trials))
+        told[share] = "\n".join(planned.told(found, forecast))
+        content = json.loads(planned.as_json(found, forecast))
+        assert content["forecast"]["processor_share"] == share
+    assert "busy" not in told[1.0]
+    assert "other processes keep this machine busy: a thread gets 25 % of a proc" in told[0.25]
+
+
+def test_threads_that_compete_share_the_processors() -> None:
+    assert processor_share(4 * processors(), seconds=0.3) < 0.5
+
+
+def test_a_probe_is_of_an_idle_machine(plan: Plan) -> None:
+    """Busy processes next to it change its wall time, not what it says."""
+    costs = []
+    for busy in (0, 2 * processors()):
+        command = [sys.executable, "-c", "while True: pass"]
+        started = [subprocess.Popen(command) for _ in range(busy)]
+        try:
+            costs.append(probe(plan.trials[1], NOWHERE, "cpu", 0.1).wall_time_sec)
+        finally:
+            for process in started:
+                process.kill()
+                process.wait()
+    assert costs[1] < 3 * costs[0]
 
 
 def test_a_short_trial_is_not_probed_longer_than_it_takes(plan: Plan) -> None:
