@@ -128,6 +128,7 @@ def data_facts(dataset: Dataset, suite: Suite, others: Iterable[Seen] = ()) -> D
         class_counts=counts,
         amended=frozenset(_amended_draws(dataset, suite.dataset, holdout)),
         notes=dataset.notes,
+        warnings=dataset.warnings,
     )
 
 

@@ -63,6 +63,9 @@ class Dataset:
         no_test: Why there is no test set, where people might think that there is one.
         vectors: Whether it has vectors that were computed before, not images.
         notes: Lines on what of it is used for what, for people.
+        warnings: Lines that a reader should know before trusting the numbers.
+        common_size: (H, W) of all image files that were looked at, if it is one.
+        sizes_seen: How many were looked at, and two that differ.
         validation_digest: Hash of all of it with the validation set; empty without one.
     """
 
@@ -74,6 +77,9 @@ class Dataset:
     vectors: bool = False
     notes: tuple[str, ...] = ()
     validation_digest: str = ""
+    warnings: tuple[str, ...] = ()
+    common_size: tuple[int, int] | None = None
+    sizes_seen: str = ""
 
     def image_shape(self, view: View) -> Shape:
         """(C, H, W) of what a model sees.
@@ -85,8 +91,13 @@ class Dataset:
         shape = self.splits["train"].shape
         if shape is not None:
             return view.shape(shape)
+        if view.crop is None and self.common_size is not None:
+            return view.shape((3, *self.common_size))
         if view.crop is None:
-            raise ValueError("these images differ in size: give recipe.input.crop, and .resize")
+            seen = f" ({self.sizes_seen})" if self.sizes_seen else ""
+            raise ValueError(
+                f"these images differ in size{seen}: give recipe.input.crop, and .resize"
+            )
         if view.resize is not None and view.resize < view.crop:
             raise ValueError(
                 f"a crop of {view.crop} is larger than images resized to {view.resize}"

@@ -94,6 +94,19 @@ def opened(path: Path | EncodedImage) -> Image.Image:
     return Image.open(path if isinstance(path, Path) else io.BytesIO(path.content))
 
 
+def stores_16_bits(path: Path | EncodedImage) -> bool:
+    """Whether the levels of an image have 16 bits in its file, whatever part of them is used.
+
+    A PGM does not count: it says which level is white.
+    """
+    with opened(path) as image:
+        if image.format == "PPM":
+            return False
+        stored = [tile[3] for tile in getattr(image, "tile", ())]
+        modes = [args[0] if isinstance(args, tuple) and args else args for args in stored]
+        return any(isinstance(mode, str) and ";16" in mode for mode in (image.mode, *modes))
+
+
 def may_be_turned(file: EncodedImage) -> bool:
     """Whether the size of the opened image may not be that of the upright one."""
     return any(marker in file.content for marker in EXIF_MARKERS)

@@ -21,13 +21,15 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lossbench.data.decoding import EncodedImage, decode
+from lossbench.data.decoding import EncodedImage, decode, stores_16_bits
 from lossbench.data.encoded import EncodedRows
 from lossbench.data.images import Augment, Images, View, resizes_first
 from lossbench.errors import DataError
 
 DECODED_AT_CHECK = 1000
 """Images that a check decodes, evenly spread over the folder; all of a smaller one."""
+TWELVE_BITS = 4095
+"""Largest level that cameras and scanners of 12 bits write into files of 16 bits."""
 AT_ONCE = 64
 """Images that are measured at a time, unless an evaluation says otherwise."""
 
@@ -160,20 +162,88 @@ def _file(paths: Files, index: int) -> Path | EncodedImage:
     return file if isinstance(file, EncodedImage) else Path(os.fsdecode(file))
 
 
-def decode_some(paths: Files) -> tuple[str, int]:
-    """File and shorter side of the smallest of some that are decoded.
+@dataclass(frozen=True)
+class Inspected:
+    """Images that were decoded to check them.
+
+    Attributes:
+        count: How many there are in all.
+        sides: (H, W) of each that was looked at, by its file.
+        brightest: Largest byte of those whose files have 16 bits a level; None if none has.
+    """
+
+    count: int
+    sides: dict[str, tuple[int, int]]
+    brightest: int | None
+
+    @property
+    def smallest(self) -> tuple[str, int]:
+        """File and shorter side of the smallest."""
+        return min(((file, min(side)) for file, side in self.sides.items()), key=lambda f: f[1])
+
+
+def inspect(paths: Files) -> Inspected:
+    """Decode some of the images: all, or 1,000 of more, evenly spread.
 
     Raises:
         DataError: One does not decode.
     """
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(DECODED_AT_CHECK, len(paths))).round())
-    files = [_file(paths, int(i)) for i in chosen]
+
+    def look(index: float) -> tuple[str, tuple[int, int], int | None]:
+        file = _file(paths, int(index))
+        image = decode(file)
+        brightest = int(image.max()) if stores_16_bits(file) else None
+        return str(file), (image.shape[1], image.shape[2]), brightest
+
     with ThreadPoolExecutor() as pool:
-        sides = list(pool.map(lambda file: min(decode(file).shape[1:]), files))
-    smallest = min(range(len(files)), key=lambda at: sides[at])
-    return str(files[smallest]), sides[smallest]
+        found = list(pool.map(look, chosen))
+    deep = [brightest for _, _, brightest in found if brightest is not None]
+    return Inspected(
+        len(paths), {file: side for file, side, _ in found}, max(deep) if deep else None
+    )
+
+
+def common_size(inspected: Sequence[Inspected]) -> tuple[tuple[int, int] | None, str]:
+    """(H, W) of all images that were looked at, if it is one, and what was looked at."""
+    sides = {file: side for part in inspected for file, side in part.sides.items()}
+    looked, count = len(sides), sum(part.count for part in inspected)
+    examples: dict[tuple[int, int], str] = {}
+    for file, side in sides.items():
+        examples.setdefault(side, file)
+    seen = f"all {count:,} images" if looked == count else f"{looked:,} of {count:,} images"
+    if len(examples) == 1:
+        return next(iter(examples)), f"{seen} were looked at"
+    (first, one), (second, other) = list(examples.items())[:2]
+    return None, (
+        f"{one} is {first[0]}x{first[1]}, {other} is {second[0]}x{second[1]}; {seen} were looked at"
+    )
+
+
+def first_size(paths: Files) -> tuple[int, int]:
+    """(H, W) of the first image, for workers: that all have this size was checked before."""
+    height, width = decode(_file(paths, 0)).shape[1:]
+    return height, width
+
+
+def warn_of_dark_levels(inspected: Sequence[Inspected]) -> tuple[str, ...]:
+    """A warning where files of 16 bits use no more than 12 of them."""
+    deep = [part.brightest for part in inspected if part.brightest is not None]
+    if not deep or max(deep) > TWELVE_BITS // 257 + 1:
+        return ()
+    return (
+        f"levels of 16-bit images go up to about {max(deep) * 257:,} of 65,535, so that "
+        f"{max(deep) + 1} of 256 levels are left of them; are they of 12 bits or fewer? Multiply "
+        "them (12 bits by 16) and save the images again",
+    )
 
 
 def _collate(images: list[Tensor | str]) -> Tensor | str:
     broken = [image for image in images if isinstance(image, str)]
-    return broken[0] if broken else torch.stack(images)  # type: ignore[arg-type]
+    if broken:
+        return broken[0]
+    decoded = [image for image in images if isinstance(image, Tensor)]
+    sizes = sorted({"x".join(map(str, image.shape[-2:])) for image in decoded})
+    if len(sizes) > 1:  # of those that the check before the training did not look at
+        return f"images of a batch are {sizes[0]} and {sizes[1]}: give recipe.input.crop"
+    return torch.stack(decoded)

@@ -28,7 +28,14 @@ from lossbench.data.class_folders import (
 )
 from lossbench.data.content import SAMPLED, HashedFile, content_digest, is_hashed_whole
 from lossbench.data.dataset import Card, Dataset, Split
-from lossbench.data.folder import FolderSplit, decode_some
+from lossbench.data.folder import (
+    FolderSplit,
+    Inspected,
+    common_size,
+    first_size,
+    inspect,
+    warn_of_dark_levels,
+)
 from lossbench.data.parts import MEASURED, describe_parts, name_parts
 from lossbench.data.prepared import joined_digest
 from lossbench.errors import DataError
@@ -103,11 +110,12 @@ def load_folder(
             _require_same_classes(parts["train"], train, part, listed[name], missing_test_classes)
     classes = list(train.images)
     splits: dict[str, Split] = {}
-    looked_at: list[tuple[str, int]] = []
+    train_split = _split(parts["train"], train, classes)
+    inspected: list[Inspected] = []
     for name, listing in listed.items():
-        split = _split(parts[name], listing, classes)
+        split = train_split if name == "train" else _split(parts[name], listing, classes)
         if verify:
-            looked_at.append(decode_some(split.paths))
+            inspected.append(inspect(split.paths))
         splits[name] = split
     files = _hashed_files(folder, {n: p for n, p in parts.items() if n != "validation"}, listed)
     digest = content_digest(files)
@@ -124,11 +132,15 @@ def load_folder(
         note=f"image folder; its digest covers {covers}",
         sha256={"files": digest},
     )
+    if verify:
+        size, seen = common_size(inspected)
+    else:
+        size, seen = first_size(train_split.paths), ""
     return Dataset(
         card,
         splits,
         digest[:16],
-        min(looked_at, key=lambda file: file[1], default=None),
+        min((part.smallest for part in inspected), key=lambda file: file[1], default=None),
         no_test="" if "test" in parts or parts["train"] == folder else _found_instead(folder),
         notes=(
             *_notes(folder, found, offered, splits),
@@ -136,6 +148,9 @@ def load_folder(
             *([] if is_hashed_whole(files) else [f"the digest covers {SAMPLED}"]),
         ),
         validation_digest=with_validation,
+        warnings=warn_of_dark_levels(inspected),
+        common_size=size,
+        sizes_seen=seen,
     )
 
 

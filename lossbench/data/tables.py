@@ -31,7 +31,14 @@ from lossbench.data.content import (
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.decoding import decode, is_turned, may_be_turned, opened
 from lossbench.data.encoded import EncodedRows
-from lossbench.data.folder import FolderSplit, decode_some
+from lossbench.data.folder import (
+    FolderSplit,
+    Inspected,
+    common_size,
+    first_size,
+    inspect,
+    warn_of_dark_levels,
+)
 from lossbench.data.parts import MEASURED, TEST, VALIDATION, describe_parts, name_parts
 from lossbench.data.prepared import ArraySplit, joined_digest
 from lossbench.data.table_columns import Columns, find_columns, image_arrays, labels_of
@@ -64,7 +71,7 @@ def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) 
     kept = name_parts({split: split for split in labels})
     for name, split in kept.items():
         _check_labels(where_of(files[split]), labels[split], classes, alike=name == "train")
-    splits, smallest = _splits(
+    splits, inspected = _splits(
         {name: tables[split].column(columns.image) for name, split in kept.items()},
         {name: labels[split] for name, split in kept.items()},
         {name: where_of(files[split]) for name, split in kept.items()},
@@ -80,6 +87,9 @@ def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) 
     with_validation = ""
     if "validation" in kept:
         with_validation = joined_digest([digest, digest_of([kept["validation"]])[0]])
+    size, seen = None, ""
+    if isinstance(train := splits["train"], FolderSplit):
+        size, seen = common_size(inspected) if verify else (first_size(train.paths), "")
     card = Card(
         name=folder.absolute().name,
         num_classes=len(classes),
@@ -94,13 +104,16 @@ def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) 
         card,
         splits,
         digest[:16],
-        smallest,
+        _smallest(inspected, splits),
         "" if "test" in kept else no_test,
         notes=(
             *_notes(kept, labels, unread, others),
             *([f"the digest covers {covers}"] if covers == SAMPLED else []),
         ),
         validation_digest=with_validation,
+        warnings=warn_of_dark_levels(inspected),
+        common_size=size,
+        sizes_seen=seen,
     )
 
 
@@ -186,8 +199,9 @@ def _splits(
     where: Mapping[str, str],
     columns: Columns,
     verify: bool,
-) -> tuple[dict[str, Split], tuple[str, int] | None]:
-    """The splits, and the smallest image that was looked at, where sizes differ."""
+) -> tuple[dict[str, Split], list[Inspected]]:
+    """The splits, and what was seen of their image files."""
+    inspected: list[Inspected] = []
     if not columns.encoded:
         arrays = {name: image_arrays(where[name], column) for name, column in images.items()}
     else:
@@ -196,13 +210,13 @@ def _splits(
             for name, column in images.items()
         }
         # whether a validation set is used or not, the others have the same form
+        inspected = [inspect(rows) for rows in files.values() if verify]
         known = _one_size({name: rows for name, rows in files.items() if name != "validation"})
         if known is None:
-            smallest = [decode_some(rows) for rows in files.values() if verify]
             mixed: dict[str, Split] = {
                 name: FolderSplit(rows, labels[name]) for name, rows in files.items()
             }
-            return mixed, min(smallest, key=lambda found: found[1], default=None)
+            return mixed, inspected
         if "validation" in files and _one_size({"validation": files["validation"]}) != known:
             raise DataError(
                 f"{where['validation']}: its images are not all {known}, as those of training and "
@@ -216,7 +230,14 @@ def _splits(
             f"{where[other]}: images are {shapes[other]}, those of training {shapes['train']}"
             + ("; to do without them, give selection.holdout a share" * (other == "validation"))
         )
-    return {name: ArraySplit(array, labels[name]) for name, array in arrays.items()}, None
+    return {name: ArraySplit(array, labels[name]) for name, array in arrays.items()}, inspected
+
+
+def _smallest(inspected: list[Inspected], splits: Mapping[str, Split]) -> tuple[str, int] | None:
+    """File and shorter side of the smallest image that was looked at, where sizes may differ."""
+    if not isinstance(splits["train"], FolderSplit):
+        return None
+    return min((part.smallest for part in inspected), key=lambda file: file[1], default=None)
 
 
 def _bytes_of(where: str, column: Any) -> Any:

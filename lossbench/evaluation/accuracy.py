@@ -62,7 +62,8 @@ class TenCrop(Evaluation):
         if view.crop is None:
             raise ValueError("needs recipe.input.crop, smaller than the images")
         shape = dataset.splits["test"].shape
-        side = view.resize or (min(shape[1:]) if shape else None)
+        size = shape[1:] if shape else dataset.common_size
+        side = view.resize or (min(size) if size else None)
         if side is None:
             raise ValueError("these images differ in size: it needs recipe.input.resize")
         if side <= view.crop:

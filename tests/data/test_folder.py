@@ -261,3 +261,49 @@ def test_what_cannot_be_downloaded_says_where_it_goes(tmp_path: Path) -> None:
     write_images(tmp_path / "imagenet" / "train")
     write_images(tmp_path / "imagenet" / "val")
     assert prepare("imagenet", tmp_path) == tmp_path / "imagenet"
+
+
+def write_equal(folder: Path, size: tuple[int, int] = (20, 24), top: int = 255) -> Path:
+    for k in "ab":
+        (folder / k).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", size, (top, i, ord(k))).save(folder / k / f"{i}.png")
+    return folder
+
+
+def test_images_of_one_size_need_no_crop(tmp_path: Path) -> None:
+    folder = write_equal(tmp_path)
+    for verify in (True, False):  # before a run, and in its workers
+        dataset = load_folder(folder, verify=verify)
+        assert dataset.image_shape(View()) == (3, 24, 20)
+        assert dataset.image_shape(View(resize=10)) == (3, 12, 10)
+        [batch] = dataset.splits["train"].on(CPU, View()).central()
+        assert batch.shape == (4, 3, 24, 20)
+    Image.new("RGB", (20, 25)).save(folder / "b" / "2.png")
+    with pytest.raises(ValueError, match=r"size \(.*0\.png is 24x20, .*b/2\.png is 25x20"):
+        load_folder(folder).image_shape(View())
+    images = load_folder(folder).splits["train"].on(CPU, View())
+    with pytest.raises(DataError, match=r"images of a batch are 24x20 and 25x20"):
+        list(images.central())
+
+
+@pytest.mark.parametrize(("levels", "warned"), [(4095, True), (1023, True), (65535, False)])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_twelve_bits_in_sixteen_are_warned_of(
+    tmp_path: Path, levels: int, warned: bool, suffix: str
+) -> None:
+    for k in "ab":
+        (tmp_path / k).mkdir()
+        pixels = np.linspace(0, levels, 64).round().astype(np.uint16).reshape(8, 8)
+        Image.fromarray(pixels).save(tmp_path / k / f"0.{suffix}")
+        Image.new("L", (8, 8), 200).save(tmp_path / k / "8 bits.png")
+    found = load_folder(tmp_path).warnings
+    assert bool(found) == warned
+    assert all("Multiply them (12 bits by 16)" in line for line in found)
+
+
+def test_dark_images_of_a_byte_are_not_warned_of(tmp_path: Path) -> None:
+    assert load_folder(write_equal(tmp_path, top=0)).warnings == ()
+    grey = np.full((8, 8), 4, np.uint16)
+    Image.fromarray(grey).save(tmp_path / "a" / "x.pgm")  # a PGM says which level is white
+    assert load_folder(tmp_path).warnings == ()

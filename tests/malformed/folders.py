@@ -241,7 +241,7 @@ IMAGES = [
     images("a broken image", _cut, "data/photos/train/class0/1.png: does not decode"),
     images("a text named jpg", lambda f: _overwrite(f / "train/class0/9.jpg", b"hello\n"), "data/photos/train/class0/9.jpg: does not decode"),
     images("a lost link", _lost_link, "data/photos/train/class0/0.png: cannot be read: No such file"),
-    images("no crop", lambda f: None, "recipe.input: these images differ in size: give recipe.input.crop", crop="null"),  # type: ignore[arg-type]
+    images("no crop", lambda f: None, "recipe.input: these images differ in size (", " images were looked at): give recipe.input.crop", crop="null"),  # type: ignore[arg-type]
     images("a crop above the resize", lambda f: None, "recipe.input: a crop of 9 is larger than images resized to 8", crop=9),
     images("ten crops of small images", lambda f: None, "recipe.input: ", "data/photos/train/class0/0.png: its shorter side of 10 is too small for a crop of 11", crop=11, resize="null"),
 ]  # fmt: skip
