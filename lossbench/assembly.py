@@ -88,6 +88,9 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     resolved = choosing_images(outline.suite.model_copy(update={"dataset": choice}), dataset)
     evaluations = outline.evaluations
     others = _check_evaluations(suite, evaluations, dataset, data_root)
+    of_users = {
+        k: entry for registry in REGISTRIES for k, entry in registry.users_entries().items()
+    }
     plan = Plan(
         suite=resolved,
         rows=outline.rows,
@@ -97,7 +100,8 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         other_digests=others,
         compared=outline.compared,
         losses=outline.losses,
-        sources={k: v for registry in REGISTRIES for k, v in registry.sources().items()},
+        sources={key: entry.code for key, entry in of_users.items()},
+        file_digests={key: entry.source for key, entry in of_users.items()},
         validation_digest=dataset.validation_digest,
     )
     needs: dict[tuple[str, str], Needs] = {}

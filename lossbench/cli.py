@@ -241,11 +241,13 @@ def plan(
     if trials:
         planned.print_trials(out, found)
         out.print(found.counted, highlight=False)
+        planned.print_changed_code(out, found)
         planned.print_missing(out, laid_out)
         return
     if format_ is PlanFormat.text:
         planned.print_cells(out, found)
         out.print(found.counted, highlight=False)
+        planned.print_changed_code(out, found)
         planned.print_data(out, found.plan)
         planned.print_missing(out, laid_out)
     forecast = None

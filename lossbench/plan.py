@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
@@ -80,7 +80,9 @@ class Trial(Strict):
         dataset, data_digest: What it is trained on; the digest covers every pixel and label.
         other_digests: Of the other data that its evaluations read, by the name in the suite.
         weights_digest: Of the file that the model starts from; empty: it is drawn at random.
-        sources: Digests of the plugins that it takes something from, by what: `loss my_loss`.
+        sources: Digests of the code of what it takes from plugins, by what: `loss my_loss`.
+        file_digests: Digests of the whole files of these, by which earlier versions identified
+            them.
         revisions: Revision of each part this training uses whose numbers have changed since
             protocol 4.
         holdout: Share of the training set that is held out and measured instead of the test set;
@@ -105,6 +107,7 @@ class Trial(Strict):
     other_digests: dict[str, str]
     weights_digest: str = ""
     sources: dict[str, str] = Field(default={})
+    file_digests: dict[str, str] = Field(default={}, exclude=True)
     revisions: dict[str, int] = Field(default={})
     holdout: Holdout
     stop_early: bool = False
@@ -130,6 +133,13 @@ class Trial(Strict):
         if not self.stop_early:
             del content["stop_early"]
         return _digest(content)
+
+    @property
+    def earlier_identity(self) -> str:
+        """Identity that earlier versions gave the same training: with whole files of plugins."""
+        if not self.file_digests:
+            return self.identity
+        return self.model_copy(update={"sources": self.file_digests}).identity
 
     @property
     def on_validation_set(self) -> bool:
@@ -159,7 +169,8 @@ class Plan:
         only: What the plan was narrowed to.
         changes: Differences from the suite file as it is written: `recipe.epochs=3`, `only lgm*`.
         more_seeds: Seeds with stored results that the suite does not ask for.
-        sources: Digests of the plugins that something of the suite comes from, as in `Trial`.
+        sources: Digests of the code of what comes from plugins, as in `Trial`.
+        file_digests: Digests of the files of these.
         plugins: All that were named.
         weights: Digest of the file that a variant's model starts from, by variant, if any.
         facts: What the plan needs to know of the data.
@@ -182,6 +193,7 @@ class Plan:
     changes: tuple[str, ...] = ()
     more_seeds: tuple[int, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    file_digests: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
     facts: DataFacts = field(default_factory=DataFacts)
@@ -315,7 +327,8 @@ class Plan:
             data_digest=self.validation_digest if holdout == "validation" else self.data_digest,
             other_digests=dict(self.other_digests),
             weights_digest=self.weights.get(variant, ""),
-            sources={key: self.sources[key] for key in sorted(used & self.sources.keys())},
+            sources=_only(used, self.sources),
+            file_digests=_only(used, self.file_digests),
             revisions=revisions_of(parts),
             holdout=holdout,
             stop_early=bool(holdout and suite.selection and suite.selection.stop_early),
@@ -395,6 +408,10 @@ def file_label(name: str, changes: Iterable[str]) -> str:
     if shown != exact:
         shown += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
     return f"{name}@{shown}"
+
+
+def _only(keys: Set[str], digests: Mapping[str, str]) -> dict[str, str]:
+    return {key: digests[key] for key in sorted(keys & digests.keys())}
 
 
 def _digest(content: Any) -> str:

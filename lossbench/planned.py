@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,11 +44,13 @@ class Recorded:
         plan: With the points to which its searches have come.
         trials: All that it has so far.
         results: Of those that ran.
+        changed_code: `loss my_loss` -> number of trials that ran with other code of it.
     """
 
     plan: Plan
     trials: Sequence[Trial]
     results: Results
+    changed_code: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def left(self) -> list[Trial]:
@@ -161,7 +163,9 @@ def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
     except NothingRecordedError:
         return Recorded(plan, plan.trials, {})
     whole, trials = lay_out(plan, tracker)
-    return Recorded(whole, trials, tracker.results(trials))
+    results = tracker.results(trials)
+    left = [trial for trial in trials if trial.identity not in results]
+    return Recorded(whole, trials, results, tracker.changed_code(left))
 
 
 def require_agreement(
@@ -193,6 +197,13 @@ def require_agreement(
         )
     if not ask(f"{told}. Go on?"):
         raise RequestError("nothing was started; --time-budget 1h would start as many as fit")
+
+
+def print_changed_code(out: Console, found: Recorded) -> None:
+    """Why trials are to be run again that ran before."""
+    for what, count in found.changed_code.items():
+        trials = "1 trial was" if count == 1 else f"{count} trials were"
+        out.print(f"{what} changed since {trials} trained; they are to be trained again")
 
 
 def print_cells(out: Console, found: Recorded) -> None:

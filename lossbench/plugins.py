@@ -7,8 +7,9 @@ A plugin is one Python file. It registers what it holds as lossbench does its ow
     @LOSSES.register("my_loss", reference="...")
     class MyHead(LossHead): ...
 
-Its text travels with every trial to the worker that runs it, and the text's digest is part of the
-identity of the trials that use it: an edited loss is another loss, and is run again. A suite file
+Its text travels with every trial to the worker that runs it. A digest of what the loss is made of
+(see `code_digest`) is part of the identity of the trials that use it: an edited loss is another
+loss, and is run again. A suite file
 cannot name a plugin, so to run somebody's suite never runs their code.
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lossbench.assembly import REGISTRIES
+from lossbench.code_digest import CodeDigests
 from lossbench.errors import RequestError, did_you_mean, told
 from lossbench.losses import LOSSES, LossHead
 from lossbench.plan import Plugin
@@ -72,7 +74,7 @@ def install(plugins: Iterable[Plugin]) -> None:
         beside = str(Path(plugin.file).parent)
         sys.path.insert(0, beside)  # it may import its neighbours, where there are any
         try:
-            with registering(digest):
+            with registering(digest, CodeDigests(plugin.text, Path(plugin.file))):
                 exec(compile(plugin.text, plugin.file, "exec"), module.__dict__)
         except BaseException:
             _forget(plugin.file)

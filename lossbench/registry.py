@@ -46,6 +46,7 @@ class Entry(Generic[T]):
         reference: The paper.
         parameters: A pydantic model made from the factory's keyword-only arguments.
         source: Digest of the user's file that registered it; empty for all others.
+        code: Digest of what it is made of in that file; see `code_digest`.
         distribution: The installed library that it comes from; empty for lossbench itself.
     """
 
@@ -55,6 +56,7 @@ class Entry(Generic[T]):
     reference: str
     parameters: type[BaseModel]
     source: str = ""
+    code: str = ""
     distribution: str = ""
 
     @property
@@ -115,22 +117,24 @@ class Entry(Generic[T]):
 
 def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str = "") -> Entry[T]:
     """An entry whose parameters are the factory's keyword-only arguments."""
-    return Entry(
-        kind, name, factory, reference, _parameters_model(name, factory), source=_SOURCE.get()
-    )
+    source, digest_of = _SOURCE.get()
+    parameters = _parameters_model(name, factory)
+    return Entry(kind, name, factory, reference, parameters, source, digest_of(factory))
 
 
-_SOURCE: ContextVar[str] = ContextVar("source", default="")
+DigestOf = Callable[[Callable[..., Any]], str]
+_SOURCE: ContextVar[tuple[str, DigestOf]] = ContextVar("source", default=("", lambda factory: ""))
 
 
 @contextmanager
-def registering(source: str) -> Iterator[None]:
+def registering(source: str, digest_of: DigestOf) -> Iterator[None]:
     """Mark what is registered meanwhile as coming from a user's file.
 
     Args:
         source: The file's digest.
+        digest_of: Factory -> digest of what it is made of in that file.
     """
-    token = _SOURCE.set(source)
+    token = _SOURCE.set((source, digest_of))
     try:
         yield
     finally:
@@ -186,10 +190,10 @@ class Registry(Generic[T]):
         """What a user's file has registered."""
         return [entry for entry in self._entries.values() if entry.source == source]
 
-    def sources(self) -> dict[str, str]:
-        """Digests of users' files by what they registered, as in `loss my_loss`."""
+    def users_entries(self) -> dict[str, Entry[T]]:
+        """What users' files have registered, by kind and name, as in `loss my_loss`."""
         found = self._entries.values()
-        return {f"{self.kind} {entry.name}": entry.source for entry in found if entry.source}
+        return {f"{self.kind} {entry.name}": entry for entry in found if entry.source}
 
     def forget(self, source: str) -> None:
         """Drop what a user's file has registered."""

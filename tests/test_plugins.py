@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import re
 import subprocess
@@ -9,16 +10,19 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lossbench.assembly import check
 from lossbench.errors import RequestError
 from lossbench.losses import LOSSES, LossHead
-from lossbench.plan import Plan
+from lossbench.plan import Plan, Trial
 from lossbench.plugins import _forget, _installed, read_plugins
+from lossbench.records import TrialResult
 from lossbench.registry import Registry
 from lossbench.scaffold import new_loss
 from lossbench.suite import load_suite
+from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
 
 Write = Callable[..., Path]
@@ -194,3 +198,69 @@ def test_a_new_loss_works_as_it_is_written(tmp_path: Path) -> None:
     assert loss.read_text() == text
     assert sorted(p.name for p in (tmp_path / "new").glob("*.py")) == [loss.name, test.name]
     assert not (tmp_path / "up.py").exists()
+
+
+def test_results_found_by_the_digest_of_a_whole_file_are_kept(
+    plugin: Callable[..., Path], write_suite: Write, tmp_path: Path, uri: str
+) -> None:
+    """As earlier versions stored them, as long as the file is unchanged."""
+    suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine: {heat: 2}"))
+    read_plugins([plugin()])
+    plan = plan_of(suite, tmp_path)
+    [trial, *_] = [trial for trial in plan.trials if trial.row == "mine"]
+    assert Trial.model_validate_json(trial.model_dump_json()).identity == trial.identity
+    text = hashlib.sha256((tmp_path / "my_loss.py").read_bytes()).hexdigest()[:16]
+    earlier = trial.model_copy(update={"sources": {"loss mine": text}})
+    assert trial.earlier_identity == earlier.identity != trial.identity
+    tracker = Tracker.open(uri)
+    tracker.start_suite(plan, {})
+    (tmp_path / "made").mkdir()
+    np.savez(tmp_path / "made" / "predictions.npz", labels=np.arange(3))
+    tracker.finish(earlier, a_result(earlier), tmp_path / "made")
+    found = Tracker.open(uri, create=False)
+    assert found.results(plan.trials) == {trial.identity: a_result(trial)}
+    assert found.arrays(trial.identity, "predictions") is not None
+
+
+def test_plan_says_what_is_trained_again_and_why(
+    plugin: Callable[..., Path], write_suite: Write, tmp_path: Path, uri: str, run: Callable
+) -> None:
+    suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine: {heat: 2}"))
+    read_plugins([plugin()])
+    plan = plan_of(suite, tmp_path)
+    tracker = Tracker.open(uri)
+    tracker.start_suite(plan, {})
+    (tmp_path / "made").mkdir()
+    for trial in plan.trials:
+        tracker.finish(trial, a_result(trial), tmp_path / "made")
+    arguments = ("plan", suite, "--plugin", tmp_path / "my_loss.py", "--tracking-uri", uri)
+    count = sum(trial.row == "mine" for trial in plan.trials)
+    said = f"loss mine changed since {count} trial"
+
+    plugin(("import torch\n", "import torch  # a comment\n\n"))
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert "0 to do" in out
+    assert "changed since" not in out
+
+    plugin(("/ self.heat", "* self.heat"))
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert f"{count} to do" in out
+    assert said in " ".join(out.split())
+
+    code, out, _ = run(*arguments, "--set", "recipe.epochs=1")  # another training anyway
+    assert "changed since" not in out
+
+
+def a_result(trial: Trial) -> TrialResult:
+    return TrialResult(
+        identity=trial.identity,
+        status="finished",
+        metrics={"error": 3.0},
+        history=(),
+        wall_time_sec=1.0,
+        peak_memory_mib=1.0,
+        device="cpu",
+        environment={},
+    )

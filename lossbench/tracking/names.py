@@ -21,6 +21,7 @@ STATUS = f"{PREFIX}status"
 REASON = f"{PREFIX}reason"
 OWNER = f"{PREFIX}owner"
 SEED = f"{PREFIX}seed"
+SOURCES = "sources."
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 
@@ -36,6 +37,20 @@ def run_name(trial: Trial) -> str:
 def params(trial: Trial) -> dict[str, str]:
     """Everything that a trial is made of, by dotted key; a component's name stands at its own."""
     return dict(_flat("", trial.model_dump(mode="json")))
+
+
+def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
+    """Keys of the plugins' code, if a stored trial differs from this one in nothing else.
+
+    Args:
+        trial: It may have keys that the stored one, of an earlier version, lacks.
+        stored: The parameters of the other one.
+    """
+    own = params(trial)
+    differing = {key for key in own.keys() & stored.keys() if own[key] != stored[key]}
+    differing -= {"suite", "variant", "row"}
+    of_code = {key for key in differing if key.startswith(SOURCES)}
+    return of_code if of_code == differing else set()
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:

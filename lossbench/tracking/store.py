@@ -6,6 +6,7 @@ import io
 import logging
 import platform
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -51,6 +52,7 @@ class Tracker:
         self._begun: dict[str, str] = {}  # identity -> run id
         self._finished: dict[str, Run] = {}  # by identity
         self._stored: dict[str, str] = {}  # identity -> seed, of all that `results` came across
+        self._of_other_code: dict[str, Mapping[str, str]] = {}  # identity -> parameters
 
     @classmethod
     def open(cls, uri: str | None, *, create: bool = True) -> Tracker:
@@ -84,8 +86,11 @@ class Tracker:
         """
         if not self._opening.done():
             return {}  # of a database that is being made
-        wanted = {trial.identity: trial.suite for trial in trials}
-        experiments = [self._client.get_experiment_by_name(name) for name in {*wanted.values()}]
+        trials = tuple(trials)
+        wanted = {trial.earlier_identity: trial.identity for trial in trials}
+        wanted |= {trial.identity: trial.identity for trial in trials}
+        suites = {trial.suite for trial in trials}
+        experiments = [self._client.get_experiment_by_name(name) for name in suites]
         found: dict[str, list[Run]] = {}
         for run in self._search(
             [e.experiment_id for e in experiments if e], "attributes.status = 'FINISHED'"
@@ -94,10 +99,13 @@ class Tracker:
             if identity:
                 self._stored[identity] = run.data.tags.get(names.SEED, "")
             if identity in wanted:
-                found.setdefault(identity, []).append(run)
+                found.setdefault(wanted[identity], []).append(run)
+            elif identity and any(key.startswith(names.SOURCES) for key in run.data.params):
+                self._of_other_code[identity] = run.data.params
         workers = 1 if self.location.database else _DOWNLOADS
         with ThreadPoolExecutor(workers) as pool:
-            results = dict(zip(found, pool.map(self._first_result, found.values()), strict=True))
+            loaded = pool.map(self._first_result, found, found.values())
+            results = dict(zip(found, loaded, strict=True))
         return {identity: result for identity, result in results.items() if result}
 
     def other_seeds(self, trials: Sequence[Trial]) -> tuple[int, ...]:
@@ -113,10 +121,22 @@ class Tracker:
             seed
             for seed in sorted(seeds)
             if any(
-                trial.model_copy(update={"seed": seed}).identity in self._stored
+                self._stored.keys() & {reseeded.identity, reseeded.earlier_identity}
                 for trial in cells.values()
+                for reseeded in [trial.model_copy(update={"seed": seed})]
             )
         )
+
+    def changed_code(self, trials: Sequence[Trial]) -> dict[str, int]:
+        """`loss my_loss` -> number of stored trials that differ from one of these in its code only.
+
+        Args:
+            trials: Some without a result, of those that `results` was called with.
+        """
+        counts: Counter[str] = Counter()
+        for params in self._of_other_code.values():
+            counts.update({key for t in trials for key in names.changed_sources(t, params)})
+        return {key.removeprefix(names.SOURCES): count for key, count in counts.items()}
 
     @told
     def start_suite(self, plan: Plan, environment: Mapping[str, str]) -> None:
@@ -309,7 +329,7 @@ class Tracker:
         self._client.log_batch(run_id, tags=names.as_tags(tags))
         self._client.set_terminated(run_id, status)
 
-    def _first_result(self, runs: list[Run]) -> TrialResult | None:
+    def _first_result(self, wanted: str, runs: list[Run]) -> TrialResult | None:
         for run in runs:
             identity = run.data.tags[names.IDENTITY]
             content = self._read(run, _RESULT)
@@ -323,8 +343,9 @@ class Tracker:
                 where = f"{run.info.run_name} (run {run.info.run_id})"
                 _LOG.warning("%s of %s cannot be used: %s", _RESULT, where, one_line(error))
             else:
-                self._finished[identity] = run
-                return self._judged_anew(run, result)
+                self._finished[wanted] = run
+                judged = self._judged_anew(run, result)
+                return judged.model_copy(update={"identity": wanted})
         return None
 
     def _arrays(self, run: Run, name: str) -> Mapping[str, np.ndarray[Any, Any]] | None:
