@@ -16,6 +16,8 @@ from lossbench.options import (
     SeedsOption,
     SetOption,
     TrackingOption,
+    expand,
+    expand_all,
 )
 from lossbench.steps import lay_out_suite, look_up
 from lossbench.verbs import command_line, err, out
@@ -24,7 +26,9 @@ RANKING = Path("reports") / "ranking"
 
 
 def rank(
-    suites: Annotated[list[Path], typer.Argument(metavar="SUITE...", help="The suite files.")],
+    suites: Annotated[
+        list[Path], typer.Argument(metavar="SUITE...", callback=expand_all, help="The suite files.")
+    ],
     set_: SetOption = [],  # noqa: B006
     only: OnlyOption = None,
     seeds: SeedsOption = None,
@@ -32,7 +36,11 @@ def rank(
     tracking_uri: TrackingOption = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where it goes; default: reports/ranking/SUITE+SUITE."),
+        typer.Option(
+            metavar="DIR",
+            callback=expand,
+            help="Where it goes; default: reports/ranking/SUITE+SUITE.",
+        ),
     ] = None,
     plugin: PluginOption = [],  # noqa: B006
     metric: Annotated[

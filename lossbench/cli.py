@@ -18,7 +18,6 @@ from rich.text import Text
 import lossbench
 from lossbench import across, planned, verbs
 from lossbench.errors import (
-    DataError,
     LossbenchError,
     RedactedStream,
     RequestError,
@@ -39,18 +38,23 @@ from lossbench.options import (
     SetOption,
     SuiteArgument,
     TrackingOption,
+    expand,
 )
+from lossbench.process import prepare_process
+from lossbench.signals import INTERRUPTED, stop_signals
 from lossbench.steps import (
+    WORK,
     lay_out_suite,
     look_up,
     print_differences,
+    print_outcome,
+    print_stopped,
     report_folder,
+    resumable,
     write_report,
 )
 from lossbench.verbs import err, out
 
-WORK = Path(".lossbench")
-INTERRUPTED = 130
 GARBAGE_FROM = 100_000
 """New objects before Python looks for garbage among them: at its 700, a quarter of the time to
 import everything and read 1,000 runs goes there."""
@@ -82,6 +86,7 @@ def _options(
 
 
 @app.command(cls=OnceCommand)
+@resumable()
 def run(
     suite: SuiteArgument,
     set_: SetOption = [],  # noqa: B006  (typer makes a new list for each call)
@@ -158,7 +163,11 @@ def run(
         checkpoint_sec=checkpoint_every,
         fail_fast=fail_fast,
         budget=budget,
+        stop_code=lambda: stop_signals.exit_code,
     )
+    if outcome.interrupted and stop_signals.exit_code:  # no report: SIGKILL follows soon
+        print_stopped(outcome.interrupted)
+        raise typer.Exit(stop_signals.exit_code)
     if not outcome.started and not outcome.late:
         err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
     try:
@@ -167,28 +176,7 @@ def run(
         if not outcome.unlogged:
             raise
         err.print(Text(f"no report: {error}", "yellow"))
-    if outcome.refused:
-        raise DataError(f"{outcome.refused}; finished trials are kept")
-    if outcome.late:
-        left = f"{outcome.late} trials left; the same command goes on"
-        err.print(f"the time budget of {time_budget} is used: {left}", highlight=False)
-    if outcome.interrupted and outcome.lost:
-        left = f"{outcome.interrupted} trials left; the same command goes on"
-        err.print(Text(f"error: Ray's process {outcome.lost} has died; {left}", "red"))
-        raise typer.Exit(1)
-    if outcome.interrupted:
-        err.print(f"stopped: {outcome.interrupted} trials left; the same command goes on")
-        raise typer.Exit(INTERRUPTED)
-    if outcome.unlogged:
-        err.print(f"{len(outcome.unlogged)} results wait in {WORK}; the same command logs them")
-    for name, message in outcome.failed.items():
-        err.print(Text(f"failed: {name}: {message}", "red"))
-    if outcome.stopped_early:
-        err.print("stopped at the first trial that failed or diverged, as --fail-fast asks")
-    if outcome.undecided:
-        err.print("nothing was chosen or tested: trials failed on which the choice rests")
-    if outcome.failed or outcome.unlogged or outcome.stopped_early:
-        raise typer.Exit(1)
+    print_outcome(outcome, time_budget)
 
 
 @app.command(cls=OnceCommand)
@@ -307,7 +295,8 @@ def check(
     output: OutputOption = None,
     plugin: PluginOption = [],  # noqa: B006
     baseline: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Default: baselines/NAME.json.")
+        Path | None,
+        typer.Option(metavar="FILE", callback=expand, help="Default: baselines/NAME.json."),
     ] = None,
     format_: Annotated[
         CheckFormat, typer.Option("--format", help="Of the findings, on standard output.")
@@ -379,17 +368,26 @@ def main() -> None:
     """Entry point: errors become one message and an exit code."""
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of libraries, in workers too
     gc.set_threshold(GARBAGE_FROM)
+    prepare_process()
+    stop_signals.install()
+    code: str | int | None = 0
     with contextlib.redirect_stderr(RedactedStream(sys.stderr)):
         try:
             app()
         except LossbenchError as error:
-            err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-            sys.exit(error.exit_code)
+            if not stop_signals.exit_code:  # the signal may have ended what was needed
+                err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+            code = error.exit_code
         except KeyboardInterrupt:
-            sys.exit(INTERRUPTED)
+            code = INTERRUPTED
+        except SystemExit as end:
+            code = end.code
         except Exception:  # outside of this block, Python would print its message as it is
             traceback.print_exc()
-            sys.exit(1)
+            code = 1
+    if code and stop_signals.exit_code:
+        stop_signals.leave()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

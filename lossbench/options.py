@@ -10,10 +10,23 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from lossbench.errors import RequestError
+from lossbench.paths import user_path
 
 DEFAULT_DATA_ROOT = Path("data")
 
-SuiteArgument = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file.")]
+
+def expand(path: Path | None) -> Path | None:
+    """Return the value of an option with `~` replaced by the user's home."""
+    return None if path is None else user_path(path)
+
+
+def expand_all(paths: list[Path]) -> list[Path]:
+    return [user_path(path) for path in paths]
+
+
+SuiteArgument = Annotated[
+    Path, typer.Argument(metavar="SUITE", callback=expand, help="The suite file.")
+]
 SetOption = Annotated[
     list[str],
     typer.Option(
@@ -29,7 +42,12 @@ OnlyOption = Annotated[
 SeedsOption = Annotated[str | None, typer.Option(metavar="0,1,2", help="Instead of the suite's.")]
 DataRootOption = Annotated[
     Path,
-    typer.Option(metavar="DIR", envvar="LOSSBENCH_DATA_ROOT", help="Where prepared data sets are."),
+    typer.Option(
+        metavar="DIR",
+        envvar="LOSSBENCH_DATA_ROOT",
+        callback=expand,
+        help="Where prepared data sets are.",
+    ),
 ]
 TrackingOption = Annotated[
     str | None,
@@ -42,6 +60,7 @@ OutputOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
+        callback=expand,
         help="Where the report goes; default: reports/NAME, or reports/NAME@CHANGES.",
     ),
 ]
@@ -51,6 +70,7 @@ PluginOption = Annotated[
         "--plugin",
         metavar="FILE.py",
         envvar="LOSSBENCH_PLUGINS",
+        callback=expand_all,
         help="A file of your own that registers losses; it is run. Repeatable.",
     ),
 ]

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.text import Text
 
 from lossbench import planned
-from lossbench.errors import LossbenchError, NothingRecordedError, RequestError
+from lossbench.errors import DataError, LossbenchError, NothingRecordedError, RequestError
 from lossbench.report.provenance import describe_replaced, find_changes, require_own_folder
+from lossbench.signals import INTERRUPTED
 from lossbench.verbs import command_line, err, out
 
+WORK = Path(".lossbench")
+"""Folder for everything of a run that is not a result yet."""
+
 if TYPE_CHECKING:
+    from lossbench.orchestration.run import Outcome
     from lossbench.plan import Plan, Trial
     from lossbench.records import TrialResult
     from lossbench.suite import Suite
@@ -142,4 +148,46 @@ def print_differences(laid_out: Plan, tracking_uri: str | None) -> None:
         )
         planned.print_missing(out, laid_out)
     if not print_audit(out, differences, measured):
+        raise typer.Exit(1)
+
+
+def print_stopped(left: int = 0) -> None:
+    """Say that a run was stopped, and how many trials are left if that is known."""
+    trials = f": {left} trials left" if left else ""
+    err.print(f"stopped{trials}; the same command goes on", highlight=False)
+
+
+@contextlib.contextmanager
+def resumable() -> Iterator[None]:
+    """Say after Ctrl-C, outside the trials, that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_stopped()
+        raise
+
+
+def print_outcome(outcome: Outcome, time_budget: str | None) -> None:
+    """Print what a run leaves behind; exit unless all is good."""
+    if outcome.refused:
+        raise DataError(f"{outcome.refused}; finished trials are kept")
+    if outcome.late:
+        left = f"{outcome.late} trials left; the same command goes on"
+        err.print(f"the time budget of {time_budget} is used: {left}", highlight=False)
+    if outcome.interrupted and outcome.lost:
+        left = f"{outcome.interrupted} trials left; the same command goes on"
+        err.print(Text(f"error: {outcome.lost}; {left}", "red"), soft_wrap=True)
+        raise typer.Exit(1)
+    if outcome.interrupted:
+        print_stopped(outcome.interrupted)
+        raise typer.Exit(INTERRUPTED)
+    if outcome.unlogged:
+        err.print(f"{len(outcome.unlogged)} results wait in {WORK}; the same command logs them")
+    for name, message in outcome.failed.items():
+        err.print(Text(f"failed: {name}: {message}", "red"))
+    if outcome.stopped_early:
+        err.print("stopped at the first trial that failed or diverged, as --fail-fast asks")
+    if outcome.undecided:
+        err.print("nothing was chosen or tested: trials failed on which the choice rests")
+    if outcome.failed or outcome.unlogged or outcome.stopped_early:
         raise typer.Exit(1)

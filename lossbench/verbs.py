@@ -18,6 +18,7 @@ from lossbench.options import (
     OnceCommand,
     PluginOption,
     TrackingOption,
+    expand,
 )
 
 out = Console()
@@ -77,7 +78,9 @@ def try_loss(
 
 def new_loss(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the loss, as in my_loss.")],
-    folder: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path("."),
+    folder: Annotated[
+        Path, typer.Option(metavar="DIR", callback=expand, help="Where the files go.")
+    ] = Path("."),
 ) -> None:
     """Write a loss of your own to start from, its test, and a suite that compares it.
 
@@ -99,9 +102,9 @@ def new_loss(
 
 def new_suite(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As `lossbench list suites` has it.")],
-    folder: Annotated[Path, typer.Option(metavar="DIR", help="Where the file goes.")] = Path(
-        "suites"
-    ),
+    folder: Annotated[
+        Path, typer.Option(metavar="DIR", callback=expand, help="Where the file goes.")
+    ] = Path("suites"),
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
 ) -> None:
     """Write a suite that comes with lossbench: a table of the paper, or the digits.

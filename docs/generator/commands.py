@@ -26,7 +26,7 @@ names in your shell; `lossbench --version` prints the version.
 | 1 | a trial failed, a regression was found, an audit or a loss's contract failed |
 | 2 | the request was wrong; nothing was started |
 | 3 | a check found too little evidence |
-| 130 | stopped by Ctrl-C; the same command goes on |"""
+| 130, 143, 129 | stopped by Ctrl-C, SIGTERM, SIGHUP; the same command goes on |"""
 
 
 def command_line() -> str:

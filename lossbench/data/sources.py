@@ -30,6 +30,7 @@ from lossbench.data.table_files import is_table_folder
 from lossbench.data.tables import load_tables
 from lossbench.data.vectors import is_vector_folder, load_vectors
 from lossbench.errors import DataError, MissingDataError, UnknownNameError
+from lossbench.paths import user_path
 from lossbench.registry import Registry
 
 
@@ -171,7 +172,7 @@ def find_folder(name: str, data_root: Path) -> Path | None:
         UnknownNameError: The name is neither known nor a folder in `data_root`.
     """
     if "/" in name or name.startswith("."):
-        return Path(name)
+        return user_path(name).absolute()
     folder = data_root / name
     if (folder / "dataset.json").exists():
         return folder
@@ -179,7 +180,9 @@ def find_folder(name: str, data_root: Path) -> Path | None:
         if folder.is_dir():
             return folder
         own = [found.name for found in own_folders(data_root)]
-        nowhere = "" if data_root.is_dir() else f"; --data-root {data_root}: no such folder"
+        nowhere = (
+            "" if data_root.is_dir() else f"; --data-root {data_root.absolute()}: no such folder"
+        )
         raise UnknownNameError("data set", name, {*DATASETS, *own}, nowhere)
     source = DATASETS[name].create()
     if source.bundled:
@@ -189,7 +192,7 @@ def find_folder(name: str, data_root: Path) -> Path | None:
             return folder
         raise _by_hand(name, source, folder)
     raise MissingDataError(
-        f"data set {name!r} is not in {data_root}; run `lossbench data prepare {name} "
+        f"data set {name!r} is not in {data_root.absolute()}; run `lossbench data prepare {name} "
         f"--data-root {data_root}`, or name the folder that has it with --data-root"
     )
 

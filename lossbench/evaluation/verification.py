@@ -24,6 +24,7 @@ from lossbench.evaluation.base import (
     extract_features,
 )
 from lossbench.evaluation.detection import detect
+from lossbench.paths import user_path
 from lossbench.plan import Metric
 
 Floats = NDArray[np.floating]
@@ -261,7 +262,7 @@ class FaceVerification(Evaluation):
         )
 
     def _folder(self, data_root: Path) -> Path:
-        return Path(self.dataset) if "/" in self.dataset else data_root / self.dataset
+        return user_path(self.dataset) if "/" in self.dataset else data_root / self.dataset
 
     def _folds(self, known: Iterable[int]) -> list[int]:
         return sorted(set(known)) if self.folds is None else self.folds

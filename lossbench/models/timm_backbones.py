@@ -19,6 +19,7 @@ from torch import nn
 from lossbench.errors import ParameterError, Problem, RequestError
 from lossbench.models.base import MODELS, Backbone, ImageShape
 from lossbench.models.weights import UnusableWeights, downloaded, file_digest, read_weights
+from lossbench.paths import user_path
 from lossbench.registry import Entry, make_entry
 
 REFERENCE = "Wightman: PyTorch Image Models, 2019"
@@ -26,9 +27,10 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _file(path: str) -> str:
-    if not Path(path).is_file():
-        raise ValueError(f"{path}: no such file")
-    return str(Path(path).resolve())  # workers have another folder
+    file = user_path(path).resolve()
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    return str(file)  # workers have another folder
 
 
 Checkpoint = Annotated[str, AfterValidator(_file)]

@@ -7,13 +7,17 @@ import logging
 import math
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import lossbench
 from lossbench.errors import LossbenchError, RequestError, redacted
+from lossbench.orchestration.ray_files import ray_options
 from lossbench.suite import Resources
 
 QUIET = {
@@ -61,7 +65,8 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
     """Start Ray on this machine, or attach to a running cluster, for the time of a `with`.
 
     Raises:
-        RequestError: The cluster cannot be reached, or no node of it has what a trial wants.
+        RequestError: The cluster cannot be reached, no node of it has what a trial wants, or there
+            is no room for Ray's files.
         LossbenchError: Ray does not start.
     """
     # ray reads its environment when it is imported: too late where somebody has done so
@@ -70,17 +75,19 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
     if address is None and fresh and "RAY_AUTH_MODE" not in os.environ:
         # without a token anybody on this machine could run code on the cluster
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    options = {} if address else ray_options()
     import ray
 
     if address is None:
         try:
             with _secrets_withheld():
-                ray.init(
+                _init(
                     address="local",
                     _node_ip_address="127.0.0.1",  # nothing listens to the network
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
+                    **options,
                 )
         except Exception as error:  # it raises this very class
             first = str(error).partition("\n")[0]
@@ -112,8 +119,19 @@ def _secrets_withheld() -> Iterator[None]:
         os.environ.update(withheld)
 
 
-def _attach(address: str) -> None:
+def _init(**options: Any) -> None:
+    """Call `ray.init`, and keep the handler of SIGTERM: with Ray's own the process aborts."""
     import ray
+
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**options)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+
+
+def _attach(address: str) -> None:
     from ray.exceptions import AuthenticationError
 
     host, _, port = address.rpartition(":")
@@ -123,7 +141,7 @@ def _attach(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=5).close()
             listens = True
         with _secrets_withheld():
-            ray.init(
+            _init(
                 address=address,
                 log_to_driver=False,
                 logging_level=logging.ERROR,

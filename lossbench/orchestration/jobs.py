@@ -18,6 +18,7 @@ from lossbench.orchestration import depot
 from lossbench.orchestration.cluster import Slot
 from lossbench.orchestration.halving import Halving
 from lossbench.orchestration.progress import Display, duration
+from lossbench.orchestration.ray_files import logs_folder
 from lossbench.orchestration.recorder import Recorder
 from lossbench.orchestration.spool import Spool
 from lossbench.orchestration.worker import run_job
@@ -26,6 +27,8 @@ from lossbench.tracking.store import Tracker
 
 MOST_DEATHS = 100
 """Of a trial's workers, however far it got between them."""
+WORKERS_START_SEC = 300.0
+"""Without any worker after this long there will be none; a busy machine takes one minute."""
 
 
 def run_trials(
@@ -79,10 +82,11 @@ def run_trials(
                 "checkpoint_sec": checkpoint_sec,
                 "plugins": [plugin.model_dump() for plugin in plugins],
             }
-            early = _Early(recorder, fail_fast, deadline)
+            early = _Early(recorder, fail_fast, deadline, waits=slot.attached)
             # on one machine every worker sees every file
             service = depot.opened(own) if slot.attached else contextlib.nullcontext("")
-            with service as own["depot"]:
+            # a signal to stop, or Ctrl-C before Tune handles it
+            with service as own["depot"], contextlib.suppress(KeyboardInterrupt):
                 _tuner(trials, slot, recorder, own, early).fit()
         finally:
             recorder.close()
@@ -128,11 +132,15 @@ def _tuner(
 class _Early(tune.Stopper):
     """Stops all trials once one found that the data cannot be used: the others would, too.
 
-    With `fail_fast` once any has failed or diverged. And when time is up.
+    With `fail_fast` once any has failed or diverged. When time is up. And when no worker starts,
+    unless it `waits` for a cluster that may still grow.
     """
 
-    def __init__(self, recorder: Recorder, fail_fast: bool, deadline: float) -> None:
+    def __init__(
+        self, recorder: Recorder, fail_fast: bool, deadline: float, *, waits: bool = False
+    ) -> None:
         self._recorder, self._fail_fast, self._deadline = recorder, fail_fast, deadline
+        self._workers_until = math.inf if waits else time.monotonic() + WORKERS_START_SEC
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: it is pickled for a restore, which is not used here."""
@@ -143,6 +151,12 @@ class _Early(tune.Stopper):
 
     def stop_all(self) -> bool:
         recorder = self._recorder
+        if not recorder.begun and time.monotonic() >= self._workers_until:
+            recorder.stuck = (
+                f"no worker of Ray has started in {WORKERS_START_SEC / 60:.0f} minutes; its logs, "
+                f"raylet.out and raylet.err, are in {logs_folder()}"
+            )
+            return True
         return bool(
             recorder.refused
             or (self._fail_fast and (recorder.failed or recorder.diverged))

@@ -17,6 +17,7 @@ from lossbench.data.cache import cache_folder
 from lossbench.data.sources import DATASETS
 from lossbench.errors import DataError
 from lossbench.orchestration.depot import Away, depot_of
+from lossbench.paths import user_path
 from lossbench.plan import Trial
 
 MOST_BYTES = 4 * 2**30
@@ -39,7 +40,7 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
     if depot is None:
         return driver_root
     wanted = {_stored_as(name) for name in (trial.dataset.name, *trial.other_digests)} - {""}
-    for path in (Path(name) for name in wanted if "/" in name):
+    for path in (user_path(name) for name in wanted if "/" in name):
         if not path.is_dir():
             raise DataError(
                 f"node {platform.node()}: no data set {path} there, which the suite names by its "

@@ -37,6 +37,7 @@ class Recorder(tune.Callback):
         failed: Identity -> message.
         refused: What is wrong with the data, if a trial found that; else empty.
         unlogged: Trials whose result is still in the spool, by identity.
+        stuck: Why no trial starts; else empty.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Recorder(tune.Callback):
         self.diverged: set[str] = set()
         self.failed: dict[str, str] = {}
         self.refused = ""
+        self.stuck = ""
         self.unlogged: dict[str, Trial] = {}
         self._delivered: dict[str, Path] = {}
+        self._died: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore, which is not used here."""
@@ -78,11 +81,19 @@ class Recorder(tune.Callback):
         self._writer.submit(self._log_waiting)
         self._writer.shutdown(wait=True)
 
+    @property
+    def begun(self) -> bool:
+        """Whether any trial has started."""
+        return bool(self._flushed)
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         mine = self.trial_of(trial)
         self._flushed[mine.identity] = time.monotonic()
         self._pending[mine.identity] = []
         self._display.started(mine)
+        if mine.identity in self._died:  # not before: where all is being stopped it does not start
+            self._died.remove(mine.identity)
+            self._display.note(f"{mine.name}: its worker died; it is started again")
         self._write(self._tracker.begin, mine)
 
     def on_trial_result(
@@ -141,7 +152,7 @@ class Recorder(tune.Callback):
         self._writer.submit(self._log_result, mine)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._display.note(f"{self.trial_of(trial).name}: its worker died; it is started again")
+        self._died.add(self.trial_of(trial).identity)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         error_file = getattr(trial, "error_file", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,13 +41,13 @@ class Outcome:
         started: How many trials were started.
         failed: Trial name -> message.
         unlogged: Trials whose results wait in the spool because MLflow could not be written.
-        interrupted: How many trials Ctrl-C left unfinished.
+        interrupted: How many trials Ctrl-C, or another signal to stop, left unfinished.
         stopped_early: Whether `fail_fast` ended it.
         undecided: Whether trials failed on which the choice of parameters rests, so that
             nothing was chosen.
         refused: What is wrong with the data, if a trial found that; it ends the run.
         late: How many trials the time budget left.
-        lost: Which of Ray's own processes died; that ends it, too, as `interrupted`.
+        lost: Why Ray cannot go on; that ends it, too, as `interrupted`.
     """
 
     started: int = 0
@@ -97,6 +97,7 @@ def run_plan(
     checkpoint_sec: float = 10.0,
     fail_fast: bool = False,
     budget: Budget | None = None,
+    stop_code: Callable[[], int] = lambda: 0,
 ) -> Outcome:
     """Run what is missing: first the plan's trials, then with `selection` the chosen ones.
 
@@ -110,6 +111,7 @@ def run_plan(
         checkpoint_sec: Least time between two checkpoints of a trial.
         fail_fast: Whether the first trial that fails or diverges ends it.
         budget: When it ends, and what trials cost: none is started that would not end in time.
+        stop_code: Returns the exit code that a signal to stop asks for; 0 while none has come.
 
     Raises:
         RequestError: The working folder cannot be written, or the cluster cannot be used or cannot
@@ -118,57 +120,69 @@ def run_plan(
     outcome = Outcome()
     spool, claims = Spool(work, plan.table_identity), Claims(work)
     _log_waiting(plan, tracker, spool, claims, console)
+
+    def give_up() -> None:
+        _finish(tracker, "KILLED", console)
+
     with ExitStack() as stack:
         stack.callback(claims.release)
         slot = None
-        for chooses, trials in _stages(plan, tracker):
-            tried: set[str] = set()
-            told = False
-            while todo := _to_do(trials, tracker, tried):
-                if slot is None:  # before anything is written: it may be refused
-                    slot = stack.enter_context(connect(address, plan.suite.resources))
-                    watch = stack.enter_context(watched(console))
-                    tracker.start_suite(plan, environment())
-                wanted = budget.fitting(todo, slot.concurrent) if budget else todo
-                if not wanted:
-                    outcome.late = len(todo)
-                    break
-                mine = claims.take(wanted)
-                mine = _to_do(mine, tracker, tried)  # others may have ended meanwhile
-                if not mine:
-                    if not told:
-                        console.print(f"{len(todo)} trials are run by another process; waiting")
-                        told = True
-                    time.sleep(OTHERS_SEC)
-                    continue
-                tried |= {trial.identity for trial in mine}
-                # imports ray, which `connect` must have prepared, and which takes seconds
-                from lossbench.orchestration.jobs import run_trials
+        todo: list[Trial] = []
+        try:
+            for chooses, trials in _stages(plan, tracker):
+                tried: set[str] = set()
+                told = False
+                while todo := _to_do(trials, tracker, tried):
+                    if slot is None:  # before anything is written: it may be refused
+                        slot = stack.enter_context(connect(address, plan.suite.resources))
+                        watch = stack.enter_context(watched(console, stop_code, give_up))
+                        tracker.start_suite(plan, environment())
+                    wanted = budget.fitting(todo, slot.concurrent) if budget else todo
+                    if not wanted:
+                        outcome.late = len(todo)
+                        break
+                    mine = claims.take(wanted)
+                    mine = _to_do(mine, tracker, tried)  # others may have ended meanwhile
+                    if not mine:
+                        if not told:
+                            console.print(f"{len(todo)} trials are run by another process; waiting")
+                            told = True
+                        time.sleep(OTHERS_SEC)
+                        continue
+                    tried |= {trial.identity for trial in mine}
+                    # imports ray, which `connect` must have prepared, and which takes seconds
+                    from lossbench.orchestration.jobs import run_trials
 
-                recorder = run_trials(
-                    mine,
-                    slot,
-                    tracker,
-                    spool,
-                    data_root=data_root,
-                    work=work,
-                    console=console,
-                    checkpoint_sec=checkpoint_sec,
-                    fail_fast=fail_fast,
-                    plugins=plan.plugins,
-                    deadline=budget.deadline if budget else math.inf,
-                )
-                claims.release()
-                late = budget is not None and budget.is_over
-                _add(outcome, mine, recorder, fail_fast, late)
-                outcome.lost = watch.lost
-                if budget:
-                    budget.costs.learn(mine, tracker.results(mine))
-                if outcome.halted:
+                    recorder = run_trials(
+                        mine,
+                        slot,
+                        tracker,
+                        spool,
+                        data_root=data_root,
+                        work=work,
+                        console=console,
+                        checkpoint_sec=checkpoint_sec,
+                        fail_fast=fail_fast,
+                        plugins=plan.plugins,
+                        deadline=budget.deadline if budget else math.inf,
+                    )
+                    claims.release()
+                    late = budget is not None and budget.is_over
+                    _add(outcome, mine, recorder, fail_fast, late)
+                    outcome.lost = recorder.stuck or (watch.message if watch.lost else "")
+                    if budget:
+                        budget.costs.learn(mine, tracker.results(mine))
+                    if outcome.halted:
+                        break
+                if outcome.halted or (chooses and (outcome.failed or outcome.unlogged)):
+                    outcome.undecided = plan.suite.selection is not None
                     break
-            if outcome.halted or (chooses and (outcome.failed or outcome.unlogged)):
-                outcome.undecided = plan.suite.selection is not None
-                break
+        except KeyboardInterrupt:  # not while trials run: Ctrl-C ends those in order
+            outcome.interrupted = len(todo)
+            if not todo:
+                if slot is not None:
+                    _finish(tracker, "KILLED", console)
+                raise
         if slot is not None:
             _finish(tracker, _status(outcome), console)
     return outcome

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import psutil
@@ -15,6 +15,8 @@ from rich.console import Console
 LOOK_SEC = 1.0
 GRACE_SEC = 20.0
 """After this long without an end in order there is none: what waits for Ray cannot be told so."""
+STOP_GRACE_SEC = 6.0
+"""The same after a signal to stop: `docker stop` sends SIGKILL after 10 seconds."""
 NEEDED = ("raylet", "gcs_server")
 
 
@@ -34,12 +36,24 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watched(console: Console) -> Iterator[Watch]:
+def watched(
+    console: Console,
+    stop_code: Callable[[], int] = lambda: 0,
+    give_up: Callable[[], None] = lambda: None,
+) -> Iterator[Watch]:
     """Interrupt the main thread, as Ctrl-C does, once a process that Ray needs has died.
 
     Watches those that are children of this process: of a cluster elsewhere there are none. If the
     main thread does not end, this process does, with exit code 1: results are in the spool or in
     MLflow, and claims are freed by the system.
+
+    A signal to stop interrupts the main thread itself, and often ends Ray's processes, too. They
+    are ended here without waiting for them.
+
+    Args:
+        console: For the message of an end by force.
+        stop_code: Returns the exit code that a signal to stop asks for; 0 while none has come.
+        give_up: Called before an end by force after a signal to stop.
     """
     watch, done = Watch(), threading.Event()
     children = psutil.Process().children()
@@ -49,6 +63,13 @@ def watched(console: Console) -> Iterator[Watch]:
     def look() -> None:
         while not done.wait(LOOK_SEC):
             family.update(psutil.Process().children(recursive=True) if needed else ())
+            if stop_code():
+                if not done.wait(STOP_GRACE_SEC):
+                    give_up()
+                    _end(family)
+                    console.print("stopped; the same command goes on")
+                    os._exit(stop_code())
+                return
             watch.lost = next((name for child, name in needed.items() if not _lives(child)), "")
             if watch.lost:
                 os.kill(os.getpid(), signal.SIGINT)
@@ -65,7 +86,7 @@ def watched(console: Console) -> Iterator[Watch]:
     finally:
         done.set()
         thread.join()
-        if watch.lost:
+        if watch.lost or (needed and stop_code()):
             _end(family)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lossbench.errors import TrackingError, redacted
+from lossbench.paths import user_path
 
 DEFAULT_DATABASE = "mlflow.db"
 EXPERIMENT_KIND = "mlflow.experimentKind"
@@ -81,7 +82,7 @@ def _database(uri: str) -> Location:
     written = unquote(uri.removeprefix(_SQLITE))
     if not uri.startswith(_SQLITE) or written in ("", ":memory:"):
         raise TrackingError(f"{uri}: names no file; write it as in {_SQLITE}{DEFAULT_DATABASE}")
-    path = Path(os.path.abspath(Path(written).expanduser()))
+    path = Path(os.path.abspath(user_path(written)))
     location = Location(f"{_SQLITE}{path}", f"{_SQLITE}{path}", path)
     if found := set("%?#") & set(str(path)):
         # quoted, SQLAlchemy would open one path and MLflow create the folders of another

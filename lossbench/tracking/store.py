@@ -249,8 +249,9 @@ class Tracker:
 
     @told
     def finish_suite(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Close the table's parent run."""
-        self._close(self._parent, status, "")
+        """Close the table's parent run, if it was opened."""
+        if self._parent:
+            self._close(self._parent, status, "")
 
     @told
     def arrays(self, identity: str, name: str) -> Mapping[str, np.ndarray[Any, Any]] | None:

@@ -14,10 +14,8 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import IO, NoReturn
+from typing import IO
 
 from lossbench.errors import TrackingError
 from lossbench.tracking.artifacts import artifact_root, relocate
@@ -35,14 +33,14 @@ _STOP_TIMEOUT_SEC = 5.0
 
 
 def serve(uri: str | None, port: int) -> int:
-    """Show the dashboard until Ctrl-C; of a server only say where its own one is.
+    """Show the dashboard until Ctrl-C or a signal to stop; for a server print its address.
 
     Args:
         uri: As of `Tracker.open`.
         port: On 127.0.0.1.
 
     Returns:
-        0, the exit code after Ctrl-C.
+        0, the exit code after either.
 
     Raises:
         TrackingError: There is nothing to show, the port is taken, or MLflow does not start.
@@ -54,7 +52,7 @@ def serve(uri: str | None, port: int) -> int:
     check_started(location, location.database)
     _check_port(port)
     _relocate(location.database)
-    with tempfile.TemporaryFile() as log, _interruptible():
+    with tempfile.TemporaryFile() as log:
         server = _start(location, location.database, port, log)
         try:
             _wait_until_it_answers(server, port, log)
@@ -93,23 +91,6 @@ def _check_port(port: int) -> None:
             raise TrackingError(
                 f"port {port} cannot be used ({reason}); choose another one with --port"
             ) from None
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a plain `kill` stop the server, too."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _start(

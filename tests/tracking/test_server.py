@@ -83,7 +83,7 @@ def test_no_dashboard_on_a_port_that_is_taken(uri: str) -> None:
         serve(uri, 70000)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     uri: str,
     plan: Plan,
@@ -104,10 +104,9 @@ def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     uri = f"sqlite:///{new}/mlflow.db"
     # whoever runs the tests may ignore SIGINT, as a shell does for what it starts with &
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "from lossbench.tracking.ui import serve; "
-    code += "sys.exit(serve(sys.argv[1], int(sys.argv[2])))"
+    code += "from lossbench.cli import main; main()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, uri, str(port)],
+        [sys.executable, "-c", code, "ui", "--tracking-uri", uri, "--port", str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
