@@ -16,11 +16,11 @@ PYTEST = ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 with tempfile.TemporaryDirectory() as folder:
     running = {}
     for name, command in BESIDE.items():
-        with open(Path(folder) / name, "w") as seen:
+        with open(Path(folder) / name, "w", encoding="utf-8") as seen:
             running[name] = subprocess.Popen(command, cwd=ROOT, stdout=seen, stderr=seen)
     codes = {"pytest": subprocess.run([*PYTEST, *sys.argv[1:]], cwd=ROOT).returncode}
     for name, process in running.items():
         codes[name] = process.wait()
-        print(f"\n{name}:\n{(Path(folder) / name).read_text()}", flush=True)
+        print(f"\n{name}:\n{(Path(folder) / name).read_text(encoding='utf-8')}", flush=True)
 print(", ".join(f"{name}: exit {code}" for name, code in codes.items()))
 sys.exit(any(codes.values()))

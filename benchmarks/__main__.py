@@ -229,7 +229,7 @@ def _said(facts: dict[str, Any]) -> str:
 def _write(path: Path | None, name: str, measured: Iterable[Any]) -> None:
     if path is not None:
         found = {"environment": environment(), name: [asdict(one) for one in measured]}
-        path.write_text(json.dumps(found, indent=1) + "\n")
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

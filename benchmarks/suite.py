@@ -71,7 +71,7 @@ def short_trials(trials: int, epochs: int) -> Iterator[Measured]:
     with TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "short.yaml"
-        path.write_text(SHORT.format(epochs=epochs, seeds=list(range(trials))))
+        path.write_text(SHORT.format(epochs=epochs, seeds=list(range(trials))), encoding="utf-8")
         plan = _plan(path, folder)
         started = time.time()
         took = _lossbench(folder, "run", path.name, "--yes")
@@ -98,7 +98,7 @@ def many_trials(trials: int) -> Iterator[Measured]:
         path = folder / "many.yaml"
         variants = (f"{3 + k}-D: {{model: {{feature_dim: {3 + k}}}}}" for k in range(columns))
         alphas = [k / 10 for k in range(rows - 1)]
-        path.write_text(MANY.format(columns=", ".join(variants), alphas=alphas))
+        path.write_text(MANY.format(columns=", ".join(variants), alphas=alphas), encoding="utf-8")
         plan = _plan(path, folder)
         yield from _log(plan, folder)
         for verb, more in (("plan", []), ("report", []), ("check", ["--update"]), ("check", [])):

@@ -146,7 +146,7 @@ def write_suite(tmp_path: Path) -> Callable[..., Path]:
             assert old in text
             text = text.replace(old, new)
         path = tmp_path / "small.yaml"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         return path
 
     return write
@@ -197,7 +197,7 @@ def _write_faces(folder: Path, folds: int = 10, people_in_a_fold: int = 2, side:
         lines += [f"{name}\t1\t2" for name in own]
         lines += [f"{name}\t3\t{other}\t4" for name, other in zip(own, own[1:] + own, strict=False)]
     folder.mkdir(parents=True)
-    (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
+    (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     arrays = {"images": images, "labels": labels}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
@@ -209,7 +209,7 @@ def _write_faces(folder: Path, folds: int = 10, people_in_a_fold: int = 2, side:
         "files": [f"{people[k]}_{i % 4 + 1:04d}.jpg" for i, k in enumerate(labels)],
         "sha256": {name: array_digest(array) for name, array in arrays.items()},
     }
-    (folder / "dataset.json").write_text(json.dumps(card))
+    (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

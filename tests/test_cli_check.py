@@ -50,7 +50,7 @@ def test_update_commit_check(run: Run, write_suite: Write, recorded: Recorded) -
     code, out, err = run("check", suite, "--update", "--min-effect", "error=0.4")
     assert (code, out) == (0, "")
     assert "baselines/small.json: 3 cells, measured 2023-11-14 on cpu" in err
-    written = json.loads(Path("baselines/small.json").read_text())
+    written = json.loads(Path("baselines/small.json").read_text(encoding="utf-8"))
     assert written["command"] == "lossbench run small.yaml"
     assert written["metrics"][0]["min_effect"] == 0.4
 
@@ -69,11 +69,11 @@ def test_update_commit_check(run: Run, write_suite: Write, recorded: Recorded) -
     assert run("check", suite, "--format", "github")[1].startswith("::error title=small")
     assert json.loads(run("check", suite, "--format", "json")[1])["exit_code"] == 1
 
-    before = Path("baselines/small.json").read_text()
+    before = Path("baselines/small.json").read_text(encoding="utf-8")
     code, out, err = run("check", suite, "--update")
     assert code == 2
     assert "default/lgm(alpha=0) error: 4.05 in the baseline, 9.05 here" in err
-    assert Path("baselines/small.json").read_text() == before
+    assert Path("baselines/small.json").read_text(encoding="utf-8") == before
     assert run("check", suite, "--update", "--accept")[0] == 0
     assert run("check", suite)[0] == 0
 
@@ -107,10 +107,10 @@ def test_a_wrong_check_is_one_message_and_exit_2(
 ) -> None:
     suite = write_suite()
     run("check", suite, "--update")
-    before = Path("baselines/small.json").read_text()
+    before = Path("baselines/small.json").read_text(encoding="utf-8")
     code, out, err = run("check", suite, *arguments)
     assert (code, out) == (2, "")
     assert expected in err
     assert "Traceback" not in err
-    assert Path("baselines/small.json").read_text() == before
+    assert Path("baselines/small.json").read_text(encoding="utf-8") == before
     assert [path.name for path in Path().rglob("*") if path.is_file()] == ["small.json"]

@@ -118,7 +118,7 @@ def test_what_changes_no_number_is_no_change(
     store(suite)
     assert run("report", suite, *arguments)[0] == 0
     assert [path.name for path in Path("reports").iterdir()] == ["small"]
-    assert "changed:" not in Path("reports/small/report.md").read_text()
+    assert "changed:" not in Path("reports/small/report.md").read_text(encoding="utf-8")
 
 
 def test_stored_seeds_that_were_not_asked_for_are_named(
@@ -130,9 +130,9 @@ def test_stored_seeds_that_were_not_asked_for_are_named(
     told = "2 more seeds are stored: --seeds 0,1,2,7 shows them"
     _, out, _ = run("report", suite)
     assert told in " ".join(out.split())
-    assert f"<p>{told}.</p>" in Path("reports/small/report.html").read_text()
-    assert told in Path("reports/small/report.md").read_text()
-    assert f"% {told}.\n" in Path("reports/small/table.tex").read_text()
+    assert f"<p>{told}.</p>" in Path("reports/small/report.html").read_text(encoding="utf-8")
+    assert told in Path("reports/small/report.md").read_text(encoding="utf-8")
+    assert f"% {told}.\n" in Path("reports/small/table.tex").read_text(encoding="utf-8")
     for format in ("markdown", "latex", "csv", "json"):
         code, out, err = run("report", suite, "--format", format)
         assert (code, err) == (0, f"{told}\n")
@@ -153,9 +153,11 @@ def test_another_file_of_the_same_name_does_not_replace_a_report(
     before = _contents("reports/small")
     second = tmp_path / "other" / "small.yaml"
     second.parent.mkdir()
-    second.write_text(first.read_text())
+    second.write_text(first.read_text(encoding="utf-8"), encoding="utf-8")
     assert run("report", second)[0] == 0  # a copy has the same table
-    second.write_text(first.read_text().replace("[0.0, 0.3]", "[0.0, 0.5]"))
+    second.write_text(
+        first.read_text(encoding="utf-8").replace("[0.0, 0.3]", "[0.0, 0.5]"), encoding="utf-8"
+    )
     store(second)
     monkeypatch.setattr(lossbench.orchestration.run, "run_plan", _never)
     assert run("report", first)[0] == 0
@@ -184,7 +186,9 @@ def test_an_edited_suite_says_that_it_replaces_its_report(
     suite = write_suite()
     store(suite)
     run("report", suite)
-    suite.write_text(suite.read_text().replace("[0.0, 0.3]", "[0.0]"))
+    suite.write_text(
+        suite.read_text(encoding="utf-8").replace("[0.0, 0.3]", "[0.0]"), encoding="utf-8"
+    )
     code, _, err = run("report", suite)
     assert code == 0
     assert "(replaces the report of an earlier state of the suite" in " ".join(err.split())
@@ -198,7 +202,7 @@ def test_a_folder_without_a_record_is_written(
     suite = write_suite()
     store(suite)
     Path("reports/small").mkdir(parents=True)
-    Path("reports/small/verdicts.json").write_text(content)
+    Path("reports/small/verdicts.json").write_text(content, encoding="utf-8")
     assert run("report", suite)[0] == 0
 
 
@@ -208,7 +212,9 @@ def test_rankings_of_other_suites_have_folders_of_their_own(
     suite = write_suite(("[0.0, 0.3]", "[0.3]"))
     store(suite, "seeds=[0, 1, 2]")
     other = tmp_path / "other.yaml"
-    other.write_text(suite.read_text().replace("suite: small", "suite: other"))
+    other.write_text(
+        suite.read_text(encoding="utf-8").replace("suite: small", "suite: other"), encoding="utf-8"
+    )
     store(other)
     assert run("rank", suite)[0] == 0
     before = _contents("reports/ranking/small")
@@ -226,14 +232,16 @@ def test_rankings_of_other_suites_have_folders_of_their_own(
     ranking = Path("reports/ranking/small@seeds=2")
     assert all(
         line["changes"] == "seeds 2"
-        for line in csv.DictReader(io.StringIO((ranking / "ranking.csv").read_text()))
+        for line in csv.DictReader(
+            io.StringIO((ranking / "ranking.csv").read_text(encoding="utf-8"))
+        )
     )
-    assert "small.yaml, changed: seeds 2" in (ranking / "ranking.html").read_text()
+    assert "small.yaml, changed: seeds 2" in (ranking / "ranking.html").read_text(encoding="utf-8")
     assert _contents("reports/ranking/small") == before
 
     second = tmp_path / "copy" / "small.yaml"
     second.parent.mkdir()
-    second.write_text(suite.read_text().replace("[0.3]", "[0.5]"))
+    second.write_text(suite.read_text(encoding="utf-8").replace("[0.3]", "[0.5]"), encoding="utf-8")
     store(second)
     code, _, err = run("rank", second)
     assert code == 2
@@ -265,12 +273,12 @@ def test_a_changed_suite_has_a_file_of_its_own_in_mlflow(
     suite = write_suite()
     store(suite)
     [whole] = Path("mlartifacts/small").glob("*/artifacts/suite.yaml")
-    before = whole.read_text()
+    before = whole.read_text(encoding="utf-8")
     Tracker.open(None).start_suite(lay_out_suite(suite, [], "lgm", "5", tmp_path, []), {})
     [narrowed] = whole.parent.glob("suite@*")
-    assert whole.read_text() == before
+    assert whole.read_text(encoding="utf-8") == before
     assert narrowed.name == "suite@only=lgm+seeds=5.yaml"
-    assert "seeds: [5]" in narrowed.read_text()
+    assert "seeds: [5]" in narrowed.read_text(encoding="utf-8")
 
 
 def _never(*_: object, **__: object) -> None:

@@ -24,7 +24,9 @@ QUANTITY = r"^[1-9]\d*(\.\d+)?(m|Ki|Mi|Gi|Ti)?$"
 
 def pinned(name: str) -> str:
     found = re.search(
-        rf"^{re.escape(name)}==(\S+)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE
+        rf"^{re.escape(name)}==(\S+)$",
+        (REPOSITORY / "constraints.txt").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
     assert found
     return found[1]
@@ -32,7 +34,7 @@ def pinned(name: str) -> str:
 
 def instructions() -> list[tuple[str, str]]:
     """Of the Dockerfile: comments dropped, continued lines joined."""
-    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     joined = re.sub(r"\\\n\s*", "", text)
     return [
@@ -43,7 +45,7 @@ def instructions() -> list[tuple[str, str]]:
 def sent_to_docker(path: str) -> bool:
     """By .dockerignore: the last line that matches decides."""
     sent = True
-    for line in (REPOSITORY / ".dockerignore").read_text().splitlines():
+    for line in (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines():
         pattern = line.removeprefix("!")
         if not line.startswith("#") and fnmatchcase(path, pattern):
             sent = line.startswith("!")
@@ -137,7 +139,7 @@ class RayJobSpec(Form):
 
 
 def manifests() -> Mapping[str, Mapping[str, Any]]:
-    with (DEPLOY / "kuberay.yaml").open() as file:
+    with (DEPLOY / "kuberay.yaml").open(encoding="utf-8") as file:
         return {found["kind"]: found for found in YAML(typ="safe").load_all(file)}
 
 
@@ -183,7 +185,7 @@ def test_the_ray_job_uses_options_that_run_has(option: str) -> None:
 def test_the_slurm_script_is_one_that_bash_reads() -> None:
     script = DEPLOY / "slurm.sh"
     subprocess.run(["bash", "-n", script], check=True)
-    text = script.read_text()
+    text = script.read_text(encoding="utf-8")
     options = re.findall(r"^#SBATCH (--[a-z-]+)=\S+$", text, re.MULTILINE)
     assert {"--nodes", "--ntasks-per-node", "--cpus-per-task", "--time"} <= set(options)
     assert "ray stop" not in text  # it would end the Ray of other jobs on the node, too

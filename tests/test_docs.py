@@ -113,7 +113,9 @@ class Block:
 
 def _blocks() -> Iterator[Block]:
     for path in PAGES:
-        found = re.findall(r"^```(\w*)\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE)
+        found = re.findall(
+            r"^```(\w*)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        )
         for number, (language, text) in enumerate(found):
             yield Block(str(path.relative_to(ROOT)), number, language, text)
 
@@ -144,10 +146,10 @@ def test_suites_plan(block: Block, tmp_path: Path) -> None:
     shown = YAML(typ="safe").load(block.text)
     path = tmp_path / "shown.yaml"
     if "suite" in shown:
-        path.write_text(block.text)
+        path.write_text(block.text, encoding="utf-8")
     else:
         assert set(shown) <= set(Suite.model_fields)
-        with path.open("w") as file:
+        with path.open("w", encoding="utf-8") as file:
             YAML(typ="safe").dump({**BASE, **shown}, file)
     assert check(load_suite(path), tmp_path).trials
 
@@ -187,12 +189,12 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MkDocsConfig:
 def test_the_site_builds(site: MkDocsConfig) -> None:
     build(site)
     made = Path(site.site_dir)
-    verbs = (made / "reference/cli/index.html").read_text()
+    verbs = (made / "reference/cli/index.html").read_text(encoding="utf-8")
     assert all(f"lossbench {verb}" in verbs for verb in ("run", "check", "data prepare"))
     assert "--min-effect METRIC=NUMBER" in verbs
-    assert "float, &gt;= 0" in (made / "losses/lgm/index.html").read_text()
+    assert "float, &gt;= 0" in (made / "losses/lgm/index.html").read_text(encoding="utf-8")
     for page in made.rglob("*.html"):
-        text = page.read_text()
+        text = page.read_text(encoding="utf-8")
         assert "arithmatex" not in text, page  # every equation is MathML
         fetched = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', text)
         assert not fetched, page
@@ -211,7 +213,7 @@ def test_a_loss_without_a_page_ends_the_build(
 @pytest.mark.parametrize("path", sorted((ROOT / "docs/losses").glob("*.md")), ids=lambda p: p.stem)
 def test_a_page_of_a_loss(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has an equation, its advice, and a figure that can be drawn."""
-    text, meta = get_data(path.read_text())
+    text, meta = get_data(path.read_text(encoding="utf-8"))
     assert "\n$$\n" in text
     assert "\n## When to use it\n" in text
     monkeypatch.syspath_prepend(ROOT / "docs" / "generator")

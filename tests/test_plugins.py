@@ -60,7 +60,7 @@ def plugin(tmp_path: Path) -> Callable[..., Path]:
         for old, new in replace:
             assert old in text
             text = text.replace(old, new)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding="utf-8")
         return tmp_path / name
 
     return write
@@ -186,16 +186,18 @@ def test_packages_offer_losses_by_entry_points(
 def test_a_new_loss_works_as_it_is_written(tmp_path: Path) -> None:
     loss, test, suite = new_loss("my_own", tmp_path / "new")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name]
-    done = subprocess.run(command, cwd=tmp_path / "new", capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=tmp_path / "new", capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stdout
     read_plugins([loss])
     assert [row.label for row in plan_of(suite, tmp_path).rows] == ["softmax", "my_own", "lgm"]
 
-    text = loss.read_text()
+    text = loss.read_text(encoding="utf-8")
     for name in ("my_own", "softmax", "torch", "json", "lambda", "9x", "../up", "größe"):
         with pytest.raises(RequestError, match=f"new-loss {re.escape(name)}: "):
             new_loss(name, tmp_path / "new")
-    assert loss.read_text() == text
+    assert loss.read_text(encoding="utf-8") == text
     assert sorted(p.name for p in (tmp_path / "new").glob("*.py")) == [loss.name, test.name]
     assert not (tmp_path / "up.py").exists()
 

@@ -139,10 +139,10 @@ def test_a_shipped_suite_is_copied_once(tmp_path: Path) -> None:
     assert list(shipped_suites()) == [path.stem for path in SUITES]
     for path in SUITES:
         assert new_suite(path.stem, tmp_path / "suites").read_bytes() == path.read_bytes()
-    (tmp_path / "suites/digits.yaml").write_text("mine")
+    (tmp_path / "suites/digits.yaml").write_text("mine", encoding="utf-8")
     with pytest.raises(RequestError, match=r"digits\.yaml exists already"):
         new_suite("digits", tmp_path / "suites")
-    assert (tmp_path / "suites/digits.yaml").read_text() == "mine"
+    assert (tmp_path / "suites/digits.yaml").read_text(encoding="utf-8") == "mine"
     with pytest.raises(RequestError, match="did you mean 'cifar10'"):
         new_suite("cifar-10", tmp_path / "other")
     assert not (tmp_path / "other").exists()
@@ -162,7 +162,9 @@ def test_a_missing_suite_is_told_how_to_get_it(
 
 
 def test_the_wheel_has_every_package() -> None:
-    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
     there = {path.parent for path in (REPOSITORY / "lossbench").rglob("__init__.py")}
     packages = {".".join(path.relative_to(REPOSITORY).parts) for path in there}
     assert set(listed["packages"]) == packages | {"lossbench.suites"}

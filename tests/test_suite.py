@@ -132,7 +132,7 @@ def test_files_that_are_no_suite(tmp_path: Path, content: bytes, expected: str) 
 
 def test_a_suite_runs_no_code(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
-    path.write_text("suite: !!python/object/apply:os.system ['touch owned']\n")
+    path.write_text("suite: !!python/object/apply:os.system ['touch owned']\n", encoding="utf-8")
     message_of(path)
     assert not Path("owned").exists()
 

@@ -51,7 +51,7 @@ def save(page: Page, path: Path) -> None:
 def dashboard(path: Path, port: str) -> None:
     """Picture the first suite's runs, as `lossbench ui` opens them."""
     command = [sys.executable, "-m", "lossbench.cli", "ui", "--port", port]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     assert server.stdout is not None
     try:
         server.stdout.readline()

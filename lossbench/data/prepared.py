@@ -133,7 +133,9 @@ def save_prepared(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card:
     try:
         for name, array in arrays.items():
             np.save(unfinished / f"{name}.npy", array)
-        (unfinished / "dataset.json").write_text(json.dumps(card.model_dump(), indent=1))
+        (unfinished / "dataset.json").write_text(
+            json.dumps(card.model_dump(), indent=1), encoding="utf-8"
+        )
         unfinished.chmod(0o755)
         os.replace(unfinished, folder)
     except BaseException:

@@ -156,7 +156,11 @@ class Recorder(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         error_file = getattr(trial, "error_file", None)
-        text = Path(error_file).read_text() if error_file and Path(error_file).exists() else ""
+        text = (
+            Path(error_file).read_text(encoding="utf-8")
+            if error_file and Path(error_file).exists()
+            else ""
+        )
         self._fail(self.trial_of(trial), text or "its worker died")
 
     def _delivery(self, trial: Trial, told: Any) -> AbstractContextManager[str] | None:
@@ -186,7 +190,7 @@ class Recorder(tune.Callback):
             environment=environment(trial),
         )
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "result.json").write_text(result.model_dump_json())
+            (Path(folder) / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
             yield folder
 
     def _fail(self, trial: Trial, text: str) -> None:
@@ -195,7 +199,7 @@ class Recorder(tune.Callback):
         log = self._work / "logs" / f"{trial.identity}.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
-            log.write_text(f"{trial.name}\n\n{text}\n")
+            log.write_text(f"{trial.name}\n\n{text}\n", encoding="utf-8")
             place = f"log: {log}"
         except OSError as error:
             place = f"no log: {error.strerror}"

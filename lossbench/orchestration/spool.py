@@ -35,7 +35,7 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / f".{uuid.uuid4().hex}"
         shutil.copytree(delivered, unfinished)
-        (unfinished / "trial.json").write_text(trial.model_dump_json())
+        (unfinished / "trial.json").write_text(trial.model_dump_json(), encoding="utf-8")
         for file in unfinished.rglob("*"):
             if file.is_file():
                 with file.open("rb") as handle:
@@ -48,7 +48,7 @@ class Spool:
         """Everything that is not logged yet; what cannot be read is dropped, to be run again."""
         for kept in sorted(self.folder.glob("[!.]*")):
             try:
-                trial = Trial.model_validate_json((kept / "trial.json").read_text())
+                trial = Trial.model_validate_json((kept / "trial.json").read_text(encoding="utf-8"))
                 read_result(kept)
             except (OSError, ValueError):
                 self._remove(kept)
@@ -75,4 +75,4 @@ def log_kept(tracker: Tracker, spool: Spool, trial: Trial) -> None:
 
 
 def read_result(folder: Path) -> TrialResult:
-    return TrialResult.model_validate_json((folder / "result.json").read_text())
+    return TrialResult.model_validate_json((folder / "result.json").read_text(encoding="utf-8"))

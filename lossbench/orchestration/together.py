@@ -63,7 +63,7 @@ def train_together(config: Mapping[str, Any]) -> Path:
         trainer.fit()
     except Exception:
         if refused.exists():  # what a worker said, instead of Ray's account of its end
-            raise DataError(refused.read_text()) from None
+            raise DataError(refused.read_text(encoding="utf-8")) from None
         raise
     return folder / DELIVERED
 
@@ -103,7 +103,7 @@ def _member(config: dict[str, Any]) -> None:
             checkpoints=checkpoints,
         )
     except DataError as error:
-        (folder / "refused").write_text(str(error))
+        (folder / "refused").write_text(str(error), encoding="utf-8")
         raise
     if team.leads:
-        (folder / DELIVERED / "result.json").write_text(result.model_dump_json())
+        (folder / DELIVERED / "result.json").write_text(result.model_dump_json(), encoding="utf-8")

@@ -75,7 +75,7 @@ def run_job(config: dict[str, Any]) -> None:
         except Exception:
             tune.report({"failed": redacted(traceback.format_exc())})
             return
-        (Path(folder) / "result.json").write_text(result.model_dump_json())
+        (Path(folder) / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
         _deliver(news(), folder, config)
 
 

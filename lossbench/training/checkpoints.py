@@ -154,12 +154,14 @@ class Checkpoints:
         counted = self._folder / "attempts.json"
         count = 1
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or half of it
-            before = json.loads(counted.read_text())
+            before = json.loads(counted.read_text(encoding="utf-8"))
             if (before["run"], before["newest"]) == (run, newest):
                 count = int(before["count"]) + 1
         with contextlib.suppress(OSError):  # a full disk
             self._folder.mkdir(parents=True, exist_ok=True)
-            counted.write_text(json.dumps({"run": run, "newest": newest, "count": count}))
+            counted.write_text(
+                json.dumps({"run": run, "newest": newest, "count": count}), encoding="utf-8"
+            )
             self._on_change()
         return count
 

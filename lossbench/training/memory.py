@@ -18,7 +18,7 @@ def reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
         return
     with contextlib.suppress(OSError):  # not Linux, or a container that forbids it
-        _RESET.write_text("5")  # proc(5): resets the peak resident set size
+        _RESET.write_text("5", encoding="utf-8")  # proc(5): resets the peak resident set size
 
 
 def peak_memory_mib(device: torch.device) -> float:
@@ -26,7 +26,7 @@ def peak_memory_mib(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if _STATUS.exists():
-        for line in _STATUS.read_text().splitlines():
+        for line in _STATUS.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

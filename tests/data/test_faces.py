@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     labels = np.arange(len(FILES)) // 3
     np.save(root / "images.npy", images)
     np.save(root / "labels.npy", labels)
-    (root / "pairs.txt").write_text(PAIRS)
+    (root / "pairs.txt").write_text(PAIRS, encoding="utf-8")
     card = {
         "name": "faces",
         "num_classes": 4,
@@ -52,7 +52,7 @@ def folder(tmp_path: Path) -> Path:
         "files": FILES,
         "sha256": {"images": array_digest(images), "labels": array_digest(labels)},
     }
-    (root / "dataset.json").write_text(json.dumps(card))
+    (root / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
     return root
 
 
@@ -74,7 +74,7 @@ def test_pairs(folder: Path) -> None:
 def swap(old: str, new: str) -> Callable[[Path], Any]:
     def change(path: Path) -> None:
         assert old in PAIRS
-        path.write_text(PAIRS.replace(old, new, 1))
+        path.write_text(PAIRS.replace(old, new, 1), encoding="utf-8")
 
     return change
 
@@ -84,7 +84,10 @@ def swap(old: str, new: str) -> Callable[[Path], Any]:
     [
         (Path.unlink, "pairs.txt: cannot be read: No such file"),
         (lambda p: p.write_bytes(b"\xff\xfe2"), "pairs.txt: cannot be read: is not a text file"),
-        (lambda p: p.write_text(""), "pairs.txt:1: should be the number of folds and of pairs"),
+        (
+            lambda p: p.write_text("", encoding="utf-8"),
+            "pairs.txt:1: should be the number of folds and of pairs",
+        ),
         (swap("2\t2\n", "2\n"), "pairs.txt:1: should be"),
         (swap("2\t2\n", "2 \u00b2\n"), "pairs.txt:1: should be"),
         (swap("2\t2\n", "0 2\n"), "pairs.txt:1: should be"),
@@ -123,23 +126,23 @@ def test_faces_are_memory_mapped(folder: Path) -> None:
 
 
 def change_card(folder: Path, **changes: Any) -> None:
-    card = json.loads((folder / "dataset.json").read_text()) | changes
-    (folder / "dataset.json").write_text(json.dumps(card))
+    card = json.loads((folder / "dataset.json").read_text(encoding="utf-8")) | changes
+    (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
 
 
 def save(folder: Path, name: str, array: np.ndarray) -> None:
     """With its digest, as if it had been so from the beginning."""
     np.save(folder / f"{name}.npy", array)
-    card = json.loads((folder / "dataset.json").read_text())
+    card = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     change_card(folder, sha256=card["sha256"] | {name: array_digest(array)})
 
 
 def test_the_digest_is_of_images_labels_and_pairs(folder: Path) -> None:
     digests = [load_faces(folder).digest, load_faces(folder, verify=False).digest]
     assert digests[0] == digests[1]
-    (folder / "pairs.txt").write_text(PAIRS.replace("Bo\t1\t3", "Bo\t1\t2"))
+    (folder / "pairs.txt").write_text(PAIRS.replace("Bo\t1\t3", "Bo\t1\t2"), encoding="utf-8")
     digests[1] = load_faces(folder).digest
-    (folder / "pairs.txt").write_text(PAIRS)
+    (folder / "pairs.txt").write_text(PAIRS, encoding="utf-8")
     save(folder, "images", np.zeros((12, 4, 5, 3), np.uint8))
     digests.append(load_faces(folder).digest)
     turned = np.arange(12)[::-1] // 3
@@ -153,7 +156,10 @@ def test_the_digest_is_of_images_labels_and_pairs(folder: Path) -> None:
     ("breakage", "expected"),
     [
         (lambda f: (f / "dataset.json").unlink(), "dataset.json is missing"),
-        (lambda f: (f / "dataset.json").write_text("{"), "dataset.json: invalid JSON"),
+        (
+            lambda f: (f / "dataset.json").write_text("{", encoding="utf-8"),
+            "dataset.json: invalid JSON",
+        ),
         (lambda f: change_card(f, files=None), "dataset.json: files: should be"),
         (lambda f: change_card(f, files=FILES[:-1]), "dataset.json: 11 files and 4 class_names"),
         (lambda f: change_card(f, files=[*FILES[:-1], FILES[0]]), "has Ann_Ash_0001.jpg twice"),
@@ -256,7 +262,7 @@ def test_real_lfw(real_lfw: Path) -> None:
     assert np.bincount(pairs.fold).tolist() == [0] + [600] * 10
     assert np.array_equal(faces.labels[pairs.first] == faces.labels[pairs.second], pairs.same)
 
-    lines = (folder / "pairs.txt").read_text().splitlines()[1:]
+    lines = (folder / "pairs.txt").read_text(encoding="utf-8").splitlines()[1:]
     tested = {word for line in lines[:3000] for word in re.findall(r"[^\t]*[^\t\d][^\t]*", line)}
     arrays, people = people_outside(faces)
     assert len(tested) > 2000

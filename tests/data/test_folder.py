@@ -62,7 +62,7 @@ def test_names_are_resolved_to_folders(imagenet: Path) -> None:
 def test_image_folders_are_listed_and_other_folders_are_not(imagenet: Path) -> None:
     root = imagenet.parent
     (root / "downloads" / "raw").mkdir(parents=True)
-    (root / "downloads" / "raw" / "labels.txt").write_text("no image")
+    (root / "downloads" / "raw" / "labels.txt").write_text("no image", encoding="utf-8")
     write_images(root / "flat", classes=2, count=1)
     assert own_folders(root) == [root / "flat", imagenet]
     assert not is_ready("imagenet", root)
@@ -81,7 +81,7 @@ def test_image_folders_are_listed_and_other_folders_are_not(imagenet: Path) -> N
 def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "faces", count=2)
     (folder / "class0" / "._0.png").write_bytes(b"of a Mac")
-    (folder / "class0" / "labels.txt").write_text("no image")
+    (folder / "class0" / "labels.txt").write_text("no image", encoding="utf-8")
     (folder / "class0" / "more.png").mkdir()
     (folder / ".cache").mkdir()
     assert load_folder(folder).splits["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]

@@ -197,12 +197,12 @@ def test_prepared_faces_are_upright(tmp_path: Path) -> None:
         for i in (1, 2):
             content = encoded(coarse(), 6 if i == 2 else 1, "jpg")
             (folder / person / f"{person}_{i:04}.jpg").write_bytes(content)
-    (folder / "pairs.txt").write_text("1 1\nA 1 2\nA 1 B 2\n")
+    (folder / "pairs.txt").write_text("1 1\nA 1 2\nA 1 B 2\n", encoding="utf-8")
     prepared = prepare("lfw", tmp_path)
     images = np.load(prepared / "images.npy")
     assert images.shape == (4, 48, 32, 3)
     assert np.abs(images.astype(int) - coarse()).max() <= 12
-    assert json.loads((prepared / "dataset.json").read_text())["num_classes"] == 2
+    assert json.loads((prepared / "dataset.json").read_text(encoding="utf-8"))["num_classes"] == 2
 
 
 SUITE = """\
@@ -230,7 +230,7 @@ def test_a_training_on_upright_images_recognises_turned_ones(tmp_path: Path) -> 
                 image = random.integers(0, 40, (16, 16, 3), dtype=np.uint8)
                 image[(slice(6, 10), slice(None)) if k else (slice(None), slice(6, 10))] = 255
                 (folder / f"{i}.png").write_bytes(encoded(image, turned))
-    (tmp_path / "suite.yaml").write_text(SUITE)
+    (tmp_path / "suite.yaml").write_text(SUITE, encoding="utf-8")
     plan = check(load_suite(tmp_path / "suite.yaml"), tmp_path)
     result = run_trial(plan.trials[0], data_root=tmp_path, artifacts=tmp_path)
     assert result.metrics["error"] == 0

@@ -33,8 +33,8 @@ def test_the_digest_is_of_the_content(make_folder: Make) -> None:
 
 
 def change_card(folder: Path, **changes: Any) -> None:
-    card = json.loads((folder / "dataset.json").read_text()) | changes
-    (folder / "dataset.json").write_text(json.dumps(card))
+    card = json.loads((folder / "dataset.json").read_text(encoding="utf-8")) | changes
+    (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
 
 
 def save(folder: Path, name: str, array: np.ndarray) -> None:
@@ -45,7 +45,10 @@ def save(folder: Path, name: str, array: np.ndarray) -> None:
     ("breakage", "expected"),
     [
         (lambda f: (f / "dataset.json").unlink(), "dataset.json is missing"),
-        (lambda f: (f / "dataset.json").write_text("{"), "dataset.json: invalid JSON"),
+        (
+            lambda f: (f / "dataset.json").write_text("{", encoding="utf-8"),
+            "dataset.json: invalid JSON",
+        ),
         (lambda f: change_card(f, num_classes=1), "num_classes: should be greater"),
         (lambda f: change_card(f, class_names=["a"]), "class_names has 1 names"),
         (lambda f: change_card(f, sha256={}), "sha256.train_images is missing; add"),

@@ -213,11 +213,22 @@ PATHS_ONLY = pa.array([{"bytes": None, "path": "a.png"}] * 12, made.files([]).ty
     [
         (cut, "train/data-00000-of-00001.arrow: is not a whole table: "),
         (lambda f: (f / "train/state.json").unlink(), "train/state.json: cannot be read: No such"),
-        (lambda f: (f / "train/state.json").write_text("{"), "train/state.json: is no JSON"),
-        (lambda f: (f / "train/state.json").write_text("{}"), "_data_files lists no files"),
-        (lambda f: (f / "dataset_dict.json").write_text("[]"), "dataset_dict.json: should be a"),
         (
-            lambda f: (f / "dataset_dict.json").write_text(json.dumps({"splits": ["test"]})),
+            lambda f: (f / "train/state.json").write_text("{", encoding="utf-8"),
+            "train/state.json: is no JSON",
+        ),
+        (
+            lambda f: (f / "train/state.json").write_text("{}", encoding="utf-8"),
+            "_data_files lists no files",
+        ),
+        (
+            lambda f: (f / "dataset_dict.json").write_text("[]", encoding="utf-8"),
+            "dataset_dict.json: should be a",
+        ),
+        (
+            lambda f: (f / "dataset_dict.json").write_text(
+                json.dumps({"splits": ["test"]}), encoding="utf-8"
+            ),
             "mine: has no split train; splits are test",
         ),
         (

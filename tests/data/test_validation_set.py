@@ -54,7 +54,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def plan_of(data: Path, *overrides: str) -> Plan:
-    (data.parent / "suite.yaml").write_text(SUITE)
+    (data.parent / "suite.yaml").write_text(SUITE, encoding="utf-8")
     return check(load_suite(data.parent / "suite.yaml", overrides), data)
 
 
@@ -144,7 +144,7 @@ def test_the_report_names_both_sets(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [("--probe", "0"), ("--audit",)])
 def test_plan_and_audit_name_both_sets(data: Path, run: Run, arguments: tuple[str, ...]) -> None:
-    (data.parent / "suite.yaml").write_text(SUITE)
+    (data.parent / "suite.yaml").write_text(SUITE, encoding="utf-8")
     code, out, _ = run("plan", data.parent / "suite.yaml", "--data-root", data, *arguments)
     assert code == 0
     text = " ".join(out.replace("`", "").split())  # wrapped, and marked up or not

@@ -99,7 +99,7 @@ def test_a_card_is_not_needed_and_names_the_classes(saved: Path) -> None:
     assert find_folder("mine", saved.parent) == saved
     assert own_folders(saved.parent) == [saved]
     said = {"name": "birds", "class_names": ["a", "b", "c", "d"], "sha256": plain.card.sha256}
-    (saved / "dataset.json").write_text(json.dumps(said))
+    (saved / "dataset.json").write_text(json.dumps(said), encoding="utf-8")
     named = load_vectors(saved)
     assert (named.card.name, named.card.num_classes) == ("birds", 4)
     assert named.digest == plain.digest == load_vectors(saved, verify=False).digest

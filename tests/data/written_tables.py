@@ -64,15 +64,17 @@ def save_split(folder: Path, content: pa.Table, shards: int = 1) -> None:
         ) as writer:  # fmt: skip
             writer.write_table(content.slice(i * size, size))
     state = {"_data_files": [{"filename": name} for name in names], "_fingerprint": "0"}
-    (folder / "state.json").write_text(json.dumps(state))
-    (folder / "dataset_info.json").write_text("{}")
+    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
+    (folder / "dataset_info.json").write_text("{}", encoding="utf-8")
 
 
 def save(folder: Path, shards: int = 1, **splits: pa.Table) -> Path:
     """As DatasetDict.save_to_disk does."""
     for name, content in splits.items():
         save_split(folder / name, content, shards)
-    (folder / "dataset_dict.json").write_text(json.dumps({"splits": list(splits)}))
+    (folder / "dataset_dict.json").write_text(
+        json.dumps({"splits": list(splits)}), encoding="utf-8"
+    )
     return folder
 
 

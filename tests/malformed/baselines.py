@@ -20,7 +20,7 @@ def changed(name: str, change: Callable[[Content], object], *expected: str) -> C
     """The digits suite against its committed baseline with something changed by hand."""
 
     def make(folder: Path) -> list[str]:
-        content = copy.deepcopy(json.loads(COMMITTED.read_text()))
+        content = copy.deepcopy(json.loads(COMMITTED.read_text(encoding="utf-8")))
         change(content)
         return _against(folder, json.dumps(content).encode())
 

@@ -29,7 +29,7 @@ def _write(folder: Path, names: list[str], counts: list[int]) -> None:
         "source": "random",
         "sha256": {name: array_digest(array) for name, array in arrays.items()},
     }
-    (folder / "dataset.json").write_text(json.dumps(card))
+    (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
 
 
 def named(name: str, names: list[str], classes: str, *expected: str) -> Case:

@@ -43,7 +43,7 @@ def edited(name: str, old: str, new: str, *expected: str) -> Case:
     assert SUITE.count(old) == 1, old
 
     def make(folder: Path) -> list[str]:
-        (folder / "bad.yaml").write_text(SUITE.replace(old, new))
+        (folder / "bad.yaml").write_text(SUITE.replace(old, new), encoding="utf-8")
         return ["run", "bad.yaml"]
 
     return Case(name, make, expected)

@@ -37,7 +37,7 @@ def _write_prepared(folder: Path) -> None:
         "source": "random",
         "sha256": {name: array_digest(array) for name, array in arrays.items()},
     }
-    (folder / "dataset.json").write_text(json.dumps(card))
+    (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
 
 
 def prepared(name: str, edit: Edit, *expected: str) -> Case:
@@ -59,9 +59,9 @@ def replaced(
     def edit(folder: Path) -> None:
         new = change(np.load(folder / f"{array}.npy"))
         np.save(folder / f"{array}.npy", new)
-        card = json.loads((folder / "dataset.json").read_text())
+        card = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
         card["sha256"][array] = array_digest(new) if new.dtype != object else "0"
-        (folder / "dataset.json").write_text(json.dumps(card))
+        (folder / "dataset.json").write_text(json.dumps(card), encoding="utf-8")
 
     return prepared(name, edit, *expected)
 
@@ -70,9 +70,9 @@ def card(name: str, change: dict[str, object], *expected: str) -> Case:
     """Something else stands in dataset.json; None removes a key."""
 
     def edit(folder: Path) -> None:
-        said = json.loads((folder / "dataset.json").read_text()) | change
+        said = json.loads((folder / "dataset.json").read_text(encoding="utf-8")) | change
         kept = {key: value for key, value in said.items() if value is not None}
-        (folder / "dataset.json").write_text(json.dumps(kept))
+        (folder / "dataset.json").write_text(json.dumps(kept), encoding="utf-8")
 
     return prepared(name, edit, *expected)
 
@@ -268,7 +268,7 @@ def _write_faces(folder: Path) -> None:
         a, b = people[2 * fold : 2 * fold + 2]
         lines += [f"{a}\t1\t2", f"{b}\t1\t2", f"{a}\t3\t{b}\t4", f"{b}\t3\t{a}\t4"]
     folder.mkdir(parents=True)
-    (folder / "pairs.txt").write_text("\n".join(lines) + "\n")
+    (folder / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     arrays = {"images": pixels, "labels": labels}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
@@ -280,14 +280,14 @@ def _write_faces(folder: Path) -> None:
         "files": [f"{people[k]}_{i % 4 + 1:04d}.jpg" for i, k in enumerate(labels)],
         "sha256": {name: array_digest(array) for name, array in arrays.items()},
     }
-    (folder / "dataset.json").write_text(json.dumps(said))
+    (folder / "dataset.json").write_text(json.dumps(said), encoding="utf-8")
 
 
 def _pairs(old: str, new: str) -> Edit:
     def edit(folder: Path) -> None:
-        text = (folder / "pairs.txt").read_text()
+        text = (folder / "pairs.txt").read_text(encoding="utf-8")
         assert old in text
-        (folder / "pairs.txt").write_text(text.replace(old, new, 1))
+        (folder / "pairs.txt").write_text(text.replace(old, new, 1), encoding="utf-8")
 
     return edit
 

@@ -50,7 +50,7 @@ def test_one_message_and_nothing_else(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(lossbench.orchestration.run, "run_plan", _never)
-    (tmp_path / "bad.yaml").write_text(SUITE)
+    (tmp_path / "bad.yaml").write_text(SUITE, encoding="utf-8")
     arguments = case.make(tmp_path)
     before = tree(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lossbench", *arguments])

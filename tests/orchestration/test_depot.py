@@ -120,7 +120,7 @@ def test_data_that_cannot_come_is_one_message_with_the_node(
     with pytest.raises(DataError, match=f"^{node}no data set /nonexistent/mine there"):
         data_root_of(trial.model_copy(update={"dataset": by_path}), config)
 
-    (tmp_path / "cache").write_text("a file")
+    (tmp_path / "cache").write_text("a file", encoding="utf-8")
     with pytest.raises(DataError, match=f"^{node}no data can be kept in .*: Not a directory$"):
         data_root_of(trial, config)
     (tmp_path / "cache").unlink()

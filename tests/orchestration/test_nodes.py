@@ -150,7 +150,11 @@ def test_a_node_without_the_files_takes_part_and_may_die(
     hide = hiding([tmp_path, PACKAGE])
     wait(lambda: listens(port), "the head listens", head.process)
     other = start_node("127.0.0.2", f"--address={address}", first=hide)
-    wait(lambda: "Ray runtime started" in (other.folder / "log").read_text(), "two", other.process)
+    wait(
+        lambda: "Ray runtime started" in (other.folder / "log").read_text(encoding="utf-8"),
+        "two",
+        other.process,
+    )
 
     command = [*LOSSBENCH, "run", str(tmp_path / "small.yaml"), "--address", address]
     command += ["--data-root", str(data), "--tracking-uri", uri, "--checkpoint-every", "0"]
@@ -172,7 +176,7 @@ def test_a_node_without_the_files_takes_part_and_may_die(
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    told = log.read_text()
+    told = log.read_text(encoding="utf-8")
     assert code == 0, told
     assert "its worker died; it is started again" in told
     assert "6 trials finished" in told

@@ -119,7 +119,7 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     assert "failed: default/softmax/seed0" in seen
     log = next((tmp_path / "work" / "logs").glob("*.log"))
     assert str(log) in seen
-    assert outcome.refused in log.read_text()
+    assert outcome.refused in log.read_text(encoding="utf-8")
     assert tracker.results(plan.trials) == {}
 
     shutil.move(tmp_path / "away", folder)
@@ -184,7 +184,7 @@ def test_durations_read_well() -> None:
 def test_a_half_copied_result_is_not_in_the_spool(tmp_path: Path, write_suite: Write) -> None:
     trial = plan_of(write_suite()).trials[0]
     (tmp_path / "delivered").mkdir()
-    (tmp_path / "delivered" / "result.json").write_text(json.dumps({}))
+    (tmp_path / "delivered" / "result.json").write_text(json.dumps({}), encoding="utf-8")
     spool = Spool(tmp_path, "table")
     spool.keep(trial, tmp_path / "delivered")
     assert list(spool.waiting()) == []  # its result cannot be read: it will be run again

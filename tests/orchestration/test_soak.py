@@ -57,7 +57,7 @@ losses:
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     path = tmp_path_factory.mktemp("soak") / "soak.yaml"
-    path.write_text(SUITE)
+    path.write_text(SUITE, encoding="utf-8")
     return check(load_suite(path), NOWHERE)
 
 
@@ -77,8 +77,10 @@ def undisturbed(
 def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """`lossbench run`, and afterwards nothing of it any more."""
     command = [sys.executable, "-m", "lossbench.cli", "run", "soak.yaml", "--checkpoint-every", "0"]
-    with (folder / "seen.txt").open("a") as seen:
-        driver = subprocess.Popen(command, cwd=folder, stdout=seen, stderr=seen, text=True)
+    with (folder / "seen.txt").open("a", encoding="utf-8") as seen:
+        driver = subprocess.Popen(
+            command, cwd=folder, stdout=seen, stderr=seen, text=True, encoding="utf-8"
+        )
     try:
         yield driver
     finally:
@@ -127,7 +129,7 @@ def _kill_something(
     while _newest_checkpoint(folder) <= since:  # it trains
         if driver.poll() is not None:
             return False
-        assert time.monotonic() < deadline, (folder / "seen.txt").read_text()
+        assert time.monotonic() < deadline, (folder / "seen.txt").read_text(encoding="utf-8")
         time.sleep(0.02)
     time.sleep(chance.uniform(0, 3))
     workers = _workers(driver.pid)
@@ -160,8 +162,8 @@ def _disturbed_round(folder: Path, wanted: int, chance: random.Random) -> Counte
                     killed[victim] += 1
             if driver.returncode == 0:
                 return killed
-            assert driver.returncode in (1, -9), (folder / "seen.txt").read_text()
-    raise AssertionError((folder / "seen.txt").read_text())
+            assert driver.returncode in (1, -9), (folder / "seen.txt").read_text(encoding="utf-8")
+    raise AssertionError((folder / "seen.txt").read_text(encoding="utf-8"))
 
 
 def test_whatever_is_killed_the_results_are_those_of_an_undisturbed_run(
@@ -172,7 +174,7 @@ def test_whatever_is_killed_the_results_are_those_of_an_undisturbed_run(
         rounds += 1
         folder = tmp_path / str(rounds)
         folder.mkdir()
-        (folder / "soak.yaml").write_text(SUITE)
+        (folder / "soak.yaml").write_text(SUITE, encoding="utf-8")
         killed += _disturbed_round(folder, KILLS - killed.total(), chance)
         _compare(plan, undisturbed, folder)
         print(f"round {rounds}: {dict(killed)} killed so far, results identical", flush=True)
@@ -199,4 +201,4 @@ def _compare(plan: Plan, undisturbed: dict[str, tuple[TrialResult, Path]], folde
             for name, tensor in weights[1][part].items():
                 assert torch.equal(weights[0][part][name], tensor)
     assert list((folder / ".lossbench" / "checkpoints").glob("*")) == []
-    assert json.loads((folder / "reports" / "soak" / "results.json").read_text())
+    assert json.loads((folder / "reports" / "soak" / "results.json").read_text(encoding="utf-8"))

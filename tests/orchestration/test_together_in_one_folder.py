@@ -116,7 +116,9 @@ class Folder:
             delivered = self.path / trial.identity
             delivered.mkdir(exist_ok=True)
             status = "diverged" if trial.row in self.diverging else "finished"
-            (delivered / "result.json").write_text(result_of(trial, status).model_dump_json())
+            (delivered / "result.json").write_text(
+                result_of(trial, status).model_dump_json(), encoding="utf-8"
+            )
             told = FakeTrial(trial, delivered)
             recorder.on_trial_start(0, [], told)
             if trial.row in self.behind:
@@ -267,7 +269,7 @@ def test_without_fail_fast_all_run(plan: Plan, folder: Folder) -> None:
 
 
 def test_a_working_folder_that_cannot_be_written_is_refused(plan: Plan, folder: Folder) -> None:
-    (folder.path / "work").write_text("a file")
+    (folder.path / "work").write_text("a file", encoding="utf-8")
     with pytest.raises(RequestError, match="claims: cannot be written: Not a dir"):
         folder.run(plan)
     assert folder.trained == []

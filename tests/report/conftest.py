@@ -19,7 +19,7 @@ def make_plan(tmp_path: Path) -> Callable[..., Plan]:
 
     def make(body: str, head: str = HEAD) -> Plan:
         path = tmp_path / "suite.yaml"
-        path.write_text(head + body)
+        path.write_text(head + body, encoding="utf-8")
         suite = load_suite(path)
         losses = [
             Component(name=point.name, params={**DEFAULTS[point.name], **point.params})

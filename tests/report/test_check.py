@@ -68,7 +68,7 @@ def check(
 
 
 def test_a_file_is_read_as_it_was_written_and_has_a_line_a_cell(written: Path) -> None:
-    text = written.read_text()
+    text = written.read_text(encoding="utf-8")
     baseline = read_baseline(written)
     assert dump(baseline) == text
     assert sum('"values"' in line for line in text.splitlines()) == len(baseline.cells) == 8
@@ -222,9 +222,9 @@ def test_what_can_not_be_compared(
 def test_other_data(written: Path, make_plan: MakePlan, fill: Fill) -> None:
     plan = make_plan(BODY)
     results = fill(plan, STEADY)
-    content = json.loads(written.read_text())
+    content = json.loads(written.read_text(encoding="utf-8"))
     content["data"] = {**content["data"], "digest": "f" * 16}
-    written.write_text(json.dumps(content))
+    written.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(RequestError, match=f"data.digest: {'f' * 16} in the baseline, 0123"):
         check(plan, results, written)
 
@@ -262,9 +262,9 @@ def test_missing_results_are_named_with_the_command(
 def test_a_broken_file_is_told_with_its_key(
     written: Path, old: str, new: str, expected: str
 ) -> None:
-    text = written.read_text()
+    text = written.read_text(encoding="utf-8")
     assert old in text
-    written.write_text(text.replace(old, new, 1))
+    written.write_text(text.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(RequestError) as caught:
         read_baseline(written)
     assert str(caught.value).startswith(f"{written}: ")
@@ -275,12 +275,12 @@ def test_an_update_does_not_lower_a_bar_unasked(
     written: Path, make_plan: MakePlan, fill: Fill
 ) -> None:
     plan = make_plan(BODY)
-    before = written.read_text()
+    before = written.read_text(encoding="utf-8")
 
     def refused(results: Results, *min_effects: str, plan: Plan = plan) -> list[str]:
         with pytest.raises(RequestError, match="would lower a bar") as caught:
             update(plan, results, written, *min_effects)
-        assert written.read_text() == before
+        assert written.read_text(encoding="utf-8") == before
         return [line.strip() for line in str(caught.value).splitlines()[1:-1]]
 
     slightly = fill(plan, {**STEADY, "B/center": [5.0, 5.21, 5.5], "A/softmax": [1.0, 1.0, 1.0]})

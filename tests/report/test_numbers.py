@@ -81,7 +81,9 @@ def everything(plan: Plan, results: Results, folder: Path) -> dict[str, str]:
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(terminal_table(plan, results))
     written = build_report(plan, results, lambda *_: None, folder, "lossbench run suite.yaml")
-    texts = {path.name: path.read_text() for path in written if path.suffix != ".png"}
+    texts = {
+        path.name: path.read_text(encoding="utf-8") for path in written if path.suffix != ".png"
+    }
     return {
         **{form: render(plan, results, form) for form in ("markdown", "latex")},
         "terminal": console.export_text(),

@@ -52,7 +52,7 @@ def browser() -> Iterator[Any]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report without figures, and a ranking."""
     folder = tmp_path_factory.mktemp("page")
-    (folder / "suite.yaml").write_text(HEAD + BODY)
+    (folder / "suite.yaml").write_text(HEAD + BODY, encoding="utf-8")
     suite = load_suite(folder / "suite.yaml")
     losses = [
         Component(name=point.name, params={**DEFAULTS[point.name], **point.params})

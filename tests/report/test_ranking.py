@@ -207,13 +207,15 @@ def test_files_agree_and_the_page_escapes(suite: Suites, tmp_path: Path) -> None
     assert {p.name for p in (page, *others)} == {
         f"ranking.{e}" for e in ("html", "md", "csv", "json")
     }
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.count("</script>") == 1
     assert "<b>" not in text
     assert "<i>" not in text
     assert "too few columns" in text
-    content = json.loads((tmp_path / "out" / "ranking.json").read_text())
-    lines = list(csv.DictReader(io.StringIO((tmp_path / "out" / "ranking.csv").read_text())))
+    content = json.loads((tmp_path / "out" / "ranking.json").read_text(encoding="utf-8"))
+    lines = list(
+        csv.DictReader(io.StringIO((tmp_path / "out" / "ranking.csv").read_text(encoding="utf-8")))
+    )
     for row in content["losses"]:
         own = [float(line["rank"]) for line in lines if line["loss"] == row["label"]]
         assert own == row["ranks"]

@@ -80,7 +80,7 @@ def test_a_report_is_whole(
     figures = {f"figures/{name}.{ending}" for name in drawn for ending in ("png", "svg")}
     assert {name for name in names if name.startswith("figures/")} == figures
 
-    text = (output / "report.html").read_text()
+    text = (output / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert all(r.startswith(("data:", "#")) for r in page.references)
     assert not re.search(r"url\(|@import|https?://", re.sub(r'"data:[^"]*"', "", text))
@@ -96,7 +96,7 @@ def test_a_report_is_whole(
     assert "params: {alpha: 0.0, lambda: 0.1, covariance: identity}" in text
     downloads = {p.name for p in paths if p.parent == output} - {"report.html"}
     assert downloads == set(re.findall(r'download="([^"]*)"', text))
-    assert len(json.loads((output / "results.json").read_text())) == 6
+    assert len(json.loads((output / "results.json").read_text(encoding="utf-8"))) == 6
 
 
 def test_what_a_user_wrote_is_escaped(
@@ -105,7 +105,7 @@ def test_what_a_user_wrote_is_escaped(
     covariance = "{lgm: {covariance: {grid: ['<script>1</script>', '$_&', '</script><i>']}}}"
     plan = make_plan(f"title: </script><i>0\nseeds: [0]\nlosses: [softmax, {covariance}]\n")
     build_report(plan, run_all(plan), embeddings(plan), tmp_path / "out", "<script>2</script>")
-    text = (tmp_path / "out" / "report.html").read_text()
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert (
         page.tags.count("script") == text.count("</script>") == 2
@@ -116,10 +116,10 @@ def test_what_a_user_wrote_is_escaped(
     labels = [line["label"] for line in json.loads(data)[0]]
     assert labels == [row.label for row in plan.rows]
     assert "&lt;script&gt;1&lt;/script&gt;" in text
-    markdown = (tmp_path / "out" / "report.md").read_text()
+    markdown = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     fenced = re.sub(r"````.*?````", "", markdown, flags=re.DOTALL)
     assert "<script>" not in fenced.replace(r"\<", "")
-    assert r"lgm(covariance=\$\_\&)" in (tmp_path / "out" / "table.tex").read_text()
+    assert r"lgm(covariance=\$\_\&)" in (tmp_path / "out" / "table.tex").read_text(encoding="utf-8")
 
 
 def test_selection_is_drawn(
@@ -129,7 +129,7 @@ def test_selection_is_drawn(
     paths = build_report(plan, run_all(plan), nothing, tmp_path, "c")
     drawn = {p.stem for p in paths if p.suffix == ".png" and p.stem.startswith("selection")}
     assert drawn == {f"selection-{v}-{loss}" for v in "AB" for loss in ("center", "lgm")}
-    text = (tmp_path / "report.html").read_text()
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "center chose weight=0.01, the largest" in text
     assert "% of held-out training images" in text
 
@@ -150,7 +150,7 @@ def test_unfinished_and_diverged_suites_have_a_report(
     results = fill(plan, {"default/softmax": errors, "default/center": errors})
     paths = build_report(plan, results, nothing, tmp_path / "out", "c")
     assert {p.stem for p in paths if p.suffix == ".png"} == expected
-    text = (tmp_path / "out" / "report.html").read_text()
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert ("loss was not finite" in text) is (math.nan in errors)
 
 
@@ -167,7 +167,7 @@ def test_a_crash_leaves_the_old_page_and_no_temporary_file(
     make_plan: Callable[..., Plan], run_all: Callable, tmp_path: Path, monkeypatch: Any
 ) -> None:
     plan = make_plan("seeds: [0]\nlosses: [softmax]\n")
-    (tmp_path / "report.html").write_text("old")
+    (tmp_path / "report.html").write_text("old", encoding="utf-8")
 
     def full_disk(*_: Any) -> None:
         raise OSError("no space left")
@@ -175,7 +175,7 @@ def test_a_crash_leaves_the_old_page_and_no_temporary_file(
     monkeypatch.setattr("lossbench.report.files.os.replace", full_disk)
     with pytest.raises(OSError, match="no space"):
         build_report(plan, run_all(plan), nothing, tmp_path, "c")
-    assert (tmp_path / "report.html").read_text() == "old"
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "old"
     assert [p.name for p in tmp_path.rglob("*") if p.name.startswith(".")] == []
 
 
@@ -212,7 +212,9 @@ def test_the_report_imports_no_torch_ray_or_mlflow() -> None:
         "import lossbench.report.build\n"
         "print([m for m in ('torch', 'ray', 'mlflow') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
+    )
     assert done.stdout.strip() == "[]"
 
 

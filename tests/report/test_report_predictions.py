@@ -102,7 +102,7 @@ def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
     )  # slow, no matter here
     plan = make_plan(f"variants: {{A: {{}}, B: {{model: {{feature_dim: 3}}}}}}\n{BODY}")
     build_report(plan, run_all(plan), predictions(plan), tmp_path, "lossbench report")
-    content = json.loads((tmp_path / "verdicts.json").read_text())
+    content = json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8"))
     assert (content["suite"], content["reference"]) == ("synthetic", "softmax")
     [metric] = content["metrics"]
     assert metric["comparisons"] == 4
@@ -117,7 +117,10 @@ def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
     lgm = cells[2]
     assert lgm["difference_interval"][0] < lgm["difference"] < lgm["difference_interval"][1] < 0
 
-    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    page, text = (
+        (tmp_path / "report.html").read_text(encoding="utf-8"),
+        (tmp_path / "report.md").read_text(encoding="utf-8"),
+    )
     for words in (
         "Against softmax, matched by seed, percentage points",
         "undecided (same difference on every seed)",
@@ -131,8 +134,8 @@ def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
     assert 'href="#test-set"' in page
     bare = tmp_path / "bare"
     build_report(plan, run_all(plan), lambda identity, name: None, bare, "lossbench report")
-    assert "test-set" not in (bare / "report.html").read_text()
-    assert json.loads((bare / "verdicts.json").read_text())["test_set"] is None
+    assert "test-set" not in (bare / "report.html").read_text(encoding="utf-8")
+    assert json.loads((bare / "verdicts.json").read_text(encoding="utf-8"))["test_set"] is None
 
 
 @pytest.mark.parametrize(("only_row", "only_reference"), [(0, 0), (1, 8), (8, 1), (3, 3)])

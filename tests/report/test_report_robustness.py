@@ -123,7 +123,7 @@ def test_everything_is_drawn(plan: Plan, tmp_path: Path) -> None:
         "likelihood-default",
     }
     assert all(path.stat().st_size < 300_000 for path in files if path.suffix == ".png")
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "All measurements; mean ± std over 2 seeds" in page
     assert "published 84.87" in page
     assert "of these fall on the map: softmax 2, lgm(alpha=0) 2, lgm(alpha=1) 2." in page

@@ -36,7 +36,7 @@ def test_the_default_is_a_database_here_whatever_else_lies_here(
 ) -> None:
     experiment = tmp_path / "mlruns" / "0"
     experiment.mkdir(parents=True)  # turns MLflow's own default back to the file store
-    (experiment / "meta.yaml").write_text("experiment_id: '0'\nname: Default\n")
+    (experiment / "meta.yaml").write_text("experiment_id: '0'\nname: Default\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     tracker = Tracker.open(None)
     assert tracker.location.uri == f"sqlite:///{tmp_path}/mlflow.db"
@@ -83,7 +83,9 @@ def test_a_path_with_spaces(tmp_path: Path, plan: Plan) -> None:
     ],
 )
 def test_what_cannot_be_used_is_refused_at_once(tmp_path: Path, uri: str, said: str) -> None:
-    (tmp_path / "text").write_text("This is no database, but a text of some length.\n" * 50)
+    (tmp_path / "text").write_text(
+        "This is no database, but a text of some length.\n" * 50, encoding="utf-8"
+    )
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("CREATE TABLE mine (x)")
     before = {path: path.stat().st_size for path in tmp_path.iterdir()}
@@ -170,7 +172,11 @@ for trial in plan.trials[:3]:
 """
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", script, fresh_uri], cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, fresh_uri],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
         )
         for _ in range(2)
     ]

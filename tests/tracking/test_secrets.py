@@ -122,7 +122,7 @@ def test_a_report_from_a_server_with_a_password(
         said += out + err
     assert "small" in said
     require_clean(said, left_over(tmp_path))
-    page = (tmp_path / "folder" / "reports" / "small" / "report.html").read_text()
+    page = (tmp_path / "folder" / "reports" / "small" / "report.html").read_text(encoding="utf-8")
     assert "--tracking-uri=http://***@127.0.0.1" in page
 
     client = tracker._client

@@ -188,7 +188,7 @@ def test_the_kept_suite_file_is_a_suite(
     assert kept.losses == [row.loss for row in plan.rows]  # grids expanded, defaults written out
     same = kept.model_copy(update={"losses": plan.suite.losses})
     assert same.model_dump() == plan.suite.model_dump()
-    assert "- lgm: {alpha: 0.3}\n" in Path(path).read_text()
+    assert "- lgm: {alpha: 0.3}\n" in Path(path).read_text(encoding="utf-8")
 
 
 def test_one_table_has_one_parent_and_another_recipe_another(
@@ -254,7 +254,9 @@ def test_what_is_not_finished_is_no_result(
         run.data.tags["lossbench.identity"]: Path(run.info.artifact_uri) / "result.json"
         for run in all_runs(client)[1:]
     }
-    files[cut.identity].write_text(files[good.identity].read_text()[:100])
+    files[cut.identity].write_text(
+        files[good.identity].read_text(encoding="utf-8")[:100], encoding="utf-8"
+    )
     files[missing.identity].unlink()
     shutil.copy(files[good.identity], files[swapped.identity])
 

@@ -221,7 +221,7 @@ def test_attempts_are_counted_until_one_gets_further(tmp_path: Path) -> None:
     checkpoints.save(4, {})
     assert [checkpoints.attempt("a") for _ in range(2)] == [1, 2]
     assert checkpoints.attempt("b") == 1
-    (tmp_path / "attempts.json").write_text("[")
+    (tmp_path / "attempts.json").write_text("[", encoding="utf-8")
     assert checkpoints.attempt("b") == 1
 
 
@@ -264,7 +264,7 @@ def _member(rank: int, folder: str, trial_json: str) -> None:
         )
         assert told == 5
         if rank == 0:
-            (out / "result.json").write_text(result.model_dump_json())
+            (out / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
 
     at = Path(folder) / "at"
     train("whole", None)
@@ -279,7 +279,9 @@ def test_a_team_goes_on_to_the_same_bits(trial_of: Callable[..., Trial], tmp_pat
     trial = trial_of("losses=[lgm]", "recipe.batch_size=50").model_dump_json()
     mp.spawn(_member, (str(tmp_path), trial), nprocs=2)
     whole, parts = (
-        TrialResult.model_validate_json((tmp_path / name / "result.json").read_text())
+        TrialResult.model_validate_json(
+            (tmp_path / name / "result.json").read_text(encoding="utf-8")
+        )
         for name in ("whole", "parts")
     )
     same(parts, whole, (tmp_path / "whole", tmp_path / "parts"))

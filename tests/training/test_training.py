@@ -220,7 +220,11 @@ print(peak_memory_mib(cpu))
 def test_peak_memory_sees_what_was_freed() -> None:
     """In a process of its own: one that holds much freed memory puts the block there."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE_A_BLOCK], capture_output=True, text=True, check=True
+        [sys.executable, "-c", MEASURE_A_BLOCK],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     before, with_block, after = map(float, done.stdout.split())
     assert 200 < with_block - before < 400
