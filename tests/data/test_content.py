@@ -122,11 +122,11 @@ def test_the_cache_lies_elsewhere_and_may_be_broken_or_missing(
     first = load_folder(images).digest
     assert sorted(images.rglob("*")) == listed
     [kept] = cache.iterdir()
-    kept.write_text("half")
+    kept.write_text("half", encoding="utf-8")
     assert load_folder(images).digest == first
-    assert len(kept.read_text()) == 64
+    assert len(kept.read_text(encoding="utf-8")) == 64
     shutil.rmtree(cache)
-    cache.write_text("no folder")
+    cache.write_text("no folder", encoding="utf-8")
     assert load_folder(images).digest == first
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
@@ -145,7 +145,7 @@ def test_several_processes_may_fill_the_cache(images: Path, cache: Path) -> None
         thread.join()
     assert len(found) == 8
     assert len(set(found)) == 1
-    assert [len(path.read_text()) for path in cache.iterdir()] == [64]
+    assert [len(path.read_text(encoding="utf-8")) for path in cache.iterdir()] == [64]
 
 
 def test_a_sample_has_the_first_the_last_and_blocks_in_between(tmp_path: Path) -> None:

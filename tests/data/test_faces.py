@@ -239,7 +239,7 @@ def test_the_published_folders(tmp_path: Path) -> None:
         path = tmp_path / "lfw" / file[:-9] / file
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (5, 4), (FILES.index(file) * 20, 0, 0)).save(path)
-    (tmp_path / "lfw" / "pairs.txt").write_text(PAIRS)
+    (tmp_path / "lfw" / "pairs.txt").write_text(PAIRS, encoding="utf-8")
     arrays, card = read_faces(tmp_path)
     assert card.files == FILES
     assert card.pairs == PAIRS

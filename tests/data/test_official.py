@@ -126,7 +126,7 @@ def test_faces_are_called_what_they_are(tmp_path: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (8, 8)).save(path)
     pairs = "1\t1\nAnn\t1\t2\nAnn\t1\tBob\t2\n"
-    (tmp_path / "downloads" / "lfw" / "pairs.txt").write_text(pairs)
+    (tmp_path / "downloads" / "lfw" / "pairs.txt").write_text(pairs, encoding="utf-8")
     said = describe_prepared("lfw", prepare("lfw", tmp_path))
     assert "4 images of 2 people as they were found, not verified (LFW has 13,233 of 5,749)" in said
     assert "pairs.txt is not the official one" in said
