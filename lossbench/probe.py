@@ -120,7 +120,8 @@ def processor_share(threads: int, seconds: float = 1.0) -> float:
     command = [sys.executable, "-I", "-S", "-c", _SPIN, str(seconds)]
     try:
         started = [
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(threads)
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+            for _ in range(threads)
         ]
         return min(fmean(float(process.communicate()[0]) for process in started), 1.0)
     except (OSError, ValueError):

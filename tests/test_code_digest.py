@@ -86,7 +86,7 @@ def digests(tmp_path: Path) -> Digests:
         for old, new in edits:
             assert old in text, old
             text = text.replace(old, new)
-        (tmp_path / "my_losses.py").write_text(text)
+        (tmp_path / "my_losses.py").write_text(text, encoding="utf-8")
         read_plugins([tmp_path / "my_losses.py"])
         return {k.removeprefix("loss "): entry.code for k, entry in LOSSES.users_entries().items()}
 
@@ -201,8 +201,10 @@ def test_neighbours_that_are_imported_count(digests: Digests, tmp_path: Path) ->
             sys.modules.pop(name, None)
         for file in list(_installed):  # a new process reads everything anew
             _forget(file)
-        (tmp_path / "neighbour.py").write_text(f"from deeper import HEAT\n{neighbour}")
-        (tmp_path / "deeper.py").write_text(deeper)
+        (tmp_path / "neighbour.py").write_text(
+            f"from deeper import HEAT\n{neighbour}", encoding="utf-8"
+        )
+        (tmp_path / "deeper.py").write_text(deeper, encoding="utf-8")
         return digests(*edits)
 
     before = written("def heat():\n    return HEAT\n")
