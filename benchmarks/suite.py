@@ -16,11 +16,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from lossbench.assembly import check
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite import load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment, run_trial
+from lossbench.trial_spec import Trial
 
 PROCESSES = 2
 SHORT = """\

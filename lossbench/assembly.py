@@ -42,7 +42,7 @@ from lossbench.losses import LOSSES, LossHead
 from lossbench.models import MODELS
 from lossbench.needs import Needs
 from lossbench.outline import make_outline
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.registry import Registry
 from lossbench.suite import Component, Suite
 from lossbench.training.loop import Training
@@ -51,6 +51,7 @@ from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import seed_everything
 from lossbench.training.team import Team
+from lossbench.trial_spec import Trial
 
 REGISTRIES: tuple[Registry[Any], ...] = (
     LOSSES,

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lossbench.needs import Needs
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import OF_ALL, TrialResult
 from lossbench.rows import Row
+from lossbench.trial_spec import Trial
 
 Level = Literal["fails", "warning", "listed"]
 LEVELS: tuple[Level, ...] = ("fails", "warning", "listed")

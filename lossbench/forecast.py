@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import mean, median
 
 from lossbench.errors import RequestError
-from lossbench.plan import Trial
 from lossbench.records import TrialResult
+from lossbench.trial_spec import Trial
 
 Cell = tuple[str, str, bool]
 """Variant, row, and whether a part is held out: trials of a cell cost the same."""

@@ -20,9 +20,10 @@ from lossbench.audit import small_classes
 from lossbench.errors import NothingRecordedError, RequestError
 from lossbench.forecast import Cost, Costs, Forecast, cell_of
 from lossbench.orchestration.progress import duration
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.suite import Holdout
+from lossbench.trial_spec import Trial
 
 Results = Mapping[str, TrialResult]
 ASK_FROM_SEC = 3600.0

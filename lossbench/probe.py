@@ -19,10 +19,10 @@ from lossbench.data.opening import open_trial_data
 from lossbench.data.sampling import steps_per_epoch
 from lossbench.evaluation.base import extract_features
 from lossbench.forecast import Cost
-from lossbench.plan import Trial
 from lossbench.suite import Resources
 from lossbench.training.loop import train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
+from lossbench.trial_spec import Trial
 
 STEPS = 2
 """Steps of a round; the first round is not counted."""

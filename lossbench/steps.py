@@ -23,10 +23,11 @@ WORK = Path(".lossbench")
 
 if TYPE_CHECKING:
     from lossbench.orchestration.run import Outcome
-    from lossbench.plan import Plan, Trial
+    from lossbench.plan import Plan
     from lossbench.records import TrialResult
     from lossbench.suite import Suite
     from lossbench.tracking.store import Tracker
+    from lossbench.trial_spec import Trial
 
 
 def lay_out_suite(

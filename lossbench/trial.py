@@ -24,12 +24,12 @@ from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
-from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.training.checkpoints import Checkpoints, restore, snapshot
 from lossbench.training.loop import Training, train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
 from lossbench.training.team import Team
+from lossbench.trial_spec import Trial
 
 OnEpoch = Callable[[EpochRecord | None], None]
 

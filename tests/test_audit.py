@@ -12,9 +12,10 @@ import pytest
 from lossbench.assembly import check
 from lossbench.audit import Difference, audit
 from lossbench.cli import main
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.suite import load_suite
+from lossbench.trial_spec import Trial
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")

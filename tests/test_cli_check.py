@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.tracking.store import Tracker
+from lossbench.trial_spec import Trial
 
 Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]

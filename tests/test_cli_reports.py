@@ -13,11 +13,12 @@ import pytest
 
 import lossbench.orchestration.run
 from lossbench.assembly import check
-from lossbench.plan import Plan, Trial, file_label
+from lossbench.plan import Plan, file_label
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.steps import lay_out_suite
 from lossbench.suite import load_suite
 from lossbench.tracking.store import Tracker
+from lossbench.trial_spec import Trial
 
 Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]

@@ -19,10 +19,11 @@ from lossbench import planned
 from lossbench.assembly import check
 from lossbench.errors import RequestError
 from lossbench.forecast import Cost, Costs, cost_of, read_duration
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.probe import probe, processor_share, processors, this_machine
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite import Resources, load_suite
+from lossbench.trial_spec import Trial
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")

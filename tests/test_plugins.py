@@ -16,7 +16,7 @@ import pytest
 from lossbench.assembly import check
 from lossbench.errors import RequestError
 from lossbench.losses import LOSSES, LossHead
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.plugins import _forget, _installed, read_plugins
 from lossbench.records import TrialResult
 from lossbench.registry import Registry
@@ -24,6 +24,7 @@ from lossbench.scaffold import new_loss
 from lossbench.suite import load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
+from lossbench.trial_spec import Trial
 
 Write = Callable[..., Path]
 PLUGIN = """\

@@ -11,11 +11,11 @@ import torch
 from lossbench.assembly import build, check
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError, NotFiniteError
-from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite import load_suite
 from lossbench.training.loop import Training
 from lossbench.trial import run_trial
+from lossbench.trial_spec import Trial
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")

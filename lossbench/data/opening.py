@@ -8,8 +8,8 @@ from pathlib import Path
 from lossbench.data.dataset import Dataset
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError, Problem
-from lossbench.plan import Trial
 from lossbench.suite import DatasetChoice, Selection, Suite
+from lossbench.trial_spec import Trial
 
 
 def open_dataset(

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.orchestration.depot import Away, at_home, depot_of, write_files
-from lossbench.plan import Trial
 from lossbench.training.checkpoints import Checkpoints
 from lossbench.trial import device_name, environment
+from lossbench.trial_spec import Trial
 
 
 def checkpoints_of(trial: Trial, config: Mapping[str, Any]) -> Checkpoints:

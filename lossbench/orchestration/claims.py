@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lossbench.errors import RequestError
-from lossbench.plan import Trial
+from lossbench.trial_spec import Trial
 
 
 class Claims:

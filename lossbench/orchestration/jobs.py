@@ -22,8 +22,9 @@ from lossbench.orchestration.ray_files import logs_folder
 from lossbench.orchestration.recorder import Recorder
 from lossbench.orchestration.spool import Spool
 from lossbench.orchestration.worker import run_job
-from lossbench.plan import Plugin, Trial
+from lossbench.plan import Plugin
 from lossbench.tracking.store import Tracker
+from lossbench.trial_spec import Trial
 
 MOST_DEATHS = 100
 """Of a trial's workers, however far it got between them."""

@@ -18,7 +18,7 @@ from lossbench.data.sources import DATASETS
 from lossbench.errors import DataError
 from lossbench.orchestration.depot import Away, depot_of
 from lossbench.paths import user_path
-from lossbench.plan import Trial
+from lossbench.trial_spec import Trial
 
 MOST_BYTES = 4 * 2**30
 """Of a data set that travels; more than that is better put on each node once, by hand."""

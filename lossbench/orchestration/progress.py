@@ -17,8 +17,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
+from lossbench.trial_spec import Trial
 
 
 class Display:

@@ -16,10 +16,10 @@ from lossbench.errors import redacted
 from lossbench.orchestration.checkpoints import drop_checkpoints
 from lossbench.orchestration.progress import Display
 from lossbench.orchestration.spool import Spool, log_kept, read_result
-from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
+from lossbench.trial_spec import Trial
 
 FLUSH_SEC = 10.0
 """How often the epochs of a running trial go to MLflow; the rest comes at its end."""

@@ -19,9 +19,10 @@ from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import connect
 from lossbench.orchestration.spool import Spool, log_kept
 from lossbench.orchestration.watch import watched
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
+from lossbench.trial_spec import Trial
 
 if TYPE_CHECKING:
     from lossbench.orchestration.recorder import Recorder

@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from lossbench.plan import Trial
 from lossbench.records import TrialResult
 from lossbench.tracking.store import Tracker
+from lossbench.trial_spec import Trial
 
 
 class Spool:

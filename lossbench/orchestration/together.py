@@ -16,11 +16,12 @@ from lossbench.errors import DataError
 from lossbench.orchestration.checkpoints import checkpoints_of
 from lossbench.orchestration.depot import at_home
 from lossbench.orchestration.node_data import data_root_of
-from lossbench.plan import Plugin, Trial
+from lossbench.plan import Plugin
 from lossbench.plugins import install
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.training.team import Team
 from lossbench.trial import run_trial
+from lossbench.trial_spec import Trial
 
 DELIVERED = "delivered"
 

@@ -14,10 +14,11 @@ from lossbench.errors import DataError, redacted
 from lossbench.orchestration.checkpoints import checkpoints_of
 from lossbench.orchestration.depot import at_home, depot_of, read_files
 from lossbench.orchestration.node_data import data_root_of
-from lossbench.plan import Plugin, Trial
+from lossbench.plan import Plugin
 from lossbench.plugins import install
 from lossbench.records import EpochRecord
 from lossbench.trial import run_trial
+from lossbench.trial_spec import Trial
 
 REPORT_SEC = 0.5
 """Epochs are sent to the driver this often: a report blocks the trial for 5 ms."""

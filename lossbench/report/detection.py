@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lossbench.plan import Artifact, Metric, Trial
+from lossbench.plan import Artifact, Metric
 from lossbench.records import TrialResult
 from lossbench.report.stages import Arrays, ReadArrays, Stage
 from lossbench.report.style import (
@@ -26,6 +26,7 @@ from lossbench.report.style import (
     titled,
 )
 from lossbench.rows import Row
+from lossbench.trial_spec import Trial
 
 Array = np.ndarray[Any, Any]
 BINS = np.linspace(0, 1, 41)

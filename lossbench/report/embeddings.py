@@ -14,12 +14,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lossbench.plan import Trial
 from lossbench.records import TrialResult
 from lossbench.report.glyphs import can_draw
 from lossbench.report.stages import Arrays, ReadArrays, Stage
 from lossbench.report.style import FIGURE_WIDTH_IN, PNG_DPI, Drawing, finish, new_figure, titled
 from lossbench.rows import Row
+from lossbench.trial_spec import Trial
 
 MAX_NUMBERED_CLASSES = 20
 LONGEST_MARK = 2

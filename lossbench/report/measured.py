@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 
 from lossbench.errors import RequestError
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.report.baseline import (
     Baseline,
@@ -18,6 +18,7 @@ from lossbench.report.baseline import (
     joined,
 )
 from lossbench.report.stages import Results, Stage, choose, stages
+from lossbench.trial_spec import Trial
 
 HELD_OUT = "holdout_"
 """Prefix of the name of the metric that chooses, measured on the held-out part."""

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.rows import Row
+from lossbench.trial_spec import Trial
 
 Results = Mapping[str, TrialResult]
 """By the identity of the trial; a trial that was not run is absent."""

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lossbench.collapse import FORMER_REASON, collapse, guessing
-from lossbench.plan import Plan, Trial, file_label
+from lossbench.plan import Plan, file_label
 from lossbench.records import EpochRecord, Status, TrialResult
 from lossbench.tracking import names
 from lossbench.tracking.answers import one_line
@@ -25,6 +25,7 @@ from lossbench.tracking.artifacts import artifact_root, read_artifact, write_fol
 from lossbench.tracking.connection import connect, locked, told
 from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
 from lossbench.tracking.suite_file import suite_yaml
+from lossbench.trial_spec import Trial
 
 _LOG = logging.getLogger(__name__)
 _PAGE = 1000  # runs a search; also MLflow's limit of metrics a call

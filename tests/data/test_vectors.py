@@ -16,9 +16,9 @@ from lossbench.data.images import View
 from lossbench.data.sources import find_folder, load_dataset, own_folders
 from lossbench.data.vectors import Vectors, load_vectors
 from lossbench.models import MODELS
-from lossbench.plan import Trial
 from lossbench.suite import load_suite
 from lossbench.trial import run_trial
+from lossbench.trial_spec import Trial
 
 CPU = torch.device("cpu")
 

@@ -16,9 +16,9 @@ from lossbench.orchestration import node_data
 from lossbench.orchestration.checkpoints import checkpoints_of
 from lossbench.orchestration.depot import Depot, at_home, read_files
 from lossbench.orchestration.node_data import data_root_of
-from lossbench.plan import Trial
 from lossbench.suite import load_suite
 from lossbench.training.checkpoints import Checkpoints
+from lossbench.trial_spec import Trial
 
 Config = dict[str, Any]
 

@@ -21,11 +21,12 @@ from lossbench.orchestration.cluster import Slot, connect
 from lossbench.orchestration.progress import duration
 from lossbench.orchestration.run import Outcome, lay_out, run_plan
 from lossbench.orchestration.spool import Spool
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.suite import Resources, load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import run_trial
+from lossbench.trial_spec import Trial
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
 

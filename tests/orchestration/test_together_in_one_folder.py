@@ -25,12 +25,13 @@ from lossbench.orchestration.progress import Display
 from lossbench.orchestration.recorder import Recorder
 from lossbench.orchestration.run import Budget, Outcome, lay_out, run_plan
 from lossbench.orchestration.spool import Spool
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.report.tables import make_tables
 from lossbench.suite import load_suite
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
+from lossbench.trial_spec import Trial
 
 NOWHERE = Path("/nonexistent/data")
 

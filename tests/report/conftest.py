@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from synthetic_report import DEFAULTS, HEAD, Results, result_of
 
-from lossbench.plan import Metric, Plan, Trial
+from lossbench.plan import Metric, Plan
 from lossbench.rows import expand_grids, make_rows
 from lossbench.suite import Component, load_suite
+from lossbench.trial_spec import Trial
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from lossbench.plan import Plan, Trial
+from lossbench.plan import Plan
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.rows import make_rows
 from lossbench.suite import Suite
+from lossbench.trial_spec import Trial
 
 SUITE = {
     "suite": "demo",

@@ -15,7 +15,6 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from lossbench.assembly import check
-from lossbench.plan import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite import load_suite
 from lossbench.training import checkpoints as module
@@ -23,6 +22,7 @@ from lossbench.training.checkpoints import Checkpoints
 from lossbench.training.seeding import random_states, restore_random_states
 from lossbench.training.team import Team
 from lossbench.trial import environment, run_trial
+from lossbench.trial_spec import Trial
 
 NOWHERE = Path("/nonexistent/data")
 HERE = {**environment(), "device": "cpu"}
