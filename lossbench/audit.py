@@ -104,10 +104,12 @@ def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
 
 def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level, str]]:
     """Whether what was measured so far can be compared: seeds that count, devices, versions."""
-    ran = [(t, results[t.identity]) for t in trials if t.identity in results]
+    found = [(t, results[t.identity]) for t in trials if t.identity in results]
+    ran = [(trial, result) for trial, result in found if result.status != "stopped"]
     if not ran:
         return
-    rows = dict.fromkeys(trial.row for trial in trials)
+    stopped = {trial.row for trial, result in found if result.status == "stopped"}
+    rows = dict.fromkeys(trial.row for trial in trials if trial.row not in stopped)
     counted = {
         row: sorted(t.seed for t, r in ran if t.row == row and r.status == "finished")
         for row in rows

@@ -31,6 +31,13 @@ def suite_metrics(
         problems.append(Problem(("evaluate",), f"{', '.join(twice)} {verb} measured twice"))
     if not problems and suite.selection:
         problems += _choice_problems(suite.selection.metric, evaluations)
+        if suite.selection.stop_early and suite.selection.metric != "error":
+            message = (
+                "compares rows by their held-out error while they train, and "
+                f"{suite.selection.metric!r}, by which this suite chooses, is measured only at the "
+                "end: leave stop_early out, or choose by error"
+            )
+            problems.append(Problem(("selection", "stop_early"), message))
     return tuple(metrics)
 
 

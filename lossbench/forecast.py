@@ -6,6 +6,7 @@ import heapq
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import mean, median
 
 from lossbench.errors import RequestError
@@ -143,8 +144,8 @@ def cost_of(result: TrialResult) -> Cost:
     """What a trial took, its measurements between the epochs included."""
     times = [record.timestamp_ms / 1000 for record in result.history]
     wall = result.wall_time_sec
-    if len(times) > 1:
-        wall = max(wall, (times[-1] - times[0]) / (len(times) - 1) * len(times))
+    if len(times) > 1:  # a median, since a trial may have waited or been broken off in between
+        wall = max(wall, median(end - start for start, end in pairwise(times)) * len(times))
     return Cost(wall, result.peak_memory_mib)
 
 

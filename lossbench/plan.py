@@ -228,7 +228,8 @@ class Plan:
         used |= {f"evaluation {chosen.name}" for chosen in suite.evaluate}
         used |= {f"optimizer {suite.recipe.optimizer.name}"}
         used |= {f"schedule {suite.recipe.schedule.name}"}
-        parts = TrainingParts(suite.recipe, augment, row.loss, holdout, self.facts)
+        stop_early = bool(holdout and suite.selection and suite.selection.stop_early)
+        parts = TrainingParts(suite.recipe, augment, row.loss, holdout, stop_early, self.facts)
         return Trial(
             suite=suite.suite,
             variant=variant,
@@ -245,7 +246,7 @@ class Plan:
             file_digests=_only(used, self.file_digests),
             revisions=revisions_of(parts),
             holdout=holdout,
-            stop_early=bool(holdout and suite.selection and suite.selection.stop_early),
+            stop_early=stop_early,
             evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),
             threads=suite.resources.cpus,
             workers=suite.resources.workers,

@@ -55,6 +55,7 @@ class TrainingParts:
 
     Attributes:
         recipe, augment, loss, holdout: As in `Trial`.
+        stop_early: Whether it is stopped if its row is behind.
         facts: Of the data.
     """
 
@@ -62,6 +63,7 @@ class TrainingParts:
     augment: tuple[Component, ...]
     loss: Component
     holdout: Holdout
+    stop_early: bool
     facts: DataFacts
 
 
@@ -134,10 +136,16 @@ def _would_lose_class(parts: TrainingParts) -> bool:
     return bool(drawn & parts.facts.amended)
 
 
+def _stops_early(parts: TrainingParts) -> bool:
+    """Whole rows are stopped, late and by all their seeds; single trials were before."""
+    return parts.stop_early
+
+
 _REVISIONS: Mapping[str, tuple[int, Callable[[TrainingParts], bool]]] = {
     "central crop": (2, _cuts_odd_margin),
     "random_resized_crop": (2, _crops_at_random),
     "schedule": (2, _switches_late),
     "held-out part": (2, _holds_out_one_more),
     "subset": (2, _would_lose_class),
+    "early stopping": (2, _stops_early),
 }

@@ -203,9 +203,11 @@ class Selection(Strict):
             validation set where there is one, else 0.2.
         metric: What is compared there; the best mean over the seeds is chosen.
         samples: How many points of its `search` each loss gets in each column.
-        stop_early: Stop held-out trials that are behind others of their loss and column after a
-            ninth and after a third of the epochs (ASHA). A stopped trial is no result: it is shown
-            as stopped, and its row cannot be chosen.
+        stop_early: Stop held-out rows that are behind (successive halving). After 5/8 and after
+            3/4 of the epochs the rows of a loss in a column are compared by their mean held-out
+            error over the seeds; the better half goes on, the others stop with all their seeds.
+            Needs `metric: error`. A stopped trial is no result: it is shown as stopped, and its
+            row cannot be chosen.
         compare: Rows that are tested beside the chosen ones, such as a paper's own values; each
             is one of the suite's rows.
     """

@@ -34,6 +34,18 @@ from lossbench.trial_spec import Trial
 OnEpoch = Callable[[EpochRecord | None], None]
 
 
+class PausedError(Exception):
+    """A training that waits after an epoch, to be gone on with from its checkpoint.
+
+    Attributes:
+        history: One record an epoch.
+    """
+
+    def __init__(self, history: tuple[EpochRecord, ...]) -> None:
+        super().__init__("paused")
+        self.history = history
+
+
 def run_trial(
     trial: Trial,
     *,
@@ -43,6 +55,7 @@ def run_trial(
     on_epoch: OnEpoch = lambda record: None,
     team: Team | None = None,
     checkpoints: Checkpoints | None = None,
+    until: int | None = None,
 ) -> TrialResult:
     """Train one trial and measure it.
 
@@ -56,6 +69,7 @@ def run_trial(
             before a checkpoint that the trial goes on from are told again first.
         team: The processes that train it together, each of which calls this; None: alone.
         checkpoints: Of this trial: gone on from if there is one, and written to.
+        until: Epoch after which the training is paused; None: train and measure all of it.
 
     Returns:
         The result; a training that diverged is one, too. Only the leader measures, and its
@@ -63,6 +77,7 @@ def run_trial(
 
     Raises:
         DataError: The data set here is not the one that was planned with.
+        PausedError: The training is paused after the epoch `until`.
     """
     place, team = torch.device(device), team or Team()
     torch.set_num_threads(trial.threads)
@@ -72,6 +87,8 @@ def run_trial(
     dataset = open_trial_data(trial, data_root)
     reset_peak_memory(place)
     parts = build(trial, dataset, place, team)
+    if checkpoints:
+        checkpoints.required_after = until
     so_far = _resume(parts.training, checkpoints)
     if so_far is None:
         so_far, parts = _SoFar(), build(trial, dataset, place, team)  # a part may be restored
@@ -95,7 +112,9 @@ def run_trial(
         on_epoch(so_far.history[-1] if team.leads else None)
         reset_peak_memory(place)
 
-    not_finite = train(parts.training, parts.train, record)
+    not_finite = train(parts.training, parts.train, record, until)
+    if not not_finite and parts.training.epochs_done < trial.recipe.epochs:
+        raise PausedError(tuple(so_far.history))
     if not team.leads:
         metrics, reason, note = dict[str, float](), "", ""
     elif not_finite:
@@ -126,7 +145,7 @@ class _SoFar:
 
 def _keep(training: Training, so_far: _SoFar, checkpoints: Checkpoints) -> None:
     """Write a checkpoint if it is time; a team, whose epochs are long, after each."""
-    if training.team.size == 1 and not checkpoints.due:
+    if training.team.size == 1 and not checkpoints.is_due(training.epochs_done):
         return
     state = snapshot(training)
     if training.team.leads:
@@ -134,6 +153,7 @@ def _keep(training: Training, so_far: _SoFar, checkpoints: Checkpoints) -> None:
             "history": [record.model_dump() for record in so_far.history],
             "training_time_sec": so_far.training_time_sec,
             "peak_mib": so_far.peak_mib,
+            "paused": training.epochs_done == checkpoints.required_after,
         }
         checkpoints.save(training.epochs_done, {"training": state, **told})
 
@@ -151,7 +171,8 @@ def _resume(training: Training, checkpoints: Checkpoints | None) -> _SoFar | Non
         first = str(error).partition("\n")[0]
         checkpoints.notes.append(f"its checkpoint does not fit, so it starts anew: {first}")
         return None
-    checkpoints.notes.append(f"goes on after epoch {training.epochs_done}")
+    if not state.get("paused"):  # no news
+        checkpoints.notes.append(f"goes on after epoch {training.epochs_done}")
     return so_far
 
 

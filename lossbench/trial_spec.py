@@ -32,7 +32,7 @@ class Trial(Strict):
         holdout: Share of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set; `validation` trains on everything
             and measures on the validation set.
-        stop_early: Whether it is stopped when it is behind others; see `Selection`.
+        stop_early: Whether it is stopped when its row is behind others; see `Selection`.
         evaluate: What is measured after the last epoch.
         threads: CPU threads of the training; another count gives other bits.
         workers: Processes that train it together.

@@ -280,3 +280,15 @@ def test_what_a_selection_has_still_to_train(write_suite: Write) -> None:
     search = check(load_suite(path, overrides), NOWHERE)
     found = planned.Recorded(search, search.trials, {})
     assert len(found.trials) + len(found.coming) == 2 * (1 + 20) + 2 * 2
+
+
+def test_a_trial_that_waited_at_a_rung_cost_no_more() -> None:
+    times = [1000, 2000, 3000, 603_000, 604_000, 605_000]  # ten minutes for the others
+    history = tuple(
+        EpochRecord(epoch=epoch, timestamp_ms=at, metrics={}) for epoch, at in enumerate(times, 1)
+    )
+    result = TrialResult(
+        identity="a", status="finished", metrics={}, history=history, wall_time_sec=5.0,
+        peak_memory_mib=1.0, device="cpu", environment={},
+    )  # fmt: skip
+    assert cost_of(result).wall_time_sec == pytest.approx(6.0)

@@ -7,7 +7,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from rich.console import Console
 
 from lossbench.orchestration import depot
 from lossbench.orchestration.cluster import Slot
-from lossbench.orchestration.halving import Halving
 from lossbench.orchestration.progress import Display, duration
 from lossbench.orchestration.ray_files import logs_folder
 from lossbench.orchestration.recorder import Recorder
@@ -34,6 +33,7 @@ WORKERS_START_SEC = 300.0
 
 def run_trials(
     trials: Sequence[Trial],
+    until: Mapping[str, int],
     slot: Slot,
     tracker: Tracker,
     spool: Spool,
@@ -52,6 +52,7 @@ def run_trials(
 
     Args:
         trials: Those to run, most wanted first.
+        until: Epoch after which each trial is paused or ends, by its identity.
         slot: What each gets.
         tracker: With its suite started.
         spool: Of the suite's table.
@@ -64,15 +65,17 @@ def run_trials(
         deadline: On the monotonic clock; what runs then is stopped, as by Ctrl-C.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display tells, in one line
-    epochs = sum(trial.recipe.epochs for trial in trials)
+    epochs = sum(until[trial.identity] for trial in trials)
     storage, name = work / "ray", f"{trials[0].suite}-{time.time_ns()}"
+    halting = sum(until[trial.identity] < trial.recipe.epochs for trial in trials)
+    compared = f" ({halting} up to a comparison of their rows)" if halting else ""
     console.print(
-        f"{len(trials)} trials to run, {slot.concurrent} at a time on {slot.device}",
+        f"{len(trials)} trials to run{compared}, {slot.concurrent} at a time on {slot.device}",
         highlight=False,
     )
     started = time.monotonic()
-    with Display(console, len(trials), epochs) as display:
-        recorder = Recorder(trials, tracker, spool, display, work, slot.device)
+    with Display(console, len(trials), epochs, until) as display:
+        recorder = Recorder(trials, tracker, spool, display, work)
         try:
             own = {
                 "data_root": str(data_root.resolve()),
@@ -82,6 +85,7 @@ def run_trials(
                 "checkpoints": str((work / "checkpoints").resolve()),
                 "checkpoint_sec": checkpoint_sec,
                 "plugins": [plugin.model_dump() for plugin in plugins],
+                "until": dict(until),
             }
             early = _Early(recorder, fail_fast, deadline, waits=slot.attached)
             # on one machine every worker sees every file
@@ -93,7 +97,8 @@ def run_trials(
             recorder.close()
             shutil.rmtree(storage / name, ignore_errors=True)
     took = duration(time.monotonic() - started)
-    console.print(f"{len(recorder.finished)} trials finished in {took}", highlight=False)
+    paused = f", {len(recorder.paused)} wait for a comparison" if recorder.paused else ""
+    console.print(f"{len(recorder.finished)} trials finished in {took}{paused}", highlight=False)
     return recorder
 
 
@@ -108,16 +113,13 @@ def _tuner(
     resources: dict[str, float] = {"cpu": slot.cpus, "gpu": slot.gpus}
     if slot.workers > 1:  # the job only waits for its workers, which Ray Train places itself
         resources = {"memory": 2**20}
-    halving = Halving(recorder, trials[0].recipe.epochs) if trials[0].stop_early else None
     return tune.Tuner(
         tune.with_resources(run_job, resources),
         param_space={
             "trial": tune.grid_search([trial.model_dump_json() for trial in trials]),
             **shared,
         },
-        tune_config=tune.TuneConfig(
-            scheduler=halving, reuse_actors=True, max_concurrent_trials=slot.concurrent
-        ),
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=slot.concurrent),
         run_config=tune.RunConfig(
             name=storage.name,
             storage_path=str(storage.parent),

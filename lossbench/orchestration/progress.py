@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -27,10 +28,19 @@ class Display:
     Args:
         console: On standard error, so that standard output stays clean.
         total_trials, total_epochs: Of the trials that are to run.
+        until: Epoch after which a trial is paused, by its identity; all other trials run to the
+            end.
     """
 
-    def __init__(self, console: Console, total_trials: int, total_epochs: int) -> None:
+    def __init__(
+        self,
+        console: Console,
+        total_trials: int,
+        total_epochs: int,
+        until: Mapping[str, int] | None = None,
+    ) -> None:
         self._console = console
+        self._until = until or {}
         self._total, self._done, self._failed, self._diverged = total_trials, 0, 0, 0
         self._running: dict[str, tuple[Trial, EpochRecord | None]] = {}
         self._bar = Progress(
@@ -75,6 +85,10 @@ class Display:
             self._diverged += 1
             self._console.print(Text(f"diverged: {trial.name}: {result.reason}", "yellow"))
 
+    def paused(self, trial: Trial) -> None:
+        self._leave(trial)
+        self._done += 1
+
     def failed(self, trial: Trial, message: str) -> None:
         self._leave(trial)
         self._failed += 1
@@ -85,7 +99,8 @@ class Display:
 
     def _leave(self, trial: Trial) -> None:
         _, last = self._running.pop(trial.identity, (trial, None))
-        self._bar.advance(self._task, trial.recipe.epochs - (last.epoch if last else 0))
+        due = self._until.get(trial.identity, trial.recipe.epochs)
+        self._bar.advance(self._task, due - (last.epoch if last else 0))
 
     def _render(self) -> Group:
         counts = f"{self._done}/{self._total} trials, {len(self._running)} running"

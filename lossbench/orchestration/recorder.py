@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from lossbench.errors import redacted
 from lossbench.orchestration.checkpoints import drop_checkpoints
 from lossbench.orchestration.progress import Display
 from lossbench.orchestration.spool import Spool, log_kept, read_result
-from lossbench.records import EpochRecord, TrialResult
+from lossbench.records import EpochRecord
 from lossbench.tracking.store import Tracker
-from lossbench.trial import environment
 from lossbench.trial_spec import Trial
 
 FLUSH_SEC = 10.0
@@ -35,6 +33,7 @@ class Recorder(tune.Callback):
         finished: Identities of the trials that left a result.
         diverged: Those of them that diverged.
         failed: Identity -> message.
+        paused: Epochs of the trials that wait at a rung of early stopping, by identity.
         refused: What is wrong with the data, if a trial found that; else empty.
         unlogged: Trials whose result is still in the spool, by identity.
         stuck: Why no trial starts; else empty.
@@ -47,17 +46,15 @@ class Recorder(tune.Callback):
         spool: Spool,
         display: Display,
         work: Path,
-        device: str,
     ) -> None:
         self._trials = {trial.model_dump_json(): trial for trial in trials}
         self._tracker, self._spool = tracker, spool
-        self._display, self._work, self._device = display, work, device
+        self._display, self._work = display, work
         self._writer = ThreadPoolExecutor(1, "mlflow")
         self._away = False
         self._pending: dict[str, list[EpochRecord]] = {}
         self._flushed: dict[str, float] = {}
-        self._given_up: set[str] = set()
-        self._seen: dict[str, dict[int, EpochRecord]] = {}
+        self.paused: dict[str, tuple[EpochRecord, ...]] = {}
         self.finished: set[str] = set()
         self.diverged: set[str] = set()
         self.failed: dict[str, str] = {}
@@ -74,9 +71,10 @@ class Recorder(tune.Callback):
     def close(self) -> None:
         """Wait for the last write; mark trials that were under way as killed."""
         for trial in self._trials.values():
-            if trial.identity in self._flushed and trial.identity not in self.finished | set(
-                self.failed
-            ):
+            if trial.identity in self.paused:
+                reason = f"paused after epoch {len(self.paused[trial.identity])}"
+                self._write(self._tracker.stop, trial, "KILLED", reason)
+            elif trial.identity in self._flushed.keys() - self.finished - self.failed.keys():
                 self._write(self._tracker.stop, trial, "KILLED", "interrupted")
         self._writer.submit(self._log_waiting)
         self._writer.shutdown(wait=True)
@@ -110,12 +108,13 @@ class Recorder(tune.Callback):
         for note in result.get("notes", ()):
             self._display.note(f"{mine.name}: {note}")
         records = [EpochRecord.model_validate(record) for record in result.get("epochs", ())]
-        seen = self._seen.setdefault(mine.identity, {})
         for record in records:
             self._display.epoch(mine, record)
-            seen[record.epoch] = record
         pending = self._pending.setdefault(mine.identity, [])
         pending += records
+        if "paused" in result:
+            history = tuple(EpochRecord.model_validate(record) for record in result["paused"])
+            self.paused[mine.identity] = history
         now = time.monotonic()
         if pending and now - self._flushed.get(mine.identity, now) >= FLUSH_SEC:
             self._flushed[mine.identity] = now
@@ -126,13 +125,12 @@ class Recorder(tune.Callback):
         """What a Tune trial trains."""
         return self._trials[trial.config["trial"]]
 
-    def give_up(self, trial: Any) -> None:
-        """Take a trial that is being stopped, because it is behind others, for ended."""
-        self._given_up.add(self.trial_of(trial).identity)
-
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         mine = self.trial_of(trial)
         if mine.identity in self.failed:
+            return
+        if mine.identity in self.paused:
+            self._display.paused(mine)
             return
         delivery = self._delivery(mine, trial)
         if delivery is None:
@@ -171,27 +169,7 @@ class Recorder(tune.Callback):
         if told.checkpoint:
             checkpoint: AbstractContextManager[str] = told.checkpoint.as_directory()
             return checkpoint
-        return self._stopped(trial) if trial.identity in self._given_up else None
-
-    @contextmanager
-    def _stopped(self, trial: Trial) -> Iterator[str]:
-        """A folder with the result of a trial that was stopped."""
-        history = [record for _, record in sorted(self._seen[trial.identity].items())]
-        result = TrialResult(
-            identity=trial.identity,
-            status="stopped",
-            reason=f"stopped after epoch {history[-1].epoch} of {trial.recipe.epochs}: others of "
-            "its loss were ahead",
-            metrics={},
-            history=tuple(history),
-            wall_time_sec=(history[-1].timestamp_ms - history[0].timestamp_ms) / 1000,
-            peak_memory_mib=0.0,
-            device=self._device,
-            environment=environment(trial),
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
-            yield folder
+        return None
 
     def _fail(self, trial: Trial, text: str) -> None:
         text = redacted(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,12 @@ from lossbench.errors import TrackingError
 from lossbench.forecast import Costs
 from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import connect
+from lossbench.orchestration.halving import History, Step, next_step
 from lossbench.orchestration.spool import Spool, log_kept
+from lossbench.orchestration.stopping import Stopping
 from lossbench.orchestration.watch import watched
 from lossbench.plan import Plan
+from lossbench.records import TrialResult
 from lossbench.tracking.store import Tracker
 from lossbench.trial import environment
 from lossbench.trial_spec import Trial
@@ -128,34 +131,58 @@ def run_plan(
     with ExitStack() as stack:
         stack.callback(claims.release)
         slot = None
+        begun, given_up = set[str](), set[str]()
         todo: list[Trial] = []
         try:
             for chooses, trials in _stages(plan, tracker):
-                tried: set[str] = set()
+                tried: set[tuple[str, int]] = set()
+                results: dict[str, TrialResult] = {}
+                paused: dict[str, History] = {}
                 told = False
-                while todo := _to_do(trials, tracker, tried):
+                while True:
+                    _look_up(trials, tracker, results)
+                    step = next_step(trials, results, paused)
+                    todo = _to_do(trials, step, tried)
+                    stopped = [t for t in trials if t.identity in step.stopped.keys() - given_up]
+                    if not todo and not stopped:
+                        break
                     if slot is None:  # before anything is written: it may be refused
                         slot = stack.enter_context(connect(address, plan.suite.resources))
                         watch = stack.enter_context(watched(console, stop_code, give_up))
                         tracker.start_suite(plan, environment())
+                    # import ray, which `connect` must have prepared, and which takes seconds
+                    from lossbench.orchestration.checkpoints import drop_checkpoints
+                    from lossbench.orchestration.jobs import run_trials
+
+                    if own := claims.take(stopped):
+                        _look_up(own, tracker, results)  # others may have ended them meanwhile
+                        own = [trial for trial in own if trial.identity not in results]
+                        given_up |= {trial.identity for trial in own}
+                        stopping = Stopping(step.stopped, paused, slot.device)
+                        _record(own, stopping, tracker, spool, outcome)
+                        drop_checkpoints(work, own)
+                        if own:
+                            console.print(Text(stopping.line(own)))
+                        continue
                     wanted = budget.fitting(todo, slot.concurrent) if budget else todo
-                    if not wanted:
+                    if todo and not wanted:
                         outcome.late = len(todo)
                         break
                     mine = claims.take(wanted)
-                    mine = _to_do(mine, tracker, tried)  # others may have ended meanwhile
+                    _look_up(mine, tracker, results)  # others may have ended meanwhile
+                    step = next_step(trials, results, paused)
+                    mine = _to_do(mine, step, tried)
                     if not mine:
                         if not told:
-                            console.print(f"{len(todo)} trials are run by another process; waiting")
+                            count = len(todo) + len(stopped)
+                            console.print(f"{count} trials are run by another process; waiting")
                             told = True
                         time.sleep(OTHERS_SEC)
                         continue
-                    tried |= {trial.identity for trial in mine}
-                    # imports ray, which `connect` must have prepared, and which takes seconds
-                    from lossbench.orchestration.jobs import run_trials
-
+                    tried |= {(trial.identity, step.until[trial.identity]) for trial in mine}
                     recorder = run_trials(
                         mine,
+                        step.until,
                         slot,
                         tracker,
                         spool,
@@ -167,8 +194,12 @@ def run_plan(
                         plugins=plan.plugins,
                         deadline=budget.deadline if budget else math.inf,
                     )
-                    claims.release()
+                    paused |= recorder.paused
+                    if not paused:
+                        claims.release()
                     late = budget is not None and budget.is_over
+                    begun |= {trial.identity for trial in mine}
+                    outcome.started = len(begun)
                     _add(outcome, mine, recorder, fail_fast, late)
                     outcome.lost = recorder.stuck or (watch.message if watch.lost else "")
                     if budget:
@@ -204,23 +235,45 @@ def _stages(plan: Plan, tracker: Tracker) -> Iterator[tuple[bool, Sequence[Trial
     yield False, plan.final_trials(plan.choose(_scores(plan, tracker)))
 
 
-def _to_do(trials: Sequence[Trial], tracker: Tracker, tried: Set[str]) -> list[Trial]:
-    """Those without a result that this run has not tried."""
-    left = [trial for trial in trials if trial.identity not in tried]
-    done = tracker.results(left) if left else {}
-    return [trial for trial in left if trial.identity not in done]
+def _to_do(trials: Iterable[Trial], step: Step, tried: Set[tuple[str, int]]) -> list[Trial]:
+    """Trials to train next, without those that this run has tried to bring that far."""
+    return [
+        trial
+        for trial in trials
+        if trial.identity in step.until
+        and (trial.identity, step.until[trial.identity]) not in tried
+    ]
+
+
+def _look_up(trials: Iterable[Trial], tracker: Tracker, results: dict[str, TrialResult]) -> None:
+    """Add the results that are recorded by now."""
+    if missing := [trial for trial in trials if trial.identity not in results]:
+        results |= tracker.results(missing)
+
+
+def _record(
+    trials: Iterable[Trial], stopping: Stopping, tracker: Tracker, spool: Spool, outcome: Outcome
+) -> None:
+    """Record stopped trials, each as far as it can be."""
+    for trial in trials:
+        try:
+            stopping.keep(trial, spool)
+            log_kept(tracker, spool, trial)
+        except OSError as error:  # a full disk
+            outcome.failed[trial.name] = f"its result could not be kept: {error}"
+        except TrackingError:
+            outcome.unlogged.append(trial.name)
 
 
 def _add(
     outcome: Outcome, trials: Sequence[Trial], recorder: Recorder, fail_fast: bool, late: bool
 ) -> None:
-    outcome.started += len(trials)
     outcome.failed |= {
         t.name: recorder.failed[t.identity] for t in trials if t.identity in recorder.failed
     }
     outcome.unlogged += [trial.name for trial in recorder.unlogged.values()]
     outcome.refused = recorder.refused
-    left = len(trials) - len(recorder.finished) - len(recorder.failed)
+    left = len(trials) - len(recorder.finished) - len(recorder.failed) - len(recorder.paused)
     outcome.stopped_early = bool(fail_fast and left and (recorder.failed or recorder.diverged))
     if late:
         outcome.late = left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 from collections.abc import Mapping
@@ -20,10 +21,11 @@ from lossbench.plan import Plugin
 from lossbench.plugins import install
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.training.team import Team
-from lossbench.trial import run_trial
+from lossbench.trial import PausedError, run_trial
 from lossbench.trial_spec import Trial
 
 DELIVERED = "delivered"
+PAUSED = "paused.json"
 
 
 def train_together(config: Mapping[str, Any]) -> Path:
@@ -31,12 +33,14 @@ def train_together(config: Mapping[str, Any]) -> Path:
 
     Args:
         config: `trial` (JSON), `data_root`, `device`, `gpus` (of each worker), `storage` and
-            `checkpoints` (folders that every node reaches), `checkpoint_sec`, `plugins`, `depot`.
+            `checkpoints` (folders that every node reaches), `checkpoint_sec`, `plugins`, `depot`,
+            `until`.
 
     Returns:
         Folder with what the leader measured and the result.
 
     Raises:
+        PausedError: The training is paused.
         DataError: The data cannot be used, or a node does not reach the folders.
     """
     _require_shared(config)
@@ -66,6 +70,9 @@ def train_together(config: Mapping[str, Any]) -> Path:
         if refused.exists():  # what a worker said, instead of Ray's account of its end
             raise DataError(refused.read_text(encoding="utf-8")) from None
         raise
+    if (folder / PAUSED).exists():
+        history = json.loads((folder / PAUSED).read_text(encoding="utf-8"))
+        raise PausedError(tuple(EpochRecord.model_validate(record) for record in history))
     return folder / DELIVERED
 
 
@@ -102,7 +109,13 @@ def _member(config: dict[str, Any]) -> None:
             on_epoch=on_epoch,
             team=team,
             checkpoints=checkpoints,
+            until=config["until"].get(trial.identity),
         )
+    except PausedError as paused:
+        if team.leads:
+            told = json.dumps([record.model_dump() for record in paused.history])
+            (folder / PAUSED).write_text(told, encoding="utf-8")
+        return
     except DataError as error:
         (folder / "refused").write_text(str(error), encoding="utf-8")
         raise

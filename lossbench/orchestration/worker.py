@@ -17,7 +17,7 @@ from lossbench.orchestration.node_data import data_root_of
 from lossbench.plan import Plugin
 from lossbench.plugins import install
 from lossbench.records import EpochRecord
-from lossbench.trial import run_trial
+from lossbench.trial import PausedError, run_trial
 from lossbench.trial_spec import Trial
 
 REPORT_SEC = 0.5
@@ -40,9 +40,6 @@ def run_job(config: dict[str, Any]) -> None:
 
     def news() -> dict[str, Any]:
         told: dict[str, Any] = {"epochs": list(unsent), "notes": list(checkpoints.notes)}
-        if unsent and "holdout_error" in unsent[-1]["metrics"]:  # what early stopping looks at
-            told |= {"epoch": unsent[-1]["epoch"]}
-            told |= {"holdout_error": unsent[-1]["metrics"]["holdout_error"]}
         unsent.clear()
         checkpoints.notes.clear()
         return told
@@ -69,7 +66,11 @@ def run_job(config: dict[str, Any]) -> None:
                 device=config["device"],
                 on_epoch=on_epoch,
                 checkpoints=checkpoints,
+                until=config["until"].get(trial.identity),
             )
+        except PausedError as paused:
+            tune.report({**news(), "paused": [record.model_dump() for record in paused.history]})
+            return
         except DataError as error:
             tune.report({"refused": str(error)})
             return

@@ -76,6 +76,7 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
     suite = plan.suite
     trials = [t for s in stages(plan, results, choose(plan, results)) for t in s.trials]
     found = [results[trial.identity] for trial in trials if trial.identity in results]
+    ran = [result for result in found if result.status != "stopped"]
     diverged = sum(result.status == "diverged" for result in found)
     losses = [row.loss.model_dump(mode="json") for row in plan.rows]  # with their defaults
     classes = plan.facts.class_names if suite.dataset.classes is not None else ()
@@ -92,10 +93,11 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
         dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
         varied="" if tuple(suite.variants) == ("default",) else ", ".join(suite.variants),
         progress=f"{len(found)} of {len(trials)} trials run"
-        + (f", {diverged} diverged" if diverged else ""),
+        + (f", {diverged} diverged" if diverged else "")
+        + (f", {len(found) - len(ran)} stopped early" if len(ran) < len(found) else ""),
         suite_yaml=_yaml({**suite.model_dump(mode="json"), "losses": losses}),
-        devices=Counter(result.device for result in found),
-        environments=Counter(_environment(result) for result in found),
+        devices=Counter(result.device for result in ran),
+        environments=Counter(_environment(result) for result in ran),
         data_digest=plan.data_digest,
         command=command,
         differences=audit(plan, trials, results),

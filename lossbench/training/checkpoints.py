@@ -81,6 +81,7 @@ class Checkpoints:
 
     Attributes:
         notes: What a person should know, each one line.
+        required_after: Epoch whose end is always kept, since the training is paused there.
     """
 
     def __init__(
@@ -97,10 +98,12 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         self._told = False
         self.notes: list[str] = []
+        self.required_after: int | None = None
 
-    @property
-    def due(self) -> bool:
-        return time.monotonic() - self._saved_at >= self._wait_sec
+    def is_due(self, epoch: int) -> bool:
+        """Whether the end of an epoch is to be kept."""
+        waited = time.monotonic() - self._saved_at >= self._wait_sec
+        return waited or epoch == self.required_after
 
     def save(self, epoch: int, state: State) -> None:
         """Write one and drop older ones. A full disk is a note, not an end."""

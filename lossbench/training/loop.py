@@ -59,7 +59,10 @@ class Training:
 
 
 def train(
-    training: Training, data: Images, on_epoch: Callable[[int, dict[str, float]], None]
+    training: Training,
+    data: Images,
+    on_epoch: Callable[[int, dict[str, float]], None],
+    until: int | None = None,
 ) -> str:
     """Train the epochs that are not done yet.
 
@@ -67,6 +70,12 @@ def train(
 
     The metrics are means over the epoch: `train_loss`, `train_<term>`, `train_error` (percent,
     of the augmented images, in training mode), `lr`, and `train_time_sec`.
+
+    Args:
+        training: The training.
+        data: Images to train on.
+        on_epoch: Called after each epoch.
+        until: Last epoch to train now; None: all epochs of the training.
 
     Returns:
         Where the loss was not finite first, and which of its terms; empty if it always was.
@@ -81,7 +90,7 @@ def train(
     least = team.least_batch
     steps = steps_per_epoch(len(labels_on_cpu), training.batch_size, least)
 
-    for epoch in range(training.epochs_done, training.epochs):
+    for epoch in range(training.epochs_done, until or training.epochs):
         model.train()
         started = time.perf_counter()
         order = epoch_order(labels_on_cpu, head.samples_per_class, training.order_stream)

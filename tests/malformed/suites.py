@@ -186,6 +186,7 @@ ROWS = [
     edited("no validation set to choose on", "seeds:", "selection: {holdout: validation}\nseeds:", "bad.yaml:8: selection.holdout: digits has no validation set next to a test set; give the share of the training set to hold out, such as 0.2"),
     edited("holdout too small", "seeds:", "selection: {holdout: 0.001}\nseeds:", "bad.yaml:8: selection.holdout: 0.001 of 1200 images holds out 2, fewer than the 10 classes"),
     edited("selection by something else", "seeds:", "selection: {metric: top5_error}\nseeds:", "bad.yaml:8: selection.metric: 'top5_error' is not measured by `evaluate`"),
+    edited("early stopping by another metric", "seeds:", "selection: {metric: top5_error, stop_early: true}\nevaluate: [error, top5_error]\nseeds:", "bad.yaml:8: selection.stop_early: compares rows by their held-out error while they train, and 'top5_error', by which this suite chooses, is measured only at the end"),
     edited("selection compares no row", "seeds:", "selection: {compare: [lgm: {alpha: 9}]}\nseeds:", "bad.yaml:8: selection.compare: is none of the suite's rows"),
     edited("selection true", "seeds:", "selection: true\nseeds:", "bad.yaml:8: selection: should be a mapping, not True"),
     edited("reference of several rows", "reference: softmax", "reference: lgm", "bad.yaml:9: reference: 'lgm' is 2 rows; name one of lgm(alpha=0), lgm(alpha=0.3)"),

@@ -7,7 +7,7 @@ import io
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from lossbench.assembly import check
+from lossbench.audit import audit
 from lossbench.errors import RequestError, TrackingError
 from lossbench.forecast import Cost, Costs
 from lossbench.orchestration import run as module
 from lossbench.orchestration.claims import Claims
 from lossbench.orchestration.cluster import Slot
+from lossbench.orchestration.halving import Step, next_step
 from lossbench.orchestration.progress import Display
 from lossbench.orchestration.recorder import Recorder
 from lossbench.orchestration.run import Budget, Outcome, lay_out, run_plan
@@ -80,6 +82,13 @@ class Folder:
     def tracker(self) -> Tracker:
         return Tracker.open(self.uri)
 
+    def curve(self, trial: Trial) -> list[EpochRecord]:
+        error = 50.0 if trial.row in self.behind else 9.0
+        return [
+            EpochRecord(epoch=epoch, timestamp_ms=1000 * epoch, metrics={"holdout_error": error})
+            for epoch in range(1, trial.recipe.epochs + 1)
+        ]
+
     def run(self, plan: Plan, **options: Any) -> Outcome:
         return run_plan(
             plan,
@@ -94,6 +103,7 @@ class Folder:
     def run_trials(
         self,
         trials: Sequence[Trial],
+        until: Mapping[str, int],
         slot: Slot,
         tracker: Tracker,
         spool: Spool,
@@ -108,7 +118,7 @@ class Folder:
         from lossbench.orchestration.jobs import _Early
 
         display = Display(console, len(trials), 1)
-        recorder = Recorder(trials, tracker, spool, display, work, "cpu")
+        recorder = Recorder(trials, tracker, spool, display, work)
         early = _Early(recorder, fail_fast, deadline)
         for trial in trials:
             if early.stop_all():
@@ -116,17 +126,19 @@ class Folder:
             self.trained.append(trial.row)
             delivered = self.path / trial.identity
             delivered.mkdir(exist_ok=True)
-            status = "diverged" if trial.row in self.diverging else "finished"
-            (delivered / "result.json").write_text(
-                result_of(trial, status).model_dump_json(), encoding="utf-8"
-            )
             told = FakeTrial(trial, delivered)
             recorder.on_trial_start(0, [], told)
-            if trial.row in self.behind:
-                record = EpochRecord(epoch=1, timestamp_ms=1000, metrics={"holdout_error": 50.0})
-                recorder.on_trial_result(0, [], told, {"epochs": [record.model_dump()]})
-                recorder.give_up(told)
+            if until[trial.identity] < trial.recipe.epochs:
+                history = self.curve(trial)[: until[trial.identity]]
                 told.checkpoint = None
+                paused = [record.model_dump() for record in history]
+                recorder.on_trial_result(0, [], told, {"epochs": paused, "paused": paused})
+            else:
+                status = "diverged" if trial.row in self.diverging else "finished"
+                result = result_of(trial, status).model_copy(
+                    update={"history": tuple(self.curve(trial))} if trial.stop_early else {}
+                )
+                (delivered / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
             recorder.on_trial_complete(0, [], told)
         recorder.close()
         return recorder
@@ -290,27 +302,107 @@ def test_a_time_budget_starts_what_fits_and_the_next_run_goes_on(
     assert folder.trained == ["softmax", "lgm(alpha=0.3)", "lgm(alpha=0)"]
 
 
-def test_a_stopped_trial_is_recorded_shown_and_never_chosen(
+EARLY = ["selection={holdout: 0.25, stop_early: true}", "recipe.epochs=4"]  # a rung after 3
+
+
+def test_a_stopped_row_is_recorded_shown_and_never_chosen(
     write_suite: Callable[..., Path], folder: Folder
 ) -> None:
-    changes = ["seeds=[0]", "selection={holdout: 0.25, stop_early: true}"]
+    changes = ["seeds=[0, 1]", *EARLY]
     plan = check(load_suite(write_suite(), changes), NOWHERE)
-    without = check(load_suite(write_suite(), [changes[0], "selection.holdout=0.25"]), NOWHERE)
+    without = check(load_suite(write_suite(), [*changes, "selection.stop_early=false"]), NOWHERE)
     assert {t.identity for t in plan.trials}.isdisjoint(t.identity for t in without.trials)
+    assert {t.revisions.get("early stopping") for t in plan.trials} == {2}
+    assert all("early stopping" not in t.revisions for t in without.trials)
     folder.behind = {"lgm(alpha=0)"}
-    folder.run(plan)
+    outcome = folder.run(plan)
+    assert (outcome.halted, outcome.failed, outcome.undecided) == (False, {}, False)
+    assert outcome.started == len(plan.trials) + 4  # the final ones of two rows
+    assert "stopped early: default/lgm(alpha=0)\n" in folder.seen.getvalue()
     whole, trials = lay_out(plan, folder.tracker())
     results = folder.tracker().results(trials)
-    [stopped] = [r for r in results.values() if r.status == "stopped"]
-    assert (stopped.metrics, stopped.reason) == (
-        {},
-        "stopped after epoch 1 of 2: others of its loss were ahead",
+    stopped = [r for r in results.values() if r.status == "stopped"]
+    assert [(r.metrics, len(r.history), r.wall_time_sec) for r in stopped] == [({}, 3, 2.0)] * 2
+    assert stopped[0].reason == (
+        "stopped after epoch 3 of 4: its row had a mean error of 50.00 % there, and the better "
+        "half of the rows of its loss 9.00 % or less"
     )
-    assert [t.row for t in trials if not t.holdout] == ["softmax", "lgm(alpha=0.3)"]
-    assert not any(t.stop_early for t in trials if not t.holdout)
-    assert folder.trained.count("lgm(alpha=0)") == 1
+    assert {t.row for t in trials if not t.holdout} == {"softmax", "lgm(alpha=0.3)"}
+    assert not any(t.stop_early or t.revisions for t in trials if not t.holdout)
+    assert folder.trained.count("lgm(alpha=0)") == 2
     folder.run(plan)
-    assert folder.trained.count("lgm(alpha=0)") == 1  # it is known
+    assert folder.trained.count("lgm(alpha=0)") == 2  # it is known
     [held_out, _] = make_tables(whole, results)
     cell = held_out.cells["default", "lgm(alpha=0)"]
-    assert (cell.summary.mean, cell.count) == (None, "n=0, 1 of 1 stopped early")
+    assert (cell.summary.mean, cell.count) == (None, "n=0, 2 of 2 stopped early")
+    told = {text for finding in audit(whole, trials, results) for text in [str(finding)]}
+    assert not any("seeds that count" in text or "device" in text for text in told)
+
+
+def test_an_end_between_two_rungs_is_gone_on_from(
+    write_suite: Callable[..., Path], folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = check(load_suite(write_suite(), ["seeds=[0, 1]", *EARLY]), NOWHERE)
+    folder.behind = {"lgm(alpha=0)"}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "next_step", fails_at_call(3))  # the first rung is reached
+        assert folder.run(plan).halted
+    paused = [trial for trial in plan.trials if trial.loss.name == "lgm"]
+    assert not folder.tracker().results(paused)
+    client = MlflowClient(folder.uri)
+    [experiment] = client.search_experiments(filter_string="name = 'small'")
+    runs = client.search_runs([experiment.experiment_id], "tags.`lossbench.reason` LIKE 'paused%'")
+    assert {run.info.status for run in runs} == {"KILLED"}
+    assert len(runs) == len(paused)
+    assert folder.run(plan).halted is False
+    results = folder.tracker().results(plan.trials)
+    assert {t.row for t in plan.trials if results[t.identity].status == "stopped"} == {
+        "lgm(alpha=0)"
+    }
+
+
+def test_a_full_disk_at_a_rung_is_a_failure_and_decides_nothing(
+    write_suite: Callable[..., Path], folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    plan = check(load_suite(write_suite(), ["seeds=[0]", *EARLY]), NOWHERE)
+    folder.behind = {"lgm(alpha=0)"}
+    with monkeypatch.context() as patch:
+        patch.setattr("lossbench.orchestration.stopping.Stopping.keep", full)
+        outcome = folder.run(plan)
+    assert list(outcome.failed) == ["default/lgm(alpha=0)/seed0/holdout"]
+    assert outcome.undecided
+    assert folder.run(plan).failed == {}
+
+
+def test_a_server_that_is_away_at_a_rung_gets_the_stopped_trials_later(
+    write_suite: Callable[..., Path], folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> None:
+        raise TrackingError("the server is away")
+
+    plan = check(load_suite(write_suite(), ["seeds=[0]", *EARLY]), NOWHERE)
+    folder.behind = {"lgm(alpha=0)"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "finish", away)
+        outcome = folder.run(plan)
+    assert "default/lgm(alpha=0)/seed0/holdout" in outcome.unlogged
+    assert outcome.undecided
+    folder.run(plan)
+    results = folder.tracker().results(plan.trials)
+    assert sorted(r.status for r in results.values()) == ["finished", "finished", "stopped"]
+
+
+def fails_at_call(number: int) -> Callable[..., Step]:
+    calls = 0
+
+    def fail(*arguments: Any) -> Step:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise KeyboardInterrupt
+        return next_step(*arguments)
+
+    return fail

@@ -198,11 +198,11 @@ def test_checkpoints_are_as_far_apart_as_asked_and_as_they_cost(
 ) -> None:
     clock = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
-    assert Checkpoints(tmp_path, HERE, 0).due
+    assert Checkpoints(tmp_path, HERE, 0).is_due(1)
     checkpoints = Checkpoints(tmp_path, HERE, 10)
-    assert not checkpoints.due
+    assert not checkpoints.is_due(1)
     clock[0] += 10
-    assert checkpoints.due
+    assert checkpoints.is_due(1)
 
     def slow(_: int) -> None:
         clock[0] += 1.0
@@ -210,9 +210,9 @@ def test_checkpoints_are_as_far_apart_as_asked_and_as_they_cost(
     monkeypatch.setattr(module.os, "fsync", slow)  # twice: the file and its folder
     checkpoints.save(1, {})
     clock[0] += 39
-    assert not checkpoints.due  # 2 s of 40 are a twentieth
+    assert not checkpoints.is_due(1)  # 2 s of 40 are a twentieth
     clock[0] += 1
-    assert checkpoints.due
+    assert checkpoints.is_due(1)
 
 
 def test_attempts_are_counted_until_one_gets_further(tmp_path: Path) -> None:
