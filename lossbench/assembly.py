@@ -101,6 +101,11 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
         other_digests=others,
         compared=outline.compared,
         losses=outline.losses,
+        limits={
+            (row.loss.name, key): LOSSES[row.loss.name].limits(key)
+            for row in outline.rows
+            for key in row.loss.params
+        },
         sources={key: entry.code for key, entry in of_users.items()},
         file_digests={key: entry.source for key, entry in of_users.items()},
         validation_digest=dataset.validation_digest,

@@ -91,6 +91,8 @@ class Plan:
         validation_digest: Of the data set with its validation set, if `selection` chooses on it.
         missing: Data that are not on this machine, and how to get them. With any, the digests are
             unknown, and the identities of the trials are none.
+        limits: Smallest and largest value that a loss's parameter may have, where it may have them,
+            by the names of the loss and the parameter.
         table_identity: Hash of what all trials share.
     """
 
@@ -113,6 +115,9 @@ class Plan:
     facts: DataFacts = field(default_factory=DataFacts)
     validation_digest: str = ""
     missing: tuple[str, ...] = ()
+    limits: Mapping[tuple[str, str], tuple[float | None, float | None]] = field(
+        default_factory=dict
+    )
 
     @cached_property
     def table_identity(self) -> str:

@@ -74,6 +74,14 @@ class Entry(Generic[T]):
         """Public names, in the order of the signature (`lambda`, not `lambda_`)."""
         return list(self.parameters.model_fields)
 
+    def limits(self, name: str) -> tuple[float | None, float | None]:
+        """Smallest and largest value that a parameter may have; None where there is none."""
+        known = self.parameters.model_fields.get(name)
+        metadata = known.metadata if known else ()
+        lowest = [limit.ge for limit in metadata if hasattr(limit, "ge")]
+        highest = [limit.le for limit in metadata if hasattr(limit, "le")]
+        return max(lowest, default=None), min(highest, default=None)
+
     def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Check parameters and fill in the defaults.
 

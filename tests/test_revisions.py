@@ -101,7 +101,7 @@ def of_schedule(epochs: int, steps: int, name: str, **params: object) -> dict[st
         schedule=Component(name=name, params=params),
     )
     facts = DataFacts(steps={0.0: steps})
-    return revisions_of(TrainingParts(recipe, (), Component(name="softmax"), 0.0, facts))
+    return revisions_of(TrainingParts(recipe, (), Component(name="softmax"), 0.0, False, facts))
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 25, 50])

@@ -11,6 +11,7 @@ import numpy as np
 
 from lossbench.plan import Plan
 from lossbench.records import TrialResult
+from lossbench.report.edges import edge_warnings
 from lossbench.rows import Row
 from lossbench.trial_spec import Trial
 
@@ -21,7 +22,6 @@ Chosen = Mapping[tuple[str, str], Row]
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 ReadArrays = Callable[[str, str], Arrays | None]
 """(trial identity, artifact name) -> its arrays, or None where there are none."""
-NUMBER = (int, float)
 
 
 @dataclass(frozen=True)
@@ -98,23 +98,6 @@ def shown_stage(found: Iterable[Stage]) -> Stage:
     """The last stage of which something was run: what curves and costs are drawn from."""
     listed = list(found)
     return next((s for s in reversed(listed) if s.missing < len(s.trials)), listed[-1])
-
-
-def edge_warnings(plan: Plan, chosen: Chosen) -> list[str]:
-    """One line for each chosen number that is the smallest or largest of those tried."""
-    lines = []
-    for (variant, name), row in chosen.items():
-        for key, value in row.varied.items():
-            tried = [other.loss.params[key] for other in plan.rows if other.loss.name == name]
-            if not all(isinstance(v, NUMBER) and not isinstance(v, bool) for v in tried):
-                continue
-            if value in (min(tried), max(tried)):
-                side = "smallest" if value == min(tried) else "largest"
-                lines.append(
-                    f"{variant}: {name} chose {key}={value:g}, the {side} of the "
-                    f"{len(set(tried))} values tried; the optimum may lie beyond the grid"
-                )
-    return lines
 
 
 def selection_notes(plan: Plan, holdout: Stage, chosen: Chosen) -> list[str]:

@@ -31,7 +31,8 @@ def make_plan(tmp_path: Path) -> Callable[..., Plan]:
         metrics = tuple(
             Metric(name=name, label=label, unit="% of images") for name, label in labels
         )
-        return Plan(suite, make_rows(losses, suite), "0123456789abcdef", metrics)
+        rows = make_rows(losses, suite)
+        return Plan(suite, rows, "0123456789abcdef", metrics, losses=tuple(losses))
 
     return make
 

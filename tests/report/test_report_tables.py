@@ -323,7 +323,10 @@ def test_selection_warns_at_the_edge_of_the_grid_only(
     values["default/lgm(alpha=0.3,lambda=10)"] = [1.0] * 3
     held_out, _ = make_tables(plan, fill(plan, values))
     [warning] = held_out.notes
-    assert "lgm chose lambda=10, the largest of the 3 values tried" in warning
+    assert warning == (
+        "default: lgm chose lambda=10, the largest of the 3 values given, 0.1 to 10; the optimum "
+        "may lie beyond: add larger values"
+    )
 
 
 def test_selection_without_enough_results_chooses_nothing_and_says_so(
