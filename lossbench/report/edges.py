@@ -1,4 +1,4 @@
-"""Whether a chosen number is at the edge of what a suite gave to choose from."""
+"""What a suite gives for a parameter, and whether a chosen number is at the edge of it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ def edge_warnings(plan: Plan, chosen: Mapping[tuple[str, str], Row]) -> list[str
             if warning := given.warning(value, limits):
                 lines.append(f"{variant}: {name} chose {key}={value:g}, {warning}")
     return lines
+
+
+def searched_on_log(plan: Plan, name: str) -> set[str]:
+    """Parameters of a loss that the suite searches on a logarithmic scale."""
+    searches = (search for search in plan.searches if search.loss.name == name)
+    spaces = (item for search in searches for item in search.spaces.items())
+    return {key for key, space in spaces if isinstance(space, Span) and space.log}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from lossbench.plan import Plan
 from lossbench.report.cost import cost
 from lossbench.report.curves import learning_curves
 from lossbench.report.detection import detection_figures, robustness_figure
+from lossbench.report.edges import searched_on_log
 from lossbench.report.embeddings import (
     embedding_figure,
     find_panels,
@@ -38,7 +39,8 @@ def _draw(
         if table.metric.startswith("holdout_"):
             for variant in table.variants:
                 for loss in losses:
-                    yield selection_figure(table, variant, loss, colours, compared)
+                    on_log = searched_on_log(plan, loss)
+                    yield selection_figure(table, variant, loss, colours, compared, on_log)
     stage = shown_stage(stages(plan, results, choose(plan, results)))
     for variant in plan.suite.variants:
         panels = find_panels(stage, variant, plan.rows, read)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -13,18 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from lossbench.report.numbers import number
+from lossbench.report.selection_points import STAR, axis_label, draw_points, ordered, short
 from lossbench.report.style import INK, Colour, Drawing, finish, new_figure, readable_on, titled
 from lossbench.report.tables import Cell, Table
 
 CHOSEN: dict[str, Any] = {"fill": False, "edgecolor": "#D55E00", "linewidth": 3}
 EMPTY: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#c8c8c8", "hatch": "//"}
-STAR: dict[str, Any] = {
-    "marker": "*",
-    "markersize": 11,
-    "markerfacecolor": "white",
-    "markeredgecolor": INK,
-    "linestyle": "none",
-}
+FULL = 0.5
+"""Least share of the pairs of two parameters' values that a heat map shows."""
 
 
 def selection_figure(
@@ -33,8 +31,9 @@ def selection_figure(
     loss: str,
     colours: Mapping[str, Colour],
     compared: Collection[str] = (),
+    searched_on_log: Collection[str] = (),
 ) -> Drawing | None:
-    """A heat map over two grid parameters; for any other number of them, points.
+    """A heat map over a grid of two parameters; else points over each parameter.
 
     Args:
         table: Of the held-out part.
@@ -42,6 +41,7 @@ def selection_figure(
         loss: Name of the loss.
         colours: By row label.
         compared: Labels of the rows that the suite names to compare with the chosen ones.
+        searched_on_log: Parameters that the suite searches on a logarithmic scale.
 
     Returns:
         None where the loss has one row, or none with a value.
@@ -51,14 +51,15 @@ def selection_figure(
     if len(cells) < 2 or not with_mean:
         return None
     parameters = list(cells[0].row.varied)
-    caption = f"{_axis_label(table)}: mean over the finished of {table.seeds} seeds"
+    caption = f"{axis_label(table)}: mean over the finished of {table.seeds} seeds"
     named = [cell for cell in cells if cell.row.label in compared]
-    if len(parameters) == 2:
+    pairs = math.prod(len(ordered([c.row.varied[key] for c in cells])) for key in parameters)
+    if len(parameters) == 2 and len(cells) >= FULL * pairs:
         figure = _heat_map(cells, parameters, table, named)
-        caption += "; the chosen cell is outlined"
+        caption += " ± std; the chosen cell is outlined"
     else:
-        figure = _points(cells, parameters, table, colours, named)
-        caption += ", bars ± std; the chosen point is filled"
+        figure = draw_points(cells, parameters, table, colours, named, searched_on_log)
+        caption += ", bars ± std, small points the seeds; the chosen row is circled"
     caption += "; star: named by the suite for comparison." if named else "."
     title = titled(f"Selection of {loss}", variant)
     return finish(figure, "selection", f"selection-{variant}-{loss}", title, caption)
@@ -68,28 +69,33 @@ def _heat_map(
     cells: list[Cell], parameters: list[str], table: Table, named: Collection[Cell]
 ) -> Figure:
     down, across = parameters
-    lines, columns = _order(cells, down), _order(cells, across)
+    lines, columns = (ordered([cell.row.varied[key] for cell in cells]) for key in parameters)
     grid = pd.DataFrame(index=lines, columns=columns, dtype=float)
+    numbers = pd.DataFrame("", index=lines, columns=columns)
     for cell in cells:
-        place = _short(cell.row.varied[down]), _short(cell.row.varied[across])
-        grid.loc[place] = np.nan if cell.summary.mean is None else cell.summary.mean
-    figure = new_figure(1.5 + 0.5 * len(lines), 2.4 + 0.85 * len(columns))
+        place = short(cell.row.varied[down]), short(cell.row.varied[across])
+        summary = cell.summary
+        if summary.mean is not None:
+            grid.loc[place] = summary.mean
+            spread = "" if summary.std is None else f"\n±{number(summary.std, table.spec)}"
+            numbers.loc[place] = number(summary.mean, table.spec) + spread
+    figure = new_figure(1.5 + 0.6 * len(lines), 2.4 + 0.85 * len(columns))
     axes = figure.subplots()
     sns.heatmap(
         grid,
-        annot=True,
-        fmt=table.spec,
+        annot=numbers,
+        fmt="",
         cmap="crest_r",
         linewidths=1.5,
-        cbar_kws={"label": _axis_label(table)},
+        cbar_kws={"label": axis_label(table, "\n")},
         ax=axes,
     )
     axes.set(xlabel=across, ylabel=down)
     _write_readably(axes)
     handles: list[Patch | Line2D] = []
     for cell in cells:
-        x = columns.index(_short(cell.row.varied[across]))
-        y = lines.index(_short(cell.row.varied[down]))
+        x = columns.index(short(cell.row.varied[across]))
+        y = lines.index(short(cell.row.varied[down]))
         _mark_absent(axes, cell, x, y)
         if cell.chosen:
             axes.add_patch(Rectangle((x, y), 1, 1, clip_on=False, **CHOSEN))
@@ -102,10 +108,6 @@ def _heat_map(
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
     axes.tick_params(length=0, rotation=0)
     return figure
-
-
-def _axis_label(table: Table) -> str:
-    return f"{table.label}, {table.unit}" if table.unit else table.label
 
 
 def _mark_absent(axes: Axes, cell: Cell, x: int, y: int) -> None:
@@ -136,55 +138,3 @@ def _write_readably(axes: Axes) -> None:
     shown = np.asarray(mesh.get_facecolor())[~np.ma.getmaskarray(values)]  # as seaborn writes them
     for text, colour in zip(axes.texts, shown, strict=True):
         text.set_color(readable_on(tuple(colour[:3])))
-
-
-def _points(
-    cells: list[Cell],
-    parameters: list[str],
-    table: Table,
-    colours: Mapping[str, Colour],
-    named: Collection[Cell],
-) -> Figure:
-    labels = [_point_label(cell, parameters) for cell in cells]
-    figure = new_figure(0.9 + 0.3 * len(cells), 6.0)
-    axes = figure.subplots()
-    for y, cell in enumerate(cells):
-        if cell.summary.mean is None:
-            continue
-        colour = colours[cell.row.label]
-        axes.errorbar(
-            cell.summary.mean,
-            y,
-            xerr=cell.summary.std,
-            fmt="*" if cell in named else "o",
-            color=colour,
-            markerfacecolor=colour if cell.chosen else "white",
-            markersize=11 if cell in named else 7,
-            capsize=3,
-        )
-    axes.set_yticks(range(len(cells)), labels)
-    axes.set_ylim(len(cells) - 0.5, -0.5)
-    axes.set_ylabel(parameters[0] if len(parameters) == 1 else "")
-    axes.set_xlabel(_axis_label(table))
-    axes.grid(axis="x", color="#e5e5e5")
-    axes.set_axisbelow(True)
-    return figure
-
-
-def _point_label(cell: Cell, parameters: list[str]) -> str:
-    values = cell.row.varied
-    if len(parameters) == 1:
-        return _short(values[parameters[0]])
-    return ", ".join(f"{key}={_short(values[key])}" for key in parameters)
-
-
-def _order(cells: list[Cell], parameter: str) -> list[str]:
-    """The values of a grid parameter as text: numbers by size, others as the suite has them."""
-    values = [cell.row.varied[parameter] for cell in cells]
-    if all(isinstance(value, int | float) for value in values):
-        values.sort()
-    return list(dict.fromkeys(map(_short, values)))
-
-
-def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
