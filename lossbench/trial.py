@@ -113,7 +113,7 @@ def run_trial(
         reset_peak_memory(place)
 
     not_finite = train(parts.training, parts.train, record, until)
-    if not not_finite and parts.training.epochs_done < trial.recipe.epochs:
+    if until is not None and not not_finite and parts.training.epochs_done < trial.recipe.epochs:
         raise PausedError(tuple(so_far.history))
     if not team.leads:
         metrics, reason, note = dict[str, float](), "", ""
