@@ -12,6 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lossbench.plan import Plan
+from lossbench.report.latex_text import latex_text, unsupported
 from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
 from lossbench.report.overview import Overview, make_overview
 from lossbench.report.published import Published
@@ -23,18 +24,6 @@ from lossbench.report.verdict_text import (
     terminal_verdicts,
     verdict_notes,
 )
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "–": "--",
-    "−": "$-$",
-}
 
 
 def render(plan: Plan, results: Results, format: str) -> str:
@@ -212,9 +201,18 @@ def _latex_table(table: Table) -> str:
             header.append("published")
             columns += "r"
     caption = f"{table.title}{'; changed: ' if table.changes else ''}{'; '.join(table.changes)}"
+    labels = [table.heading(variant) for variant in table.variants]
+    missing = unsupported("".join([caption, *labels, *(row.label for row in table.rows)]))
     lines = [
         *(f"% {' '.join(line.split())}" for line in origin_lines([table])),
         r"% \usepackage{booktabs}",
+    ]
+    if missing:
+        lines.append(
+            r"% pdflatex cannot write all of this: use lualatex or xelatex with "
+            rf"\usepackage{{fontspec}} and \setmainfont of a font that has {missing}"
+        )
+    lines += [
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{latex_text(caption)}.}}",
@@ -246,11 +244,6 @@ def _latex_cell(cell: Cell | None) -> str:
     if not cell.summary.complete:  # a complete cell has the caption's n
         value += rf" {{\footnotesize ({latex_text(cell.count)})}}"
     return value
-
-
-def latex_text(text: str) -> str:
-    """Escape LaTeX's special characters."""
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def terminal_table(plan: Plan, results: Results) -> RenderableType:

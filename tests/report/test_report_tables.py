@@ -17,7 +17,7 @@ from synthetic_report import GRID, result_of
 from lossbench.collapse import RULE
 from lossbench.plan import Plan
 from lossbench.report import render, terminal_table
-from lossbench.report.formats import latex_text
+from lossbench.report.latex_text import latex_text, unsupported
 from lossbench.report.published import matches
 from lossbench.report.tables import Cell, Table, make_tables
 from lossbench.rows import Row
@@ -270,6 +270,21 @@ def test_latex_marks_the_best_and_escapes(make_plan: Callable[..., Plan], fill: 
 def test_latex_escapes_every_special_character() -> None:
     expected = r"\textbackslash{}\{\}\$\&\#\_\%\textasciitilde{}\textasciicircum{}"
     assert latex_text("\\{}$&#_%~^") == expected
+    assert latex_text("<a|b>") == r"\textless{}a\textbar{}b\textgreater{}"
+
+
+def test_latex_has_greek_letters_and_names_what_pdflatex_lacks(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    assert latex_text("ε = 0.3, λ ≥ Ω") == r"$\varepsilon$ = 0.3, $\lambda$ $\geq$ $\Omega$"
+    assert unsupported("ε = 0.3 ± 1, größe, Łódź – ‘a’ → −1") == ""
+    assert unsupported("猫 and 犬, 猫; кот") == "猫犬кот"
+    names = "variants: {猫_1: {}, plain: {}}\n"
+    plan = make_plan(f"{names}losses: [softmax, l_softmax]\n")
+    text = render(plan, {}, "latex")
+    assert "font that has 猫\n\\begin{table}" in text
+    assert r"loss & 猫\_1 & plain \\" in text
+    assert "lualatex" not in render(make_plan("losses: [softmax]\n"), {}, "latex")
 
 
 def test_markdown_is_a_pipe_table_with_the_best_in_bold(
