@@ -1,7 +1,8 @@
 """Which image files a folder of classes has: CLASS/*.jpg, and folders below a class at any depth.
 
-Hidden files and folders are left out. Links are followed; what was read already is not read again,
-nor is a folder that the link or the class lies in: other classes are in there.
+Hidden files and folders are left out, as are those that archives and file servers add. Links are
+followed; what was read already is not read again, nor is a folder that the link or the class lies
+in: other classes are in there.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import NamedTuple
 from lossbench.data.content import FileState, state_of
 from lossbench.data.decoding import SUFFIXES
 from lossbench.errors import DataError
+
+LEFTOVERS = ("__MACOSX", "@eaDir")
+"""Folders of copies that macOS archives and Synology servers make; they hold no images."""
 
 
 class ImageFile(NamedTuple):
@@ -83,13 +87,13 @@ def describe_skipped(skipped: list[str]) -> str:
 
 
 def visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, but for the hidden.
+    """What is in a folder, but for the hidden and what other programs leave there.
 
     Raises:
         OSError: It cannot be read.
     """
     with os.scandir(folder) as entries:
-        yield from (entry for entry in entries if not entry.name.startswith("."))
+        yield from (e for e in entries if not e.name.startswith(".") and e.name not in LEFTOVERS)
 
 
 def files_below(folder: str | Path) -> Iterator[os.DirEntry[str]]:

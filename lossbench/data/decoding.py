@@ -127,6 +127,25 @@ def is_turned(file: EncodedImage) -> bool:
         return False
 
 
+def upright_size(path: Path | EncodedImage) -> tuple[int, int]:
+    """(H, W) that `decode` gives, from the head of the file as far as that says it.
+
+    Raises:
+        DataError: The file does not decode.
+    """
+    try:
+        with opened(path) as image:
+            width, height = image.size
+            turned = width != height and _orientation(image) > 4
+            # versions of Pillow differ in whether the size of a TIFF is known to be turned by now
+            if not turned or image.format != "TIFF":
+                return (width, height) if turned else (height, width)
+    except Exception:  # Pillow raises what its decoders happen to raise
+        pass
+    shape = decode(path).shape  # it says what is wrong, if something is
+    return shape[1], shape[2]
+
+
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8, of an image whose pixels are decoded.
 

@@ -21,13 +21,15 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from lossbench.data.decoding import EncodedImage, decode, stores_16_bits
+from lossbench.data.decoding import EncodedImage, decode, stores_16_bits, upright_size
 from lossbench.data.encoded import EncodedRows
 from lossbench.data.images import Augment, Images, View, resizes_first
 from lossbench.errors import DataError
 
 DECODED_AT_CHECK = 1000
 """Images that a check decodes, evenly spread over the folder; all of a smaller one."""
+MEASURED_AT_CHECK = 50_000
+"""Of up to so many images every size is read where those that are decoded have one."""
 TWELVE_BITS = 4095
 """Largest level that cameras and scanners of 12 bits write into files of 16 bits."""
 AT_ONCE = 64
@@ -164,11 +166,11 @@ def _file(paths: Files, index: int) -> Path | EncodedImage:
 
 @dataclass(frozen=True)
 class Inspected:
-    """Images that were decoded to check them.
+    """Images that were checked.
 
     Attributes:
         count: How many there are in all.
-        sides: (H, W) of each that was looked at, by its file.
+        sides: (H, W) of each whose size was read, by its file.
         brightest: Largest byte of those whose files have 16 bits a level; None if none has.
     """
 
@@ -183,7 +185,7 @@ class Inspected:
 
 
 def inspect(paths: Files) -> Inspected:
-    """Decode some of the images: all, or 1,000 of more, evenly spread.
+    """Decode some of the images: all, or 1,000 of more, evenly spread; read the size of others.
 
     Raises:
         DataError: One does not decode.
@@ -196,12 +198,18 @@ def inspect(paths: Files) -> Inspected:
         brightest = int(image.max()) if stores_16_bits(file) else None
         return str(file), (image.shape[1], image.shape[2]), brightest
 
+    def measure(index: int) -> tuple[str, tuple[int, int]]:
+        file = _file(paths, index)
+        return str(file), upright_size(file)
+
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(look, chosen))
+        sides = {file: side for file, side, _ in found}
+        if len(set(sides.values())) == 1 and len(sides) < len(paths) <= MEASURED_AT_CHECK:
+            rest = np.setdiff1d(np.arange(len(paths)), chosen.astype(int))
+            sides |= pool.map(measure, rest.tolist())
     deep = [brightest for _, _, brightest in found if brightest is not None]
-    return Inspected(
-        len(paths), {file: side for file, side, _ in found}, max(deep) if deep else None
-    )
+    return Inspected(len(paths), sides, max(deep) if deep else None)
 
 
 def common_size(inspected: Sequence[Inspected]) -> tuple[tuple[int, int] | None, str]:

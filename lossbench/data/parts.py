@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 TEST = "test"
@@ -29,6 +30,47 @@ def name_parts(found: Mapping[str, Found]) -> dict[str, Found]:
     if len(measured) > 1 and measured[0] == TEST:
         parts["validation"] = found[measured[1]]
     return parts
+
+
+def array_parts(folder: Path, kind: str) -> tuple[dict[str, str], list[str]]:
+    """Split -> the start of its files' names, and the starts of those that are no split.
+
+    Args:
+        folder: With `train_KIND.npy`, `train_labels.npy`, and files of other parts likewise.
+        kind: "images" or "features".
+    """
+
+    def has(name: str) -> bool:
+        return any((folder / f"{name}_{array}.npy").exists() for array in (kind, "labels"))
+
+    measured = [name for name in MEASURED if has(name)] or [TEST]
+    parts = name_parts({name: name for name in ("train", *measured)})
+    return parts, [name for name in measured if name not in parts.values()]
+
+
+def describe_arrays(
+    parts: Mapping[str, str], unused: Sequence[str], kind: str, counts: Mapping[str, int]
+) -> list[str]:
+    """Lines on the parts of a folder of arrays.
+
+    Args:
+        parts, unused, kind: As for `array_parts`.
+        counts: Split -> how many images or vectors it has, of those that were read.
+    """
+    noun = "vectors" if kind == "features" else kind
+
+    def describe(split: str) -> str | None:
+        if split not in parts:
+            return None
+        count = f" ({counts[split]:,} {noun})" if split in counts else ""
+        return f"{parts[split]}_{kind}.npy{count}"
+
+    return describe_parts(
+        describe("test"),
+        describe("validation"),
+        [f"{name}_{kind}.npy" for name in unused],
+        selects="validation" in counts,
+    )
 
 
 def describe_parts(

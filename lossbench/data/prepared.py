@@ -4,8 +4,9 @@
     train_labels.npy  int64 (N,)             test_labels.npy
     dataset.json      name, num_classes, class_names, source, note, sha256 of each array
 
-Any folder of that form is a data set. The arrays are memory-mapped, so that the workers of one
-machine share them.
+`val_images.npy` and `val_labels.npy` (or validation_, valid_, dev_) are what `selection` chooses
+on; without test_ they are the test set. Any folder of that form is a data set. The arrays are
+memory-mapped, so that the workers of one machine share them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pydantic import ValidationError
 
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
+from lossbench.data.parts import array_parts, describe_arrays
 from lossbench.errors import DataError, problems_of
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -97,12 +99,13 @@ def joined_digest(digests: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
-def load_prepared(folder: Path, *, verify: bool = True) -> Dataset:
+def load_prepared(folder: Path, *, verify: bool = True, validation: bool = False) -> Dataset:
     """Open a prepared folder.
 
     Args:
         folder: Of the form above.
         verify: Read every byte and compare it with the digests of `dataset.json`.
+        validation: Read the validation set, too, where there is one next to a test set.
 
     Raises:
         DataError: A file is missing, or shapes, types, labels or digests do not fit.
@@ -113,8 +116,14 @@ def load_prepared(folder: Path, *, verify: bool = True) -> Dataset:
             f"{folder}: has faces for `verification`, not images of classes to train and test on; "
             "lfw_within is the data set of that kind"
         )
-    arrays = {name: read_array(folder / f"{name}.npy") for name in ARRAYS}
-    _check_arrays(folder, arrays, card)
+    parts, unused = array_parts(folder, "images")
+    read = {split: part for split, part in parts.items() if split != "validation" or validation}
+    arrays = {
+        f"{part}_{kind}": read_array(folder / f"{part}_{kind}.npy")
+        for part in read.values()
+        for kind in ("images", "labels")
+    }
+    _check_arrays(folder, list(read.values()), arrays, card)
     if verify:
         for name, array in arrays.items():
             found = array_digest(array)
@@ -123,7 +132,21 @@ def load_prepared(folder: Path, *, verify: bool = True) -> Dataset:
                     f"{folder / f'{name}.npy'}: its sha256 is {found[:12]}..., but dataset.json "
                     f"says {card.sha256[name][:12]}...; the file was changed or is incomplete"
                 )
-    return make_dataset(arrays, card)
+    splits: dict[str, Split] = {
+        split: ArraySplit(arrays[f"{part}_images"], arrays[f"{part}_labels"])  # type: ignore[arg-type]
+        for split, part in read.items()
+    }
+    own = [name for name in arrays if name.rpartition("_")[0] == read.get("validation")]
+    digest = joined_digest(card.sha256[name] for name in arrays if name not in own)
+    return Dataset(
+        card,
+        splits,
+        digest,
+        notes=tuple(
+            describe_arrays(parts, unused, "images", {s: len(x.labels) for s, x in splits.items()})
+        ),
+        validation_digest=joined_digest([digest, *(card.sha256[n] for n in own)]) if own else "",
+    )
 
 
 def save_prepared(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card: Card) -> None:
@@ -180,7 +203,9 @@ def read_array(path: Path) -> NDArray[np.generic]:
     return array
 
 
-def _check_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card: Card) -> None:
+def _check_arrays(
+    folder: Path, parts: list[str], arrays: Mapping[str, NDArray[np.generic]], card: Card
+) -> None:
     def require(fits: bool, name: str, message: str) -> None:
         if not fits:
             raise DataError(f"{folder / name}: {message}")
@@ -202,7 +227,7 @@ def _check_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card:
             fits = array.dtype == np.int64 and array.ndim == 1
             require(fits, file, f"should be int64 (N,), not {array.dtype} {array.shape}")
         require(len(array) > 0, file, "is empty")
-    for split in ("train", "test"):
+    for split in parts:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
         same = len(images) == len(labels)
         require(same, f"{split}_labels.npy", f"{len(labels)} labels for {len(images)} images")
@@ -215,5 +240,8 @@ def _check_arrays(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card:
         )
         if split == "train":
             require(low < high, "train_labels.npy", f"all images are of class {low}")
-    train, test = arrays["train_images"].shape[1:], arrays["test_images"].shape[1:]
-    require(train == test, "test_images.npy", f"images are {test}, those of training are {train}")
+    train = arrays["train_images"].shape[1:]
+    for part in parts:
+        other = arrays[f"{part}_images"].shape[1:]
+        message = f"images are {other}, those of training are {train}"
+        require(other == train, f"{part}_images.npy", message)

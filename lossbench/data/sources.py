@@ -263,9 +263,9 @@ def load_dataset(
     folder = find_folder(name, data_root)
     if folder is not None:
         if is_vector_folder(folder):
-            return load_vectors(folder, verify=verify)
+            return load_vectors(folder, verify=verify, validation=validation)
         if (folder / "dataset.json").exists():
-            return load_prepared(folder, verify=verify)
+            return load_prepared(folder, verify=verify, validation=validation)
         if is_table_folder(folder):
             return load_tables(folder, verify=verify, validation=validation)
         if is_image_folder(folder):

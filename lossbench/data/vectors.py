@@ -3,9 +3,10 @@
     train_features.npy  float32 (N, D)     test_features.npy
     train_labels.npy    int64 (N,)         test_labels.npy
 
-or `features.npy` and `labels.npy`, of which 20 % of each class are the test set, always the same.
-`dataset.json` is optional: class_names, num_classes, and sha256 of arrays, of which a worker then
-need not read every byte.
+`val_` (or validation_, valid_, dev_) are what `selection` chooses on; without test_ they are the
+test set. Or `features.npy` and `labels.npy`, of which 20 % of each class are the test set, always
+the same. `dataset.json` is optional: class_names, num_classes, and sha256 of arrays, of which a
+worker then need not read every byte.
 
 A vector goes through a training as an image of D channels and one pixel, which nothing scales.
 """
@@ -23,6 +24,7 @@ from pydantic import Field
 
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
+from lossbench.data.parts import VALIDATION, array_parts, describe_arrays
 from lossbench.data.prepared import ArraySplit, array_digest, joined_digest, read_array, read_card
 from lossbench.data.sampling import loses_class, split_off
 from lossbench.errors import DataError
@@ -64,12 +66,13 @@ def is_vector_folder(folder: Path) -> bool:
     return any((folder / f"{name}.npy").exists() for name in names)
 
 
-def load_vectors(folder: Path, *, verify: bool = True) -> Dataset:
+def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False) -> Dataset:
     """Open a folder of embeddings.
 
     Args:
         folder: Of one of the forms above.
         verify: Look at every number, and compare the arrays with the digests of `dataset.json`.
+        validation: Read the validation set, too, where there is one next to a test set.
 
     Raises:
         DataError: A file is missing, or shapes, types, numbers, labels or digests do not fit.
@@ -78,7 +81,11 @@ def load_vectors(folder: Path, *, verify: bool = True) -> Dataset:
     if (folder / "dataset.json").exists():
         said = read_card(folder / "dataset.json", VectorCard)
     split_here = not (folder / "train_features.npy").exists()
-    prefixes = ("",) if split_here else ("train_", "test_")
+    parts, unused = array_parts(folder, "features")
+    if split_here:
+        unused = [name for name in (*parts.values(), *unused) if name in VALIDATION]
+    read = {split: part for split, part in parts.items() if split != "validation" or validation}
+    prefixes = [""] if split_here else [f"{part}_" for part in read.values()]
     if split_here and (folder / "test_features.npy").exists():
         raise DataError(f"{folder}: has test_features.npy, but no train_features.npy")
     arrays = {
@@ -88,10 +95,11 @@ def load_vectors(folder: Path, *, verify: bool = True) -> Dataset:
     }
     for prefix in prefixes:
         _check_pair(folder, prefix, arrays[f"{prefix}features"], arrays[f"{prefix}labels"], verify)
-    sizes = [arrays[f"{prefix}features"].shape[1] for prefix in prefixes]
-    if sizes[0] != sizes[-1]:
-        message = f"vectors have {sizes[-1]} numbers, those of training {sizes[0]}"
-        raise DataError(f"{folder / 'test_features.npy'}: {message}")
+    sizes = {prefix: arrays[f"{prefix}features"].shape[1] for prefix in prefixes}
+    for prefix, size in sizes.items():
+        if size != sizes[prefixes[0]]:
+            message = f"vectors have {size} numbers, those of training {sizes[prefixes[0]]}"
+            raise DataError(f"{folder / f'{prefix}features.npy'}: {message}")
     classes = _classes(folder, said, arrays)
     digests = {name: _digest(folder, name, array, said, verify) for name, array in arrays.items()}
     splits: dict[str, Split] = {}
@@ -108,8 +116,8 @@ def load_vectors(folder: Path, *, verify: bool = True) -> Dataset:
         own = f"no split of its own: {len(rest):,} train, {len(off):,} test, the same share of each"
         note = f"{note}; {own} class" if note else f"{own} class"
     else:
-        for name in ("train", "test"):
-            splits[name] = _split(arrays[f"{name}_features"], arrays[f"{name}_labels"])
+        for name, part in read.items():
+            splits[name] = _split(arrays[f"{part}_features"], arrays[f"{part}_labels"])
     card = Card(
         name=said.name or folder.absolute().name,
         num_classes=len(classes),
@@ -118,11 +126,26 @@ def load_vectors(folder: Path, *, verify: bool = True) -> Dataset:
         note=note,
         sha256=digests,
     )
-    of_split = [*digests, *digests.values()]  # whose split it is counts, too
+    validating = f"{read['validation']}_" if "validation" in read and not split_here else None
+    of_validation = {n: d for n, d in digests.items() if validating and n.startswith(validating)}
+    others = {n: d for n, d in digests.items() if n not in of_validation}
+    of_split = [*others, *others.values()]  # whose split it is counts, too
     if split_here and loses_class(labels, len(off), in_rest=True):
         of_split.append("one vector of each class or more")
     digest = joined_digest(of_split)
-    return Dataset(card, splits, digest, vectors=True)
+    with_validation = ""
+    if of_validation:
+        with_validation = joined_digest([digest, *of_validation, *of_validation.values()])
+    counts = {name: len(split.labels) for name, split in splits.items()}
+    notes = describe_arrays({} if split_here else parts, unused, "features", counts)
+    return Dataset(
+        card,
+        splits,
+        digest,
+        vectors=True,
+        notes=tuple(notes),
+        validation_digest=with_validation,
+    )
 
 
 def _split(features: NDArray[np.generic], labels: NDArray[np.generic]) -> VectorSplit:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
+from pyarrow import parquet
 from torch import Generator, Tensor
 
 from lossbench.data.augmentation import AUGMENTATIONS
@@ -13,6 +17,7 @@ from lossbench.data.folder import FolderImages
 from lossbench.data.image_folder import load_folder
 from lossbench.data.images import ArrayImages, View
 from lossbench.data.sources import find_folder, is_ready, load_dataset, own_folders, prepare
+from lossbench.data.tables import load_tables
 from lossbench.errors import DataError, UnknownNameError
 
 CPU = torch.device("cpu")
@@ -307,3 +312,75 @@ def test_dark_images_of_a_byte_are_not_warned_of(tmp_path: Path) -> None:
     grey = np.full((8, 8), 4, np.uint16)
     Image.fromarray(grey).save(tmp_path / "a" / "x.pgm")  # a PGM says which level is white
     assert load_folder(tmp_path).warnings == ()
+
+
+def png_of_16_bits(levels: np.ndarray) -> bytes:
+    """A PNG in colour, which Pillow reads and does not write."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    height, width, channels = levels.shape
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize(("brightest", "warned"), [(4095, True), (65535, False)])
+def test_twelve_bits_in_colour_are_warned_of_in_folders_and_tables(
+    tmp_path: Path, channels: int, brightest: int, warned: bool
+) -> None:
+    levels = np.random.default_rng(1).integers(0, brightest + 1, (6, 9, channels))
+    if channels != 3:
+        levels[..., -1] = 65535  # opaque
+    content = png_of_16_bits(levels)
+    for k in "ab":
+        (tmp_path / "folder" / k).mkdir(parents=True)
+        (tmp_path / "folder" / k / "0.png").write_bytes(content)
+    assert bool(load_folder(tmp_path / "folder").warnings) == warned
+    column = pyarrow.array([{"bytes": content, "path": None}] * 4)
+    (tmp_path / "table").mkdir()
+    written = pyarrow.table({"image": column, "label": [0, 1, 0, 1]})
+    parquet.write_table(written, tmp_path / "table" / "train.parquet")
+    assert bool(load_tables(tmp_path / "table").warnings) == warned
+
+
+def test_sizes_of_all_files_are_read_where_those_looked_at_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossbench.data.folder.DECODED_AT_CHECK", 3)
+    folder = write_images(tmp_path, classes=2, count=9, name="{}.png")
+    for path in folder.rglob("*.png"):
+        Image.new("RGB", (20, 14)).save(path)
+    dataset = load_folder(folder)
+    assert dataset.common_size == (14, 20)
+    assert dataset.sizes_seen == "all 18 images were looked at"
+    upright, turned = Image.Exif(), Image.Exif()
+    upright[ExifTags.Base.Orientation], turned[ExifTags.Base.Orientation] = 3, 8
+    paths = sorted(folder.rglob("*.png"))
+    Image.new("RGB", (20, 14)).save(paths[4].with_suffix(".jpg"), exif=upright)
+    Image.new("RGB", (14, 20)).save(paths[5].with_suffix(".tif"), exif=turned)
+    Image.new("RGB", (14, 20)).save(paths[6].with_suffix(".webp"), exif=turned)
+    assert load_folder(folder).common_size == (14, 20)
+    Image.new("RGB", (20, 14)).save(paths[4], exif=turned)
+    with pytest.raises(ValueError, match=r"is 20x14; all 21 images were looked at"):
+        load_folder(folder).image_shape(View())
+    monkeypatch.setattr("lossbench.data.folder.MEASURED_AT_CHECK", 20)
+    assert load_folder(folder).sizes_seen == "3 of 21 images were looked at"
+
+
+@pytest.mark.parametrize("leftover", ["__MACOSX/{}/._0.png", "{}/@eaDir/0.png/thumb.jpg"])
+def test_what_archives_and_file_servers_add_is_no_class_and_no_image(
+    tmp_path: Path, leftover: str
+) -> None:
+    folder = write_images(tmp_path, classes=2)
+    before = load_folder(folder)
+    added = folder / leftover.format(before.card.class_names[0])
+    added.parent.mkdir(parents=True)
+    added.write_bytes(b"no image")
+    after = load_folder(folder)
+    assert after.digest == before.digest
+    assert after.notes == ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from written_tables import of_split, save
 from lossbench.assembly import build, check
 from lossbench.audit import audit
 from lossbench.data.opening import open_trial_data
+from lossbench.data.prepared import make_card, save_prepared
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError
 from lossbench.plan import Plan
@@ -167,3 +169,72 @@ def test_the_key_for_missing_classes_reaches_workers_and_no_identity(data: Path)
         parts = build(trial, open_trial_data(trial, data), torch.device("cpu"))
         assert parts.measured is not None
         assert set(parts.measured.labels.tolist()) == {0}
+
+
+def write_arrays(folder: Path, kind: str, parts: Sequence[str], **changes: Any) -> Path:
+    """Arrays of images with their dataset.json, or of vectors without one."""
+    random = np.random.default_rng(len(parts))
+    arrays: dict[str, np.ndarray] = {}
+    for part, count in zip(parts, (30, 9, 6, 3), strict=False):
+        if kind == "images":
+            arrays[f"{part}_images"] = random.integers(0, 256, (count, 5, 7, 1), dtype=np.uint8)
+        else:
+            arrays[f"{part}_features"] = random.normal(size=(count, 4)).astype(np.float32)
+        arrays[f"{part}_labels"] = np.arange(count) % 3
+    arrays |= changes
+    if kind == "images":
+        save_prepared(folder, arrays, make_card("mine", ["a", "b", "c"], "random", "", arrays))
+        return folder
+    folder.mkdir()
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["images", "features"])
+@pytest.mark.parametrize("name", ["val", "validation", "dev"])
+def test_arrays_choose_on_their_validation_set(tmp_path: Path, kind: str, name: str) -> None:
+    write_arrays(tmp_path / "mine", kind, ["train", "test", name])
+    before, after = (load_dataset("mine", tmp_path, validation=v) for v in (False, True))
+    assert set(before.splits) == {"train", "test"}
+    assert len(after.splits["validation"].labels) == 6
+    assert before.digest == after.digest
+    assert after.validation_digest not in ("", after.digest)
+    [line] = before.notes
+    assert f"{name}_{kind}.npy is not used: `selection`" in line
+    [line] = after.notes
+    assert f"`selection` chooses on {name}_{kind}.npy (6 " in line
+    for file in (tmp_path / "mine").glob(f"{name}_*"):
+        file.unlink()
+    load_dataset.cache_clear()
+    assert load_dataset("mine", tmp_path).digest == before.digest
+
+
+@pytest.mark.parametrize("kind", ["images", "features"])
+def test_arrays_without_a_test_set_are_tested_on_their_validation_set(
+    tmp_path: Path, kind: str
+) -> None:
+    write_arrays(tmp_path / "mine", kind, ["train", "valid"])
+    dataset = load_dataset("mine", tmp_path, validation=True)
+    assert len(dataset.splits["test"].labels) == 9
+    assert "validation" not in dataset.splits
+    assert dataset.notes[0].startswith(f"valid_{kind}.npy (9 ")
+    assert "is the test set: there is no other" in dataset.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "array", "expected"),
+    [
+        ("images", "val_images", np.zeros((6, 7, 5, 1), np.uint8), "images are .* those of train"),
+        ("images", "val_labels", np.full(6, 3), "val_labels.npy: labels go from 3 to 3"),
+        ("features", "val_features", np.zeros((6, 5), np.float32), "vectors have 5 numbers"),
+        ("features", "val_labels", np.arange(5), "5 labels for 6 vectors"),
+    ],
+)
+def test_a_validation_set_that_does_not_fit(
+    tmp_path: Path, kind: str, name: str, array: np.ndarray, expected: str
+) -> None:
+    write_arrays(tmp_path / "mine", kind, ["train", "test", "val"], **{name: array})
+    load_dataset("mine", tmp_path)
+    with pytest.raises(DataError, match=expected):
+        load_dataset("mine", tmp_path, validation=True)
