@@ -173,9 +173,13 @@ def run(
     try:
         write_report(plan, tracking_uri, output)
     except TrackingError as error:
-        if not outcome.unlogged:
+        if not outcome.unlogged and not outcome.lost:
             raise
         err.print(Text(f"no report: {error}", "yellow"))
+    except LossbenchError as error:  # a full disk, say, of which the outcome has the cure
+        if not outcome.lost:
+            raise
+        err.print(Text(str(error), "yellow"))
     print_outcome(outcome, time_budget)
 
 

@@ -135,8 +135,8 @@ def _tuner(
 class _Early(tune.Stopper):
     """Stops all trials once one found that the data cannot be used: the others would, too.
 
-    With `fail_fast` once any has failed or diverged. When time is up. And when no worker starts,
-    unless it `waits` for a cluster that may still grow.
+    So it is once the disk is full. With `fail_fast` once any has failed or diverged. When time is
+    up. And when no worker starts, unless it `waits` for a cluster that may still grow.
     """
 
     def __init__(
@@ -162,6 +162,7 @@ class _Early(tune.Stopper):
             return True
         return bool(
             recorder.refused
+            or recorder.stuck
             or (self._fail_fast and (recorder.failed or recorder.diverged))
             or time.monotonic() >= self._deadline
         )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +25,9 @@ from lossbench.trial_spec import Trial
 
 FLUSH_SEC = 10.0
 """How often the epochs of a running trial go to MLflow; the rest comes at its end."""
+FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+"""Text of an error where a disk, or a user's share of it, is full: not all libraries keep the
+number."""
 
 
 class Recorder(tune.Callback):
@@ -36,7 +43,7 @@ class Recorder(tune.Callback):
         paused: Epochs of the trials that wait at a rung of early stopping, by identity.
         refused: What is wrong with the data, if a trial found that; else empty.
         unlogged: Trials whose result is still in the spool, by identity.
-        stuck: Why no trial starts; else empty.
+        stuck: Why no trial can go on: no worker starts, or the disk is full; else empty.
     """
 
     def __init__(
@@ -174,6 +181,9 @@ class Recorder(tune.Callback):
     def _fail(self, trial: Trial, text: str) -> None:
         text = redacted(text)
         last_line = text.strip().rpartition("\n")[2]
+        if any(reason in last_line for reason in FULL):  # the other trials would meet it, too
+            self.stuck = f"the disk is full: make room in {self._fullest_folder()}"
+            return
         log = self._work / "logs" / f"{trial.identity}.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -184,6 +194,10 @@ class Recorder(tune.Callback):
         self.failed[trial.identity] = last_line
         self._display.failed(trial, f"{last_line} ({place})")
         self._write(self._tracker.stop, trial, "FAILED", text)
+
+    def _fullest_folder(self) -> Path:
+        folders = (self._work.absolute(), Path(tempfile.gettempdir()))
+        return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
 
     def _log_result(self, trial: Trial) -> None:
         self.unlogged[trial.identity] = trial

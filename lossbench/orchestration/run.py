@@ -51,7 +51,8 @@ class Outcome:
             nothing was chosen.
         refused: What is wrong with the data, if a trial found that; it ends the run.
         late: How many trials the time budget left.
-        lost: Why Ray cannot go on; that ends it, too, as `interrupted`.
+        lost: Why no trial can go on (Ray has died, the disk is full); that ends it, too, as
+            `interrupted`.
     """
 
     started: int = 0

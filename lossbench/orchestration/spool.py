@@ -34,12 +34,16 @@ class Spool:
         kept = self.folder / trial.identity
         self.folder.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / f".{uuid.uuid4().hex}"
-        shutil.copytree(delivered, unfinished)
-        (unfinished / "trial.json").write_text(trial.model_dump_json(), encoding="utf-8")
-        for file in unfinished.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())  # the machine may lose its power next
+        try:
+            shutil.copytree(delivered, unfinished)
+            (unfinished / "trial.json").write_text(trial.model_dump_json(), encoding="utf-8")
+            for file in unfinished.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as handle:
+                        os.fsync(handle.fileno())  # the machine may lose its power next
+        except OSError:  # a full disk, which half a result would leave fuller
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
         self._remove(kept)
         os.replace(unfinished, kept)
         return kept

@@ -68,6 +68,7 @@ def run_job(config: dict[str, Any]) -> None:
                 checkpoints=checkpoints,
                 until=config["until"].get(trial.identity),
             )
+            (Path(folder) / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
         except PausedError as paused:
             tune.report({**news(), "paused": [record.model_dump() for record in paused.history]})
             return
@@ -77,7 +78,6 @@ def run_job(config: dict[str, Any]) -> None:
         except Exception:
             tune.report({"failed": redacted(traceback.format_exc())})
             return
-        (Path(folder) / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
         _deliver(news(), folder, config)
 
 

@@ -60,7 +60,12 @@ def told(
 
 
 def _reason(location: Location, error: Exception) -> str:
-    return one_line(error) if location.database else explain(error, location.uri)
+    if location.database is None:
+        return explain(error, location.uri)
+    text = one_line(error)
+    if text == "database or disk is full":  # SQLite's words for a full disk
+        return f"the disk is full; make room in {location.database.parent}"
+    return text
 
 
 @contextmanager
@@ -162,7 +167,11 @@ def _make_database(path: Path) -> None:
     unfinished = path.with_name(f".{path.name}.new")
     for leftover in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
         leftover.unlink(missing_ok=True)
-    _client(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+    try:
+        _client(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+    except BaseException:  # a full disk, say
+        unfinished.unlink(missing_ok=True)
+        raise
     unfinished.replace(path)
 
 

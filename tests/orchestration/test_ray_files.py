@@ -92,7 +92,7 @@ def test_without_any_worker_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not jobs._Early(recorder, False, float("inf"), waits=True).stop_all()
     assert jobs._Early(recorder, False, float("inf")).stop_all()
     assert "no worker of Ray has started" in recorder.stuck
-    recorder.begun = True
+    recorder.begun, recorder.stuck = True, ""
     assert not jobs._Early(recorder, False, float("inf")).stop_all()
 
 

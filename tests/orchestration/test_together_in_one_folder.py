@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import threading
 import time
 from collections import Counter
@@ -359,6 +360,54 @@ def test_an_end_between_two_rungs_is_gone_on_from(
     assert {t.row for t in plan.trials if results[t.identity].status == "stopped"} == {
         "lgm(alpha=0)"
     }
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError("Error writing bytes to file. Detail: [errno 28] No space left on device"),
+        shutil.Error([("a", "b", "[Errno 122] Disk quota exceeded: 'b'")]),
+    ],
+)
+def test_a_full_disk_ends_the_run_which_goes_on_later(
+    plan: Plan, folder: Folder, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    kept, calls = Spool.keep, list[str]()
+
+    def keep(spool: Spool, trial: Trial, delivered: Path) -> Path:
+        calls.append(trial.identity)
+        if len(calls) == 2:
+            raise error
+        return kept(spool, trial, delivered)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "keep", keep)
+        outcome = folder.run(plan)
+    assert len(plan.trials) > 2
+    assert len(calls) == 2  # the others are not trained in vain
+    assert outcome.failed == {}
+    assert outcome.interrupted == len(plan.trials) - 1
+    assert "the disk is full: make room in /" in outcome.lost
+    assert "failed" not in folder.seen.getvalue()
+    again = folder.run(plan)
+    assert (again.started, again.lost) == (len(plan.trials) - 1, "")
+    assert len(folder.tracker().results(plan.trials)) == len(plan.trials)
+
+
+def test_half_a_result_is_removed(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    delivered, spool = tmp_path / "delivered", Spool(tmp_path / "work", "table")
+    delivered.mkdir()
+    (delivered / "result.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("lossbench.orchestration.spool.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        spool.keep(plan.trials[0], delivered)
+    assert list(spool.folder.iterdir()) == []
 
 
 def test_a_full_disk_at_a_rung_is_a_failure_and_decides_nothing(

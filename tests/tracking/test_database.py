@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
 
 from lossbench.errors import NothingRecordedError, TrackingError
 from lossbench.plan import Plan
+from lossbench.tracking import connection
 from lossbench.tracking.database import _known_revisions
+from lossbench.tracking.location import locate
 from lossbench.tracking.store import Tracker
 
 Run = Callable[..., tuple[int, str, str]]
@@ -237,3 +240,23 @@ def test_reading_leaves_nothing_in_the_working_folder(
     monkeypatch.chdir(here)
     Tracker.open(f"sqlite:///{database}", create=False).results(plan.trials)
     assert list(here.iterdir()) == []
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_half_database(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small(uri: str) -> SimpleNamespace:
+        def search_experiments(**_: object) -> None:
+            with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as db:
+                db.execute("PRAGMA max_page_count = 2")
+                for number in range(3):
+                    db.execute(f"CREATE TABLE t{number} (x)")
+
+        return SimpleNamespace(search_experiments=search_experiments)
+
+    monkeypatch.setattr(connection, "_client", small)
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        connection._make_database(database)
+    assert list(database.parent.glob(".*.new*")) == []
+    reason = connection._reason(locate(f"sqlite:///{database}"), caught.value)
+    assert reason == f"the disk is full; make room in {database.parent}"
