@@ -17,7 +17,7 @@ import torch
 import lossbench
 from lossbench.assembly import Assembled, build
 from lossbench.collapse import collapse, guessing
-from lossbench.data.opening import open_trial_data
+from lossbench.data.opening import open_trial_data, require_unchanged
 from lossbench.errors import NotFiniteError
 from lossbench.evaluation.accuracy import all_alike, top_error
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
@@ -76,7 +76,7 @@ def run_trial(
         result counts.
 
     Raises:
-        DataError: The data set here is not the one that was planned with.
+        DataError: The data set here is not the one that was planned with, or was changed.
         PausedError: The training is paused after the epoch `until`.
     """
     place, team = torch.device(device), team or Team()
@@ -121,6 +121,8 @@ def run_trial(
         metrics, reason, note = {}, not_finite, ""
     else:
         metrics, reason, note = _measure(_trained(trial, parts, data_root), parts, artifacts)
+    if team.leads:
+        require_unchanged(trial, data_root, dataset)
     return TrialResult(
         identity=trial.identity,
         status="diverged" if reason else "finished",

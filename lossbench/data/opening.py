@@ -6,6 +6,8 @@ import platform
 from pathlib import Path
 
 from lossbench.data.dataset import Dataset
+from lossbench.data.encoded import EncodedRows
+from lossbench.data.folder import FolderSplit
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError, Problem
 from lossbench.suite import DatasetChoice, Selection, Suite
@@ -68,6 +70,27 @@ def open_trial_data(trial: Trial, data_root: Path) -> Dataset:
             f"{digest}, but the suite was planned with {trial.data_digest}"
         )
     return dataset
+
+
+def require_unchanged(trial: Trial, data_root: Path, dataset: Dataset) -> None:
+    """Refuse what was trained on image files that were replaced in the meantime.
+
+    Image files are read whenever they are needed; arrays and tables are open all the time.
+
+    Raises:
+        DataError: The data set is not that of the plan any more.
+    """
+    train = dataset.splits["train"]
+    if not isinstance(train, FolderSplit) or isinstance(train.paths, EncodedRows):
+        return
+    load_dataset.cache_clear()
+    try:
+        open_trial_data(trial, data_root)
+    except DataError as error:
+        raise DataError(
+            f"{error}; its files were changed while a trial was trained, whose result is not kept; "
+            "start again"
+        ) from None
 
 
 def may_choose_on_validation(selection: Selection | None) -> bool:

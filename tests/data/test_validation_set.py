@@ -238,3 +238,21 @@ def test_a_validation_set_that_does_not_fit(
     load_dataset("mine", tmp_path)
     with pytest.raises(DataError, match=expected):
         load_dataset("mine", tmp_path, validation=True)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_images_that_are_replaced_during_a_trial_give_no_result(
+    data: Path, tmp_path: Path, replaced: bool
+) -> None:
+    [trial, *_] = plan_of(data).trials
+
+    def replace_one(_: object) -> None:
+        if replaced:
+            Image.new("RGB", (8, 8)).save(data / "mine/train/b/3.png")
+
+    if not replaced:
+        result = run_trial(trial, data_root=data, artifacts=tmp_path, on_epoch=replace_one)
+        assert result.identity == trial.identity
+        return
+    with pytest.raises(DataError, match="were changed while a trial was trained"):
+        run_trial(trial, data_root=data, artifacts=tmp_path, on_epoch=replace_one)
