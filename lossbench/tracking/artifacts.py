@@ -106,7 +106,8 @@ def _is_local(uri: str) -> bool:
 def relocate(database: Path) -> None:
     """Update the artifact paths of a database that was moved, for MLflow's own programs.
 
-    Only experiments with a path that lossbench gave them are changed.
+    Only experiments with a path that lossbench gave them are changed. A run keeps its path where
+    its artifacts were left in their old place.
 
     Raises:
         sqlite3.Error: The database cannot be written.
@@ -123,9 +124,20 @@ def relocate(database: Path) -> None:
                 "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
                 (f"{root}/{name}", experiment),
             )
-            db.execute(
-                "UPDATE runs SET artifact_uri = ? || '/' || run_uuid || '/artifacts'"
-                " WHERE experiment_id = ?"
-                " AND artifact_uri LIKE '%' || ? || '/' || run_uuid || '/artifacts'",
-                (f"{root}/{name}", experiment, inside),
+            runs = db.execute(
+                "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ?", (experiment,)
             )
+            for run, uri in runs.fetchall():
+                moved = f"{root}/{name}/{run}/artifacts"
+                if not (uri or "").endswith(f"{inside}/{run}/artifacts"):
+                    continue
+                if _is_left_behind(uri, moved):
+                    continue
+                db.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (moved, run))
+
+
+def _is_left_behind(uri: str, moved: str) -> bool:
+    """Whether the artifacts of a run are in their old place only."""
+    if Path(moved).is_dir():
+        return False
+    return Path(local_file_uri_to_path(uri)).is_dir()  # type: ignore[no-untyped-call]

@@ -168,6 +168,18 @@ def test_where_only_the_database_was_copied(original: Path, tmp_path: Path, plan
     require_results(tmp_path, plan, 2)
 
 
+def test_writing_where_only_the_database_was_copied(
+    original: Path, tmp_path: Path, plan: Plan, make_result: MakeResult, artifacts: Path
+) -> None:
+    shutil.copy(original / "mlflow.db", tmp_path)
+    before = snapshot(original)
+    tracker = Tracker.open(uri_of(tmp_path))
+    tracker.start_suite(plan, {})
+    tracker.finish(plan.trials[2], make_result(plan.trials[2]), artifacts)
+    require_results(tmp_path, plan, 3)
+    assert snapshot(original) == before
+
+
 def test_every_verb_in_a_copied_folder(
     run: Run,
     write_suite: Callable[..., Path],
