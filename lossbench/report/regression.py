@@ -27,7 +27,7 @@ a verdict. Values are compared so:
    those agree (`lossbench.report.spread`).
 3. `regression`: at least two seeds, worse by at least the minimum effect, and by more than one of
    the noises allows. What a noise allows is set so that if nothing changed but chance, all cells
-   and both noises together raise a false alarm in at most 5 % of checks (Bonferroni). The
+   and both noises together raise a false alarm in about 5 % of checks (Bonferroni). The
    baseline's noise knows nothing of a seed that trains badly once in ten times, so it counts only
    where every value here is worse than every value of the baseline. `improved` is the mirror image.
 4. `pass`: even the bad end of the ordinary 95 % interval of the difference is within the minimum
@@ -39,8 +39,8 @@ among the two seeds that a regression of the others needs.
 
 In simulated checks without any change (normal values, 4 to 60 cells of equal spread, of spreads
 e^N(0, 0.7) and e^N(0, 1), or one cell 5 times as wide as the others) false alarms came in at most
-5 % with three seeds or more. With two seeds they came in at most 5 % from 20 cells on, and in up to
-7.6 % of checks with 2 to 8 cells of unequal spread.
+5 % with three seeds or more. With two seeds they came in about 5 % or less if the spreads are equal
+or from 20 cells on, and in up to 7.6 % of checks with fewer cells of unequal spread.
 
 The ordinary interval and what noise allows are two statistics, and may differ on whether the cell
 has changed; the finding's reason then says why.
