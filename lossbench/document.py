@@ -192,7 +192,7 @@ def _assign_in_list(node: list[Any], keys: Parts, value: Any, text: str) -> None
     if found is None:
         whole = ".".join(part.text for part in keys)
         if whole in known:
-            raise RequestError(f"--set {text}: should be {whole}.PARAMETER=VALUE")
+            raise RequestError(f"--set {text}: should be losses.{whole}.PARAMETER=VALUE")
         hint = did_you_mean(nearest_start(keys, known), known)
         raise RequestError(f"--set {text}: should be losses.NAME.PARAMETER=VALUE{hint}")
     head, rest = found

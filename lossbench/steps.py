@@ -50,6 +50,8 @@ def lay_out_suite(
     if seeds is not None:
         if not re.fullmatch(r"[-\w, ]*", seeds):
             raise RequestError(f"--seeds {seeds}: should be whole numbers, as in 0,1,2")
+        if any(text.partition("=")[0].strip("\"'") == "seeds" for text in overrides):
+            raise RequestError(f"--seeds {seeds}: --set gives seeds, too; give them once")
         overrides = [*overrides, f"seeds=[{seeds}]"]
     suite = load_suite(path, overrides)
     from lossbench.assembly import check

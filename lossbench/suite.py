@@ -364,6 +364,11 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
         dotted = ".".join(part.text for part in keys)
         if dotted in texts:
             raise RequestError(f"--set {override}: {dotted} is set twice; give it once")
+        if lost := next((text for own, text in texts.items() if own.startswith(f"{dotted}.")), ""):
+            raise RequestError(
+                f"--set {override}: replaces all of {dotted}, and --set {lost} with it; "
+                f"give --set {lost} after it, or only one of them"
+            )
         texts[dotted] = override
         require_known_variant(keys, content.get("variants"), override)
         assign(content, keys, value, override)

@@ -124,7 +124,7 @@ def test_two_readings_are_refused_and_quotes_decide(tmp_path: Path) -> None:
         ("losses.pml.arcfaceloss.alpha.grid=[1]", "did you mean 'pml.ArcFaceLoss'?"),
         ('losses."pml.ArcFaceLos".margin=1', "did you mean 'pml.ArcFaceLoss'?"),
         ('losses."pml".ArcFaceLoss.margin=1', "should be losses.NAME.PARAMETER=VALUE"),
-        ("losses.pml.ArcFaceLoss=1", "should be pml.ArcFaceLoss.PARAMETER=VALUE"),
+        ("losses.pml.ArcFaceLoss=1", "should be losses.pml.ArcFaceLoss.PARAMETER=VALUE"),
         ("variants.1.6x.model.width=3", "has no variant '1.6x'; did you mean '1.5x'?"),
         ('variants."1.6x".model.width=3', "has no variant '1.6x'; did you mean '1.5x'?"),
         ('losses."pml.ArcFaceLoss.margin=1', "should be KEY=VALUE"),
@@ -149,3 +149,20 @@ def test_wrong_names(override: str, expected: str, tmp_path: Path) -> None:
 )
 def test_a_key_is_set_once(overrides: tuple[str, str], tmp_path: Path) -> None:
     assert "is set twice; give it once" in refusal(tmp_path, {}, *overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("recipe.optimizer.lr=0.1", "recipe.optimizer={name: sgd, lr: 0.2}"),
+        ("recipe.optimizer.lr=0.1", "recipe={epochs: 1}"),
+        ("losses.softmax.a=3", "losses=[softmax]"),
+        ('losses."softmax".a=3', "seeds=[4]", "losses=[softmax]"),
+    ],
+)
+def test_a_key_set_before_the_whole_that_replaces_it(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    message = refusal(tmp_path, {}, *overrides)
+    assert f"--set {overrides[-1]}: replaces all of" in message
+    assert f"give --set {overrides[0]} after it, or only one of them" in message

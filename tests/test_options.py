@@ -60,3 +60,9 @@ def test_a_flag_given_twice_says_the_same(run: Run) -> None:
 def test_values_of_one_key_given_twice(run: Run) -> None:
     code, _, err = run("test-loss", "lgm", "--set", "alpha=1", "--set", "alpha=2")
     assert (code, err) == (2, "error: --set alpha=2: alpha is set twice; give it once\n")
+
+
+def test_seeds_by_two_options(run: Run) -> None:
+    for key in ("seeds", '"seeds"'):
+        code, _, err = run("plan", "x.yaml", "--set", f"{key}=[5]", "--seeds", "1,2")
+        assert (code, err) == (2, "error: --seeds 1,2: --set gives seeds, too; give them once\n")
