@@ -29,7 +29,9 @@ def test_a_paused_trial_ends_as_one_in_one_go(
         told.append(metrics)
         if checkpoint:
             with checkpoint.as_directory() as folder:
-                results.append(json.loads((Path(folder) / "result.json").read_text()))
+                results.append(
+                    json.loads((Path(folder) / "result.json").read_text(encoding="utf-8"))
+                )
 
     monkeypatch.setattr(tune, "report", report)
 

@@ -195,7 +195,11 @@ from lossbench.report import build
 
 @LOSSES.register("unused")
 class Unused(LossHead):
-    pass
+    def logits(self, features):
+        return features
+
+    def terms(self, features, labels):
+        return {}
 
 def build_report(*_):
     pathlib.Path('reached').touch()

@@ -37,7 +37,9 @@ def make(tmp_path: Path) -> Callable[[str], Plan]:
     def make(losses: str) -> Plan:
         samples = ", samples: 4" if "search" in losses else ""
         file = tmp_path / "edges.yaml"
-        file.write_text(f"{HEAD}selection: {{holdout: 0.2{samples}}}\nlosses: [{losses}]\n")
+        file.write_text(
+            f"{HEAD}selection: {{holdout: 0.2{samples}}}\nlosses: [{losses}]\n", encoding="utf-8"
+        )
         return check(load_suite(file), NOWHERE)
 
     return make
