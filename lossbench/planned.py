@@ -364,6 +364,7 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
         "cells": list(cells.values()),
         "data": {"notes": found.plan.facts.notes, "warnings": found.plan.facts.warnings},
         "coming": len(found.coming),
+        "changed_code": dict(found.changed_code),
         "forecast": told_forecast,
         "missing": list(found.plan.missing),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import re
 import subprocess
 import sys
@@ -251,6 +252,8 @@ def test_plan_says_what_is_trained_again_and_why(
     assert code == 0
     assert f"{count} to do" in out
     assert said in " ".join(out.split())
+    code, out, _ = run(*arguments, "--format", "json")
+    assert json.loads(out)["changed_code"] == {"loss mine": count}
 
     code, out, _ = run(*arguments, "--set", "recipe.epochs=1")  # another training anyway
     assert "changed since" not in out

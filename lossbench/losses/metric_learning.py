@@ -134,8 +134,11 @@ class MetricHead(JointMetricHead):
             samples_per_class=params.pop("samples_per_class"),
         )
         self.miner: Any = _part("miner", params.pop("miner"))
+        if name == "HistogramLoss":
+            _require_bins(params["n_bins"], params["delta"])
         self.loss: Any = _made(name, params)
         if name == "HistogramLoss":
+            _require_similarity(self.loss.distance)
             self.loss.compute_density = functools.partial(_density_within, self.loss)
 
     def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -155,6 +158,34 @@ def _lacks_pairs(labels: Tensor, mined: tuple[Tensor, ...] | None) -> bool:
     if same == len(labels) or same == len(labels) ** 2:
         return True
     return mined is not None and any(len(indices) == 0 for indices in mined)
+
+
+def _require_bins(count: float | None, width: float | None) -> None:
+    """Refuse bins that do not fill HistogramLoss's range, -1 to 1: an image could be in none.
+
+    Raises:
+        ParameterError: They do not.
+    """
+    if count is None and width is None:
+        return
+    bins = count if count is not None else 2 / width if width else 0
+    if not 1 <= round(bins) <= 1000 or abs(bins - round(bins)) > 1e-6:
+        problem = "n_bins (or 2 / delta) should be a whole number from 1 to 1000"
+        raise ParameterError("pml.HistogramLoss", [Problem((), problem)])
+
+
+def _require_similarity(distance: Any) -> None:
+    """Refuse a distance with values outside HistogramLoss's range, -1 to 1.
+
+    Raises:
+        ParameterError: It has some.
+    """
+    if not (distance.is_inverted and distance.normalize_embeddings and distance.p <= 2):
+        problem = (
+            "should be a similarity in [-1, 1], the range of the histogram: CosineSimilarity, or "
+            "DotProductSimilarity of normalised embeddings, with p at most 2"
+        )
+        raise ParameterError("pml.HistogramLoss", [Problem(("distance",), problem)])
 
 
 def _density_within(loss: Any, similarities: Tensor) -> Tensor:

@@ -142,6 +142,38 @@ def test_a_loss_that_is_not_finite_for_another_reason_is_not_hidden() -> None:
 
 
 @needed
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"distance": "LpDistance"},
+        {"distance": "SNRDistance"},
+        {"distance": {"name": "DotProductSimilarity", "normalize_embeddings": False}},
+        {"distance": {"name": "CosineSimilarity", "p": 4}},
+        {"delta": 0.45},
+        {"delta": 0},
+        {"delta": -0.1},
+        {"n_bins": 0},
+        {"n_bins": -4},
+        {"n_bins": 100_000},
+    ],
+)
+def test_histogram_loss_refuses_what_its_histogram_cannot_count(params: dict[str, Any]) -> None:
+    entry = LOSSES["pml.HistogramLoss"]
+    with pytest.raises(ParameterError, match=r"range of the histogram|whole number"):
+        entry.create(4, 3, **entry.parameters(**params).model_dump())
+
+
+@needed
+@pytest.mark.parametrize("params", [{"distance": "DotProductSimilarity"}, {"n_bins": 49}, {}])
+def test_histogram_loss_is_finite_for_features_near_and_far(params: dict[str, Any]) -> None:
+    entry = LOSSES["pml.HistogramLoss"]
+    head = entry.create(4, 3, **entry.parameters(**params).model_dump())
+    labels = torch.tensor([0, 1, 2, 3] * 3)
+    for features in (torch.randn(12, 3), torch.ones(12, 3)):
+        assert sum(head.terms(features, labels).values()).isfinite()
+
+
+@needed
 def test_histogram_loss_takes_features_that_coincide() -> None:
     head: Any = LOSSES["pml.HistogramLoss"].create(4, 2)
     features = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 1.0], [1.0, 1.0]], requires_grad=True)

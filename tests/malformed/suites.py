@@ -220,6 +220,8 @@ OVERRIDES = [
     called("a tracking uri twice", ["run", "bad.yaml", "--tracking-uri", "sqlite:///a.db", "--tracking-uri", "sqlite:///b.db"], "--tracking-uri: given twice; give it once"),
     called("a format twice", ["report", "bad.yaml", "--format", "csv", "--format=json"], "--format: given twice; give it once"),
     called("set an ambiguous name", ["run", "bad.yaml", "--set", "variants={a: {}, a.b: {}}", "--set", "variants.a.b.model.feature_dim=3"], 'can mean "a".b.model.feature_dim or "a.b".model.feature_dim; put the name in quotes'),
+    called("bins that do not fill a histogram", ["run", "bad.yaml", "--set", "losses=[softmax, {pml.HistogramLoss: {n_bins: 0}}]"], "losses.pml.HistogramLoss: n_bins", "should be a whole number from 1 to 1000"),
+    called("a distance that a loss cannot count", ["run", "bad.yaml", "--set", "losses=[softmax, {pml.HistogramLoss: {distance: LpDistance}}]"], "losses.pml.HistogramLoss.distance: should be a similarity in [-1, 1]", "CosineSimilarity"),
     called("set a name with dots that is not there", ["run", "bad.yaml", "--set", "losses=[pml.ArcFaceLoss]", "--set", "losses.pml.ArcFaceLos.margin=3"], "did you mean 'pml.ArcFaceLoss'?"),
     overridden("an open quote", 'losses."softmax.x=3', "should be KEY=VALUE"),
     called("set a variant that is not there", ["run", "bad.yaml", "--set", "variants={2-D: {}}", "--set", "variants.2D.model.feature_dim=3"], "--set variants.2D.model.feature_dim=3: the suite has no variant '2D'; did you mean '2-D'?"),
