@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lossbench.errors import Path, Problem, did_you_mean
-from lossbench.evaluation import Evaluation
+from lossbench.errors import Path, Problem, did_you_mean, told
+from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.models.vectors import OF_VECTORS
 from lossbench.plan import Metric
 from lossbench.resolution import resolve_losses
@@ -23,7 +23,15 @@ def suite_metrics(
     suite: Suite, evaluations: Iterable[Evaluation], problems: list[Problem]
 ) -> tuple[Metric, ...]:
     """Everything that a suite measures; what is wrong with it to `problems`."""
-    metrics = [metric for evaluation in evaluations for metric in evaluation.metrics()]
+    metrics: list[Metric] = []
+    for chosen, evaluation in zip(suite.evaluate, evaluations, strict=False):
+        try:
+            metrics += evaluation.metrics()
+        except Exception as error:
+            if not EVALUATIONS[chosen.name].foreign:
+                raise
+            problems.append(Problem(("evaluate", chosen.name), f"cannot be used: {told(error)}"))
+            return ()
     names = [metric.name for metric in metrics]
     twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
     if twice:

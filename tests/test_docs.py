@@ -135,7 +135,7 @@ COMMANDS = [
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with registering("a page"):
+    with registering("a page", lambda _: "a page"):
         exec(compile(block.text, str(block), "exec"), {"__name__": "page"})
     for registry in REGISTRIES:
         registry.forget("a page")

@@ -270,3 +270,22 @@ def a_result(trial: Trial) -> TrialResult:
         device="cpu",
         environment={},
     )
+
+
+def test_an_evaluation_whose_metrics_cannot_be_made_is_one_message(
+    write_suite: Write, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    file = tmp_path / "my_metric.py"
+    file.write_text(
+        "from lossbench.evaluation import EVALUATIONS, Evaluation\n"
+        "from lossbench.plan import Metric\n"
+        "@EVALUATIONS.register('mine')\n"
+        "class Mine(Evaluation):\n"
+        "    def metrics(self): return (Metric(name='m', label='m', direction='higher'),)\n"
+        "    def __call__(self, trained): ...\n",
+        encoding="utf-8",
+    )
+    suite = write_suite(("losses:", "evaluate: [mine]\nlosses:"))
+    code, out, err = run("plan", suite, "--plugin", file)
+    assert (code, out) == (2, "")
+    assert "evaluate.mine: cannot be used: ValidationError" in err
