@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = sorted(
     path
     for folder in ("lossbench", "tests", "benchmarks", "docs", ".ci", "deploy")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
 from lossbench.outline import make_outline, missing_data
 from lossbench.suite import load_suite
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 Run = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED_DATA
 from PIL import Image
 
 from lossbench.data.official import ARRAYS, FILES, describe_lfw
@@ -20,6 +19,7 @@ from lossbench.data.prepared import array_digest, load_prepared
 from lossbench.data.sources import describe_prepared, prepare
 from lossbench.errors import DataError
 
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 Run = Callable[..., tuple[int, str, str]]
 NAMES = tuple(FILES["mnist"])
 
