@@ -80,4 +80,6 @@ def rank(
     except OSError as error:
         raise LossbenchError(f"{folder}: no ranking: {error.strerror}") from None
     out.print(terminal_ranking(ranking))
-    err.print(f"ranking: {page}{f' ({replaced})' if replaced else ''}", highlight=False)
+    err.print(
+        f"ranking: {page}{f' ({replaced})' if replaced else ''}", highlight=False, soft_wrap=True
+    )

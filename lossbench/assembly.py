@@ -44,7 +44,7 @@ from lossbench.needs import Needs
 from lossbench.outline import make_outline
 from lossbench.plan import Plan
 from lossbench.registry import Registry
-from lossbench.suite import Component, Suite
+from lossbench.suite import Component, DatasetChoice, Suite
 from lossbench.training.loop import Training
 from lossbench.training.needs import needs_of
 from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
@@ -357,5 +357,25 @@ def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
         try:
             choose_images(dataset, suite.dataset, suite.selection.holdout)
         except ValueError as error:
-            problems.append(Problem(("selection", "holdout"), str(error).partition("\n")[0]))
+            problems.append(
+                _too_small(suite.dataset, dataset)
+                or Problem(("selection", "holdout"), str(error).partition("\n")[0])
+            )
     return problems
+
+
+def _too_small(choice: DatasetChoice, dataset: Dataset) -> Problem | None:
+    """The problem of a `train_size` that leaves one image of a class with more; else None."""
+    if choice.train_size is None:
+        return None
+    labels = dataset.splits["train"].labels
+    drawn = labels[stratified_subset(labels, choice.train_size)]
+    for number, name in enumerate(dataset.card.class_names):
+        there = int((labels == number).sum())
+        if there > 1 and (drawn == number).sum() == 1:
+            message = (
+                f"{choice.train_size} leaves 1 of the {there} images of class {name}, and "
+                "selection.holdout needs 2; give a larger one"
+            )
+            return Problem(("dataset", "train_size"), message)
+    return None

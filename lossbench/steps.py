@@ -125,7 +125,9 @@ def write_report(laid_out: Plan, tracking_uri: str | None, output: Path | None) 
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
     out.print(terminal_table(laid_out, results))
     page = next(path for path in written if path.suffix == ".html")
-    err.print(f"report: {page}{f' ({replaced})' if replaced else ''}", highlight=False)
+    err.print(
+        f"report: {page}{f' ({replaced})' if replaced else ''}", highlight=False, soft_wrap=True
+    )
 
 
 def print_differences(laid_out: Plan, tracking_uri: str | None) -> None:

@@ -44,7 +44,7 @@ def test_all_that_is_missing_is_named(run: Run) -> None:
     _, out, _ = run("plan", REPOSITORY / "suites" / "lfw.yaml")
     words = " ".join(out.split())
     assert words.count("missing:") == 2
-    assert "data set 'lfw' is not in data" in words
+    assert "data set 'lfw' is not in " in words
 
 
 def test_trials_have_no_identity(run: Run) -> None:
@@ -130,7 +130,7 @@ def test_a_folder_that_is_nowhere_is_missing(run: Run, write_suite: Write) -> No
     path = write_suite(("dataset: digits", "dataset: ./elsewhere/mine"))
     code, out, _ = run("plan", path)
     assert code == 0
-    assert "missing: elsewhere/mine: no such folder" in out
+    assert "/elsewhere/mine: no such folder" in out
 
 
 def test_data_of_an_evaluation_may_be_missing_alone(

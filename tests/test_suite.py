@@ -100,7 +100,7 @@ def test_wrong_files(write_suite: Write, old: str, new: str, expected: str) -> N
         ("recipe.epochs", "should be KEY=VALUE"),
         ("recipe.epochs.x=3", "there is nothing below a plain value"),
         ("losses.lgn.alpha=1", "did you mean 'lgm'"),
-        ("losses.lgm=1", "should be lgm.PARAMETER=VALUE"),
+        ("losses.lgm=1", "should be losses.lgm.PARAMETER=VALUE"),
         ("seeds=[1", "--set seeds=[1: broken YAML"),
     ],
 )

@@ -122,11 +122,14 @@ def _secrets_withheld() -> Iterator[None]:
 def _init(**options: Any) -> None:
     """Call `ray.init`, and keep the handler of SIGTERM: with Ray's own the process aborts."""
     import ray
+    from ray._private import utils
 
-    handler = signal.getsignal(signal.SIGTERM)
+    handler, install = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _: None  # there is no public way
     try:
         ray.init(**options)
     finally:
+        utils.set_sigterm_handler = install
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
 

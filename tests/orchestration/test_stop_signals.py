@@ -42,6 +42,11 @@ losses: [softmax, center]
 TO_THE_PROCESS, TO_ITS_GROUP = os.kill, os.killpg
 
 
+def as_in_a_terminal() -> None:
+    """Undo what `nohup` does, in case these tests run under it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @dataclass
 class Started:
     """A `lossbench` that runs in a process group of its own."""
@@ -95,6 +100,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Started]]:
                 stdout=seen,
                 stderr=seen,
                 start_new_session=True,
+                preexec_fn=as_in_a_terminal,
             )
         all_started.append(Started(process, tmp_path, mark))
         return all_started[-1]
@@ -240,6 +246,7 @@ def test_a_closed_terminal(tmp_path: Path) -> None:
     (tmp_path / "stopped.yaml").write_text(SUITE, encoding="utf-8")
     child, terminal = os.forkpty()
     if child == 0:
+        as_in_a_terminal()
         os.chdir(tmp_path)
         command = ["-m", "lossbench.cli", "run", "stopped.yaml", "--plugin", "slow.py"]
         os.execv(sys.executable, [sys.executable, *command])
