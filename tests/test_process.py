@@ -105,7 +105,7 @@ def test_a_run_in_a_locale_without_utf_8(folder: Path) -> None:
     for form in ("json", "csv", "markdown", "latex"):
         done = lossbench(folder, "report", "plain.yaml", "--format", form, **C_LOCALE)
         assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout.isascii()
+        assert "größe" in done.stdout.decode("utf-8")  # what other programs read keeps its names
     assert lossbench(folder, "check", "plain.yaml", "--update", **C_LOCALE).returncode == 0
     done = lossbench(folder, "check", "plain.yaml", **ASCII)
     assert b"Traceback" not in done.stderr
