@@ -223,7 +223,7 @@ def test_more_workers_than_the_cluster_has_room_for() -> None:
         pass
 
 
-def test_an_image_that_breaks_during_the_run_ends_it_in_one_message(
+def test_an_image_that_changes_during_the_run_ends_it_in_one_message(
     write_suite: Write, start: Callable[..., tuple[Outcome, str]], tmp_path: Path
 ) -> None:
     root = tmp_path / "data"
@@ -238,6 +238,7 @@ def test_an_image_that_breaks_during_the_run_ends_it_in_one_message(
     path = root / "mine/train/class1/3.png"
     path.write_bytes(path.read_bytes()[:40].ljust(path.stat().st_size, b"x"))  # the same size
     outcome, seen = start(plan, root)
-    assert outcome.refused.startswith(f"{path}: does not decode")
+    assert outcome.refused.startswith(f"data set 'mine' in {root} ")
+    assert f"but the suite was planned with {plan.data_digest}" in outcome.refused
     assert "\n" not in outcome.refused
     assert "Traceback" not in seen
