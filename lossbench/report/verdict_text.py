@@ -9,12 +9,17 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
-from lossbench.report.numbers import PERCENT_SPEC, difference_unit, signed_number
+from lossbench.report.numbers import (
+    PERCENT_SPEC,
+    difference_unit,
+    is_percentage,
+    signed_number,
+)
 from lossbench.report.predictions import Examined, TestSet
 from lossbench.report.ranks import Rank, Ranks
 from lossbench.report.statistics import ALPHA, POWER, Interval
 from lossbench.report.tables import NOTHING, Table
-from lossbench.report.verdicts import Verdict, Verdicts, exact_note
+from lossbench.report.verdicts import Floor, Verdict, Verdicts, exact_note
 
 STYLES = {"better": "bold green", "worse": "red", "undecided": "", "none": "yellow"}
 TEST_SET_TITLE = "How much is the test set's"
@@ -77,7 +82,7 @@ def verdict_notes(table: Table) -> list[str]:
     lines = [f"{rule}."]
     if verdicts.floors:
         floors = "; ".join(
-            f"{_where(table, floor.variant)}{floor.gap:{table.spec}} ({floor.n} seeds, spread "
+            f"{_where(table, floor.variant)}{_gap(table, floor)} ({floor.n} seeds, spread "
             f"{floor.std:{table.spec}} of the differences, pooled over {_rows(floor.rows)})"
             for floor in verdicts.floors
         )
@@ -88,6 +93,13 @@ def verdict_notes(table: Table) -> list[str]:
         )
     note = exact_note(max(v.difference.n for v in verdicts.listed))
     return [*lines, note] if note else lines
+
+
+def _gap(table: Table, floor: Floor) -> str:
+    """The smallest gap that gets its verdict; percentages cannot differ by more than 100."""
+    if is_percentage(table.unit) and floor.gap > 100:
+        return "none, since not even 100 would"
+    return f"{floor.gap:{table.spec}}"
 
 
 def _where(table: Table, variant: str) -> str:

@@ -168,6 +168,12 @@ def in_terminal(plan: Plan, results: Any) -> str:
     return console.export_text()
 
 
+def test_a_resolution_above_all_percentages_is_none(plan: Plan, fill: Callable) -> None:
+    results = fill(plan, errors([10.0, 90.0, 40.0], [80.0, 20.0, 5.0], [30.0, 25.0, 95.0]))
+    text = " ".join(in_terminal(plan, results).split())
+    assert "in percentage points: none, since not even 100 would (3 seeds, spread" in text
+
+
 def test_every_row_is_judged_in_terminal_and_markdown(plan: Plan, fill: Callable) -> None:
     results = fill(plan, errors(REFERENCE, NOISY, CLEAR))
     for text in (in_terminal(plan, results), render(plan, results, "markdown")):
