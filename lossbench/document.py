@@ -148,6 +148,38 @@ def read_override(override: str) -> tuple[str, Any]:
     return key, plain(parse(text, where), where)
 
 
+def assign_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[str, str]:
+    """Set every `KEY=VALUE` in place, in the given order.
+
+    Args:
+        content: A suite as plain data.
+        overrides: As `--set` has them.
+
+    Returns:
+        Dotted key -> the text of its override.
+
+    Raises:
+        RequestError: A key is set twice, or set and then replaced as a part of another one, or
+            there is no such place.
+    """
+    texts: dict[str, str] = {}
+    for override in overrides:
+        key, value = read_override(override)
+        keys = split_key(key)
+        dotted = ".".join(part.text for part in keys)
+        if dotted in texts:
+            raise RequestError(f"--set {override}: {dotted} is set twice; give it once")
+        if lost := next((text for own, text in texts.items() if own.startswith(f"{dotted}.")), ""):
+            raise RequestError(
+                f"--set {override}: replaces all of {dotted}, and --set {lost} with it; "
+                f"give --set {lost} after it, or only one of them"
+            )
+        texts[dotted] = override
+        require_known_variant(keys, content.get("variants"), override)
+        assign(content, keys, value, override)
+    return texts
+
+
 def split_key(key: str) -> Parts:
     """`losses."pml.ArcFaceLoss".margin` -> losses, pml.ArcFaceLoss, margin."""
     return tuple(Part(found.strip("\"'"), found[0] in "\"'") for found in re.findall(_PART, key))

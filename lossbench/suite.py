@@ -23,15 +23,7 @@ from pydantic import (
     ValidationError,
 )
 
-from lossbench.document import (
-    assign,
-    parse,
-    plain,
-    read_override,
-    require_known_variant,
-    secret_problems,
-    split_key,
-)
+from lossbench.document import assign_overrides, parse, plain, secret_problems
 from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
 from lossbench.shipped import shipped_suites
 
@@ -357,22 +349,7 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
     content = plain(document, str(path))
     if isinstance(content.get("dataset"), str):
         content["dataset"] = {"name": content["dataset"]}
-    texts: dict[str, str] = {}
-    for override in overrides:
-        key, value = read_override(override)
-        keys = split_key(key)
-        dotted = ".".join(part.text for part in keys)
-        if dotted in texts:
-            raise RequestError(f"--set {override}: {dotted} is set twice; give it once")
-        if lost := next((text for own, text in texts.items() if own.startswith(f"{dotted}.")), ""):
-            raise RequestError(
-                f"--set {override}: replaces all of {dotted}, and --set {lost} with it; "
-                f"give --set {lost} after it, or only one of them"
-            )
-        texts[dotted] = override
-        require_known_variant(keys, content.get("variants"), override)
-        assign(content, keys, value, override)
-    origin = Origin(str(path), document, texts)
+    origin = Origin(str(path), document, assign_overrides(content, overrides))
     if secrets := list(secret_problems(content)):
         raise origin.error(secrets)
     try:
