@@ -158,44 +158,6 @@ def suite(
     _write(json_file, "suite", measured)
 
 
-@app.command()
-def packed(
-    rounds: Rounds = 7,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    seeds: Annotated[list[int] | None, typer.Option(help="How many are packed.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="digits_cnn, mnist_cnn.")] = None,
-    loss: Annotated[list[str] | None, typer.Option(help="Such as softmax, lgm.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of each seed in a turn.")] = 4,
-    json_file: Json = None,
-) -> None:
-    """Several seeds trained as one program beside a plain loop over seeds."""
-    from benchmarks import packed as of_packed
-
-    place = _device(device)
-    models, losses = model or list(of_packed.NETWORKS), loss or ["softmax", "lgm"]
-    if unknown := set(models) - set(of_packed.NETWORKS):
-        known = ", ".join(of_packed.NETWORKS)
-        raise typer.BadParameter(f"{', '.join(unknown)}: one of {known}", param_hint="--model")
-    measured = list(of_packed.measure(models, losses, seeds or [3, 5, 10], rounds, place, steps))
-    console.print(f"on {device}, float32, one CPU thread\n{_said(environment())}")
-    table = _table(
-        "", "model", "loss", "seeds", "ms a step alone", "packed", "speed", "middle half", "bar"
-    )
-    for row in measured:
-        table.add_row(
-            row.model,
-            row.loss,
-            str(row.seeds),
-            f"{row.alone_ms:.2f}",
-            f"{row.packed_ms:.2f}",
-            _against(row.speed_ratio, row.bar, more_is_better=True),
-            f"{row.low:.2f} - {row.high:.2f}",
-            _bar(row.bar),
-        )
-    console.print(table)
-    _write(json_file, "packed", measured)
-
-
 def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise typer.BadParameter("no GPU that torch can use is here", param_hint="--device")

@@ -15,7 +15,7 @@ from benchmarks.timing import take_turns
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.images import ArrayImages, normaliser
 from lossbench.data.sampling import batches
-from lossbench.torchvision_import import torchvision
+from lossbench.data.torchvision import torchvision
 
 COUNT, SIDE, BATCH = 2560, 32, 128
 BAR = 12.0

@@ -13,7 +13,7 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.images import ArrayImages, normaliser
 from lossbench.losses import create_loss
 from lossbench.models import MODELS
-from lossbench.suite import Component
+from lossbench.suite.schema import Component
 from lossbench.training.loop import Training, train
 from lossbench.training.optimizers import build_optimizer
 from lossbench.training.schedules import SCHEDULES

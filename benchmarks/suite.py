@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from lossbench.assembly import check
-from lossbench.plan import Plan
+from lossbench.assembly.build import check
+from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.suite import load_suite
+from lossbench.runner.trial import environment, run_trial
+from lossbench.suite.schema import load_suite
 from lossbench.tracking.store import Tracker
-from lossbench.trial import environment, run_trial
-from lossbench.trial_spec import Trial
 
 PROCESSES = 2
 SHORT = """\

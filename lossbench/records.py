@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lossbench.suite import Strict
+from pydantic import BaseModel, ConfigDict
+
+
+class Strict(BaseModel):
+    """Exact types, no unknown key, no infinities, no change afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
 
 Status = Literal["finished", "diverged", "stopped"]
 OF_ALL = frozenset({"device", "lossbench", "code", "python", "torch", "numpy", "platform"})
@@ -32,8 +39,8 @@ class TrialResult(Strict):
     Attributes:
         identity: Of the trial.
         status: `diverged` if its loss was not finite, or its answers collapsed (see
-            `lossbench.collapse`); `stopped` if it was behind others on the held-out part: no
-            result, but not to be run again.
+            `lossbench.planning.divergence`); `stopped` if it was behind others on the held-out
+            part: no result, but not to be run again.
         reason: Why it counts as diverged, or when it was stopped. Of a finished trial that is no
             better than guessing, a note on that; else empty.
         metrics: After the last epoch, by the suite's names (`error` in percent). Measured on
@@ -60,3 +67,45 @@ class TrialResult(Strict):
     def no_better_than_guessing(self) -> bool:
         """Whether it finished, but its answers are not shown to be better than guessing."""
         return self.status == "finished" and bool(self.reason)
+
+
+class Metric(Strict):
+    """A number that a suite's evaluations give for each trial.
+
+    Attributes:
+        name: As in JSON and MLflow: `error`, `fgsm_0.3_eer`.
+        label: As in a heading: `equal error rate, FGSM, ε = 0.3`.
+        unit: Unit of its values: `% of images`, `s`; empty where they have none.
+        higher_is_better: Else lower is.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    higher_is_better: bool = False
+
+
+class Artifact(Strict):
+    """Arrays that a suite's evaluations store for each trial, for the report to draw.
+
+    Attributes:
+        name: Of the file, without `.npz`.
+        kind: `detection`: how far other inputs can be told from normal ones.
+        title: What the other inputs are.
+    """
+
+    name: str
+    kind: Literal["detection"]
+    title: str
+
+
+class Plugin(Strict):
+    """A file of the user's own that registers losses.
+
+    Attributes:
+        file: Its absolute path.
+        text: What stands in it.
+    """
+
+    file: str
+    text: str

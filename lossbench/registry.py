@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -284,3 +285,21 @@ def _parameters_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]
 def parameters_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
     """The model of parameters: name -> (type, default)."""
     return create_model(f"{name}_parameters", __base__=_Parameters, **fields)
+
+
+def user_path(written: str | Path) -> Path:
+    """Return a path with `~` and `~user` replaced by that home; other paths as they are.
+
+    A shell does so in `--data-root ~/data`, but not in `--data-root=~/data`, in a suite or in an
+    environment variable.
+
+    Raises:
+        RequestError: There is no such home.
+    """
+    try:
+        return Path(written).expanduser()
+    except RuntimeError:
+        home = Path(written).parts[0]
+        raise RequestError(
+            f"{written}: {home} is no home folder of this machine; write the path in full"
+        ) from None

@@ -8,39 +8,16 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lossbench.cli import main
+from lossbench.cli.main import main
 from lossbench.data.prepared import ARRAYS, Card, array_digest, save_prepared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
-
-RAY_FILES = (
-    "tests/orchestration/test_nodes.py",
-    "tests/orchestration/test_run.py",
-    "tests/orchestration/test_soak.py",
-    "tests/test_cli.py",
-)
-
-LONG_FILES = (
-    "tests/training/test_checkpoints.py",
-    "tests/tracking/test_server.py",
-    "tests/tracking/test_location.py",
-    "tests/test_shipped_suites.py",
-    "tests/contracts/test_loss_contract.py",
-    "tests/report/test_report_build.py",
-    "tests/tracking/test_store.py",
-    "tests/training/test_team.py",
-    "tests/orchestration/test_together_in_one_folder.py",
-    "tests/data/test_faces.py",
-    "tests/training/test_packed.py",
-    "tests/test_docs.py",
-)
 
 SUITE = """\
 suite: small
@@ -57,24 +34,18 @@ losses:
 """
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests run in one process, and all that start Ray in the same one."""
-    from xdist.scheduler import LoadFileScheduling
-
-    class OneRay(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return "ray" if nodeid.startswith(RAY_FILES) else super()._split_scope(nodeid)
-
-    return OneRay(config, log)
-
-
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that no process works alone in the end."""
+    """Group tests for `--dist loadgroup`: all that start Ray in one process, others by file.
+
+    Ray's come first and long ones next, so that no process works alone in the end.
+    """
+    for item in items:
+        ray = item.get_closest_marker("ray")
+        group = "ray" if ray else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
     items.sort(
-        key=lambda item: (
-            not item.nodeid.startswith(RAY_FILES),
-            not item.nodeid.startswith(LONG_FILES),
-        )
+        key=lambda item: (not item.get_closest_marker("ray"), not item.get_closest_marker("long"))
     )
 
 
@@ -123,8 +94,8 @@ def uri(tmp_path: Path, empty_database: Path) -> str:
 
 @pytest.fixture(scope="session")
 def _started_ray() -> Iterator[None]:
-    from lossbench.orchestration.cluster import connect
-    from lossbench.suite import Resources
+    from lossbench.runner.cluster import connect
+    from lossbench.suite.schema import Resources
 
     with connect(None, Resources()):
         yield

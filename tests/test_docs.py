@@ -19,12 +19,14 @@ from mkdocs.exceptions import Abort
 from mkdocs.utils.meta import get_data
 from ruamel.yaml import YAML
 
-from lossbench.assembly import REGISTRIES, check
-from lossbench.cli import app
-from lossbench.documentation.pages import without_site_parts
+from lossbench.assembly.build import REGISTRIES, check
+from lossbench.cli.documentation.pages import without_site_parts
+from lossbench.cli.main import app
 from lossbench.losses import LOSSES
 from lossbench.registry import registering
-from lossbench.suite import Suite, load_suite
+from lossbench.suite.schema import Suite, load_suite
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -88,7 +90,7 @@ def test_a_wheel_has_the_pages() -> None:
     package = settings["tool"]["setuptools"]
     assert package["package-dir"]["lossbench.docs"] == "docs"
     assert "lossbench.docs" in package["packages"]
-    assert "lossbench.documentation" in package["packages"]
+    assert "lossbench.cli.documentation" in package["packages"]
     shipped = {
         path
         for glob in package["package-data"]["lossbench.docs"]

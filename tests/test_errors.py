@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from lossbench.cli.verbs import command_line
 from lossbench.errors import (
     DataError,
     RedactedStream,
@@ -16,7 +17,6 @@ from lossbench.errors import (
     holds_secret,
     redacted,
 )
-from lossbench.verbs import command_line
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from lossbench.cli import app
-from lossbench.documentation.markdown_parts import Row, code, table
+from lossbench.cli.documentation.markdown_parts import Row, code, table
+from lossbench.cli.main import app
 
 INTRODUCTION = """\
 # Command line

@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 from mkdocs.utils.meta import get_data
 
-from lossbench.documentation import pages, reference
+from lossbench.cli.documentation import pages, reference
 
 PAGES = {
     "reference/cli.md": commands.command_line,

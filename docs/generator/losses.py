@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lossbench.documentation.docstrings import parse
-from lossbench.documentation.markdown_parts import table
-from lossbench.documentation.reference import loss_names, parameters
+from lossbench.cli.documentation.docstrings import parse
+from lossbench.cli.documentation.markdown_parts import table
+from lossbench.cli.documentation.reference import loss_names, parameters
 from lossbench.losses import LOSSES
 
 

@@ -16,10 +16,10 @@ from types import ModuleType
 from typing import Any
 
 from lossbench.conformance.subject import D, K, Subject
-from lossbench.document import read_override
 from lossbench.errors import ParameterError, RequestError, did_you_mean, told
 from lossbench.losses import LOSSES, LossHead
 from lossbench.registry import Entry, Registry
+from lossbench.suite.yaml_io import read_override
 
 
 def load_target(target: str, overrides: Iterable[str] = (), folder: Path | None = None) -> Subject:

@@ -86,7 +86,7 @@ class RandomResizedCrop:
         self.crop, self.min_area = crop, min_area
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        from lossbench.torchvision_import import functional
+        from lossbench.data.torchvision import functional
 
         out = list(images.shape[2:]) if self.crop is None else [self.crop, self.crop]
         parts = [

@@ -17,8 +17,8 @@ from lossbench.data.sampling import (
     steps_per_epoch,
     stratified_subset,
 )
-from lossbench.revisions import DataFacts
-from lossbench.suite import DatasetChoice, Holdout, Recipe, Suite
+from lossbench.planning.revisions import DataFacts
+from lossbench.suite.schema import DatasetChoice, Holdout, Recipe, Suite
 
 LOOKED_AT = 100
 """Images whose pixels are looked at."""

@@ -38,7 +38,7 @@ class View:
         """Bring the shorter side of images (..., C, H, W) to `resize`."""
         if self.resize is None or min(images.shape[-2:]) == self.resize:
             return images
-        from lossbench.torchvision_import import functional
+        from lossbench.data.torchvision import functional
 
         resized: Tensor = functional.resize(images, [self.resize], antialias=True)
         return resized
@@ -55,7 +55,7 @@ class View:
 
     def ten_crops(self, images: Tensor) -> Tensor:
         """Four corners and the centre, and their mirror images: (..., 10, C, crop, crop)."""
-        from lossbench.torchvision_import import functional
+        from lossbench.data.torchvision import functional
 
         assert self.crop is not None
         crops = functional.ten_crop(self.resized(images), [self.crop])

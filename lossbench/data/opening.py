@@ -10,8 +10,8 @@ from lossbench.data.encoded import EncodedRows
 from lossbench.data.folder import FolderSplit
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError, Problem
-from lossbench.suite import DatasetChoice, Selection, Suite
-from lossbench.trial_spec import Trial
+from lossbench.planning.trial import Trial
+from lossbench.suite.schema import DatasetChoice, Selection, Suite
 
 
 def open_dataset(

@@ -30,8 +30,7 @@ from lossbench.data.table_files import is_table_folder
 from lossbench.data.tables import load_tables
 from lossbench.data.vectors import is_vector_folder, load_vectors
 from lossbench.errors import DataError, MissingDataError, UnknownNameError
-from lossbench.paths import user_path
-from lossbench.registry import Registry
+from lossbench.registry import Registry, user_path
 
 
 @dataclass(frozen=True)
@@ -318,7 +317,7 @@ def _fetch_digits(_: Path) -> tuple[Arrays, Card]:
 
 
 def _fetch_torchvision(class_name: str, name: str, downloads: Path) -> tuple[Arrays, Card]:
-    from lossbench.torchvision_import import torchvision
+    from lossbench.data.torchvision import torchvision
 
     require_official_files(name, downloads)
     arrays: Arrays = {}

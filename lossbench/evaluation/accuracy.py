@@ -10,7 +10,7 @@ from torch import Tensor
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import View
 from lossbench.evaluation.base import EVALUATIONS, IMAGES, Evaluation, Measurement, Trained
-from lossbench.plan import Metric
+from lossbench.records import Metric
 
 TEN_CROP_IMAGES = 32
 """Images at a time; each is ten."""

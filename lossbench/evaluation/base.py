@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import Images, Normaliser, Shape, View
 from lossbench.losses import LossHead
-from lossbench.plan import Artifact, Metric
+from lossbench.records import Artifact, Metric
 from lossbench.registry import Registry
 
 Arrays = Mapping[str, NDArray[Any]]

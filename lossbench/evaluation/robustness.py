@@ -29,7 +29,7 @@ from lossbench.evaluation.base import (
 )
 from lossbench.evaluation.detection import detect
 from lossbench.losses import DensityHead
-from lossbench.plan import Artifact, Metric
+from lossbench.records import Artifact, Metric
 from lossbench.training.seeding import stream
 
 ATTACKED_AT_ONCE = 250
@@ -304,7 +304,7 @@ def _channels(dataset: Dataset) -> int:
 
 def _like(images: Tensor, sample: Tensor) -> Tensor:
     """Images (B, C', S, S) in the channels and size of a sample (C, H, W)."""
-    from lossbench.torchvision_import import functional
+    from lossbench.data.torchvision import functional
 
     if images.shape[1] != sample.shape[0]:
         images = functional.rgb_to_grayscale(images, num_output_channels=1)

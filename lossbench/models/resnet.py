@@ -29,7 +29,7 @@ def resnet18(image_shape: ImageShape) -> Backbone:
 
 
 def _body(name: str, image_shape: ImageShape) -> Backbone:
-    from lossbench.torchvision_import import torchvision  # takes seconds, and few models need it
+    from lossbench.data.torchvision import torchvision
 
     require_side(name, image_shape, 32)
     if image_shape[0] != 3:

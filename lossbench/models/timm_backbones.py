@@ -19,8 +19,7 @@ from torch import nn
 from lossbench.errors import ParameterError, Problem, RequestError
 from lossbench.models.base import MODELS, Backbone, ImageShape
 from lossbench.models.weights import UnusableWeights, downloaded, file_digest, read_weights
-from lossbench.paths import user_path
-from lossbench.registry import Entry, make_entry
+from lossbench.registry import Entry, make_entry, user_path
 
 REFERENCE = "Wightman: PyTorch Image Models, 2019"
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -93,7 +92,7 @@ def _names() -> frozenset[str]:
 def _timm() -> Any:
     if importlib.util.find_spec("timm") is None:
         raise RequestError("models timm.NAME need timm: pip install 'lossbench[timm]'")
-    import lossbench.torchvision_import  # noqa: F401  timm imports torchvision
+    import lossbench.data.torchvision  # noqa: F401  timm imports torchvision
     import timm  # isort: skip
 
     logging.getLogger("timm").setLevel(logging.ERROR)  # what does not fit is told here

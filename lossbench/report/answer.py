@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lossbench.report.tables import Cell, Table, plus_minus
+from lossbench.analysis.comparison import Verdict
+from lossbench.analysis.tables import Cell, Table, plus_minus
 from lossbench.report.verdict_text import p_text, signed
-from lossbench.report.verdicts import Verdict
 
 MOST_NAMED = 3
 

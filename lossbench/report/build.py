@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from lossbench.plan import Plan
+from lossbench.analysis.predictions import TestSet, examine
+from lossbench.analysis.provenance import provenance
+from lossbench.analysis.stages import ReadArrays, Results, choose, stages
+from lossbench.analysis.tables import Table, make_tables
+from lossbench.planning.plan import Plan
 from lossbench.report import formats
-from lossbench.report.charts import make_curves
-from lossbench.report.figures import draw_figures
-from lossbench.report.files import write_whole
+from lossbench.report.figures.build import draw_figures
+from lossbench.report.figures.charts import make_curves
+from lossbench.report.figures.style import Drawing
 from lossbench.report.html import Facts, gather_facts, render_html
 from lossbench.report.markup import markdown_sentence, markdown_text
-from lossbench.report.predictions import TestSet, examine
-from lossbench.report.provenance import provenance
-from lossbench.report.stages import ReadArrays, Results, choose, stages
-from lossbench.report.style import Drawing
-from lossbench.report.tables import Table, make_tables
 from lossbench.report.verdict_json import verdicts_json
 from lossbench.report.verdict_text import markdown_test_set
+from lossbench.suite.files import write_atomically
 
 
 def build_report(
@@ -62,7 +62,7 @@ def build_report(
     curves = make_curves(plan, results)
     contents[page] = render_html(plan, tables, test_set, drawings, curves, facts, texts).encode()
     for path, content in contents.items():
-        write_whole(path, content)
+        write_atomically(path, content)
     return [page, *(path for path in contents if path != page)]
 
 

@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lossbench.plan import Plan
+from lossbench.analysis.published import Published
+from lossbench.analysis.stages import Results
+from lossbench.analysis.tables import NOTHING, Cell, Table, make_tables, plus_minus
+from lossbench.planning.plan import Plan
 from lossbench.report.latex_text import latex_text, unsupported
 from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
 from lossbench.report.overview import Overview, make_overview
-from lossbench.report.published import Published
-from lossbench.report.stages import Results
-from lossbench.report.tables import NOTHING, Cell, Table, make_tables, plus_minus
 from lossbench.report.verdict_text import (
     markdown_verdicts,
     notes_once,

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from ruamel.yaml import YAML
 
-from lossbench.audit import Difference, audit
-from lossbench.plan import Plan
+from lossbench.analysis.predictions import TestSet
+from lossbench.analysis.stages import Results, choose, stages
+from lossbench.analysis.tables import NOTHING, Table
+from lossbench.planning.fairness import Difference, audit
+from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.report import verdict_text
 from lossbench.report.answer import find_verdict, make_answers
-from lossbench.report.charts import Curves, dumps
+from lossbench.report.figures.charts import Curves, dumps
+from lossbench.report.figures.style import Drawing
 from lossbench.report.formats import origin_lines, published_text
 from lossbench.report.markup import html_sentence, plain_sentence
 from lossbench.report.overview import make_overview
-from lossbench.report.predictions import TestSet
-from lossbench.report.stages import Results, choose, stages
-from lossbench.report.style import Drawing
-from lossbench.report.tables import NOTHING, Table
+from lossbench.suite.dump import suite_yaml
 
 SECTIONS = {
     "selection": "Selection on the held-out part",
@@ -78,7 +77,6 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
     found = [results[trial.identity] for trial in trials if trial.identity in results]
     ran = [result for result in found if result.status != "stopped"]
     diverged = sum(result.status == "diverged" for result in found)
-    losses = [row.loss.model_dump(mode="json") for row in plan.rows]  # with their defaults
     classes = plan.facts.class_names if suite.dataset.classes is not None else ()
     sizes = [f"classes {', '.join(classes)}"] if classes else []
     sizes += [
@@ -95,7 +93,7 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
         progress=f"{len(found)} of {len(trials)} trials run"
         + (f", {diverged} diverged" if diverged else "")
         + (f", {len(found) - len(ran)} stopped early" if len(ran) < len(found) else ""),
-        suite_yaml=_yaml({**suite.model_dump(mode="json"), "losses": losses}),
+        suite_yaml=suite_yaml(plan.expanded_suite),
         devices=Counter(result.device for result in ran),
         environments=Counter(_environment(result) for result in ran),
         data_digest=plan.data_digest,
@@ -106,15 +104,6 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
 
 def _environment(result: TrialResult) -> str:
     return ", ".join(f"{name} {version}" for name, version in result.environment.items())
-
-
-def _yaml(content: object) -> str:
-    yaml, buffer = YAML(typ="safe", pure=True), io.StringIO()
-    yaml.default_flow_style = None  # innermost level on one line
-    yaml.width = 88
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(content, buffer)
-    return buffer.getvalue()
 
 
 def render_html(

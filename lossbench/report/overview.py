@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lossbench.report.statistics import Summary
-from lossbench.report.tables import Cell, Table
-from lossbench.rows import Row
+from lossbench.analysis.statistics import Summary
+from lossbench.analysis.tables import Cell, Table
+from lossbench.planning.rows import Row
 
 FEWEST_METRICS = 2
 MOST_ROWS = 4

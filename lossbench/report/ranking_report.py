@@ -15,12 +15,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lossbench.report.files import write_whole
+from lossbench.analysis.ranking import Ranking
+from lossbench.report.figures.style import HUES, OTHER_HUES
 from lossbench.report.html import as_downloads, page_environment
 from lossbench.report.markup import markdown_text, pipes
-from lossbench.report.ranking import Ranking
-from lossbench.report.style import HUES, OTHER_HUES
 from lossbench.report.verdict_text import p_text
+from lossbench.suite.files import write_atomically
 
 WIDTH, LINE_HEIGHT, LEFT, RIGHT = 640, 28, 190, 520
 LETTERS_OF_A_LABEL = 24
@@ -54,8 +54,8 @@ def write_ranking(
         downloads=as_downloads(texts),
     )
     for name, text in texts.items():
-        write_whole(output / name, text.encode())
-    write_whole(output / "ranking.html", page.encode())
+        write_atomically(output / name, text.encode())
+    write_atomically(output / "ranking.html", page.encode())
     return [output / "ranking.html", *(output / name for name in texts)]
 
 

@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lossbench.report.predictions import Examined, TestSet
-from lossbench.report.ranks import Rank
-from lossbench.report.statistics import ALPHA, POWER, Interval, smallest_exact_p
-from lossbench.report.tables import Table
-from lossbench.report.verdicts import Verdict, Verdicts
-from lossbench.suite import Suite
+from lossbench.analysis.comparison import Verdict, Verdicts
+from lossbench.analysis.predictions import Examined, TestSet
+from lossbench.analysis.rank_bootstrap import Rank
+from lossbench.analysis.statistics import ALPHA, POWER, Interval, smallest_exact_p
+from lossbench.analysis.tables import Table
+from lossbench.suite.schema import Suite
 
 
 def verdicts_json(

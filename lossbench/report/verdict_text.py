@@ -8,18 +8,13 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from lossbench.analysis.comparison import Floor, Verdict, Verdicts, exact_note
+from lossbench.analysis.numbers import PERCENT_SPEC, difference_unit, is_percentage, signed_number
+from lossbench.analysis.predictions import Examined, TestSet
+from lossbench.analysis.rank_bootstrap import Rank, Ranks
+from lossbench.analysis.statistics import ALPHA, POWER, Interval
+from lossbench.analysis.tables import NOTHING, Table
 from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
-from lossbench.report.numbers import (
-    PERCENT_SPEC,
-    difference_unit,
-    is_percentage,
-    signed_number,
-)
-from lossbench.report.predictions import Examined, TestSet
-from lossbench.report.ranks import Rank, Ranks
-from lossbench.report.statistics import ALPHA, POWER, Interval
-from lossbench.report.tables import NOTHING, Table
-from lossbench.report.verdicts import Floor, Verdict, Verdicts, exact_note
 
 STYLES = {"better": "bold green", "worse": "red", "undecided": "", "none": "yellow"}
 TEST_SET_TITLE = "How much is the test set's"

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lossbench.errors import TrackingError, redacted
-from lossbench.paths import user_path
+from lossbench.registry import user_path
 
 DEFAULT_DATABASE = "mlflow.db"
 EXPERIMENT_KIND = "mlflow.experimentKind"

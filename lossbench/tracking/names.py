@@ -11,7 +11,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag
 
 from lossbench.errors import redacted
-from lossbench.trial_spec import Trial
+from lossbench.planning.trial import Trial
 
 PREFIX = "lossbench."
 IDENTITY = f"{PREFIX}identity"

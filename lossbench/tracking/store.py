@@ -16,16 +16,16 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lossbench.collapse import FORMER_REASON, collapse, guessing
-from lossbench.plan import Plan, file_label
+from lossbench.planning.divergence import FORMER_REASON, collapse, guessing
+from lossbench.planning.plan import Plan, file_label
+from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Status, TrialResult
+from lossbench.suite.dump import suite_yaml
 from lossbench.tracking import names
 from lossbench.tracking.answers import one_line
 from lossbench.tracking.artifacts import artifact_root, read_artifact, write_folder, write_text
 from lossbench.tracking.connection import connect, locked, told
 from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
-from lossbench.tracking.suite_file import suite_yaml
-from lossbench.trial_spec import Trial
 
 _LOG = logging.getLogger(__name__)
 _PAGE = 1000  # runs a search; also MLflow's limit of metrics a call
@@ -162,7 +162,7 @@ class Tracker:
         }
         self._client.log_batch(self._parent, tags=names.as_tags(tags))
         file = f"{file_label('suite', plan.changes)}.yaml"  # the whole suite keeps its own
-        self._keep(self._parent, file, suite_yaml(plan))
+        self._keep(self._parent, file, suite_yaml(plan.expanded_suite))
         self._client.update_run(self._parent, status="RUNNING")
 
     @told

@@ -13,9 +13,9 @@ from torch import Generator, Tensor, nn, optim
 from lossbench.data.images import Augment, Images, Normaliser
 from lossbench.data.sampling import batches, epoch_order, steps_per_epoch
 from lossbench.losses import LossHead, total
+from lossbench.training.process_group import Team
 from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
-from lossbench.training.team import Team
 
 SMALL_BATCH = 8
 """Images of a batch whose classes are named where its loss was not finite."""

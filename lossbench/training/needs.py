@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lossbench.losses import LossHead
-from lossbench.needs import Needs
+from lossbench.planning.requirements import Needs
 
 
 def needs_of(head: LossHead) -> Needs:

@@ -16,7 +16,7 @@ from torch import nn, optim
 from lossbench.errors import ParameterError, Problem
 from lossbench.losses import LossHead
 from lossbench.registry import Registry
-from lossbench.suite import Component
+from lossbench.suite.schema import Component
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]

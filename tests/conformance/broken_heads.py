@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 
 import torch
-from hidden_state_heads import CountsSteps, LearnsInAList, SeedsInForward, ShiftIsNotPersistent
-from sound_heads import Sound
 from torch import nn
 from torch.nn import functional as F
 
 from lossbench.losses import DensityHead, ParameterGroup
 from lossbench.losses.base import in_float32
 from lossbench.losses.gaussian import log_density
+from tests.conformance.hidden_state_heads import (
+    CountsSteps,
+    LearnsInAList,
+    SeedsInForward,
+    ShiftIsNotPersistent,
+)
+from tests.conformance.sound_heads import Sound
 
 
 class WrongDerivative(torch.autograd.Function):

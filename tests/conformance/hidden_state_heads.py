@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from sound_heads import Sound
 from torch import nn
 from torch.nn import functional as F
 
 from lossbench.losses.base import in_float32
+from tests.conformance.sound_heads import Sound
 
 
 class LearnsInAList(Sound):

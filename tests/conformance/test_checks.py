@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import broken_heads
 import pytest
-from broken_heads import BROKEN
-from sound_heads import DrawsForEachSample, Sampling, Sound
 
 from lossbench.conformance import CHECKS, Subject, examine
 from lossbench.losses import LossHead
+from tests.conformance import broken_heads
+from tests.conformance.broken_heads import BROKEN
+from tests.conformance.sound_heads import DrawsForEachSample, Sampling, Sound
 
 
 @pytest.mark.parametrize(

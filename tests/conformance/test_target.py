@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.cli import main
+from lossbench.cli.main import main
 from lossbench.conformance import load_target
 from lossbench.errors import RequestError
 

@@ -5,9 +5,11 @@ import functools
 import pytest
 import torch
 
+from lossbench.cli.list import equation
 from lossbench.conformance import CHECKS, Subject, examine
-from lossbench.listing import equation
 from lossbench.losses import LOSSES
+
+pytestmark = pytest.mark.long
 
 torch.set_num_threads(1)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Generator
 
 from lossbench.data.augmentation import AUGMENTATIONS, central_part
-from lossbench.torchvision_import import torchvision
+from lossbench.data.torchvision import torchvision
 
 RATIO = (3 / 4, 4 / 3)
 

@@ -17,8 +17,8 @@ from lossbench.data.folder import FolderSplit
 from lossbench.data.image_folder import load_folder
 from lossbench.data.images import View
 from lossbench.data.sources import load_dataset, own_folders
+from lossbench.data.torchvision import torchvision
 from lossbench.errors import DataError
-from lossbench.torchvision_import import torchvision
 
 FILES = ["a/1.png", "a/x/2.png", "a/x/deep/3.png", "a/z.png/4.png", "b/sub/1.png", "b/sub/2.png"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from written_tables import of_split, save, save_split, table
 
 from lossbench.data import content
 from lossbench.data.content import HashedFile, sample
 from lossbench.data.image_folder import load_folder
 from lossbench.data.tables import load_tables
+from tests.data.written_tables import of_split, save, save_split, table
 
 YEAR_AGO = 1_700_000_000
 

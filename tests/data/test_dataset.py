@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossbench.assembly import check
+from lossbench.assembly.build import check
 from lossbench.data.dataset import Dataset
 from lossbench.data.prepared import make_card, make_dataset, save_prepared
 from lossbench.errors import RequestError
 from lossbench.report.html import gather_facts
-from lossbench.suite import load_suite
+from lossbench.suite.schema import load_suite
 
 Write = Callable[..., Path]
 PLACES = [str(k) for k in range(10)]

@@ -21,6 +21,8 @@ from lossbench.data.prepared import array_digest
 from lossbench.errors import DataError, RequestError
 from lossbench.evaluation.verification import cosine_similarity, verify
 
+pytestmark = pytest.mark.long
+
 FILES = [f"{name}_{i:04d}.jpg" for name in ("Ann_Ash", "Bo", "Cy_B._Coe", "Di") for i in (1, 2, 3)]
 PAIRS = """\
 2\t2

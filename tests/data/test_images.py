@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lossbench.data.images import View
-from lossbench.torchvision_import import functional
+from lossbench.data.torchvision import functional
 
 CROP = 5
 

@@ -101,7 +101,7 @@ def test_tensors_of_an_old_torchvision_are_looked_at(tmp_path: Path) -> None:
 def test_torchvision_refuses_other_files_of_cifar(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lossbench.torchvision_import import torchvision
+    from lossbench.data.torchvision import torchvision
 
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")

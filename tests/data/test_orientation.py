@@ -11,19 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import written_tables as made
 from numpy.typing import NDArray
 from PIL import Image
 
-from lossbench.assembly import check
+from lossbench.assembly.build import check
 from lossbench.data.decoding import EncodedImage, decode, is_turned
 from lossbench.data.image_folder import load_folder
 from lossbench.data.images import View
 from lossbench.data.prepared import ArraySplit
 from lossbench.data.sources import prepare
 from lossbench.data.tables import load_tables
-from lossbench.suite import load_suite
-from lossbench.trial import run_trial
+from lossbench.runner.trial import run_trial
+from lossbench.suite.schema import load_suite
+from tests.data import written_tables as made
 
 Pixels = NDArray[np.uint8]
 ORIENTATION = 0x0112

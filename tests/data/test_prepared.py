@@ -132,7 +132,7 @@ def test_names_are_found(make_folder: Make) -> None:
 def test_a_failed_download_says_where_the_files_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lossbench.torchvision_import import torchvision
+    from lossbench.data.torchvision import torchvision
 
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError("no route to host")

@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import written_tables as made
-from written_tables import of_split, pixels, save, save_parquet, save_split, table
 
 from lossbench.data.images import View
 from lossbench.data.prepared import ArraySplit
 from lossbench.data.sources import find_folder, load_dataset, own_folders
 from lossbench.data.tables import load_tables
 from lossbench.errors import DataError
+from tests.data import written_tables as made
+from tests.data.written_tables import of_split, pixels, save, save_parquet, save_split, table
 
 CPU = torch.device("cpu")
 

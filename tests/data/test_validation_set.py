@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from written_tables import of_split, save
 
-from lossbench.assembly import build, check
-from lossbench.audit import audit
+from lossbench.analysis.tables import make_tables
+from lossbench.assembly.build import build, check
 from lossbench.data.opening import open_trial_data
 from lossbench.data.prepared import make_card, save_prepared
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError
-from lossbench.plan import Plan
+from lossbench.gate.from_results import conditions_of, data_of
+from lossbench.planning.fairness import audit
+from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
-from lossbench.report.measured import conditions_of, data_of
-from lossbench.report.tables import make_tables
-from lossbench.suite import SuiteError, load_suite
-from lossbench.trial import run_trial
+from lossbench.runner.trial import run_trial
+from lossbench.suite.schema import SuiteError, load_suite
+from tests.data.written_tables import of_split, save
 
 Run = Callable[..., tuple[int, str, str]]
 SUITE = """\

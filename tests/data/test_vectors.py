@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lossbench.assembly import build, check
+from lossbench.assembly.build import build, check
 from lossbench.data.images import View
 from lossbench.data.sources import find_folder, load_dataset, own_folders
 from lossbench.data.vectors import Vectors, load_vectors
 from lossbench.models import MODELS
-from lossbench.suite import load_suite
-from lossbench.trial import run_trial
-from lossbench.trial_spec import Trial
+from lossbench.planning.trial import Trial
+from lossbench.runner.trial import run_trial
+from lossbench.suite.schema import load_suite
 
 CPU = torch.device("cpu")
 

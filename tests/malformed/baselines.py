@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from corpus import Case
+from tests.malformed.corpus import Case
 
 COMMITTED = Path(__file__).resolve().parents[2] / "baselines" / "digits.json"
 DIGITS = COMMITTED.parent.parent / "suites" / "digits.yaml"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from corpus import Case
+from tests.malformed.corpus import Case
 
 RAW = "data/downloads/MNIST/raw"
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-from corpus import Case
 
 from lossbench.data.prepared import array_digest
+from tests.malformed.corpus import Case
 
 LEXICOGRAPHIC = sorted(str(k) for k in range(1, 12))
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from corpus import Case
 from PIL import Image
 
 from lossbench.data.prepared import array_digest
+from tests.malformed.corpus import Case
 
 Edit = Callable[[Path], None]
 SPLITS = {"train": 60, "test": 30}

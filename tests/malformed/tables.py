@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from corpus import Case
+from tests.malformed.corpus import Case
 
 
 def table(name: str, columns: dict[str, list[object]], *expected: str) -> Case:

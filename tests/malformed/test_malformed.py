@@ -10,18 +10,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-from by_hand import BY_HAND
-from classes import CLASSES
-from corpus import SUITE, Case
-from folders import FOLDERS
-from tables import TABLES
-from tracking_uris import TRACKING
-
 import lossbench.orchestration.run
-from baselines import BASELINES
-from lossbench.cli import main
-from suites import SUITES
+import pytest
+
+from lossbench.cli.main import main
+from tests.malformed.baselines import BASELINES
+from tests.malformed.by_hand import BY_HAND
+from tests.malformed.classes import CLASSES
+from tests.malformed.corpus import SUITE, Case
+from tests.malformed.folders import FOLDERS
+from tests.malformed.suites import SUITES
+from tests.malformed.tables import TABLES
+from tests.malformed.tracking_uris import TRACKING
 
 CASES: list[Case] = [*SUITES, *FOLDERS, *CLASSES, *BY_HAND, *TABLES, *TRACKING, *BASELINES]
 
@@ -49,7 +49,7 @@ def test_one_message_and_nothing_else(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(lossbench.orchestration.run, "run_plan", _never)
+    monkeypatch.setattr(lossbench.runner.run, "run_plan", _never)
     (tmp_path / "bad.yaml").write_text(SUITE, encoding="utf-8")
     arguments = case.make(tmp_path)
     before = tree(tmp_path)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from corpus import Case
+from tests.malformed.corpus import Case
 
 
 def uri(

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from lossbench.assembly import build, check
+from lossbench.assembly.build import build, check
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError, ParameterError, RequestError, UnknownNameError
+from lossbench.gate.from_results import conditions_of
 from lossbench.models import MODELS
 from lossbench.models.timm_backbones import timm_entry
 from lossbench.models.weights import UnusableWeights, downloaded
-from lossbench.plan import Plan
-from lossbench.report.measured import conditions_of
-from lossbench.suite import SuiteError, load_suite
-from lossbench.trial import environment
+from lossbench.planning.plan import Plan
+from lossbench.runner.trial import environment
+from lossbench.suite.schema import SuiteError, load_suite
 
 NOWHERE = Path("/nonexistent/data")
 # 0.2 M parameters, and takes images of 8x8

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from synthetic_report import DEFAULTS, HEAD, Results, result_of
 
-from lossbench.plan import Metric, Plan
-from lossbench.rows import expand_grids, make_rows
-from lossbench.suite import Component, load_suite
-from lossbench.trial_spec import Trial
+from lossbench.planning.plan import Plan
+from lossbench.planning.rows import expand_grids, make_rows
+from lossbench.planning.trial import Trial
+from lossbench.records import Metric
+from lossbench.suite.schema import Component, load_suite
+from tests.report.synthetic_report import DEFAULTS, HEAD, Results, result_of
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.trial_spec import Trial
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "softmax": {},

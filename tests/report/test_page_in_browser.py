@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_report import DEFAULTS, HEAD, Results, result_of
 
-from lossbench.plan import Metric, Plan
+from lossbench.analysis.ranking import rank_suites
+from lossbench.planning.plan import Plan
+from lossbench.planning.rows import expand_grids, make_rows
+from lossbench.records import Metric
 from lossbench.report.build import build_report
-from lossbench.report.ranking import rank_suites
 from lossbench.report.ranking_report import write_ranking
-from lossbench.rows import expand_grids, make_rows
-from lossbench.suite import Component, load_suite
+from lossbench.suite.schema import Component, load_suite
+from tests.report.synthetic_report import DEFAULTS, HEAD, Results, result_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BODY = """

@@ -17,11 +17,11 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from lossbench.plan import Plan
+from lossbench.planning.plan import Plan
+from lossbench.planning.rows import make_rows
+from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.rows import make_rows
-from lossbench.suite import Suite
-from lossbench.trial_spec import Trial
+from lossbench.suite.schema import Suite
 
 SUITE = {
     "suite": "demo",

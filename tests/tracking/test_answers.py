@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lossbench.errors import TrackingError
-from lossbench.plan import Plan
+from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.tracking import answers
 from lossbench.tracking.store import Tracker

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lossbench.plan import Plan
+from lossbench.cli.common import lay_out_suite
+from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
-from lossbench.steps import lay_out_suite
 from lossbench.tracking.store import Tracker
 
 MakeResult = Callable[..., TrialResult]

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from lossbench.errors import NothingRecordedError, TrackingError
-from lossbench.plan import Plan
+from lossbench.planning.plan import Plan
 from lossbench.tracking import connection
 from lossbench.tracking.database import _known_revisions
 from lossbench.tracking.location import locate

@@ -16,9 +16,11 @@ from threading import Thread
 import pytest
 
 from lossbench.errors import TrackingError
-from lossbench.plan import Plan
+from lossbench.planning.plan import Plan
 from lossbench.tracking.location import locate
 from lossbench.tracking.store import Tracker
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lossbench.cli.common import lay_out_suite
 from lossbench.records import TrialResult
-from lossbench.steps import lay_out_suite
 from lossbench.tracking.store import Tracker
 
 PASSWORD = "hunter2-of-me"
@@ -87,7 +87,7 @@ def test_a_fault_of_our_own(
     def fail(*_: object, **__: object) -> None:
         raise KeyError(f"http://me:{PASSWORD}@host")
 
-    monkeypatch.setattr("lossbench.planned.recorded", fail)
+    monkeypatch.setattr("lossbench.cli.plan.recorded", fail)
     code, _, err = run("plan", write_suite())
     assert code == 1
     assert "Traceback" in err

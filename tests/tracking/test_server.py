@@ -17,10 +17,12 @@ import psutil
 import pytest
 
 from lossbench.errors import TrackingError
-from lossbench.plan import Plan
+from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.tracking.store import Tracker
 from lossbench.tracking.ui import serve
+
+pytestmark = pytest.mark.long
 
 
 def test_a_result_through_a_server(
@@ -104,7 +106,7 @@ def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     uri = f"sqlite:///{new}/mlflow.db"
     # whoever runs the tests may ignore SIGINT, as a shell does for what it starts with &
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "from lossbench.cli import main; main()"
+    code += "from lossbench.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "ui", "--tracking-uri", uri, "--port", str(port)],
         stdout=subprocess.PIPE,

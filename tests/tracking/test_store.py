@@ -15,10 +15,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lossbench.errors import TrackingError
-from lossbench.plan import Plan
+from lossbench.planning.plan import Plan
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.suite import load_suite
+from lossbench.suite.schema import load_suite
 from lossbench.tracking.store import Tracker
+
+pytestmark = pytest.mark.long
 
 MakeResult = Callable[..., TrialResult]
 PARENT = "mlflow.parentRunId"

@@ -14,15 +14,17 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from lossbench.assembly import check
+from lossbench.assembly.build import check
+from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.suite import load_suite
+from lossbench.runner.trial import environment, run_trial
+from lossbench.suite.schema import load_suite
 from lossbench.training import checkpoints as module
 from lossbench.training.checkpoints import Checkpoints
+from lossbench.training.process_group import Team
 from lossbench.training.seeding import random_states, restore_random_states
-from lossbench.training.team import Team
-from lossbench.trial import environment, run_trial
-from lossbench.trial_spec import Trial
+
+pytestmark = pytest.mark.long
 
 NOWHERE = Path("/nonexistent/data")
 HERE = {**environment(), "device": "cpu"}

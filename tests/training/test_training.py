@@ -14,7 +14,7 @@ from lossbench.data.images import ArrayImages, normaliser
 from lossbench.data.sampling import steps_per_epoch
 from lossbench.errors import ParameterError
 from lossbench.losses import LossHead, ParameterGroup, create_loss
-from lossbench.suite import Component
+from lossbench.suite.schema import Component
 from lossbench.training.loop import Training, misclassified, train
 from lossbench.training.optimizers import OPTIMIZERS, build_optimizer
 from lossbench.training.schedules import SCHEDULES

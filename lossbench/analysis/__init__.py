@@ -1,0 +1,1 @@
+"""Numbers from results: statistics, comparisons, ranks, predictions; no text, no drawing."""

@@ -1,0 +1,97 @@
+"""Do losses rank differently across columns? Friedman's test, and pairs by signed ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import fdtrc
+from scipy.stats import rankdata
+
+from lossbench.analysis.statistics import ALPHA
+
+Floats = NDArray[np.float64]
+
+
+def friedman_p(scores: Floats) -> float | None:
+    """p of Friedman's test by Iman and Davenport's F, that all rows rank alike.
+
+    Args:
+        scores: (C, R), lower is better; infinite where a row has no value.
+
+    Returns:
+        None below two columns or where no column tells its rows apart.
+
+    Reference:
+        Demsar, JMLR 2006, Section 3.2.2. With the correction for ties of Conover.
+    """
+    columns, rows = scores.shape
+    if columns < 2 or rows < 2:
+        return None
+    ranks = rankdata(scores, axis=1)  # (C, R)
+    spread = float(((ranks - (rows + 1) / 2) ** 2).sum())
+    if spread == 0:
+        return None
+    between = columns * float(((ranks.mean(0) - (rows + 1) / 2) ** 2).sum())
+    rest = spread - between
+    if rest <= 1e-12 * spread:  # every column has the same order, whose chance is known
+        return float(min(1.0, math.factorial(rows) ** (1.0 - columns)))
+    f = (columns - 1) * between / rest
+    return float(fdtrc(rows - 1, (rows - 1) * (columns - 1), f))
+
+
+def signed_rank_p(differences: Sequence[float]) -> float:
+    """Exact two-sided p of Wilcoxon's signed-rank test; differences of 0 are left out.
+
+    The distribution over all signs is counted, with the ranks that the differences have: so it
+    holds with ties, too, and at any number of differences. Infinite differences are the largest.
+    """
+    there = [d for d in differences if d != 0]
+    if not there:
+        return 1.0
+    doubled = [round(2 * rank) for rank in rankdata(np.abs(there))]  # ties have halves
+    total = sum(doubled)
+    ways = np.zeros(total + 1)  # share of all signs that give each sum of positive ranks
+    ways[0] = 1.0
+    for rank in doubled:
+        moved = np.zeros_like(ways)
+        moved[rank:] = ways[: total + 1 - rank]
+        ways = (ways + moved) / 2
+    positive = sum(rank for rank, d in zip(doubled, there, strict=True) if d > 0)
+    smaller = min(positive, total - positive)
+    return float(min(1.0, 2 * ways[: smaller + 1].sum()))
+
+
+def columns_to_decide(rows: int) -> int:
+    """The fewest columns in which any pair of so many rows can reach its verdict.
+
+    n columns have a smallest p of 2 / 2^n, which Holm's correction multiplies by the number of
+    pairs.
+    """
+    pairs = rows * (rows - 1) // 2
+    return math.ceil(1 + math.log2(pairs / ALPHA))
+
+
+def cliques(means: Sequence[float], apart: set[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Longest stretches of rows, sorted by rank, of which no two are told apart.
+
+    Args:
+        means: Sorted.
+        apart: Pairs (i, j), i < j, that differ.
+
+    Returns:
+        (first, last) of each stretch of at least two rows, none inside another.
+    """
+    found: list[tuple[int, int]] = []
+    for first in range(len(means)):
+        last = first
+        while last + 1 < len(means) and all(
+            pair not in apart for pair in combinations(range(first, last + 2), 2)
+        ):
+            last += 1
+        if last > first and not (found and found[-1][1] >= last):
+            found.append((first, last))
+    return found

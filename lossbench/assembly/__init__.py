@@ -1,0 +1,1 @@
+"""Names -> objects: resolve, validate, dry-run and build what a suite names; plugins."""

@@ -1,0 +1,232 @@
+"""Whether the parts of a suite fit each other, without any data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from lossbench.assembly.resolve import resolve_losses
+from lossbench.errors import Path, Problem, did_you_mean, told
+from lossbench.evaluation import EVALUATIONS, Evaluation
+from lossbench.models.vectors import OF_VECTORS
+from lossbench.planning.rows import Row
+from lossbench.planning.search import Search
+from lossbench.records import Metric
+from lossbench.suite.schema import Component, Input, Suite
+
+DARK = 2.0
+"""Mean, or std, of images whose mean and std on bytes may be below 1, such as masks of 0 and 1."""
+
+
+def suite_metrics(
+    suite: Suite, evaluations: Iterable[Evaluation], problems: list[Problem]
+) -> tuple[Metric, ...]:
+    """Everything that a suite measures; what is wrong with it to `problems`."""
+    metrics: list[Metric] = []
+    for chosen, evaluation in zip(suite.evaluate, evaluations, strict=False):
+        try:
+            metrics += evaluation.metrics()
+        except Exception as error:
+            if not EVALUATIONS[chosen.name].foreign:
+                raise
+            problems.append(Problem(("evaluate", chosen.name), f"cannot be used: {told(error)}"))
+            return ()
+    names = [metric.name for metric in metrics]
+    twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+    if twice:
+        verb = "is" if len(twice) == 1 else "are"
+        problems.append(Problem(("evaluate",), f"{', '.join(twice)} {verb} measured twice"))
+    if not problems and suite.selection:
+        problems += _choice_problems(suite.selection.metric, evaluations)
+        if suite.selection.stop_early and suite.selection.metric != "error":
+            message = (
+                "compares rows by their held-out error while they train, and "
+                f"{suite.selection.metric!r}, by which this suite chooses, is measured only at the "
+                "end: leave stop_early out, or choose by error"
+            )
+            problems.append(Problem(("selection", "stop_early"), message))
+    return tuple(metrics)
+
+
+def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Problem]:
+    """Whether parameters can be chosen by a metric."""
+    other = {e: [m.name for m in e.metrics()] for e in evaluations}
+    held_out = [name for e, names in other.items() for name in names if not e.reads_other_data]
+    if metric in held_out:
+        return []
+    if any(metric in names for names in other.values()):
+        message = (
+            f"{metric!r} is measured on other data than the held-out part; to choose by it would "
+            f"be to choose on test data{did_you_mean(metric, held_out)}"
+        )
+    else:
+        message = f"{metric!r} is not measured by `evaluate`{did_you_mean(metric, held_out)}"
+    return [Problem(("selection", "metric"), message)]
+
+
+def search_settings(suite: Suite, losses: Iterable[Component | Search]) -> list[Problem]:
+    """Whether a search and `selection.samples` stand together."""
+    searched = next((loss for loss in losses if isinstance(loss, Search)), None)
+    samples = suite.selection.samples if suite.selection else None
+    if searched is not None and samples is None:
+        key = next(iter(searched.spaces))
+        message = "is chosen on a held-out part: give the suite selection: {samples: 16}"
+        return [Problem(("losses", searched.loss.name, key, "search"), message)]
+    if searched is None and samples is not None:
+        message = "no loss has a search, as in alpha: {search: {low: 0.01, high: 1, log: true}}"
+        return [Problem(("selection", "samples"), message)]
+    return []
+
+
+def compared_rows(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
+    """The rows of `selection.compare`.
+
+    Raises:
+        SuiteError: One is none of the suite's rows.
+    """
+    if suite.selection is None:
+        return ()
+    problems: list[Problem] = []
+    path: Path = ("selection", "compare")
+    by_loss = {row.loss.model_dump_json(): row for row in rows}
+    found = []
+    for index, loss in enumerate(resolve_losses(suite.selection.compare, path, problems)):
+        if isinstance(loss, Search):
+            message = "names one row, and cannot search"
+            problems.append(Problem((*path, index, loss.loss.name), message))
+            continue
+        row = by_loss.get(loss.model_dump_json())
+        if row is None:
+            rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)
+            message = f"is none of the suite's rows: {rows_of_loss or 'no ' + loss.name}"
+            problems.append(Problem((*path, index), message))
+        else:
+            found.append(row)
+    if problems:
+        raise suite.origin.error(problems)
+    return tuple(found)
+
+
+def variant_problems(suite: Suite) -> list[Problem]:
+    """Two columns of the same trials would be trained once and shown twice."""
+    problems: list[Problem] = []
+    seen: list[tuple[Component, list[Component]]] = []
+    for name, variant in suite.variants.items():
+        content = (suite.variant_model(name), variant.augment)
+        if content in seen:
+            message = f"is the same as {list(suite.variants)[seen.index(content)]}"
+            problems.append(Problem(("variants", name), message))
+        seen.append(content)
+    return problems
+
+
+def check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:
+    """Whether the suite's `reference` means one row.
+
+    Args:
+        suite: The suite.
+        labels: Of its rows.
+        names: Of their losses.
+
+    Raises:
+        SuiteError: It does not.
+    """
+    if suite.reference is not None and suite.reference not in {*labels, *names}:
+        message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, labels)}"
+        raise suite.origin.error([Problem(("reference",), message)])
+    if suite.selection is None and names.count(suite.reference or "") > 1:
+        own = [label for label, name in zip(labels, names, strict=True) if name == suite.reference]
+        message = f"{suite.reference!r} is {len(own)} rows; name one of {', '.join(own)}"
+        raise suite.origin.error([Problem(("reference",), message)])
+
+
+def team_problems(suite: Suite) -> list[Problem]:
+    """Whether a batch divides among the workers, two images or more for each."""
+    batch, workers = suite.recipe.batch_size, suite.resources.workers
+    if workers > 1 and suite.recipe.compile:
+        message = f"is for one worker a trial; resources.workers is {workers}"
+        return [Problem(("recipe", "compile"), message)]
+    if batch % workers == 0 and batch >= 2 * workers:
+        return []
+    near = max(round(batch / workers), 2) * workers
+    message = (
+        f"should be a multiple of resources.workers ({workers}), two images or more for each, such "
+        f"as {near}, not {batch}"
+    )
+    return [Problem(("recipe", "batch_size"), message)]
+
+
+def vector_problems(suite: Suite, data: str) -> list[Problem]:
+    """What is of images only, where the data are vectors that were computed before."""
+    told = f"{data} has vectors, not images"
+    problems = []
+    if suite.recipe.input != Input():
+        problems.append(Problem(("recipe", "input"), f"{told}: they are taken as they are"))
+    for name, variant in suite.variants.items():
+        if variant.augment:
+            problems.append(Problem(("variants", name, "augment"), f"{told}; give none"))
+        if (model := suite.variant_model(name).name) not in OF_VECTORS:
+            message = f"{told}, which {model} does not take; take {' or '.join(OF_VECTORS)}"
+            path: Path = ("variants", name, "model") if variant.model else ("model",)
+            problems.append(Problem(path, message))
+    return list(dict.fromkeys(problems))
+
+
+def scaling_problems(scaling: Input, channels: int) -> list[Problem]:
+    """Whether mean and std have one number, or one a channel."""
+    values: Mapping[str, Any] = {"mean": scaling.mean, "std": scaling.std}
+    return [
+        Problem(
+            ("recipe", "input", name), f"{len(value)} numbers, but images have {channels} channels"
+        )
+        for name, value in values.items()
+        if isinstance(value, list) and len(value) not in (1, channels)
+    ]
+
+
+def scale_problems(
+    scaling: Input, pixels: Callable[[], tuple[float, float]] | None
+) -> list[Problem]:
+    """Whether mean and std are of pixels in [0, 1], as torchvision's; here they are in [0, 255].
+
+    A mean in (0, 1] and a std below 1 are of that scale, unless the images are so dark or so even.
+    A mean of 0, a std of 1 and of course numbers above 1 are taken as they are.
+
+    Args:
+        scaling: Of the suite.
+        pixels: Mean and std of the images' pixels; called only where the numbers are suspicious.
+            None: the images are not there.
+    """
+    means, stds = _listed(scaling.mean), _listed(scaling.std)
+    suspicious: list[tuple[str, float | list[float], str]] = []
+    if 0 < max(means) <= 1 and min(means) >= 0:
+        suspicious.append(("mean", scaling.mean, "nearly black"))
+    if max(stds) <= 1 and min(stds) < 1:
+        suspicious.append(("std", scaling.std, "hardly a difference"))
+    if not suspicious:
+        return []
+    own = dict(zip(("mean", "std"), pixels(), strict=True)) if pixels else {}
+    return [
+        Problem(
+            ("recipe", "input", key),
+            f"pixels are 0 to 255 here, and {_shown(value)} of 255 is {effect}"
+            + (f" (these images have {own[key]:.3g})" if own else "")
+            + f"; did you mean {_shown(_times(value, 255))} (= {_shown(value)} x 255)?",
+        )
+        for key, value, effect in suspicious
+        if own.get(key, math.inf) > DARK
+    ]
+
+
+def _listed(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
+
+
+def _times(value: float | list[float], factor: float) -> float | list[float]:
+    return [v * factor for v in value] if isinstance(value, list) else value * factor
+
+
+def _shown(value: float | list[float]) -> str:
+    numbers = [f"{v:.4g}" for v in _listed(value)]
+    return f"[{', '.join(numbers)}]" if isinstance(value, list) else numbers[0]

@@ -1,0 +1,5 @@
+"""`python -m lossbench.cli`."""
+
+from lossbench.cli.main import main
+
+main()

@@ -1,0 +1,371 @@
+"""What `lossbench plan` tells: what is done and what is left of a table, and what that costs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lossbench.errors import NothingRecordedError, RequestError
+from lossbench.planning.costs import Cost, Costs, Forecast, cell_of
+from lossbench.planning.fairness import small_classes
+from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
+from lossbench.records import TrialResult
+from lossbench.runner.progress import duration
+from lossbench.suite.schema import Holdout
+
+Results = Mapping[str, TrialResult]
+ASK_FROM_SEC = 3600.0
+"""`run` asks before it starts more than this."""
+LOOK_SEC = 5.0
+"""How long `run` may try steps to tell whether it should ask."""
+UNKNOWN = "their identities, what is done and what the rest takes are unknown without the data"
+BUSY_SHARE = 0.85
+"""Share of a processor for each thread below which `plan` calls the machine busy."""
+_SMALL = 5e8
+"""Numbers that go into a network in all: with fewer nothing is tried before a run."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A table as far as it has come.
+
+    Attributes:
+        plan: With the points to which its searches have come.
+        trials: All that it has so far.
+        results: Of those that ran.
+        changed_code: `loss my_loss` -> number of trials that ran with other code of it.
+    """
+
+    plan: Plan
+    trials: Sequence[Trial]
+    results: Results
+    changed_code: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def left(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.identity not in self.results]
+
+    @cached_property
+    def coming(self) -> list[Trial]:
+        """Trials that stand in no table yet: points that a search has still to find, and the
+        final trainings of what will be chosen. Each by one of its cell, whose cost is the same.
+        """
+        plan, selection = self.plan, self.plan.suite.selection
+        if selection is None:
+            return []
+        coming: list[Trial] = []
+        # where nothing is left of a search, fewer points than wanted can be told apart
+        searches = plan.searches if self.left else ()
+        for search, variant in itertools.product(searches, plan.suite.variants):
+            points = [
+                row
+                for row in plan.rows
+                if row.loss.name == search.loss.name and row.stands_in(variant)
+            ]
+            missing = (selection.samples or 0) - len(points)
+            for seed in plan.suite.seeds if points else ():
+                coming += missing * [plan.trial(points[0], variant, seed, selection.holdout)]
+        if any(not trial.holdout for trial in self.trials):
+            return coming  # they are chosen
+        rows = {row.loss.name: row for row in reversed(plan.rows)}
+        some = {
+            (variant, name): row for variant in plan.suite.variants for name, row in rows.items()
+        }
+        return coming + list(plan.final_trials(some))
+
+    @property
+    def counted(self) -> str:
+        if self.plan.missing:
+            return f"{len(self.trials)} trials; {UNKNOWN}"
+        text = f"{len(self.trials)} trials, {len(self.left)} to do"
+        return (
+            f"{text}; then about {len(self.coming)} more, chosen by these" if self.coming else text
+        )
+
+    def costs(self, data_root: Path, probe_sec: float) -> Costs:
+        """What trials cost on this machine: by those that ran, else by some of their steps."""
+        from lossbench.runner.probe import probe
+        from lossbench.runner.trial import device_name
+
+        device, _ = self.machine
+        cells = len({cell_of(trial) for trial in self.left}) or 1
+        deadline = time.monotonic() + probe_sec
+
+        def measure(trial: Trial) -> Cost:
+            cost = probe(trial, data_root, device, probe_sec / cells)
+            return replace(cost, wall_time_sec=cost.wall_time_sec / self.processor_share)
+
+        return Costs(
+            self.left + [trial for trial in self.trials if trial.identity in self.results],
+            self.results,
+            device_name(device),
+            measure if probe_sec else None,
+            lambda: time.monotonic() >= deadline,
+        )
+
+    @cached_property
+    def processor_share(self) -> float:
+        """Share of a processor that each thread of the trials gets, with all of them started."""
+        from lossbench.runner.probe import processor_share
+
+        device, concurrent = self.machine
+        if device != "cpu":
+            return 1.0
+        resources = self.plan.suite.resources
+        started = min(concurrent, len(self.left) or 1)
+        return processor_share(started * resources.cpus * resources.workers)
+
+    @cached_property
+    def machine(self) -> tuple[str, int]:
+        from lossbench.runner.probe import this_machine
+
+        return this_machine(self.plan.suite.resources)
+
+    def forecast(self, costs: Costs) -> Forecast | None:
+        """Of all that is left; None if nothing is known."""
+        if not costs:
+            return None
+        return costs.forecast([*self.left, *self.coming], self.machine[1])
+
+    def is_large(self, data_root: Path) -> bool:
+        """Whether it is worth a look at what a run will cost, before it starts."""
+        from lossbench.data.chosen import view_of
+        from lossbench.data.opening import open_dataset
+
+        suite = self.plan.suite
+        dataset = open_dataset(suite.dataset, data_root, verify=False)
+        images = suite.dataset.train_size or len(dataset.splits["train"].labels)
+        numbers = math.prod(dataset.image_shape(view_of(suite.recipe)))
+        epochs = sum(trial.recipe.epochs for trial in [*self.left, *self.coming])
+        return epochs * images * numbers >= _SMALL
+
+
+def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
+    """Look up what a table has; without a database, nothing."""
+    from lossbench.runner.run import lay_out
+    from lossbench.tracking.store import Tracker
+
+    if plan.missing:
+        return Recorded(plan, plan.trials, {})
+    try:
+        tracker = Tracker.open(tracking_uri, create=False)
+    except NothingRecordedError:
+        return Recorded(plan, plan.trials, {})
+    whole, trials = lay_out(plan, tracker)
+    results = tracker.results(trials)
+    left = [trial for trial in trials if trial.identity not in results]
+    return Recorded(whole, trials, results, tracker.changed_code(left))
+
+
+def require_agreement(
+    plan: Plan, tracking_uri: str | None, data_root: Path, ask: Callable[[str], bool] | None
+) -> None:
+    """Ask before what takes more than an hour.
+
+    Args:
+        plan: The suite, laid out.
+        tracking_uri: Where its results are.
+        data_root: Where prepared data sets are.
+        ask: Puts a question to somebody; None: nobody is there.
+
+    Raises:
+        RequestError: Nobody is there, or says no.
+    """
+    if not Recorded(plan, plan.trials, {}).is_large(data_root):  # not even all of it
+        return
+    found = recorded(plan, tracking_uri)
+    if not found.is_large(data_root):
+        return
+    forecast = found.forecast(found.costs(data_root, LOOK_SEC))
+    if forecast is None or forecast.wall_time_sec <= ASK_FROM_SEC:
+        return
+    told = f"{forecast.trials} trials will take about {duration(forecast.wall_time_sec)} here"
+    if ask is None:
+        raise RequestError(
+            f"{told}; start them with --yes, or as many as fit with --time-budget 1h"
+        )
+    if not ask(f"{told}. Go on?"):
+        raise RequestError("nothing was started; --time-budget 1h would start as many as fit")
+
+
+def print_changed_code(out: Console, found: Recorded) -> None:
+    """Why trials are to be run again that ran before."""
+    for what, count in found.changed_code.items():
+        trials = "1 trial was" if count == 1 else f"{count} trials were"
+        out.print(f"{what} changed since {trials} trained; they are to be trained again")
+
+
+def print_cells(out: Console, found: Recorded) -> None:
+    """Rows by columns: how many seeds of each cell have a result."""
+    plan, trials, results = found.plan, found.trials, found.results
+    variants = list(plan.suite.variants)
+    rows: dict[str, dict[str, list[Trial]]] = {}
+    for trial in trials:
+        label = trial.row if trial.holdout or not plan.suite.selection else f"{trial.row}, final"
+        rows.setdefault(label, {}).setdefault(trial.variant, []).append(trial)
+    cells = {
+        variant: [
+            Text("done" if variants == ["default"] else variant, "bold"),
+            *(
+                _unknown_cell(columns.get(variant, []))
+                if plan.missing
+                else _cell(columns.get(variant, []), results)
+                for columns in rows.values()
+            ),
+        ]
+        for variant in variants
+    }
+    names = [Text("row", "bold"), *(Text(label) for label in rows)]
+    for part in _side_by_side(names, list(cells.values()), out.width):
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for _ in part:
+            table.add_column(no_wrap=True)
+        for line in zip(*part, strict=True):
+            table.add_row(*line)
+        out.print(table)
+
+
+def print_data(out: Console, plan: Plan) -> None:
+    """Which part of the data is used for what, the classes that were chosen, and warnings."""
+    for line in plan.facts.notes:
+        out.print(Text(f"data: {line}"), soft_wrap=True)
+    for line in plan.facts.warnings:
+        out.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
+    if plan.suite.dataset.classes is not None:
+        out.print(f"classes: {', '.join(plan.facts.class_names)}", highlight=False, soft_wrap=True)
+    for line in small_classes(plan):
+        out.print(line, highlight=False, soft_wrap=True)
+
+
+def print_missing(out: Console, plan: Plan) -> None:
+    """Which data are missing, and how to get them."""
+    for message in plan.missing:
+        out.print(Text(f"missing: {message}", "yellow"), soft_wrap=True)
+
+
+def _side_by_side(
+    names: list[Text], columns: Sequence[list[Text]], width: int
+) -> Iterator[list[list[Text]]]:
+    """The columns of each table: the names, and as many others as have room."""
+
+    def room(column: list[Text]) -> int:
+        return max(cell.cell_len for cell in column) + 2
+
+    part = [names]
+    for column in columns:
+        if len(part) > 1 and sum(map(room, [*part, column])) > width:
+            yield part
+            part = [names]
+        part.append(column)
+    yield part
+
+
+def _unknown_cell(trials: Sequence[Trial]) -> Text:
+    return Text(f"?/{len(trials)}" if trials else "–", "dim")
+
+
+def _cell(trials: Sequence[Trial], results: Results) -> Text:
+    if not trials:
+        return Text("–", "dim")
+    there = [results[t.identity] for t in trials if t.identity in results]
+    diverged = sum(result.status == "diverged" for result in there)
+    complete = len(there) == len(trials)
+    text = Text(f"{len(there)}/{len(trials)}", "green" if complete else "" if there else "dim")
+    if complete:
+        text.append(" ✓", "green")
+    if diverged:
+        text.append(f" {diverged} diverged", "yellow")
+    guessing = sum(result.no_better_than_guessing for result in there)
+    if guessing:
+        text.append(f" {guessing} no better than guessing", "yellow")
+    stopped = sum(result.status == "stopped" for result in there)
+    if stopped:
+        text.append(f" {stopped} stopped", "dim")
+    return text
+
+
+def print_trials(out: Console, found: Recorded) -> None:
+    """A line for each trial, with its identity."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("variant", "row", "seed", "identity", "state"):
+        table.add_column(heading, no_wrap=True)
+    for trial in found.trials:
+        result = found.results.get(trial.identity)
+        known = not found.plan.missing
+        identity = trial.identity if known else "unknown"
+        state = (result.status if result else "to do") if known else "unknown"
+        table.add_row(trial.variant, Text(trial.row), str(trial.seed), identity, Text(state))
+    out.print(table)
+
+
+def told(found: Recorded, forecast: Forecast) -> list[str]:
+    """A forecast in lines of text."""
+    suite, (device, _) = found.plan.suite, found.machine
+    hours = forecast.work_sec * suite.resources.workers / 3600
+    used = f"{hours * suite.resources.cpus:.2g} CPU-hours"
+    if device == "cuda":
+        share = 1.0 if suite.resources.gpus == "auto" else suite.resources.gpus
+        used += f", {hours * share:.2g} GPU-hours"
+    basis = ", ".join(f"{count} {kind}" for kind, count in forecast.basis.items())
+    lines = [
+        f"about {duration(forecast.wall_time_sec)} here ({device}, {forecast.concurrent} at a "
+        f"time); {used}; up to {forecast.memory_mib:,.0f} MiB a trial",
+        f"by its cells ({basis}) and without start-up; trials side by side slow one another down",
+    ]
+    if "probed" in forecast.basis and found.processor_share < BUSY_SHARE:
+        gets = f"{100 * found.processor_share:.0f} % of a processor"
+        lines.append(f"other processes keep this machine busy: a thread gets {gets}, counted in")
+    beside = sorted({chosen.name for chosen in suite.evaluate} - {"error", "top5_error"})
+    if beside and set(forecast.basis) - {"ran"}:
+        lines.append(f"not included, at the end of each trial: {', '.join(beside)}")
+    return lines
+
+
+def as_json(found: Recorded, forecast: Forecast | None) -> str:
+    cells: dict[tuple[str, str, Holdout], dict[str, Any]] = {}
+    counted = None if found.plan.missing else 0
+    for trial in found.trials:
+        cell = cells.setdefault(
+            (trial.variant, trial.row, trial.holdout),
+            {"variant": trial.variant, "row": trial.row, "holdout": trial.holdout}
+            | {"trials": 0, **dict.fromkeys(("finished", "diverged", "stopped"), counted)},
+        )
+        cell["trials"] += 1
+        result = found.results.get(trial.identity)
+        if result:
+            cell[result.status] += 1
+    told_forecast = None
+    if forecast:
+        told_forecast = {
+            "trials": forecast.trials,
+            "wall_time_sec": round(forecast.wall_time_sec, 1),
+            "work_sec": round(forecast.work_sec, 1),
+            "memory_mib": round(forecast.memory_mib),
+            "concurrent": forecast.concurrent,
+            "cells": dict(forecast.basis),
+            "processor_share": round(found.processor_share, 2)
+            if "probed" in forecast.basis
+            else None,
+        }
+    content = {
+        "suite": found.plan.suite.suite,
+        "cells": list(cells.values()),
+        "data": {"notes": found.plan.facts.notes, "warnings": found.plan.facts.warnings},
+        "coming": len(found.coming),
+        "changed_code": dict(found.changed_code),
+        "forecast": told_forecast,
+        "missing": list(found.plan.missing),
+    }
+    return json.dumps(content, indent=1)

@@ -1,0 +1,85 @@
+"""The verb with several suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lossbench.cli.common import lay_out_suite, look_up
+from lossbench.cli.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    OnlyOption,
+    PluginOption,
+    SeedsOption,
+    SetOption,
+    TrackingOption,
+    expand,
+    expand_all,
+)
+from lossbench.cli.verbs import command_line, err, out
+from lossbench.errors import LossbenchError, RequestError
+
+RANKING = Path("reports") / "ranking"
+
+
+def rank(
+    suites: Annotated[
+        list[Path], typer.Argument(metavar="SUITE...", callback=expand_all, help="The suite files.")
+    ],
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            callback=expand,
+            help="Where it goes; default: reports/ranking/SUITE+SUITE.",
+        ),
+    ] = None,
+    plugin: PluginOption = [],  # noqa: B006
+    metric: Annotated[
+        list[str], typer.Option(metavar="NAME", help="Rank by it; default: by all. Repeatable.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Rank the losses across several suites, from what MLflow has; start nothing.
+
+    \b
+    Examples:
+      lossbench rank suites/mnist.yaml suites/cifar10.yaml suites/cifar100.yaml --data-root data
+      lossbench rank suites/*.yaml --metric error --output reports/all
+    """
+    if len({path.resolve() for path in suites}) < len(suites):
+        raise RequestError("a suite file is named twice")
+    plans = [lay_out_suite(path, set_, only, seeds, data_root, plugin) for path in suites]
+    names = [laid_out.suite.suite for laid_out in plans]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"two suite files have the name {name}: their columns would mix")
+    from lossbench.analysis.provenance import describe_replaced, provenance, require_own_folder
+    from lossbench.analysis.ranking import rank_suites
+    from lossbench.planning.plan import file_label
+    from lossbench.report.ranking_report import terminal_ranking, write_ranking
+
+    changes = {change for laid_out in plans for change in laid_out.changes}
+    changes |= {f"metric={name}" for name in metric}
+    folder = output or RANKING / file_label("+".join(names), changes)
+    if output is None:
+        require_own_folder(plans, folder)
+    replaced = describe_replaced(plans, folder)
+    found = [look_up(laid_out, tracking_uri) for laid_out in plans]
+    ranking = rank_suites([(whole, results) for whole, results, _ in found], metric)
+    made_from = [provenance(laid_out, folder) for laid_out in plans]
+    try:
+        page, *_ = write_ranking(ranking, folder, command_line(), made_from)
+    except OSError as error:
+        raise LossbenchError(f"{folder}: no ranking: {error.strerror}") from None
+    out.print(terminal_ranking(ranking))
+    err.print(
+        f"ranking: {page}{f' ({replaced})' if replaced else ''}", highlight=False, soft_wrap=True
+    )

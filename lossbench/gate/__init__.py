@@ -1,0 +1,1 @@
+"""The baseline: write it, compare results with it, decide."""

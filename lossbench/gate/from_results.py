@@ -1,0 +1,153 @@
+"""Results -> the form of a baseline."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from lossbench.analysis.stages import Results, Stage, choose, stages
+from lossbench.errors import RequestError
+from lossbench.gate.baseline import (
+    Baseline,
+    BaselineCell,
+    BaselineMetric,
+    Column,
+    Conditions,
+    Data,
+    joined,
+)
+from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
+from lossbench.records import TrialResult
+
+HELD_OUT = "holdout_"
+"""Prefix of the name of the metric that chooses, measured on the held-out part."""
+_NAMED = 6  # cells that a message lists before it counts the rest
+
+
+def measure(plan: Plan, results: Results, command: str) -> Baseline:
+    """What a suite's results say, in the form of a baseline.
+
+    Args:
+        plan: The suite, laid out; perhaps some cells only.
+        results: By trial identity.
+        command: Measures the cells again.
+
+    Raises:
+        RequestError: A result is missing.
+    """
+    found = stages(plan, results, choose(plan, results))
+    missing = [t for stage in found for t in stage.trials if t.identity not in results]
+    if missing:
+        raise RequestError(_missing_results(missing, command))
+    there = [results[trial.identity] for stage in found for trial in stage.trials]
+    conditions = conditions_of(plan)
+    return Baseline(
+        suite=plan.suite.suite,
+        command=command,
+        measured=_day(there),
+        device=joined(result.device for result in there),
+        environment=_environment(there),
+        data=data_of(plan),
+        conditions_digest=conditions.digest,
+        conditions=conditions,
+        metrics=metrics_of(plan),
+        cells=[cell for stage in found for cell in _cells(plan, stage)],
+    )
+
+
+def data_of(plan: Plan) -> Data:
+    return Data(
+        name=plan.suite.dataset.name.rpartition("/")[2],  # a folder's path is of this machine
+        digest=plan.validation_digest or plan.data_digest,
+        other_digests=dict(plan.other_digests),
+    )
+
+
+def conditions_of(plan: Plan) -> Conditions:
+    suite, first, classes = plan.suite, plan.trials[0], plan.suite.dataset.classes
+    return Conditions(
+        classes=None if classes is None else [int(k) for k in classes],  # numbers in a plan
+        train_size=suite.dataset.train_size,
+        test_size=suite.dataset.test_size,
+        recipe=suite.recipe,
+        variants={
+            name: Column(model=plan.compared_model(name), augment=variant.augment)
+            for name, variant in suite.variants.items()
+        },
+        evaluate=list(first.evaluate),
+        holdout=first.holdout,
+        threads=first.threads,
+        workers=first.workers,
+    )
+
+
+def metrics_of(plan: Plan) -> list[BaselineMetric]:
+    metrics = []
+    if plan.suite.selection is not None:
+        [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]
+        metrics.append((HELD_OUT + metric.name, metric))
+    metrics += [(metric.name, metric) for metric in plan.metrics]
+    return [
+        BaselineMetric(
+            name=name,
+            unit=metric.unit,
+            direction="higher" if metric.higher_is_better else "lower",
+        )
+        for name, metric in metrics
+    ]
+
+
+def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
+    """As the report's tables have them: of the held-out part only what chooses."""
+    names = [metric.name for metric in plan.metrics]
+    prefix = ""
+    if stage.measured == "holdout":
+        assert plan.suite.selection is not None
+        names, prefix = [plan.suite.selection.metric], HELD_OUT
+    cells = []
+    for name in names:
+        for (variant, row), trials in stage.cells.items():
+            finished = stage.finished(variant, row)
+            values = {
+                t.seed: r.metrics[name]
+                for t, r in finished
+                if math.isfinite(r.metrics.get(name, math.nan))
+            }
+            ended = [t.seed for t, r in trials if r is not None and r.status != "stopped"]
+            diverged = [seed for seed in ended if seed not in values]
+            if ended:
+                loss = trials[0][0].loss
+                cells.append(
+                    BaselineCell(
+                        variant=variant,
+                        row=row,
+                        loss=loss.name,
+                        params=loss.params,
+                        metric=prefix + name,
+                        seeds=list(values),
+                        values=list(values.values()),
+                        diverged=diverged,
+                    )
+                )
+    return cells
+
+
+def _missing_results(missing: list[Trial], command: str) -> str:
+    seeds: dict[str, list[int]] = {}
+    for trial in missing:
+        seeds.setdefault(f"{trial.variant}/{trial.row}", []).append(trial.seed)
+    named = [f"{cell} (seed {', '.join(map(str, s))})" for cell, s in seeds.items()]
+    rest = f" and {len(named) - _NAMED} more cells" if len(named) > _NAMED else ""
+    cells = "; ".join(named[:_NAMED])
+    return f"{len(missing)} trials have no result: {cells}{rest}\nrun them first: {command}"
+
+
+def _day(results: list[TrialResult]) -> str:
+    ended_ms = max((r.history[-1].timestamp_ms for r in results if r.history), default=0)
+    return datetime.fromtimestamp(ended_ms / 1000, UTC).date().isoformat()
+
+
+def _environment(results: list[TrialResult]) -> dict[str, str]:
+    keys = dict.fromkeys(key for result in results for key in result.environment)
+    return {key: joined(r.environment.get(key, "") for r in results) for key in keys}

@@ -1,1 +1,0 @@
-"""Trials as Ray Tune jobs. The only place that imports ray."""

@@ -1,0 +1,1 @@
+"""Suite and results so far -> trials: identities, selection, fairness, costs; no torch."""

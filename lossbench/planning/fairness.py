@@ -1,0 +1,259 @@
+"""The fairness audit: in what the rows of a table differ beside the loss.
+
+A difference `fails` the table if it could have been avoided and may explain what the table
+shows; it is a `warning` if the table can be read wrongly because of it; what belongs to a loss
+(a center update, balanced batches) is `listed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lossbench.planning.plan import Plan
+from lossbench.planning.requirements import Needs
+from lossbench.planning.rows import Row
+from lossbench.planning.trial import Trial
+from lossbench.records import OF_ALL, TrialResult
+
+Level = Literal["fails", "warning", "listed"]
+LEVELS: tuple[Level, ...] = ("fails", "warning", "listed")
+Results = Mapping[str, TrialResult]
+Found = tuple[Level, str, str]
+"""A level, the column it was found in, and what was found."""
+
+SMALL, NAMED = 10, 5
+"""Images of a class below which it is named, and how many classes are named."""
+_ITS_OWN = frozenset({"suite", "variant", "row", "loss", "seed", "sources", "revisions"})
+"""Of a trial: what may differ between two rows, or is compared elsewhere."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something in which rows differ.
+
+    Attributes:
+        level: `fails`, `warning` or `listed`.
+        text: Which rows, and in what.
+    """
+
+    level: Level
+    text: str
+
+
+def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Difference]:
+    """Everything in which the rows differ beside the loss, the worst first.
+
+    Args:
+        plan: The suite, laid out.
+        trials: All of its trials, those on the held-out part and those on the test set.
+        results: By trial identity; trials not run yet are absent.
+    """
+    listed = list(trials)
+    found: list[Found] = []
+    for variant in plan.suite.variants:
+        for held_out in (True, False):
+            stage = [t for t in listed if t.variant == variant and bool(t.holdout) == held_out]
+            found += [(level, variant, text) for level, text in _shared(stage)]
+            found += [(level, variant, text) for level, text in _measured(stage, results)]
+        needs = {row.label: plan.needs.get((variant, row.label)) for row in plan.rows}
+        known = {label: need for label, need in needs.items() if need is not None}
+        found += [("listed", variant, text) for text in _needed(plan, known)]
+    of_all: tuple[tuple[Level, Iterator[str]], ...] = (
+        ("fails", _uneven_budget(plan)),
+        ("warning", _tuned_on_test(plan)),
+        ("listed", _untuned(plan)),
+        ("warning", iter(plan.facts.warnings)),
+        ("listed", iter(plan.facts.notes)),
+        ("listed", small_classes(plan)),
+    )
+    for level, texts in of_all:
+        found += [(level, variant, text) for text in texts for variant in plan.suite.variants]
+    return sorted(_joined(plan, found), key=lambda difference: LEVELS.index(difference.level))
+
+
+def _joined(plan: Plan, found: Iterable[Found]) -> Iterator[Difference]:
+    """One line for what holds in every column; else the columns stand before it."""
+    columns: dict[tuple[Level, str], list[str]] = {}
+    for level, variant, text in found:
+        columns.setdefault((level, text), []).append(variant)
+    for (level, text), variants in columns.items():
+        everywhere = set(variants) == set(plan.suite.variants)
+        yield Difference(
+            level, text if everywhere else f"{', '.join(dict.fromkeys(variants))}: {text}"
+        )
+
+
+def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
+    """Whether every row is trained and measured in the same way, at the same seeds."""
+    contents: dict[str, dict[str, Any]] = {}
+    seeds: dict[str, list[int]] = {}
+    for trial in trials:
+        dumped = trial.model_dump(mode="json", exclude=set(_ITS_OWN))
+        contents.setdefault(trial.row, dict(_flat(dumped, "")))
+        seeds.setdefault(trial.row, []).append(trial.seed)
+    keys = dict.fromkeys(key for content in contents.values() for key in content)
+    for key in keys:
+        by_row = {row: content.get(key) for row, content in contents.items()}
+        if _differ(by_row.values()):
+            yield "fails", f"{key} is {_by_value(by_row)}"
+    if _differ(sorted(own) for own in seeds.values()):
+        yield "fails", f"seeds are {_by_value({row: sorted(own) for row, own in seeds.items()})}"
+
+
+def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level, str]]:
+    """Whether what was measured so far can be compared: seeds that count, devices, versions."""
+    found = [(t, results[t.identity]) for t in trials if t.identity in results]
+    ran = [(trial, result) for trial, result in found if result.status != "stopped"]
+    if not ran:
+        return
+    stopped = {trial.row for trial, result in found if result.status == "stopped"}
+    rows = dict.fromkeys(trial.row for trial in trials if trial.row not in stopped)
+    counted = {
+        row: sorted(t.seed for t, r in ran if t.row == row and r.status == "finished")
+        for row in rows
+    }
+    if _differ(counted.values()):
+        texts = {row: ", ".join(map(str, seeds)) or "none" for row, seeds in counted.items()}
+        diverged = sorted({f"{t.row} {t.seed}" for t, r in ran if r.status == "diverged"})
+        why = f"; diverged: {', '.join(diverged)}" if diverged else ""
+        yield "warning", f"seeds that count are {_by_value(texts)}{why}"
+    places = [(t, {"device": r.device, **r.environment}) for t, r in ran]
+    for key in dict.fromkeys(key for _, place in places for key in place):
+        by_seed: dict[int, dict[str, str]] = {}
+        for trial, place in places:
+            if key in place or key in OF_ALL:
+                by_seed.setdefault(trial.seed, {})[trial.row] = place.get(key, "unknown")
+        uneven = {seed: by_row for seed, by_row in by_seed.items() if _differ(by_row.values())}
+        if uneven:
+            seed = min(uneven)
+            yield (
+                "fails",
+                f"{key} is {_by_value(uneven[seed])} (seed {seed}); run one of them again",
+            )
+        elif _differ(
+            values := {s: next(iter(by_row.values())) for s, by_row in by_seed.items()}.values()
+        ):
+            said = ", ".join(sorted(set(values)))
+            yield "warning", f"{key} differs between seeds, for every row alike: {said}"
+
+
+def _uneven_budget(plan: Plan) -> Iterator[str]:
+    """With `selection`: losses that have parameters should choose among equally many rows."""
+    if plan.suite.selection is None:
+        return
+    budget = {name: len(rows) for name, rows in _by_loss(plan).items() if rows[0].loss.params}
+    if _differ(budget.values()):
+        yield (
+            f"tuning budget: rows to choose from are {_by_value(budget)}; give every loss with "
+            "parameters a grid of the same size"
+        )
+
+
+def _untuned(plan: Plan) -> Iterator[str]:
+    if plan.suite.selection is not None:
+        for name, rows in _by_loss(plan).items():
+            if not rows[0].loss.params:
+                yield f"{name}: has no parameters, nothing was chosen for it"
+
+
+def _tuned_on_test(plan: Plan) -> Iterator[str]:
+    """Without `selection`: the best of several rows is chosen on the test set."""
+    if plan.suite.selection is None:
+        for name, rows in _by_loss(plan).items():
+            if len(rows) > 1:
+                yield (
+                    f"{name}: {len(rows)} rows, all measured on the test set; whoever quotes the "
+                    "best of them has tuned on it (`selection` would choose on a held-out part)"
+                )
+
+
+def small_classes(plan: Plan) -> Iterator[str]:
+    """Classes with so few images that a single one decides much, by what the images are for."""
+    facts = plan.facts
+    for kind, counts in facts.class_counts.items():
+        small = sorted((n, name) for n, name in zip(counts, facts.class_names, strict=True))
+        small = [(n, name) for n, name in small if n < SMALL]
+        if small:
+            named = ", ".join(f"{name} {n}" for n, name in small[:NAMED])
+            more = ", ..." if len(small) > NAMED else ""
+            verb = "has" if len(small) == 1 else "have"
+            yield (
+                f"{len(small)} of {len(counts)} classes {verb} fewer than {SMALL} {kind} images: "
+                f"{named}{more}"
+            )
+
+
+def _needed(plan: Plan, needs: Mapping[str, Needs]) -> Iterator[str]:
+    """What belongs to the losses and cannot be the same for all."""
+    lines: dict[str, list[str]] = {}
+    for row, need in needs.items():
+        for text in _lines(plan, need):
+            lines.setdefault(text, []).append(row)
+    for text, rows in lines.items():
+        yield f"{', '.join(_shortened(plan, rows))}: {text}"
+    sizes: dict[int, list[str]] = {}
+    for row, need in needs.items():
+        sizes.setdefault(need.parameters, []).append(row)
+    if len(sizes) > 1:
+        said = (f"{n} for {', '.join(_shortened(plan, rows))}" for n, rows in sizes.items())
+        yield f"learnable parameters of the head are {'; '.join(said)}"
+
+
+def _lines(plan: Plan, need: Needs) -> Iterator[str]:
+    if need.samples_per_class is not None:
+        yield f"batches of {need.samples_per_class} images of a class at a time, not drawn singly"
+    if need.self_updated:
+        yield f"moves {', '.join(need.self_updated)} itself after each step, not by the optimizer"
+    for name, scale in need.lr_scales.items():
+        yield f"learning rate of {name} is {scale:g} times the recipe's"
+    if need.undecayed and plan.suite.recipe.optimizer.params.get("weight_decay"):
+        yield f"no weight decay on {', '.join(need.undecayed)}"
+    if need.scheduled:
+        yield f"{', '.join(need.scheduled)} changes with the training's progress"
+    if need.class_means:
+        yield "classified by the nearest class mean of the training set, without a linear layer"
+    verified = any(chosen.name == "verification" for chosen in plan.suite.evaluate)
+    if verified and need.verification_distance != "cosine":
+        yield f"faces compared by their {need.verification_distance.title()} distance, not cosine"
+
+
+def _shortened(plan: Plan, labels: Sequence[str]) -> list[str]:
+    """All rows of a loss by its name alone."""
+    names = []
+    for name, rows in _by_loss(plan).items():
+        own = [row.label for row in rows]
+        named = [label for label in own if label in labels]
+        names += [name] if named == own else named
+    return names
+
+
+def _by_loss(plan: Plan) -> dict[str, list[Row]]:
+    rows: dict[str, list[Row]] = {}
+    for row in plan.rows:
+        rows.setdefault(row.loss.name, []).append(row)
+    return rows
+
+
+def _flat(content: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(content, dict) and content:
+        for key, value in content.items():
+            own = key if not prefix else f"{prefix}.{key}"
+            below = prefix if key == "params" else own  # `recipe.optimizer.lr`, as in the suite
+            yield from _flat(value, below)
+    else:
+        yield prefix, content
+
+
+def _differ(values: Iterable[Any]) -> bool:
+    listed = list(values)
+    return any(value != listed[0] for value in listed)
+
+
+def _by_value(by_row: Mapping[str, Any]) -> str:
+    """`3 for lgm, 2 for softmax, center`."""
+    rows: dict[str, list[str]] = {}
+    for row, value in by_row.items():
+        rows.setdefault(str(value), []).append(row)
+    return "; ".join(f"{value} for {', '.join(own)}" for value, own in rows.items())

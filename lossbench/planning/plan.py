@@ -1,0 +1,297 @@
+"""Suite -> list[Trial]: losses x grids x variants x seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import cached_property, partial
+
+from lossbench.errors import RequestError
+from lossbench.planning.requirements import Needs
+from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
+from lossbench.planning.rows import Row, make_rows
+from lossbench.planning.search import Search
+from lossbench.planning.trial import PROTOCOL, Trial, digest_of
+from lossbench.records import Artifact, Metric, Plugin
+from lossbench.suite.schema import Component, Holdout, Suite
+
+LONGEST_LABEL = 80
+"""Characters of the changes in a file label; file systems take 255 bytes with the suite's name."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A suite laid out: its rows, its columns, and the trials of its cells.
+
+    Attributes:
+        suite: With every default filled in.
+        rows: In the suite's order, grids expanded.
+        data_digest: Of the data set.
+        metrics: What the suite's evaluations give, in its order.
+        artifacts: Likewise of arrays.
+        other_digests: Of the other data that the evaluations read, by the name in the suite.
+        compared: Rows that the suite's `selection` tests beside the chosen ones.
+        needs: What each row's head needs, by variant and row label.
+        losses: What the rows come from, with the suite's searches.
+        only: What the plan was narrowed to.
+        changes: Differences from the suite file as it is written: `recipe.epochs=3`, `only lgm*`.
+        more_seeds: Seeds with stored results that the suite does not ask for.
+        sources: Digests of the code of what comes from plugins, as in `Trial`.
+        file_digests: Digests of the files of these.
+        plugins: All that were named.
+        weights: Digest of the file that a variant's model starts from, by variant, if any.
+        facts: What the plan needs to know of the data.
+        validation_digest: Of the data set with its validation set, if `selection` chooses on it.
+        missing: Data that are not on this machine, and how to get them. With any, the digests are
+            unknown, and the identities of the trials are none.
+        limits: Smallest and largest value that a loss's parameter may have, where it may have them,
+            by the names of the loss and the parameter.
+        table_identity: Hash of what all trials share.
+    """
+
+    suite: Suite
+    rows: tuple[Row, ...]
+    data_digest: str
+    metrics: tuple[Metric, ...]
+    artifacts: tuple[Artifact, ...] = ()
+    other_digests: Mapping[str, str] = field(default_factory=dict)
+    compared: tuple[Row, ...] = ()
+    needs: Mapping[tuple[str, str], Needs] = field(default_factory=dict)
+    losses: tuple[Component | Search, ...] = ()
+    only: str | None = None
+    changes: tuple[str, ...] = ()
+    more_seeds: tuple[int, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    file_digests: Mapping[str, str] = field(default_factory=dict)
+    plugins: tuple[Plugin, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
+    facts: DataFacts = field(default_factory=DataFacts)
+    validation_digest: str = ""
+    missing: tuple[str, ...] = ()
+    limits: Mapping[tuple[str, str], tuple[float | None, float | None]] = field(
+        default_factory=dict
+    )
+
+    @cached_property
+    def table_identity(self) -> str:
+        shared = self.suite.model_dump(
+            mode="json", include={"suite", "dataset", "recipe", "selection"}
+        )
+        for key in ("name", "missing_test_classes"):  # the digest stands for the data
+            del shared["dataset"][key]
+        if shared["selection"]:
+            for key, absent in (("samples", None), ("stop_early", False)):
+                if shared["selection"][key] == absent:
+                    del shared["selection"][key]
+        digest = self.validation_digest or self.data_digest
+        return digest_of({**shared, "data_digest": digest, "protocol": PROTOCOL})
+
+    @property
+    def label(self) -> str:
+        """Name for files: `digits`, or `digits@recipe.epochs=3` where the suite was changed."""
+        return file_label(self.suite.suite, self.changes)
+
+    @property
+    def expanded_suite(self) -> Suite:
+        """The suite with its grids expanded and every default of every loss written out."""
+        return self.suite.model_copy(update={"losses": [row.loss for row in self.rows]})
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """The trials to run first: all of them, or with `selection` those that choose."""
+        holdout = self.suite.selection.holdout if self.suite.selection else 0.0
+        return tuple(
+            self.trial(row, variant, seed, holdout)
+            for seed, variant, row in itertools.product(
+                self.suite.seeds, self.suite.variants, self.rows
+            )
+            if row.stands_in(variant)
+        )
+
+    @property
+    def searches(self) -> tuple[Search, ...]:
+        return tuple(loss for loss in self.losses if isinstance(loss, Search))
+
+    def grown(self, scores: Mapping[str, float]) -> Plan:
+        """The plan with the points to which its searches have come.
+
+        Args:
+            scores: As for `choose`.
+        """
+        if not self.searches:
+            return self
+        score = partial(self._score, scores)
+        whole = replace(self, rows=make_rows(self.losses, self.suite, score))
+        return whole if self.only is None else whole.narrowed(self.only)
+
+    def _score(self, scores: Mapping[str, float], variant: str, point: Component) -> float | None:
+        """A point's held-out mean, lower being better; see `search.Score`."""
+        assert self.suite.selection is not None
+        row = Row("", point, {})
+        trials = [
+            self.trial(row, variant, s, self.suite.selection.holdout) for s in self.suite.seeds
+        ]
+        values = [scores.get(trial.identity) for trial in trials]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        mean = sum(known) / len(known)
+        return -mean if self._chooses_by.higher_is_better else mean
+
+    @property
+    def _chooses_by(self) -> Metric:
+        assert self.suite.selection is not None
+        [metric] = [m for m in self.metrics if m.name == self.suite.selection.metric]
+        return metric
+
+    def compared_model(self, variant: str) -> Component:
+        """A variant's model with the digest of the weights that it starts from, not their place."""
+        model = self.suite.variant_model(variant)
+        if variant not in self.weights:
+            return model
+        params = {key: value for key, value in model.params.items() if key != "checkpoint"}
+        return Component(name=model.name, params={**params, "weights": self.weights[variant]})
+
+    def narrowed(self, only: str) -> Plan:
+        """Some rows and variants only.
+
+        Args:
+            only: A glob for rows (by label or loss name), or VARIANT/ROW with a glob each.
+
+        Raises:
+            RequestError: Nothing matches.
+        """
+        wanted = [
+            (name, row)
+            for name in self.suite.variants
+            for row in self.rows
+            if row.stands_in(name) and matches(only, name, row.label, row.loss.name)
+        ]
+        variants = {n: v for n, v in self.suite.variants.items() if any(n == w for w, _ in wanted)}
+        rows = tuple(row for row in self.rows if any(row is w for _, w in wanted))
+        if not variants or not rows:
+            cells = (
+                f"{variant}/{row.label}" for variant in self.suite.variants for row in self.rows
+            )
+            raise RequestError(f"--only {only}: matches no cell of {', '.join(cells)}")
+        return replace(
+            self,
+            suite=self.suite.model_copy(update={"variants": variants}),
+            rows=rows,
+            compared=tuple(row for row in self.compared if row in rows),
+            only=only,
+        )
+
+    def trial(self, row: Row, variant: str, seed: int, holdout: Holdout = 0.0) -> Trial:
+        suite = self.suite
+        model = suite.variant_model(variant)
+        augment = tuple(suite.variants[variant].augment)
+        used = {f"loss {row.loss.name}", f"model {model.name}"}
+        used |= {f"augmentation {chosen.name}" for chosen in augment}
+        used |= {f"evaluation {chosen.name}" for chosen in suite.evaluate}
+        used |= {f"optimizer {suite.recipe.optimizer.name}"}
+        used |= {f"schedule {suite.recipe.schedule.name}"}
+        stop_early = bool(holdout and suite.selection and suite.selection.stop_early)
+        parts = TrainingParts(suite.recipe, augment, row.loss, holdout, stop_early, self.facts)
+        return Trial(
+            suite=suite.suite,
+            variant=variant,
+            row=row.label,
+            loss=row.loss,
+            model=model,
+            recipe=suite.recipe,
+            augment=augment,
+            dataset=suite.dataset,
+            data_digest=self.validation_digest if holdout == "validation" else self.data_digest,
+            other_digests=dict(self.other_digests),
+            weights_digest=self.weights.get(variant, ""),
+            sources=_only(used, self.sources),
+            file_digests=_only(used, self.file_digests),
+            revisions=revisions_of(parts),
+            holdout=holdout,
+            stop_early=stop_early,
+            evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),
+            threads=suite.resources.cpus,
+            workers=suite.resources.workers,
+            seed=seed,
+        )
+
+    def choose(self, scores: Mapping[str, float]) -> dict[tuple[str, str], Row]:
+        """Choose each loss's parameters by its held-out scores; none without `selection`.
+
+        Args:
+            scores: Held-out metric by the identity of the trials that ended; nan for those that
+                diverged or were stopped, whose rows can not be chosen.
+
+        Returns:
+            (variant, loss name) -> the row of the best mean. A loss of which no row finished
+            all its seeds is left out.
+        """
+        if self.suite.selection is None:
+            return {}
+        best = max if self._chooses_by.higher_is_better else min
+        chosen = {}
+        for variant, name in itertools.product(
+            self.suite.variants, dict.fromkeys(row.loss.name for row in self.rows)
+        ):
+            means = {}
+            for row in (row for row in self.rows if row.loss.name == name):
+                trials = [t for t in self.trials if (t.variant, t.row) == (variant, row.label)]
+                values = [v for t in trials if math.isfinite(v := scores.get(t.identity, math.nan))]
+                if len(values) == len(self.suite.seeds):
+                    means[row.label] = (sum(values) / len(values), row)
+            if means:
+                chosen[variant, name] = best(means.values(), key=lambda scored: scored[0])[1]
+        return chosen
+
+    def final_trials(self, chosen: Mapping[tuple[str, str], Row]) -> tuple[Trial, ...]:
+        """The chosen rows and those to compare with them, trained on the whole training set.
+
+        They are measured on the test set. Empty while nothing is chosen.
+        """
+        if not chosen:
+            return ()
+        cells = [(variant, row.label, row) for (variant, _), row in chosen.items()]
+        cells += [
+            (variant, row.label, row) for variant in self.suite.variants for row in self.compared
+        ]
+        distinct = {(variant, label): row for variant, label, row in cells}
+        return tuple(
+            self.trial(row, variant, seed)
+            for seed in self.suite.seeds
+            for (variant, _), row in distinct.items()
+        )
+
+
+def matches(only: str, variant: str, row: str, loss: str) -> bool:
+    """Whether `--only` means a cell: a glob for the row's label or loss, or VARIANT/ROW."""
+    variant_glob, separator, row_glob = only.rpartition("/")
+    return fnmatchcase(variant, variant_glob if separator else "*") and (
+        fnmatchcase(row, row_glob) or fnmatchcase(loss, row_glob)
+    )
+
+
+def file_label(name: str, changes: Iterable[str]) -> str:
+    """A name for files and folders that needs no quoting in a shell, one for each set of changes.
+
+    Args:
+        name: Letters, digits and signs that a file name may have.
+        changes: As in `Plan`. Where the readable form is shortened or has other signs, a digest
+            follows it.
+    """
+    exact = "+".join(re.sub("^(only|seeds) ", r"\1=", change) for change in sorted(changes))
+    if not exact:
+        return name
+    shown = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", exact)[:LONGEST_LABEL].strip("_")
+    if shown != exact:
+        shown += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
+    return f"{name}@{shown}"
+
+
+def _only(keys: Set[str], digests: Mapping[str, str]) -> dict[str, str]:
+    return {key: digests[key] for key in sorted(keys & digests.keys())}

@@ -1,0 +1,103 @@
+"""The specification of one training, and the identity by which its result is found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import Field
+
+from lossbench.records import Strict
+from lossbench.suite.schema import Component, DatasetChoice, Holdout, Recipe
+
+PROTOCOL = 4
+"""Part of every trial's identity. A change that gives other numbers to some trials only is a
+revision of what it touches (`revisions.py`); the protocol stays."""
+
+
+class Trial(Strict):
+    """One training: one cell of the table at one seed.
+
+    Attributes:
+        suite, variant, row: Labels. They are no part of the identity.
+        loss, model, recipe, augment: With every default filled in.
+        dataset, data_digest: What it is trained on; the digest covers every pixel and label.
+        other_digests: Of the other data that its evaluations read, by the name in the suite.
+        weights_digest: Of the file that the model starts from; empty: it is drawn at random.
+        sources: Digests of the code of what it takes from plugins, by what: `loss my_loss`.
+        file_digests: Digests of the whole files of these, by which earlier versions identified
+            them.
+        revisions: Revision of each part this training uses whose numbers have changed since
+            protocol 4.
+        holdout: Share of the training set that is held out and measured instead of the test set;
+            0 trains on everything and measures on the test set; `validation` trains on everything
+            and measures on the validation set.
+        stop_early: Whether it is stopped when its row is behind others; see `Selection`.
+        evaluate: What is measured after the last epoch.
+        threads: CPU threads of the training; another count gives other bits.
+        workers: Processes that train it together.
+        seed: Of initialisation, batch order and augmentation.
+    """
+
+    suite: str
+    variant: str
+    row: str
+    loss: Component
+    model: Component
+    recipe: Recipe
+    augment: tuple[Component, ...]
+    dataset: DatasetChoice
+    data_digest: str
+    other_digests: dict[str, str]
+    weights_digest: str = ""
+    sources: dict[str, str] = Field(default={})
+    file_digests: dict[str, str] = Field(default={}, exclude=True)
+    revisions: dict[str, int] = Field(default={})
+    holdout: Holdout
+    stop_early: bool = False
+    evaluate: tuple[Component, ...]
+    threads: int
+    workers: int
+    seed: int
+
+    @property
+    def identity(self) -> str:
+        """Hash of everything that determines the numbers; digests stand for data and weights."""
+        content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
+        for key in ("name", "missing_test_classes"):  # the digest stands for the data
+            del content["dataset"][key]
+        if self.weights_digest:
+            content["model"]["params"].pop("checkpoint", None)
+        else:
+            del content["weights_digest"]
+        if not self.sources:
+            del content["sources"]
+        if not self.revisions:
+            del content["revisions"]
+        if not self.stop_early:
+            del content["stop_early"]
+        return digest_of(content)
+
+    @property
+    def earlier_identity(self) -> str:
+        """Identity that earlier versions gave the same training: with whole files of plugins."""
+        if not self.file_digests:
+            return self.identity
+        return self.model_copy(update={"sources": self.file_digests}).identity
+
+    @property
+    def on_validation_set(self) -> bool:
+        return self.holdout == "validation"
+
+    @property
+    def name(self) -> str:
+        """`variant/row/seed0`, with `/holdout` where it is not the test set that is measured."""
+        stage = "/holdout" if self.holdout else ""
+        return f"{self.variant}/{self.row}/seed{self.seed}{stage}"
+
+
+def digest_of(content: Any) -> str:
+    """A short hash of JSON content and the protocol."""
+    text = json.dumps({"protocol": PROTOCOL, "content": content}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

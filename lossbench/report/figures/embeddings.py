@@ -1,0 +1,253 @@
+"""Two-dimensional features and the likelihood of the modelled density (Fig. 1 of the paper)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from lossbench.analysis.stages import Arrays, ReadArrays, Stage
+from lossbench.planning.rows import Row
+from lossbench.planning.trial import Trial
+from lossbench.records import TrialResult
+from lossbench.report.figures.glyphs import can_draw
+from lossbench.report.figures.style import (
+    FIGURE_WIDTH_IN,
+    PNG_DPI,
+    Drawing,
+    finish,
+    new_figure,
+    titled,
+)
+
+MAX_NUMBERED_CLASSES = 20
+LONGEST_MARK = 2
+"""Characters of a class's name that fit into the circle on its mean."""
+DECADES = 3.0
+"""Range of the likelihood map's colours below the peak, in powers of ten."""
+LIKELIHOOD_COLOURS = "magma"
+ATTACKED = "#56E0FF"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row's embedding, of its first finished seed."""
+
+    row: Row
+    trial: Trial
+    result: TrialResult
+    arrays: Arrays
+
+    @property
+    def title(self) -> str:
+        error = self.result.metrics.get("error")
+        return self.row.label if error is None else f"{self.row.label}\n{error:.2f} % error"
+
+
+def find_panels(stage: Stage, variant: str, rows: Iterable[Row], read: ReadArrays) -> list[Panel]:
+    """The first finished trial of each row, where it stored a 2-D embedding."""
+    panels = []
+    for row in rows:
+        for trial, result in stage.finished(variant, row.label)[:1]:
+            arrays = read(trial.identity, "embedding")
+            if arrays is not None and arrays["features"].shape[1] == 2:
+                panels.append(Panel(row, trial, result, arrays))
+    return panels
+
+
+def embedding_figure(variant: str, panels: list[Panel]) -> Drawing | None:
+    """One scatter a row, points coloured by class, class means numbered."""
+    if not panels:
+        return None
+    num_classes = max(len(panel.arrays["class_means"]) for panel in panels)
+    palette = class_colours(num_classes)
+    figure, grid = _panel_grid(len(panels))
+    for axes, panel in zip(grid, panels, strict=True):
+        _scatter(axes, panel, palette)
+    points = max(len(panel.arrays["features"]) for panel in panels)
+    means = f"Circles: class means{_marked_by(panels[0], num_classes)}"
+    caption = (
+        f"Features of up to {points} training images, one colour a class. {means}. "
+        f"{_seeds(panels)} Each panel has its own scale, the same for x and y. "
+        f"Errors are those of the drawn trial, in % of the measured images."
+    )
+    title = titled("Two-dimensional features", variant)
+    return finish(figure, "embedding", f"embedding-{variant}", title, caption)
+
+
+def likelihood_figure(variant: str, panels: list[Panel]) -> Drawing | None:
+    """One heat map a row whose loss models the features' density (Fig. 1 f)."""
+    panels = [panel for panel in panels if "log_density" in panel.arrays]
+    if not panels:
+        return None
+    figure, grid = _panel_grid(len(panels), beside_in=0.9)
+    for axes, panel in zip(grid, panels, strict=True):
+        _heat_map(axes, panel)
+    scale = ScalarMappable(Normalize(-DECADES, 0), LIKELIHOOD_COLOURS)
+    bar = figure.colorbar(scale, ax=list(grid), shrink=0.7, aspect=28, pad=0.015)
+    ticks = np.arange(-DECADES, 1)
+    bar.set_ticks(list(ticks), labels=[_power_of_ten(int(tick)) for tick in ticks])
+    bar.set_label("p(x) relative to its peak")
+    caption = (
+        f"Mixture density of the features with equal class priors, relative to its peak; "
+        f"black: below {10**-DECADES:g} of it. Circles: class means"
+        f"{_marked_by(panels[0], len(panels[0].arrays['class_means']))}. {_seeds(panels)}"
+    )
+    attacked = [panel for panel in panels if "adversarial" in panel.arrays]
+    if attacked:
+        inside = [f"{panel.row.label} {len(_attacked_inside(panel))}" for panel in attacked]
+        caption += (
+            f" Crosses: FGSM examples, epsilon {float(attacked[0].arrays['epsilon']):g}, of "
+            f"{len(attacked[0].arrays['adversarial'])} measured images; of these fall on the map: "
+            f"{', '.join(inside)}."
+        )
+    title = titled("Likelihood of the features", variant)
+    return finish(figure, "likelihood", f"likelihood-{variant}", title, caption)
+
+
+def class_colours(num_classes: int) -> list[tuple[float, float, float]]:
+    """Ten distinct colours, or as many hues as there are classes."""
+    kind = "tab10" if num_classes <= 10 else "husl"
+    return list(sns.color_palette(kind, num_classes))
+
+
+def class_names(panel: Panel) -> list[str]:
+    """The classes' names; their numbers where a trial stored no names."""
+    numbers = range(len(panel.arrays["class_means"]))
+    return [str(name) for name in panel.arrays.get("class_names", numbers)]
+
+
+def _marks(panel: Panel) -> list[str]:
+    """Marks on the classes' means: the names if all are short and can be drawn, or numbers."""
+    names = class_names(panel)
+    fits = all(len(name) <= LONGEST_MARK and can_draw(name) for name in names)
+    return names if fits else [str(number) for number in range(len(names))]
+
+
+def _marked_by(panel: Panel, num_classes: int) -> str:
+    """What a caption says of the circles."""
+    if num_classes > MAX_NUMBERED_CLASSES:
+        return ""
+    if "class_names" not in panel.arrays:
+        return " with the class's number"
+    names, marks = class_names(panel), _marks(panel)
+    if names == marks:
+        return " with the class's name"
+    return f" ({', '.join(f'{mark} {name}' for mark, name in zip(marks, names, strict=True))})"
+
+
+def _panel_grid(count: int, beside_in: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Square panels with two lines of title each, and room beside them."""
+    columns = min(count, 3) if count <= 9 else 4
+    lines = math.ceil(count / columns)
+    size_in = (FIGURE_WIDTH_IN - beside_in) / max(columns, 2)
+    figure = new_figure(lines * (size_in + 0.4), columns * size_in + beside_in)
+    figure.set_layout_engine("constrained", h_pad=0.08)
+    cells = figure.subplots(lines, columns, squeeze=False).ravel()
+    for unused in cells[count:]:
+        unused.set_axis_off()
+    return figure, list(cells[:count])
+
+
+def _scatter(axes: Axes, panel: Panel, palette: list[tuple[float, float, float]]) -> None:
+    features, labels = panel.arrays["features"], panel.arrays["labels"]  # (M, 2), (M,)
+    finite = np.flatnonzero(np.isfinite(features).all(axis=1))
+    shuffled = np.random.default_rng(0).permutation(finite)  # no class covers the others
+    axes.scatter(
+        features[shuffled, 0],
+        features[shuffled, 1],
+        s=2.2,
+        c=np.asarray(palette)[labels[shuffled]],
+        linewidths=0,
+        alpha=0.75,
+        rasterized=True,
+    )
+    _mark_means(axes, panel, palette)
+    _frame(axes, panel)
+
+
+def _heat_map(axes: Axes, panel: Panel) -> None:
+    log_density = panel.arrays["log_density"]  # (G, G), row = y
+    x, y = panel.arrays["grid_x"], panel.arrays["grid_y"]
+    relative = (log_density - np.nanmax(log_density)) / math.log(10)
+    axes.imshow(
+        np.clip(np.nan_to_num(relative, nan=-DECADES), -DECADES, 0),
+        origin="lower",
+        extent=(float(x[0]), float(x[-1]), float(y[0]), float(y[-1])),
+        cmap=LIKELIHOOD_COLOURS,
+        vmin=-DECADES,
+        vmax=0,
+        interpolation="bilinear",
+        rasterized=True,
+    )
+    axes.set_facecolor("black")
+    _mark_means(axes, panel, None)
+    attacked = _attacked_inside(panel)
+    axes.scatter(
+        attacked[:, 0], attacked[:, 1], marker="x", s=12, c=ATTACKED, linewidths=0.8, zorder=2
+    )
+    _frame(axes, panel)
+
+
+def _attacked_inside(panel: Panel) -> np.ndarray[Any, Any]:
+    """(A, 2) the adversarial examples that fall on the map."""
+    attacked = panel.arrays.get("adversarial", np.empty((0, 2)))
+    inside = np.ones(len(attacked), bool)
+    for axis, grid in enumerate((panel.arrays["grid_x"], panel.arrays["grid_y"])):
+        inside &= (attacked[:, axis] >= grid[0]) & (attacked[:, axis] <= grid[-1])
+    return attacked[inside]
+
+
+def _mark_means(axes: Axes, panel: Panel, palette: list[tuple[float, float, float]] | None) -> None:
+    """Mark the class means (K, 2); with few classes, tell which is which."""
+    means, marks = panel.arrays["class_means"], _marks(panel)
+    numbered = len(means) <= MAX_NUMBERED_CLASSES
+    finite = np.flatnonzero(np.isfinite(means).all(axis=1))
+    axes.scatter(
+        means[finite, 0],
+        means[finite, 1],
+        s=81 if numbered else 12,
+        facecolors="white" if numbered else "none",
+        edgecolors=[palette[k] for k in finite] if palette else "#222222",
+        linewidths=1.3 if numbered else 0.8,
+        alpha=0.95,
+        zorder=3,
+    )
+    for k in finite if numbered else []:
+        axes.annotate(
+            marks[k],
+            means[k],
+            ha="center",
+            va="center_baseline",
+            fontsize=6,
+            weight="bold",
+            zorder=4,
+        )
+
+
+def _frame(axes: Axes, panel: Panel) -> None:
+    width_pt = axes.get_window_extent().width * 72 / PNG_DPI
+    longest = max(map(len, panel.title.split("\n")))
+    axes.set_title(panel.title, fontsize=min(8.5, width_pt / (0.7 * longest)))
+    axes.set_box_aspect(1)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(True)
+
+
+def _seeds(panels: list[Panel]) -> str:
+    seeds = sorted({panel.trial.seed for panel in panels})
+    return f"Seed {', '.join(map(str, seeds))}: the first of each row that finished."
+
+
+def _power_of_ten(exponent: int) -> str:
+    return "1" if exponent == 0 else f"{10.0**exponent:g}"

@@ -1,0 +1,148 @@
+"""Held-out error over the grid of one loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from lossbench.analysis.numbers import number
+from lossbench.analysis.tables import Cell, Table
+from lossbench.report.figures.selection_points import STAR, axis_label, draw_points, ordered, short
+from lossbench.report.figures.style import (
+    INK,
+    Colour,
+    Drawing,
+    finish,
+    new_figure,
+    readable_on,
+    titled,
+)
+
+CHOSEN: dict[str, Any] = {"fill": False, "edgecolor": "#D55E00", "linewidth": 3}
+EMPTY: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#c8c8c8", "hatch": "//"}
+FULL = 0.5
+"""Least share of the pairs of two parameters' values that a heat map shows."""
+
+
+def selection_figure(
+    table: Table,
+    variant: str,
+    loss: str,
+    colours: Mapping[str, Colour],
+    compared: Collection[str] = (),
+    searched_on_log: Collection[str] = (),
+) -> Drawing | None:
+    """A heat map over a grid of two parameters; else points over each parameter.
+
+    Args:
+        table: Of the held-out part.
+        variant: The column.
+        loss: Name of the loss.
+        colours: By row label.
+        compared: Labels of the rows that the suite names to compare with the chosen ones.
+        searched_on_log: Parameters that the suite searches on a logarithmic scale.
+
+    Returns:
+        None where the loss has one row, or none with a value.
+    """
+    cells = [table.cells[variant, row.label] for row in table.rows if row.loss.name == loss]
+    with_mean = [cell for cell in cells if cell.summary.mean is not None]
+    if len(cells) < 2 or not with_mean:
+        return None
+    parameters = list(cells[0].row.varied)
+    caption = f"{axis_label(table)}: mean over the finished of {table.seeds} seeds"
+    named = [cell for cell in cells if cell.row.label in compared]
+    pairs = math.prod(len(ordered([c.row.varied[key] for c in cells])) for key in parameters)
+    if len(parameters) == 2 and len(cells) >= FULL * pairs:
+        figure = _heat_map(cells, parameters, table, named)
+        caption += " ± std; the chosen cell is outlined"
+    else:
+        figure = draw_points(cells, parameters, table, colours, named, searched_on_log)
+        caption += ", bars ± std, small points the seeds; the chosen row is circled"
+    caption += "; star: named by the suite for comparison." if named else "."
+    title = titled(f"Selection of {loss}", variant)
+    return finish(figure, "selection", f"selection-{variant}-{loss}", title, caption)
+
+
+def _heat_map(
+    cells: list[Cell], parameters: list[str], table: Table, named: Collection[Cell]
+) -> Figure:
+    down, across = parameters
+    lines, columns = (ordered([cell.row.varied[key] for cell in cells]) for key in parameters)
+    grid = pd.DataFrame(index=lines, columns=columns, dtype=float)
+    numbers = pd.DataFrame("", index=lines, columns=columns)
+    for cell in cells:
+        place = short(cell.row.varied[down]), short(cell.row.varied[across])
+        summary = cell.summary
+        if summary.mean is not None:
+            grid.loc[place] = summary.mean
+            spread = "" if summary.std is None else f"\n±{number(summary.std, table.spec)}"
+            numbers.loc[place] = number(summary.mean, table.spec) + spread
+    figure = new_figure(1.5 + 0.6 * len(lines), 2.4 + 0.85 * len(columns))
+    axes = figure.subplots()
+    sns.heatmap(
+        grid,
+        annot=numbers,
+        fmt="",
+        cmap="crest_r",
+        linewidths=1.5,
+        cbar_kws={"label": axis_label(table, "\n")},
+        ax=axes,
+    )
+    axes.set(xlabel=across, ylabel=down)
+    _write_readably(axes)
+    handles: list[Patch | Line2D] = []
+    for cell in cells:
+        x = columns.index(short(cell.row.varied[across]))
+        y = lines.index(short(cell.row.varied[down]))
+        _mark_absent(axes, cell, x, y)
+        if cell.chosen:
+            axes.add_patch(Rectangle((x, y), 1, 1, clip_on=False, **CHOSEN))
+            handles.append(Patch(label="chosen", **CHOSEN))
+        if cell in named:
+            axes.plot([x + 0.87], [y + 0.24], **STAR)
+    if named:
+        handles.append(Line2D([], [], label="named for comparison", **STAR))
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    axes.tick_params(length=0, rotation=0)
+    return figure
+
+
+def _mark_absent(axes: Axes, cell: Cell, x: int, y: int) -> None:
+    """Say of a cell how many of its trials diverged or were not run; hatched if it has no value."""
+    summary = cell.summary
+    if summary.complete:
+        return
+    whole = summary.mean is None
+    if whole:
+        axes.add_patch(Rectangle((x + 0.02, y + 0.02), 0.96, 0.96, linewidth=0, **EMPTY))
+    counts = {
+        "diverged": summary.diverged,
+        "stopped": summary.stopped,
+        "not run": summary.missing,
+    }
+    told = [f"{n} of {summary.planned} {what}" for what, n in counts.items() if n]
+    if summary.planned == 1:
+        told = [what for what, n in counts.items() if n]
+    place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": INK}
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    axes.text(x + 0.5, y + (0.5 if whole else 0.82), "\n".join(told), bbox=box, **place)
+
+
+def _write_readably(axes: Axes) -> None:
+    """Black or white numbers, whichever stands out from the cell; cells without one stay blank."""
+    [mesh] = axes.collections
+    values: Any = np.ma.asarray(mesh.get_array()).ravel()
+    shown = np.asarray(mesh.get_facecolor())[~np.ma.getmaskarray(values)]  # as seaborn writes them
+    for text, colour in zip(axes.texts, shown, strict=True):
+        text.set_color(readable_on(tuple(colour[:3])))

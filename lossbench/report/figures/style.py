@@ -1,0 +1,142 @@
+"""How every figure looks: one colour a loss, one way to save."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from lossbench.planning.rows import Row
+from lossbench.report.figures.glyphs import FAMILY, replace_missing
+
+Colour = tuple[float, float, float]
+
+# Okabe & Ito, colour-blind safe; names that are not here take the others in turn
+HUES = {
+    "softmax": "#5A5A5A",
+    "center": "#0072B2",
+    "l_softmax": "#E69F00",
+    "contrastive": "#CC79A7",
+    "triplet": "#D55E00",
+    "lgm": "#009E73",
+}
+OTHER_HUES = ("#56B4E9", "#882255", "#999933", "#332288", "#AA4499", "#B8860B")
+INK = "#222222"
+PNG_DPI = 150
+FIGURE_WIDTH_IN = 9.0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure.
+
+    Attributes:
+        kind: `curves`, `selection`, `embedding`, `likelihood`, `geometry`, `detection` or `cost`.
+        name: File name without its ending.
+        title: Heading.
+        caption: What is drawn, of how many trials, on which device.
+        png: At 150 dots per inch.
+        svg: The same as vectors; scattered points are a bitmap inside.
+    """
+
+    kind: str
+    name: str
+    title: str
+    caption: str
+    png: bytes
+    svg: bytes
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Plain axes, readable in print."""
+    look = {
+        **sns.axes_style("ticks"),
+        "font.family": FAMILY,
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 9,
+        "xtick.labelsize": 8,
+        "ytick.labelsize": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": "#888888",
+        "axes.labelcolor": INK,
+        "text.color": INK,
+        "text.parse_math": False,  # labels come from a user's file
+        "svg.hashsalt": "lossbench",
+    }
+    with mpl.rc_context(look):
+        yield
+
+
+def new_figure(height_in: float, width_in: float = FIGURE_WIDTH_IN) -> Figure:
+    """A figure that belongs to no global state."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained", dpi=PNG_DPI)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def lay_out(figure: Figure) -> None:
+    """Give every part its place: from here on limits and sizes are known."""
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+
+
+def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Drawing:
+    """Save a figure in memory, as PNG and as SVG."""
+    numbered = replace_missing(figure)
+    lay_out(figure)
+    figure.set_layout_engine(None)  # laid out; each file would do it again, and draw for that
+    files = {}
+    for format in ("png", "svg"):
+        buffer = io.BytesIO()
+        metadata = {"Date": None} if format == "svg" else {}
+        figure.savefig(buffer, format=format, dpi=PNG_DPI, facecolor="white", metadata=metadata)
+        files[format] = buffer.getvalue()
+    whole = " ".join(filter(None, (caption, numbered)))
+    return Drawing(kind, name, title, whole, files["png"], files["svg"])
+
+
+def titled(title: str, variant: str) -> str:
+    """A figure's title; a suite without variants needs no mention of one."""
+    return title if variant == "default" else f"{title}, {variant}"
+
+
+def row_colours(rows: Iterable[Row]) -> dict[str, Colour]:
+    """Row label -> colour: the loss's own hue, in shades where it has several rows."""
+    listed = list(rows)
+    names = list(dict.fromkeys(row.loss.name for row in listed))
+    others = iter(OTHER_HUES * len(names))
+    hues = {name: to_rgb(HUES.get(name) or next(others)) for name in names}
+    colours: dict[str, Colour] = {}
+    for name in names:
+        labels = [row.label for row in listed if row.loss.name == name]
+        for index, label in enumerate(labels):
+            position = index / (len(labels) - 1) if len(labels) > 1 else 0.5
+            colours[label] = shade(hues[name], 2 * position - 1)
+    return colours
+
+
+def readable_on(colour: Colour) -> str:
+    """Black or white: the one with the higher contrast (WCAG 2) to a background."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+
+
+def shade(colour: Colour, amount: float) -> Colour:
+    """Mix with white (amount -1: lightest) or black (amount 1: darkest)."""
+    target, share = (1.0, -0.5 * amount) if amount < 0 else (0.0, 0.5 * amount)
+    r, g, b = (channel + (target - channel) * share for channel in colour)
+    return r, g, b

@@ -1,0 +1,144 @@
+"""What a trial will cost, from a few of its steps on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from statistics import fmean, median
+
+import torch
+from torch import Generator, Tensor
+
+from lossbench.assembly.build import build
+from lossbench.data.images import Augment, Images
+from lossbench.data.opening import open_trial_data
+from lossbench.data.sampling import steps_per_epoch
+from lossbench.evaluation.base import extract_features
+from lossbench.planning.costs import Cost
+from lossbench.planning.trial import Trial
+from lossbench.suite.schema import Resources
+from lossbench.training.loop import train
+from lossbench.training.memory import peak_memory_mib, reset_peak_memory
+
+STEPS = 2
+"""Steps of a round; the first round is not counted."""
+LEAST_ROUNDS = 2
+SHARE = 0.1
+"""Of what the trial would take: nobody waits long to hear that a trial is short."""
+_SPIN = """
+import sys, time
+start = time.perf_counter()
+while (took := time.perf_counter() - start) < float(sys.argv[1]): pass
+print(time.process_time() / took)
+"""
+
+
+class _First(Images):
+    """The first images of a set, as a set of their own."""
+
+    def __init__(self, images: Images, count: int) -> None:
+        self._images, self.labels, self.view = images, images.labels[:count], images.view
+        self._all = torch.arange(len(self.labels))
+
+    def augmented(
+        self, batches: Iterable[Tensor], augmentations: Sequence[Augment], generator: Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._images.augmented(batches, augmentations, generator)
+
+    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
+        return self._images.central(self._all if chosen is None else chosen, size)
+
+    def ten_crops(self, size: int) -> Iterator[Tensor]:
+        raise NotImplementedError
+
+
+def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
+    """Take a few training steps of a trial and measure a few images; nothing is kept.
+
+    Args:
+        trial: Whose cost is asked.
+        data_root: Where prepared data sets are.
+        device: `cpu` or `cuda`.
+        seconds: How long to go on stepping at most; two rounds are always taken, and no more than a
+            share of the trial.
+
+    Returns:
+        For the whole trial, if no other process needed the processors: its epochs with the
+        measurement after each. What is measured in the end beside the error, attacks for
+        instance, is left out.
+    """
+    place = torch.device(device)
+    torch.set_num_threads(trial.threads)
+    reset_peak_memory(place)
+    parts = build(trial, open_trial_data(trial, data_root), place)
+    training, batch = parts.training, trial.recipe.batch_size
+    few = _First(parts.train, STEPS * batch)
+    steps = steps_per_epoch(len(few), batch)
+    all_steps = steps_per_epoch(len(parts.train), batch)
+    rounds: list[float] = []
+    step_sec = 0.0
+    started, started_cpu = time.perf_counter(), time.process_time()
+    while len(rounds) <= LEAST_ROUNDS or time.perf_counter() - started < min(
+        seconds, SHARE * trial.recipe.epochs * all_steps * step_sec
+    ):
+        training.epochs = training.epochs_done + 1
+        train(training, few, lambda epoch, metrics: rounds.append(metrics["train_time_sec"]))
+        step_sec = median(rounds[1:] or rounds) / steps
+    # the mean: where others compete, most short rounds are not interrupted, and a few wait long
+    step_sec = fmean(rounds[1:]) / steps
+    share = (time.process_time() - started_cpu) / (time.perf_counter() - started)
+
+    training.model.eval()
+    measured = len(parts.measured) if parts.measured is not None else 0
+    if training.head.wants_class_means:
+        measured += len(parts.train)
+    seen = _First(parts.train, 4 * batch)
+    started = time.perf_counter()
+    extract_features(training.model, training.normalise, seen).sum().item()
+    image_sec = (time.perf_counter() - started) / len(seen)
+
+    epoch_sec = all_steps * step_sec + measured * image_sec
+    if device == "cpu":
+        epoch_sec *= min(share / trial.threads, 1.0)
+    return Cost(trial.recipe.epochs * epoch_sec, peak_memory_mib(place))
+
+
+def processor_share(threads: int, seconds: float = 1.0) -> float:
+    """Share of a processor that each of some busy threads gets; 1 on an idle machine.
+
+    Processes are tried rather than the load read: schedulers and containers divide processors
+    between groups of processes, so that two threads of one group may get no more than one would.
+
+    Args:
+        threads: How many to try at a time.
+        seconds: How long to keep them busy.
+    """
+    command = [sys.executable, "-I", "-S", "-c", _SPIN, str(seconds)]
+    try:
+        started = [
+            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+            for _ in range(threads)
+        ]
+        return min(fmean(float(process.communicate()[0]) for process in started), 1.0)
+    except (OSError, ValueError):
+        return 1.0  # no process can be started: nothing is known
+
+
+def this_machine(wanted: Resources) -> tuple[str, int]:
+    """`cpu` or `cuda`, and how many trials this machine has room for at a time."""
+    gpus = torch.cuda.device_count()
+    share = float(min(gpus, 1)) if wanted.gpus == "auto" else wanted.gpus
+    places = processors() // wanted.cpus
+    if share:
+        places = min(places, int(gpus / share + 1e-9))
+    return "cuda" if share and gpus else "cpu", max(places // wanted.workers, 1)
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -1,0 +1,130 @@
+"""What a person sees while trials run: a bar, the running trials, the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from lossbench.planning.trial import Trial
+from lossbench.records import EpochRecord, TrialResult
+
+
+class Display:
+    """Live on a terminal; elsewhere only failures and divergences are printed.
+
+    Args:
+        console: On standard error, so that standard output stays clean.
+        total_trials, total_epochs: Of the trials that are to run.
+        until: Epoch after which a trial is paused, by its identity; all other trials run to the
+            end.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        total_trials: int,
+        total_epochs: int,
+        until: Mapping[str, int] | None = None,
+    ) -> None:
+        self._console = console
+        self._until = until or {}
+        self._total, self._done, self._failed, self._diverged = total_trials, 0, 0, 0
+        self._running: dict[str, tuple[Trial, EpochRecord | None]] = {}
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            expand=True,
+            speed_estimate_period=600,
+        )
+        self._task: TaskID = self._bar.add_task("", total=total_epochs)
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+
+    def __enter__(self) -> Display:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live.is_started:
+            self._running = {}
+            self._live.stop()
+
+    def started(self, trial: Trial) -> None:
+        """Also of a trial that starts again because its worker died."""
+        _, last = self._running.get(trial.identity, (trial, None))
+        if last:
+            self._bar.advance(self._task, -last.epoch)
+        self._running[trial.identity] = (trial, None)
+
+    def epoch(self, trial: Trial, record: EpochRecord) -> None:
+        before = self._running.get(trial.identity, (trial, None))[1]
+        self._running[trial.identity] = (trial, record)
+        self._bar.advance(self._task, record.epoch - (before.epoch if before else 0))
+
+    def ended(self, trial: Trial, result: TrialResult) -> None:
+        self._leave(trial)
+        self._done += 1
+        if result.status == "diverged":
+            self._diverged += 1
+            self._console.print(Text(f"diverged: {trial.name}: {result.reason}", "yellow"))
+
+    def paused(self, trial: Trial) -> None:
+        self._leave(trial)
+        self._done += 1
+
+    def failed(self, trial: Trial, message: str) -> None:
+        self._leave(trial)
+        self._failed += 1
+        self._console.print(Text(f"failed: {trial.name}: {message}", "red"))
+
+    def note(self, message: str) -> None:
+        self._console.print(Text(message, "yellow"))
+
+    def _leave(self, trial: Trial) -> None:
+        _, last = self._running.pop(trial.identity, (trial, None))
+        due = self._until.get(trial.identity, trial.recipe.epochs)
+        self._bar.advance(self._task, due - (last.epoch if last else 0))
+
+    def _render(self) -> Group:
+        counts = f"{self._done}/{self._total} trials, {len(self._running)} running"
+        counts += f", {self._failed} failed" if self._failed else ""
+        counts += f", {self._diverged} diverged" if self._diverged else ""
+        self._bar.update(self._task, description=counts)
+        table = Table.grid(padding=(0, 2))
+        for trial, record in list(self._running.values()):
+            table.add_row(Text(f"  {trial.name}", "dim"), *_state(trial, record))
+        return Group(self._bar, table)
+
+
+def _state(trial: Trial, record: EpochRecord | None) -> tuple[str, str]:
+    if record is None:
+        return "starting", ""
+    errors = [v for k, v in record.metrics.items() if k in ("test_error", "holdout_error")]
+    error = f"error {errors[0]:.2f} %" if errors else ""
+    return f"epoch {record.epoch}/{trial.recipe.epochs}", error
+
+
+def duration(seconds: float) -> str:
+    """`4.2 s`, `3 min 20 s` or `2 h 5 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return time.strftime("%-M min %-S s", time.gmtime(seconds))
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

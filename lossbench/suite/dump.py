@@ -1,0 +1,40 @@
+"""Write a suite with its defaults filled in as a file that lossbench reads again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from lossbench.suite.schema import Suite
+
+_KEYED_LISTS = ("losses", "augment")  # written as `lgm: {alpha: 0.3}`
+
+
+def suite_yaml(suite: Suite) -> str:
+    """Return the suite as YAML."""
+    yaml = YAML()
+    yaml.default_flow_style = None  # lists of numbers and small mappings on one line
+    yaml.width = 100
+    stream = io.StringIO()
+    yaml.dump(_short(suite.model_dump(mode="json")), stream)
+    return stream.getvalue()
+
+
+def _short(value: Any, key: str = "") -> Any:
+    if isinstance(value, list):
+        return [_keyed(item) if key in _KEYED_LISTS else _short(item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) == {"name", "params"}:
+        # a parameter may be called `params`, too: then only the long form is plain
+        params = value["params"]
+        return dict(value) if "params" in params else {"name": value["name"], **params}
+    return {inner: _short(item, inner) for inner, item in value.items() if item is not None}
+
+
+def _keyed(component: Mapping[str, Any]) -> Any:
+    params = component["params"]
+    return {component["name"]: dict(params)} if params else component["name"]

@@ -1,0 +1,380 @@
+"""The suite file: strict models, YAML -> Suite, every error at once.
+
+A suite is a table: its rows are losses, its columns are variants, its cells are trials over
+seeds. This module knows the form of the file only; whether a name exists and takes the given
+parameters is checked where names become objects (`lossbench.assembly.build`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+)
+
+from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
+from lossbench.records import Strict
+from lossbench.suite.shipped import shipped_suites
+from lossbench.suite.yaml_io import assign_overrides, parse, plain, secret_problems
+
+
+class Component(Strict):
+    """Something by name, with its parameters: a model, an optimizer, a loss."""
+
+    name: str
+    params: dict[str, Any] = Field(default={})
+
+
+def _named(value: Any) -> Any:
+    """`sgd` or `{name: sgd, lr: 0.1}`."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and not isinstance(value.get("params"), Mapping):
+        if "name" not in value:
+            raise ValueError("should have a 'name'")
+        return {"name": value["name"], "params": {k: v for k, v in value.items() if k != "name"}}
+    if not isinstance(value, Mapping | Component):
+        raise ValueError(f"should be a name, or a mapping with a name, not {value!r}")
+    return value
+
+
+def _keyed(value: Any) -> Any:
+    """`softmax` or `{lgm: {alpha: 0.3}}`."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and "name" not in value:
+        if len(value) != 1:
+            raise ValueError(f"should be one name with its parameters, not {len(value)} names")
+        [(name, params)] = value.items()
+        if params is not None and not isinstance(params, Mapping):
+            raise ValueError(f"the parameters of {name!r} should be a mapping, not {params!r}")
+        return {"name": name, "params": dict(params or {})}
+    if not isinstance(value, Mapping | Component):
+        raise ValueError(f"should be a name, or a name with its parameters, not {value!r}")
+    return value
+
+
+NamedComponent = Annotated[Component, BeforeValidator(_named)]
+KeyedComponent = Annotated[Component, BeforeValidator(_keyed)]
+
+
+def _augment(value: Any) -> Any:
+    return [] if value in ("none", None) else value
+
+
+Augment = Annotated[list[KeyedComponent], BeforeValidator(_augment)]
+
+
+def _dataset(value: Any) -> Any:
+    if not isinstance(value, str | Mapping | DatasetChoice):
+        raise ValueError(f"should be a name, or a mapping with a name, not {value!r}")
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    repeated = dict.fromkeys(value for value in values if values.count(value) > 1)
+    if repeated:
+        raise ValueError(f"given twice: {', '.join(map(str, repeated))}")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
+Holdout = float | Literal["validation"]
+"""A share of the training set, or the data set's own validation set."""
+NonNegativeInt = Annotated[int, Field(ge=0)]
+
+
+class DatasetChoice(Strict):
+    """Which data set, and how much of it.
+
+    Attributes:
+        name: A known name, or the name or path of a folder.
+        classes: Use only the images of these classes, by name or by number, counted from 0.
+        train_size: Use only this many training images, the same share of each class.
+        test_size: Likewise of the test images.
+        missing_test_classes: `allow`: take an image folder in which a class has no test images, or
+            no validation images; they are not measured then, and `plan` names them.
+    """
+
+    name: str
+    classes: Annotated[list[NonNegativeInt | str], Field(min_length=2), Distinct] | None = None
+    train_size: int | None = Field(default=None, ge=1)
+    test_size: int | None = Field(default=None, ge=1)
+    missing_test_classes: Literal["refuse", "allow"] = "refuse"
+
+
+class Input(Strict):
+    """What the model sees of an image.
+
+    Attributes:
+        resize: Length that the shorter side is brought to, if given.
+        crop: Side of the central square that is cut out then, if given; augmentations that crop
+            cut to this size while training.
+        mean, std: x -> (x - mean) / std on pixels in [0, 255]: one number, or one a channel.
+            Numbers for pixels in [0, 1], such as torchvision's, are multiplied by 255.
+    """
+
+    resize: int | None = Field(default=None, ge=1, le=10_000)
+    crop: int | None = Field(default=None, ge=1, le=10_000)
+    mean: float | list[float] = 0.0
+    std: Annotated[float, Field(gt=0)] | list[Annotated[float, Field(gt=0)]] = 255.0
+
+
+class Recipe(Strict):
+    """Everything that is the same for every row.
+
+    Attributes:
+        epochs: Passes over the training set.
+        batch_size: Images a step; an incomplete last batch is used, too.
+        optimizer: Its name and parameters.
+        schedule: How its learning rate changes.
+        input: Size and scaling of the images.
+        precision: Of the model while training; the loss is always computed in float32, and what
+            is measured is measured in float32.
+        compile: Whether model and loss are compiled for training (torch.compile): a minute or so
+            at the start of every trial, and faster steps. Needs a C++ compiler on CPUs.
+    """
+
+    epochs: int = Field(ge=1, le=1_000_000)
+    batch_size: int = Field(ge=2, le=10_000_000)
+    optimizer: NamedComponent
+    schedule: NamedComponent = Component(name="constant")
+    input: Input = Input()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+
+
+class Variant(Strict):
+    """A column: what differs from the suite's base.
+
+    Attributes:
+        model: Parameters laid over the suite's model; a new `name` replaces it.
+        augment: `none`, or a list of augmentations.
+    """
+
+    model: dict[str, Any] = Field(default={})
+    augment: Augment = Field(default=[])
+
+
+class Resources(Strict):
+    """What one trial takes.
+
+    Attributes:
+        cpus: Of each worker.
+        gpus: Of each worker; a part of a GPU is possible. `auto`: 1 where there is a GPU, else 0.
+        workers: Processes that train one trial together, each on its share of every batch.
+    """
+
+    cpus: int = Field(default=1, ge=1)
+    gpus: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    workers: int = Field(default=1, ge=1)
+
+
+class Selection(Strict):
+    """Choose each loss's parameters without the test set.
+
+    Attributes:
+        holdout: Share of each class's training images that is held out; or `validation`: nothing
+            is, since the data set has a validation set next to its test set. By default the
+            validation set where there is one, else 0.2.
+        metric: What is compared there; the best mean over the seeds is chosen.
+        samples: How many points of its `search` each loss gets in each column.
+        stop_early: Stop held-out rows that are behind (successive halving). After 5/8 and after
+            3/4 of the epochs the rows of a loss in a column are compared by their mean held-out
+            error over the seeds; the better half goes on, the others stop with all their seeds.
+            Needs `metric: error`. A stopped trial is no result: it is shown as stopped, and its
+            row cannot be chosen.
+        compare: Rows that are tested beside the chosen ones, such as a paper's own values; each
+            is one of the suite's rows.
+    """
+
+    holdout: Annotated[float, Field(gt=0, lt=1)] | Literal["validation"] = 0.2
+    metric: str = "error"
+    samples: int | None = Field(default=None, ge=2, le=1000)
+    stop_early: bool = False
+    compare: list[KeyedComponent] = Field(default=[])
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r}: has characters that cannot be printed")
+    return text
+
+
+def _usable_names(variants: dict[str, Variant]) -> dict[str, Variant]:
+    for name in variants:
+        if not re.fullmatch(r"[\w.+ -]+", name):
+            raise ValueError(f"{name!r}: use letters, digits, and . + - _ only")
+        if len(name) > 100:
+            raise ValueError(f"{name[:20] + '...'!r}: should be at most 100 characters")
+    return variants
+
+
+class Suite(Strict):
+    """A suite file. See `suites/` for examples.
+
+    Attributes:
+        suite: Its name, under which MLflow and `reports/` keep it.
+        title: Of the table.
+        dataset: What is trained on.
+        model: Images -> features; the same for every row.
+        recipe: The training; the same for every row.
+        variants: The columns.
+        seeds: Each cell is trained once for each.
+        reference: The row, by its loss's name, that every other one is compared with.
+        losses: The rows. A parameter may be `{grid: [...]}`, a row for each value, or
+            `{search: ...}`, values or `{low, high, log}` to choose from under `selection`.
+        evaluate: What is measured after the last epoch.
+        selection: How the parameters of each loss are chosen, without the test set.
+        published: Name of the published numbers that stand beside; or one for each metric.
+        resources: What one trial takes.
+    """
+
+    suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)
+    title: Annotated[str, Field(max_length=300), AfterValidator(_printable)] = ""
+    dataset: Annotated[DatasetChoice, BeforeValidator(_dataset)]
+    model: NamedComponent
+    recipe: Recipe
+    variants: Annotated[dict[str, Variant], AfterValidator(_usable_names)] = Field(
+        default={"default": Variant()}, min_length=1
+    )
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Distinct] = Field(
+        default=[0, 1, 2], min_length=1
+    )
+    reference: str | None = None
+    losses: list[KeyedComponent] = Field(min_length=1)
+    evaluate: list[KeyedComponent] = Field(default=[Component(name="error")], min_length=1)
+    selection: Selection | None = None
+    published: str | dict[str, str] | None = None
+    resources: Resources = Resources()
+
+    _origin: Origin = PrivateAttr(default_factory=lambda: Origin())
+
+    @property
+    def origin(self) -> Origin:
+        return self._origin
+
+    def variant_model(self, name: str) -> Component:
+        """The model of a variant: its own parameters laid over the suite's."""
+        own = dict(self.variants[name].model)
+        model_name = own.pop("name", self.model.name)
+        base = self.model.params if model_name == self.model.name else {}
+        return Component(name=model_name, params={**base, **own})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where each key of a suite was written, for error messages.
+
+    Attributes:
+        path: The suite file as the user named it.
+        document: The parsed YAML with its line marks.
+        overridden: Dotted key of each `--set`, with its text.
+    """
+
+    path: str = "suite"
+    document: Any = None
+    overridden: Mapping[str, str] = field(default_factory=dict)
+
+    def where(self, path: Path) -> str:
+        """`FILE:LINE` of a key, or the `--set` that gave it."""
+        dotted = Problem(path, "").key
+        for key, text in self.overridden.items():
+            if dotted == key or dotted.startswith(f"{key}.") or key.startswith(f"{dotted}."):
+                return f"--set {text}"
+        line: int | None = None
+        node: Any = self.document
+        for part in path:
+            try:
+                marks: Any = node.lc
+                mark = marks.item(part) if isinstance(node, list) else marks.key(part)
+                line, node = mark[0] + 1, node[part]
+            except (AttributeError, KeyError, IndexError, TypeError):
+                break
+        return self.path if line is None else f"{self.path}:{line}"
+
+    def error(self, problems: Iterable[Problem]) -> SuiteError:
+        return SuiteError(self, list(problems))
+
+
+class SuiteError(RequestError):
+    """Everything wrong with a suite, each with its place in the file."""
+
+    def __init__(self, origin: Origin, problems: list[Problem]) -> None:
+        self.problems = problems
+        lines = [
+            f"{origin.where(p.path)}: {p.key + ': ' if p.key else ''}{p.message}" for p in problems
+        ]
+        super().__init__("\n".join(dict.fromkeys(lines)))
+
+
+def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
+    """Read a suite file and lay `--set KEY=VALUE` over it.
+
+    Args:
+        path: The YAML file.
+        overrides: `KEY=VALUE`; KEY is dotted (`recipe.epochs`, `losses.lgm.lambda`: every row
+            of that loss; a name with dots may be put in quotes), VALUE is YAML.
+
+    Raises:
+        SuiteError: The file is missing or is no YAML, or does not have a suite's form.
+    """
+    origin = Origin(str(path))
+    try:
+        text = FilePath(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise origin.error([Problem((), _unreadable(FilePath(path), error))]) from None
+    document = parse(text, str(path))
+    if not isinstance(document, dict):
+        raise origin.error([Problem((), "should be a mapping with the keys of a suite")])
+
+    content = plain(document, str(path))
+    if isinstance(content.get("dataset"), str):
+        content["dataset"] = {"name": content["dataset"]}
+    origin = Origin(str(path), document, assign_overrides(content, overrides))
+    if secrets := list(secret_problems(content)):
+        raise origin.error(secrets)
+    try:
+        suite = Suite.model_validate(content)
+    except ValidationError as error:
+        raise origin.error(problems_of(error, _keys_at)) from None
+    suite._origin = origin
+    return suite
+
+
+def _unreadable(path: FilePath, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        folder = path.parent
+        shipped = FilePath("suites", path.name)
+        if path.suffix == ".yaml" and path.stem in shipped_suites():
+            if shipped.exists():
+                return f"no such file; did you mean '{shipped}'?"
+            return f"no such file; `lossbench new-suite {path.stem}` writes {shipped}"
+        near = [p.name for p in folder.glob("*.yaml")] if folder.is_dir() else []
+        return f"no such file{did_you_mean(path.name, near)}"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not a text file in UTF-8"
+    return f"cannot be read: {getattr(error, 'strerror', error)}"
+
+
+def _keys_at(path: Path) -> list[str]:
+    """The keys that a mapping of the suite file may have."""
+    levels: dict[str, type[Strict]] = {
+        "dataset": DatasetChoice,
+        "recipe": Recipe,
+        "recipe.input": Input,
+        "resources": Resources,
+        "selection": Selection,
+    }
+    dotted = ".".join(str(part) for part in path)
+    model = Variant if path[:1] == ("variants",) else levels.get(dotted, Suite)
+    return list(model.model_fields)

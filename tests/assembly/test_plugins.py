@@ -1,0 +1,291 @@
+"""Losses from a user's own file, and from installed packages."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lossbench.assembly.build import check
+from lossbench.assembly.plugins import _forget, _installed, read_plugins
+from lossbench.cli.scaffold import new_loss
+from lossbench.errors import RequestError
+from lossbench.losses import LOSSES, LossHead
+from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
+from lossbench.records import TrialResult
+from lossbench.registry import Registry
+from lossbench.runner.trial import environment
+from lossbench.suite.schema import load_suite
+from lossbench.tracking.store import Tracker
+
+Write = Callable[..., Path]
+PLUGIN = """\
+import torch
+from torch import nn
+from torch.nn import functional as F
+from lossbench.losses import LOSSES, LossHead
+
+@LOSSES.register("mine")
+class Mine(LossHead):
+    def __init__(self, num_classes, feature_dim, *, heat: float = 0.5):
+        super().__init__(num_classes, feature_dim)
+        self.linear = nn.Linear(feature_dim, num_classes)
+        self.heat = heat
+
+    def terms(self, features, labels):
+        return {"cross_entropy": F.cross_entropy(self.logits(features), labels)}
+
+    def logits(self, features):
+        return self.linear(features.float()) / self.heat
+"""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    yield
+    for file in list(_installed):
+        _forget(file)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Callable[..., Path]:
+    def write(*replace: tuple[str, str], text: str = PLUGIN, name: str = "my_loss.py") -> Path:
+        for old, new in replace:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+def plan_of(path: Path, tmp_path: Path) -> Plan:
+    return check(load_suite(path), tmp_path)
+
+
+def test_an_edited_loss_is_another_and_the_others_stay(
+    plugin: Callable[..., Path], write_suite: Write, tmp_path: Path
+) -> None:
+    suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine: {heat: 2}"))
+    [read] = read_plugins([plugin()])
+    before = {t.row: t.identity for t in plan_of(suite, tmp_path).trials}
+    assert read_plugins([plugin()]) == (read,)  # once is enough, and twice no mistake
+    assert {t.row: t.identity for t in plan_of(suite, tmp_path).trials} == before
+
+    read_plugins([plugin(("/ self.heat", "* self.heat"))])
+    after = {t.row: t.identity for t in plan_of(suite, tmp_path).trials}
+    assert after["softmax"] == before["softmax"]
+    assert after["mine"] != before["mine"]
+    assert LOSSES["mine"].create(3, 2).logits.__code__ is not None
+
+    renamed = plugin(name="renamed.py")
+    _forget(str(tmp_path / "my_loss.py"))
+    read_plugins([renamed])
+    assert {t.row: t.identity for t in plan_of(suite, tmp_path).trials} == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("import torch\n", "import torhc\n", r"No module named 'torhc' \(my_loss.py:1\)"),
+        ("def terms(", "def terms", r"line 13: SyntaxError"),
+        ('@LOSSES.register("mine")\n', "", "registers nothing; put @LOSSES"),
+        ('"mine"', '"softmax"', "loss 'softmax' is registered twice"),
+        ("heat: float = 0.5", "heat=0.5", "parameter 'heat' has no annotation"),
+        ("(LossHead)", "(nn.Module)", "Mine is no LossHead"),
+        ("    def logits", "    def logit", "Mine lacks logits"),
+        ("class Mine", "1 / 0\nclass Mine", "SyntaxError"),
+        ('@LOSSES.register("mine")', "1 / 0", r"ZeroDivisionError: division by zero \(my_loss"),
+        ('@LOSSES.register("mine")', "raise SystemExit", "SystemExit"),
+        ("heat: float", "heat: Heat", "name 'Heat' is not defined"),
+    ],
+)
+def test_a_broken_file_is_one_message_and_leaves_nothing(
+    plugin: Callable[..., Path], old: str, new: str, said: str
+) -> None:
+    with pytest.raises(RequestError, match=said) as caught:
+        read_plugins([plugin((old, new))])
+    assert "my_loss.py" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "mine" not in LOSSES
+    read_plugins([plugin()])  # mended
+    assert "mine" in LOSSES
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path]) -> None:
+    path = plugin()
+    with pytest.raises(RequestError, match=r"no such file; did you mean 'my_loss\.py'"):
+        read_plugins([tmp_path / "my_los.py"])
+    with pytest.raises(RequestError, match=r"did you mean .*my_loss\.py\?"):
+        read_plugins([tmp_path / "my_loss"])
+    with pytest.raises(RequestError, match="should be a Python file"):
+        read_plugins([path.rename(tmp_path / "my-loss.py")])
+    with pytest.raises(RequestError, match="directory"):
+        read_plugins([tmp_path])
+    with pytest.raises(RequestError, match="a module is called 'torch' already"):
+        read_plugins([plugin(name="torch.py")])
+
+
+def test_a_loss_that_fails_is_told_with_its_place(
+    plugin: Callable[..., Path], write_suite: Write, tmp_path: Path
+) -> None:
+    read_plugins([plugin(("/ self.heat", "@ self.heat"))])
+    suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine"))
+    with pytest.raises(RequestError, match=r"losses.mine: cannot be used: TypeError: .*my_loss.py"):
+        plan_of(suite, tmp_path)
+
+
+class _Point:
+    def __init__(self, name: str, dist: str, factory: object) -> None:
+        self.name, self.value, self._factory = name, f"{dist}:thing", factory
+        self.dist = type("Dist", (), {"name": dist})
+
+    def load(self) -> object:
+        if isinstance(self._factory, Exception):
+            raise self._factory
+        return self._factory
+
+
+def test_packages_offer_losses_by_entry_points(
+    monkeypatch: pytest.MonkeyPatch, write_suite: Write, tmp_path: Path
+) -> None:
+    softmax = LOSSES["softmax"].factory
+    points = [
+        _Point("theirs", "numpy", softmax),
+        _Point("broken", "bad-package", ImportError("no module named x")),
+        _Point("twice", "one", softmax),
+        _Point("twice", "two", softmax),
+        _Point("softmax", "bad-package", ImportError("never imported")),
+    ]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+    losses: Registry[LossHead] = Registry("loss", group="lossbench.losses")
+    losses.register("softmax")(softmax)
+    assert list(losses) == ["broken", "softmax", "theirs", "twice"]
+    assert losses["theirs"].create(3, 2).num_classes == 3
+    assert (losses["theirs"].distribution, losses["softmax"].distribution) == ("numpy", "")
+    with pytest.raises(RequestError, match=r"'broken' of bad-package .* no module named x"):
+        losses["broken"]
+    with pytest.raises(RequestError, match="'twice' is offered by one and by two"):
+        losses["twice"]
+    with pytest.raises(RequestError, match="did you mean 'theirs'"):
+        losses["their"]
+
+    monkeypatch.setattr("lossbench.runner.trial.LOSSES", losses)
+    [trial, *_] = plan_of(write_suite(), tmp_path).trials
+    theirs = trial.model_copy(update={"loss": trial.loss.model_copy(update={"name": "theirs"})})
+    assert environment(theirs)["numpy"] == importlib.metadata.version("numpy")
+
+
+def test_a_new_loss_works_as_it_is_written(tmp_path: Path) -> None:
+    loss, test, suite = new_loss("my_own", tmp_path / "new")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name]
+    done = subprocess.run(
+        command, cwd=tmp_path / "new", capture_output=True, text=True, encoding="utf-8"
+    )
+    assert done.returncode == 0, done.stdout
+    read_plugins([loss])
+    assert [row.label for row in plan_of(suite, tmp_path).rows] == ["softmax", "my_own", "lgm"]
+
+    text = loss.read_text(encoding="utf-8")
+    for name in ("my_own", "softmax", "torch", "json", "lambda", "9x", "../up", "größe"):
+        with pytest.raises(RequestError, match=f"new-loss {re.escape(name)}: "):
+            new_loss(name, tmp_path / "new")
+    assert loss.read_text(encoding="utf-8") == text
+    assert sorted(p.name for p in (tmp_path / "new").glob("*.py")) == [loss.name, test.name]
+    assert not (tmp_path / "up.py").exists()
+
+
+def test_results_found_by_the_digest_of_a_whole_file_are_kept(
+    plugin: Callable[..., Path], write_suite: Write, tmp_path: Path, uri: str
+) -> None:
+    """As earlier versions stored them, as long as the file is unchanged."""
+    suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine: {heat: 2}"))
+    read_plugins([plugin()])
+    plan = plan_of(suite, tmp_path)
+    [trial, *_] = [trial for trial in plan.trials if trial.row == "mine"]
+    assert Trial.model_validate_json(trial.model_dump_json()).identity == trial.identity
+    text = hashlib.sha256((tmp_path / "my_loss.py").read_bytes()).hexdigest()[:16]
+    earlier = trial.model_copy(update={"sources": {"loss mine": text}})
+    assert trial.earlier_identity == earlier.identity != trial.identity
+    tracker = Tracker.open(uri)
+    tracker.start_suite(plan, {})
+    (tmp_path / "made").mkdir()
+    np.savez(tmp_path / "made" / "predictions.npz", labels=np.arange(3))
+    tracker.finish(earlier, a_result(earlier), tmp_path / "made")
+    found = Tracker.open(uri, create=False)
+    assert found.results(plan.trials) == {trial.identity: a_result(trial)}
+    assert found.arrays(trial.identity, "predictions") is not None
+
+
+def test_plan_says_what_is_trained_again_and_why(
+    plugin: Callable[..., Path], write_suite: Write, tmp_path: Path, uri: str, run: Callable
+) -> None:
+    suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine: {heat: 2}"))
+    read_plugins([plugin()])
+    plan = plan_of(suite, tmp_path)
+    tracker = Tracker.open(uri)
+    tracker.start_suite(plan, {})
+    (tmp_path / "made").mkdir()
+    for trial in plan.trials:
+        tracker.finish(trial, a_result(trial), tmp_path / "made")
+    arguments = ("plan", suite, "--plugin", tmp_path / "my_loss.py", "--tracking-uri", uri)
+    count = sum(trial.row == "mine" for trial in plan.trials)
+    said = f"loss mine changed since {count} trial"
+
+    plugin(("import torch\n", "import torch  # a comment\n\n"))
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert "0 to do" in out
+    assert "changed since" not in out
+
+    plugin(("/ self.heat", "* self.heat"))
+    code, out, _ = run(*arguments)
+    assert code == 0
+    assert f"{count} to do" in out
+    assert said in " ".join(out.split())
+    code, out, _ = run(*arguments, "--format", "json")
+    assert json.loads(out)["changed_code"] == {"loss mine": count}
+
+    code, out, _ = run(*arguments, "--set", "recipe.epochs=1")  # another training anyway
+    assert "changed since" not in out
+
+
+def a_result(trial: Trial) -> TrialResult:
+    return TrialResult(
+        identity=trial.identity,
+        status="finished",
+        metrics={"error": 3.0},
+        history=(),
+        wall_time_sec=1.0,
+        peak_memory_mib=1.0,
+        device="cpu",
+        environment={},
+    )
+
+
+def test_an_evaluation_whose_metrics_cannot_be_made_is_one_message(
+    write_suite: Write, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    file = tmp_path / "my_metric.py"
+    file.write_text(
+        "from lossbench.evaluation import EVALUATIONS, Evaluation\n"
+        "from lossbench.records import Metric\n"
+        "@EVALUATIONS.register('mine')\n"
+        "class Mine(Evaluation):\n"
+        "    def metrics(self): return (Metric(name='m', label='m', direction='higher'),)\n"
+        "    def __call__(self, trained): ...\n",
+        encoding="utf-8",
+    )
+    suite = write_suite(("losses:", "evaluate: [mine]\nlosses:"))
+    code, out, err = run("plan", suite, "--plugin", file)
+    assert (code, out) == (2, "")
+    assert "evaluate.mine: cannot be used: ValidationError" in err

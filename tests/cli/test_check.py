@@ -1,0 +1,116 @@
+"""`lossbench check` as its users type it; what MLflow would have is made up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from lossbench.planning.trial import Trial
+from lossbench.records import EpochRecord, TrialResult
+from lossbench.tracking.store import Tracker
+
+Write = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+class Recorded:
+    """Stands for the tracker: every trial has a result, made of its row's error and its seed."""
+
+    def __init__(self) -> None:
+        self.errors = {"softmax": 5.0, "lgm(alpha=0)": 4.0, "lgm(alpha=0.3)": 3.0}
+
+    def results(self, trials: Iterable[Trial]) -> dict[str, TrialResult]:
+        return {trial.identity: self.result(trial) for trial in trials}
+
+    def result(self, trial: Trial) -> TrialResult:
+        return TrialResult(
+            identity=trial.identity,
+            status="finished",
+            metrics={"error": self.errors[trial.row] + 0.1 * trial.seed},
+            history=(EpochRecord(epoch=1, timestamp_ms=1_700_000_000_000, metrics={}),),
+            wall_time_sec=1.0,
+            peak_memory_mib=200.0,
+            device="cpu",
+            environment={"torch": "2.13.0"},
+        )
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    tracker = Recorded()
+    monkeypatch.setattr(Tracker, "open", lambda uri, *, create: tracker)
+    return tracker
+
+
+def test_update_commit_check(run: Run, write_suite: Write, recorded: Recorded) -> None:
+    suite = write_suite()
+    code, out, err = run("check", suite, "--update", "--min-effect", "error=0.4")
+    assert (code, out) == (0, "")
+    assert "baselines/small.json: 3 cells, measured 2023-11-14 on cpu" in err
+    written = json.loads(Path("baselines/small.json").read_text(encoding="utf-8"))
+    assert written["command"] == "lossbench run small.yaml"
+    assert written["metrics"][0]["min_effect"] == 0.4
+
+    code, out, _ = run("check", suite)
+    assert code == 0
+    assert "3 identical: no regression" in out
+
+    recorded.errors["lgm(alpha=0)"] = 9.0
+    code, out, err = run("check", suite)
+    assert code == 1
+    assert [line for line in out.splitlines() if line.endswith("  regression")] == [
+        line for line in out.splitlines() if line.startswith("default/lgm(alpha=0) ")
+    ]
+    assert max(map(len, out.splitlines())) > 80  # a line a cell, also where a terminal is narrow
+    assert run("check", suite, "--only", "softmax")[0] == 0
+    assert run("check", suite, "--format", "github")[1].startswith("::error title=small")
+    assert json.loads(run("check", suite, "--format", "json")[1])["exit_code"] == 1
+
+    before = Path("baselines/small.json").read_text(encoding="utf-8")
+    code, out, err = run("check", suite, "--update")
+    assert code == 2
+    assert "default/lgm(alpha=0) error: 4.05 in the baseline, 9.05 here" in err
+    assert Path("baselines/small.json").read_text(encoding="utf-8") == before
+    assert run("check", suite, "--update", "--accept")[0] == 0
+    assert run("check", suite)[0] == 0
+
+
+def test_one_seed_of_others_decides_nothing(
+    run: Run, write_suite: Write, recorded: Recorded
+) -> None:
+    suite = write_suite()
+    run("check", suite, "--update")
+    recorded.errors["softmax"] = 9.0
+    code, out, _ = run("check", suite, "--seeds", "7")
+    assert code == 3
+    assert "too little evidence" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--set", "recipe.epochs=3"], "recipe.epochs: 2 in the baseline, 3 here"),
+        (["--set", "losses.lgm.lambda=1"], "lgm.lambda: 0.1 in the baseline, 1.0 here"),
+        (["--set", "resources.cpus=2"], "threads: 1 in the baseline, 2 here"),
+        (["--set", "dataset.train_size=500"], "train_size: null in the baseline, 500 here"),
+        (["--baseline", "baselines/smal.json"], "no such baseline; did you mean 'small.json'?"),
+        (["--update", "--min-effect", "eror=1"], "unknown metric; did you mean 'error'?"),
+        (["--update", "--min-effect", "error"], "--min-effect error: should be METRIC=NUMBER"),
+        (["--only", "lmg*"], "--only lmg*: matches no cell"),
+    ],
+)
+def test_a_wrong_check_is_one_message_and_exit_2(
+    run: Run, write_suite: Write, recorded: Recorded, arguments: list[str], expected: str
+) -> None:
+    suite = write_suite()
+    run("check", suite, "--update")
+    before = Path("baselines/small.json").read_text(encoding="utf-8")
+    code, out, err = run("check", suite, *arguments)
+    assert (code, out) == (2, "")
+    assert expected in err
+    assert "Traceback" not in err
+    assert Path("baselines/small.json").read_text(encoding="utf-8") == before
+    assert [path.name for path in Path().rglob("*") if path.is_file()] == ["small.json"]

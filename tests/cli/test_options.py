@@ -1,0 +1,68 @@
+"""An option given twice is refused on every verb, unless it collects its values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from lossbench.cli.main import app
+
+Run = Callable[..., tuple[int, str, str]]
+VALUES = {"--format": "json", "--port": "5001", "--probe": "1", "--checkpoint-every": "1"}
+PASSWORD = "http://me:secret@host"
+
+
+def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if hasattr(command, "commands"):
+        for name, below in command.commands.items():
+            yield from _commands(below, (*words, name))
+    else:
+        yield words, command
+
+
+def _options() -> Iterator[Any]:
+    for words, command in _commands(typer.main.get_command(app)):
+        for param in command.params:
+            if param.param_type_name == "option" and not param.is_flag:
+                yield pytest.param(words, command, param, id=f"{' '.join(words)} {param.opts[0]}")
+
+
+@pytest.mark.parametrize(("words", "command", "param"), list(_options()))
+def test_given_twice(words: tuple[str, ...], command: Any, param: Any, run: Run) -> None:
+    name = param.opts[0]
+    needed = [_argument(p) for p in command.params if p.param_type_name == "argument"]
+    value = PASSWORD if name == "--tracking-uri" else VALUES.get(name, "x")
+    arguments = [*words, *needed, name, value, name, value]
+    if param.multiple:
+        found = command.make_context("lossbench", arguments[len(words) :])
+        assert len(found.params[param.name]) == 2
+        return
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err == f"error: {name}: given twice; give it once\n"
+    code, _, err = run(*words, *needed, f"{name}={value}", name, value)
+    assert err == f"error: {name}: given twice; give it once\n"
+    assert list(Path().iterdir()) == []
+
+
+def _argument(param: Any) -> str:
+    return "losses" if param.name == "kind" else "x"
+
+
+def test_a_flag_given_twice_says_the_same(run: Run) -> None:
+    assert "nowhere.yaml: no such file" in run("run", "nowhere.yaml", "--yes", "--yes")[2]
+
+
+def test_values_of_one_key_given_twice(run: Run) -> None:
+    code, _, err = run("test-loss", "lgm", "--set", "alpha=1", "--set", "alpha=2")
+    assert (code, err) == (2, "error: --set alpha=2: alpha is set twice; give it once\n")
+
+
+def test_seeds_by_two_options(run: Run) -> None:
+    for key in ("seeds", '"seeds"'):
+        code, _, err = run("plan", "x.yaml", "--set", f"{key}=[5]", "--seeds", "1,2")
+        assert (code, err) == (2, "error: --seeds 1,2: --set gives seeds, too; give them once\n")

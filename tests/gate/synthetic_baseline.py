@@ -1,0 +1,57 @@
+"""Made-up baselines of one column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lossbench.gate.baseline import Baseline, BaselineCell, BaselineMetric, Column, Conditions, Data
+from lossbench.suite.schema import Component, Recipe
+
+Values = Mapping[str, Sequence[float | None]]
+SPREAD = {f"other{i}": [5.0, 5.2 + i / 100, 5.4] for i in range(6)}
+"""Rows that give a column its noise: a standard deviation of 0.2."""
+
+
+def table(values: Values, first_seed: int = 0, **metric: Any) -> Baseline:
+    """Row -> value by seed; None: diverged."""
+    conditions = Conditions(
+        classes=None,
+        train_size=None,
+        test_size=None,
+        recipe=Recipe(epochs=1, batch_size=2, optimizer=Component(name="sgd")),
+        variants={"A": Column(model=Component(name="cnn"), augment=[])},
+        evaluate=[Component(name="error")],
+        holdout=0.0,
+        threads=1,
+        workers=1,
+    )
+    cells = []
+    for row, listed in values.items():
+        by_seed = dict(enumerate(listed, first_seed))
+        finished = {seed: value for seed, value in by_seed.items() if value is not None}
+        cells.append(
+            BaselineCell(
+                variant="A",
+                row=row,
+                metric="error",
+                seeds=list(finished),
+                values=list(finished.values()),
+                diverged=[seed for seed in by_seed if seed not in finished],
+                loss=row,
+                params={},
+            )
+        )
+    fields = {"name": "error", "unit": "%", "direction": "lower", "min_effect": 0.5, **metric}
+    return Baseline(
+        suite="made_up",
+        command="lossbench run",
+        measured="2026-01-01",
+        device="cpu",
+        environment={},
+        data=Data(name="digits", digest="0", other_digests={}),
+        conditions_digest=conditions.digest,
+        conditions=conditions,
+        metrics=[BaselineMetric(**fields)],
+        cells=cells,
+    )

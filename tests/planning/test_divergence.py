@@ -1,0 +1,110 @@
+"""What counts as diverged: means over all trials, and real collapses noticed."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from lossbench.planning.divergence import collapse, guessing
+
+Labels = NDArray[np.int64]
+
+
+def answers(labels: Labels, right: int, classes: int, seed: int = 0) -> Labels:
+    """`right` answers are right, spread over the classes; the others are wrong at random."""
+    rng = np.random.default_rng(seed)
+    wrong = (labels + rng.integers(1, classes, len(labels))) % classes
+    wrong[:right] = labels[:right]
+    return wrong
+
+
+@pytest.mark.parametrize("images", [32, 100])
+def test_pure_noise_on_few_images_is_all_in_the_mean(images: int) -> None:
+    labels = np.arange(images) % 2
+    for error in (35, 32, 41, 21, 32, 49, 50, 55, 60):
+        right = round(images * (100 - error) / 100)
+        assert collapse(answers(labels, right, 2), labels, 2) == ""
+
+
+@pytest.mark.parametrize("images", [1, 2, 5, 10, 32, 100, 1000, 10_000])
+@pytest.mark.parametrize("classes", [2, 3, 10, 100])
+def test_the_threshold_is_that_of_an_exact_binomial_test(images: int, classes: int) -> None:
+    labels = np.arange(images) % classes
+    for right in {0, 1, images // classes, math.floor(0.9 * images / classes), images}:
+        predicted = answers(labels, right, classes)
+        if len(np.unique(predicted)) == 1:
+            continue
+        found = collapse(predicted, labels, classes)
+        assert bool(found) == (binom.cdf(right, images, 1 / classes) < 0.001)
+        assert not found or f"right on {right:,} of {images:,} images" in found
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("images", [10, 32, 100, 10_000])
+def test_a_trial_that_guesses_is_called_diverged_once_in_a_thousand(
+    images: int, classes: int
+) -> None:
+    counts = np.arange(images + 1)
+    called = binom.cdf(counts, images, 1 / classes) < 0.001
+    assert binom.pmf(counts, images, 1 / classes)[called].sum() <= 0.001
+
+
+def test_chance_on_many_images_is_in_the_mean_and_noted() -> None:
+    labels = np.arange(10_000) % 10
+    predicted = answers(labels, 1000, 10)
+    assert collapse(predicted, labels, 10) == ""
+    assert guessing(predicted, labels, 10) == (
+        "no better than guessing: right on 1,000 of 10,000 images"
+    )
+    assert "worse than guessing" in collapse(answers(labels, 900, 10), labels, 10)
+    assert guessing(answers(labels, 1060, 10), labels, 10) == ""
+
+
+@pytest.mark.parametrize("images", [2, 4, 10, 32, 10_000])
+def test_constant_answers_are_a_collapse(images: int) -> None:
+    labels = np.arange(images) % 2
+    assert collapse(np.ones_like(labels), labels, 2) == (
+        f"gave the same class for all {images:,} images"
+    )
+
+
+def test_a_few_other_answers_among_thousands_are_constant_answers_too() -> None:
+    labels = np.arange(10_000) % 10
+    predicted = np.full(10_000, 3)
+    predicted[:80] = 5
+    assert collapse(predicted, labels, 10) == "gave the same class for 9,920 of 10,000 images"
+    predicted[:200] = 5
+    assert collapse(predicted, labels, 10) == ""
+
+
+def test_rare_classes() -> None:
+    """Constant answers are a collapse if there are images enough to tell."""
+    labels = np.repeat([0, 1], [900, 100])
+    assert collapse(np.zeros_like(labels), labels, 2)
+    predicted = np.repeat([0, 1], [950, 50])
+    assert collapse(predicted, labels, 2) == ""
+    one_rare = np.repeat([0, 1], [49, 1])
+    assert collapse(np.zeros_like(one_rare), one_rare, 2) == ""  # 2 % error
+    assert collapse(np.ones_like(one_rare), one_rare, 2)  # 98 % error
+    fraud = np.repeat([0, 1], [9_990, 10])
+    assert collapse(fraud.copy(), fraud, 2) == ""  # all right
+    assert collapse(np.zeros_like(fraud), fraud, 2)
+
+
+def test_one_class_in_the_test_set() -> None:
+    for size in (1, 3, 100):
+        alike = np.zeros(size, dtype=np.int64)
+        assert collapse(alike, alike, 3) == ""
+        assert guessing(alike, alike, 3) == ""
+    assert collapse(np.array([0]), np.array([1]), 2) == ""  # one image cannot tell
+
+
+def test_guessing_is_always_the_commonest_class() -> None:
+    labels = np.repeat([0, 1], [900, 100])
+    assert guessing(np.zeros_like(labels), labels, 2)
+    assert guessing(np.repeat([1, 0], [20, 980]), labels, 2)
+    assert not guessing(np.repeat([0, 1], [930, 70]), labels, 2)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lossbench.errors import RequestError
+from lossbench.planning.plan import Plan
+from lossbench.planning.rows import expand_grids, make_rows
+from lossbench.records import Metric
+from lossbench.suite.schema import Component, load_suite
+
+Write = Callable[..., Path]
+
+
+def plan_of(path: Path, *overrides: str, digest: str = "d") -> Plan:
+    suite = load_suite(path, overrides)
+    losses = [
+        Component(name=point.name, params={"alpha": 0.1, **point.params})
+        for loss in suite.losses
+        for point in expand_grids(loss)
+    ]
+    return Plan(suite, make_rows(losses, suite), digest, (Metric(name="error", label="error"),))
+
+
+def test_grids_multiply() -> None:
+    params = {"a": {"grid": [1, 2]}, "b": 3, "c": {"grid": [4, 5]}}
+    points = expand_grids(Component(name="x", params=params))
+    assert [tuple(p.params.values()) for p in points] == list(
+        itertools.product([1, 2], [3], [4, 5])
+    )
+
+
+def test_labels_show_what_differs(write_suite: Write) -> None:
+    plan = plan_of(write_suite())
+    assert [row.label for row in plan.rows] == ["softmax", "lgm(alpha=0)", "lgm(alpha=0.3)"]
+
+
+def test_one_trial_for_each_cell_and_seed(write_suite: Write) -> None:
+    plan = plan_of(write_suite(), "variants={a: {}, b: {model: {feature_dim: 3}}}")
+    cells = {(t.variant, t.row, t.seed) for t in plan.trials}
+    assert len(plan.trials) == len(cells) == 2 * 3 * 2
+    assert len({t.identity for t in plan.trials}) == 12
+    assert [t.seed for t in plan.trials[:6]] == [0] * 6  # one seed everywhere first
+
+
+def test_identity_is_content_not_labels(write_suite: Write) -> None:
+    first = plan_of(write_suite()).trials[0]
+    renamed = first.model_copy(update={"suite": "other", "variant": "v", "row": "r"})
+    assert type(first).model_validate(renamed.model_dump()).identity == first.identity
+    assert plan_of(write_suite()).trials[0].identity == first.identity
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "recipe.epochs=3",
+        "recipe.optimizer.lr=0.04",
+        "recipe.input.mean=1",
+        "dataset.train_size=100",
+        "model.feature_dim=3",
+        "seeds=[5]",
+        "resources.cpus=2",
+        "losses.softmax.alpha=0.2",
+        "variants={default: {augment: [mirror]}}",
+        "selection={holdout: 0.2}",
+        "evaluate=[error, top5_error]",
+    ],
+)
+def test_identity_changes_with_anything_that_changes_numbers(
+    write_suite: Write, override: str
+) -> None:
+    plain, changed = plan_of(write_suite()), plan_of(write_suite(), override)
+    assert plain.trials[0].identity != changed.trials[0].identity
+
+
+def test_identity_changes_with_the_data(write_suite: Write) -> None:
+    plans = [plan_of(write_suite(), digest=digest) for digest in "ab"]
+    assert plans[0].trials[0].identity != plans[1].trials[0].identity
+
+
+def test_rows_and_seeds_join_the_same_table(write_suite: Write) -> None:
+    plain = plan_of(write_suite())
+    assert plan_of(write_suite(), "seeds=[7]").table_identity == plain.table_identity
+    assert plan_of(write_suite(), "recipe.epochs=9").table_identity != plain.table_identity
+
+
+def test_the_name_of_the_data_is_a_label_its_digest_is_not(write_suite: Write) -> None:
+    plain = plan_of(write_suite())
+    renamed = plan_of(write_suite(), "dataset=./elsewhere/digits")
+    assert [t.identity for t in renamed.trials] == [t.identity for t in plain.trials]
+    assert renamed.table_identity == plain.table_identity
+
+
+def test_a_changed_copy_has_its_own_identity(write_suite: Write) -> None:
+    trial = plan_of(write_suite()).trials[0]
+    assert trial.identity  # computed once before the copy
+    assert trial.model_copy(update={"seed": 9}).identity != trial.identity
+
+
+def test_nearly_equal_parameters_keep_different_labels(write_suite: Write) -> None:
+    plan = plan_of(write_suite(("[0.0, 0.3]", "[0.1234567, 0.1234568]")))
+    assert len({row.label for row in plan.rows}) == 3
+
+
+def test_a_row_twice_is_refused(write_suite: Write) -> None:
+    with pytest.raises(RequestError, match="lgm stands twice"):
+        plan_of(write_suite(("[0.0, 0.3]", "[0.3, 0.3]")))
+
+
+@pytest.mark.parametrize(
+    ("only", "cells"),
+    [
+        (
+            "lgm*",
+            {
+                ("a", "lgm(alpha=0)"),
+                ("a", "lgm(alpha=0.3)"),
+                ("b", "lgm(alpha=0)"),
+                ("b", "lgm(alpha=0.3)"),
+            },
+        ),
+        (
+            "lgm",
+            {
+                ("a", "lgm(alpha=0)"),
+                ("a", "lgm(alpha=0.3)"),
+                ("b", "lgm(alpha=0)"),
+                ("b", "lgm(alpha=0.3)"),
+            },
+        ),
+        ("lgm(alpha=0)", {("a", "lgm(alpha=0)"), ("b", "lgm(alpha=0)")}),
+        ("b/softmax", {("b", "softmax")}),
+        ("b/*", {("b", "softmax"), ("b", "lgm(alpha=0)"), ("b", "lgm(alpha=0.3)")}),
+    ],
+)
+def test_only(write_suite: Write, only: str, cells: set[tuple[str, str]]) -> None:
+    plan = plan_of(write_suite(), "variants={a: {}, b: {model: {feature_dim: 3}}}").narrowed(only)
+    assert {(t.variant, t.row) for t in plan.trials} == cells
+
+
+def test_only_keeps_identities(write_suite: Write) -> None:
+    plan = plan_of(write_suite())
+    assert {t.identity for t in plan.narrowed("lgm*").trials} < {t.identity for t in plan.trials}
+
+
+def test_only_that_matches_nothing_lists_the_cells(write_suite: Write) -> None:
+    with pytest.raises(RequestError, match="default/softmax"):
+        plan_of(write_suite()).narrowed("lgn*")
+
+
+def test_the_lowest_held_out_mean_is_chosen(write_suite: Write) -> None:
+    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
+    assert {t.holdout for t in plan.trials} == {0.25}
+    values = {"softmax": [9.0, 9.0], "lgm(alpha=0)": [1.0, 6.0], "lgm(alpha=0.3)": [3.0, 3.0]}
+    scores = {t.identity: values[t.row][t.seed] for t in plan.trials}
+    chosen = plan.choose(scores)
+    assert {key: row.label for key, row in chosen.items()} == {
+        ("default", "softmax"): "softmax",
+        ("default", "lgm"): "lgm(alpha=0.3)",
+    }
+    final = plan.final_trials(chosen)
+    assert {(t.row, t.seed, t.holdout) for t in final} == {
+        (row, seed, 0.0) for row in ("softmax", "lgm(alpha=0.3)") for seed in (0, 1)
+    }
+
+
+def test_rows_to_compare_are_tested_beside_the_chosen(write_suite: Write) -> None:
+    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
+    plan = replace(plan, compared=tuple(r for r in plan.rows if r.label == "lgm(alpha=0)"))
+    for best in ("lgm(alpha=0.3)", "lgm(alpha=0)"):
+        scores = {t.identity: 1.0 if t.row == best else 2.0 for t in plan.trials}
+        final = plan.final_trials(plan.choose(scores))
+        rows = {"softmax", "lgm(alpha=0)", best}
+        assert sorted((t.row, t.seed) for t in final) == sorted(
+            (r, s) for r in rows for s in (0, 1)
+        )
+    assert plan.final_trials({}) == ()
+
+
+def test_of_a_metric_of_which_more_is_better_the_highest_is_chosen(write_suite: Write) -> None:
+    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
+    plan = replace(plan, metrics=(Metric(name="error", label="e", higher_is_better=True),))
+    scores = {t.identity: 9.0 if t.row == "lgm(alpha=0)" else 5.0 for t in plan.trials}
+    assert plan.choose(scores)["default", "lgm"].label == "lgm(alpha=0)"
+
+
+def test_a_row_with_a_diverged_seed_is_not_chosen(write_suite: Write) -> None:
+    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
+    scores = {
+        t.identity: 0.0 if t.row == "lgm(alpha=0)" else 5.0
+        for t in plan.trials
+        if (t.row, t.seed) != ("lgm(alpha=0)", 1)
+    }
+    assert plan.choose(scores)["default", "lgm"].label == "lgm(alpha=0.3)"

@@ -1,0 +1,151 @@
+"""Searches: what is proposed, that a replay proposes it again, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lossbench.assembly.build import check
+from lossbench.planning.plan import Plan
+from lossbench.planning.search import ROUND, Search, Span, points, read_space
+from lossbench.suite.schema import Component, SuiteError, load_suite
+
+SEARCH = Search(
+    Component(name="lgm", params={"alpha": 0.1, "lambda": 0.3}),
+    {"alpha": Span(low=1e-3, high=10, log=True), "lambda": Span(low=0, high=1)},
+)
+SUITE = """\
+suite: searching
+dataset: digits
+model: {name: digits_cnn, feature_dim: 2}
+recipe: {epochs: 1, batch_size: 64, optimizer: {name: sgd, lr: 0.03}}
+variants: {2-D: {}, 3-D: {model: {feature_dim: 3}}}
+seeds: [0, 1]
+losses:
+  - softmax
+  - lgm: {alpha: {search: {low: 0.01, high: 3, log: true}}}
+selection: {samples: 20}
+"""
+
+
+def bowl(point: Component) -> float:
+    alpha, lambda_ = point.params["alpha"], point.params["lambda"]
+    return float(math.log10(alpha / 0.5) ** 2 + (lambda_ - 0.7) ** 2)
+
+
+def test_a_search_learns_from_its_scores() -> None:
+    found = points(SEARCH, 48, bowl)
+    early = min(map(bowl, found[:ROUND]))
+    late = sorted(map(bowl, found[-2 * ROUND :]))
+    assert len(found) == 48
+    assert late[0] < early / 4
+    assert late[ROUND] < sorted(map(bowl, found[:ROUND]))[ROUND // 2]  # not by a single hit
+
+
+def test_what_is_not_measured_yet_ends_a_replay_after_its_round() -> None:
+    whole = points(SEARCH, 40, bowl)
+    known = {point.model_dump_json() for point in whole[: ROUND + 3]}
+    some = points(SEARCH, 40, lambda p: bowl(p) if p.model_dump_json() in known else None)
+    assert some == whole[: 2 * ROUND]
+    assert points(SEARCH, 40, lambda p: None) == whole[:ROUND]
+
+
+def test_the_loss_starts_from_its_default() -> None:
+    assert points(SEARCH, 2, bowl)[0] == SEARCH.loss
+    outside = Search(SEARCH.loss, {"alpha": Span(low=1, high=10)})
+    assert 1 <= points(outside, 2, bowl)[0].params["alpha"] <= 10
+
+
+def test_points_stay_inside_and_can_be_read() -> None:
+    narrow = Search(SEARCH.loss, {"alpha": Span(low=0.12345, high=0.12349)})
+    found = points(narrow, 30, bowl)
+    assert all(0.12345 <= point.params["alpha"] <= 0.12349 for point in found)
+    for point in points(SEARCH, 30, bowl):
+        assert len(f"{point.params['alpha']:.15g}".lstrip("0.").replace(".", "")) <= 3
+
+
+def test_whole_numbers_and_choices_come_once_each() -> None:
+    whole = Search(SEARCH.loss, {"alpha": Span(low=1, high=4)}, frozenset({"alpha"}))
+    found = [point.params["alpha"] for point in points(whole, 60, bowl)]
+    assert sorted(found) == [1, 2, 3, 4]
+    assert all(isinstance(value, int) for value in found)
+    chosen = Search(SEARCH.loss, {"alpha": (0.1, 0.2)})
+    assert len(points(chosen, 20, bowl)) == 2
+
+
+def test_points_that_diverge_are_gone_round() -> None:
+    found = points(SEARCH, 48, lambda p: bowl(p) if p.params["alpha"] < 1 else math.nan)
+    assert len(found) == 48
+    broken = [p.params["alpha"] >= 1 for p in found]
+    assert any(broken[:ROUND])
+    assert sum(broken[2 * ROUND :]) < 0.25 * len(broken[2 * ROUND :])  # a quarter of the range
+
+
+@pytest.fixture
+def plan(write_suite: Callable[..., Path], tmp_path: Path) -> Plan:
+    return check(load_suite(write_suite(text=SUITE)), tmp_path)
+
+
+def scores_of(plan: Plan) -> dict[str, float]:
+    """The two columns want different alphas."""
+    best = {"2-D": 0.03, "3-D": 1.0}
+    return {
+        t.identity: abs(math.log(t.loss.params.get("alpha", 9) / best[t.variant])) + 0.01 * t.seed
+        for t in plan.trials
+    }
+
+
+def test_a_plan_grows_to_the_number_of_samples_in_each_column(plan: Plan) -> None:
+    assert len(plan.trials) == 2 * 2 * (1 + ROUND)
+    while (grown := plan.grown(scores_of(plan))).rows != plan.rows:
+        assert {t.identity for t in plan.trials} <= {t.identity for t in grown.trials}
+        plan = grown
+    for variant in plan.suite.variants:
+        own = [row for row in plan.rows if row.stands_in(variant)]
+        assert [row.loss.name for row in own].count("lgm") == 20
+    chosen = plan.choose(scores_of(plan))
+    assert chosen["2-D", "lgm"].loss.params["alpha"] == pytest.approx(0.03, rel=0.5)
+    assert chosen["3-D", "lgm"].loss.params["alpha"] == pytest.approx(1.0, rel=0.5)
+    assert len(plan.final_trials(chosen)) == 2 * 2 * 2
+
+
+def test_a_narrowed_search_goes_the_same_way(plan: Plan) -> None:
+    narrow = plan.narrowed("3-D/lgm*")
+    for _ in range(3):
+        plan, narrow = plan.grown(scores_of(plan)), narrow.grown(scores_of(narrow))
+    wanted = {t.identity for t in plan.trials if (t.variant, t.loss.name) == ("3-D", "lgm")}
+    assert {t.identity for t in narrow.trials} == wanted
+    assert len(wanted) == 2 * 20
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("losses.lgm.alpha.search.low=5", r"low \(5\) should be less than high \(3\)"),
+        ("losses.lgm.alpha.search.lo=5", "did you mean 'low'"),
+        ("losses.lgm.alpha.search=[1]", "two values or more"),
+        ("losses.lgm.alpha.search=[1, 1]", "a value twice"),
+        ("losses.lgm.alpha.search.low=0", "above 0"),
+        ("losses.lgm.alpha={search: {low: -2, high: 2}}", "greater than or equal to 0, not -2"),
+        ("losses.lgm.alpha={search: {low: 1, high: 2}, log: true}", "inside search"),
+        ("losses.lgm.alph={search: [1, 2]}", "did you mean 'alpha'"),
+        ("losses.lgm.lambda={grid: [1, 2]}", "one or the other"),
+        ("losses.lgm.covariance={search: [identity, ful]}", "'identity' or 'diagonal'"),
+        ("selection={holdout: 0.2}", "give the suite selection"),
+        ("losses=[softmax]", "no loss has a search"),
+        ("selection.compare=[{lgm: {alpha: {search: [1, 2]}}}]", "cannot search"),
+    ],
+)
+def test_what_is_refused(
+    write_suite: Callable[..., Path], tmp_path: Path, override: str, said: str
+) -> None:
+    with pytest.raises(SuiteError, match=said):
+        check(load_suite(write_suite(text=SUITE), [override]), tmp_path)
+
+
+def test_a_space_is_a_span_or_a_list() -> None:
+    with pytest.raises(ValueError, match="should be"):
+        read_space("0.1")

@@ -1,0 +1,35 @@
+"""The report says in what the rows differ beside the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lossbench.planning.plan import Plan
+from lossbench.planning.requirements import Needs
+from lossbench.report.html import gather_facts, render_html
+from tests.report.synthetic_report import Results, result_of
+
+
+def page(plan: Plan, results: Results) -> str:
+    facts = gather_facts(plan, results, "lossbench report")
+    html = render_html(plan, [], None, [], [], facts, {})
+    return " ".join(
+        html.partition('<section id="differences">')[2].partition("</section>")[0].split()
+    )
+
+
+def test_differences_stand_in_the_page(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan("losses: [softmax, center]\n")
+    plan.needs["default", "center"] = Needs(parameters=30, self_updated=("centers",))
+    results = {t.identity: result_of(t, 1.0) for t in plan.trials}
+    odd = next(trial for trial in plan.trials if trial.row == "center")
+    results[odd.identity] = result_of(odd, 1.0, device="<GPU>")
+    shown = page(plan, results)
+    assert "<li><strong>fails</strong> device is cpu for softmax; &lt;GPU&gt; for center" in shown
+    assert "<li>center: moves centers itself after each step" in shown
+    assert "the same for every row, but for</p>" in shown
+
+
+def test_a_table_without_differences_says_so(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan("losses: [softmax]\n")
+    assert "<p>The loss; everything else is the same for every row.</p>" in page(plan, {})

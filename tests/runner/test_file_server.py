@@ -1,0 +1,130 @@
+"""What goes through the depot, with the depot in this process instead of on another node."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lossbench.assembly.build import check
+from lossbench.errors import DataError
+from lossbench.planning.trial import Trial
+from lossbench.runner import node_data
+from lossbench.runner.checkpoints import checkpoints_of
+from lossbench.runner.file_server import Depot, at_home, read_files
+from lossbench.runner.node_data import data_root_of
+from lossbench.suite.schema import load_suite
+from lossbench.training.checkpoints import Checkpoints
+
+Config = dict[str, Any]
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Of a worker whose node has neither the driver's folders nor data of its own."""
+    folders = {name: str(tmp_path / "driver" / name) for name in ("storage", "checkpoints")}
+    folders["data_root"] = str(tmp_path / "data")
+    depot = Depot(**folders)
+    for module in ("checkpoints", "node_data"):
+        monkeypatch.setattr(f"lossbench.orchestration.{module}.depot_of", lambda _: depot)
+    monkeypatch.delenv("LOSSBENCH_DATA_ROOT", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    gone = {name: f"/nonexistent/{name}" for name in folders}
+    return {**gone, "depot": "its name", "device": "cpu", "checkpoint_sec": 0.0}
+
+
+@pytest.fixture
+def trial(
+    make_folder: Callable[..., Path], write_suite: Callable[..., Path], tmp_path: Path
+) -> Trial:
+    root = make_folder("mine").parent
+    return check(load_suite(write_suite(), ["dataset=mine"]), root).trials[0]
+
+
+def test_checkpoints_outlast_the_node(config: Config, trial: Trial, tmp_path: Path) -> None:
+    assert not at_home(config)
+    first = checkpoints_of(trial, config)
+    assert first.attempt("run") == 1
+    for epoch in (1, 2, 3):
+        first.save(epoch, {"epoch": epoch})
+    kept = tmp_path / "driver" / "checkpoints" / trial.identity
+    names = ["attempts.json", "epoch-00000002.pt", "epoch-00000003.pt"]
+    assert sorted(path.name for path in kept.iterdir()) == names
+    elsewhere = checkpoints_of(trial, config)
+    assert elsewhere.load() == {"epoch": 3}
+    assert [elsewhere.attempt("run") for _ in range(2)] == [1, 2]  # since the checkpoint
+    at_the_driver = Checkpoints(kept, {})
+    assert at_the_driver.attempt("run") == 3
+
+
+def test_a_full_disk_at_the_driver_is_a_note(
+    config: Config, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    checkpoints = checkpoints_of(trial, config)
+    monkeypatch.setattr("lossbench.runner.file_server.write_files", full)
+    checkpoints.save(1, {})
+    assert checkpoints.notes == ["no checkpoint of epoch 1: No space left on device"]
+
+
+def test_a_result_is_delivered_whole(tmp_path: Path) -> None:
+    depot = Depot(str(tmp_path), str(tmp_path), str(tmp_path))
+    files = {"result.json": b"{}", "deeper/weights.pt": bytes(1000)}
+    assert read_files(Path(depot.deliver("a", {"old": b"", **files}))) == {"old": b"", **files}
+    assert read_files(Path(depot.deliver("a", files))) == files  # sent again by Ray
+
+
+def test_data_is_found_on_the_node_or_comes_from_the_driver_once(
+    config: Config, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossbench.runner.file_server.PART", 1000)
+    root = data_root_of(trial, config)
+    assert root.is_relative_to(tmp_path / "cache")
+    assert read_files(root / "mine") == read_files(tmp_path / "data" / "mine")
+    shutil.rmtree(tmp_path / "data")
+    assert data_root_of(trial, config) == root  # it is not asked for again
+    assert sorted(path.name for path in root.iterdir()) == [".lock", "mine"]
+
+    own = tmp_path / "own"
+    monkeypatch.setenv("LOSSBENCH_DATA_ROOT", str(own))
+    assert data_root_of(trial, config) == root
+    shutil.copytree(root / "mine", own / "mine")
+    assert data_root_of(trial, config) == own
+
+
+def test_other_data_that_a_trial_reads_comes_too(config: Config, trial: Trial) -> None:
+    both = trial.model_copy(update={"other_digests": {"lfw": "x"}})
+    with pytest.raises(DataError, match="no data set 'lfw', nor has the driver one"):
+        data_root_of(both, config)
+
+
+def test_bundled_data_needs_none(config: Config, trial: Trial, tmp_path: Path) -> None:
+    digits = trial.model_copy(
+        update={"dataset": trial.dataset.model_copy(update={"name": "digits"})}
+    )
+    assert data_root_of(digits, config) == Path(config["data_root"])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_data_that_cannot_come_is_one_message_with_the_node(
+    config: Config, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = f"node {platform.node()}: "
+    by_path = trial.dataset.model_copy(update={"name": "/nonexistent/mine"})
+    with pytest.raises(DataError, match=f"^{node}no data set /nonexistent/mine there"):
+        data_root_of(trial.model_copy(update={"dataset": by_path}), config)
+
+    (tmp_path / "cache").write_text("a file", encoding="utf-8")
+    with pytest.raises(DataError, match=f"^{node}no data can be kept in .*: Not a directory$"):
+        data_root_of(trial, config)
+    (tmp_path / "cache").unlink()
+
+    monkeypatch.setattr(node_data, "MOST_BYTES", 1000)
+    with pytest.raises(DataError, match=f"^{node}no data set 'mine' in /nonexistent/data_root"):
+        data_root_of(trial, config)

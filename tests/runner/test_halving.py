@@ -1,0 +1,347 @@
+"""Early stopping: which rows are stopped at which epoch, and how often the best one survives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from lossbench.planning.trial import Trial
+from lossbench.records import EpochRecord, TrialResult
+from lossbench.runner.halving import Step, next_step, rungs
+from lossbench.suite.schema import Component, DatasetChoice, Recipe
+
+EPOCHS = 16  # rungs after 10 and 12
+Curves = Mapping[tuple[str, int], list[float]]
+"""(row, seed) -> held-out error after each epoch."""
+
+
+def make_trial(
+    row: str, seed: int, *, epochs: int = EPOCHS, loss: str = "lgm", variant: str = "2-D"
+) -> Trial:
+    recipe = Recipe(epochs=epochs, batch_size=2, optimizer=Component(name="sgd"))
+    return Trial(
+        suite="small",
+        variant=variant,
+        row=row,
+        loss=Component(name=loss, params={"alpha": row}),
+        model=Component(name="digits_cnn", params={"variant": variant}),
+        recipe=recipe,
+        augment=(),
+        dataset=DatasetChoice(name="digits"),
+        data_digest="",
+        other_digests={},
+        holdout=0.2,
+        stop_early=True,
+        evaluate=(),
+        threads=1,
+        workers=1,
+        seed=seed,
+    )
+
+
+def history_of(errors: list[float]) -> tuple[EpochRecord, ...]:
+    return tuple(
+        EpochRecord(epoch=epoch, timestamp_ms=epoch, metrics={"holdout_error": float(error)})
+        for epoch, error in enumerate(errors, 1)
+    )
+
+
+def result_of(trial: Trial, errors: list[float], status: str = "finished") -> TrialResult:
+    return TrialResult(
+        identity=trial.identity,
+        status=status,
+        metrics={"error": errors[-1]} if status == "finished" else {},
+        history=history_of(errors),
+        wall_time_sec=1.0,
+        peak_memory_mib=1.0,
+        device="cpu",
+        environment={},
+    )
+
+
+class Selection:
+    """A selection whose trials follow given curves; `nan` ends a trial as diverged.
+
+    Attributes:
+        results: Results by identity.
+        trained: Number of epochs that were trained.
+        untils: For each round of training, the epochs up to which trials were trained.
+    """
+
+    def __init__(self, trials: list[Trial], curves: Curves) -> None:
+        self.trials, self.curves = trials, curves
+        self.results: dict[str, TrialResult] = {}
+        self.paused: dict[str, tuple[EpochRecord, ...]] = {}
+        self.failing: set[str] = set()
+        self.trained = 0
+        self.untils: list[set[int]] = []
+
+    def train(self, step: Step, most: int | None = None) -> None:
+        """Train what is next, in the order of the trials, `most` of them at most."""
+        todo = [t for t in self.trials if t.identity in step.until]
+        self.untils.append({step.until[trial.identity] for trial in todo})
+        for trial in todo[:most]:
+            identity, until = trial.identity, step.until[trial.identity]
+            if identity in self.failing:
+                continue
+            errors = self.curves[trial.row, trial.seed][:until]
+            lost = [epoch for epoch, error in enumerate(errors) if error != error]
+            self.trained += until - len(self.paused.get(identity, ()))
+            if lost:
+                self.results[identity] = result_of(trial, errors[: lost[0]], "diverged")
+            elif until == trial.recipe.epochs:
+                self.results[identity] = result_of(trial, errors)
+            else:
+                self.paused[identity] = history_of(errors)
+
+    def stop(self, step: Step) -> None:
+        for trial in self.trials:
+            if trial.identity in step.stopped:
+                errors = [r.metrics["holdout_error"] for r in self.paused.get(trial.identity, ())]
+                self.results[trial.identity] = result_of(trial, errors or [0.0], "stopped")
+
+    def run(self) -> None:
+        while True:
+            step = next_step(self.trials, self.results, self.paused)
+            self.stop(step)
+            if not step.until:
+                if step.stopped:
+                    continue
+                break
+            before = len(self.results), self.trained
+            self.train(step)
+            if not step.stopped and before == (len(self.results), self.trained):
+                break
+
+    @property
+    def chosen(self) -> str | None:
+        """As `Plan.choose`: the best mean of the rows that finished all their seeds."""
+        means = {}
+        for row in dict.fromkeys(trial.row for trial in self.trials):
+            there = [self.results.get(t.identity) for t in self.trials if t.row == row]
+            errors = [r.metrics["error"] for r in there if r and r.status == "finished"]
+            if len(errors) == len(there):
+                means[row] = fmean(errors)
+        return min(means, key=lambda row: means[row]) if means else None
+
+    def ended(self, status: str) -> dict[str, list[int]]:
+        """Rows with this status -> their seeds."""
+        found: dict[str, list[int]] = {}
+        for trial in self.trials:
+            result = self.results.get(trial.identity)
+            if result and result.status == status:
+                found.setdefault(trial.row, []).append(trial.seed)
+        return found
+
+
+def flat(errors: Mapping[str, float], seeds: int = 1, epochs: int = EPOCHS) -> Curves:
+    """Curves that stay where they are, with seeds 0.1 apart."""
+    return {
+        (row, seed): [error + seed / 10] * epochs
+        for row, error in errors.items()
+        for seed in range(seeds)
+    }
+
+
+def make_selection(curves: Curves, **others: str | int) -> Selection:
+    keys = sorted(curves, key=lambda key: key[1])  # as in a plan, one seed of all rows first
+    return Selection([make_trial(row, seed, **others) for row, seed in keys], curves)  # type: ignore[arg-type]
+
+
+def test_the_better_half_goes_on_at_each_rung_with_all_seeds() -> None:
+    selection = make_selection(flat({"a": 5, "b": 3, "c": 9, "d": 4, "e": 8}, seeds=3))
+    selection.run()
+    assert selection.ended("finished") == {"b": [0, 1, 2], "d": [0, 1, 2]}
+    assert selection.ended("stopped") == {row: [0, 1, 2] for row in "ace"}
+    lengths = {t.row: len(selection.results[t.identity].history) for t in selection.trials}
+    assert lengths == {"a": 12, "b": 16, "c": 10, "d": 16, "e": 10}
+    assert selection.untils == [{10}, {12}, {16}]
+    assert selection.chosen == "b"
+
+
+def test_a_row_is_judged_by_its_mean_and_not_by_a_seed() -> None:
+    curves = {("steady", seed): [5.0] * EPOCHS for seed in range(3)}
+    curves |= {("lucky once", seed): [1.0 if seed == 0 else 9.0] * EPOCHS for seed in range(3)}
+    selection = make_selection(curves)
+    selection.run()
+    assert selection.ended("stopped") == {"lucky once": [0, 1, 2]}
+    assert selection.chosen == "steady"
+
+
+def test_nothing_is_decided_before_every_seed_is_at_the_rung() -> None:
+    selection = make_selection(flat({"a": 5, "b": 3}, seeds=2))
+    for done in range(1, 4):
+        step = next_step(selection.trials, selection.results, selection.paused)
+        selection.train(step, most=1)
+        step = next_step(selection.trials, selection.results, selection.paused)
+        assert step.stopped == {}
+        assert sorted(step.until.values()) == [10] * (4 - done)
+    selection.train(step, most=1)
+    assert set(next_step(selection.trials, {}, selection.paused).stopped) == {
+        trial.identity for trial in selection.trials if trial.row == "a"
+    }
+
+
+def test_a_run_that_goes_on_after_a_crash_decides_the_same() -> None:
+    rng = np.random.default_rng(0)
+    curves = {
+        (row, seed): list(rng.normal(10, 3, EPOCHS)) for row in "abcdefgh" for seed in range(2)
+    }
+    whole = make_selection(curves)
+    whole.run()
+    for crash_after in range(1, 12):
+        broken = make_selection(curves)
+        for turn in range(crash_after):
+            step = next_step(broken.trials, broken.results, broken.paused)
+            broken.stop(Step({}, dict(list(step.stopped.items())[: 1 + turn % 2])))
+            broken.train(step, most=3)
+        broken.paused.clear()  # only results outlast a process; a checkpoint tells its epochs again
+        broken.run()
+        assert broken.ended("finished") == whole.ended("finished")
+        assert broken.ended("stopped") == whole.ended("stopped")
+
+
+def test_losses_and_columns_are_on_their_own() -> None:
+    curves = flat({"a": 5, "b": 3})
+    trials = [
+        make_trial(row, 0, loss=loss, variant=variant)
+        for loss, variant in (("lgm", "2-D"), ("l_softmax", "2-D"), ("lgm", "100-D"))
+        for row in ("a", "b")
+    ]
+    selection = Selection(trials, curves)
+    selection.run()
+    kept = [t for t in trials if selection.results[t.identity].status == "finished"]
+    assert [(t.loss.name, t.variant, t.row) for t in kept] == [
+        ("lgm", "2-D", "b"), ("l_softmax", "2-D", "b"), ("lgm", "100-D", "b")
+    ]  # fmt: skip
+
+
+def test_a_loss_of_one_row_is_trained_in_one_go() -> None:
+    selection = make_selection(flat({"a": 5}, seeds=2))
+    selection.run()
+    assert selection.untils == [{16}]
+
+
+def test_trials_without_early_stopping_are_trained_in_one_go() -> None:
+    trials = [t.model_copy(update={"stop_early": False}) for t in (make_trial("a", 0),)]
+    assert next_step(trials, {}, {}) == Step({trials[0].identity: 16}, {})
+
+
+def test_a_row_with_a_diverged_seed_counts_as_the_worst() -> None:
+    curves = flat({"a": 1, "b": 5, "c": 6, "d": 7}, seeds=2)
+    curves = {**curves, ("a", 1): [1.0] * 4 + [float("nan")] * 12}
+    selection = make_selection(curves)
+    selection.run()
+    assert selection.ended("diverged") == {"a": [1]}
+    assert selection.ended("stopped")["a"] == [0]
+    assert selection.chosen == "b"
+    reasons = next_step(
+        [t for t in selection.trials if t.row in "ab"],
+        {i: r for i, r in selection.results.items() if r.status == "diverged"},
+        selection.paused,
+    ).stopped
+    assert "another seed of its row diverged" in next(iter(reasons.values()))
+
+
+def test_where_all_rows_diverge_nothing_goes_on() -> None:
+    lost = {(row, s): [9.0, *[float("nan")] * 15] for row in "abc" for s in range(2)}
+    selection = make_selection(lost)
+    selection.run()
+    assert (selection.chosen, len(selection.ended("diverged"))) == (None, 3)
+
+
+def test_rows_that_tie_stay_together() -> None:
+    selection = make_selection(flat({"a": 5, "b": 5, "c": 5, "d": 9}))
+    selection.run()
+    assert list(selection.ended("finished")) == ["a", "b", "c"]
+
+
+def test_a_failed_trial_leaves_its_loss_undecided() -> None:
+    selection = make_selection(flat({"a": 5, "b": 3, "c": 4}))
+    selection.failing = {selection.trials[0].identity}
+    selection.run()
+    assert selection.results == {}
+    assert set(selection.paused) == {trial.identity for trial in selection.trials[1:]}
+    selection.failing = set()
+    selection.run()
+    assert selection.chosen == "b"
+
+
+def test_a_stopped_row_stays_stopped_for_seeds_that_are_added() -> None:
+    curves = flat({"a": 5, "b": 3}, seeds=3)
+    first = make_selection({key: errors for key, errors in curves.items() if key[1] < 2})
+    first.run()
+    second = make_selection(curves)
+    second.results = first.results
+    second.run()
+    assert second.ended("stopped") == {"a": [0, 1, 2]}
+    assert second.ended("finished") == {"b": [0, 1, 2]}
+    assert second.trained == EPOCHS  # of the one new seed that goes on
+
+
+def test_points_of_a_later_round_are_compared_with_all_before() -> None:
+    errors = {"a": 4, "b": 5, "c": 6, "d": 7}
+    first = make_selection(flat(errors))
+    first.run()
+    assert list(first.ended("finished")) == ["a"]
+    second = make_selection(flat(errors | {"e": 3, "f": 8, "g": 9, "h": 9.5}))
+    second.results = first.results
+    second.run()
+    assert set(second.ended("finished")) == {"a", "e"}
+    assert {t.row for t in second.trials if second.results[t.identity].status == "stopped"} == set(
+        "bcdfgh"
+    )
+    assert second.chosen == "e"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [(1, ()), (2, ()), (3, (2,)), (4, (3,)), (8, (5, 6)), (40, (25, 30)), (100, (63, 75))],
+)
+def test_rungs_are_late_and_never_the_last_epoch(epochs: int, expected: tuple[int, ...]) -> None:
+    assert rungs(epochs) == expected
+
+
+def simulated(
+    rng: np.random.Generator, seeds: int, slowness: float, epochs: int = 40, rows: int = 8
+) -> Curves:
+    """Rows that end at 5, 5.3, ... %, with a spread of 0.5 between seeds and 0.3 between epochs.
+
+    Args:
+        rng: Generator.
+        seeds: Number of seeds.
+        slowness: How much longer the best row takes to learn than the worst, as a factor.
+    """
+    done = np.arange(1, epochs + 1)
+    return {
+        (f"row {row}", seed): list(
+            5 + 0.3 * row
+            + 85 * np.exp(-done * 15 / epochs / (1 + (slowness - 1) * (1 - row / (rows - 1))))
+            + rng.normal(0, 0.5)
+            + rng.normal(0, 0.3, epochs)
+        )
+        for row in range(rows)
+        for seed in range(seeds)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("slowness", [1.0, 1.5])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_best_row_is_chosen_nearly_as_often_as_without_stopping(
+    seeds: int, slowness: float
+) -> None:
+    rng = np.random.default_rng(1)
+    hits, hits_without, share = [], [], []
+    for _ in range(100):
+        curves = simulated(rng, seeds, slowness)
+        selection = make_selection(curves, epochs=40)
+        selection.run()
+        hits.append(selection.chosen == "row 0")
+        last = {row: fmean(curves[row, s][-1] for s in range(seeds)) for row, _ in curves}
+        hits_without.append(min(last, key=lambda row: last[row]) == "row 0")
+        share.append(selection.trained / (40 * len(curves)))
+    assert np.mean(hits) >= np.mean(hits_without) - 0.07
+    assert max(share) <= 0.76

@@ -1,0 +1,131 @@
+"""Ray starts also where shared memory is small, and says so where it cannot."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lossbench.errors import RequestError
+from lossbench.runner import ray_files
+from lossbench.runner import tune_jobs as jobs
+from lossbench.runner.ray_files import MOST_LETTERS, ray_options
+
+Limit = Callable[[Mapping[str, int]], None]
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Limit:
+    """Set how many MiB are free below some folders; 0 elsewhere."""
+
+    def limit(mebibytes: Mapping[str, int]) -> None:
+        def disk_usage(path: Path) -> SimpleNamespace:
+            found = [size for place, size in mebibytes.items() if Path(path).is_relative_to(place)]
+            return SimpleNamespace(free=max(found, default=0) << 20)
+
+        monkeypatch.setattr(ray_files, "shutil", SimpleNamespace(disk_usage=disk_usage))
+
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.setenv(name, "")  # restored afterwards, whatever is set meanwhile
+        monkeypatch.delenv(name)
+    return limit
+
+
+def test_the_store_is_in_shared_memory_where_there_is_room(free: Limit) -> None:
+    free({"/dev/shm": 1000, "/tmp": 1000})
+    assert "_plasma_directory" not in ray_options()
+    assert os.environ["RAY_TMPDIR"] == "/tmp"
+
+
+def test_the_store_is_a_file_where_shared_memory_is_small(free: Limit) -> None:
+    free({"/dev/shm": 64, "/tmp": 1000})
+    assert ray_options()["_plasma_directory"] == "/tmp/ray"
+
+
+def test_the_store_is_a_file_without_shared_memory(
+    free: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free({"/tmp": 1000})
+    monkeypatch.setattr(ray_files, "SHARED_MEMORY", Path("/nonexistent"))
+    assert ray_options()["_plasma_directory"] == "/tmp/ray"
+
+
+@pytest.mark.parametrize("kind", ["long", "missing", "file", "full"])
+def test_an_unusable_temporary_folder_is_passed_over(
+    free: Limit, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("long" * 30 if kind == "long" else kind)
+    if kind == "file":
+        folder.touch()
+    elif kind != "missing":
+        folder.mkdir()
+    free({"/tmp": 1000, "/dev/shm": 1000} if kind != "full" else {"/dev/shm": 1000})
+    monkeypatch.setenv("TMPDIR", str(folder))
+    ray_options()
+    assert os.environ["RAY_TMPDIR"] == ("/dev/shm" if kind == "full" else "/tmp")
+
+
+def test_without_room_anywhere_each_folder_is_named(
+    free: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free({"/tmp": 3})
+    monkeypatch.setenv("TMPDIR", "/nonexistent")
+    with pytest.raises(RequestError) as caught:
+        ray_options()
+    for part in ("/nonexistent: no such folder", "/tmp: only 3 MiB", "--shm-size", "RAY_TMPDIR"):
+        assert part in str(caught.value)
+
+
+def test_a_socket_fits_into_the_longest_folder() -> None:
+    session = "/ray/session_2026-11-28_00-37-00_132477_4194304/sockets/plasma_store"
+    assert len("x" * MOST_LETTERS + session) == 107
+
+
+def test_without_any_worker_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "WORKERS_START_SEC", 0.0)
+    recorder = SimpleNamespace(begun=False, refused="", failed={}, diverged=set(), stuck="")
+    assert not jobs._Early(recorder, False, float("inf"), waits=True).stop_all()
+    assert jobs._Early(recorder, False, float("inf")).stop_all()
+    assert "no worker of Ray has started" in recorder.stuck
+    recorder.begun, recorder.stuck = True, ""
+    assert not jobs._Early(recorder, False, float("inf")).stop_all()
+
+
+SUITE = """\
+suite: small
+dataset: {name: digits, train_size: 100, test_size: 50}
+model: {name: digits_cnn, feature_dim: 2}
+recipe:
+  epochs: 1
+  batch_size: 64
+  optimizer: {name: sgd, lr: 0.03}
+seeds: [0]
+losses: [softmax]
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(
+    "shared_memory", ["mount -t tmpfs -o size=64m", "mount -t tmpfs -o ro,size=1g"]
+)
+def test_a_run_with_the_shared_memory_of_docker(tmp_path: Path, shared_memory: str) -> None:
+    isolated = ["unshare", "--mount", "sh", "-c"]
+    mount = f"{shared_memory} tmpfs /dev/shm"
+    if not shutil.which("unshare") or subprocess.run([*isolated, mount]).returncode:
+        pytest.skip("mounting is not allowed here")
+    (tmp_path / "small.yaml").write_text(SUITE, encoding="utf-8")
+    done = subprocess.run(
+        [*isolated, f"{mount} && exec {sys.executable} -m lossbench.cli run small.yaml"],
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_TMPDIR")},
+        capture_output=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "reports" / "small" / "report.html").exists()

@@ -1,0 +1,57 @@
+"""A Ray that lost one of its processes is noticed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from lossbench.runner import ray_watchdog as watch
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """Stands for Ray's. Where tests run in processes of their own, those ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(watch, "NEEDED", ("sleep",))
+    monkeypatch.setattr(watch, "LOOK_SEC", 0.05)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_dead_process_interrupts_the_main_thread(child: subprocess.Popen[bytes]) -> None:
+    with watch.watched(Console()) as seen:
+        time.sleep(0.3)
+        assert seen.lost == ""
+        child.kill()
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(30)
+    assert seen.message == "Ray's process sleep has died"
+
+
+def test_what_does_not_end_is_ended(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    left = []
+    monkeypatch.setattr(watch, "GRACE_SEC", 0.2)
+    monkeypatch.setattr("os._exit", left.append)
+    with watch.watched(Console()):
+        child.kill()
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            time.sleep(1)  # as one that cannot end
+    assert left == [1]
+    assert "Ray's process sleep has died; the same command goes on" in capsys.readouterr().out
+
+
+def test_without_a_ray_of_our_own_nothing_is_watched() -> None:
+    with watch.watched(Console()) as seen:
+        time.sleep(0.2)
+    assert seen.lost == ""

@@ -1,0 +1,244 @@
+"""Trials on a real Ray, as small as they can be."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+from rich.console import Console
+
+from lossbench.assembly.build import check
+from lossbench.errors import RequestError
+from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
+from lossbench.records import TrialResult
+from lossbench.runner.cluster import Slot, connect
+from lossbench.runner.outbox import Spool
+from lossbench.runner.progress import duration
+from lossbench.runner.run import Outcome, lay_out, run_plan
+from lossbench.runner.trial import run_trial
+from lossbench.suite.schema import Resources, load_suite
+from lossbench.tracking.store import Tracker
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]
+
+Write = Callable[..., Path]
+NOWHERE = Path("/nonexistent/data")
+
+
+@pytest.fixture
+def tracker(uri: str) -> Tracker:
+    return Tracker.open(uri)
+
+
+@contextlib.contextmanager
+def one_at_a_time(address: str | None, resources: Resources) -> Iterator[Slot]:
+    """As `connect`; one worker starts, not one for each processor: each takes seconds."""
+    with connect(address, resources) as slot:
+        yield replace(slot, concurrent=1)
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Outcome, str]]:
+    """Run a plan; return how it ended, and what a person would have seen."""
+    monkeypatch.setattr("lossbench.runner.run.connect", one_at_a_time)
+
+    def run(plan: Plan, data_root: Path = NOWHERE) -> tuple[Outcome, str]:
+        seen = io.StringIO()
+        console = Console(file=seen, width=200)
+        work = tmp_path / "work"
+        outcome = run_plan(
+            plan, tracker, data_root=data_root, work=work, address=None, console=console
+        )
+        return outcome, seen.getvalue()
+
+    return run
+
+
+def plan_of(path: Path, *overrides: str, data_root: Path = NOWHERE) -> Plan:
+    return check(load_suite(path, overrides), data_root)
+
+
+def test_every_trial_once_and_as_without_ray(
+    write_suite: Write, tmp_path: Path, tracker: Tracker, start: Callable[..., tuple[Outcome, str]]
+) -> None:
+    plan = plan_of(write_suite(), "seeds=[0]")
+    outcome, seen = start(plan)
+    assert (outcome.started, outcome.failed, outcome.interrupted) == (3, {}, 0)
+    assert "3 trials to run" in seen
+    results = tracker.results(plan.trials)
+    assert set(results) == {t.identity for t in plan.trials}
+
+    alone = run_trial(plan.trials[1], data_root=NOWHERE, artifacts=tmp_path)
+    by_ray = results[plan.trials[1].identity]
+    assert alone.metrics == by_ray.metrics
+    assert [e.metrics for e in alone.history] == [e.metrics for e in by_ray.history]
+    assert tracker.arrays(plan.trials[1].identity, "embedding") is not None
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    [experiment] = client.search_experiments(filter_string="name = 'small'")
+    runs = client.search_runs([experiment.experiment_id], "params.seed = '0'")
+    assert len(runs) == 3
+    for run in runs:
+        curve = client.get_metric_history(run.info.run_id, "test_error")
+        assert [point.step for point in curve] == [1, 2]
+
+    assert start(plan) == (Outcome(), "")  # nothing started, nothing said
+
+
+def test_a_failing_trial_is_told_and_tried_again_later(
+    write_suite: Write,
+    make_folder: Callable[..., Path],
+    tmp_path: Path,
+    tracker: Tracker,
+    start: Callable[..., tuple[Outcome, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = make_folder("mine")
+    monkeypatch.chdir(tmp_path)  # a relative path, which no worker shares
+    plan = plan_of(
+        write_suite(),
+        "dataset=./data/mine",
+        "losses=[softmax]",
+        "seeds=[0]",
+        data_root=folder.parent,
+    )
+    shutil.move(folder, tmp_path / "away")
+    outcome, seen = start(plan, folder.parent)
+    assert list(outcome.failed) == ["default/softmax/seed0"]
+    assert outcome.refused.endswith("data/mine: no such folder")
+    assert "failed: default/softmax/seed0" in seen
+    log = next((tmp_path / "work" / "logs").glob("*.log"))
+    assert str(log) in seen
+    assert outcome.refused in log.read_text(encoding="utf-8")
+    assert tracker.results(plan.trials) == {}
+
+    shutil.move(tmp_path / "away", folder)
+    again, _ = start(plan, folder.parent)
+    assert (again.started, again.failed) == (1, {})
+    assert len(tracker.results(plan.trials)) == 1
+
+
+def test_a_search_tests_only_what_it_chose(
+    write_suite: Write,
+    tracker: Tracker,
+    start: Callable[..., tuple[Outcome, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lossbench.planning.search.ROUND", 2)
+    plan = plan_of(
+        write_suite(),
+        "losses.lgm.alpha={search: {low: 0.01, high: 1}}",
+        "selection={holdout: 0.25, samples: 3}",
+        "seeds=[0]",
+        "recipe.epochs=6",
+    )
+    outcome, _ = start(plan)
+    assert outcome.started == 1 + 3 + 2
+    whole, trials = lay_out(plan, tracker)
+    results = tracker.results(trials)
+    assert len(results) == len(trials) == outcome.started
+    held_out = [t for t in trials if t.holdout]
+    best = min((t for t in held_out if t.loss.name == "lgm"), key=lambda t: _error(results, t))
+    assert {t.row for t in trials if not t.holdout} == {"softmax", best.row}
+    for trial in held_out:
+        assert "holdout_error" in results[trial.identity].history[0].metrics
+        assert "test_error" not in results[trial.identity].history[0].metrics
+    assert start(plan)[0].started == 0
+    assert len(whole.rows) == 1 + 3
+
+
+def _error(results: Mapping[str, TrialResult], trial: Trial) -> float:
+    return results[trial.identity].metrics["error"]
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        (Resources(gpus=0.5), "0.5 GPUs, but the largest node has"),
+        (Resources(cpus=4096), "wants 4096 CPUs"),
+    ],
+)
+def test_resources_that_no_node_has_are_refused(resources: Resources, expected: str) -> None:
+    import torch
+
+    if resources.gpus != "auto" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(RequestError, match=expected), connect(None, resources):
+        pass
+
+
+def test_durations_read_well() -> None:
+    assert [duration(s) for s in (4.23, 200, 7500)] == ["4.2 s", "3 min 20 s", "2 h 5 min"]
+
+
+def test_a_half_copied_result_is_not_in_the_spool(tmp_path: Path, write_suite: Write) -> None:
+    trial = plan_of(write_suite()).trials[0]
+    (tmp_path / "delivered").mkdir()
+    (tmp_path / "delivered" / "result.json").write_text(json.dumps({}), encoding="utf-8")
+    spool = Spool(tmp_path, "table")
+    spool.keep(trial, tmp_path / "delivered")
+    assert list(spool.waiting()) == []  # its result cannot be read: it will be run again
+    assert not (spool.folder / trial.identity).exists()
+    (spool.folder / ".unfinished").mkdir()
+    (spool.folder / "emptied").mkdir()
+    assert list(spool.waiting()) == []
+
+
+def test_two_workers_train_one_trial_through_ray_train(
+    write_suite: Write, start: Callable[..., tuple[Outcome, str]], tracker: Tracker, tmp_path: Path
+) -> None:
+    overrides = ["seeds=[0]", "losses=[center]", "recipe.batch_size=60"]
+    plan = check(load_suite(write_suite(), [*overrides, "resources.workers=2"]), NOWHERE)
+    outcome, seen = start(plan)
+    assert outcome == Outcome(started=1)
+    assert "1 trials to run, 1 at a time" in seen
+    [result] = tracker.results(plan.trials).values()
+    [trial] = check(load_suite(write_suite(), overrides), NOWHERE).trials
+    (tmp_path / "alone").mkdir()
+    alone = run_trial(trial, data_root=NOWHERE, artifacts=tmp_path / "alone")
+    assert len(result.history) == 2
+    for ours, theirs in zip(result.history, alone.history, strict=True):
+        assert ours.metrics == pytest.approx(theirs.metrics, rel=1e-4, abs=0.5)  # one image: 0.17
+    assert [r.metrics["train_loss"] for r in result.history] == pytest.approx(
+        [r.metrics["train_loss"] for r in alone.history], rel=1e-4
+    )
+
+
+def test_more_workers_than_the_cluster_has_room_for() -> None:
+    with (
+        pytest.raises(RequestError, match="99 workers of 1 CPUs and 0 GPUs, but there is room for"),
+        connect(None, Resources(workers=99, gpus=0)),
+    ):
+        pass
+
+
+def test_an_image_that_changes_during_the_run_ends_it_in_one_message(
+    write_suite: Write, start: Callable[..., tuple[Outcome, str]], tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    for part in ("train", "val"):
+        for k in range(2):
+            (root / "mine" / part / f"class{k}").mkdir(parents=True)
+            for i in range(6):
+                image = Image.new("RGB", (12, 12), (90 * k, 20 * i, 0))
+                image.save(root / "mine" / part / f"class{k}/{i}.png")
+    overrides = ["dataset=mine", "recipe.input.crop=8", "recipe.batch_size=4"]
+    plan = check(load_suite(write_suite(), overrides), root)
+    path = root / "mine/train/class1/3.png"
+    path.write_bytes(path.read_bytes()[:40].ljust(path.stat().st_size, b"x"))  # the same size
+    outcome, seen = start(plan, root)
+    assert outcome.refused.startswith(f"data set 'mine' in {root} ")
+    assert f"but the suite was planned with {plan.data_digest}" in outcome.refused
+    assert "\n" not in outcome.refused
+    assert "Traceback" not in seen

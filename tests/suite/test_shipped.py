@@ -1,0 +1,172 @@
+"""Every suite in `suites/`: parsed, planned, dry-run."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lossbench.analysis.published import published_numbers, published_problems
+from lossbench.assembly.build import check
+from lossbench.cli.scaffold import new_suite
+from lossbench.errors import RequestError
+from lossbench.runner.trial import run_trial
+from lossbench.suite.schema import load_suite
+from lossbench.suite.shipped import shipped_suites
+
+pytestmark = pytest.mark.long
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SUITES = sorted((REPOSITORY / "suites").glob("*.yaml"))
+STAND_INS = {"mnist": (28, 1, 10, 60), "cifar10": (32, 3, 10, 100), "cifar100": (32, 3, 100, 1000)}
+"""Side, channels, classes and number of random images in place of data that cannot be shipped."""
+REDUCED = {
+    "cifar100": ["model.width=2"],
+    "imagenet": [
+        "model=resnet18",
+        "recipe.precision=float32",
+        "recipe.input={resize: 40, crop: 32}",
+        "resources={}",
+    ],
+    "lfw": ["model.width=1", "resources={}", "recipe.optimizer.lr=0.001"],
+    "lfw_within": ["model.width=1"],
+    "mnist_adversarial": [
+        "evaluate=[error, fgsm, targeted_fgsm, pgd: {steps: 1}, other_images: {dataset: cifar10}]"
+    ],
+    "sweep_cifar100": ["model.width=2"],
+}
+"""What makes one step of a suite affordable."""
+
+
+@pytest.fixture
+def data_root(
+    make_folder: Callable[..., Path], make_faces: Callable[..., None], tmp_path: Path
+) -> Path:
+    root = tmp_path / "data"
+    for name, (side, channels, classes, train) in STAND_INS.items():
+        make_folder(name, side=side, channels=channels, classes=classes, train=train)
+    for part in ("imagenet/train", "imagenet/val", "casia_webface"):
+        for k in range(3):
+            (root / part / f"class{k}").mkdir(parents=True)
+            for i in range(4):
+                colour = (60 * k, 20 * i, 90)
+                Image.new("RGB", (48 + i, 50), colour).save(root / part / f"class{k}/{i}.JPEG")
+    make_faces(root / "lfw")
+    return root
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_a_shipped_suite_plans_and_takes_one_step(
+    path: Path, data_root: Path, tmp_path: Path
+) -> None:
+    suite = load_suite(path)
+    assert suite.suite == path.stem
+    assert suite.title
+    plan = check(suite, data_root)
+    assert published_problems(suite, plan.metrics) == []
+    cells = {(t.variant, t.row): t for t in plan.trials}
+    assert len(plan.trials) == len(cells) * len(suite.seeds)
+
+    few = ["recipe.epochs=1", *REDUCED.get(path.stem, [])]
+    trials = check(load_suite(path, few), data_root).trials
+    for number in {0, len(cells) - 1}:  # every row is dry-run by `check` already
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        result = run_trial(trials[number], data_root=data_root, artifacts=folder)
+        assert len(result.history) == 1
+        assert set(result.metrics) == {metric.name for metric in plan.metrics}
+
+
+def test_published_numbers_find_their_rows(data_root: Path) -> None:
+    expected = {
+        "mnist": {"error": {"2-D": 6, "100-D": 6}},
+        "cifar10": {"error": {"ResNet-20": 4, "ResNet-56": 4, "ResNet-110": 4}},
+        "cifar100": {"error": {"C100": 6, "C100+": 6}},
+        "imagenet": {
+            name: {"ResNet-101": 2}
+            for name in ("error", "top5_error", "ten_crop_error", "ten_crop_top5_error")
+        },
+        "lfw": {"verification_accuracy": {"0.49M": 6}},
+        "mnist_adversarial": {
+            **{
+                name: {"default": 3}
+                for name in ("error", *(f"fgsm_{e}_error" for e in (0.1, 0.2, 0.3)), "fgsm_0.3_eer")
+            },
+            "targeted_fgsm_0.3_error": {"default": 1},
+            "targeted_fgsm_0.3_eer": {"default": 1},
+        },
+    }
+    found = {}
+    for path in SUITES:
+        suite = load_suite(path)
+        if suite.published is None:
+            continue
+        plan = check(suite, data_root)
+        numbers = {
+            metric.name: {
+                variant: len(published_numbers(suite.published, metric.name, variant, plan.rows))
+                for variant in suite.variants
+            }
+            for metric in plan.metrics
+        }
+        found[path.stem] = {name: by for name, by in numbers.items() if any(by.values())}
+    assert found == expected
+
+
+def test_digits_has_all_losses_and_mnist_is_table_1(data_root: Path) -> None:
+    own = [path for path in SUITES if path.stem in ("digits", "mnist")]
+    plans = {path.stem: check(load_suite(path), data_root) for path in own}
+    table_1 = {
+        "softmax", "center", "l_softmax", "lgm(alpha=0)", "lgm(alpha=0.3)", "lgm(alpha=1)",
+    }  # fmt: skip
+    assert {row.label for row in plans["mnist"].rows} == table_1
+    assert {row.label for row in plans["digits"].rows} == table_1 | {"contrastive", "triplet"}
+    assert len(plans["digits"].trials) == 8 * 2 * 3
+    assert len(plans["mnist"].trials) == 6 * 2 * 3
+
+
+def test_real_mnist_learns(real_mnist: Path, tmp_path: Path) -> None:
+    path = next(path for path in SUITES if path.stem == "mnist")
+    overrides = ["recipe.epochs=1", "dataset.train_size=4500", "dataset.test_size=500"]
+    plan = check(load_suite(path, overrides), real_mnist).narrowed("100-D/lgm(alpha=1)")
+    result = run_trial(plan.trials[0], data_root=real_mnist, artifacts=tmp_path)
+    assert result.status == "finished"
+    assert result.metrics["error"] < 20
+
+
+def test_a_shipped_suite_is_copied_once(tmp_path: Path) -> None:
+    assert list(shipped_suites()) == [path.stem for path in SUITES]
+    for path in SUITES:
+        assert new_suite(path.stem, tmp_path / "suites").read_bytes() == path.read_bytes()
+    (tmp_path / "suites/digits.yaml").write_text("mine", encoding="utf-8")
+    with pytest.raises(RequestError, match=r"digits\.yaml exists already"):
+        new_suite("digits", tmp_path / "suites")
+    assert (tmp_path / "suites/digits.yaml").read_text(encoding="utf-8") == "mine"
+    with pytest.raises(RequestError, match="did you mean 'cifar10'"):
+        new_suite("cifar-10", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_missing_suite_is_told_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        RequestError, match=r"`lossbench new-suite mnist` writes suites/mnist\.yaml"
+    ):
+        load_suite(Path("mnist.yaml"))
+    new_suite("mnist", Path("suites"))
+    with pytest.raises(RequestError, match=r"did you mean 'suites/mnist\.yaml'"):
+        load_suite(Path("mnist.yaml"))
+
+
+def test_the_wheel_has_every_package() -> None:
+    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
+    there = {path.parent for path in (REPOSITORY / "lossbench").rglob("__init__.py")}
+    packages = {".".join(path.relative_to(REPOSITORY).parts) for path in there}
+    assert set(listed["packages"]) == packages | {"lossbench.suites", "lossbench.docs"}
