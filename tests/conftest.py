@@ -34,16 +34,14 @@ losses:
 """
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group tests for `--dist loadgroup`: all that start Ray in one process, others by file.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Group tests for `--dist loadgroup`: all that start Ray in one process, others by file."""
+    group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
+    item.add_marker(pytest.mark.xdist_group(group))
 
-    Ray's come first and long ones next, so that no process works alone in the end.
-    """
-    for item in items:
-        ray = item.get_closest_marker("ray")
-        group = "ray" if ray else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run Ray's tests first and long ones next, so that no process works alone in the end."""
     items.sort(
         key=lambda item: (not item.get_closest_marker("ray"), not item.get_closest_marker("long"))
     )
