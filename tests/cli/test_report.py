@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import lossbench.orchestration.run
 import pytest
 
 from lossbench.assembly.build import check
@@ -160,7 +159,7 @@ def test_another_file_of_the_same_name_does_not_replace_a_report(
         first.read_text(encoding="utf-8").replace("[0.0, 0.3]", "[0.0, 0.5]"), encoding="utf-8"
     )
     store(second)
-    monkeypatch.setattr(lossbench.runner.run, "run_plan", _never)
+    monkeypatch.setattr("lossbench.runner.run.run_plan", _never)
     assert run("report", first)[0] == 0
     before = _contents("reports/small")
     for verb in ("report", "run"):

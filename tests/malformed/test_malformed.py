@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import lossbench.orchestration.run
 import pytest
 
 from lossbench.cli.main import main
@@ -49,7 +48,7 @@ def test_one_message_and_nothing_else(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(lossbench.runner.run, "run_plan", _never)
+    monkeypatch.setattr("lossbench.runner.run.run_plan", _never)
     (tmp_path / "bad.yaml").write_text(SUITE, encoding="utf-8")
     arguments = case.make(tmp_path)
     before = tree(tmp_path)

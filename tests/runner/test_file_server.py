@@ -30,7 +30,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     folders["data_root"] = str(tmp_path / "data")
     depot = Depot(**folders)
     for module in ("checkpoints", "node_data"):
-        monkeypatch.setattr(f"lossbench.orchestration.{module}.depot_of", lambda _: depot)
+        monkeypatch.setattr(f"lossbench.runner.{module}.depot_of", lambda _: depot)
     monkeypatch.delenv("LOSSBENCH_DATA_ROOT", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     gone = {name: f"/nonexistent/{name}" for name in folders}
