@@ -16,6 +16,7 @@ import torch
 from lossbench.cli.main import main
 from lossbench.data.prepared import ARRAYS, Card, array_digest, save_prepared
 
+pytest_plugins = ["tests.synthetic_plans"]
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
