@@ -69,6 +69,10 @@ class TrialResult(Strict):
         return self.status == "finished" and bool(self.reason)
 
 
+HELD_OUT_PREFIX = "holdout_"
+"""Prefix of a metric's name in JSON, CSV and baselines if it is measured on the held-out part."""
+
+
 class Metric(Strict):
     """A number that a suite's evaluations give for each trial.
 
@@ -83,6 +87,10 @@ class Metric(Strict):
     label: str
     unit: str = ""
     higher_is_better: bool = False
+
+    def json_name(self, *, held_out: bool) -> str:
+        """Name in JSON and CSV: `error`, or `holdout_error` if measured on the held-out part."""
+        return f"{HELD_OUT_PREFIX}{self.name}" if held_out else self.name
 
 
 class Artifact(Strict):

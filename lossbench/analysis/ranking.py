@@ -212,7 +212,7 @@ def _columns(
     columns, cells, warnings = [], [], []
     for plan, results in suites:
         higher = {metric.name: metric.higher_is_better for metric in plan.metrics}
-        tables = [t for t in make_tables(plan, results) if not t.metric.startswith("holdout_")]
+        tables = [t for t in make_tables(plan, results) if not t.held_out]
         if not tables:
             warnings.append(f"{plan.suite.suite}: left out, nothing was chosen or tested yet")
         for table in tables:
@@ -249,7 +249,7 @@ def _columns(
 
 
 def _place(table: Table, variant: str) -> str:
-    parts = [table.suite, *([] if variant == "default" else [variant]), table.metric]
+    parts = [table.suite, *([variant] if table.has_columns else []), table.metric]
     return " · ".join(parts)
 
 

@@ -93,6 +93,8 @@ class Table:
     Attributes:
         suite: Its name.
         metric: As in JSON: `error`, `holdout_error`.
+        held_out: Whether the values are of the held-out part, not of the test set.
+        has_columns: Whether the suite gives variants; otherwise its one column has no name.
         label: As in a heading: `Test error`.
         unit: `% of test images`; empty where the metric has none.
         spec: Format specification of its values and their differences.
@@ -113,6 +115,8 @@ class Table:
 
     suite: str
     metric: str
+    held_out: bool
+    has_columns: bool
     label: str
     unit: str
     spec: str
@@ -161,7 +165,7 @@ class Table:
 
     def heading(self, variant: str) -> str:
         """A column's heading; a suite without variants shows the metric instead."""
-        return self.label if self.variants == ("default",) else variant
+        return variant if self.has_columns else self.label
 
 
 def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
@@ -237,7 +241,9 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
     measured = {"test": "Test", "validation": "Validation"}.get(stage.images, "Held-out")
     table = Table(
         suite=plan.suite.suite,
-        metric=metric.name if tested else f"holdout_{metric.name}",
+        metric=metric.json_name(held_out=not tested),
+        held_out=not tested,
+        has_columns=plan.has_columns,
         label=f"{measured} {metric.label}",
         unit=metric.unit.replace("% of images", f"% of {stage.images} images"),
         spec=spec,
@@ -271,7 +277,7 @@ def _roles(plan: Plan, chosen: Chosen) -> list[str]:
     lines = []
     for variant in plan.suite.variants:
         found = [row.label for (own, _), row in chosen.items() if own == variant and row.varied]
-        where = "" if tuple(plan.suite.variants) == ("default",) else f"{variant}: "
+        where = f"{variant}: " if plan.has_columns else ""
         lines.append(
             f"{where}chosen on the held-out part: {', '.join(found)}; named by the suite for "
             f"comparison: {compared}."

@@ -217,7 +217,7 @@ def print_cells(out: Console, found: Recorded) -> None:
         rows.setdefault(label, {}).setdefault(trial.variant, []).append(trial)
     cells = {
         variant: [
-            Text("done" if variants == ["default"] else variant, "bold"),
+            Text(variant if plan.has_columns else "done", "bold"),
             *(
                 _unknown_cell(columns.get(variant, []))
                 if plan.missing

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from lossbench.analysis.statistics import Summary
 from lossbench.errors import Path as KeyPath
 from lossbench.errors import RequestError, did_you_mean, problems_of
-from lossbench.records import Strict
+from lossbench.records import HELD_OUT_PREFIX, Strict
 from lossbench.suite.schema import Component, Holdout, NonNegativeInt, Recipe
 
 SCHEMA = 1
@@ -132,6 +132,11 @@ class BaselineCell(Strict):
     @property
     def name(self) -> str:
         return f"{self.variant}/{self.row}"
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the values are of the held-out part, not of the test set."""
+        return self.metric.startswith(HELD_OUT_PREFIX)
 
     @cached_property
     def by_seed(self) -> dict[int, float]:

@@ -13,7 +13,7 @@ from lossbench.gate.baseline import (
     differences,
     param_differences,
 )
-from lossbench.gate.from_results import HELD_OUT, conditions_of, data_of, metrics_of
+from lossbench.gate.from_results import conditions_of, data_of, metrics_of
 from lossbench.gate.regression import Finding, Verdict, compare
 from lossbench.planning.plan import Plan
 
@@ -63,7 +63,7 @@ def judge(baseline: Baseline, measured: Baseline, asked: Asked) -> list[Finding]
 def _absent(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> Finding:
     """The finding of a cell of the baseline that was not measured now."""
     verdict: Verdict = "undecided"
-    if cell.metric.startswith(HELD_OUT):
+    if cell.held_out:
         reason = "every seed was stopped early, behind other rows"
     elif _has_chosen(measured, cell.variant, cell.loss):
         reason = "in the baseline the held-out part chose it, and here another row"
@@ -75,7 +75,7 @@ def _absent(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> Findi
 
 def _has_chosen(measured: Baseline, variant: str, loss: str) -> bool:
     """Whether the held-out part could choose a row of a loss: one that finished all seeds."""
-    held_out = [cell for cell in measured.cells if cell.metric.startswith(HELD_OUT)]
+    held_out = [cell for cell in measured.cells if cell.held_out]
     seeds = max((len(cell.planned) for cell in held_out), default=0)
     return any(
         len(cell.seeds) == seeds

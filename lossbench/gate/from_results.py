@@ -20,8 +20,6 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 
-HELD_OUT = "holdout_"
-"""Prefix of the name of the metric that chooses, measured on the held-out part."""
 _NAMED = 6  # cells that a message lists before it counts the rest
 
 
@@ -86,7 +84,7 @@ def metrics_of(plan: Plan) -> list[BaselineMetric]:
     metrics = []
     if plan.suite.selection is not None:
         [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]
-        metrics.append((HELD_OUT + metric.name, metric))
+        metrics.append((metric.json_name(held_out=True), metric))
     metrics += [(metric.name, metric) for metric in plan.metrics]
     return [
         BaselineMetric(
@@ -100,13 +98,13 @@ def metrics_of(plan: Plan) -> list[BaselineMetric]:
 
 def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
     """As the report's tables have them: of the held-out part only what chooses."""
-    names = [metric.name for metric in plan.metrics]
-    prefix = ""
-    if stage.measured == "holdout":
+    metrics, held_out = plan.metrics, stage.measured == "holdout"
+    if held_out:
         assert plan.suite.selection is not None
-        names, prefix = [plan.suite.selection.metric], HELD_OUT
+        metrics = tuple(m for m in plan.metrics if m.name == plan.suite.selection.metric)
     cells = []
-    for name in names:
+    for measured in metrics:
+        name = measured.name
         for (variant, row), trials in stage.cells.items():
             finished = stage.finished(variant, row)
             values = {
@@ -124,7 +122,7 @@ def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
                         row=row,
                         loss=loss.name,
                         params=loss.params,
-                        metric=prefix + name,
+                        metric=measured.json_name(held_out=held_out),
                         seeds=list(values),
                         values=list(values.values()),
                         diverged=diverged,

@@ -92,6 +92,11 @@ class Plan:
         return digest_of({**shared, "data_digest": digest, "protocol": PROTOCOL})
 
     @property
+    def has_columns(self) -> bool:
+        """Whether the suite gives variants; otherwise the table has one column without a name."""
+        return self.suite.has_columns
+
+    @property
     def label(self) -> str:
         """Name for files: `digits`, or `digits@recipe.epochs=3` where the suite was changed."""
         return file_label(self.suite.suite, self.changes)

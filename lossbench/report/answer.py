@@ -33,15 +33,15 @@ def make_answers(tables: Sequence[Table]) -> list[Answer]:
     """One a column of the first table of the test set, or of the held-out part without one."""
     if not tables:
         return []
-    table = next((t for t in tables if not t.metric.startswith("holdout_")), tables[0])
+    table = next((t for t in tables if not t.held_out), tables[0])
     return [_answer(table, variant) for variant in table.variants]
 
 
 def _answer(table: Table, variant: str) -> Answer:
-    place = "" if table.variants == ("default",) else variant
+    place = variant if table.has_columns else ""
     here = [cell for cell in table.cells.values() if cell.variant == variant]
     complete = [cell for cell in here if cell.summary.complete]
-    if table.metric.startswith("holdout_"):
+    if table.held_out:
         chosen = [cell.row.label for cell in here if cell.chosen]
         text = f"chosen so far: {', '.join(chosen) or 'nothing'}; the test set was not looked at"
         return Answer(place, "no answer yet", text)

@@ -88,7 +88,7 @@ def _markdown(
         f"Data set {text(facts.dataset)}; {len(suite.seeds)} seeds; {facts.progress}.",
         "",
         formats.markdown(tables),
-        *(markdown_test_set(test_set, tuple(suite.variants)) if test_set else []),
+        *(markdown_test_set(test_set, suite.has_columns) if test_set else []),
     ]
     for drawing in drawings:
         lines += [

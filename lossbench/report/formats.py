@@ -254,7 +254,7 @@ def terminal_table(plan: Plan, results: Results) -> RenderableType:
     if overview is None:
         told = zip(tables, notes_once(tables), strict=True)
         return Group(*origin, *(part for table, notes in told for part in _rich(table, notes)))
-    held_out = [table for table in tables if table.metric.startswith("holdout_")]
+    held_out = [table for table in tables if table.held_out]
     first = next(table for table in tables if table not in held_out)
     return Group(
         *origin,

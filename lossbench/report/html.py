@@ -89,7 +89,7 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
     ]
     return Facts(
         dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
-        varied="" if tuple(suite.variants) == ("default",) else ", ".join(suite.variants),
+        varied=", ".join(suite.variants) if suite.has_columns else "",
         progress=f"{len(found)} of {len(trials)} trials run"
         + (f", {diverged} diverged" if diverged else "")
         + (f", {len(found) - len(ran)} stopped early" if len(ran) < len(found) else ""),
@@ -183,7 +183,7 @@ def as_downloads(files: Mapping[str, str]) -> dict[str, str]:
 
 def _headline(tables: Sequence[Table]) -> str:
     """What the answers are about: `Test error, % of test images`."""
-    table = next((t for t in tables if not t.metric.startswith("holdout_")), None)
+    table = next((t for t in tables if not t.held_out), None)
     if table is None:
         return ""
     return f"{table.label}, {table.unit}" if table.unit else table.label

@@ -45,7 +45,7 @@ def make_overview(tables: Sequence[Table]) -> Overview | None:
     """Lay out a suite's tables in one; None where there are several variants, one metric, or
     many rows.
     """
-    tested = [table for table in tables if not table.metric.startswith("holdout_")]
+    tested = [table for table in tables if not table.held_out]
     if len(tested) < FEWEST_METRICS or any(len(table.variants) > 1 for table in tested):
         return None
     rows = tested[0].rows

@@ -98,7 +98,7 @@ def _gap(table: Table, floor: Floor) -> str:
 
 
 def _where(table: Table, variant: str) -> str:
-    return "" if table.variants == ("default",) else f"{variant} "
+    return f"{variant} " if table.has_columns else ""
 
 
 def _rows(count: int) -> str:
@@ -106,7 +106,7 @@ def _rows(count: int) -> str:
 
 
 def _fields(table: Table, verdict: Verdict) -> list[str]:
-    several = table.variants != ("default",)
+    several = table.has_columns
     return [*([verdict.variant] if several else []), verdict.row]
 
 
@@ -124,7 +124,7 @@ def markdown_verdicts(table: Table, notes: Sequence[str]) -> list[str]:
     """Lines of Markdown: the verdicts, the given notes, and the ranks."""
     lines: list[str] = []
     if table.verdicts is not None and table.verdicts.listed:
-        first = ["loss"] if table.variants == ("default",) else ["variant", "loss"]
+        first = ["variant", "loss"] if table.has_columns else ["loss"]
         lines += [f"*{markdown_text(verdict_title(table.verdicts, table.unit))}*", ""]
         lines += [pipes([*first, *HEADINGS])]
         lines += [pipes([*("---" for _ in first), "---:", "---:", "---:", "---", "---:"])]
@@ -154,9 +154,9 @@ def rank_fields(rank: Rank) -> list[str]:
     return [f"{rank.mean:.2f}", interval, *(f"{value:g}" for value in rank.by_variant.values())]
 
 
-def markdown_test_set(test_set: TestSet, variants: Sequence[str]) -> list[str]:
+def markdown_test_set(test_set: TestSet, has_columns: bool) -> list[str]:
     """Lines of Markdown: what the stored predictions tell."""
-    first = ["loss"] if tuple(variants) == ("default",) else ["variant", "loss"]
+    first = ["variant", "loss"] if has_columns else ["loss"]
     lines = [f"## {TEST_SET_TITLE}", "", pipes([*first, *TEST_SET_HEADINGS])]
     lines.append(pipes([*("---" for _ in first), *("---:" for _ in TEST_SET_HEADINGS)]))
     for entry in test_set.listed:
@@ -189,7 +189,7 @@ def terminal_verdicts(table: Table, notes: Sequence[str]) -> Sequence[Renderable
     if table.verdicts is None or not table.verdicts.listed:
         return told
     drawn = RichTable(header_style="bold", box=None, pad_edge=False)
-    if table.variants != ("default",):
+    if table.has_columns:
         drawn.add_column("variant", no_wrap=True)
     drawn.add_column("loss", overflow="fold")
     drawn.add_column("difference [95 %]", justify="right")

@@ -91,6 +91,8 @@ Distinct = AfterValidator(_distinct)
 Holdout = float | Literal["validation"]
 """A share of the training set, or the data set's own validation set."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
+ONLY_COLUMN = "default"
+"""Name of the single column of a suite that gives no variants."""
 
 
 class DatasetChoice(Strict):
@@ -245,7 +247,7 @@ class Suite(Strict):
     model: NamedComponent
     recipe: Recipe
     variants: Annotated[dict[str, Variant], AfterValidator(_usable_names)] = Field(
-        default={"default": Variant()}, min_length=1
+        default={ONLY_COLUMN: Variant()}, min_length=1
     )
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Distinct] = Field(
         default=[0, 1, 2], min_length=1
@@ -262,6 +264,11 @@ class Suite(Strict):
     @property
     def origin(self) -> Origin:
         return self._origin
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether the suite gives variants; otherwise its table has one column without a name."""
+        return list(self.variants) != [ONLY_COLUMN]
 
     def variant_model(self, name: str) -> Component:
         """The model of a variant: its own parameters laid over the suite's."""

@@ -143,3 +143,10 @@ def test_a_variant_lies_over_the_model(write_suite: Write) -> None:
     assert suite.variant_model("a").params == {"feature_dim": 2}
     assert suite.variant_model("b").params == {"feature_dim": 3}
     assert (suite.variant_model("c").name, suite.variant_model("c").params) == ("other", {})
+
+
+def test_a_suite_has_columns_if_it_gives_variants(write_suite: Write) -> None:
+    assert not load_suite(write_suite()).has_columns
+    for variants in ("{one: {}}", "{default: {}, other: {augment: none}}"):
+        text = f"variants: {variants}\nseeds: [0, 1]"
+        assert load_suite(write_suite(("seeds: [0, 1]", text))).has_columns

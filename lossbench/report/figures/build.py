@@ -32,7 +32,7 @@ def _draw(
     compared = [row.label for row in plan.compared]
     losses = list(dict.fromkeys(row.loss.name for row in plan.rows))
     for table in tables:
-        if table.metric.startswith("holdout_"):
+        if table.held_out:
             for variant in table.variants:
                 for loss in losses:
                     on_log = searched_on_log(plan, loss)
