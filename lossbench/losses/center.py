@@ -6,11 +6,12 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lossbench.losses.base import LOSSES, DensityHead, in_float32
 from lossbench.losses.gaussian import log_density
+from lossbench.losses.linear import LinearHead
 
 
 def center_distance(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
@@ -47,7 +48,7 @@ def move_centers(features: Tensor, labels: Tensor, centers: Tensor, rate: float)
 
 
 @LOSSES.register("center", reference="Wen et al., ECCV 2016")
-class CenterHead(DensityHead):
+class CenterHead(LinearHead, DensityHead):
     """Center loss: softmax cross-entropy plus the distance to the center of the own class.
 
     L = -1/N sum_i log softmax(W x_i + b)_{z_i} + weight/2 * 1/N sum_i ||x_i - c_{z_i}||^2
@@ -90,7 +91,6 @@ class CenterHead(DensityHead):
         super().__init__(num_classes, feature_dim)
         self.weight = weight
         self.center_rate = center_rate
-        self.linear = nn.Linear(feature_dim, num_classes)
         self.register_buffer("centers", torch.zeros(num_classes, feature_dim))
 
     @in_float32
@@ -99,11 +99,6 @@ class CenterHead(DensityHead):
             "cross_entropy": F.cross_entropy(self.linear(features), labels),
             "center": self.weight * center_distance(features, labels, self.centers),
         }
-
-    @in_float32
-    def logits(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.linear(features)  # (N, K)
-        return scores
 
     @in_float32
     def class_log_density(self, features: Tensor) -> Tensor:

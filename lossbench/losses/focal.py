@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, LossHead, in_float32, lead
+from lossbench.losses.base import LOSSES, in_float32, lead
+from lossbench.losses.linear import LinearHead
 
 
 def focal(scores: Tensor, labels: Tensor, gamma: float) -> Tensor:
@@ -29,7 +30,7 @@ def focal(scores: Tensor, labels: Tensor, gamma: float) -> Tensor:
 
 
 @LOSSES.register("focal", reference="Lin et al., ICCV 2017")
-class FocalHead(LossHead):
+class FocalHead(LinearHead):
     """Focal loss: cross-entropy, each image weighted by how little of it is known.
 
     L = -1/N sum_i (1 - p_i)^gamma log p_i
@@ -60,14 +61,8 @@ class FocalHead(LossHead):
         gamma: Annotated[float, Field(ge=0, le=100)] = 2.0,
     ) -> None:
         super().__init__(num_classes, feature_dim)
-        self.linear = nn.Linear(feature_dim, num_classes)
         self.gamma = gamma
 
     @in_float32
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         return {"focal": focal(self.linear(features), labels, self.gamma)}
-
-    @in_float32
-    def logits(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.linear(features)  # (N, K)
-        return scores

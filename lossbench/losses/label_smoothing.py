@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, LossHead, in_float32
+from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.linear import LinearHead
 
 
 @LOSSES.register("label_smoothing", reference="Szegedy et al., CVPR 2016")
-class LabelSmoothingHead(LossHead):
+class LabelSmoothingHead(LinearHead):
     """Softmax with smoothed labels: a share of each label is spread over all classes.
 
     L = -1/N sum_i sum_k ((1 - e) 1(k=z_i) + e/K) log softmax(W x_i + b)_k
@@ -40,7 +41,6 @@ class LabelSmoothingHead(LossHead):
         smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     ) -> None:
         super().__init__(num_classes, feature_dim)
-        self.linear = nn.Linear(feature_dim, num_classes)
         self.smoothing = smoothing
 
     @in_float32
@@ -48,8 +48,3 @@ class LabelSmoothingHead(LossHead):
         scores = self.linear(features)  # (N, K)
         loss = F.cross_entropy(scores, labels, label_smoothing=self.smoothing)
         return {"cross_entropy": loss}
-
-    @in_float32
-    def logits(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.linear(features)  # (N, K)
-        return scores

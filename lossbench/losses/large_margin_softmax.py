@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, LossHead, in_float32, scale_to_square
+from lossbench.losses.base import LOSSES, in_float32, scale_to_square
+from lossbench.losses.linear import LinearHead
 
 
 def psi(cosine: Tensor, margin: int) -> tuple[Tensor, Tensor]:
@@ -136,7 +137,7 @@ def annealed_beta(
 
 
 @LOSSES.register("l_softmax", reference="Liu et al., ICML 2016")
-class LargeMarginSoftmaxHead(LossHead):
+class LargeMarginSoftmaxHead(LinearHead):
     """Large-margin softmax loss: cross-entropy whose true class has its angle multiplied.
 
     f_k = w_k^T x = ||w_k|| ||x|| cos theta_k  for k != z
@@ -185,9 +186,8 @@ class LargeMarginSoftmaxHead(LossHead):
         beta_gamma: Annotated[float, Field(ge=0)] = 0.5,
         beta_power: Annotated[float, Field(ge=0)] = 35.0,
     ) -> None:
-        super().__init__(num_classes, feature_dim)
+        super().__init__(num_classes, feature_dim, bias=False)
         self.margin = margin
-        self.linear = nn.Linear(feature_dim, num_classes, bias=False)
         self._beta_at = partial(
             annealed_beta, start=beta_start, gamma=beta_gamma, power=beta_power, floor=beta_min
         )
@@ -198,11 +198,6 @@ class LargeMarginSoftmaxHead(LossHead):
         weight = self.linear.weight
         loss = large_margin_cross_entropy(features, labels, weight, self.margin, self.beta)
         return {"cross_entropy": loss}
-
-    @in_float32
-    def logits(self, features: Tensor) -> Tensor:
-        scores: Tensor = self.linear(features)  # (N, K)
-        return scores
 
     def schedules(self) -> Mapping[str, Callable[[float], float]]:
         return {"beta": self._beta_at}
