@@ -1,5 +1,5 @@
 #!/bin/bash
-# A suite on the nodes of a SLURM job. Arguments are those of `lossbench run`:
+# Runs a suite on the nodes of a SLURM job. Arguments are those of `lossbench run`:
 #
 #   sbatch --nodes=4 deploy/slurm.sh suites/mnist.yaml --data-root /scratch/data
 #
@@ -19,11 +19,11 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN RAY_USAGE_STATS_ENABLED=0
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
-port=$((20000 + SLURM_JOB_ID % 20000)) # another job on this node has another
+port=$((20000 + SLURM_JOB_ID % 20000)) # differs between jobs on one node
 options=(--block "--num-cpus=${SLURM_CPUS_PER_TASK:-1}" "--temp-dir=/tmp/ray-$SLURM_JOB_ID")
 [[ -n ${SLURM_GPUS_ON_NODE:-} ]] && options+=("--num-gpus=$SLURM_GPUS_ON_NODE")
 
-# on the address by which the other nodes know this one
+# the head's address as the other nodes see it
 ip=$(srun --nodes=1 --ntasks=1 --nodelist="$head" hostname --ip-address | cut -d' ' -f1)
 srun --nodes=1 --ntasks=1 --nodelist="$head" --overlap \
     ray start --head --node-ip-address="$ip" --port="$port" --include-dashboard=false \
@@ -36,7 +36,7 @@ if ((${#nodes[@]} > 1)); then
 fi
 trap 'kill "${steps[@]}" 2> /dev/null || true; wait' EXIT
 
-# how many trials run at a time is settled when lossbench starts: all nodes have to be there
+# the number of parallel trials is fixed when lossbench starts, so wait for all nodes
 python - "$ip:$port" "${#nodes[@]}" << 'PYTHON'
 import sys, time, ray
 
@@ -55,9 +55,9 @@ while (alive := sum(node["Alive"] for node in ray.nodes())) < int(sys.argv[2]):
     time.sleep(1)
 PYTHON
 
-# INT reaches lossbench 2 minutes before the time is up: it stops in order, and the same command
-# in another job goes on
-set -m # else bash has what runs in the background ignore INT
+# SLURM sends INT 2 minutes before the time limit; lossbench then stops in order, and the same
+# command in another job continues
+set -m # without it, background processes of bash ignore INT
 lossbench run "$@" --address "$ip:$port" &
 driver=$!
 trap 'kill -INT "$driver"' INT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -63,6 +64,10 @@ def test_the_image_copies_what_is_there_and_installs_exact_versions() -> None:
             assert (REPOSITORY / source).exists(), source
             assert sent_to_docker(source.partition("/")[0]), source
     assert not sent_to_docker("mlflow.db")
+    copied = {word for w, rest in found if w == "COPY" for word in rest.split()[:-1]}
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = settings["tool"]["setuptools"]["package-dir"].values()
+    assert copied >= {"lossbench", *packages}  # `pip install .` fails without one of them
     installs = [rest for word, rest in found if word == "RUN" and "pip install" in rest]
     assert len(installs) == 2
     assert all("-c constraints.txt" in command for command in installs)

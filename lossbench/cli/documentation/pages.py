@@ -23,7 +23,8 @@ _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)
 
 def page_titles() -> dict[str, str]:
     """Name of each page -> its title, in the order of reading."""
-    names = sorted([*_written(), *MADE], key=lambda name: (name != "start", "/" in name, name))
+    first = {"index": 0, "start": 1}
+    names = sorted([*_written(), *MADE], key=lambda name: (first.get(name, 2), "/" in name, name))
     return {name: _title(read_page(name)) for name in names}
 
 
@@ -71,7 +72,7 @@ def _written() -> dict[str, Path]:
     files = {
         path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*.md")
     }
-    return {name: path for name, path in sorted(files.items()) if name != "index"}
+    return dict(sorted(files.items()))
 
 
 def _title(markdown: str) -> str:
