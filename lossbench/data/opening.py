@@ -8,7 +8,7 @@ from pathlib import Path
 from lossbench.data.dataset import Dataset
 from lossbench.data.encoded import EncodedRows
 from lossbench.data.folder import FolderSplit
-from lossbench.data.sources import load_dataset
+from lossbench.data.sources import close_datasets, load_dataset
 from lossbench.errors import DataError, Problem
 from lossbench.planning.trial import Trial
 from lossbench.suite.schema import DatasetChoice, Selection, Suite
@@ -83,7 +83,7 @@ def require_unchanged(trial: Trial, data_root: Path, dataset: Dataset) -> None:
     train = dataset.splits["train"]
     if not isinstance(train, FolderSplit) or isinstance(train.paths, EncodedRows):
         return
-    load_dataset.cache_clear()
+    close_datasets()
     try:
         open_trial_data(trial, data_root)
     except DataError as error:

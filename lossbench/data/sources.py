@@ -238,7 +238,26 @@ def own_folders(data_root: Path) -> list[Path]:
     ]
 
 
+@dataclass
+class _OpenDataset:
+    """A data set that stays open.
+
+    Attributes:
+        dataset: The data set; None until it was opened without an error.
+        verified: Whether its content was checked when it was opened.
+    """
+
+    dataset: Dataset | None = None
+    verified: bool = False
+
+
 @functools.lru_cache(maxsize=2)
+def _open_dataset(
+    name: str, data_root: Path, validation: bool, missing_test_classes: bool
+) -> _OpenDataset:
+    return _OpenDataset()
+
+
 def load_dataset(
     name: str,
     data_root: Path,
@@ -247,18 +266,34 @@ def load_dataset(
     validation: bool = False,
     missing_test_classes: bool = False,
 ) -> Dataset:
-    """Open a data set by the name a suite gives it; the last ones stay open.
+    """Open a data set by the name that a suite gives it; the last two stay open.
 
     Args:
         name: A known name, a folder in `data_root`, or a path.
-        data_root: Where prepared folders are.
-        verify: As for `load_prepared`.
-        validation: Read the validation set, too, where there is one next to a test set.
-        missing_test_classes: Take image folders with classes without test images.
+        data_root: Folder of the prepared data sets.
+        verify: Whether the content is checked, as described in `load_prepared`. A data set that
+            is open and was checked is not opened again for either value.
+        validation: Whether to read the validation set, too, if there is one next to a test set.
+        missing_test_classes: Whether an image folder may have classes without test images.
 
     Raises:
         DataError, UnknownNameError: As for `find_folder` and `load_prepared`.
     """
+    kept = _open_dataset(name, data_root, validation, missing_test_classes)
+    if kept.dataset is None or (verify and not kept.verified):
+        kept.dataset = _load(name, data_root, verify, validation, missing_test_classes)
+        kept.verified = verify
+    return kept.dataset
+
+
+def close_datasets() -> None:
+    """Forget the open data sets, so that `load_dataset` reads them again."""
+    _open_dataset.cache_clear()
+
+
+def _load(
+    name: str, data_root: Path, verify: bool, validation: bool, missing_test_classes: bool
+) -> Dataset:
     folder = find_folder(name, data_root)
     if folder is not None:
         if is_vector_folder(folder):

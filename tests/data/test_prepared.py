@@ -13,7 +13,7 @@ import pytest
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import View
 from lossbench.data.prepared import load_prepared
-from lossbench.data.sources import find_folder, load_dataset, prepare
+from lossbench.data.sources import close_datasets, find_folder, load_dataset, prepare
 from lossbench.errors import DataError, UnknownNameError
 
 Make = Callable[..., Path]
@@ -97,7 +97,7 @@ def test_digits_are_kept_and_made_again_where_the_copy_is_broken(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def load() -> Dataset:
-        load_dataset.cache_clear()
+        close_datasets()
         return load_dataset("digits", tmp_path)
 
     made = load()
@@ -115,7 +115,7 @@ def test_digits_are_kept_and_made_again_where_the_copy_is_broken(
     assert load().digest == made.digest
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     assert load().digest == made.digest
-    load_dataset.cache_clear()
+    close_datasets()
 
 
 def test_names_are_found(make_folder: Make) -> None:

@@ -15,7 +15,7 @@ from lossbench.analysis.tables import make_tables
 from lossbench.assembly.build import build, check
 from lossbench.data.opening import open_trial_data
 from lossbench.data.prepared import make_card, save_prepared
-from lossbench.data.sources import load_dataset
+from lossbench.data.sources import close_datasets, load_dataset
 from lossbench.errors import DataError
 from lossbench.gate.from_results import conditions_of, data_of
 from lossbench.planning.fairness import audit
@@ -82,7 +82,7 @@ def test_the_validation_images_count_for_the_choice_only(data: Path) -> None:
     assert final[0].data_digest == before.data_digest
     assert {trial.data_digest for trial in before.trials} == {before.validation_digest}
     (data / "mine/val/a/0.png").rename(data / "mine/val/a/9.png")
-    load_dataset.cache_clear()
+    close_datasets()
     after = plan_of(data)
     assert after.data_digest == before.data_digest
     assert after.table_identity != before.table_identity
@@ -160,7 +160,7 @@ def test_the_key_for_missing_classes_reaches_workers_and_no_identity(data: Path)
     assert asked.table_identity == plain.table_identity
     for part in ("val", "test"):
         (data / "mine" / part / "b").rename(data / f"{part} b")
-    load_dataset.cache_clear()
+    close_datasets()
     with pytest.raises(DataError, match="test: has no images for 1 of 2 classes, such as b"):
         plan_of(data)
     plan = plan_of(data, "dataset.missing_test_classes=allow")
@@ -206,7 +206,7 @@ def test_arrays_choose_on_their_validation_set(tmp_path: Path, kind: str, name: 
     assert f"`selection` chooses on {name}_{kind}.npy (6 " in line
     for file in (tmp_path / "mine").glob(f"{name}_*"):
         file.unlink()
-    load_dataset.cache_clear()
+    close_datasets()
     assert load_dataset("mine", tmp_path).digest == before.digest
 
 
