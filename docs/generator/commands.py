@@ -1,4 +1,4 @@
-"""The command line's reference, from the functions of its verbs."""
+"""The reference of the command line, from the functions of its commands."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from lossbench.cli.main import app
 INTRODUCTION = """\
 # Command line
 
-What `--help` says, on one page. `lossbench --install-completion` completes verbs, options and file
-names in your shell; `lossbench --version` prints the version.
+This page has the `--help` of every command. `lossbench --install-completion` installs shell
+completion of commands, options and file names; `lossbench --version` prints the version.
 
-| exit code | |
+| exit code | meaning |
 | --- | --- |
-| 0 | good |
-| 1 | a trial failed, a regression was found, an audit or a loss's contract failed |
-| 2 | the request was wrong; nothing was started |
-| 3 | a check found too little evidence |
-| 130, 143, 129 | stopped by Ctrl-C, SIGTERM, SIGHUP; the same command goes on |"""
+| 0 | success |
+| 1 | a trial failed, a regression was found, an unfair comparison, or a violated contract |
+| 2 | invalid request; nothing was started |
+| 3 | too little evidence for a check |
+| 130, 143, 129 | stopped by Ctrl-C, SIGTERM, SIGHUP; run the same command to continue |"""
 
 
 def command_line() -> str:
-    """Every verb with its options, help and examples."""
-    verbs = [_verb(name, function) for name, function in _verbs(app, "lossbench")]
-    return "\n\n".join([INTRODUCTION, *verbs])
+    """The page: every command with its options, help and examples."""
+    sections = [_section(name, function) for name, function in _commands(app, "lossbench")]
+    return "\n\n".join([INTRODUCTION, *sections])
 
 
-def _verbs(group: typer.Typer, prefix: str) -> Iterator[tuple[str, Callable[..., Any]]]:
+def _commands(group: typer.Typer, prefix: str) -> Iterator[tuple[str, Callable[..., Any]]]:
     for command in group.registered_commands:
         assert command.callback is not None
         yield f"{prefix} {command.name or command.callback.__name__}", command.callback
-    for below in group.registered_groups:
-        assert below.typer_instance is not None
-        yield from _verbs(below.typer_instance, f"{prefix} {below.name}")
+    for subgroup in group.registered_groups:
+        assert subgroup.typer_instance is not None
+        yield from _commands(subgroup.typer_instance, f"{prefix} {subgroup.name}")
 
 
-def _verb(name: str, function: Callable[..., Any]) -> str:
-    told, _, examples = inspect.cleandoc(function.__doc__ or "").partition("\b\n")
+def _section(name: str, function: Callable[..., Any]) -> str:
+    description, _, examples = inspect.cleandoc(function.__doc__ or "").partition("\b\n")
     signature = inspect.signature(function).parameters
     arguments, options, usage = [], [], [name]
     for key, hint in typing.get_type_hints(function, include_extras=True).items():
@@ -59,18 +59,18 @@ def _verb(name: str, function: Callable[..., Any]) -> str:
     parts = [
         f"## {name}",
         f"```\n{' '.join([*usage, '[OPTIONS]'])}\n```",
-        told.strip(),
-        table(("argument", ""), arguments),
-        table(("option", "", "default"), options),
+        description.strip(),
+        table(("argument", "meaning"), arguments),
+        table(("option", "meaning", "default"), options),
         f"Examples:\n\n```\n{lines}\n```" if lines else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def _metavar(info: ArgumentInfo | OptionInfo, hint: Any) -> str:
-    """`FILE`, or the values to choose from."""
-    of = hint.__origin__
-    kinds = [kind for kind in typing.get_args(of) or [of] if kind is not type(None)]
+    """Placeholder of a value: `FILE`, or the values to choose from."""
+    annotated = hint.__origin__
+    kinds = [k for k in typing.get_args(annotated) or [annotated] if k is not type(None)]
     choices = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, enum.Enum)]
     if choices and not info.metavar:
         return "|".join(str(choice.value) for choice in choices[0])
@@ -85,8 +85,8 @@ def _option(key: str, info: OptionInfo, hint: Any, default: Any) -> Row:
     names = ", ".join([*first, *(info.param_decls or ())])
     names = names or (f"{name}, --no-{name[2:]}" if flag else name)
     shown = names if flag else f"{names} {_metavar(info, hint)}"
-    told = info.help or ""
+    text = info.help or ""
     if info.envvar:
-        told += f" Environment: `{info.envvar}`."
+        text += f" Environment: `{info.envvar}`."
     value = getattr(default, "value", default)
-    return code(shown), told, "" if value in (None, [], False) else code(str(value))
+    return code(shown), text, "" if value in (None, [], False) else code(str(value))

@@ -1,4 +1,4 @@
-"""mkdocs' hook: adds the pages that are made from the code, and makes MathML of equations."""
+"""Hook of mkdocs: adds the pages that are made from the code, and converts equations to MathML."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PAGES = {
     **{f"{name}.md": make for name, make in pages.MADE.items()},
     "losses/index.md": losses.index,
 }
-_ELSEWHERE = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
+_LINK_UP = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """A page a loss, in the navigation."""
+    """Add one page per loss to the navigation."""
     try:
         losses.require_pages(Path(config.docs_dir) / "losses")
     except losses.MissingPage as error:
@@ -42,11 +42,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Pages and figures that no one has written."""
+    """Add generated pages and figures."""
     for path, make in PAGES.items():
         files.append(File.generated(config, path, content=make()))
-    measured = Path(config.docs_dir).parent / "benchmarks/README.md"
-    files.append(File.generated(config, "guide/cost.md", abs_src_path=str(measured)))
+    costs = Path(config.docs_dir).parent / "benchmarks/README.md"
+    files.append(File.generated(config, "guide/cost.md", abs_src_path=str(costs)))
     for name in reference.loss_names():
         source = (Path(config.docs_dir) / f"losses/{name}.md").read_text(encoding="utf-8")
         _, meta = get_data(source)
@@ -56,18 +56,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Parameters, terms and deviations below a loss's own page."""
+    """Extend the page of a loss with parameters, terms and deviations; fill in the placeholders."""
     folder, _, file = page.file.src_uri.rpartition("/")
     name = file.removesuffix(".md")
     if folder == "losses" and name != "index":
-        return f"{pages.for_the_site(markdown)}\n\n{losses.reference(name)}\n"
-    if not folder:  # what stands beside docs/ is no part of the site
-        markdown = _ELSEWHERE.sub(r"\1", markdown)
+        own = pages.for_the_site(markdown).replace("{{ figure_legend }}", losses.FIGURE_LEGEND)
+        return f"{own}\n\n{losses.reference(name)}\n"
+    if not folder:  # files outside docs/ are not on the site
+        markdown = _LINK_UP.sub(r"\1", markdown)
     return pages.for_the_site(markdown)
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """TeX to MathML, which browsers set by themselves."""
+    """Convert TeX to MathML, which browsers render without JavaScript."""
 
     def typeset(found: re.Match[str]) -> str:
         display = "block" if found[2] == "[" else "inline"

@@ -1,4 +1,4 @@
-"""A page a loss: docs/losses/NAME.md by hand, its figure and its parameters from the code."""
+"""Pages of the losses: docs/losses/NAME.md, extended with parameters from the code."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from lossbench.cli.documentation.markdown_parts import table
 from lossbench.cli.documentation.reference import loss_names, parameters
 from lossbench.losses import LOSSES
 
+FIGURE_LEGEND = (
+    "Colour: the loss of a batch of six fixed points and one that is moved over the plane (first "
+    "class, blue). Arrows: direction in which gradient descent moves that point. Lines: borders "
+    "between the classes. Drawn from the code when this page was built."
+)
+
 
 class MissingPage(Exception):
-    """A loss without its page, or a page without its loss."""
+    """A loss without a page, or a page without a loss."""
 
 
 def require_pages(folder: Path) -> None:
-    """Every registered loss has its page, and every page its loss.
+    """Check that every registered loss has a page, and every page a loss.
 
     Raises:
-        MissingPage: Says which file to write.
+        MissingPage: One does not; the message names the file.
     """
     known, written = set(loss_names()), {path.stem for path in folder.glob("*.md")}
     for name in sorted(known - written):
@@ -31,14 +37,14 @@ def require_pages(folder: Path) -> None:
 
 
 def reference(name: str) -> str:
-    """What follows the hand-written part."""
+    """Parameters, terms, paper and deviations of a loss, as Markdown."""
     entry = LOSSES[name]
     doc = parse(entry.factory)
     parts = ["## Parameters", parameters(entry) or "None."]
     terms = doc.items("Terms")
     if terms:
         rows = [(f"`{term}`", text) for term, text in terms.items()]
-        parts += ["## Terms", "Recorded for every epoch, and their sum is the loss."]
+        parts += ["## Terms", "Their sum is the loss; each is recorded for every epoch."]
         parts.append(table(("term", ""), rows))
     parts += ["## Paper", doc.text("Reference") or entry.reference]
     if deviations := doc.text("Deviations"):
@@ -49,7 +55,7 @@ def reference(name: str) -> str:
 
 
 def index() -> str:
-    """The list of all losses."""
+    """The page that lists all losses."""
     rows = [
         (f"[{name}]({name}.md)", LOSSES[name].summary, LOSSES[name].reference)
         for name in loss_names()
@@ -57,12 +63,11 @@ def index() -> str:
     return "\n\n".join(
         [
             "# Losses",
-            "All of them keep one contract: features and labels in, one number out, and class "
-            "scores without margin for the test. `lossbench list losses NAME` says the same in "
-            "the terminal.",
+            "Every loss maps features and labels to one number, and provides class scores without "
+            "margin for testing. `lossbench list losses NAME` prints the same in the terminal.",
             table(("name", "", "paper"), rows),
-            "Every loss of pytorch-metric-learning can be a row, too, by the library's own name: "
-            "`pml.CircleLoss` (`pip install 'lossbench[pml]'`; `lossbench list losses "
-            "pml.CircleLoss`). And [your own](../guide/add-a-loss.md).",
+            "Every loss of pytorch-metric-learning can be a row as well, with the library's own "
+            "name: `pml.CircleLoss` (`pip install 'lossbench[pml]'`; `lossbench list losses "
+            "pml.CircleLoss`); and so can [your own](../guide/add-a-loss.md).",
         ]
     )

@@ -1,6 +1,6 @@
-"""Renew the documents' pictures; run it where the suite was run.
+"""Take the screenshots of the documentation; run it in the folder where the suite was run.
 
-Takes the extra `browser` and a Chromium that is there.
+Needs the extra `browser` and an installed Chromium.
 
 python docs/generator/screenshot.py report reports/digits docs/images/report.png
 python docs/generator/screenshot.py dashboard docs/images/dashboard.png [PORT]
@@ -24,8 +24,8 @@ LIMIT_BYTES = 200_000
 
 
 @contextmanager
-def opened(address: str, width: int, height: int) -> Iterator[Page]:
-    """A page in a window of this size."""
+def open_page(address: str, width: int, height: int) -> Iterator[Page]:
+    """Open an address in a window of this size."""
     with sync_playwright() as started:
         browser = started.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
@@ -37,7 +37,7 @@ def opened(address: str, width: int, height: int) -> Iterator[Page]:
 
 
 def save(page: Page, path: Path) -> None:
-    """Save what the window shows, with as many colours as the limit allows."""
+    """Save the visible part of the page, with as many colours as the size limit allows."""
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colors in (256, 128, 64, 32):
         file = io.BytesIO()
@@ -49,17 +49,17 @@ def save(page: Page, path: Path) -> None:
 
 
 def dashboard(path: Path, port: str) -> None:
-    """Picture the first suite's runs, as `lossbench ui` opens them."""
+    """Save a picture of the first suite's runs, as `lossbench ui` shows them."""
     command = [sys.executable, "-m", "lossbench.cli", "ui", "--port", port]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     assert server.stdout is not None
     try:
         server.stdout.readline()
         address = server.stdout.readline().split(": ", 1)[1].strip()
-        with opened(address, 1800, 1100) as page:
+        with open_page(address, 1800, 1100) as page:
             page.get_by_text("Model metrics").wait_for(timeout=60_000)
             page.get_by_role("button", name="Close").last.click()  # MLflow's assistant
-            page.add_style_tag(content=".modebar { display: none }")  # tools of charts
+            page.add_style_tag(content=".modebar { display: none }")  # toolbar of charts
             page.wait_for_timeout(5_000)
             save(page, path)
     finally:
@@ -68,11 +68,11 @@ def dashboard(path: Path, port: str) -> None:
 
 
 def main() -> None:
-    """Take the arguments of the module's examples."""
+    """Run as in the examples of the module's docstring."""
     match sys.argv[1:]:
         case ["report", folder, path]:
             [page] = Path(folder).resolve().glob("*.html")
-            with opened(page.as_uri(), 1200, 900) as shown:
+            with open_page(page.as_uri(), 1200, 900) as shown:
                 save(shown, Path(path))
         case ["dashboard", path, *port]:
             dashboard(Path(path), port[0] if port else "5000")
