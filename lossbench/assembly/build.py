@@ -19,17 +19,18 @@ from lossbench.assembly.validate import (
     vector_problems,
 )
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.chosen import choose_images, data_facts, pixel_statistics, view_of
 from lossbench.data.dataset import Dataset
+from lossbench.data.facts import data_facts, pixel_statistics, view_of
 from lossbench.data.images import Augment, Images, View, normaliser, resizes_first
-from lossbench.data.opening import (
-    by_number,
-    choosing_images,
-    may_choose_on_validation,
-    open_dataset,
-)
 from lossbench.data.sampling import stratified_subset
 from lossbench.data.sources import find_folder
+from lossbench.data.suite_data import (
+    may_select_on_validation,
+    open_dataset,
+    resolve_holdout,
+    with_class_numbers,
+)
+from lossbench.data.trial_splits import choose_splits
 from lossbench.errors import (
     DataError,
     ParameterError,
@@ -76,8 +77,8 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     """
     outline = make_outline(suite)
     try:
-        choice = by_number(suite.dataset, data_root)
-        validation = may_choose_on_validation(suite.selection)
+        choice = with_class_numbers(suite.dataset, data_root)
+        validation = may_select_on_validation(suite.selection)
         dataset = open_dataset(choice, data_root, validation=validation)
     except UnknownNameError as error:
         raise suite.origin.error([Problem(("dataset", "name"), str(error))]) from None
@@ -86,7 +87,7 @@ def check(suite: Suite, data_root: FilePath) -> Plan:
     folder = find_folder(suite.dataset.name, data_root)
     if folder is not None and choice.name != folder.name:  # workers have another folder
         choice = choice.model_copy(update={"name": str(folder.resolve())})
-    resolved = choosing_images(outline.suite.model_copy(update={"dataset": choice}), dataset)
+    resolved = resolve_holdout(outline.suite.model_copy(update={"dataset": choice}), dataset)
     evaluations = outline.evaluations
     others = _check_evaluations(suite, evaluations, dataset, data_root)
     of_users = {
@@ -153,7 +154,7 @@ def build(
     """
     recipe = trial.recipe
     view = view_of(recipe)
-    parts = choose_images(dataset, trial.dataset, trial.holdout)
+    parts = choose_splits(dataset, trial.dataset, trial.holdout)
 
     seed_everything(trial.seed)  # the model draws first: the same seed, the same initial model
     model = MODELS[trial.model.name].create(dataset.image_shape(view), **trial.model.params)
@@ -355,7 +356,7 @@ def _check_sizes(suite: Suite, dataset: Dataset) -> list[Problem]:
             problems.append(Problem(("dataset", key), str(error)))
     if suite.selection and not problems:
         try:
-            choose_images(dataset, suite.dataset, suite.selection.holdout)
+            choose_splits(dataset, suite.dataset, suite.selection.holdout)
         except ValueError as error:
             problems.append(
                 _too_small(suite.dataset, dataset)

@@ -15,7 +15,7 @@ from lossbench.assembly.validate import (
     team_problems,
     variant_problems,
 )
-from lossbench.data.sources import why_missing
+from lossbench.data.sources import explain_missing
 from lossbench.errors import ParameterError, Path, Problem, UnknownNameError
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES
@@ -87,7 +87,7 @@ def missing_data(outline: Outline, data_root: FilePath) -> tuple[str, ...]:
     messages = []
     for name, path in wanted.items():
         try:
-            messages.append(why_missing(name, data_root))
+            messages.append(explain_missing(name, data_root))
         except UnknownNameError as error:
             raise suite.origin.error([Problem(path, str(error))]) from None
     return tuple(dict.fromkeys(filter(None, messages)))

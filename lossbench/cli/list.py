@@ -93,10 +93,12 @@ def list_datasets(out: Console, data_root: Path) -> None:
     """The known ones, and the user's own folders in the data root."""
     for name in sources.DATASETS:
         source = sources.DATASETS[name].create()
-        state = f"`lossbench data prepare {source.made_of or name}`"
+        state = f"`lossbench data prepare {source.derived_from or name}`"
         if sources.is_ready(name, data_root):
             state = "ready"
-        out.print(Text.assemble((name, "bold"), f"  {source.about}  [{state}]"), soft_wrap=True)
+        out.print(
+            Text.assemble((name, "bold"), f"  {source.description}  [{state}]"), soft_wrap=True
+        )
     for folder in sources.own_folders(data_root):
         out.print(Text.assemble((folder.name, "bold"), f"  {folder}  [yours]"))
 

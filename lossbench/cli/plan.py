@@ -141,8 +141,8 @@ class Recorded:
 
     def is_large(self, data_root: Path) -> bool:
         """Whether it is worth a look at what a run will cost, before it starts."""
-        from lossbench.data.chosen import view_of
-        from lossbench.data.opening import open_dataset
+        from lossbench.data.facts import view_of
+        from lossbench.data.suite_data import open_dataset
 
         suite = self.plan.suite
         dataset = open_dataset(suite.dataset, data_root, verify=False)

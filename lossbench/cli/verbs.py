@@ -123,7 +123,7 @@ def new_suite(
     root = "" if data_root == DEFAULT_DATA_ROOT else f" --data-root {data_root}"
     commands = [f"lossbench {verb} {path}{root}" for verb in ("plan", "run")]
     if dataset in sources.DATASETS and not sources.is_ready(dataset, data_root):
-        needed = sources.DATASETS[dataset].create().made_of or dataset
+        needed = sources.DATASETS[dataset].create().derived_from or dataset
         commands = [f"lossbench data prepare {needed}{root}", *commands]
     for command in commands:
         out.print(f"  {command}", highlight=False, soft_wrap=True)

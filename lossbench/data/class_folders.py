@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from lossbench.data.content import FileState, state_of
+from lossbench.data.content_digest import FileState, file_state
 from lossbench.data.decoding import SUFFIXES
 from lossbench.errors import DataError
 
@@ -141,7 +141,7 @@ def _list_class(folder: Path, may_lack: bool) -> tuple[list[ImageFile], list[str
         for entry in files_below(folder):
             name = entry.path[len(start) + 1 :]
             if is_image(entry.name):
-                files.append(ImageFile(name, state_of(entry.stat())))
+                files.append(ImageFile(name, file_state(entry.stat())))
             else:
                 others.append(name)
     except OSError as error:  # also a link that leads nowhere

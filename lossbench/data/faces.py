@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lossbench.data.dataset import Card
 from lossbench.data.decoding import decode
-from lossbench.data.official import describe_lfw
+from lossbench.data.official_files import describe_lfw
 from lossbench.data.prepared import (
     Arrays,
     array_digest,
@@ -204,7 +204,7 @@ def _person(stem: str) -> str:
     return stem.rpartition("_")[0]
 
 
-def people_outside(
+def people_outside_folds(
     faces: FaceSet, folds: Sequence[int] = TESTED_FOLDS, min_images: int = MIN_IMAGES
 ) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
     """A training set of the people who are in no pair of the tested folds.
@@ -235,12 +235,12 @@ def people_outside(
     return arrays, [faces.people[int(person)] for person in people]
 
 
-def outside_tested_folds(data_root: Path) -> tuple[Arrays, Card]:
-    """The data set `lfw_within`: `people_outside` of the faces in `data_root/lfw`."""
+def fetch_lfw_within(data_root: Path) -> tuple[Arrays, Card]:
+    """The data set `lfw_within`: `people_outside_folds` of the faces in `data_root/lfw`."""
     folder = data_root / "lfw"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; lfw_within is made from the faces in it")
-    arrays, people = people_outside(load_faces(folder, verify=False))
+    arrays, people = people_outside_folds(load_faces(folder, verify=False))
     if len(people) < 2:
         raise DataError(
             f"{folder}: has {len(people)} people with {MIN_IMAGES} or more images in no pair of "
@@ -250,7 +250,7 @@ def outside_tested_folds(data_root: Path) -> tuple[Arrays, Card]:
     return arrays, make_card("lfw_within", people, "lfw", note, arrays)
 
 
-def read_faces(downloads: Path) -> tuple[Arrays, FaceCard]:
+def fetch_lfw(downloads: Path) -> tuple[Arrays, FaceCard]:
     """LFW as it is published: `lfw/NAME/NAME_0001.jpg`, all of one size, and `lfw/pairs.txt`.
 
     Raises:

@@ -26,18 +26,18 @@ from lossbench.data.class_folders import (
     suffixes_hint,
     visible,
 )
-from lossbench.data.content import SAMPLED, HashedFile, content_digest, is_hashed_whole
+from lossbench.data.content_digest import SAMPLED, HashedFile, content_digest, is_hashed_whole
 from lossbench.data.dataset import Card, Dataset, Split
-from lossbench.data.folder import (
-    FolderSplit,
-    Inspected,
+from lossbench.data.image_files import (
+    ImageFileSplit,
+    InspectedImages,
     common_size,
     first_size,
-    inspect,
+    inspect_images,
     warn_of_dark_levels,
 )
-from lossbench.data.parts import MEASURED, describe_parts, name_parts
 from lossbench.data.prepared import joined_digest
+from lossbench.data.split_names import MEASURED, assign_splits, describe_splits
 from lossbench.errors import DataError
 
 NEVER_CLASSES = ("test", "validation", "val")
@@ -60,7 +60,7 @@ def is_image_folder(folder: Path) -> bool:
         return False
 
 
-def why_no_image_folder(folder: Path) -> str:
+def explain_no_image_folder(folder: Path) -> str:
     """End of a message on a folder that is none: a file of it, and where that should lie."""
     try:
         files = [Path(e.path).relative_to(folder) for e in islice(files_below(folder), 10_000)]
@@ -77,7 +77,7 @@ def why_no_image_folder(folder: Path) -> str:
     )
 
 
-def load_folder(
+def load_image_folder(
     folder: Path,
     *,
     verify: bool = True,
@@ -100,7 +100,7 @@ def load_folder(
             classes, or a file is no image.
     """
     found = _find_parts(folder)
-    offered = name_parts(found)
+    offered = assign_splits(found)
     parts = {name: part for name, part in offered.items() if name != "validation" or validation}
     train = list_classes(parts["train"])
     listed = {"train": train}
@@ -111,11 +111,11 @@ def load_folder(
     classes = list(train.images)
     splits: dict[str, Split] = {}
     train_split = _split(parts["train"], train, classes)
-    inspected: list[Inspected] = []
+    inspected: list[InspectedImages] = []
     for name, listing in listed.items():
         split = train_split if name == "train" else _split(parts[name], listing, classes)
         if verify:
-            inspected.append(inspect(split.paths))
+            inspected.append(inspect_images(split.paths))
         splits[name] = split
     files = _hashed_files(folder, {n: p for n, p in parts.items() if n != "validation"}, listed)
     digest = content_digest(files)
@@ -165,14 +165,14 @@ def _find_parts(folder: Path) -> dict[str, Path]:
     return {"train": folder}
 
 
-def _split(part: Path, listing: Listing, classes: list[str]) -> FolderSplit:
+def _split(part: Path, listing: Listing, classes: list[str]) -> ImageFileSplit:
     labels = [k for k, name in enumerate(classes) for _ in listing.images.get(name, ())]
     paths = [
         os.fsencode(f"{part}/{name}/{file.name}")
         for name in classes
         for file in listing.images.get(name, ())
     ]
-    return FolderSplit(np.array(paths), np.array(labels, np.int64))
+    return ImageFileSplit(np.array(paths), np.array(labels, np.int64))
 
 
 def _hashed_files(
@@ -209,7 +209,9 @@ def _notes(
     unused = [f"{part.name}/" for part in found.values() if part not in offered.values()]
     unused += [f"{e.name}/" for e in visible(folder) if e.is_dir() and e.name not in found]
     selects = "validation" in splits
-    return describe_parts(describe("test"), describe("validation"), sorted(unused), selects=selects)
+    return describe_splits(
+        describe("test"), describe("validation"), sorted(unused), selects=selects
+    )
 
 
 def _notes_on_files(

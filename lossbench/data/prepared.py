@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
-from lossbench.data.parts import array_parts, describe_arrays
+from lossbench.data.split_names import describe_array_splits, find_array_splits
 from lossbench.errors import DataError, problems_of
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -116,7 +116,7 @@ def load_prepared(folder: Path, *, verify: bool = True, validation: bool = False
             f"{folder}: has faces for `verification`, not images of classes to train and test on; "
             "lfw_within is the data set of that kind"
         )
-    parts, unused = array_parts(folder, "images")
+    parts, unused = find_array_splits(folder, "images")
     read = {split: part for split, part in parts.items() if split != "validation" or validation}
     arrays = {
         f"{part}_{kind}": read_array(folder / f"{part}_{kind}.npy")
@@ -143,7 +143,9 @@ def load_prepared(folder: Path, *, verify: bool = True, validation: bool = False
         splits,
         digest,
         notes=tuple(
-            describe_arrays(parts, unused, "images", {s: len(x.labels) for s, x in splits.items()})
+            describe_array_splits(
+                parts, unused, "images", {s: len(x.labels) for s, x in splits.items()}
+            )
         ),
         validation_digest=joined_digest([digest, *(card.sha256[n] for n in own)]) if own else "",
     )

@@ -56,7 +56,7 @@ def split_off(
         ValueError: A class has too few images to be in both.
     """
     classes, counts = np.unique(labels, return_counts=True)
-    number = number_of(part, len(labels)) if isinstance(part, float) else part
+    number = count_of_share(part, len(labels)) if isinstance(part, float) else part
     rest_number = len(labels) - number
     of_all = f"{part} of {len(labels)} images"
     if number < len(classes):
@@ -76,7 +76,7 @@ def split_off(
     return _others(labels, off), off
 
 
-def loses_class(labels: Indices, number: int, *, in_rest: bool) -> bool:
+def draw_loses_class(labels: Indices, number: int, *, in_rest: bool) -> bool:
     """Whether a plain stratified draw of some images leaves a class without any.
 
     Args:
@@ -135,7 +135,7 @@ def _others(labels: Indices, chosen: Indices) -> Indices:
     return np.flatnonzero(kept)
 
 
-def number_of(share: float, count: int) -> int:
+def count_of_share(share: float, count: int) -> int:
     """How many of `count` images a share is, rounded up."""
     return math.ceil(share * count - 1e-9)  # 0.07 * 100 is 7.000000000000001
 
@@ -162,7 +162,7 @@ def epoch_order(labels: Tensor, group_size: int | None, generator: Generator) ->
     return torch.cat([groups[i] for i in shuffled])
 
 
-def batches(order: Tensor, batch_size: int, least: int = 2) -> Iterator[Tensor]:
+def split_into_batches(order: Tensor, batch_size: int, least: int = 2) -> Iterator[Tensor]:
     """Cut an order into batches; a last one that is too small joins the one before.
 
     Args:

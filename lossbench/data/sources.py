@@ -15,8 +15,8 @@ import numpy as np
 from lossbench.data import faces
 from lossbench.data.cache import cache_folder
 from lossbench.data.dataset import Card, Dataset
-from lossbench.data.image_folder import is_image_folder, load_folder, why_no_image_folder
-from lossbench.data.official import ARRAYS, require_official_arrays, require_official_files
+from lossbench.data.image_folder import explain_no_image_folder, is_image_folder, load_image_folder
+from lossbench.data.official_files import ARRAYS, require_official_arrays, require_official_files
 from lossbench.data.prepared import (
     Arrays,
     joined_digest,
@@ -38,20 +38,20 @@ class Source:
     """A data set known by name.
 
     Attributes:
-        about: One line for listings.
+        description: One line for listings.
         fetch: Folder for downloads -> arrays and their card. None: an image folder that people
             get for themselves.
         bundled: Whether `fetch` needs no download but at most what is in the data root, which it
             gets then; nothing has to be prepared.
         files: What `fetch` looks for in that folder before it downloads.
-        made_of: The data set in the data root that a bundled one is made of, if any.
+        derived_from: The data set in the data root that a bundled one is made of, if any.
     """
 
-    about: str
+    description: str
     fetch: Callable[[Path], tuple[Arrays, Card]] | None
     bundled: bool = False
     files: tuple[str, ...] = ()
-    made_of: str = ""
+    derived_from: str = ""
 
 
 DATASETS: Registry[Source] = Registry("data set")
@@ -85,27 +85,27 @@ def _cifar100() -> Source:
 
 @DATASETS.register("imagenet", reference="Russakovsky et al., IJCV 2015")
 def _imagenet() -> Source:
-    about = "1,281,167 + 50,000 images of 1,000 classes, in train/CLASS and val/CLASS"
-    return Source(about, None)
+    description = "1,281,167 + 50,000 images of 1,000 classes, in train/CLASS and val/CLASS"
+    return Source(description, None)
 
 
 @DATASETS.register("casia_webface", reference="Yi et al., 2014")
 def _casia_webface() -> Source:
-    about = "494,414 aligned faces 128x128 of 10,575 people, in a folder a person"
-    return Source(about, None)
+    description = "494,414 aligned faces 128x128 of 10,575 people, in a folder a person"
+    return Source(description, None)
 
 
 @DATASETS.register("lfw", reference="Huang et al., 2007")
 def _lfw() -> Source:
-    about = "13,233 faces of 5,749 people with the official pairs, for verification"
+    description = "13,233 faces of 5,749 people with the official pairs, for verification"
     files = ("lfw/NAME/NAME_0001.jpg, ...", "lfw/pairs.txt")
-    return Source(about, faces.read_faces, files=files)
+    return Source(description, faces.fetch_lfw, files=files)
 
 
 @DATASETS.register("lfw_within", reference="Huang et al., 2007")
 def _lfw_within() -> Source:
-    about = "LFW people who are in no pair of its folds 1 to 5; made from the data set lfw"
-    return Source(about, faces.outside_tested_folds, bundled=True, made_of="lfw")
+    description = "LFW people who are in no pair of its folds 1 to 5; made from the data set lfw"
+    return Source(description, faces.fetch_lfw_within, bundled=True, derived_from="lfw")
 
 
 def prepare(name: str, data_root: Path) -> Path:
@@ -123,7 +123,7 @@ def prepare(name: str, data_root: Path) -> Path:
     if source.fetch is None:
         if not folder.is_dir():
             raise _by_hand(name, source, folder)
-        load_folder(folder)
+        load_image_folder(folder)
         return folder
     if folder.exists():
         raise DataError(f"{folder}: exists, but has no dataset.json; move it away first")
@@ -159,7 +159,7 @@ def describe_prepared(name: str, folder: Path) -> str:
 def _by_hand(name: str, source: Source, folder: Path) -> MissingDataError:
     return MissingDataError(
         f"{name} cannot be downloaded from here: its licence asks you to get it yourself.\n"
-        f"It holds {source.about}.\nPut it, or a link to it, at {folder}"
+        f"It holds {source.description}.\nPut it, or a link to it, at {folder}"
     )
 
 
@@ -196,7 +196,7 @@ def find_folder(name: str, data_root: Path) -> Path | None:
     )
 
 
-def why_missing(name: str, data_root: Path) -> str:
+def explain_missing(name: str, data_root: Path) -> str:
     """Why a data set that a suite names is not on this machine, and how to get it; "" if it is.
 
     Raises:
@@ -207,16 +207,16 @@ def why_missing(name: str, data_root: Path) -> str:
     except MissingDataError as error:
         return str(error)
     if folder is None:
-        made_of = DATASETS[name].create().made_of
-        return why_missing(made_of, data_root) if made_of else ""
+        derived_from = DATASETS[name].create().derived_from
+        return explain_missing(derived_from, data_root) if derived_from else ""
     return "" if folder.exists() else f"{folder}: no such folder; the suite names it as its data"
 
 
 def is_ready(name: str, data_root: Path) -> bool:
     """Whether a known data set can be used as it is."""
     source, folder = DATASETS[name].create(), data_root / name
-    if source.made_of:
-        return is_ready(source.made_of, data_root)
+    if source.derived_from:
+        return is_ready(source.derived_from, data_root)
     return (
         source.bundled
         or (folder / "dataset.json").exists()
@@ -303,7 +303,7 @@ def _load(
         if is_table_folder(folder):
             return load_tables(folder, verify=verify, validation=validation)
         if is_image_folder(folder):
-            return load_folder(
+            return load_image_folder(
                 folder,
                 verify=verify,
                 validation=validation,
@@ -314,11 +314,11 @@ def _load(
         raise DataError(
             f"{folder}: no data set; it has neither dataset.json nor features.npy, nor tables, nor "
             f"images in folders of classes"
-            f"{why_no_image_folder(folder)}"
+            f"{explain_no_image_folder(folder)}"
         )
     source = DATASETS[name].create()
     assert source.fetch is not None
-    if source.made_of:
+    if source.derived_from:
         return make_dataset(*source.fetch(data_root))
     return _bundled(name, source.fetch, data_root)
 

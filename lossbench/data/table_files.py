@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lossbench.data.parts import MEASURED
+from lossbench.data.split_names import MEASURED
 from lossbench.errors import DataError
 
 MOST_SUBFOLDERS = 20
@@ -29,7 +29,7 @@ def is_table_folder(folder: Path) -> bool:
         return False
 
 
-def files_of(folder: Path) -> Files:
+def find_split_files(folder: Path) -> Files:
     """The files of every split.
 
     Raises:
@@ -54,7 +54,7 @@ def files_of(folder: Path) -> Files:
     return files
 
 
-def chosen_files(folder: Path, files: Files) -> tuple[Files, list[str]]:
+def choose_split_files(folder: Path, files: Files) -> tuple[Files, list[str]]:
     """Training set and those to measure on, the best first; the other splits' names."""
     if "train" not in files:
         found = ", ".join(sorted(files)) or "none"
@@ -110,7 +110,7 @@ def _split_of(path: Path) -> str:
     return re.split(r"[-_.]", path.stem)[0]
 
 
-def where_of(paths: list[Path]) -> str:
+def table_name(paths: list[Path]) -> str:
     """The table as messages name it."""
     return str(paths[0] if len(paths) == 1 else paths[0].parent)
 

@@ -20,29 +20,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lossbench.data.content import (
+from lossbench.data.content_digest import (
     SAMPLED,
     HashedFile,
     cached_digest,
+    file_state,
     is_hashed_whole,
-    sample,
-    state_of,
+    sample_bytes,
 )
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.decoding import decode, is_turned, may_be_turned, opened
-from lossbench.data.encoded import EncodedRows
-from lossbench.data.folder import (
-    FolderSplit,
-    Inspected,
+from lossbench.data.encoded_images import EncodedImages
+from lossbench.data.image_files import (
+    ImageFileSplit,
+    InspectedImages,
     common_size,
     first_size,
-    inspect,
+    inspect_images,
     warn_of_dark_levels,
 )
-from lossbench.data.parts import MEASURED, TEST, VALIDATION, describe_parts, name_parts
 from lossbench.data.prepared import ArraySplit, joined_digest
+from lossbench.data.split_names import MEASURED, TEST, VALIDATION, assign_splits, describe_splits
 from lossbench.data.table_columns import Columns, find_columns, image_arrays, labels_of
-from lossbench.data.table_files import Files, chosen_files, files_of, where_of
+from lossbench.data.table_files import Files, choose_split_files, find_split_files, table_name
 from lossbench.errors import DataError
 
 ENCODED_BYTES, DECODED_BYTES = 2**28, 2**30
@@ -60,21 +60,21 @@ def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) 
     Raises:
         DataError: A file is missing or broken, or has no images or labels that can be read.
     """
-    files, others = chosen_files(folder, files_of(folder))
+    files, others = choose_split_files(folder, find_split_files(folder))
     tables = {split: _read(paths) for split, paths in files.items()}
     columns = find_columns(folder, tables["train"].schema)
     for split, table in tables.items():
         lacking = [name for name in columns.names if name not in table.column_names]
         if lacking:
-            raise DataError(f"{where_of(files[split])}: has no column {lacking[0]}, as train has")
+            raise DataError(f"{table_name(files[split])}: has no column {lacking[0]}, as train has")
     labels, classes = _labels(files, tables, columns, measured=2 if validation else 1)
-    kept = name_parts({split: split for split in labels})
+    kept = assign_splits({split: split for split in labels})
     for name, split in kept.items():
-        _check_labels(where_of(files[split]), labels[split], classes, alike=name == "train")
+        _check_labels(table_name(files[split]), labels[split], classes, alike=name == "train")
     splits, inspected = _splits(
         {name: tables[split].column(columns.image) for name, split in kept.items()},
         {name: labels[split] for name, split in kept.items()},
-        {name: where_of(files[split]) for name, split in kept.items()},
+        {name: table_name(files[split]) for name, split in kept.items()},
         columns,
         verify,
     )
@@ -88,7 +88,7 @@ def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) 
     if "validation" in kept:
         with_validation = joined_digest([digest, digest_of([kept["validation"]])[0]])
     size, seen = None, ""
-    if isinstance(train := splits["train"], FolderSplit):
+    if isinstance(train := splits["train"], ImageFileSplit):
         size, seen = common_size(inspected) if verify else (first_size(train.paths), "")
     card = Card(
         name=folder.absolute().name,
@@ -126,7 +126,7 @@ def _labels(
     for split in files:
         if len(labels) <= measured:
             column = tables[split].column(columns.label)
-            found, classes = labels_of(where_of(files[split]), column, columns, classes)
+            found, classes = labels_of(table_name(files[split]), column, columns, classes)
             if split == "train" or (found >= 0).any():
                 labels[split] = found
     return labels, classes
@@ -150,7 +150,7 @@ def _notes(
     validation = kept.get("validation")
     if validation is None and kept.get("test") == TEST:
         validation = next((name for name in VALIDATION if name in unread), None)
-    return describe_parts(
+    return describe_splits(
         describe(kept.get("test")),
         describe(validation),
         [name for name in [*unread, *others] if name != validation],
@@ -178,7 +178,7 @@ def _read(paths: list[Path]) -> Any:
     except pyarrow.ArrowException:
         raise DataError(f"{paths[0].parent}: its files have different columns") from None
     if not len(table):
-        raise DataError(f"{where_of(paths)}: has no rows")
+        raise DataError(f"{table_name(paths)}: has no rows")
     return table
 
 
@@ -199,22 +199,22 @@ def _splits(
     where: Mapping[str, str],
     columns: Columns,
     verify: bool,
-) -> tuple[dict[str, Split], list[Inspected]]:
+) -> tuple[dict[str, Split], list[InspectedImages]]:
     """The splits, and what was seen of their image files."""
-    inspected: list[Inspected] = []
+    inspected: list[InspectedImages] = []
     if not columns.encoded:
         arrays = {name: image_arrays(where[name], column) for name, column in images.items()}
     else:
         files = {
-            name: EncodedRows(_bytes_of(where[name], column), np.arange(len(column)), where[name])
+            name: EncodedImages(_bytes_of(where[name], column), np.arange(len(column)), where[name])
             for name, column in images.items()
         }
         # whether a validation set is used or not, the others have the same form
-        inspected = [inspect(rows) for rows in files.values() if verify]
+        inspected = [inspect_images(rows) for rows in files.values() if verify]
         known = _one_size({name: rows for name, rows in files.items() if name != "validation"})
         if known is None:
             mixed: dict[str, Split] = {
-                name: FolderSplit(rows, labels[name]) for name, rows in files.items()
+                name: ImageFileSplit(rows, labels[name]) for name, rows in files.items()
             }
             return mixed, inspected
         if "validation" in files and _one_size({"validation": files["validation"]}) != known:
@@ -233,9 +233,11 @@ def _splits(
     return {name: ArraySplit(array, labels[name]) for name, array in arrays.items()}, inspected
 
 
-def _smallest(inspected: list[Inspected], splits: Mapping[str, Split]) -> tuple[str, int] | None:
+def _smallest(
+    inspected: list[InspectedImages], splits: Mapping[str, Split]
+) -> tuple[str, int] | None:
     """File and shorter side of the smallest image that was looked at, where sizes may differ."""
-    if not isinstance(splits["train"], FolderSplit):
+    if not isinstance(splits["train"], ImageFileSplit):
         return None
     return min((part.smallest for part in inspected), key=lambda file: file[1], default=None)
 
@@ -265,7 +267,7 @@ class _Size:
         return f"{self.height}x{self.width} with {'1 channel' if self.channels == 1 else 'colours'}"
 
 
-def _one_size(files: Mapping[str, EncodedRows]) -> _Size | None:
+def _one_size(files: Mapping[str, EncodedImages]) -> _Size | None:
     """Of all images, if it is one, and they are few enough to be kept decoded."""
     if sum(rows.column.nbytes for rows in files.values()) > ENCODED_BYTES:
         return None
@@ -288,7 +290,7 @@ def _one_size(files: Mapping[str, EncodedRows]) -> _Size | None:
     return size if count * height * width * size.channels <= DECODED_BYTES else None
 
 
-def _decoded(rows: EncodedRows, size: _Size) -> NDArray[np.uint8]:
+def _decoded(rows: EncodedImages, size: _Size) -> NDArray[np.uint8]:
     """uint8 (N, H, W, C)"""
     images = np.empty((len(rows), size.height, size.width, size.channels), np.uint8)
     for index, image in enumerate(_rows(rows)):
@@ -298,11 +300,11 @@ def _decoded(rows: EncodedRows, size: _Size) -> NDArray[np.uint8]:
 
 def _has_turned(column: Any) -> bool:
     """Whether an image is turned, as in earlier results of the same files none was."""
-    rows = EncodedRows(_bytes_of("", column), np.arange(len(column)), "")
+    rows = EncodedImages(_bytes_of("", column), np.arange(len(column)), "")
     return any(is_turned(image) for image in _rows(rows))
 
 
-def _rows(rows: EncodedRows) -> Iterator[Any]:
+def _rows(rows: EncodedImages) -> Iterator[Any]:
     return (rows[index] for index in range(len(rows)))
 
 
@@ -314,7 +316,7 @@ def _digest(files: Files, encoded: list[Any]) -> tuple[str, str]:
         encoded: Their columns of image files, if that is what they have.
     """
     listed = [
-        HashedFile(f"{split} {path.name}", str(path), state_of(path.stat()))
+        HashedFile(f"{split} {path.name}", str(path), file_state(path.stat()))
         for split, paths in files.items()
         for path in paths
     ]
@@ -327,7 +329,7 @@ def _digest(files: Files, encoded: list[Any]) -> tuple[str, str]:
             digest.update(f"{split} {file.state.size}\n".encode())
             if not whole:
                 name = Path(file.path).name
-                digest.update(f"{name}\n".encode() + sample(file.path, file.state.size))
+                digest.update(f"{name}\n".encode() + sample_bytes(file.path, file.state.size))
                 continue
             with open(file.path, "rb") as content:
                 while block := content.read(2**20):

@@ -24,9 +24,9 @@ from pydantic import Field
 
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
-from lossbench.data.parts import VALIDATION, array_parts, describe_arrays
 from lossbench.data.prepared import ArraySplit, array_digest, joined_digest, read_array, read_card
-from lossbench.data.sampling import loses_class, split_off
+from lossbench.data.sampling import draw_loses_class, split_off
+from lossbench.data.split_names import VALIDATION, describe_array_splits, find_array_splits
 from lossbench.errors import DataError
 
 TEST_SHARE = 0.2
@@ -81,7 +81,7 @@ def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False)
     if (folder / "dataset.json").exists():
         said = read_card(folder / "dataset.json", VectorCard)
     split_here = not (folder / "train_features.npy").exists()
-    parts, unused = array_parts(folder, "features")
+    parts, unused = find_array_splits(folder, "features")
     if split_here:
         unused = [name for name in (*parts.values(), *unused) if name in VALIDATION]
     read = {split: part for split, part in parts.items() if split != "validation" or validation}
@@ -130,14 +130,14 @@ def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False)
     of_validation = {n: d for n, d in digests.items() if validating and n.startswith(validating)}
     others = {n: d for n, d in digests.items() if n not in of_validation}
     of_split = [*others, *others.values()]  # whose split it is counts, too
-    if split_here and loses_class(labels, len(off), in_rest=True):
+    if split_here and draw_loses_class(labels, len(off), in_rest=True):
         of_split.append("one vector of each class or more")
     digest = joined_digest(of_split)
     with_validation = ""
     if of_validation:
         with_validation = joined_digest([digest, *of_validation, *of_validation.values()])
     counts = {name: len(split.labels) for name, split in splits.items()}
-    notes = describe_arrays({} if split_here else parts, unused, "features", counts)
+    notes = describe_array_splits({} if split_here else parts, unused, "features", counts)
     return Dataset(
         card,
         splits,

@@ -71,7 +71,7 @@ def _stored_as(name: str) -> str:
     if "/" in name or name not in DATASETS:
         return name
     source = DATASETS[name].create()
-    return source.made_of if source.bundled else name
+    return source.derived_from if source.bundled else name
 
 
 def _bring(name: str, root: Path, depot: Away, looked: list[Path]) -> None:

@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 
 from lossbench.assembly.build import build
 from lossbench.data.images import Augment, Images
-from lossbench.data.opening import open_trial_data
 from lossbench.data.sampling import steps_per_epoch
+from lossbench.data.suite_data import open_trial_data
 from lossbench.evaluation.base import extract_features
 from lossbench.planning.costs import Cost
 from lossbench.planning.trial import Trial

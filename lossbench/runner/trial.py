@@ -16,7 +16,7 @@ import torch
 
 import lossbench
 from lossbench.assembly.build import Assembled, build
-from lossbench.data.opening import open_trial_data, require_unchanged
+from lossbench.data.suite_data import open_trial_data, require_unchanged
 from lossbench.errors import NotFiniteError
 from lossbench.evaluation.accuracy import all_alike, top_error
 from lossbench.evaluation.base import Arrays, Trained, as_arrays

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn, optim
 
 from lossbench.data.images import Augment, Images, Normaliser
-from lossbench.data.sampling import batches, epoch_order, steps_per_epoch
+from lossbench.data.sampling import epoch_order, split_into_batches, steps_per_epoch
 from lossbench.losses import LossHead, total
 from lossbench.training.process_group import Team
 from lossbench.training.schedules import Schedule
@@ -96,7 +96,7 @@ def train(
         order = epoch_order(labels_on_cpu, head.samples_per_class, training.order_stream)
         sums: dict[str, Tensor] = {}
         values: list[dict[str, Tensor]] = []  # of each step; looked at where the sum is not finite
-        whole = list(batches(order, training.batch_size, least))
+        whole = list(split_into_batches(order, training.batch_size, least))
         used = sum(team.used(batch) for batch in whole)
         shares = [team.share(batch) for batch in whole]
         augmented = data.augmented(shares, training.augmentations, training.augment_stream)

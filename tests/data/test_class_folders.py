@@ -13,8 +13,8 @@ from PIL import Image
 from lossbench.data.class_folders import files_below, list_classes
 from lossbench.data.dataset import Dataset
 from lossbench.data.decoding import SUFFIXES
-from lossbench.data.folder import FolderSplit
-from lossbench.data.image_folder import load_folder
+from lossbench.data.image_files import ImageFileSplit
+from lossbench.data.image_folder import load_image_folder
 from lossbench.data.images import View
 from lossbench.data.sources import load_dataset, own_folders
 from lossbench.data.torchvision import torchvision
@@ -35,9 +35,9 @@ def names_in(folder: Path) -> list[str]:
 
 def test_folders_below_a_class_are_read_as_torchvision_does(tmp_path: Path) -> None:
     write(tmp_path / "train", *FILES)
-    dataset = load_folder(tmp_path)
+    dataset = load_image_folder(tmp_path)
     split = dataset.splits["train"]
-    assert isinstance(split, FolderSplit)
+    assert isinstance(split, ImageFileSplit)
     found = dict(zip(map(os.fsdecode, split.paths), split.labels.tolist(), strict=True))
     assert found == dict(torchvision.datasets.ImageFolder(tmp_path / "train").samples)
     assert len(found) == len(FILES)
@@ -99,16 +99,16 @@ def test_splits_of_other_names_are_not_taken_for_classes(tmp_path: Path) -> None
 
 def test_which_folder_is_the_test_set(tmp_path: Path) -> None:
     write(tmp_path, "train/a/1.png", "train/b/1.png", "more/a/1.png")
-    alone = load_folder(tmp_path)
+    alone = load_image_folder(tmp_path)
     assert "test" not in alone.splits
     assert alone.no_test == "looked for test/, validation/, valid/, val/, dev/; found more/"
     assert alone.notes == ("not used: more/",)
     write(tmp_path, "test/a/1.png", "test/b/1.png")
-    tested = load_folder(tmp_path)
+    tested = load_image_folder(tmp_path)
     assert tested.no_test == ""
     assert tested.notes == ("not used: more/",)
     (tmp_path / "more").rename(tmp_path / ".more")
-    assert load_folder(tmp_path).notes == ()
+    assert load_image_folder(tmp_path).notes == ()
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
@@ -116,22 +116,22 @@ def test_a_validation_folder_is_tested_only_without_a_test_folder(
     tmp_path: Path, name: str
 ) -> None:
     write(tmp_path, *(f"{part}/{k}/1.png" for part in ("train", name) for k in "ab"))
-    measured = load_folder(tmp_path, validation=True)
+    measured = load_image_folder(tmp_path, validation=True)
     assert list(measured.splits) == ["train", "test"]
     assert paths_of(measured, "test") == [f"{name}/a/1.png", f"{name}/b/1.png"]
     assert measured.notes == (f"{name}/ (2 images) is the test set: there is no other",)
     write(tmp_path, "test/a/1.png", "test/b/1.png", "test/b/2.png")
-    plain = load_folder(tmp_path)
+    plain = load_image_folder(tmp_path)
     assert paths_of(plain, "test") == ["test/a/1.png", "test/b/1.png", "test/b/2.png"]
     assert "validation" not in plain.splits
     [note] = plain.notes
     assert note.startswith(f"test/ (3 images) is tested; {name}/ is not used: `selection` with")
-    both = load_folder(tmp_path, validation=True)
+    both = load_image_folder(tmp_path, validation=True)
     assert paths_of(both, "validation") == [f"{name}/a/1.png", f"{name}/b/1.png"]
     assert both.notes == (f"test/ (3 images) is tested; `selection` chooses on {name}/ (2 images)",)
     assert both.digest == plain.digest  # the chosen rows are trained and tested on the same images
     write(tmp_path, f"{name}/a/3.png")
-    later = load_folder(tmp_path, validation=True)
+    later = load_image_folder(tmp_path, validation=True)
     assert later.digest == both.digest
     assert later.validation_digest not in (both.validation_digest, both.digest, "")
 
@@ -160,7 +160,7 @@ def test_files_of_every_suffix_are_read(tmp_path: Path, suffix: str) -> None:
         image = image.convert("1") if suffix == ".pbm" else image
         image.save(tmp_path / k / f"1{suffix}")
         (tmp_path / k / f"1{suffix}").rename(tmp_path / k / f"1{suffix.upper()}")
-    dataset = load_folder(tmp_path)
+    dataset = load_image_folder(tmp_path)
     assert dataset.notes == ()
     [batch] = dataset.splits["train"].on(torch.device("cpu"), View(crop=16)).central()
     assert (batch.int() - torch.from_numpy(pixels).permute(2, 0, 1)).abs().max() < 12
@@ -170,7 +170,7 @@ def test_the_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
     write(tmp_path, "a/1.png", "b/1.png")
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a" / "2.gif", save_all=True, append_images=frames[1:])
-    dataset = load_folder(tmp_path)
+    dataset = load_image_folder(tmp_path)
     assert dataset.splits["train"].labels.tolist() == [0, 0, 1]
     [batch] = dataset.splits["train"].on(torch.device("cpu"), View(crop=8)).central()
     assert batch[1, :, 0, 0].tolist() == [255, 0, 0]
@@ -178,16 +178,18 @@ def test_the_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
 
 def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
     write(tmp_path, *(f"{part}/{k}/1.png" for part in ("train", "test") for k in "ab"))
-    assert load_folder(tmp_path).notes == ()
+    assert load_image_folder(tmp_path).notes == ()
     for name in ("train/a/2.heic", "train/a/3.HEIC", "test/b/notes.txt", "test/b/sub/raw"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     write(tmp_path, "test/loose.png")
-    assert load_folder(tmp_path).notes == (
+    assert load_image_folder(tmp_path).notes == (
         "5 files are not read: 2 .heic, 1 .png, 1 .txt, 1 without suffix; such as train/a/2.heic",
     )
     write(tmp_path / "flat", "a/1.png", "b/1.png", "c.png")
-    assert load_folder(tmp_path / "flat").notes == ("1 file is not read: 1 .png; such as c.png",)
+    assert load_image_folder(tmp_path / "flat").notes == (
+        "1 file is not read: 1 .png; such as c.png",
+    )
 
 
 @pytest.mark.parametrize("folder", [True, False])
@@ -196,10 +198,10 @@ def test_a_class_without_test_images_needs_a_key(tmp_path: Path, folder: bool) -
     if folder:
         (tmp_path / "val" / "b").mkdir()
     with pytest.raises(DataError, match="val: has no images for 1 of 3 classes, such as b"):
-        load_folder(tmp_path)
-    dataset = load_folder(tmp_path, missing_test_classes=True)
+        load_image_folder(tmp_path)
+    dataset = load_image_folder(tmp_path, missing_test_classes=True)
     assert dataset.splits["test"].labels.tolist() == [0, 2]
     assert dataset.notes[1] == "without images in val/: 1 of 3 classes, b"
     write(tmp_path, "val/d/1.png")
     with pytest.raises(DataError, match="train: lacks 1 of the 3 classes in val, such as d"):
-        load_folder(tmp_path, missing_test_classes=True)
+        load_image_folder(tmp_path, missing_test_classes=True)

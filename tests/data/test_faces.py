@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from lossbench.data.faces import (
+    fetch_lfw,
+    fetch_lfw_within,
     load_faces,
-    outside_tested_folds,
-    people_outside,
-    read_faces,
+    people_outside_folds,
     read_pairs,
 )
 from lossbench.data.prepared import array_digest
@@ -219,21 +219,21 @@ def test_pairs_in_the_card(folder: Path) -> None:
 def test_people_outside(folder: Path) -> None:
     """By hand: fold 1 has Ann and Bo, fold 2 Bo and Cy."""
     faces = load_faces(folder)
-    arrays, people = people_outside(faces, folds=[1], min_images=2)
+    arrays, people = people_outside_folds(faces, folds=[1], min_images=2)
     assert people == ["Cy_B._Coe", "Di"]
     assert arrays["train_labels"].tolist() == [0, 0, 0, 1, 1, 1]
     assert np.array_equal(arrays["train_images"], faces.images[6:])
-    assert people_outside(faces, folds=[2])[1] == ["Ann_Ash", "Di"]
-    assert people_outside(faces, folds=[1, 2])[1] == ["Di"]
-    assert people_outside(faces, folds=[1], min_images=4)[1] == []
+    assert people_outside_folds(faces, folds=[2])[1] == ["Ann_Ash", "Di"]
+    assert people_outside_folds(faces, folds=[1, 2])[1] == ["Di"]
+    assert people_outside_folds(faces, folds=[1], min_images=4)[1] == []
 
 
 def test_too_few_people_are_left(folder: Path) -> None:
     folder.rename(folder.parent / "lfw")
     with pytest.raises(DataError, match="lfw: has 1 people with 3 or more images"):
-        outside_tested_folds(folder.parent)
+        fetch_lfw_within(folder.parent)
     with pytest.raises(DataError, match="no such folder"):
-        outside_tested_folds(folder)
+        fetch_lfw_within(folder)
 
 
 def test_the_published_folders(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_the_published_folders(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (5, 4), (FILES.index(file) * 20, 0, 0)).save(path)
     (tmp_path / "lfw" / "pairs.txt").write_text(PAIRS, encoding="utf-8")
-    arrays, card = read_faces(tmp_path)
+    arrays, card = fetch_lfw(tmp_path)
     assert card.files == FILES
     assert card.pairs == PAIRS
     assert card.class_names == ["Ann_Ash", "Bo", "Cy_B._Coe", "Di"]
@@ -252,7 +252,7 @@ def test_the_published_folders(tmp_path: Path) -> None:
     assert np.abs(reds - 20 * np.arange(12)).max() <= 3  # JPEG
     Image.new("RGB", (6, 4)).save(path)
     with pytest.raises(DataError, match=r"Di_0003.jpg: is \(4, 6, 3\) instead of \(4, 5, 3\)"):
-        read_faces(tmp_path)
+        fetch_lfw(tmp_path)
 
 
 def test_real_lfw(real_lfw: Path) -> None:
@@ -266,7 +266,7 @@ def test_real_lfw(real_lfw: Path) -> None:
 
     lines = (folder / "pairs.txt").read_text(encoding="utf-8").splitlines()[1:]
     tested = {word for line in lines[:3000] for word in re.findall(r"[^\t]*[^\t\d][^\t]*", line)}
-    arrays, people = people_outside(faces)
+    arrays, people = people_outside_folds(faces)
     assert len(tested) > 2000
     assert tested.isdisjoint(people)
     assert (len(people), len(arrays["train_images"])) == (485, 4261)

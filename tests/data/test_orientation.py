@@ -16,7 +16,7 @@ from PIL import Image
 
 from lossbench.assembly.build import check
 from lossbench.data.decoding import EncodedImage, decode, is_turned
-from lossbench.data.image_folder import load_folder
+from lossbench.data.image_folder import load_image_folder
 from lossbench.data.images import View
 from lossbench.data.prepared import ArraySplit
 from lossbench.data.sources import prepare
@@ -147,7 +147,7 @@ def write_folder(folder: Path, orientation: int) -> Path:
 @pytest.mark.parametrize("orientation", STORED)
 def test_folders_show_models_upright_images(orientation: int, tmp_path: Path) -> None:
     """What is stored upright for training and turned for the test is the same image."""
-    dataset = load_folder(write_folder(tmp_path, orientation))
+    dataset = load_image_folder(write_folder(tmp_path, orientation))
     views = (View(), View(crop=32), View(resize=16, crop=16))
     for view in views[1:]:
         train, test = (

@@ -13,9 +13,9 @@ from PIL import Image
 
 from lossbench.analysis.tables import make_tables
 from lossbench.assembly.build import build, check
-from lossbench.data.opening import open_trial_data
 from lossbench.data.prepared import make_card, save_prepared
 from lossbench.data.sources import close_datasets, load_dataset
+from lossbench.data.suite_data import open_trial_data
 from lossbench.errors import DataError
 from lossbench.gate.from_results import conditions_of, data_of
 from lossbench.planning.fairness import audit

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lossbench.assembly.build import check
-from lossbench.data.chosen import data_facts
+from lossbench.data.facts import data_facts
 from lossbench.data.prepared import make_card, save_prepared
 from lossbench.data.sources import load_dataset
 from lossbench.errors import RequestError

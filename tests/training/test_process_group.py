@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from lossbench.data.images import ArrayImages, View, normaliser
-from lossbench.data.sampling import batches, steps_per_epoch
+from lossbench.data.sampling import split_into_batches, steps_per_epoch
 from lossbench.losses import create_loss
 from lossbench.suite.schema import Component
 from lossbench.training.loop import Training, train
@@ -90,7 +90,7 @@ def test_shares_are_equal_and_disjoint() -> None:
 def test_no_share_is_empty_and_each_image_comes_once(size: int) -> None:
     team = Team(0, size)
     for count in range(16 * size, 33 * size):
-        whole = list(batches(torch.arange(count), 8 * size, team.least_batch))
+        whole = list(split_into_batches(torch.arange(count), 8 * size, team.least_batch))
         assert torch.equal(torch.cat(whole), torch.arange(count))
         assert len(whole) == steps_per_epoch(count, 8 * size, team.least_batch)
         shares = [[Team(rank, size).share(batch) for rank in range(size)] for batch in whole]

@@ -169,7 +169,7 @@ def datasets() -> str:
         how = "comes with lossbench" if source.bundled else code(f"lossbench data prepare {name}")
         if name == "lfw_within":
             how = "made from `lfw`"
-        rows.append((code(name), source.about, how, entry.reference))
+        rows.append((code(name), source.description, how, entry.reference))
     return "# Data sets\n\n" + table(("name", "", "how to get it", "reference"), rows)
 
 

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from lossbench.data.decoding import EncodedImage, decode, stores_16_bits, upright_size
-from lossbench.data.encoded import EncodedRows
+from lossbench.data.encoded_images import EncodedImages
 from lossbench.data.images import Augment, Images, View, resizes_first
 from lossbench.errors import DataError
 
@@ -37,13 +37,13 @@ AT_ONCE = 64
 
 Item = tuple[int, int]
 """An image's index and the seed of its augmentation."""
-Files = NDArray[np.bytes_] | EncodedRows
+Files = NDArray[np.bytes_] | EncodedImages
 """Paths in the file system's encoding (a million take little memory), or rows of a table."""
 Form = Literal["augmented", "central", "ten_crops"]
 
 
 @dataclass(frozen=True)
-class FolderSplit:
+class ImageFileSplit:
     """Image files and their labels.
 
     Attributes:
@@ -58,18 +58,18 @@ class FolderSplit:
     def shape(self) -> None:
         """Sizes differ."""
 
-    def subset(self, indices: NDArray[np.int64]) -> FolderSplit:
-        return FolderSplit(self.paths[indices], self.labels[indices])
+    def subset(self, indices: NDArray[np.int64]) -> ImageFileSplit:
+        return ImageFileSplit(self.paths[indices], self.labels[indices])
 
-    def relabelled(self, labels: NDArray[np.int64]) -> FolderSplit:
+    def relabelled(self, labels: NDArray[np.int64]) -> ImageFileSplit:
         return replace(self, labels=labels)
 
     def on(self, device: torch.device, view: View) -> Images:
-        return FolderImages(self.paths, torch.from_numpy(self.labels).to(device), view)
+        return ImageFiles(self.paths, torch.from_numpy(self.labels).to(device), view)
 
 
 @dataclass(frozen=True)
-class FolderImages(Images):
+class ImageFiles(Images):
     """Image files, decoded by one process fewer than the training has CPU threads, or in it.
 
     Attributes:
@@ -165,7 +165,7 @@ def _file(paths: Files, index: int) -> Path | EncodedImage:
 
 
 @dataclass(frozen=True)
-class Inspected:
+class InspectedImages:
     """Images that were checked.
 
     Attributes:
@@ -184,7 +184,7 @@ class Inspected:
         return min(((file, min(side)) for file, side in self.sides.items()), key=lambda f: f[1])
 
 
-def inspect(paths: Files) -> Inspected:
+def inspect_images(paths: Files) -> InspectedImages:
     """Decode some of the images: all, or 1,000 of more, evenly spread; read the size of others.
 
     Raises:
@@ -209,10 +209,10 @@ def inspect(paths: Files) -> Inspected:
             rest = np.setdiff1d(np.arange(len(paths)), chosen.astype(int))
             sides |= pool.map(measure, rest.tolist())
     deep = [brightest for _, _, brightest in found if brightest is not None]
-    return Inspected(len(paths), sides, max(deep) if deep else None)
+    return InspectedImages(len(paths), sides, max(deep) if deep else None)
 
 
-def common_size(inspected: Sequence[Inspected]) -> tuple[tuple[int, int] | None, str]:
+def common_size(inspected: Sequence[InspectedImages]) -> tuple[tuple[int, int] | None, str]:
     """(H, W) of all images that were looked at, if it is one, and what was looked at."""
     sides = {file: side for part in inspected for file, side in part.sides.items()}
     looked, count = len(sides), sum(part.count for part in inspected)
@@ -234,7 +234,7 @@ def first_size(paths: Files) -> tuple[int, int]:
     return height, width
 
 
-def warn_of_dark_levels(inspected: Sequence[Inspected]) -> tuple[str, ...]:
+def warn_of_dark_levels(inspected: Sequence[InspectedImages]) -> tuple[str, ...]:
     """A warning where files of 16 bits use no more than 12 of them."""
     deep = [part.brightest for part in inspected if part.brightest is not None]
     if not deep or max(deep) > TWELVE_BITS // 257 + 1:

@@ -59,7 +59,7 @@ class HashedFile(NamedTuple):
     state: FileState
 
 
-def state_of(stat: os.stat_result) -> FileState:
+def file_state(stat: os.stat_result) -> FileState:
     return FileState(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
@@ -79,7 +79,7 @@ def content_digest(files: Sequence[HashedFile]) -> str:
     def compute() -> str:
         digest = hashlib.sha256()
         with ThreadPoolExecutor() as pool:
-            found = pool.map(lambda file: _file_digest(file, whole), files, chunksize=64)
+            found = pool.map(lambda file: hash_file(file, whole), files, chunksize=64)
             for file, content in zip(files, found, strict=True):
                 digest.update(os.fsencode(f"{file.name} {file.state.size} {content}\n"))
         return digest.hexdigest()
@@ -121,7 +121,7 @@ def _keep(path: Path, text: str) -> None:
         os.replace(unfinished, path)
 
 
-def sample(path: str | Path, size: int) -> bytes:
+def sample_bytes(path: str | Path, size: int) -> bytes:
     """Blocks of a file: the first, the last, and some in between at equal distances."""
     count = max(3, size // BYTES_APART)
     if size <= count * BLOCK_BYTES:
@@ -131,9 +131,11 @@ def sample(path: str | Path, size: int) -> bytes:
         return b"".join(os.pread(file.fileno(), BLOCK_BYTES, start) for start in starts)
 
 
-def _file_digest(file: HashedFile, whole: bool) -> str:
+def hash_file(file: HashedFile, whole: bool) -> str:
     try:
-        content = Path(file.path).read_bytes() if whole else sample(file.path, file.state.size)
+        content = (
+            Path(file.path).read_bytes() if whole else sample_bytes(file.path, file.state.size)
+        )
     except OSError as error:
         raise DataError(f"{file.path}: cannot be read: {error.strerror}") from None
     return hashlib.sha256(content).hexdigest()

@@ -14,7 +14,7 @@ MEASURED = (TEST, *VALIDATION)
 Found = TypeVar("Found")
 
 
-def name_parts(found: Mapping[str, Found]) -> dict[str, Found]:
+def assign_splits(found: Mapping[str, Found]) -> dict[str, Found]:
     """Split -> what was found under a name that can be that split.
 
     The test set is `test`; without one it is the validation set. Next to `test`, a validation set
@@ -32,7 +32,7 @@ def name_parts(found: Mapping[str, Found]) -> dict[str, Found]:
     return parts
 
 
-def array_parts(folder: Path, kind: str) -> tuple[dict[str, str], list[str]]:
+def find_array_splits(folder: Path, kind: str) -> tuple[dict[str, str], list[str]]:
     """Split -> the start of its files' names, and the starts of those that are no split.
 
     Args:
@@ -44,17 +44,17 @@ def array_parts(folder: Path, kind: str) -> tuple[dict[str, str], list[str]]:
         return any((folder / f"{name}_{array}.npy").exists() for array in (kind, "labels"))
 
     measured = [name for name in MEASURED if has(name)] or [TEST]
-    parts = name_parts({name: name for name in ("train", *measured)})
+    parts = assign_splits({name: name for name in ("train", *measured)})
     return parts, [name for name in measured if name not in parts.values()]
 
 
-def describe_arrays(
+def describe_array_splits(
     parts: Mapping[str, str], unused: Sequence[str], kind: str, counts: Mapping[str, int]
 ) -> list[str]:
     """Lines on the parts of a folder of arrays.
 
     Args:
-        parts, unused, kind: As for `array_parts`.
+        parts, unused, kind: As for `find_array_splits`.
         counts: Split -> how many images or vectors it has, of those that were read.
     """
     noun = "vectors" if kind == "features" else kind
@@ -65,7 +65,7 @@ def describe_arrays(
         count = f" ({counts[split]:,} {noun})" if split in counts else ""
         return f"{parts[split]}_{kind}.npy{count}"
 
-    return describe_parts(
+    return describe_splits(
         describe("test"),
         describe("validation"),
         [f"{name}_{kind}.npy" for name in unused],
@@ -73,7 +73,7 @@ def describe_arrays(
     )
 
 
-def describe_parts(
+def describe_splits(
     test: str | None,
     validation: str | None,
     unused: Sequence[str],

@@ -12,7 +12,7 @@ from lossbench.data.decoding import EncodedImage
 
 
 @dataclass(frozen=True)
-class EncodedRows:
+class EncodedImages:
     """The image files of some rows, read as they are needed.
 
     Attributes:
@@ -32,10 +32,10 @@ class EncodedRows:
     @overload
     def __getitem__(self, index: int) -> EncodedImage: ...
     @overload
-    def __getitem__(self, index: NDArray[np.int64]) -> EncodedRows: ...
-    def __getitem__(self, index: int | NDArray[np.int64]) -> EncodedImage | EncodedRows:
+    def __getitem__(self, index: NDArray[np.int64]) -> EncodedImages: ...
+    def __getitem__(self, index: int | NDArray[np.int64]) -> EncodedImage | EncodedImages:
         """One image, or some of the rows, as of an array."""
         if isinstance(index, np.ndarray):
-            return EncodedRows(self.column, self.rows[index], self.where)
+            return EncodedImages(self.column, self.rows[index], self.where)
         row = int(self.rows[index])
         return EncodedImage(self.column[row].as_py(), f"{self.where}, row {row}")

@@ -6,8 +6,8 @@ import platform
 from pathlib import Path
 
 from lossbench.data.dataset import Dataset
-from lossbench.data.encoded import EncodedRows
-from lossbench.data.folder import FolderSplit
+from lossbench.data.encoded_images import EncodedImages
+from lossbench.data.image_files import ImageFileSplit
 from lossbench.data.sources import close_datasets, load_dataset
 from lossbench.errors import DataError, Problem
 from lossbench.planning.trial import Trial
@@ -40,7 +40,7 @@ def open_dataset(
     return dataset.restricted(dataset.class_numbers(choice.classes))
 
 
-def by_number(choice: DatasetChoice, data_root: Path) -> DatasetChoice:
+def with_class_numbers(choice: DatasetChoice, data_root: Path) -> DatasetChoice:
     """The same choice with its classes by number: names are no part of a trial's identity.
 
     Raises:
@@ -81,7 +81,7 @@ def require_unchanged(trial: Trial, data_root: Path, dataset: Dataset) -> None:
         DataError: The data set is not that of the plan any more.
     """
     train = dataset.splits["train"]
-    if not isinstance(train, FolderSplit) or isinstance(train.paths, EncodedRows):
+    if not isinstance(train, ImageFileSplit) or isinstance(train.paths, EncodedImages):
         return
     close_datasets()
     try:
@@ -93,14 +93,14 @@ def require_unchanged(trial: Trial, data_root: Path, dataset: Dataset) -> None:
         ) from None
 
 
-def may_choose_on_validation(selection: Selection | None) -> bool:
+def may_select_on_validation(selection: Selection | None) -> bool:
     """Whether a suite may choose on the data set's own validation set."""
     if selection is None:
         return False
     return selection.holdout == "validation" or "holdout" not in selection.model_fields_set
 
 
-def choosing_images(suite: Suite, dataset: Dataset) -> Suite:
+def resolve_holdout(suite: Suite, dataset: Dataset) -> Suite:
     """The suite, whose `selection` names the validation set if it is to choose on it."""
     if suite.selection is None:
         return suite

@@ -12,10 +12,10 @@ from torch import Generator
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.images import normaliser
 from lossbench.data.sampling import (
-    batches,
+    count_of_share,
+    draw_loses_class,
     epoch_order,
-    loses_class,
-    number_of,
+    split_into_batches,
     split_off,
     steps_per_epoch,
     stratified_subset,
@@ -73,7 +73,7 @@ def test_groups_are_of_one_class() -> None:
     ("count", "size"), [(10, 4), (12, 4), (13, 4), (1, 4), (5, 4), (3, 4), (129, 64)]
 )
 def test_batches_hold_everything_and_none_is_single(count: int, size: int) -> None:
-    pieces = list(batches(torch.arange(count), size))
+    pieces = list(split_into_batches(torch.arange(count), size))
     assert torch.cat(pieces).tolist() == list(range(count))
     assert len(pieces) == steps_per_epoch(count, size)
     assert count == 1 or min(map(len, pieces)) > 1
@@ -115,7 +115,7 @@ def test_an_impossible_subset_is_refused() -> None:
 @pytest.mark.parametrize("share", ["0.05", "0.07", "0.1", "0.14", "0.2", "0.28", "0.55", "0.9"])
 def test_a_share_of_the_images_is_the_exact_one_rounded_up(share: str) -> None:
     for count in range(10, 3000):
-        assert number_of(float(share), count) == math.ceil(Fraction(share) * count)
+        assert count_of_share(float(share), count) == math.ceil(Fraction(share) * count)
 
 
 def test_seven_hundredths_of_a_hundred_images_are_seven() -> None:
@@ -161,7 +161,7 @@ def test_a_subset_has_every_class(counts: list[int], size: int) -> None:
 @pytest.mark.parametrize("part", [0.01, 0.05, 0.2, 0.5, 0.9, 0.99])
 def test_a_split_has_every_class_on_both_sides(counts: list[int], part: float) -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
-    number = number_of(part, len(labels))
+    number = count_of_share(part, len(labels))
     if not len(counts) <= number <= len(labels) - len(counts):
         with pytest.raises(ValueError, match=f"fewer than the {len(counts)} classes"):
             split_off(labels, part)
@@ -179,7 +179,7 @@ def test_a_draw_that_has_every_class_is_the_plain_one() -> None:
         _, plain = train_test_split(
             np.arange(100), test_size=number, random_state=0, stratify=labels
         )
-        assert not loses_class(labels, number, in_rest=True)
+        assert not draw_loses_class(labels, number, in_rest=True)
         assert stratified_subset(labels, number).tolist() == sorted(plain)
         assert split_off(labels, number)[1].tolist() == sorted(plain)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lossbench.data import content
-from lossbench.data.content import HashedFile, sample
-from lossbench.data.image_folder import load_folder
+from lossbench.data import content_digest as digests
+from lossbench.data.content_digest import HashedFile, sample_bytes
+from lossbench.data.image_folder import load_image_folder
 from lossbench.data.tables import load_tables
 from tests.data.written_tables import of_split, save, save_split, table
 
@@ -23,7 +23,7 @@ YEAR_AGO = 1_700_000_000
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(content, "SETTLED_NS", -(10**12))  # files of a test have just changed
+    monkeypatch.setattr(digests, "SETTLED_NS", -(10**12))  # files of a test have just changed
     return tmp_path / "cache" / "lossbench" / "digests"
 
 
@@ -48,7 +48,7 @@ def replace_pixel(path: Path) -> None:
 
 
 def test_the_digest_follows_names_and_content(images: Path, tmp_path: Path) -> None:
-    before = load_folder(images).digest
+    before = load_image_folder(images).digest
     lines = "".join(
         f"{path.relative_to(images)} {path.stat().st_size} "
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
@@ -57,9 +57,9 @@ def test_the_digest_follows_names_and_content(images: Path, tmp_path: Path) -> N
     )
     assert before == hashlib.sha256(lines.encode()).hexdigest()[:16]
     copied = Path(shutil.copytree(images, tmp_path / "copy" / "mine"))
-    assert load_folder(copied).digest == before
+    assert load_image_folder(copied).digest == before
     (copied / "train/a/0.bmp").rename(copied / "train/a/x.bmp")
-    assert load_folder(copied).digest != before
+    assert load_image_folder(copied).digest != before
 
 
 @pytest.mark.parametrize("file", ["train/a/1.bmp", "val/b/2.bmp"])
@@ -68,41 +68,41 @@ def test_content_of_the_same_size_is_noticed(
     images: Path, file: str, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if large:
-        monkeypatch.setattr(content, "HASHED_BYTES", 100)
-    before = load_folder(images)
+        monkeypatch.setattr(digests, "HASHED_BYTES", 100)
+    before = load_image_folder(images)
     assert any("a sample of the bytes" in note for note in before.notes) == large
     replace_pixel(images / file)
-    after = load_folder(images)
+    after = load_image_folder(images)
     assert after.digest != before.digest
     replace_pixel(images / file)
-    assert load_folder(images).digest == before.digest
+    assert load_image_folder(images).digest == before.digest
 
 
 def test_classes_that_exchange_their_images_are_noticed(images: Path) -> None:
-    before = load_folder(images).digest
+    before = load_image_folder(images).digest
     (images / "train/a").rename(images / "train/c")
     (images / "train/b").rename(images / "train/a")
     (images / "train/c").rename(images / "train/b")
-    assert load_folder(images).digest != before
+    assert load_image_folder(images).digest != before
 
 
 def test_files_are_read_again_only_if_they_changed(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    digest = content._file_digest
+    digest = digests.hash_file
 
     def counted(file: HashedFile, whole: bool) -> str:
         read.append(file.name)
         return digest(file, whole)
 
-    monkeypatch.setattr(content, "_file_digest", counted)
-    first = load_folder(images, verify=False).digest
+    monkeypatch.setattr(digests, "hash_file", counted)
+    first = load_image_folder(images, verify=False).digest
     assert len(read) == 12
-    assert load_folder(images, verify=False).digest == first
+    assert load_image_folder(images, verify=False).digest == first
     assert len(read) == 12
     replace_pixel(images / "val/a/0.bmp")
-    assert load_folder(images, verify=False).digest != first
+    assert load_image_folder(images, verify=False).digest != first
     assert len(read) == 24
 
 
@@ -110,8 +110,8 @@ def test_a_file_that_changed_just_now_is_not_kept(
     images: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within a tick of the clock its times would not show another change."""
-    monkeypatch.setattr(content, "SETTLED_NS", 10**12)
-    load_folder(images)
+    monkeypatch.setattr(digests, "SETTLED_NS", 10**12)
+    load_image_folder(images)
     assert not cache.exists()
 
 
@@ -119,24 +119,26 @@ def test_the_cache_lies_elsewhere_and_may_be_broken_or_missing(
     images: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = sorted(images.rglob("*"))
-    first = load_folder(images).digest
+    first = load_image_folder(images).digest
     assert sorted(images.rglob("*")) == listed
     [kept] = cache.iterdir()
     kept.write_text("half", encoding="utf-8")
-    assert load_folder(images).digest == first
+    assert load_image_folder(images).digest == first
     assert len(kept.read_text(encoding="utf-8")) == 64
     shutil.rmtree(cache)
     cache.write_text("no folder", encoding="utf-8")
-    assert load_folder(images).digest == first
+    assert load_image_folder(images).digest == first
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    assert load_folder(images).digest == first
+    assert load_image_folder(images).digest == first
 
 
 def test_several_processes_may_fill_the_cache(images: Path, cache: Path) -> None:
     found: list[str] = []
     threads = [
-        threading.Thread(target=lambda: found.append(load_folder(images, verify=False).digest))
+        threading.Thread(
+            target=lambda: found.append(load_image_folder(images, verify=False).digest)
+        )
         for _ in range(8)
     ]
     for thread in threads:
@@ -153,18 +155,18 @@ def test_a_sample_has_the_first_the_last_and_blocks_in_between(tmp_path: Path) -
     size = 5 * 2**24
     with path.open("wb") as file:
         file.truncate(size)
-    empty = sample(path, size)
+    empty = sample_bytes(path, size)
     assert len(empty) == 5 * 2**12
     for place in (0, size // 2, size - 1):
         with path.open("r+b") as file:
             file.seek(place)
             file.write(b"x")
-        assert sample(path, size) != empty
+        assert sample_bytes(path, size) != empty
         with path.open("r+b") as file:
             file.seek(place)
             file.write(b"\0")
     (tmp_path / "small").write_bytes(b"whole")
-    assert sample(tmp_path / "small", 5) == b"whole"
+    assert sample_bytes(tmp_path / "small", 5) == b"whole"
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -173,7 +175,7 @@ def test_tables_are_noticed_alike(
 ) -> None:
     folder = save(tmp_path / "mine", train=of_split(12), test=of_split(6, seed=1))
     if large:
-        monkeypatch.setattr(content, "HASHED_BYTES", 100)
+        monkeypatch.setattr(digests, "HASHED_BYTES", 100)
     before = load_tables(folder)
     assert any("a sample of the bytes" in note for note in before.notes) == large
     assert load_tables(folder).digest == before.digest

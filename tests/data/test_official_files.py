@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lossbench.data.official import ARRAYS, FILES, describe_lfw
+from lossbench.data.official_files import ARRAYS, FILES, describe_lfw
 from lossbench.data.prepared import array_digest, load_prepared
 from lossbench.data.sources import describe_prepared, prepare
 from lossbench.errors import DataError

@@ -13,8 +13,8 @@ from pyarrow import parquet
 from torch import Generator, Tensor
 
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.folder import FolderImages
-from lossbench.data.image_folder import load_folder
+from lossbench.data.image_files import ImageFiles
+from lossbench.data.image_folder import load_image_folder
 from lossbench.data.images import ArrayImages, View
 from lossbench.data.sources import find_folder, is_ready, load_dataset, own_folders, prepare
 from lossbench.data.tables import load_tables
@@ -42,7 +42,7 @@ def imagenet(tmp_path: Path) -> Path:
 
 
 def test_train_and_val_become_the_splits(imagenet: Path) -> None:
-    dataset = load_folder(imagenet)
+    dataset = load_image_folder(imagenet)
     assert dataset.card.class_names == ["class0", "class1", "class2"]
     assert dataset.splits["train"].labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert dataset.splits["test"].labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -52,7 +52,7 @@ def test_train_and_val_become_the_splits(imagenet: Path) -> None:
 
 
 def test_a_flat_folder_has_a_training_set_only(tmp_path: Path) -> None:
-    dataset = load_folder(write_images(tmp_path / "faces", name="{}.JPG"))
+    dataset = load_image_folder(write_images(tmp_path / "faces", name="{}.JPG"))
     assert list(dataset.splits) == ["train"]
 
 
@@ -89,7 +89,7 @@ def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
     (folder / "class0" / "labels.txt").write_text("no image", encoding="utf-8")
     (folder / "class0" / "more.png").mkdir()
     (folder / ".cache").mkdir()
-    assert load_folder(folder).splits["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert load_image_folder(folder).splits["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_central_views_and_ten_crops_are_those_of_arrays(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_central_views_and_ten_crops_are_those_of_arrays(tmp_path: Path) -> None
     view = View(resize=20, crop=16)
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     arrays = ArrayImages(torch.from_numpy(pixels), labels, view)
-    files = load_folder(tmp_path).splits["train"].on(CPU, view)
+    files = load_image_folder(tmp_path).splits["train"].on(CPU, view)
     assert torch.equal(torch.cat(list(files.central())), torch.cat(list(arrays.central())))
     chosen = torch.tensor([4, 1])
     assert torch.equal(
@@ -114,7 +114,7 @@ def test_central_views_and_ten_crops_are_those_of_arrays(tmp_path: Path) -> None
     assert torch.equal(torch.cat(of_files), torch.cat(of_arrays))
 
 
-def augmented(images: FolderImages, seed: int, names: list[str]) -> Tensor:
+def augmented(images: ImageFiles, seed: int, names: list[str]) -> Tensor:
     augmentations = [AUGMENTATIONS[name].create(images.view.crop) for name in names]
     order = torch.arange(len(images)).split(5)
     batches = images.augmented(order, augmentations, Generator().manual_seed(seed))
@@ -127,8 +127,8 @@ def augmented(images: FolderImages, seed: int, names: list[str]) -> Tensor:
 def test_augmentation_depends_on_the_seed_and_not_on_the_processes(
     imagenet: Path, names: list[str]
 ) -> None:
-    images = load_folder(imagenet).splits["train"].on(CPU, View(resize=18, crop=16))
-    assert isinstance(images, FolderImages)
+    images = load_image_folder(imagenet).splits["train"].on(CPU, View(resize=18, crop=16))
+    assert isinstance(images, ImageFiles)
     alone = augmented(images, 0, names)
     assert alone.shape == (12, 3, 16, 16)
     assert alone.dtype == torch.uint8
@@ -141,7 +141,7 @@ def test_augmentation_depends_on_the_seed_and_not_on_the_processes(
 
 def test_a_measurement_may_ask_for_many_images_at_once(tmp_path: Path) -> None:
     """Attacks pair such batches with the labels, split alike."""
-    images = load_folder(write_images(tmp_path, count=30), verify=False).splits["train"]
+    images = load_image_folder(write_images(tmp_path, count=30), verify=False).splits["train"]
     parts = images.on(CPU, View(resize=18, crop=16)).central(size=80)
     assert [len(part) for part in parts] == [80, 10]
 
@@ -149,7 +149,7 @@ def test_a_measurement_may_ask_for_many_images_at_once(tmp_path: Path) -> None:
 def test_random_resized_crop_sees_the_whole_file(tmp_path: Path) -> None:
     """It is not resized first, which would give other pixels."""
     folder = write_images(tmp_path, classes=2, count=1)
-    images = load_folder(folder).splits["train"].on(CPU, View(resize=17, crop=16))
+    images = load_image_folder(folder).splits["train"].on(CPU, View(resize=17, crop=16))
     crop = AUGMENTATIONS["random_resized_crop"].create(16)
     [(found, _)] = images.augmented([torch.arange(2)], [crop], Generator().manual_seed(5))
     seeds = torch.randint(2**62, (2,), generator=Generator().manual_seed(5)).tolist()
@@ -170,7 +170,7 @@ def test_random_resized_crop_sees_the_same_of_arrays_as_of_files(
         Image.fromarray(pixels[k]).save(tmp_path / f"class{k}" / "0.png")
     view, order = View(resize=20, crop=16), [torch.tensor([1])]
     augmentations = [AUGMENTATIONS[name].create(16) for name in names]
-    files = load_folder(tmp_path).splits["train"].on(CPU, view)
+    files = load_image_folder(tmp_path).splits["train"].on(CPU, view)
     [(of_file, _)] = files.augmented(order, augmentations, Generator().manual_seed(3))
     seed = int(torch.randint(2**62, (1,), generator=Generator().manual_seed(3)))
     arrays = ArrayImages(torch.from_numpy(pixels), torch.tensor([0, 1]), view)
@@ -189,7 +189,7 @@ def test_files_become_rgb(tmp_path: Path) -> None:
     folder = write_images(tmp_path, classes=2, count=1)
     grey = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).save(folder / "class0" / "0.png")
-    images = load_folder(folder).splits["train"].on(CPU, View(crop=16))
+    images = load_image_folder(folder).splits["train"].on(CPU, View(crop=16))
     [image, _] = next(iter(images.central()))
     assert torch.equal(image, torch.from_numpy(grey).expand(3, 16, 16))
 
@@ -217,8 +217,8 @@ def test_an_image_that_does_not_decode_is_found_before_and_during_training(image
     path = imagenet / "train/class1/2.png"
     broken(path)
     with pytest.raises(DataError, match=r"class1/2\.png: does not decode"):
-        load_folder(imagenet)
-    images = load_folder(imagenet, verify=False).splits["train"].on(CPU, View(16, 16))
+        load_image_folder(imagenet)
+    images = load_image_folder(imagenet, verify=False).splits["train"].on(CPU, View(16, 16))
     for threads in (1, 2):  # in this process, and from a loading process
         torch.set_num_threads(threads)
         with pytest.raises(DataError, match=r"class1/2\.png: does not decode") as caught:
@@ -229,30 +229,32 @@ def test_an_image_that_does_not_decode_is_found_before_and_during_training(image
 def test_half_extracted_folders(imagenet: Path, tmp_path: Path) -> None:
     (imagenet / "train/class1/0.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"class1/0\.png: is empty; was the data set extracted"):
-        load_folder(imagenet)
+        load_image_folder(imagenet)
     for path in (imagenet / "val/class2").iterdir():
         path.unlink()
     (imagenet / "train/class1/0.png").unlink()
     with pytest.raises(DataError, match=r"for 1 of 3 classes, such as class2 \(its folder is"):
-        load_folder(imagenet)
+        load_image_folder(imagenet)
     (imagenet / "val/class2").rmdir()
     with pytest.raises(DataError, match=r"class2 \(there is no such.* set dataset\.missing_test"):
-        load_folder(imagenet)
+        load_image_folder(imagenet)
     (tmp_path / "one" / "class").mkdir(parents=True)
     with pytest.raises(DataError, match="two or more classes"):
-        load_folder(tmp_path / "one")
+        load_image_folder(tmp_path / "one")
     (tmp_path / "odd" / "val" / "class").mkdir(parents=True)
     with pytest.raises(DataError, match="has val, but no train"):
-        load_folder(tmp_path / "odd")
+        load_image_folder(tmp_path / "odd")
     with pytest.raises(DataError, match="nowhere: no such folder"):
-        load_folder(tmp_path / "nowhere")
+        load_image_folder(tmp_path / "nowhere")
     (imagenet / "train/class0/link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(DataError, match=r"link\.png: cannot be read: No such file"):
-        load_folder(imagenet)
+        load_image_folder(imagenet)
 
 
 def test_an_image_too_small_for_the_crop_is_named(tmp_path: Path) -> None:
-    images = load_folder(write_images(tmp_path / "small")).splits["train"].on(CPU, View(crop=50))
+    images = (
+        load_image_folder(write_images(tmp_path / "small")).splits["train"].on(CPU, View(crop=50))
+    )
     with pytest.raises(DataError, match=r"class0/0\.png: .* is too small for a crop of 50"):
         list(images.central())
     with pytest.raises(DataError, match=r"class\d/\d\.png: .* is too small for a crop of 50"):
@@ -279,15 +281,15 @@ def write_equal(folder: Path, size: tuple[int, int] = (20, 24), top: int = 255) 
 def test_images_of_one_size_need_no_crop(tmp_path: Path) -> None:
     folder = write_equal(tmp_path)
     for verify in (True, False):  # before a run, and in its workers
-        dataset = load_folder(folder, verify=verify)
+        dataset = load_image_folder(folder, verify=verify)
         assert dataset.image_shape(View()) == (3, 24, 20)
         assert dataset.image_shape(View(resize=10)) == (3, 12, 10)
         [batch] = dataset.splits["train"].on(CPU, View()).central()
         assert batch.shape == (4, 3, 24, 20)
     Image.new("RGB", (20, 25)).save(folder / "b" / "2.png")
     with pytest.raises(ValueError, match=r"size \(.*0\.png is 24x20, .*b/2\.png is 25x20"):
-        load_folder(folder).image_shape(View())
-    images = load_folder(folder).splits["train"].on(CPU, View())
+        load_image_folder(folder).image_shape(View())
+    images = load_image_folder(folder).splits["train"].on(CPU, View())
     with pytest.raises(DataError, match=r"images of a batch are 24x20 and 25x20"):
         list(images.central())
 
@@ -302,16 +304,16 @@ def test_twelve_bits_in_sixteen_are_warned_of(
         pixels = np.linspace(0, levels, 64).round().astype(np.uint16).reshape(8, 8)
         Image.fromarray(pixels).save(tmp_path / k / f"0.{suffix}")
         Image.new("L", (8, 8), 200).save(tmp_path / k / "8 bits.png")
-    found = load_folder(tmp_path).warnings
+    found = load_image_folder(tmp_path).warnings
     assert bool(found) == warned
     assert all("Multiply them (12 bits by 16)" in line for line in found)
 
 
 def test_dark_images_of_a_byte_are_not_warned_of(tmp_path: Path) -> None:
-    assert load_folder(write_equal(tmp_path, top=0)).warnings == ()
+    assert load_image_folder(write_equal(tmp_path, top=0)).warnings == ()
     grey = np.full((8, 8), 4, np.uint16)
     Image.fromarray(grey).save(tmp_path / "a" / "x.pgm")  # a PGM says which level is white
-    assert load_folder(tmp_path).warnings == ()
+    assert load_image_folder(tmp_path).warnings == ()
 
 
 def png_of_16_bits(levels: np.ndarray) -> bytes:
@@ -340,7 +342,7 @@ def test_twelve_bits_in_colour_are_warned_of_in_folders_and_tables(
     for k in "ab":
         (tmp_path / "folder" / k).mkdir(parents=True)
         (tmp_path / "folder" / k / "0.png").write_bytes(content)
-    assert bool(load_folder(tmp_path / "folder").warnings) == warned
+    assert bool(load_image_folder(tmp_path / "folder").warnings) == warned
     column = pyarrow.array([{"bytes": content, "path": None}] * 4)
     (tmp_path / "table").mkdir()
     written = pyarrow.table({"image": column, "label": [0, 1, 0, 1]})
@@ -351,11 +353,11 @@ def test_twelve_bits_in_colour_are_warned_of_in_folders_and_tables(
 def test_sizes_of_all_files_are_read_where_those_looked_at_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lossbench.data.folder.DECODED_AT_CHECK", 3)
+    monkeypatch.setattr("lossbench.data.image_files.DECODED_AT_CHECK", 3)
     folder = write_images(tmp_path, classes=2, count=9, name="{}.png")
     for path in folder.rglob("*.png"):
         Image.new("RGB", (20, 14)).save(path)
-    dataset = load_folder(folder)
+    dataset = load_image_folder(folder)
     assert dataset.common_size == (14, 20)
     assert dataset.sizes_seen == "all 18 images were looked at"
     upright, turned = Image.Exif(), Image.Exif()
@@ -364,12 +366,12 @@ def test_sizes_of_all_files_are_read_where_those_looked_at_agree(
     Image.new("RGB", (20, 14)).save(paths[4].with_suffix(".jpg"), exif=upright)
     Image.new("RGB", (14, 20)).save(paths[5].with_suffix(".tif"), exif=turned)
     Image.new("RGB", (14, 20)).save(paths[6].with_suffix(".webp"), exif=turned)
-    assert load_folder(folder).common_size == (14, 20)
+    assert load_image_folder(folder).common_size == (14, 20)
     Image.new("RGB", (20, 14)).save(paths[4], exif=turned)
     with pytest.raises(ValueError, match=r"is 20x14; all 21 images were looked at"):
-        load_folder(folder).image_shape(View())
-    monkeypatch.setattr("lossbench.data.folder.MEASURED_AT_CHECK", 20)
-    assert load_folder(folder).sizes_seen == "3 of 21 images were looked at"
+        load_image_folder(folder).image_shape(View())
+    monkeypatch.setattr("lossbench.data.image_files.MEASURED_AT_CHECK", 20)
+    assert load_image_folder(folder).sizes_seen == "3 of 21 images were looked at"
 
 
 @pytest.mark.parametrize("leftover", ["__MACOSX/{}/._0.png", "{}/@eaDir/0.png/thumb.jpg"])
@@ -377,10 +379,10 @@ def test_what_archives_and_file_servers_add_is_no_class_and_no_image(
     tmp_path: Path, leftover: str
 ) -> None:
     folder = write_images(tmp_path, classes=2)
-    before = load_folder(folder)
+    before = load_image_folder(folder)
     added = folder / leftover.format(before.card.class_names[0])
     added.parent.mkdir(parents=True)
     added.write_bytes(b"no image")
-    after = load_folder(folder)
+    after = load_image_folder(folder)
     assert after.digest == before.digest
     assert after.notes == ()

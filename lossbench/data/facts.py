@@ -1,0 +1,101 @@
+"""The facts about its data that a plan needs: sizes, counts, class names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+
+from lossbench.data.dataset import Dataset, Split
+from lossbench.data.images import Shape, View
+from lossbench.data.sampling import Indices, count_of_share, draw_loses_class, steps_per_epoch
+from lossbench.data.trial_splits import choose_indices, split_sizes
+from lossbench.planning.revisions import DataFacts
+from lossbench.suite.schema import DatasetChoice, Holdout, Recipe, Suite
+
+SAMPLED_IMAGES = 100
+"""Number of images in the sample for the pixel statistics."""
+HELD_OUT = "held-out"
+KINDS = {"train": "training", "measured": "test"}
+"""Names of the splits of a trial in messages, if nothing is held out."""
+ShapeAndView = tuple[Shape | None, View]
+"""Shape of images, None where they differ in size, and the part of them that the model sees."""
+
+
+def data_facts(dataset: Dataset, suite: Suite, others: Iterable[ShapeAndView] = ()) -> DataFacts:
+    """Collect the facts about its data that a plan needs.
+
+    Args:
+        dataset: Data set of the suite.
+        suite: Suite of the plan.
+        others: Shapes and views of other images that are measured.
+    """
+    view = view_of(suite.recipe)
+    shape = dataset.splits["train"].shape
+    seen = [(split.shape, view) for split in dataset.splits.values()] + list(others)
+    margins: set[int] | None = set()
+    for own_shape, own_view in seen:
+        if own_view.crop is None or margins is None:
+            continue
+        margins = None if own_shape is None else margins | set(own_view.margins(own_shape))
+    holdout: Holdout = suite.selection.holdout if suite.selection else 0.0
+    held_out = "validation" if holdout == "validation" else HELD_OUT
+    counts: dict[str, tuple[int, ...]] = {}
+    trained: dict[Holdout, int] = {}
+    shares: set[Holdout] = {0.0, holdout}
+    for share in shares:
+        chosen = choose_indices(dataset, suite.dataset, share)
+        for name, part in chosen.items():
+            kind = held_out if share and name == "measured" else KINDS[name]
+            if kind not in counts or share:
+                counts[kind] = _class_counts(*part, dataset.card.num_classes)
+        split, indices = chosen["train"]
+        trained[share] = len(split.labels if indices is None else indices)
+    batch, least = suite.recipe.batch_size, 2 * suite.resources.workers
+    return DataFacts(
+        image_size=None if shape is None else shape[1:],
+        crop_margins=None if margins is None else frozenset(margins),
+        train_images=trained[0.0],
+        steps={share: steps_per_epoch(n, batch, least) for share, n in trained.items()},
+        class_names=tuple(dataset.card.class_names),
+        class_counts=counts,
+        amended=frozenset(_amended_draws(dataset, suite.dataset, holdout)),
+        notes=dataset.notes,
+        warnings=dataset.warnings,
+    )
+
+
+def _class_counts(split: Split, indices: Indices | None, classes: int) -> tuple[int, ...]:
+    labels = split.labels if indices is None else split.labels[indices]
+    return tuple(np.bincount(labels, minlength=classes).tolist())
+
+
+def _amended_draws(dataset: Dataset, choice: DatasetChoice, holdout: Holdout) -> Iterator[str]:
+    """Those of `train_size`, `test_size`, `holdout` for which a plain draw would lose a class."""
+    for name, size in split_sizes(choice).items():
+        if size is not None and name in dataset.splits:
+            labels = dataset.splits[name].labels
+            if draw_loses_class(labels, size, in_rest=False):
+                yield f"{name}_size"
+    if holdout and holdout != "validation":
+        split, indices = choose_indices(dataset, choice, 0.0)["train"]
+        labels = split.labels if indices is None else split.labels[indices]
+        if draw_loses_class(labels, count_of_share(holdout, len(labels)), in_rest=True):
+            yield "holdout"
+
+
+def pixel_statistics(dataset: Dataset, view: View) -> tuple[float, float]:
+    """Mean and standard deviation of the pixels, in [0, 255], of some training images.
+
+    The images are evenly spaced in the training set.
+    """
+    images = dataset.splits["train"].on(torch.device("cpu"), view)
+    chosen = torch.linspace(0, len(images) - 1, min(SAMPLED_IMAGES, len(images))).round().long()
+    pixels = torch.cat([part.flatten().double() for part in images.central(chosen)])
+    return float(pixels.mean()), float(pixels.std())
+
+
+def view_of(recipe: Recipe) -> View:
+    """Part of an image that the model sees under a recipe."""
+    return View(recipe.input.resize, recipe.input.crop)
