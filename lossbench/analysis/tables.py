@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lossbench.analysis.comparison import Verdicts, judge
-from lossbench.analysis.numbers import PERCENT_SPEC, format_spec, number
+from lossbench.analysis.number_format import (
+    NOTHING,
+    PERCENT_SPEC,
+    format_mean_std,
+    format_number,
+    format_spec,
+)
 from lossbench.analysis.provenance import describe_changes, describe_more_seeds
 from lossbench.analysis.published import Published, published_numbers, published_problems
 from lossbench.analysis.rank_bootstrap import Ranks, rank_rows
@@ -26,8 +32,6 @@ from lossbench.planning.divergence import NO_BETTER, RULE
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
 from lossbench.records import OF_ALL, Metric
-
-NOTHING = "–"
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Cell:
     @property
     def value(self) -> str:
         """`1.17 ± 0.02`."""
-        return plus_minus(self.summary.mean, self.summary.std, self.spec)
+        return format_mean_std(self.summary.mean, self.summary.std, self.spec)
 
     @property
     def interval(self) -> str:
@@ -63,12 +67,14 @@ class Cell:
         found = self.summary.interval
         if found is None:
             return ""
-        return f"95 % {number(found.low, self.spec)} to {number(found.high, self.spec)}"
+        return (
+            f"95 % {format_number(found.low, self.spec)} to {format_number(found.high, self.spec)}"
+        )
 
     @property
     def single_seeds(self) -> str:
         """`1.15, 1.20, 1.16`, in seed order; empty without values."""
-        return ", ".join(number(value, self.spec) for value in self.summary.values)
+        return ", ".join(format_number(value, self.spec) for value in self.summary.values)
 
     @property
     def count(self) -> str:
@@ -352,9 +358,3 @@ def _versions(stage: Stage) -> list[str]:
             listed = ", ".join(f"{version} ({n} of {of} trials)" for version, n in count.items())
             lines.append(f"results of different versions meet here: {part} {listed}")
     return lines
-
-
-def plus_minus(mean: float | None, std: float | None, spec: str = PERCENT_SPEC) -> str:
-    if mean is None:
-        return NOTHING
-    return number(mean, spec) if std is None else f"{number(mean, spec)} ± {number(std, spec)}"

@@ -9,8 +9,13 @@ from xml.etree import ElementTree
 
 from rich.text import Text
 
-from lossbench.analysis.numbers import format_spec, signed_number
-from lossbench.analysis.tables import NOTHING, plus_minus
+from lossbench.analysis.number_format import (
+    NOTHING,
+    format_mean_std,
+    format_signed,
+    format_signed_interval,
+    format_spec,
+)
 from lossbench.gate.baseline import Baseline, BaselineCell
 from lossbench.gate.regression import Finding, Verdict, exit_code
 
@@ -48,14 +53,14 @@ def terminal_text(findings: Sequence[Finding], baseline: Baseline, measured: Bas
 
 
 def _fields(finding: Finding) -> tuple[str, ...]:
-    interval, limit, spec = finding.interval, finding.limit, _spec(finding)
+    limit, spec = finding.limit, _spec(finding)
     return (
         finding.cell.name,
         finding.cell.metric,
         _value(finding.before, spec),
         _value(finding.after, spec),
-        NOTHING if finding.delta is None else _signed(finding.delta, spec),
-        f"{_signed(interval.low, spec)} to {_signed(interval.high, spec)}" if interval else NOTHING,
+        format_signed(finding.delta, spec),
+        format_signed_interval(finding.interval, spec),
         f"±{limit:{spec}}" if limit is not None else NOTHING,
         finding.verdict,
     )
@@ -70,13 +75,8 @@ def _spec(finding: Finding) -> str:
 def _value(cell: BaselineCell | None, spec: str) -> str:
     if cell is None:
         return NOTHING
-    value = plus_minus(cell.summary.mean, cell.summary.std, spec) + f" (n={cell.summary.n}"
+    value = format_mean_std(cell.summary.mean, cell.summary.std, spec) + f" (n={cell.summary.n}"
     return value + (f", {len(cell.diverged)} diverged)" if cell.diverged else ")")
-
-
-def _signed(number: float, spec: str) -> str:
-    text = signed_number(number, spec)
-    return text if any(digit in text.partition("e")[0] for digit in "123456789") else text[1:]
 
 
 def _told(finding: Finding) -> str:

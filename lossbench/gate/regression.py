@@ -53,7 +53,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from lossbench.analysis.numbers import difference_unit, format_spec, with_unit
+from lossbench.analysis.number_format import difference_unit, format_spec, with_unit
 from lossbench.analysis.statistics import LEVEL, Interval, larger_share_p
 from lossbench.analysis.variance_pooling import SampleVariance, Spread, moderated, sample_variance
 from lossbench.gate.baseline import Baseline, BaselineCell, BaselineMetric, CellKey

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from lossbench.analysis.numbers import format_spec, is_percentage, with_unit
-from lossbench.analysis.tables import plus_minus
+from lossbench.analysis.number_format import format_number, format_spec, is_percentage, with_unit
 from lossbench.errors import RequestError, did_you_mean
 from lossbench.gate.baseline import DEFAULT_MIN_EFFECT, Baseline, BaselineCell, differences, joined
 
@@ -148,6 +147,6 @@ def lowered(old: Baseline, new: Baseline) -> list[str]:
             worse = -worse
         if worse > 0 and not math.isclose(mean, before_mean, rel_tol=_ROUNDING):
             spec = format_spec(new.metric[was.metric].unit, (*was.values, *now.values))
-            means = plus_minus(before_mean, None, spec), plus_minus(mean, None, spec)
+            means = format_number(before_mean, spec), format_number(mean, spec)
             lines.append(f"{where}: {means[0]} in the baseline, {means[1]} here")
     return lines

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lossbench.analysis.comparison import Verdict
-from lossbench.analysis.tables import Cell, Table, plus_minus
-from lossbench.report.verdict_text import p_text, signed
+from lossbench.analysis.number_format import format_number, format_signed
+from lossbench.analysis.tables import Cell, Table
+from lossbench.report.verdict_text import p_text
 
 MOST_NAMED = 3
 
@@ -53,7 +54,7 @@ def _answer(table: Table, variant: str) -> Answer:
     names = [cell.row.label for cell in best]
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     named = ", ".join(names[:MOST_NAMED]) + more
-    value = best[0].value if len(best) == 1 else plus_minus(best[0].summary.mean, None, table.spec)
+    value = best[0].value if len(best) == 1 else format_number(best[0].summary.mean, table.spec)
     waiting = len(here) - len(complete)
     left = f"; {waiting} of {len(here)} rows are not complete" if waiting else ""
     if len(best) > 1:
@@ -73,7 +74,7 @@ def _standing(table: Table, best: Cell) -> tuple[str, str]:
         )
         rest = "" if beaten else ", and no row is told apart from it"
         return f"; it is the reference itself{rest}", "none"
-    gap = signed(found.difference.mean, table.spec)
+    gap = format_signed(found.difference.mean, table.spec)
     if found.p_holm is None:
         return f"; {gap} against {found.reference}, without a verdict: {found.reason}", "none"
     return (

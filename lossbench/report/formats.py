@@ -11,9 +11,10 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from lossbench.analysis.number_format import NOTHING, format_mean_std
 from lossbench.analysis.published import Published
 from lossbench.analysis.stages import Results
-from lossbench.analysis.tables import NOTHING, Cell, Table, make_tables, plus_minus
+from lossbench.analysis.tables import Cell, Table, make_tables
 from lossbench.planning.plan import Plan
 from lossbench.report.latex_text import latex_text, unsupported
 from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
@@ -108,7 +109,7 @@ def _markdown_cell(cell: Cell | None) -> str:
 
 
 def published_text(number: Published | None) -> str:
-    return plus_minus(number.mean, number.std) if number else ""
+    return format_mean_std(number.mean, number.std) if number else ""
 
 
 def json_lines(tables: Iterable[Table]) -> str:

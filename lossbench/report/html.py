@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from lossbench.analysis.number_format import NOTHING, format_signed, format_signed_interval
 from lossbench.analysis.predictions import TestSet
 from lossbench.analysis.stages import Results, choose, stages
-from lossbench.analysis.tables import NOTHING, Table
+from lossbench.analysis.tables import Table
 from lossbench.planning.fairness import Difference, audit
 from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
@@ -129,8 +130,8 @@ def render_html(
     environment = page_environment()
     environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
     environment.filters["published"] = published_text
-    environment.filters["signed"] = verdict_text.signed
-    environment.filters["bracketed"] = verdict_text.bracketed
+    environment.filters["signed"] = format_signed
+    environment.filters["bracketed"] = format_signed_interval
     environment.filters["p_text"] = verdict_text.p_text
     environment.filters["rank_fields"] = verdict_text.rank_fields
     environment.filters["test_set_fields"] = verdict_text.fields_of

@@ -9,11 +9,18 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lossbench.analysis.comparison import Floor, Verdict, Verdicts, exact_note
-from lossbench.analysis.numbers import PERCENT_SPEC, difference_unit, is_percentage, signed_number
+from lossbench.analysis.number_format import (
+    NOTHING,
+    PERCENT_SPEC,
+    difference_unit,
+    format_signed,
+    format_signed_interval,
+    is_percentage,
+)
 from lossbench.analysis.predictions import Examined, TestSet
 from lossbench.analysis.rank_bootstrap import Rank, Ranks
-from lossbench.analysis.statistics import ALPHA, POWER, Interval
-from lossbench.analysis.tables import NOTHING, Table
+from lossbench.analysis.statistics import ALPHA, POWER
+from lossbench.analysis.tables import Table
 from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
 
 STYLES = {"better": "bold green", "worse": "red", "undecided": "", "none": "yellow"}
@@ -27,18 +34,6 @@ TEST_SET_HEADINGS = (
 HEADINGS = ("difference", "95 % interval", "p (Holm)", "verdict", "seeds to decide")
 
 
-def signed(value: float | None, spec: str = PERCENT_SPEC) -> str:
-    """`+0.12`, `−0.12`."""
-    return NOTHING if value is None else signed_number(value, spec)
-
-
-def bracketed(interval: Interval | None, spec: str = PERCENT_SPEC) -> str:
-    """`−0.12 to +0.30`."""
-    if interval is None:
-        return NOTHING
-    return f"{signed(interval.low, spec)} to {signed(interval.high, spec)}"
-
-
 def p_text(p: float | None) -> str:
     if p is None:
         return NOTHING
@@ -50,7 +45,7 @@ def verdict_cell(verdict: Verdict | None, spec: str = PERCENT_SPEC) -> str:
     if verdict is None:
         return NOTHING
     gap = verdict.difference.mean
-    return verdict.outcome if gap is None else f"{verdict.outcome}, {signed(gap, spec)}"
+    return verdict.outcome if gap is None else f"{verdict.outcome}, {format_signed(gap, spec)}"
 
 
 def verdict_title(verdicts: Verdicts, unit: str) -> str:
@@ -132,7 +127,11 @@ def markdown_verdicts(table: Table, notes: Sequence[str]) -> list[str]:
             text = markdown_text(v.text)
             text = f"**{text}**" if v.outcome in ("better", "worse") else text
             gap, spec = v.difference, table.spec
-            values = [signed(gap.mean, spec), bracketed(gap.interval, spec), p_text(v.p_holm)]
+            values = [
+                format_signed(gap.mean, spec),
+                format_signed_interval(gap.interval, spec),
+                p_text(v.p_holm),
+            ]
             names = map(markdown_text, _fields(table, v))
             lines.append(pipes([*names, *values, text, v.seeds or NOTHING]))
         lines.append("")
@@ -171,7 +170,7 @@ def fields_of(entry: Examined) -> list[tuple[str, str]]:
     over, gap, spread = entry.interval, entry.difference_interval, entry.spread
     return [
         (f"{entry.error:.2f}", f"{over.low:.2f} to {over.high:.2f}" if over else ""),
-        (signed(entry.difference), bracketed(gap) if gap else ""),
+        (format_signed(entry.difference), format_signed_interval(gap) if gap else ""),
         (entry.mcnemar_text, f"of {entry.mcnemar_seeds}") if entry.mcnemar else (NOTHING, ""),
         (
             f"{spread.test_set:.2f} of {spread.std:.2f}",
@@ -196,9 +195,9 @@ def terminal_verdicts(table: Table, notes: Sequence[str]) -> Sequence[Renderable
     drawn.add_column("verdict")
     drawn.add_column("seeds to\ndecide", justify="right")
     for v in table.verdicts.listed:
-        gap = signed(v.difference.mean, table.spec)
+        gap = format_signed(v.difference.mean, table.spec)
         if v.difference.interval:
-            gap += f" [{bracketed(v.difference.interval, table.spec)}]"
+            gap += f" [{format_signed_interval(v.difference.interval, table.spec)}]"
         text = Text(v.text, style=STYLES[v.outcome])
         drawn.add_row(*map(Text, _fields(table, v)), Text(gap), text, Text(v.seeds))
     title = Text(f"\n{verdict_title(table.verdicts, table.unit)}", style="bold")

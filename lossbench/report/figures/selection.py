@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from lossbench.analysis.numbers import number
+from lossbench.analysis.number_format import format_number
 from lossbench.analysis.tables import Cell, Table
 from lossbench.report.figures.selection_points import STAR, axis_label, draw_points, ordered, short
 from lossbench.report.figures.style import (
@@ -85,8 +85,8 @@ def _heat_map(
         summary = cell.summary
         if summary.mean is not None:
             grid.loc[place] = summary.mean
-            spread = "" if summary.std is None else f"\n±{number(summary.std, table.spec)}"
-            numbers.loc[place] = number(summary.mean, table.spec) + spread
+            spread = "" if summary.std is None else f"\n±{format_number(summary.std, table.spec)}"
+            numbers.loc[place] = format_number(summary.mean, table.spec) + spread
     figure = new_figure(1.5 + 0.6 * len(lines), 2.4 + 0.85 * len(columns))
     axes = figure.subplots()
     sns.heatmap(

@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lossbench.analysis.numbers import difference_unit, format_spec, with_unit
+from lossbench.analysis.number_format import (
+    difference_unit,
+    format_mean_std,
+    format_number,
+    format_signed,
+    format_signed_interval,
+    format_spec,
+    with_unit,
+)
+from lossbench.analysis.ranking import rank_suites
+from lossbench.analysis.statistics import Interval
 from lossbench.analysis.tables import make_tables
 from lossbench.errors import RequestError
 from lossbench.gate import service as gate
@@ -20,6 +30,7 @@ from lossbench.planning.plan import Plan
 from lossbench.records import Metric
 from lossbench.report.build import build_report
 from lossbench.report.formats import render, terminal_table
+from lossbench.report.ranking_report import ranking_markdown
 from tests.report.synthetic_report import Results, result_of
 
 BODY = """
@@ -48,6 +59,34 @@ def test_values_are_written_with_the_digits_they_need(
     unit: str, values: list[float], written: str
 ) -> None:
     assert format(values[0], format_spec(unit, values)) == written
+
+
+@pytest.mark.parametrize(
+    ("value", "spec", "number", "signed"),
+    [
+        (0.126, ".2f", "0.13", "+0.13"),
+        (-0.126, ".2f", "−0.13", "−0.13"),
+        (-0.004, ".2f", "0.00", "0.00"),
+        (0.004, ".2f", "0.00", "0.00"),
+        (-0.0, ".3e", "0.000e+00", "0.000e+00"),
+        (-1.25e-9, ".2e", "−1.25e-09", "−1.25e-09"),
+        (float("-inf"), ".2f", "−inf", "−inf"),
+        (None, ".2f", "–", "–"),
+    ],
+)
+def test_numbers_that_round_to_zero_have_no_sign(
+    value: float | None, spec: str, number: str, signed: str
+) -> None:
+    assert format_number(value, spec) == number
+    assert format_signed(value, spec) == signed
+
+
+def test_intervals_and_standard_deviations_that_do_not_exist_are_left_out() -> None:
+    assert format_signed_interval(Interval(-0.001, 0.2)) == "0.00 to +0.20"
+    assert format_signed_interval(None) == "–"
+    assert format_mean_std(-0.001, 0.25) == "0.00 ± 0.25"
+    assert format_mean_std(1.5, None) == "1.50"
+    assert format_mean_std(None, None) == "–"
 
 
 def test_differences_have_the_metrics_unit() -> None:
@@ -125,6 +164,33 @@ def test_a_metric_of_ones_own_in_every_form(
             assert not unit or unit in text, name
     ranks = {rank.row: rank.mean for rank in table.ranks.listed} if table.ranks else {}
     assert sorted(ranks.values()) == [1, 2, 3, 4]
+
+
+MINUS_ZERO = re.compile(r"[-−]0(?:\.0+)?(?![\d.])(?!e)")
+
+
+def test_no_output_has_a_negative_zero(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    """Means and differences of a few thousandths of a percent, from below zero."""
+    plan, results = with_metric(make_plan(BODY), "%", -0.0005)
+    texts = everything(plan, results, tmp_path / "report")
+    request = gate.Request(plan, tmp_path / "baseline.json", None, "lossbench run suite.yaml")
+    request.update(None, request.measure(results), [], accept=False)
+    baseline = request.read()
+    assert baseline is not None
+    slightly_better = {
+        identity: result.model_copy(update={"metrics": {"mine": result.metrics["mine"] - 1e-4}})
+        for identity, result in results.items()
+    }
+    measured = request.measure(slightly_better)
+    for form in ("text", "junit", "github"):
+        texts[f"check {form}"] = request.check(baseline, measured, form)[0].plain
+    ranking = rank_suites([(plan, results)])
+    texts["rank"] = ranking_markdown(ranking, "lossbench rank")
+    assert "0.00 ± 0.00" in texts["check text"]
+    for name, text in texts.items():
+        if name.endswith((".md", ".tex", ".html")) or "." not in name:
+            shown = re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)  # coordinates
+            assert not MINUS_ZERO.findall(shown), name
 
 
 def test_a_value_that_is_not_finite_is_none(make_plan: Callable[..., Plan], tmp_path: Path) -> None:
