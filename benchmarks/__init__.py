@@ -1,4 +1,4 @@
-"""What lossbench costs beside what a user would pick instead: `python -m benchmarks`."""
+"""Times and memory of lossbench compared with the alternatives: `python -m benchmarks`."""
 
 import os
 
