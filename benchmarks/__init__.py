@@ -2,4 +2,4 @@
 
 import os
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own lines
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # silences the profiler's log

@@ -1,4 +1,4 @@
-"""Print what lossbench costs beside what a user would pick instead."""
+"""Print times and memory of lossbench compared with the alternatives."""
 
 from __future__ import annotations
 
@@ -20,32 +20,34 @@ from benchmarks.environment import environment
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 console = Console()
-Json = Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")]
-Rounds = Annotated[int, typer.Option(min=1, help="How often every candidate has its turn.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
+Rounds = Annotated[int, typer.Option(min=1, help="How often every candidate is timed.")]
 
 
 @app.callback()
 def main() -> None:
-    """Print what lossbench costs beside what a user would pick instead."""
+    """Print times and memory of lossbench compared with the alternatives."""
 
 
 @app.command()
 def heads(
     rounds: Rounds = 9,
-    turn_sec: Annotated[float, typer.Option(help="Length of a turn.")] = 0.2,
-    compiled: Annotated[bool, typer.Option(help="Also under torch.compile.")] = False,
-    only: Annotated[str, typer.Option(help="Heads whose name has this in it.")] = "",
-    shape: Annotated[list[int] | None, typer.Option(help="Which shapes, from 0.")] = None,
+    turn_sec: Annotated[
+        float, typer.Option(help="Seconds that a candidate is called in one round.")
+    ] = 0.2,
+    compiled: Annotated[bool, typer.Option(help="Also time them under torch.compile.")] = False,
+    only: Annotated[str, typer.Option(help="Only heads whose name contains this.")] = "",
+    shape: Annotated[list[int] | None, typer.Option(help="Indices of the shapes, from 0.")] = None,
     json_file: Json = None,
 ) -> None:
-    """Loss heads beside a linear layer with cross-entropy."""
+    """Compare loss heads with a linear layer and cross-entropy."""
     measured: list[of_heads.Measured] = []
     shapes = [of_heads.SHAPES[i] for i in shape or range(len(of_heads.SHAPES))]
     modes = [False, True] if compiled else [False]
     with Progress(console=console, transient=True) as progress:
         for one in progress.track([(s, m) for s in shapes for m in modes]):
             measured += of_heads.measure(one[0], rounds, turn_sec, compiled=one[1], only=only)
-    console.print(f"forward + backward, float32, one thread\n{_said(environment())}")
+    console.print(f"forward + backward, float32, one thread\n{_one_line(environment())}")
     for one_shape in shapes:
         for mode in ("eager", "compiled") if compiled else ("eager",):
             rows = [m for m in measured if (m.shape, m.mode) == (one_shape, mode)]
@@ -59,7 +61,7 @@ def _heads_table(
     batch, feature_dim, num_classes = shape
     table = _table(
         f"batch {batch}, D {feature_dim}, K {num_classes}, {mode}",
-        "head", "us", "time", "bar", "memory", "bar",
+        "head", "us", "time", "target", "memory", "target",
     )  # fmt: skip
     for row in rows:
         table.add_row(
@@ -75,14 +77,14 @@ def _heads_table(
 
 @app.command()
 def pipeline(rounds: Rounds = 5, json_file: Json = None) -> None:
-    """Augmented batches beside a DataLoader with PIL transforms."""
+    """Compare augmented batches with a DataLoader and PIL transforms."""
     from benchmarks import pipeline as of_pipeline
 
     measured = list(of_pipeline.measure(rounds))
     side = of_pipeline.SIDE
     console.print(f"crop with padding 4, mirror, normalise; {side}x{side}x3, one thread")
-    console.print(_said(environment()))
-    table = _table("", "input pipeline", "images/s", "speed", "bar")
+    console.print(_one_line(environment()))
+    table = _table("", "input pipeline", "images/s", "speed", "target")
     for row in measured:
         speed = _against(row.speed_ratio, row.bar, more_is_better=True)
         table.add_row(row.name, f"{row.images_per_sec:,.0f}", speed, _bar(row.bar))
@@ -92,12 +94,12 @@ def pipeline(rounds: Rounds = 5, json_file: Json = None) -> None:
 
 @app.command()
 def step(rounds: Rounds = 15, json_file: Json = None) -> None:
-    """Whole training steps beside the bare model on a fixed batch."""
+    """Compare whole training steps with the bare model on a fixed batch."""
     from benchmarks import step as of_step
 
     measured = list(of_step.measure(rounds))
-    console.print(f"batch {of_step.BATCH}, float32, one thread\n{_said(environment())}")
-    table = _table("", "model", "loss", "ms a step", "time", "middle half", "bar")
+    console.print(f"batch {of_step.BATCH}, float32, one thread\n{_one_line(environment())}")
+    table = _table("", "model", "loss", "ms per step", "time", "interquartile range", "target")
     for row in measured:
         table.add_row(
             row.model,
@@ -117,13 +119,13 @@ def precision(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json_file: Json = None,
 ) -> None:
-    """bfloat16 and torch.compile beside eager float32."""
+    """Compare bfloat16 and torch.compile with eager float32."""
     from benchmarks import precision as of_precision
 
     measured = list(of_precision.measure(rounds, _device(device)))
     console.print(f"{of_precision.MODEL}, batch {of_precision.BATCH}, on {device}, one CPU thread")
-    console.print(_said(environment()))
-    table = _table("", "mode", "ms a step", "speed", "all rounds", "bar")
+    console.print(_one_line(environment()))
+    table = _table("", "mode", "ms per step", "speed", "all rounds", "target")
     for row in measured:
         table.add_row(
             row.mode,
@@ -138,16 +140,18 @@ def precision(
 
 @app.command()
 def suite(
-    trials: Annotated[int, typer.Option(min=4, help="Short ones that are trained.")] = 24,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each of them.")] = 40,
-    many: Annotated[int, typer.Option(min=50, help="Trials with made-up results.")] = 1000,
+    trials: Annotated[int, typer.Option(min=4, help="Number of short trials.")] = 24,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs per short trial.")] = 40,
+    many: Annotated[
+        int, typer.Option(min=50, help="Number of trials with synthetic results.")
+    ] = 1000,
     json_file: Json = None,
 ) -> None:
-    """`lossbench run` beside a plain loop over seeds; plan, report and check of many trials."""
+    """Compare `lossbench run` with a plain loop; time plan, report and check of many trials."""
     from benchmarks import suite as of_suite
 
-    console.print(_said(environment()))
-    table = _table("", "suite", "measured", "bar")
+    console.print(_one_line(environment()))
+    table = _table("", "suite", "measured", "target")
     with console.status("short trials"):
         measured = list(of_suite.short_trials(trials, epochs))
     with console.status("many trials"):
@@ -160,7 +164,7 @@ def suite(
 
 def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise typer.BadParameter("no GPU that torch can use is here", param_hint="--device")
+        raise typer.BadParameter("torch finds no GPU", param_hint="--device")
     return torch.device(name)
 
 
@@ -184,7 +188,7 @@ def _against(value: float, bar: float | None, *, more_is_better: bool = False) -
     return f"[green]{shown}  [/]" if met else f"[red]{shown} ✗[/]"
 
 
-def _said(facts: dict[str, Any]) -> str:
+def _one_line(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in facts.items())
 
 

@@ -1,4 +1,4 @@
-"""On what a figure was measured."""
+"""The machine and the versions that a number was measured with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a loss head costs beside a linear layer with cross-entropy, forward and backward."""
+"""Time and memory of a loss head compared with a linear layer and cross-entropy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lossbench.losses.center import center_distance
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 SHAPES = ((128, 100, 10), (128, 384, 100), (96, 2048, 1000), (256, 512, 10575))
-BARS = {  # of time, for each shape; where there are two, with and without torch.compile
+BARS = {  # targets of the time ratio per shape: with torch.compile, without
     "lgm identity": ((1.6, 2.2), (1.45, 1.45), (1.22, 1.22), (1.13, 1.13)),
     "lgm diagonal": ((2.0, 3.8), (2.5, 2.5), (2.4, 2.4), (2.25, 2.25)),
     "l_softmax m=4": ((2.2, 3.1), (1.5, 1.5), (1.10, 1.10), (1.03, 1.03)),
@@ -29,7 +29,7 @@ MEMORY_BARS = {"lgm identity": 2.0, "lgm diagonal": 3.8, "l_softmax m=4": 2.0}
 
 
 class Linear(nn.Module):
-    """What every other is divided by."""
+    """Linear layer with cross-entropy: the divisor of all ratios."""
 
     def __init__(self, num_classes: int, feature_dim: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class CenterTerm(nn.Module):
 
 
 class BroadcastMixture(nn.Module):
-    """L-GM as its equations read, over a (B, K, D) difference."""
+    """L-GM written like its equations, with a (B, K, D) difference."""
 
     def __init__(self, num_classes: int, feature_dim: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class BroadcastMixture(nn.Module):
 
 
 def heads(num_classes: int, feature_dim: int) -> dict[str, nn.Module]:
-    """Ours; the first is the reference."""
+    """Heads of lossbench; the first is the reference."""
 
     def head(name: str, **params: Any) -> nn.Module:
         return create_loss(name, num_classes=num_classes, feature_dim=feature_dim, **params)
@@ -90,7 +90,7 @@ def heads(num_classes: int, feature_dim: int) -> dict[str, nn.Module]:
 
 
 def peers(num_classes: int, feature_dim: int, batch: int) -> dict[str, nn.Module]:
-    """What a user would take instead."""
+    """Heads of other libraries."""
     found: dict[str, nn.Module] = {}
     if batch * num_classes * feature_dim < 2**26:  # above that a call takes seconds
         found["L-GM as a (B, K, D) difference"] = BroadcastMixture(num_classes, feature_dim)
@@ -125,10 +125,11 @@ class Measured:
 
     Attributes:
         mode: `eager`, or `compiled` (divided by the compiled linear layer).
-        microseconds: A call, forward and backward; the median of the rounds.
-        time_ratio, time_low, time_high: To the linear layer; median and middle half.
-        memory_ratio: Of the peak above what is there before; eager only.
-        time_bar, memory_bar: What they should not exceed; None: no such bar.
+        microseconds: Time of a call, forward and backward; median of the rounds.
+        time_ratio, time_low, time_high: Time divided by that of the linear layer; median and
+            quartiles.
+        memory_ratio: Peak memory divided by that of the linear layer; eager only.
+        time_bar, memory_bar: Targets that the ratios should not exceed; None: no target.
     """
 
     head: str
@@ -146,7 +147,7 @@ class Measured:
 def measure(
     shape: tuple[int, int, int], rounds: int, turn_sec: float, *, compiled: bool, only: str = ""
 ) -> Iterator[Measured]:
-    """Time all heads at a shape, at one thread, taking turns."""
+    """Time all heads at one shape with one thread, in turns."""
     batch, feature_dim, num_classes = shape
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """Most bytes that a call holds at a time, once it has let go of what the last one left."""
+    """Peak bytes that a call allocates, apart from what the previous call left."""
     call()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()

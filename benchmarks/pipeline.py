@@ -1,4 +1,4 @@
-"""What a batch of augmented images costs: crop with padding, mirror, normalise."""
+"""Speed of augmented batches: crop with padding, mirror, normalise."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lossbench.data.torchvision import torchvision
 
 COUNT, SIDE, BATCH = 2560, 32, 128
 BAR = 12.0
-"""Times as fast as the first candidate, without torch.compile."""
+"""Target of the speed ratio to the first candidate, without torch.compile."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One way to the images of an epoch.
+    """One implementation of the input pipeline.
 
     Attributes:
-        images_per_sec: The median of the rounds.
-        speed_ratio: To the DataLoader without processes of its own.
+        images_per_sec: Median of the rounds.
+        speed_ratio: Speed divided by that of the DataLoader without worker processes.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Measured:
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """As torchvision's own CIFAR class does it."""
+    """Images as in torchvision's CIFAR10."""
 
     def __init__(self, pixels: Tensor, transform: Callable[[Any], Tensor]) -> None:
         self.pixels, self.transform = pixels.numpy(), transform
@@ -51,7 +51,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 
 def measure(rounds: int) -> Iterator[Measured]:
-    """One epoch of images a turn, one thread."""
+    """Time one epoch of images per turn, with one thread."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     pixels = torch.randint(256, (COUNT, SIDE, SIDE, 3), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What bfloat16 and torch.compile gain over eager float32, in the training loop."""
+"""Speed of bfloat16 and torch.compile compared with eager float32, in the training loop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODES = {
     "bfloat16": (torch.bfloat16, False),
     "bfloat16, compiled": (torch.bfloat16, True),
 }
-"""Autocast, and whether model and head are compiled."""
+"""Mode -> autocast type, and whether model and head are compiled."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Measured:
     """One mode.
 
     Attributes:
-        milliseconds: A step.
-        speed_ratio: Steps a second, to those of eager float32 in the same round.
-        low, high: Least and most of the rounds.
+        milliseconds: Time per step.
+        speed_ratio: Steps per second divided by those of eager float32 in the same round.
+        low, high: Minimum and maximum of the rounds.
     """
 
     mode: str
@@ -43,7 +43,7 @@ class Measured:
 
 
 def measure(rounds: int, device: torch.device) -> Iterator[Measured]:
-    """The second epoch of two counts: the first one compiles. One CPU thread, softmax."""
+    """Time the second of two epochs, since the first one compiles. One CPU thread, softmax."""
     torch.set_num_threads(1)
     channels, height, width = MODELS_AND_IMAGES[MODEL]
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a training step costs beside the bare model on a fixed batch."""
+"""Time of a training step compared with the bare model on a fixed batch."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Measured:
     """One loss in the training loop.
 
     Attributes:
-        milliseconds: A step, with its data, head, optimizer and figures.
-        time_ratio: To forward, backward and optimizer step of the model with a linear layer and
-            cross-entropy, on one batch that is there.
-        time_low, time_high: Middle half of the rounds.
+        milliseconds: Time per step, with data, head, optimizer and recorded values.
+        time_ratio: Time divided by that of forward, backward and optimizer step of the model with
+            a linear layer and cross-entropy, on one fixed batch.
+        time_low, time_high: Quartiles of the rounds.
     """
 
     model: str
@@ -45,7 +45,7 @@ class Measured:
 
 
 def measure(rounds: int) -> Iterator[Measured]:
-    """Some steps a turn, one thread."""
+    """Time some steps per turn, with one thread."""
     torch.set_num_threads(1)
     for model_name, shape in MODELS_AND_IMAGES.items():
         channels, height, width = shape
@@ -57,7 +57,7 @@ def measure(rounds: int) -> Iterator[Measured]:
         for loss, timing in take_turns(calls, rounds, 0.0).items():
             low, high = timing.ratio_range
             milliseconds = 1000 * timing.median_sec / STEPS
-            bar = BAR if loss == "softmax" else None  # the others have heads of their own cost
+            bar = BAR if loss == "softmax" else None  # other heads cost more themselves
             yield Measured(model_name, loss, milliseconds, timing.ratio, low, high, bar)
 
 
@@ -89,7 +89,7 @@ def _loop(name: str, data: ArrayImages, loss: str):  # type: ignore[no-untyped-d
 
 
 def training_of(name: str, loss: str, batch: int, device: torch.device) -> Training:
-    """An epoch of one network with one loss, as a trial has it."""
+    """One epoch of a network with a loss, as in a trial."""
     shape = MODELS_AND_IMAGES[name]
     model = MODELS[name].create(shape).to(device, memory_format=torch.channels_last)
     head = create_loss(loss, num_classes=10, feature_dim=model.feature_dim).to(device)

@@ -1,4 +1,4 @@
-"""What the tool around the trainings costs: a suite of short trials, and tables of many trials."""
+"""Overhead of the tool: a suite of short trials, and commands on tables of many trials."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ losses:
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure of the tool.
+    """One measured number.
 
     Attributes:
-        what: Of which it is.
-        value: In seconds, or the ratio that `what` names.
-        bar: What it should not exceed.
+        what: Description of the number.
+        value: Seconds, or the ratio that `what` describes.
+        bar: Target that it should not exceed; None: no target.
     """
 
     what: str
@@ -68,7 +68,7 @@ class Measured:
 
 
 def short_trials(trials: int, epochs: int) -> Iterator[Measured]:
-    """`lossbench run` beside two plain processes that train the same seeds in a loop."""
+    """Compare `lossbench run` with two plain processes that train the same seeds in a loop."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         path = folder / "short.yaml"
@@ -82,7 +82,7 @@ def short_trials(trials: int, epochs: int) -> Iterator[Measured]:
         with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
             list(pool.map(_bare, plan.trials[:PROCESSES]))  # imports
             bare = list(pool.map(_bare, plan.trials))
-    # from the end of the second trial on, each process has the others' share
+    # from the end of the second trial on, each process trains half of the others
     steady = (ends[-1] - ends[PROCESSES - 1]) / (sum(bare) / trials * (trials - PROCESSES))
     yield Measured(f"{trials} trials of {epochs} epochs, with the report", took)
     yield Measured("from the call to the end of the first epoch", first, 15)
@@ -91,7 +91,7 @@ def short_trials(trials: int, epochs: int) -> Iterator[Measured]:
 
 
 def many_trials(trials: int) -> Iterator[Measured]:
-    """`plan`, `report` and `check` where all trials have made-up results."""
+    """Time `plan`, `report` and `check` on trials with synthetic results."""
     rows, seeds = 10, 5
     columns = max(1, trials // rows // seeds)
     with TemporaryDirectory() as name:
@@ -104,12 +104,12 @@ def many_trials(trials: int) -> Iterator[Measured]:
         yield from _log(plan, folder)
         for verb, more in (("plan", []), ("report", []), ("check", ["--update"]), ("check", [])):
             took = _lossbench(folder, verb, path.name, *more)
-            told = " ".join([verb, *more])
-            yield Measured(f"{told} of {len(plan.trials)} trials", took, None if more else 5)
+            command = " ".join([verb, *more])
+            yield Measured(f"{command} of {len(plan.trials)} trials", took, None if more else 5)
 
 
 def _log(plan: Plan, folder: Path) -> Iterator[Measured]:
-    """Results of normal noise around 5 %; the time of the first and of the last hundred."""
+    """Log normally distributed results around 5 %; time the first and the last hundred."""
     random = np.random.default_rng(0)
     tracker = Tracker.open(_uri(folder))
     tracker.start_suite(plan, environment(plan.trials[0]))

@@ -1,4 +1,4 @@
-"""Honest timing: candidates take turns, so that a busy machine hits all of them alike."""
+"""Timing in turns, so that a busy machine affects all candidates equally."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """What one candidate took, in seconds a call.
+    """Time of one candidate.
 
     Attributes:
-        seconds: One value a round.
-        ratios: Each divided by the first candidate's value of the same round.
+        seconds: Seconds per call, one value per round.
+        ratios: Each value divided by the first candidate's in the same round.
     """
 
     seconds: tuple[float, ...]
@@ -31,7 +31,7 @@ class Timing:
 
     @property
     def ratio_range(self) -> tuple[float, float]:
-        """The middle half of the rounds."""
+        """Quartiles of the ratios; minimum and maximum below four rounds."""
         if len(self.ratios) < 4:
             return min(self.ratios), max(self.ratios)
         low, _, high = statistics.quantiles(self.ratios, n=4)
@@ -44,9 +44,9 @@ def take_turns(
     """Time every candidate in every round.
 
     Args:
-        candidates: What to call. The first is what the others are divided by.
-        rounds: At least 1.
-        turn_sec: How long a candidate is called in one round; at least once.
+        candidates: Functions to call; the others are divided by the first.
+        rounds: Number of rounds, at least 1.
+        turn_sec: Seconds that a candidate is called in one round; at least one call.
     """
     calls = {}
     for name, call in candidates.items():
