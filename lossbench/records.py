@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -69,6 +70,8 @@ class TrialResult(Strict):
         return self.status == "finished" and bool(self.reason)
 
 
+Results = Mapping[str, TrialResult]
+"""Trial identity -> result; trials that were not run are absent."""
 HELD_OUT_PREFIX = "holdout_"
 """Prefix of a metric's name in JSON, CSV and baselines if it is measured on the held-out part."""
 

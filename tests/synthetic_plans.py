@@ -9,6 +9,7 @@ import pytest
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import expand_grids, make_rows
+from lossbench.planning.selection import choose_rows, final_trials
 from lossbench.planning.trial import Trial
 from lossbench.records import Metric
 from lossbench.suite.schema import Component, load_suite
@@ -68,7 +69,7 @@ def run_all() -> Callable[[Plan], Results]:
         results = measure(plan.trials)
         if plan.suite.selection:
             scores = {identity: r.metrics["error"] for identity, r in results.items()}
-            results |= measure(plan.final_trials(plan.choose(scores)))
+            results |= measure(final_trials(plan, choose_rows(plan, scores)))
         return results
 
     return run_all

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lossbench.planning.plan import Plan
-from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, Span
+from lossbench.planning.selection import Chosen, Stage
 
 EDGE = 0.05
 """Outer share of a searched range that counts as its edge, at either end, on the search's scale."""
 NUMBER = (int, float)
 
 
-def edge_warnings(plan: Plan, chosen: Mapping[tuple[str, str], Row]) -> list[str]:
+def edge_warnings(plan: Plan, chosen: Chosen) -> list[str]:
     """One line for each chosen number beyond which the optimum may lie.
 
     An end of a range that is the parameter's own limit, such as a margin of 0, is no edge: there
@@ -31,6 +30,24 @@ def edge_warnings(plan: Plan, chosen: Mapping[tuple[str, str], Row]) -> list[str
             limits = plan.limits.get((name, key), (None, None))
             if warning := given.warning(value, limits):
                 lines.append(f"{variant}: {name} chose {key}={value:g}, {warning}")
+    return lines
+
+
+def selection_notes(plan: Plan, holdout: Stage, chosen: Chosen) -> list[str]:
+    """Warnings about the choice: numbers at an edge, and trials that are missing."""
+    lines = edge_warnings(plan, chosen)
+    if holdout.missing:
+        lines.append(
+            f"{holdout.missing} of {len(holdout.trials)} held-out trials are missing: "
+            "the choice may still change"
+        )
+    names = dict.fromkeys(row.loss.name for row in plan.rows)
+    lines += [
+        f"{variant}: nothing chosen for {name}, because no row of it finished all its seeds"
+        for variant in plan.suite.variants
+        for name in names
+        if (variant, name) not in chosen
+    ]
     return lines
 
 

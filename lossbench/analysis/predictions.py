@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, chdtri
 
-from lossbench.analysis.stages import ReadArrays, Stage, reference_labels
 from lossbench.analysis.statistics import ALPHA, LEVEL, Interval
+from lossbench.planning.selection import Stage
 
+Arrays = Mapping[str, NDArray[Any]]
+ReadArrays = Callable[[str, str], Arrays | None]
+"""(trial identity, artifact name) -> its arrays, or None where there are none."""
 RESAMPLES = 2000
 PERCENT = 100.0
 Wrong = Mapping[int, NDArray[np.bool_]]
@@ -141,7 +145,7 @@ def examine(stage: Stage, reference: str | None, read: ReadArrays) -> TestSet | 
     wrong = {key: seeds for key, seeds in wrong.items() if seeds}
     if not wrong:
         return None
-    labels = reference_labels(reference, stage)
+    labels = stage.reference_labels(reference)
     means, gaps = {}, {}  # (N,) each
     for (variant, row), seeds in wrong.items():
         means[variant, row] = np.mean(list(seeds.values()), 0)

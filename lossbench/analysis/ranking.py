@@ -13,11 +13,10 @@ from scipy.stats import rankdata
 
 from lossbench.analysis.provenance import describe_changes, describe_more_seeds
 from lossbench.analysis.rank_tests import cliques, columns_to_decide, friedman_p, signed_rank_p
-from lossbench.analysis.stages import Results
 from lossbench.analysis.statistics import ALPHA, holm
 from lossbench.analysis.tables import Cell, Table, make_tables
 from lossbench.errors import RequestError
-from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 
 FEWEST_COLUMNS = 5
 """Below this many no pair can be told apart, and Friedman's approximation is not to be trusted."""
@@ -141,7 +140,7 @@ Entries = dict[str, dict[int, Cell]]
 """Label -> cell by the column's place."""
 
 
-def rank_suites(suites: Sequence[tuple[Plan, Results]], metrics: Sequence[str] = ()) -> Ranking:
+def rank_suites(suites: Sequence[PlanWithResults], metrics: Sequence[str] = ()) -> Ranking:
     """Rank the losses by their mean over the seeds in each column, and average the ranks.
 
     No row is ever chosen by its results on the test set. A loss that has one row in every
@@ -149,7 +148,7 @@ def rank_suites(suites: Sequence[tuple[Plan, Results]], metrics: Sequence[str] =
     with several rows somewhere those are ranked that have the same parameters in every column.
 
     Args:
-        suites: Each laid out, with its results by trial identity.
+        suites: The plan of each suite with its results.
         metrics: Names of those to rank by; empty for all.
 
     Raises:
@@ -202,17 +201,18 @@ def rank_suites(suites: Sequence[tuple[Plan, Results]], metrics: Sequence[str] =
 
 
 def _columns(
-    suites: Sequence[tuple[Plan, Results]], metrics: Sequence[str]
+    suites: Sequence[PlanWithResults], metrics: Sequence[str]
 ) -> tuple[list[RankedColumn], list[list[Cell]], list[str]]:
     """Columns with a result, the cells of each, and what was left out."""
-    known = list(dict.fromkeys(metric.name for plan, _ in suites for metric in plan.metrics))
+    known = list(dict.fromkeys(metric.name for found in suites for metric in found.plan.metrics))
     unknown = [name for name in metrics if name not in known]
     if unknown:
         raise RequestError(f"--metric {unknown[0]}: no suite has it; they have {', '.join(known)}")
     columns, cells, warnings = [], [], []
-    for plan, results in suites:
+    for found in suites:
+        plan = found.plan
         higher = {metric.name: metric.higher_is_better for metric in plan.metrics}
-        tables = [t for t in make_tables(plan, results) if not t.held_out]
+        tables = [t for t in make_tables(found) if not t.held_out]
         if not tables:
             warnings.append(f"{plan.suite.suite}: left out, nothing was chosen or tested yet")
         for table in tables:
@@ -240,7 +240,7 @@ def _columns(
                 )
     if not columns:
         raise RequestError("nothing to rank: " + "; ".join(warnings or ["no column is left"]))
-    for plan, _ in suites:
+    for plan in (found.plan for found in suites):
         if plan.changes:
             warnings.append(describe_changes(plan))
         if plan.more_seeds:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lossbench.analysis.comparison import Verdicts, judge
+from lossbench.analysis.edges import selection_notes
 from lossbench.analysis.number_format import (
     NOTHING,
     PERCENT_SPEC,
@@ -18,19 +19,11 @@ from lossbench.analysis.number_format import (
 from lossbench.analysis.provenance import describe_changes, describe_more_seeds
 from lossbench.analysis.published import Published, published_numbers, published_problems
 from lossbench.analysis.rank_bootstrap import Ranks, rank_rows
-from lossbench.analysis.stages import (
-    Chosen,
-    Results,
-    Stage,
-    choose,
-    reference_labels,
-    selection_notes,
-    stages,
-)
 from lossbench.analysis.statistics import Summary
 from lossbench.planning.divergence import NO_BETTER, RULE
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
+from lossbench.planning.selection import Chosen, PlanWithResults, Stage
 from lossbench.records import OF_ALL, Metric
 
 
@@ -174,20 +167,19 @@ class Table:
         return variant if self.has_columns else self.label
 
 
-def make_tables(plan: Plan, results: Results) -> tuple[Table, ...]:
+def make_tables(found: PlanWithResults) -> tuple[Table, ...]:
     """All tables of a suite.
 
     Returns:
         One table a metric, of the test set. With `selection` the held-out table stands first,
         with all rows, and the test tables have the chosen rows only.
     """
-    chosen = choose(plan, results)
+    plan, chosen, metric = found.plan, found.chosen, found.plan.selection_metric
     tables = []
-    for stage in stages(plan, results, chosen):
+    for stage in found.stages:
         if stage.measured == "holdout":
-            assert plan.suite.selection is not None
+            assert metric is not None
             notes = [*selection_notes(plan, stage, chosen), *_endings(stage), *_versions(stage)]
-            [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]
             tables.append(_table(plan, stage, metric, chosen, notes))
             continue
         problems = published_problems(plan.suite, plan.metrics)
@@ -265,7 +257,7 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
     if stage.measured == "holdout":
         return table
     judged = {key: cell.summary for key, cell in cells.items()}
-    labels = reference_labels(plan.suite.reference, stage)
+    labels = stage.reference_labels(plan.suite.reference)
     return replace(
         table,
         verdicts=judge(judged, plan.suite.reference, labels, metric.higher_is_better)

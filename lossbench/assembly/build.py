@@ -290,7 +290,7 @@ def _dry_run(
         if model.weights_digest:
             weights[name] = model.weights_digest
         problems += _check_augmentations(variant.augment, dataset, view, name)
-        for row in (row for row in plan.rows if row.stands_in(name)):
+        for row in (row for row in plan.rows if row.applies_to(name)):
             path: Path = ("losses", row.loss.name)
             try:
                 head = _create_head(row.loss, model.feature_dim, dataset)

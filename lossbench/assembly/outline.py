@@ -68,7 +68,7 @@ def make_outline(suite: Suite) -> Outline:
     if problems:
         raise suite.origin.error(problems)
     rows = make_rows(losses, suite)
-    check_reference(suite, [row.label for row in rows], [row.loss.name for row in rows])
+    check_reference(suite, rows)
     compared = compared_rows(suite, rows)
     return Outline(resolved, tuple(losses), rows, compared, tuple(evaluations), metrics)
 

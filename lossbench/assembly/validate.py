@@ -10,7 +10,7 @@ from lossbench.assembly.resolve import resolve_losses
 from lossbench.errors import Path, Problem, did_you_mean, told
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.models.vectors import OF_VECTORS
-from lossbench.planning.rows import Row
+from lossbench.planning.rows import Row, find_reference_rows
 from lossbench.planning.search import Search
 from lossbench.records import Metric
 from lossbench.suite.schema import Component, Input, Suite
@@ -121,23 +121,21 @@ def variant_problems(suite: Suite) -> list[Problem]:
     return problems
 
 
-def check_reference(suite: Suite, labels: list[str], names: list[str]) -> None:
-    """Whether the suite's `reference` means one row.
-
-    Args:
-        suite: The suite.
-        labels: Of its rows.
-        names: Of their losses.
+def check_reference(suite: Suite, rows: Iterable[Row]) -> None:
+    """Check that the suite's `reference` names one row; with `selection`, one row or several.
 
     Raises:
         SuiteError: It does not.
     """
-    if suite.reference is not None and suite.reference not in {*labels, *names}:
-        message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, labels)}"
+    if suite.reference is None:
+        return
+    losses = {row.label: row.loss.name for row in rows}
+    found = find_reference_rows(suite.reference, losses)
+    if not found:
+        message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, losses)}"
         raise suite.origin.error([Problem(("reference",), message)])
-    if suite.selection is None and names.count(suite.reference or "") > 1:
-        own = [label for label, name in zip(labels, names, strict=True) if name == suite.reference]
-        message = f"{suite.reference!r} is {len(own)} rows; name one of {', '.join(own)}"
+    if suite.selection is None and len(found) > 1:
+        message = f"{suite.reference!r} is {len(found)} rows; name one of {', '.join(found)}"
         raise suite.origin.error([Problem(("reference",), message)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +23,7 @@ WORK = Path(".lossbench")
 
 if TYPE_CHECKING:
     from lossbench.planning.plan import Plan
-    from lossbench.planning.trial import Trial
-    from lossbench.records import TrialResult
+    from lossbench.planning.selection import PlanWithResults
     from lossbench.runner.run import Outcome
     from lossbench.suite.schema import Suite
     from lossbench.tracking.store import Tracker
@@ -85,17 +84,15 @@ def _load_unchanged(path: Path) -> Suite | None:
         return None
 
 
-def look_up(
-    laid_out: Plan, tracking_uri: str | None
-) -> tuple[Plan, Mapping[str, TrialResult], Tracker]:
+def look_up(laid_out: Plan, tracking_uri: str | None) -> tuple[PlanWithResults, Tracker]:
     """The plan with what is stored of it: points of its searches, results, and other seeds."""
-    from lossbench.runner.run import lay_out
+    from lossbench.planning.selection import load_plan_with_results
     from lossbench.tracking.store import Tracker
 
     tracker = Tracker.open(tracking_uri, create=False)
-    laid_out, trials = lay_out(laid_out, tracker)
-    results = tracker.results(trials)
-    return replace(laid_out, more_seeds=tracker.other_seeds(trials)), results, tracker
+    found = load_plan_with_results(laid_out, tracker.results)
+    plan = replace(found.plan, more_seeds=tracker.other_seeds(found.trials))
+    return replace(found, plan=plan), tracker
 
 
 def report_folder(laid_out: Plan, output: Path | None) -> Path:
@@ -116,14 +113,14 @@ def write_report(laid_out: Plan, tracking_uri: str | None, output: Path | None) 
     from lossbench.report.build import build_report
 
     folder = report_folder(laid_out, output)
-    laid_out, results, tracker = look_up(laid_out, tracking_uri)
+    found, tracker = look_up(laid_out, tracking_uri)
     replaced = describe_replaced([laid_out], folder)
     try:
         with err.status("writing the report"):
-            written = build_report(laid_out, results, tracker.arrays, folder, command_line())
+            written = build_report(found, tracker.arrays, folder, command_line())
     except OSError as error:
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
-    out.print(terminal_table(laid_out, results))
+    out.print(terminal_table(found))
     page = next(path for path in written if path.suffix == ".html")
     err.print(
         f"report: {page}{f' ({replaced})' if replaced else ''}", highlight=False, soft_wrap=True
@@ -134,18 +131,16 @@ def print_differences(laid_out: Plan, tracking_uri: str | None) -> None:
     """Print in what the rows differ; exit code 1 if a difference fails the suite."""
     from lossbench.cli.findings import print_audit
     from lossbench.planning.fairness import audit
-    from lossbench.runner.run import lay_out
+    from lossbench.planning.selection import PlanWithResults, load_plan_with_results
     from lossbench.tracking.store import Tracker
 
-    trials: list[Trial] = list(laid_out.trials)
-    results: Mapping[str, TrialResult] = {}
+    found = PlanWithResults(laid_out, {})
     if not laid_out.missing:
         with contextlib.suppress(NothingRecordedError):
             tracker = Tracker.open(tracking_uri, create=False)
-            laid_out, trials = lay_out(laid_out, tracker)
-            results = tracker.results(trials)
-    differences = audit(laid_out, trials, results)
-    measured = f"{len(results)} of {len(trials)} trials measured"
+            found = load_plan_with_results(laid_out, tracker.results)
+    differences = audit(found.plan, found.trials, found.results)
+    measured = f"{len(found.results)} of {len(found.trials)} trials measured"
     if laid_out.missing:
         measured = (
             "without the data it is unknown what the losses ask of a training, which classes are "

@@ -284,10 +284,10 @@ def report(
     from lossbench.analysis.provenance import describe_more_seeds
     from lossbench.report import render
 
-    found, results, _ = look_up(laid_out, tracking_uri)
-    typer.echo(render(found, results, format_.value))
-    if found.more_seeds:
-        err.print(describe_more_seeds(found), highlight=False, soft_wrap=True)
+    found, _ = look_up(laid_out, tracking_uri)
+    typer.echo(render(found, format_.value))
+    if found.plan.more_seeds:
+        err.print(describe_more_seeds(found.plan), highlight=False, soft_wrap=True)
 
 
 @app.command(cls=OnceCommand)
@@ -335,7 +335,7 @@ def check(
         flag = "--accept" if accept else "--min-effect"
         raise RequestError(f"{flag}: only together with --update")
     from lossbench.gate import service as gate
-    from lossbench.runner.run import lay_out
+    from lossbench.planning.selection import load_plan_with_results
     from lossbench.tracking.store import Tracker
 
     laid_out = lay_out_suite(suite, set_, only, seeds, data_root, plugin)
@@ -345,11 +345,11 @@ def check(
     if old and not update and not laid_out.searches:
         request.require_comparable(old)
     tracker = Tracker.open(tracking_uri, create=False)
-    whole, trials = lay_out(laid_out, tracker)
-    request = replace(request, plan=whole)
+    found = load_plan_with_results(laid_out, tracker.results)
+    request = replace(request, plan=found.plan)
     if old and not update:  # the rows of a search are known from its results only
         request.require_comparable(old)
-    measured = request.measure(tracker.results(trials))
+    measured = request.measure(found.results)
     if update:
         for line in request.update(old, measured, min_effect, accept=accept):
             err.print(Text(line), soft_wrap=True)

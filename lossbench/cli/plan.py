@@ -20,12 +20,12 @@ from lossbench.errors import NothingRecordedError, RequestError
 from lossbench.planning.costs import Cost, Costs, Forecast, cell_of
 from lossbench.planning.fairness import small_classes
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import final_trials
 from lossbench.planning.trial import Trial
-from lossbench.records import TrialResult
+from lossbench.records import Results
 from lossbench.runner.progress import duration
 from lossbench.suite.schema import Holdout
 
-Results = Mapping[str, TrialResult]
 ASK_FROM_SEC = 3600.0
 """`run` asks before it starts more than this."""
 LOOK_SEC = 5.0
@@ -72,7 +72,7 @@ class Recorded:
             points = [
                 row
                 for row in plan.rows
-                if row.loss.name == search.loss.name and row.stands_in(variant)
+                if row.loss.name == search.loss.name and row.applies_to(variant)
             ]
             missing = (selection.samples or 0) - len(points)
             for seed in plan.suite.seeds if points else ():
@@ -83,7 +83,7 @@ class Recorded:
         some = {
             (variant, name): row for variant in plan.suite.variants for name, row in rows.items()
         }
-        return coming + list(plan.final_trials(some))
+        return coming + list(final_trials(plan, some))
 
     @property
     def counted(self) -> str:
@@ -154,7 +154,7 @@ class Recorded:
 
 def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
     """Look up what a table has; without a database, nothing."""
-    from lossbench.runner.run import lay_out
+    from lossbench.planning.selection import load_plan_with_results
     from lossbench.tracking.store import Tracker
 
     if plan.missing:
@@ -163,10 +163,9 @@ def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
         tracker = Tracker.open(tracking_uri, create=False)
     except NothingRecordedError:
         return Recorded(plan, plan.trials, {})
-    whole, trials = lay_out(plan, tracker)
-    results = tracker.results(trials)
-    left = [trial for trial in trials if trial.identity not in results]
-    return Recorded(whole, trials, results, tracker.changed_code(left))
+    found = load_plan_with_results(plan, tracker.results)
+    left = [trial for trial in found.trials if trial.identity not in found.results]
+    return Recorded(found.plan, found.trials, found.results, tracker.changed_code(left))
 
 
 def require_agreement(

@@ -72,8 +72,8 @@ def rank(
     if output is None:
         require_own_folder(plans, folder)
     replaced = describe_replaced(plans, folder)
-    found = [look_up(laid_out, tracking_uri) for laid_out in plans]
-    ranking = rank_suites([(whole, results) for whole, results, _ in found], metric)
+    found = [look_up(laid_out, tracking_uri)[0] for laid_out in plans]
+    ranking = rank_suites(found, metric)
     made_from = [provenance(laid_out, folder) for laid_out in plans]
     try:
         page, *_ = write_ranking(ranking, folder, command_line(), made_from)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from lossbench.analysis.stages import Results, Stage, choose, stages
 from lossbench.errors import RequestError
 from lossbench.gate.baseline import (
     Baseline,
@@ -17,28 +16,28 @@ from lossbench.gate.baseline import (
     joined,
 )
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 
 _NAMED = 6  # cells that a message lists before it counts the rest
 
 
-def measure(plan: Plan, results: Results, command: str) -> Baseline:
+def measure(found: PlanWithResults, command: str) -> Baseline:
     """What a suite's results say, in the form of a baseline.
 
     Args:
-        plan: The suite, laid out; perhaps some cells only.
-        results: By trial identity.
+        found: Plan of the suite, perhaps of some cells only, with its results.
         command: Measures the cells again.
 
     Raises:
         RequestError: A result is missing.
     """
-    found = stages(plan, results, choose(plan, results))
-    missing = [t for stage in found for t in stage.trials if t.identity not in results]
+    plan, results = found.plan, found.results
+    missing = [trial for trial in found.trials if trial.identity not in results]
     if missing:
         raise RequestError(_missing_results(missing, command))
-    there = [results[trial.identity] for stage in found for trial in stage.trials]
+    there = [results[trial.identity] for trial in found.trials]
     conditions = conditions_of(plan)
     return Baseline(
         suite=plan.suite.suite,
@@ -50,7 +49,7 @@ def measure(plan: Plan, results: Results, command: str) -> Baseline:
         conditions_digest=conditions.digest,
         conditions=conditions,
         metrics=metrics_of(plan),
-        cells=[cell for stage in found for cell in _cells(plan, stage)],
+        cells=[cell for stage in found.stages for cell in _cells(plan, stage)],
     )
 
 
@@ -82,8 +81,7 @@ def conditions_of(plan: Plan) -> Conditions:
 
 def metrics_of(plan: Plan) -> list[BaselineMetric]:
     metrics = []
-    if plan.suite.selection is not None:
-        [metric] = [m for m in plan.metrics if m.name == plan.suite.selection.metric]
+    if (metric := plan.selection_metric) is not None:
         metrics.append((metric.json_name(held_out=True), metric))
     metrics += [(metric.name, metric) for metric in plan.metrics]
     return [
@@ -100,8 +98,8 @@ def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
     """As the report's tables have them: of the held-out part only what chooses."""
     metrics, held_out = plan.metrics, stage.measured == "holdout"
     if held_out:
-        assert plan.suite.selection is not None
-        metrics = tuple(m for m in plan.metrics if m.name == plan.suite.selection.metric)
+        assert plan.selection_metric is not None
+        metrics = (plan.selection_metric,)
     cells = []
     for measured in metrics:
         name = measured.name

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.text import Text
 
-from lossbench.analysis.stages import Results
 from lossbench.errors import RequestError, redacted
 from lossbench.gate.baseline import Baseline, BaselineCell, dump, read_baseline
 from lossbench.gate.compare import judge, require_comparable
@@ -18,6 +17,8 @@ from lossbench.gate.from_results import measure
 from lossbench.gate.regression import exit_code
 from lossbench.gate.update import parse_min_effects, update
 from lossbench.planning.plan import Plan, matches
+from lossbench.planning.selection import PlanWithResults
+from lossbench.records import Results
 from lossbench.suite.files import write_atomically
 
 
@@ -61,7 +62,7 @@ class Request:
         Raises:
             RequestError: One is missing.
         """
-        return measure(self.plan, results, self.command)
+        return measure(PlanWithResults(self.plan, results), self.command)
 
     def check(self, baseline: Baseline, measured: Baseline, format: str) -> tuple[Text, int]:
         """The findings in a form (`text` or one of `FORMATS`), and the exit code."""

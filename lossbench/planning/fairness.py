@@ -15,11 +15,10 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.requirements import Needs
 from lossbench.planning.rows import Row
 from lossbench.planning.trial import Trial
-from lossbench.records import OF_ALL, TrialResult
+from lossbench.records import OF_ALL, Results
 
 Level = Literal["fails", "warning", "listed"]
 LEVELS: tuple[Level, ...] = ("fails", "warning", "listed")
-Results = Mapping[str, TrialResult]
 Found = tuple[Level, str, str]
 """A level, the column it was found in, and what was found."""
 

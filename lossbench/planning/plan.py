@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import math
 import re
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import cached_property, partial
+from functools import cached_property
 
 from lossbench.errors import RequestError
 from lossbench.planning.requirements import Needs
 from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
-from lossbench.planning.rows import Row, make_rows
+from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
 from lossbench.planning.trial import PROTOCOL, Trial, digest_of
 from lossbench.records import Artifact, Metric, Plugin
@@ -115,42 +114,18 @@ class Plan:
             for seed, variant, row in itertools.product(
                 self.suite.seeds, self.suite.variants, self.rows
             )
-            if row.stands_in(variant)
+            if row.applies_to(variant)
         )
 
     @property
     def searches(self) -> tuple[Search, ...]:
         return tuple(loss for loss in self.losses if isinstance(loss, Search))
 
-    def grown(self, scores: Mapping[str, float]) -> Plan:
-        """The plan with the points to which its searches have come.
-
-        Args:
-            scores: As for `choose`.
-        """
-        if not self.searches:
-            return self
-        score = partial(self._score, scores)
-        whole = replace(self, rows=make_rows(self.losses, self.suite, score))
-        return whole if self.only is None else whole.narrowed(self.only)
-
-    def _score(self, scores: Mapping[str, float], variant: str, point: Component) -> float | None:
-        """A point's held-out mean, lower being better; see `search.Score`."""
-        assert self.suite.selection is not None
-        row = Row("", point, {})
-        trials = [
-            self.trial(row, variant, s, self.suite.selection.holdout) for s in self.suite.seeds
-        ]
-        values = [scores.get(trial.identity) for trial in trials]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            return None
-        mean = sum(known) / len(known)
-        return -mean if self._chooses_by.higher_is_better else mean
-
     @property
-    def _chooses_by(self) -> Metric:
-        assert self.suite.selection is not None
+    def selection_metric(self) -> Metric | None:
+        """The metric by which `selection` chooses; None without `selection`."""
+        if self.suite.selection is None:
+            return None
         [metric] = [m for m in self.metrics if m.name == self.suite.selection.metric]
         return metric
 
@@ -175,7 +150,7 @@ class Plan:
             (name, row)
             for name in self.suite.variants
             for row in self.rows
-            if row.stands_in(name) and matches(only, name, row.label, row.loss.name)
+            if row.applies_to(name) and matches(only, name, row.label, row.loss.name)
         ]
         variants = {n: v for n, v in self.suite.variants.items() if any(n == w for w, _ in wanted)}
         rows = tuple(row for row in self.rows if any(row is w for _, w in wanted))
@@ -224,52 +199,6 @@ class Plan:
             threads=suite.resources.cpus,
             workers=suite.resources.workers,
             seed=seed,
-        )
-
-    def choose(self, scores: Mapping[str, float]) -> dict[tuple[str, str], Row]:
-        """Choose each loss's parameters by its held-out scores; none without `selection`.
-
-        Args:
-            scores: Held-out metric by the identity of the trials that ended; nan for those that
-                diverged or were stopped, whose rows can not be chosen.
-
-        Returns:
-            (variant, loss name) -> the row of the best mean. A loss of which no row finished
-            all its seeds is left out.
-        """
-        if self.suite.selection is None:
-            return {}
-        best = max if self._chooses_by.higher_is_better else min
-        chosen = {}
-        for variant, name in itertools.product(
-            self.suite.variants, dict.fromkeys(row.loss.name for row in self.rows)
-        ):
-            means = {}
-            for row in (row for row in self.rows if row.loss.name == name):
-                trials = [t for t in self.trials if (t.variant, t.row) == (variant, row.label)]
-                values = [v for t in trials if math.isfinite(v := scores.get(t.identity, math.nan))]
-                if len(values) == len(self.suite.seeds):
-                    means[row.label] = (sum(values) / len(values), row)
-            if means:
-                chosen[variant, name] = best(means.values(), key=lambda scored: scored[0])[1]
-        return chosen
-
-    def final_trials(self, chosen: Mapping[tuple[str, str], Row]) -> tuple[Trial, ...]:
-        """The chosen rows and those to compare with them, trained on the whole training set.
-
-        They are measured on the test set. Empty while nothing is chosen.
-        """
-        if not chosen:
-            return ()
-        cells = [(variant, row.label, row) for (variant, _), row in chosen.items()]
-        cells += [
-            (variant, row.label, row) for variant in self.suite.variants for row in self.compared
-        ]
-        distinct = {(variant, label): row for variant, label, row in cells}
-        return tuple(
-            self.trial(row, variant, seed)
-            for seed in self.suite.seeds
-            for (variant, _), row in distinct.items()
         )
 
 

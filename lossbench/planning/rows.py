@@ -29,7 +29,8 @@ class Row:
     varied: Mapping[str, Any]
     variants: frozenset[str] | None = None
 
-    def stands_in(self, variant: str) -> bool:
+    def applies_to(self, variant: str) -> bool:
+        """Whether the row has a cell in this column."""
         return self.variants is None or variant in self.variants
 
 
@@ -92,6 +93,16 @@ def make_rows(
         label = f"{loss.name}({inside})" if varied else loss.name
         rows.append(Row(label, loss, varied, variants))
     return tuple(rows)
+
+
+def find_reference_rows(reference: str | None, rows: Mapping[str, str]) -> list[str]:
+    """Labels of the rows that a suite's `reference` names: by their label, or by their loss.
+
+    Args:
+        reference: Label or loss name, as in the suite.
+        rows: Row label -> loss name.
+    """
+    return [label for label, loss in rows.items() if reference in (label, loss)]
 
 
 def _short(value: Any) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from lossbench.analysis.predictions import TestSet, examine
+from lossbench.analysis.predictions import ReadArrays, TestSet, examine
 from lossbench.analysis.provenance import provenance
-from lossbench.analysis.stages import ReadArrays, Results, choose, stages
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report import formats
 from lossbench.report.figures.build import draw_figures
 from lossbench.report.figures.charts import make_curves
@@ -23,7 +23,7 @@ from lossbench.suite.files import write_atomically
 
 
 def build_report(
-    plan: Plan, results: Results, arrays: ReadArrays, output: Path, command: str
+    found: PlanWithResults, arrays: ReadArrays, output: Path, command: str
 ) -> list[Path]:
     """Write `report.html`, `report.md`, `results.csv`, `results.json`, `verdicts.json`,
     `table.tex` and `figures/`.
@@ -31,8 +31,7 @@ def build_report(
     Each file appears whole or not at all, the page last.
 
     Args:
-        plan: The suite, laid out.
-        results: By trial identity; trials not run yet are absent, and their cells say so.
+        found: Plan of the suite with its results; cells say which trials have none.
         arrays: (identity, name) -> the arrays that a trial stored by that name, or None.
             `embedding` has features (M, 2), labels (M,), class_means (K, 2) and for losses that
             model a density grid_x (G,), grid_y (G,), log_density (G, G) with row = y.
@@ -43,10 +42,10 @@ def build_report(
     Returns:
         Every file written, the page first.
     """
-    tables = make_tables(plan, results)
-    drawings = draw_figures(plan, results, tables, arrays)
-    facts = gather_facts(plan, results, command)
-    test_set = _test_set(plan, results, arrays)
+    plan, tables = found.plan, make_tables(found)
+    drawings = draw_figures(found, tables, arrays)
+    facts = gather_facts(found, command)
+    test_set = _test_set(found, arrays)
     texts = {
         "report.md": _markdown(plan, tables, test_set, drawings, facts),
         "results.csv": formats.csv(tables),
@@ -59,19 +58,18 @@ def build_report(
         contents[output / "figures" / f"{drawing.name}.png"] = drawing.png
         contents[output / "figures" / f"{drawing.name}.svg"] = drawing.svg
     page = output / "report.html"
-    curves = make_curves(plan, results)
+    curves = make_curves(found)
     contents[page] = render_html(plan, tables, test_set, drawings, curves, facts, texts).encode()
     for path, content in contents.items():
         write_atomically(path, content)
     return [page, *(path for path in contents if path != page)]
 
 
-def _test_set(plan: Plan, results: Results, read: ReadArrays) -> TestSet | None:
+def _test_set(found: PlanWithResults, read: ReadArrays) -> TestSet | None:
     """Of the error: the stored predictions are the best class of each image, and no more."""
-    if all(metric.name != "error" for metric in plan.metrics):
+    if all(metric.name != "error" for metric in found.plan.metrics):
         return None
-    [stage] = [s for s in stages(plan, results, choose(plan, results)) if s.measured == "test"]
-    return examine(stage, plan.suite.reference, read)
+    return examine(found.test_stage, found.plan.suite.reference, read)
 
 
 def _markdown(

@@ -13,9 +13,8 @@ from rich.text import Text
 
 from lossbench.analysis.number_format import NOTHING, format_mean_std
 from lossbench.analysis.published import Published
-from lossbench.analysis.stages import Results
 from lossbench.analysis.tables import Cell, Table, make_tables
-from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report.latex_text import latex_text, unsupported
 from lossbench.report.markup import markdown_sentence, markdown_text, pipes, plain_sentence
 from lossbench.report.overview import Overview, make_overview
@@ -27,18 +26,17 @@ from lossbench.report.verdict_text import (
 )
 
 
-def render(plan: Plan, results: Results, format: str) -> str:
+def render(found: PlanWithResults, format: str) -> str:
     """All tables of a suite as text.
 
     Args:
-        plan: The suite, laid out.
-        results: By trial identity; trials not run yet are absent.
+        found: Plan of the suite with its results.
         format: One of `FORMATS`.
 
     Raises:
         KeyError: The format is none of them.
     """
-    return FORMATS[format](make_tables(plan, results))
+    return FORMATS[format](make_tables(found))
 
 
 def markdown(tables: Iterable[Table]) -> str:
@@ -247,9 +245,9 @@ def _latex_cell(cell: Cell | None) -> str:
     return value
 
 
-def terminal_table(plan: Plan, results: Results) -> RenderableType:
+def terminal_table(found: PlanWithResults) -> RenderableType:
     """All tables of a suite for `rich.print`; many metrics in one."""
-    tables = make_tables(plan, results)
+    tables = make_tables(found)
     overview = make_overview(tables)
     origin = [Text(line) for line in origin_lines(tables)]
     if overview is None:

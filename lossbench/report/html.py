@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lossbench.analysis.number_format import NOTHING, format_signed, format_signed_interval
 from lossbench.analysis.predictions import TestSet
-from lossbench.analysis.stages import Results, choose, stages
 from lossbench.analysis.tables import Table
 from lossbench.planning.fairness import Difference, audit
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.records import TrialResult
 from lossbench.report import verdict_text
 from lossbench.report.answer import find_verdict, make_answers
@@ -72,12 +72,11 @@ class Facts:
     differences: Sequence[Difference] = ()
 
 
-def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
-    suite = plan.suite
-    trials = [t for s in stages(plan, results, choose(plan, results)) for t in s.trials]
-    found = [results[trial.identity] for trial in trials if trial.identity in results]
-    ran = [result for result in found if result.status != "stopped"]
-    diverged = sum(result.status == "diverged" for result in found)
+def gather_facts(found: PlanWithResults, command: str) -> Facts:
+    plan, suite, trials = found.plan, found.plan.suite, found.trials
+    results = [found.results[t.identity] for t in trials if t.identity in found.results]
+    ran = [result for result in results if result.status != "stopped"]
+    diverged = sum(result.status == "diverged" for result in results)
     classes = plan.facts.class_names if suite.dataset.classes is not None else ()
     sizes = [f"classes {', '.join(classes)}"] if classes else []
     sizes += [
@@ -91,15 +90,15 @@ def gather_facts(plan: Plan, results: Results, command: str) -> Facts:
     return Facts(
         dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
         varied=", ".join(suite.variants) if suite.has_columns else "",
-        progress=f"{len(found)} of {len(trials)} trials run"
+        progress=f"{len(results)} of {len(trials)} trials run"
         + (f", {diverged} diverged" if diverged else "")
-        + (f", {len(found) - len(ran)} stopped early" if len(ran) < len(found) else ""),
+        + (f", {len(results) - len(ran)} stopped early" if len(ran) < len(results) else ""),
         suite_yaml=suite_yaml(plan.expanded_suite),
         devices=Counter(result.device for result in ran),
         environments=Counter(_environment(result) for result in ran),
         data_digest=plan.data_digest,
         command=command,
-        differences=audit(plan, trials, results),
+        differences=audit(plan, trials, found.results),
     )
 
 

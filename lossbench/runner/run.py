@@ -16,6 +16,7 @@ from rich.text import Text
 from lossbench.errors import TrackingError
 from lossbench.planning.costs import Costs
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults, with_searched_rows
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.runner.cluster import connect
@@ -227,13 +228,17 @@ def _stages(plan: Plan, tracker: Tracker) -> Iterator[tuple[bool, Sequence[Trial
     Yields:
         Whether parameters are chosen by these trials' results, and the trials.
     """
+    if plan.suite.selection is None:
+        yield False, plan.trials
+        return
     while True:
-        yield plan.suite.selection is not None, plan.trials
-        further = plan.grown(_scores(plan, tracker))
+        yield True, plan.trials
+        found = PlanWithResults(plan, tracker.results(plan.trials))
+        further = with_searched_rows(plan, found.scores)
         if further.rows == plan.rows:
             break
         plan = further
-    yield False, plan.final_trials(plan.choose(_scores(plan, tracker)))
+    yield False, found.test_stage.trials
 
 
 def _to_do(trials: Iterable[Trial], step: Step, tried: Set[tuple[str, int]]) -> list[Trial]:
@@ -306,29 +311,6 @@ def _finish(tracker: Tracker, status: RunStatus, console: Console) -> None:
         tracker.finish_suite(status)
     except TrackingError as error:  # the results are logged or in the spool already
         console.print(Text(f"MLflow: {error}", "yellow"))
-
-
-def lay_out(plan: Plan, tracker: Tracker) -> tuple[Plan, list[Trial]]:
-    """The plan with all points to which its searches have come, and all trials of it.
-
-    With `selection` those of the chosen rows are among them, as far as rows are chosen.
-    """
-    while (further := plan.grown(_scores(plan, tracker))).rows != plan.rows:
-        plan = further
-    final = plan.final_trials(plan.choose(_scores(plan, tracker)))
-    return plan, [*plan.trials, *final]
-
-
-def _scores(plan: Plan, tracker: Tracker) -> dict[str, float]:
-    """What parameters are chosen by: trial identity -> held-out metric, nan where it diverged."""
-    if plan.suite.selection is None:
-        return {}
-    metric = plan.suite.selection.metric
-    results = tracker.results(plan.trials)
-    return {
-        identity: result.metrics[metric] if result.status == "finished" else math.nan
-        for identity, result in results.items()
-    }
 
 
 def _status(outcome: Outcome) -> RunStatus:

@@ -17,6 +17,7 @@ from lossbench.analysis.comparison import Verdict, Verdicts, exact_note, judge
 from lossbench.analysis.statistics import Summary, holm, power
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
 from lossbench.report import render, terminal_table
 from lossbench.report.verdict_text import verdict_notes
@@ -165,7 +166,7 @@ def errors(softmax: Any, alpha0: Any, alpha1: Any) -> dict[str, Any]:
 
 def in_terminal(plan: Plan, results: Any) -> str:
     console = Console(width=120, file=io.StringIO(), record=True)
-    console.print(terminal_table(plan, results))
+    console.print(terminal_table(PlanWithResults(plan, results)))
     return console.export_text()
 
 
@@ -177,11 +178,11 @@ def test_a_resolution_above_all_percentages_is_none(plan: Plan, fill: Callable) 
 
 def test_every_row_is_judged_in_terminal_and_markdown(plan: Plan, fill: Callable) -> None:
     results = fill(plan, errors(REFERENCE, NOISY, CLEAR))
-    for text in (in_terminal(plan, results), render(plan, results, "markdown")):
+    for text in (in_terminal(plan, results), render(PlanWithResults(plan, results), "markdown")):
         assert "Against softmax, matched by seed, percentage points" in text
         assert "Resolution: smallest true gap that gets its verdict" in text
         assert "no exact test reaches" in text
-    lines = render(plan, results, "markdown").splitlines()
+    lines = render(PlanWithResults(plan, results), "markdown").splitlines()
     assert "| lgm(alpha=1) | −0.99 | −1.01 to −0.98 | < 0.001 | **better** | – |" in lines
     assert "| lgm(alpha=0) | −0.17 | −2.16 to +1.83 | 0.75 | undecided | 223 |" in lines
 
@@ -191,11 +192,11 @@ def test_without_reference_or_its_results_there_is_no_verdict(
 ) -> None:
     free = make_plan(TWO.replace("reference: softmax", ""))
     values = errors(REFERENCE, NOISY, CLEAR)
-    [table] = make_tables(free, fill(free, values))
+    [table] = make_tables(PlanWithResults(free, fill(free, values)))
     assert table.verdicts is None
     assert "Against" not in in_terminal(free, fill(free, values))
     narrowed = make_plan(TWO).narrowed("lgm*")
-    [table] = make_tables(narrowed, {})
+    [table] = make_tables(PlanWithResults(narrowed, {}))
     assert verdict_notes(table) == [
         "No verdicts: no column has just one row softmax beside others."
     ]
@@ -222,7 +223,7 @@ def test_of_many_metrics_the_terminal_judges_the_first_only(plan: Plan, fill: Ca
     text = in_terminal(plan, results)
     assert text.count("Against softmax") == 1
     assert "Test error only; the report has the other 1 metric." in text
-    assert render(plan, results, "markdown").count("Against softmax") == 2
+    assert render(PlanWithResults(plan, results), "markdown").count("Against softmax") == 2
 
 
 def test_rows_not_tested_are_not_judged(make_plan: Callable[..., Plan], run_all: Callable) -> None:
@@ -230,7 +231,7 @@ def test_rows_not_tested_are_not_judged(make_plan: Callable[..., Plan], run_all:
         "selection: {holdout: 0.2}\nreference: softmax\n"
         "losses: [softmax, {center: {weight: {grid: [0.1, 0.2, 0.3]}}}]\n"
     )
-    held_out, test = make_tables(plan, run_all(plan))
+    held_out, test = make_tables(PlanWithResults(plan, run_all(plan)))
     assert held_out.verdicts is None
     assert test.verdicts is not None
     assert [v.row for v in test.verdicts.listed] == ["center(weight=0.3)"]

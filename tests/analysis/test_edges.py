@@ -15,6 +15,7 @@ from lossbench.assembly.build import check
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report.build import build_report
 from lossbench.report.formats import terminal_table
 from lossbench.suite.schema import load_suite
@@ -140,9 +141,9 @@ def test_the_warning_is_in_every_format(make: Callable[[str], Plan], tmp_path: P
         trial.identity: result_of(trial, errors[trial.row.partition("=")[2].rstrip(")")])
         for trial in plan.trials
     }
-    build_report(plan, results, lambda *_: None, tmp_path, "lossbench run")
+    build_report(PlanWithResults(plan, results), lambda *_: None, tmp_path, "lossbench run")
     seen = io.StringIO()
-    Console(file=seen, width=300).print(terminal_table(plan, results))
+    Console(file=seen, width=300).print(terminal_table(PlanWithResults(plan, results)))
     texts = [(tmp_path / f"report.{end}").read_text(encoding="utf-8") for end in ("html", "md")]
     for text in (*texts, seen.getvalue()):
         assert "center chose weight=1, the largest of the 3 values given, 0.01 to 1" in text

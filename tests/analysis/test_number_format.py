@@ -27,6 +27,7 @@ from lossbench.analysis.tables import make_tables
 from lossbench.errors import RequestError
 from lossbench.gate import service as gate
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
 from lossbench.report.build import build_report
 from lossbench.report.formats import render, terminal_table
@@ -119,13 +120,15 @@ def with_metric(
 
 def everything(plan: Plan, results: Results, folder: Path) -> dict[str, str]:
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(terminal_table(plan, results))
-    written = build_report(plan, results, lambda *_: None, folder, "lossbench run suite.yaml")
+    console.print(terminal_table(PlanWithResults(plan, results)))
+    written = build_report(
+        PlanWithResults(plan, results), lambda *_: None, folder, "lossbench run suite.yaml"
+    )
     texts = {
         path.name: path.read_text(encoding="utf-8") for path in written if path.suffix != ".png"
     }
     return {
-        **{form: render(plan, results, form) for form in ("markdown", "latex")},
+        **{form: render(PlanWithResults(plan, results), form) for form in ("markdown", "latex")},
         "terminal": console.export_text(),
         **texts,
     }
@@ -151,7 +154,7 @@ def test_a_metric_of_ones_own_in_every_form(
     higher: bool,
 ) -> None:
     plan, results = with_metric(make_plan(BODY), unit, scale, higher=higher)
-    [table] = make_tables(plan, results)
+    [table] = make_tables(PlanWithResults(plan, results))
     assert table.verdicts is not None
     assert {v.outcome for v in table.verdicts.listed} == {
         "better" if (scale > 0) == higher else "worse"
@@ -198,7 +201,7 @@ def test_a_value_that_is_not_finite_is_none(make_plan: Callable[..., Plan], tmp_
     first = plan.trials[0]
     lost = {"mine": float("nan")}
     results[first.identity] = results[first.identity].model_copy(update={"metrics": lost})
-    [table] = make_tables(plan, results)
+    [table] = make_tables(PlanWithResults(plan, results))
     summary = table.cells[first.variant, first.row].summary
     assert (summary.n, summary.diverged) == (2, 1)
     assert f"{first.variant}: {first.row} has no finite my metric with seed 0" in table.notes

@@ -13,8 +13,8 @@ import pytest
 from scipy import stats
 
 from lossbench.analysis.predictions import TestSet, examine, image_intervals, mcnemar, seed_spread
-from lossbench.analysis.stages import stages
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report.build import build_report
 
 IMAGES = 400
@@ -39,7 +39,7 @@ def predictions(plan: Plan) -> Callable[[str, str], Mapping[str, Any] | None]:
 
 
 def examined(plan: Plan, results: Any) -> TestSet:
-    [stage] = stages(plan, results, {})
+    [stage] = PlanWithResults(plan, results).stages
     found = examine(stage, plan.suite.reference, predictions(plan))
     assert found is not None
     return found
@@ -90,7 +90,7 @@ def test_without_predictions_there_is_nothing_to_examine(
     make_plan: Callable[..., Plan], run_all: Callable
 ) -> None:
     plan = make_plan(BODY)
-    [stage] = stages(plan, run_all(plan), {})
+    [stage] = PlanWithResults(plan, run_all(plan)).stages
     assert examine(stage, "softmax", lambda identity, name: None) is None
 
 
@@ -101,7 +101,9 @@ def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
         "lossbench.report.build.draw_figures", lambda *_: []
     )  # slow, no matter here
     plan = make_plan(f"variants: {{A: {{}}, B: {{model: {{feature_dim: 3}}}}}}\n{BODY}")
-    build_report(plan, run_all(plan), predictions(plan), tmp_path, "lossbench report")
+    build_report(
+        PlanWithResults(plan, run_all(plan)), predictions(plan), tmp_path, "lossbench report"
+    )
     content = json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8"))
     assert (content["suite"], content["reference"]) == ("synthetic", "softmax")
     [metric] = content["metrics"]
@@ -133,7 +135,9 @@ def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
         assert words in text
     assert 'href="#test-set"' in page
     bare = tmp_path / "bare"
-    build_report(plan, run_all(plan), lambda identity, name: None, bare, "lossbench report")
+    build_report(
+        PlanWithResults(plan, run_all(plan)), lambda identity, name: None, bare, "lossbench report"
+    )
     assert "test-set" not in (bare / "report.html").read_text(encoding="utf-8")
     assert json.loads((bare / "verdicts.json").read_text(encoding="utf-8"))["test_set"] is None
 

@@ -19,10 +19,11 @@ from lossbench.analysis.rank_tests import cliques, columns_to_decide, friedman_p
 from lossbench.analysis.ranking import Ranking, rank_suites
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults, choose_rows, final_trials
 from lossbench.report.ranking_report import write_ranking
-from tests.report.synthetic_report import Results, result_of
+from tests.report.synthetic_report import result_of
 
-Suites = Callable[..., tuple[Plan, Results]]
+Suites = Callable[..., PlanWithResults]
 
 
 @pytest.fixture
@@ -31,16 +32,16 @@ def suite(make_plan: Callable[..., Plan]) -> Suites:
 
     def make(
         name: str, losses: str, errors: dict[str, float | None], more: str = ""
-    ) -> tuple[Plan, Results]:
+    ) -> PlanWithResults:
         plan = make_plan(f"seeds: [0, 1]\nlosses: {losses}\n{more}")
         plan = replace(plan, suite=plan.suite.model_copy(update={"suite": name}))
         trials = plan.trials
         results = {t.identity: _result(t, errors[t.row]) for t in trials if errors[t.row]}
         if plan.suite.selection:
             scores = {i: r.metrics["error"] for i, r in results.items()}
-            final = plan.final_trials(plan.choose(scores))
+            final = final_trials(plan, choose_rows(plan, scores))
             results |= {t.identity: _result(t, errors[t.row]) for t in final}
-        return plan, results
+        return PlanWithResults(plan, results)
 
     return make
 

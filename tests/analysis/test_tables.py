@@ -18,6 +18,7 @@ from lossbench.analysis.tables import Cell, Table, make_tables
 from lossbench.planning.divergence import RULE
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report import render, terminal_table
 from lossbench.report.latex_text import latex_text, unsupported
 from lossbench.suite.schema import Component
@@ -32,7 +33,7 @@ MNIST = (
 
 
 def only_table(plan: Plan, results: Any) -> Table:
-    [table] = make_tables(plan, results)
+    [table] = make_tables(PlanWithResults(plan, results))
     return table
 
 
@@ -105,7 +106,7 @@ def test_an_incomplete_row_says_so_and_is_never_best(
     assert best_rows(table) == {"lgm(alpha=1)"}
     assert (cell(table, "softmax").count, cell(table, "softmax").value) == (count, value)
     for format in ("markdown", "latex"):
-        assert count in render(plan, results, format)
+        assert count in render(PlanWithResults(plan, results), format)
     assert count in in_terminal(plan, results)
 
 
@@ -137,7 +138,9 @@ def test_trials_no_better_than_guessing_are_in_the_mean_and_named(
     )
     diverged = only_table(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3)))
     assert diverged.legend.endswith(RULE)
-    assert RULE in render(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3)), "markdown")
+    assert RULE in render(
+        PlanWithResults(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3))), "markdown"
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,8 +174,8 @@ def test_published_numbers_stand_beside_the_same_variant_only(
     assert (number.mean, number.std) == (1.17, 0.01)
     assert cell(table, "triplet", "2-D").published is None
     assert not table.has_published("own")
-    assert "1.17 ± 0.01" in render(plan, results, "markdown")
-    assert r"1.17 $\pm$ 0.01" in render(plan, results, "latex")
+    assert "1.17 ± 0.01" in render(PlanWithResults(plan, results), "markdown")
+    assert r"1.17 $\pm$ 0.01" in render(PlanWithResults(plan, results), "latex")
 
 
 def test_an_ambiguous_published_number_is_not_shown(
@@ -203,7 +206,7 @@ def test_published_errors_stand_beside_no_other_metric(
     make_plan: Callable[..., Plan], run_all: Callable
 ) -> None:
     plan = make_plan(MNIST + "evaluate: [error, top5_error]\nlosses: [softmax, triplet]\n")
-    first, second = make_tables(plan, run_all(plan))
+    first, second = make_tables(PlanWithResults(plan, run_all(plan)))
     assert (first.metric, second.metric) == ("error", "top5_error")
     assert cell(first, "softmax", "2-D").published is not None
     assert cell(second, "softmax", "2-D").published is None
@@ -211,7 +214,10 @@ def test_published_errors_stand_beside_no_other_metric(
 
 def test_json_contract(make_plan: Callable[..., Plan], fill: Callable) -> None:
     plan = make_plan(TWO)
-    text = render(plan, fill(plan, errors([1 / 3, NAN, 0.1], [3, None, None], [NAN] * 3)), "json")
+    text = render(
+        PlanWithResults(plan, fill(plan, errors([1 / 3, NAN, 0.1], [3, None, None], [NAN] * 3))),
+        "json",
+    )
     objects = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     keys = [
         "suite",
@@ -242,12 +248,14 @@ def test_values_are_in_the_suites_seed_order(
     plan = make_plan("seeds: [7, 2]\nlosses: [softmax]\n")
     results = fill(plan, {"default/softmax": [5.0, 4.0]})
     backwards = dict(reversed(results.items()))
-    assert json.loads(render(plan, backwards, "json"))[0]["values"] == [5.0, 4.0]
+    assert json.loads(render(PlanWithResults(plan, backwards), "json"))[0]["values"] == [5.0, 4.0]
 
 
 def test_csv_is_tidy(make_plan: Callable[..., Plan], fill: Callable) -> None:
     plan = make_plan(TWO)
-    text = render(plan, fill(plan, errors([1, 2, 3], [3, None, None], [NAN] * 3)), "csv")
+    text = render(
+        PlanWithResults(plan, fill(plan, errors([1, 2, 3], [3, None, None], [NAN] * 3))), "csv"
+    )
     first, second, third = csv.DictReader(io.StringIO(text))
     assert (float(first["mean"]), float(first["std"]), first["n"]) == (2, 1, "3")
     assert float(first["ci_low"]) == pytest.approx(2 - 4.302653 / math.sqrt(3), abs=1e-5)
@@ -260,7 +268,7 @@ def test_csv_is_tidy(make_plan: Callable[..., Plan], fill: Callable) -> None:
 def test_latex_marks_the_best_and_escapes(make_plan: Callable[..., Plan], fill: Callable) -> None:
     plan = make_plan("losses: [softmax, l_softmax]\n")
     results = fill(plan, {"default/softmax": [2, 2, 2], "default/l_softmax": [1, 1, 1]})
-    text = render(plan, results, "latex")
+    text = render(PlanWithResults(plan, results), "latex")
     assert r"l\_softmax & \textbf{1.00 $\pm$ 0.00} \\" in text
     assert r"softmax & 2.00 $\pm$ 0.00 \\" in text
     assert r"\toprule" in text
@@ -281,17 +289,19 @@ def test_latex_has_greek_letters_and_names_what_pdflatex_lacks(
     assert unsupported("猫 and 犬, 猫; кот") == "猫犬кот"
     names = "variants: {猫_1: {}, plain: {}}\n"
     plan = make_plan(f"{names}losses: [softmax, l_softmax]\n")
-    text = render(plan, {}, "latex")
+    text = render(PlanWithResults(plan, {}), "latex")
     assert "font that has 猫\n\\begin{table}" in text
     assert r"loss & 猫\_1 & plain \\" in text
-    assert "lualatex" not in render(make_plan("losses: [softmax]\n"), {}, "latex")
+    assert "lualatex" not in render(PlanWithResults(make_plan("losses: [softmax]\n"), {}), "latex")
 
 
 def test_markdown_is_a_pipe_table_with_the_best_in_bold(
     make_plan: Callable[..., Plan], fill: Callable
 ) -> None:
     plan = make_plan(TWO)
-    lines = render(plan, fill(plan, errors([2] * 3, [3] * 3, [1] * 3)), "markdown").splitlines()
+    lines = render(
+        PlanWithResults(plan, fill(plan, errors([2] * 3, [3] * 3, [1] * 3))), "markdown"
+    ).splitlines()
     assert "| loss | Test error |" in lines
     assert "| lgm(alpha=1) | **1.00 ± 0.00** (n=3) |" in lines
     assert "| softmax | 2.00 ± 0.00 (n=3) |" in lines
@@ -299,7 +309,7 @@ def test_markdown_is_a_pipe_table_with_the_best_in_bold(
 
 def in_terminal(plan: Plan, results: Any) -> str:
     console = Console(width=120, file=io.StringIO(), record=True)
-    console.print(terminal_table(plan, results))
+    console.print(terminal_table(PlanWithResults(plan, results)))
     return console.export_text()
 
 
@@ -314,7 +324,7 @@ def test_selection_shows_the_held_out_grid_and_then_the_chosen(
     make_plan: Callable[..., Plan], run_all: Callable
 ) -> None:
     plan = make_plan(GRID)
-    held_out, test = make_tables(plan, run_all(plan))
+    held_out, test = make_tables(PlanWithResults(plan, run_all(plan)))
     assert held_out.metric == "holdout_error"
     assert held_out.unit == "% of held-out training images"
     assert len(held_out.rows) == 13
@@ -336,7 +346,7 @@ def test_selection_warns_at_the_edge_of_the_grid_only(
     )
     values = {f"default/{row.label}": [5.0] * 3 for row in plan.rows}
     values["default/lgm(alpha=0.3,lambda=10)"] = [1.0] * 3
-    held_out, _ = make_tables(plan, fill(plan, values))
+    held_out, _ = make_tables(PlanWithResults(plan, fill(plan, values)))
     [warning] = held_out.notes
     assert warning == (
         "default: lgm chose lambda=10, the largest of the 3 values given, 0.1 to 10; the optimum "
@@ -351,7 +361,7 @@ def test_selection_without_enough_results_chooses_nothing_and_says_so(
         "selection: {holdout: 0.2}\nlosses: [{center: {weight: {grid: [0.1, 0.2]}}}]\n"
     )
     values = {"default/center(weight=0.1)": [5, 5, None], "default/center(weight=0.2)": [5, NAN, 5]}
-    [held_out] = make_tables(plan, fill(plan, values))
+    [held_out] = make_tables(PlanWithResults(plan, fill(plan, values)))
     assert not any(c.chosen for c in held_out.cells.values())
     assert any("1 of 6 held-out trials are missing" in note for note in held_out.notes)
     assert any("nothing chosen for center" in note for note in held_out.notes)
@@ -370,7 +380,7 @@ def test_rows_chosen_in_one_variant_only_are_blank_in_the_other(
         "B/center(weight=0.1)": [2] * 3,
         "B/center(weight=0.2)": [1] * 3,
     }
-    _, test = make_tables(plan, fill(plan, values))
+    _, test = make_tables(PlanWithResults(plan, fill(plan, values)))
     assert set(test.cells) == {("A", "center(weight=0.1)"), ("B", "center(weight=0.2)")}
     assert cell(test, "center(weight=0.1)", "A").count == "0/3 seeds"
     assert "not chosen on the held-out part" in test.legend
@@ -401,6 +411,6 @@ def test_the_test_set_has_no_say_in_the_choice(make_plan: Callable[..., Plan]) -
         for row, error in ((loser, 0.1), (winner, 5.0)):
             trial = plan.trial(row, "default", seed)
             results[trial.identity] = result_of(trial, error)
-    held_out, test = make_tables(plan, results)
+    held_out, test = make_tables(PlanWithResults(plan, results))
     assert [c.row.label for c in held_out.cells.values() if c.chosen] == [winner.label]
     assert cell(test, winner.label).value == "5.00 ± 0.00"

@@ -10,6 +10,7 @@ from lossbench.assembly.build import check
 from lossbench.data.dataset import Dataset
 from lossbench.data.prepared import make_card, make_dataset, save_prepared
 from lossbench.errors import RequestError
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report.html import gather_facts
 from lossbench.suite.schema import load_suite
 
@@ -103,7 +104,7 @@ def test_names_and_numbers_are_the_same_trial(write_suite: Write, tmp_path: Path
     assert len({plan.table_identity for plan in plans}) == 1
     assert plans[1].suite.dataset.classes == [2, 0]
     assert plans[1].facts.class_names == ("cow", "cat")
-    assert "classes cow, cat" in gather_facts(plans[0], {}, "lossbench").dataset
+    assert "classes cow, cat" in gather_facts(PlanWithResults(plans[0], {}), "lossbench").dataset
 
 
 def test_the_plan_prints_the_classes(

@@ -20,6 +20,7 @@ from lossbench.errors import DataError
 from lossbench.gate.from_results import conditions_of, data_of
 from lossbench.planning.fairness import audit
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults, final_trials
 from lossbench.records import TrialResult
 from lossbench.runner.trial import run_trial
 from lossbench.suite.schema import SuiteError, load_suite
@@ -70,7 +71,7 @@ def test_nothing_is_held_out_of_the_training_set(data: Path) -> None:
     parts = build(first, open_trial_data(first, data), torch.device("cpu"))
     assert parts.measured is not None
     assert (len(parts.train), len(parts.measured), parts.measured_name) == (20, 8, "holdout")
-    final = plan.final_trials({("default", "lgm"): plan.rows[0]})[0]
+    final = final_trials(plan, {("default", "lgm"): plan.rows[0]})[0]
     parts = build(final, open_trial_data(final, data), torch.device("cpu"))
     assert parts.measured is not None
     assert (len(parts.train), len(parts.measured), parts.measured_name) == (20, 12, "test")
@@ -78,7 +79,7 @@ def test_nothing_is_held_out_of_the_training_set(data: Path) -> None:
 
 def test_the_validation_images_count_for_the_choice_only(data: Path) -> None:
     before = plan_of(data)
-    final = before.final_trials({("default", "lgm"): before.rows[0]})
+    final = final_trials(before, {("default", "lgm"): before.rows[0]})
     assert final[0].data_digest == before.data_digest
     assert {trial.data_digest for trial in before.trials} == {before.validation_digest}
     (data / "mine/val/a/0.png").rename(data / "mine/val/a/9.png")
@@ -87,7 +88,7 @@ def test_the_validation_images_count_for_the_choice_only(data: Path) -> None:
     assert after.data_digest == before.data_digest
     assert after.table_identity != before.table_identity
     assert [t.identity for t in after.trials] != [t.identity for t in before.trials]
-    assert after.final_trials({("default", "lgm"): after.rows[0]}) == final
+    assert final_trials(after, {("default", "lgm"): after.rows[0]}) == final
     with pytest.raises(DataError, match="but the suite was planned with"):
         open_trial_data(before.trials[0], data)
 
@@ -128,13 +129,13 @@ def test_tables_choose_on_their_validation_split(tmp_path: Path) -> None:
 def test_the_report_names_both_sets(data: Path, tmp_path: Path) -> None:
     plan = plan_of(data)
     results: dict[str, TrialResult] = {}
-    for trial in [*plan.trials, *plan.final_trials({("default", "lgm"): plan.rows[0]})]:
+    for trial in [*plan.trials, *final_trials(plan, {("default", "lgm"): plan.rows[0]})]:
         folder = tmp_path / trial.identity
         folder.mkdir()
         result = run_trial(trial, data_root=data, artifacts=folder)
         assert f"{'holdout' if trial.holdout else 'test'}_error" in result.history[-1].metrics
         results[trial.identity] = result.model_copy(update={"status": "finished", "reason": ""})
-    [choosing, *_] = make_tables(plan, results)
+    [choosing, *_] = make_tables(PlanWithResults(plan, results))
     assert choosing.label == "Validation error"
     assert choosing.unit == "% of validation images"
     said = "test/ (12 images) is tested; `selection` chooses on val/ (8 images)"

@@ -15,6 +15,7 @@ from lossbench.gate.formats import FORMATS
 from lossbench.gate.regression import compare
 from lossbench.gate.service import Request, run_command
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import choose_rows, final_trials
 from tests.gate.synthetic_baseline import SPREAD, table
 from tests.report.synthetic_report import GRID, HEAD, Results, result_of
 
@@ -353,7 +354,7 @@ def test_a_suite_that_chooses_has_both_stages_and_tells_another_choice(
     }
     changed = {**results, **promoted}
     scores = {t.identity: changed[t.identity].metrics["error"] for t in plan.trials}
-    for trial in plan.final_trials(plan.choose(scores)):
+    for trial in final_trials(plan, choose_rows(plan, scores)):
         template = results[next(iter(results))]
         changed.setdefault(trial.identity, template.model_copy(update={"identity": trial.identity}))
     text, code = check(plan, changed, path)

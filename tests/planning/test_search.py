@@ -11,6 +11,7 @@ import pytest
 from lossbench.assembly.build import check
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import ROUND, Search, Span, points, read_space
+from lossbench.planning.selection import choose_rows, final_trials, with_searched_rows
 from lossbench.suite.schema import Component, SuiteError, load_suite
 
 SEARCH = Search(
@@ -100,22 +101,25 @@ def scores_of(plan: Plan) -> dict[str, float]:
 
 def test_a_plan_grows_to_the_number_of_samples_in_each_column(plan: Plan) -> None:
     assert len(plan.trials) == 2 * 2 * (1 + ROUND)
-    while (grown := plan.grown(scores_of(plan))).rows != plan.rows:
+    while (grown := with_searched_rows(plan, scores_of(plan))).rows != plan.rows:
         assert {t.identity for t in plan.trials} <= {t.identity for t in grown.trials}
         plan = grown
     for variant in plan.suite.variants:
-        own = [row for row in plan.rows if row.stands_in(variant)]
+        own = [row for row in plan.rows if row.applies_to(variant)]
         assert [row.loss.name for row in own].count("lgm") == 20
-    chosen = plan.choose(scores_of(plan))
+    chosen = choose_rows(plan, scores_of(plan))
     assert chosen["2-D", "lgm"].loss.params["alpha"] == pytest.approx(0.03, rel=0.5)
     assert chosen["3-D", "lgm"].loss.params["alpha"] == pytest.approx(1.0, rel=0.5)
-    assert len(plan.final_trials(chosen)) == 2 * 2 * 2
+    assert len(final_trials(plan, chosen)) == 2 * 2 * 2
 
 
 def test_a_narrowed_search_goes_the_same_way(plan: Plan) -> None:
     narrow = plan.narrowed("3-D/lgm*")
     for _ in range(3):
-        plan, narrow = plan.grown(scores_of(plan)), narrow.grown(scores_of(narrow))
+        plan, narrow = (
+            with_searched_rows(plan, scores_of(plan)),
+            with_searched_rows(narrow, scores_of(narrow)),
+        )
     wanted = {t.identity for t in plan.trials if (t.variant, t.loss.name) == ("3-D", "lgm")}
     assert {t.identity for t in narrow.trials} == wanted
     assert len(wanted) == 2 * 20

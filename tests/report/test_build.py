@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report.build import build_report
 from lossbench.report.figures.charts import Axis, ticks
 from lossbench.report.figures.curves import spread
@@ -73,7 +74,7 @@ def test_a_report_is_whole(
     plan = make_plan(BODY)
     output = tmp_path / "out"
     command = "lossbench report <x> --output 'out'"
-    paths = build_report(plan, run_all(plan), embeddings(plan), output, command)
+    paths = build_report(PlanWithResults(plan, run_all(plan)), embeddings(plan), output, command)
 
     assert sorted(paths) == sorted(p for p in output.rglob("*") if p.is_file())
     names = {str(p.relative_to(output)) for p in paths}
@@ -106,7 +107,12 @@ def test_what_a_user_wrote_is_escaped(
 ) -> None:
     covariance = "{lgm: {covariance: {grid: ['<script>1</script>', '$_&', '</script><i>']}}}"
     plan = make_plan(f"title: </script><i>0\nseeds: [0]\nlosses: [softmax, {covariance}]\n")
-    build_report(plan, run_all(plan), embeddings(plan), tmp_path / "out", "<script>2</script>")
+    build_report(
+        PlanWithResults(plan, run_all(plan)),
+        embeddings(plan),
+        tmp_path / "out",
+        "<script>2</script>",
+    )
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert (
@@ -128,7 +134,7 @@ def test_selection_is_drawn(
     make_plan: Callable[..., Plan], run_all: Callable, tmp_path: Path
 ) -> None:
     plan = make_plan(GRID)
-    paths = build_report(plan, run_all(plan), nothing, tmp_path, "c")
+    paths = build_report(PlanWithResults(plan, run_all(plan)), nothing, tmp_path, "c")
     drawn = {p.stem for p in paths if p.suffix == ".png" and p.stem.startswith("selection")}
     assert drawn == {f"selection-{v}-{loss}" for v in "AB" for loss in ("center", "lgm")}
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -150,7 +156,7 @@ def test_unfinished_and_diverged_suites_have_a_report(
 ) -> None:
     plan = make_plan("losses: [softmax, center]\n")
     results = fill(plan, {"default/softmax": errors, "default/center": errors})
-    paths = build_report(plan, results, nothing, tmp_path / "out", "c")
+    paths = build_report(PlanWithResults(plan, results), nothing, tmp_path / "out", "c")
     assert {p.stem for p in paths if p.suffix == ".png"} == expected
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert ("loss was not finite" in text) is (math.nan in errors)
@@ -161,7 +167,9 @@ def test_thirty_rows_and_a_hundred_classes(
 ) -> None:
     grid = [round(0.1 * i, 1) for i in range(29)]
     plan = make_plan(f"seeds: [0]\nlosses: [softmax, {{center: {{weight: {{grid: {grid}}}}}}}]\n")
-    paths = build_report(plan, run_all(plan), embeddings(plan, classes=100), tmp_path / "o", "c")
+    paths = build_report(
+        PlanWithResults(plan, run_all(plan)), embeddings(plan, classes=100), tmp_path / "o", "c"
+    )
     assert "embedding-default" in {p.stem for p in paths}
 
 
@@ -176,7 +184,7 @@ def test_a_crash_leaves_the_old_page_and_no_temporary_file(
 
     monkeypatch.setattr("lossbench.report.files.os.replace", full_disk)
     with pytest.raises(OSError, match="no space"):
-        build_report(plan, run_all(plan), nothing, tmp_path, "c")
+        build_report(PlanWithResults(plan, run_all(plan)), nothing, tmp_path, "c")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "old"
     assert [p.name for p in tmp_path.rglob("*") if p.name.startswith(".")] == []
 

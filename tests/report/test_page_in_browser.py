@@ -13,6 +13,7 @@ import pytest
 from lossbench.analysis.ranking import rank_suites
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import expand_grids, make_rows
+from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
 from lossbench.report.build import build_report
 from lossbench.report.ranking_report import write_ranking
@@ -68,8 +69,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lossbench.report.build.draw_figures", lambda *_: [])
-        build_report(plan, _results(plan), lambda *_: None, folder, "lossbench run 'a b'.yaml")
-    write_ranking(rank_suites([(plan, _results(plan))]), folder, "lossbench rank")
+        build_report(
+            PlanWithResults(plan, _results(plan)),
+            lambda *_: None,
+            folder,
+            "lossbench run 'a b'.yaml",
+        )
+    write_ranking(rank_suites([PlanWithResults(plan, _results(plan))]), folder, "lossbench rank")
     return folder
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.requirements import Needs
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report.html import gather_facts, render_html
 from tests.report.synthetic_report import Results, result_of
 
 
 def page(plan: Plan, results: Results) -> str:
-    facts = gather_facts(plan, results, "lossbench report")
+    facts = gather_facts(PlanWithResults(plan, results), "lossbench report")
     html = render_html(plan, [], None, [], [], facts, {})
     return " ".join(
         html.partition('<section id="differences">')[2].partition("</section>")[0].split()

@@ -18,12 +18,13 @@ from rich.console import Console
 from lossbench.assembly.build import check
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import load_plan_with_results
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.runner.cluster import Slot, connect
 from lossbench.runner.outbox import Spool
 from lossbench.runner.progress import duration
-from lossbench.runner.run import Outcome, lay_out, run_plan
+from lossbench.runner.run import Outcome, run_plan
 from lossbench.runner.trial import run_trial
 from lossbench.suite.schema import Resources, load_suite
 from lossbench.tracking.store import Tracker
@@ -145,8 +146,8 @@ def test_a_search_tests_only_what_it_chose(
     )
     outcome, _ = start(plan)
     assert outcome.started == 1 + 3 + 2
-    whole, trials = lay_out(plan, tracker)
-    results = tracker.results(trials)
+    found = load_plan_with_results(plan, tracker.results)
+    trials, results = found.trials, found.results
     assert len(results) == len(trials) == outcome.started
     held_out = [t for t in trials if t.holdout]
     best = min((t for t in held_out if t.loss.name == "lgm"), key=lambda t: _error(results, t))
@@ -155,7 +156,7 @@ def test_a_search_tests_only_what_it_chose(
         assert "holdout_error" in results[trial.identity].history[0].metrics
         assert "test_error" not in results[trial.identity].history[0].metrics
     assert start(plan)[0].started == 0
-    assert len(whole.rows) == 1 + 3
+    assert len(found.plan.rows) == 1 + 3
 
 
 def _error(results: Mapping[str, TrialResult], trial: Trial) -> float:

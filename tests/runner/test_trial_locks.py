@@ -22,6 +22,7 @@ from lossbench.errors import RequestError, TrackingError
 from lossbench.planning.costs import Cost, Costs
 from lossbench.planning.fairness import audit
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import load_plan_with_results
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.runner import run as module
@@ -30,7 +31,7 @@ from lossbench.runner.halving import Step, next_step
 from lossbench.runner.outbox import Spool
 from lossbench.runner.progress import Display
 from lossbench.runner.recorder import Recorder
-from lossbench.runner.run import Budget, Outcome, lay_out, run_plan
+from lossbench.runner.run import Budget, Outcome, run_plan
 from lossbench.runner.trial import environment
 from lossbench.runner.trial_locks import Claims
 from lossbench.suite.schema import load_suite
@@ -322,8 +323,8 @@ def test_a_stopped_row_is_recorded_shown_and_never_chosen(
     assert (outcome.halted, outcome.failed, outcome.undecided) == (False, {}, False)
     assert outcome.started == len(plan.trials) + 4  # the final ones of two rows
     assert "stopped early: default/lgm(alpha=0)\n" in folder.seen.getvalue()
-    whole, trials = lay_out(plan, folder.tracker())
-    results = folder.tracker().results(trials)
+    found = load_plan_with_results(plan, folder.tracker().results)
+    trials, results = found.trials, found.results
     stopped = [r for r in results.values() if r.status == "stopped"]
     assert [(r.metrics, len(r.history), r.wall_time_sec) for r in stopped] == [({}, 3, 2.0)] * 2
     assert stopped[0].reason == (
@@ -335,10 +336,10 @@ def test_a_stopped_row_is_recorded_shown_and_never_chosen(
     assert folder.trained.count("lgm(alpha=0)") == 2
     folder.run(plan)
     assert folder.trained.count("lgm(alpha=0)") == 2  # it is known
-    [held_out, _] = make_tables(whole, results)
+    [held_out, _] = make_tables(found)
     cell = held_out.cells["default", "lgm(alpha=0)"]
     assert (cell.summary.mean, cell.count) == (None, "n=0, 2 of 2 stopped early")
-    told = {text for finding in audit(whole, trials, results) for text in [str(finding)]}
+    told = {text for finding in audit(found.plan, trials, results) for text in [str(finding)]}
     assert not any("seeds that count" in text or "device" in text for text in told)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lossbench.analysis.edges import searched_on_log
-from lossbench.analysis.stages import ReadArrays, Results, choose, shown_stage, stages
+from lossbench.analysis.predictions import ReadArrays
 from lossbench.analysis.tables import Table
-from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report.figures.cost import cost
 from lossbench.report.figures.curves import learning_curves
 from lossbench.report.figures.detection import detection_figures, robustness_figure
@@ -18,16 +18,17 @@ from lossbench.report.figures.style import Drawing, figure_style, row_colours
 
 
 def draw_figures(
-    plan: Plan, results: Results, tables: Sequence[Table], read: ReadArrays
+    found: PlanWithResults, tables: Sequence[Table], read: ReadArrays
 ) -> list[Drawing]:
     """Everything that can be drawn from what was run so far."""
     with figure_style():
-        return [drawing for drawing in _draw(plan, results, tables, read) if drawing]
+        return [drawing for drawing in _draw(found, tables, read) if drawing]
 
 
 def _draw(
-    plan: Plan, results: Results, tables: Sequence[Table], read: ReadArrays
+    found: PlanWithResults, tables: Sequence[Table], read: ReadArrays
 ) -> Iterator[Drawing | None]:
+    plan, stage = found.plan, found.latest_stage
     colours = row_colours(plan.rows)
     compared = [row.label for row in plan.compared]
     losses = list(dict.fromkeys(row.loss.name for row in plan.rows))
@@ -37,7 +38,6 @@ def _draw(
                 for loss in losses:
                     on_log = searched_on_log(plan, loss)
                     yield selection_figure(table, variant, loss, colours, compared, on_log)
-    stage = shown_stage(stages(plan, results, choose(plan, results)))
     for variant in plan.suite.variants:
         panels = find_panels(stage, variant, plan.rows, read)
         yield learning_curves(stage, variant, plan.rows, colours)

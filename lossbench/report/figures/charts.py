@@ -13,8 +13,7 @@ from typing import Any
 from markupsafe import Markup
 from matplotlib.colors import to_hex
 
-from lossbench.analysis.stages import Results, Stage, choose, shown_stage, stages
-from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.records import TrialResult
 from lossbench.report.figures.style import Colour, row_colours, titled
 
@@ -178,13 +177,13 @@ class Curves:
         return [chart.data for chart in self.charts]
 
 
-def make_curves(plan: Plan, results: Results) -> list[Curves]:
+def make_curves(found: PlanWithResults) -> list[Curves]:
     """The learning curves of every variant of which something was run."""
-    stage = shown_stage(stages(plan, results, choose(plan, results)))
+    plan, stage = found.plan, found.latest_stage
     colours = row_colours(plan.rows)
     made = []
     for variant in plan.suite.variants:
-        found = [
+        charts = [
             Chart(title, lines)
             for metric, title in (
                 (f"{stage.measured}_error", f"Error, % of {stage.images} images"),
@@ -192,10 +191,10 @@ def make_curves(plan: Plan, results: Results) -> list[Curves]:
             )
             if (lines := tuple(_lines(stage, variant, metric, colours)))
         ]
-        if found:
-            legend = {line.label: line.colour for chart in found for line in chart.lines}
+        if charts:
+            legend = {line.label: line.colour for chart in charts for line in chart.lines}
             title = titled("Learning curves", variant)
-            made.append(Curves(f"curves-{variant}", title, tuple(legend.items()), tuple(found)))
+            made.append(Curves(f"curves-{variant}", title, tuple(legend.items()), tuple(charts)))
     return made
 
 

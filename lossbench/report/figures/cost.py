@@ -7,8 +7,8 @@ from statistics import median
 
 from matplotlib.axes import Axes
 
-from lossbench.analysis.stages import Stage, reference_label
-from lossbench.planning.rows import Row
+from lossbench.planning.rows import Row, find_reference_rows
+from lossbench.planning.selection import Stage
 from lossbench.report.figures.style import Colour, Drawing, finish, new_figure, titled
 
 
@@ -30,7 +30,8 @@ def cost(
         return None
     times = {label: [r.wall_time_sec for r in results] for label, results in found.items()}
     memory = {label: [r.peak_memory_mib for r in results] for label, results in found.items()}
-    compared = reference_label(reference, [row for row in rows if row.label in found])
+    names = find_reference_rows(reference, {r.label: r.loss.name for r in rows if r.label in found})
+    compared = names[0] if len(names) == 1 else None
     figure = new_figure(0.9 + 0.27 * len(times))
     left, right = figure.subplots(1, 2, sharey=True)
     _bars(left, times, colours, compared)

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from lossbench.analysis.stages import Stage
 from lossbench.planning.rows import Row
+from lossbench.planning.selection import Stage
 from lossbench.records import TrialResult
 from lossbench.report.figures.style import (
     PNG_DPI,

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lossbench.analysis.stages import Arrays, ReadArrays, Stage
+from lossbench.analysis.predictions import Arrays, ReadArrays
 from lossbench.planning.rows import Row
+from lossbench.planning.selection import Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import Artifact, Metric, TrialResult
 from lossbench.report.figures.style import (

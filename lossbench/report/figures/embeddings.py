@@ -14,8 +14,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lossbench.analysis.stages import Arrays, ReadArrays, Stage
+from lossbench.analysis.predictions import Arrays, ReadArrays
 from lossbench.planning.rows import Row
+from lossbench.planning.selection import Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.report.figures.glyphs import can_draw

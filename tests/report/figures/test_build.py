@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle, StepPatch
 
-from lossbench.analysis.stages import Stage
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.records import Artifact, Metric
 from lossbench.report.figures import cost, curves, detection, embeddings, geometry, selection
 from lossbench.report.figures.style import Drawing, figure_style, readable_on, row_colours
@@ -263,7 +263,7 @@ def test_the_grid_marks_the_choice_and_the_suites_own(
     make_plan: Callable[..., Plan], run_all: Callable, drawn: Drawn
 ) -> None:
     plan = make_plan(SWEEP)
-    held_out, *_ = make_tables(plan, run_all(plan))
+    held_out, *_ = make_tables(PlanWithResults(plan, run_all(plan)))
     compared = ["lgm(alpha=0.1,lambda=1)"]
     colours = row_colours(plan.rows)
     assert selection.selection_figure(held_out, "default", "softmax", colours, compared) is None
@@ -287,7 +287,7 @@ def test_a_cell_without_a_value_leaves_the_others_readable(
     plan = make_plan(SWEEP)
     errors = {f"default/{row.label}": [1.0 + i] for i, row in enumerate(plan.rows)}
     errors["default/lgm(alpha=0.1,lambda=1)"] = [None]
-    held_out, *_ = make_tables(plan, fill(plan, errors))
+    held_out, *_ = make_tables(PlanWithResults(plan, fill(plan, errors)))
     selection.selection_figure(held_out, "default", "lgm", row_colours(plan.rows))
     figure, _ = drawn["selection-default-lgm"]
     assert len(figure.axes[0].texts) == 5 + 1
@@ -336,7 +336,7 @@ def test_bold_in_the_overview_is_beyond_the_noise(
         t.identity: result_of(t, 1.0, metrics={"error": 1.0, "auroc": values[t.row][t.seed]})
         for t in plan.trials
     }
-    overview = make_overview(make_tables(plan, results))
+    overview = make_overview(make_tables(PlanWithResults(plan, results)))
     assert overview is not None
     _, (_, cells) = overview.lines
     assert [cell is not None and cell.best for cell in cells] == [False, bold]

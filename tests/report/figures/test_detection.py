@@ -11,6 +11,7 @@ import pytest
 
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Artifact, Metric
 from lossbench.report import formats
 from lossbench.report.build import build_report
@@ -85,7 +86,7 @@ def read(identity: str, name: str) -> dict[str, np.ndarray] | None:
 
 
 def test_a_suite_of_one_variant_has_one_table_of_all_metrics(plan: Plan) -> None:
-    tables = make_tables(plan, results_of(plan))
+    tables = make_tables(PlanWithResults(plan, results_of(plan)))
     overview = make_overview(tables)
     assert overview is not None
     assert [row.label for row in overview.rows] == ["softmax", "lgm(alpha=0)", "lgm(alpha=1)"]
@@ -106,14 +107,16 @@ def test_a_suite_of_one_variant_has_one_table_of_all_metrics(plan: Plan) -> None
 
 def test_one_metric_or_several_variants_have_no_overview(make_plan: Callable[..., Plan]) -> None:
     one = make_plan(BODY.replace("published", "# published"))
-    assert make_overview(make_tables(one, {})) is None
+    assert make_overview(make_tables(PlanWithResults(one, {}))) is None
     two = "variants: {a: {}, b: {model: {feature_dim: 3}}}"
     several = replace(make_plan(f"{two}\n{BODY}"), metrics=METRICS)
-    assert make_overview(make_tables(several, {})) is None
+    assert make_overview(make_tables(PlanWithResults(several, {}))) is None
 
 
 def test_everything_is_drawn(plan: Plan, tmp_path: Path) -> None:
-    files = build_report(plan, results_of(plan), read, tmp_path, "lossbench report")
+    files = build_report(
+        PlanWithResults(plan, results_of(plan)), read, tmp_path, "lossbench report"
+    )
     names = {path.stem for path in files if path.suffix == ".png"}
     assert names >= {
         "posterior-fgsm_0.3-default",

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.report.figures.selection_points import draw_points, ordered, scale_of
 from lossbench.report.figures.style import figure_style, row_colours
 from tests.report.synthetic_report import Results, result_of
@@ -57,7 +58,7 @@ def test_values_stand_by_size_on_their_scale(
 
 
 def draw(plan: Plan, results: Results, **options: Any) -> Figure:
-    held_out, *_ = make_tables(plan, results)
+    held_out, *_ = make_tables(PlanWithResults(plan, results))
     cells = [held_out.cells["default", row.label] for row in plan.rows]
     parameters = list(plan.rows[0].varied)
     options = {"named": (), "searched_on_log": (), **options}
