@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import expand_grids, make_rows
-from lossbench.planning.selection import choose_rows, final_trials
 from lossbench.records import Metric
 from lossbench.suite.schema import Component, load_suite
 
@@ -151,49 +149,3 @@ def test_only_keeps_identities(write_suite: Write) -> None:
 def test_only_that_matches_nothing_lists_the_cells(write_suite: Write) -> None:
     with pytest.raises(RequestError, match="default/softmax"):
         plan_of(write_suite()).narrowed("lgn*")
-
-
-def test_the_lowest_held_out_mean_is_chosen(write_suite: Write) -> None:
-    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
-    assert {t.holdout for t in plan.trials} == {0.25}
-    values = {"softmax": [9.0, 9.0], "lgm(alpha=0)": [1.0, 6.0], "lgm(alpha=0.3)": [3.0, 3.0]}
-    scores = {t.identity: values[t.row][t.seed] for t in plan.trials}
-    chosen = choose_rows(plan, scores)
-    assert {key: row.label for key, row in chosen.items()} == {
-        ("default", "softmax"): "softmax",
-        ("default", "lgm"): "lgm(alpha=0.3)",
-    }
-    final = final_trials(plan, chosen)
-    assert {(t.row, t.seed, t.holdout) for t in final} == {
-        (row, seed, 0.0) for row in ("softmax", "lgm(alpha=0.3)") for seed in (0, 1)
-    }
-
-
-def test_rows_to_compare_are_tested_beside_the_chosen(write_suite: Write) -> None:
-    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
-    plan = replace(plan, compared=tuple(r for r in plan.rows if r.label == "lgm(alpha=0)"))
-    for best in ("lgm(alpha=0.3)", "lgm(alpha=0)"):
-        scores = {t.identity: 1.0 if t.row == best else 2.0 for t in plan.trials}
-        final = final_trials(plan, choose_rows(plan, scores))
-        rows = {"softmax", "lgm(alpha=0)", best}
-        assert sorted((t.row, t.seed) for t in final) == sorted(
-            (r, s) for r in rows for s in (0, 1)
-        )
-    assert final_trials(plan, {}) == ()
-
-
-def test_of_a_metric_of_which_more_is_better_the_highest_is_chosen(write_suite: Write) -> None:
-    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
-    plan = replace(plan, metrics=(Metric(name="error", label="e", higher_is_better=True),))
-    scores = {t.identity: 9.0 if t.row == "lgm(alpha=0)" else 5.0 for t in plan.trials}
-    assert choose_rows(plan, scores)["default", "lgm"].label == "lgm(alpha=0)"
-
-
-def test_a_row_with_a_diverged_seed_is_not_chosen(write_suite: Write) -> None:
-    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
-    scores = {
-        t.identity: 0.0 if t.row == "lgm(alpha=0)" else 5.0
-        for t in plan.trials
-        if (t.row, t.seed) != ("lgm(alpha=0)", 1)
-    }
-    assert choose_rows(plan, scores)["default", "lgm"].label == "lgm(alpha=0.3)"
