@@ -175,9 +175,9 @@ def logits(subject: Subject) -> None:
     if not close(alone, scores[:3]):
         off = (alone - scores[:3]).abs().max()
         raise Failure(f"the logits of three samples differ by {number(off)} in a larger batch")
-    ahead = head.lead(features, labels)
+    ahead = head.log_odds(features, labels)
     if ahead.shape != (N,) or not torch.isfinite(ahead).all():
-        raise Failure(f"lead() of {N} samples should be {N} finite numbers")
+        raise Failure(f"log_odds() of {N} samples should be {N} finite numbers")
 
 
 def schedules(subject: Subject) -> None:

@@ -1,7 +1,8 @@
-"""What is measured on a trained model. Importing this package fills the registry."""
+"""Measurements on a trained model. Importing this package fills the registry."""
 
 from lossbench.evaluation import accuracy as accuracy
-from lossbench.evaluation import robustness as robustness
+from lossbench.evaluation import attacks as attacks
+from lossbench.evaluation import other_images as other_images
 from lossbench.evaluation import verification as verification
 from lossbench.evaluation.base import EVALUATIONS, Evaluation
 

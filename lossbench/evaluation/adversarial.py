@@ -1,6 +1,6 @@
-"""Adversarial examples, and how likely a model finds its inputs (L-GM paper, Sect. 4.3).
+"""Adversarial examples, and scores that detect them (L-GM paper, Sect. 4.3).
 
-Pixels are floats in [0, 255] here, a perturbation's size `epsilon` a share of that range.
+Pixels are floats in [0, 255]; the size `epsilon` of a perturbation is a share of that range.
 """
 
 from __future__ import annotations
@@ -14,29 +14,42 @@ from lossbench.data.images import Normaliser
 from lossbench.losses import DensityHead, LossHead
 
 WHITE = 255.0
+"""Largest pixel value."""
 Objective = Callable[[Tensor], Tensor]
-"""Pixels (B, C, H, W) -> a scalar to be made as large as possible; its gradient is per image."""
+"""Function from pixels (B, C, H, W) to the scalar that an attack maximises."""
 
 
 def classification_objective(
     model: nn.Module, head: LossHead, normalise: Normaliser, labels: Tensor
 ) -> Objective:
-    """What an untargeted attack ascends: the classification loss.
+    """Objective of an untargeted attack: the classification loss of the true labels.
 
-    It is softplus(-lead) with the head's lead, and so has the gradient of -lead up to a positive
-    factor. That factor underflows to 0 in float32 where the model is sure, and the sign of a
-    gradient of 0 would leave the image as it is. So -lead itself is ascended: the sign that exact
-    arithmetic would give.
+    The loss is softplus(-log-odds), so its gradient is that of -log-odds times a positive factor
+    per image. In float32 this factor underflows to 0 for confident predictions, and the sign of a
+    zero gradient would leave the image unchanged. The objective is therefore -log-odds, whose
+    gradient has the sign that exact arithmetic would give.
+
+    Args:
+        model: Network in eval mode.
+        head: Trained head.
+        normalise: Map from pixels to the input of the model.
+        labels: (B,) True classes.
     """
-    return lambda pixels: -head.lead(model(normalise(pixels)), labels).sum()
+    return lambda pixels: -head.log_odds(model(normalise(pixels)), labels).sum()
 
 
 def target_objective(
     model: nn.Module, head: LossHead, normalise: Normaliser, targets: Tensor
 ) -> Objective:
-    """What a targeted attack ascends: minus the whole loss with the target as label.
+    """Objective of a targeted attack: minus the whole loss with the targets as labels.
 
-    Mean over the images; a loss over pairs of images couples those of one batch.
+    The loss is averaged over the images; a loss on pairs couples the images of a batch.
+
+    Args:
+        model: Network in eval mode.
+        head: Trained head.
+        normalise: Map from pixels to the input of the model.
+        targets: (B,) Classes to attack towards.
     """
     return lambda pixels: -head(model(normalise(pixels)), targets)
 
@@ -47,12 +60,12 @@ def fgsm(objective: Objective, pixels: Tensor, epsilon: float) -> Tensor:
     x' = clip(x + epsilon sign(grad_x L))
 
     Args:
-        objective: L
+        objective: Function L to maximise.
         pixels: (B, C, H, W) in [0, 255].
-        epsilon: Share of the pixel range, >= 0.
+        epsilon: Size of the step as a share of the pixel range, >= 0.
 
     Returns:
-        (B, C, H, W), floats.
+        Adversarial examples (B, C, H, W), floats.
 
     Reference: Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples.
         ICLR 2015.
@@ -75,20 +88,20 @@ def pgd(
     x_{t+1} = clip(project(x_t + step_size sign(grad L)))
 
     Args:
-        objective: L
+        objective: Function L to maximise.
         pixels: (B, C, H, W) in [0, 255].
-        epsilon: Radius of the ball, a share of the pixel range.
-        steps: >= 1
-        step_size: Likewise a share.
-        generator: On the CPU, for the start.
+        epsilon: Radius of the ball as a share of the pixel range, >= 0.
+        steps: Number of gradient steps, >= 1.
+        step_size: Size of a step as a share of the pixel range, > 0.
+        generator: CPU generator for the random start.
 
     Returns:
-        (B, C, H, W), floats.
+        Adversarial examples (B, C, H, W), floats.
 
     Reference: Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks.
         ICLR 2018; 40 steps of 0.01 with epsilon 0.3 on MNIST.
     """
-    pixels = pixels.float()
+    pixels = pixels.float()  # (B, C, H, W)
     start = 2 * torch.rand(pixels.shape, generator=generator).to(pixels.device) - 1
     low, high = (pixels - epsilon * WHITE).clamp_min(0), (pixels + epsilon * WHITE).clamp_max(WHITE)
     found = torch.clamp(pixels + epsilon * WHITE * start, low, high)
@@ -106,36 +119,51 @@ def _gradient(objective: Objective, pixels: Tensor) -> Tensor:
 
 
 def second_class(scores: Tensor) -> Tensor:
-    """(N,) the class with the second largest posterior: the target of a targeted attack."""
+    """Class (N,) with the second largest posterior: the target of a targeted attack.
+
+    Args:
+        scores: (N, K)
+    """
     return scores.topk(2, dim=1).indices[:, 1]
 
 
-def normality(head: LossHead, features: Tensor) -> Tensor:
-    """How normal each input looks to the model: its likelihood for the predicted class.
+def in_distribution_score(head: LossHead, features: Tensor) -> Tensor:
+    """Score of how likely each input is under the model, for out-of-distribution detection.
 
-    A head with a density: -1/2 ||x - mu_z||^2, the log-likelihood with identity covariance
-    and equal priors, without its constant; z = arg max_k p(k|x). Others: the affinity
-    w_z^T x + b_z.
+    A head with a density: -1/2 ||x - mu_z||^2, the log-likelihood of the predicted class z =
+    arg max_k p(k|x) with identity covariance and equal priors, without its constant. Other heads:
+    the class score w_z^T x + b_z.
 
     Args:
-        head: Trained.
+        head: Trained head.
         features: (N, D)
 
     Returns:
-        (N,), larger is more normal.
+        (N,); larger means more likely in-distribution.
 
     Reference: Wan et al., CVPR 2018, Sect. 4.3, "Adversarial Verification".
     """
     best, predicted = head.logits(features).max(1)  # (N,), (N,)
     if not isinstance(head, DensityHead):
         return best
-    return -0.5 * (features.double() - head.class_means[predicted].double()).square().sum(1)
+    return -0.5 * (features.double() - head.class_means[predicted].double()).square().sum(1)  # (N,)
 
 
-def shown_likelihood(head: LossHead, *normality: Tensor) -> list[Tensor]:
-    """Likelihoods in [0, 1] for histograms: e^normality, or affinities scaled over all of them."""
+def plotted_likelihood(head: LossHead, *scores: Tensor) -> list[Tensor]:
+    """In-distribution scores as values in [0, 1] for histograms.
+
+    A head with a density: e^score. Other heads: the scores, scaled linearly to [0, 1] over all
+    arguments.
+
+    Args:
+        head: Trained head.
+        *scores: (N_i,) As returned by `in_distribution_score`.
+
+    Returns:
+        (N_i,) for each argument.
+    """
     if isinstance(head, DensityHead):
-        return [scores.exp() for scores in normality]
-    together = torch.cat(normality)
-    low, span = together.min(), (together.max() - together.min()).clamp_min(1e-12)
-    return [(scores - low) / span for scores in normality]
+        return [score.exp() for score in scores]
+    pooled = torch.cat(scores)
+    low, span = pooled.min(), (pooled.max() - pooled.min()).clamp_min(1e-12)
+    return [(score - low) / span for score in scores]

@@ -1,8 +1,10 @@
-"""Telling normal inputs from others by a score: ROC, equal error rate, AUROC, FPR at 95 % TPR."""
+"""Detection metrics from scores: ROC curve, equal error rate, AUROC, and FPR at a given TPR.
+
+Pure functions, named as in torchmetrics. The positive inputs are the in-distribution ones (test
+images, pairs of one person); they should have the larger scores.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,70 +12,90 @@ from numpy.typing import NDArray
 from lossbench.errors import NotFiniteError
 
 Scores = NDArray[np.floating]
+Rates = NDArray[np.float64]
+"""(R,) Rates in [0, 1] along a ROC curve, in ascending order."""
 STORED_POINTS = 512
+"""Number of points of a ROC curve that are stored for drawing."""
 
 
-@dataclass(frozen=True)
-class Detection:
-    """How well a threshold on a score tells normal inputs (above it) from others.
+def binary_roc(positive: Scores, negative: Scores) -> tuple[Rates, Rates]:
+    """ROC curve of accepting inputs whose score is at least a threshold.
 
-    Attributes:
-        false_accept: (R,) Share of the other inputs that are accepted, ascending.
-        true_accept: (R,) Share of the normal inputs that are accepted at the same threshold.
-    """
-
-    false_accept: NDArray[np.float64]
-    true_accept: NDArray[np.float64]
-
-    @property
-    def eer(self) -> float:
-        """Equal error rate, in percent: where as many others are accepted as normals rejected."""
-        gap = self.false_accept - (1 - self.true_accept)  # ascending, from -1 to 1
-        after = int(np.argmax(gap >= 0))
-        if gap[after] == 0 or after == 0:
-            return 100.0 * float(self.false_accept[after])
-        share = -gap[after - 1] / (gap[after] - gap[after - 1])  # on the line between two points
-        low, high = self.false_accept[after - 1 : after + 1]
-        return 100.0 * float(low + share * (high - low))
-
-    @property
-    def auroc(self) -> float:
-        """Area under the curve, in percent: how often a normal input has the higher score."""
-        return 100.0 * float(np.trapezoid(self.true_accept, self.false_accept))
-
-    def fpr_at(self, true_accept: float) -> float:
-        """Share of others accepted, in percent, where at least this share of normals is."""
-        enough = self.true_accept >= true_accept - 1e-12
-        return 100.0 * float(self.false_accept[np.argmax(enough)])
-
-    def thinned(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """At most 512 points of the curve, for drawing."""
-        count = len(self.false_accept)
-        keep = np.unique(np.linspace(0, count - 1, min(count, STORED_POINTS)).round().astype(int))
-        return self.false_accept[keep].astype(np.float32), self.true_accept[keep].astype(np.float32)
-
-
-def detect(normal: Scores, other: Scores) -> Detection:
-    """The ROC curve of accepting inputs whose score is at least a threshold.
+    Only the order of the scores counts.
 
     Args:
-        normal: (N,) scores of normal inputs, larger is more normal; -inf is allowed.
-        other: (M,) of the others.
+        positive: (N,) Scores of the inputs to accept; -inf is allowed.
+        negative: (M,) Scores of the inputs to reject; likewise.
+
+    Returns:
+        False positive rates (R,) and true positive rates (R,) of all thresholds.
 
     Raises:
-        ValueError: One of them is empty.
-        NotFiniteError: One of them has a NaN.
+        ValueError: There are no positive or no negative scores.
+        NotFiniteError: A score is NaN.
     """
-    from sklearn.metrics import roc_curve  # takes seconds, and few trials need it
+    from sklearn.metrics import roc_curve  # the import takes seconds, and few trials need it
 
-    if not len(normal) or not len(other):
+    if not len(positive) or not len(negative):
         raise ValueError("no scores to compare")
-    scores = np.concatenate([normal, other]).astype(np.float64)
+    scores = np.concatenate([positive, negative]).astype(np.float64)
     if np.isnan(scores).any():
         raise NotFiniteError("a score is not a number")
-    is_normal = np.concatenate([np.ones(len(normal)), np.zeros(len(other))])
-    # by rank: the order decides, and infinities are in it like any other score
+    is_positive = np.concatenate([np.ones(len(positive)), np.zeros(len(negative))])
+    # ranks instead of scores, because roc_curve does not accept infinities
     _, rank = np.unique(scores, return_inverse=True)
-    # every point: `fpr_at` looks for one, and may not jump over those on a straight line
-    false_accept, true_accept, _ = roc_curve(is_normal, rank, drop_intermediate=False)
-    return Detection(false_accept, true_accept)
+    # all points: on a straight line `fpr_at_tpr` would otherwise miss those in between
+    fpr, tpr, _ = roc_curve(is_positive, rank, drop_intermediate=False)
+    return fpr, tpr
+
+
+def binary_eer(fpr: Rates, tpr: Rates) -> float:
+    """Equal error rate in percent: where the false positive rate is the false negative rate.
+
+    Args:
+        fpr, tpr: (R,) As returned by `binary_roc`.
+
+    Deviations: interpolated linearly between the two nearest points of the curve; torchmetrics
+        returns the nearest point.
+    """
+    gap = fpr - (1 - tpr)  # (R,) ascending, from -1 to 1
+    after = int(np.argmax(gap >= 0))
+    if gap[after] == 0 or after == 0:
+        return 100.0 * float(fpr[after])
+    share = -gap[after - 1] / (gap[after] - gap[after - 1])
+    low, high = fpr[after - 1 : after + 1]
+    return 100.0 * float(low + share * (high - low))
+
+
+def binary_auroc(fpr: Rates, tpr: Rates) -> float:
+    """Area under the ROC curve in percent: how often a positive input has the larger score.
+
+    Args:
+        fpr, tpr: (R,) As returned by `binary_roc`.
+    """
+    return 100.0 * float(np.trapezoid(tpr, fpr))
+
+
+def fpr_at_tpr(fpr: Rates, tpr: Rates, min_tpr: float) -> float:
+    """Smallest false positive rate, in percent, at a true positive rate of at least `min_tpr`.
+
+    Args:
+        fpr, tpr: (R,) As returned by `binary_roc`.
+        min_tpr: In [0, 1].
+    """
+    enough = tpr >= min_tpr - 1e-12
+    return 100.0 * float(fpr[np.argmax(enough)])
+
+
+def subsample_roc(
+    fpr: Rates, tpr: Rates, max_points: int = STORED_POINTS
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """At most `max_points` evenly spaced points of a ROC curve, its two ends included.
+
+    Args:
+        fpr, tpr: (R,) As returned by `binary_roc`.
+        max_points: At least 2.
+    """
+    keep = np.linspace(0, len(fpr) - 1, min(len(fpr), max_points)).round().astype(int)
+    keep = np.unique(keep)
+    return fpr[keep].astype(np.float32), tpr[keep].astype(np.float32)

@@ -23,7 +23,7 @@ from lossbench.evaluation.base import (
     Trained,
     extract_features,
 )
-from lossbench.evaluation.detection import detect
+from lossbench.evaluation.detection import binary_eer, binary_roc
 from lossbench.records import Metric
 from lossbench.registry import user_path
 
@@ -255,8 +255,8 @@ class FaceVerification(Evaluation):
             whitening = fit_whitening(trained.train_features.cpu().numpy(), self.variance)
             similarity = mahalanobis_similarity(first, second, whitening)
         found = verify(similarity, pairs.same, pairs.fold)
-        rejected = detect(similarity[pairs.same], similarity[~pairs.same])
-        values = (found.mean, found.std, rejected.eer)
+        eer = binary_eer(*binary_roc(similarity[pairs.same], similarity[~pairs.same]))
+        values = (found.mean, found.std, eer)
         return Measurement(
             dict(zip((metric.name for metric in self.metrics()), values, strict=True))
         )

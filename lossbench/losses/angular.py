@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossbench.losses.base import LossHead, in_float32
-from lossbench.losses.triplet import unit_vectors
+from lossbench.losses.functional import unit_vectors
 
 
-def half_angles(unit: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+def half_angle_cos_sin(unit: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     """cos and sin of half the angle between unit vectors, exact at 0 and at pi.
 
     |u + w| = 2 cos(theta / 2),  |u - w| = 2 sin(theta / 2)
@@ -50,14 +50,14 @@ class AngularHead(LossHead):
         nn.init.xavier_uniform_(self.weight)
 
     @abstractmethod
-    def true_class(self, cos_half: Tensor, sin_half: Tensor) -> Tensor:
+    def margin_cosine(self, cos_half: Tensor, sin_half: Tensor) -> Tensor:
         """r (N,) from cos(theta / 2) and sin(theta / 2) of the true class."""
 
     @in_float32
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         unit, directions = unit_vectors(features), unit_vectors(self.weight)
         own = directions.index_select(0, labels)  # (N, D)
-        wanted = self.true_class(*half_angles(unit, own))  # (N,)
+        wanted = self.margin_cosine(*half_angle_cos_sin(unit, own))  # (N,)
         cosines = (unit @ directions.T).scatter(1, labels[:, None], wanted[:, None])  # (N, K)
         return {"cross_entropy": F.cross_entropy(self.scale * cosines, labels)}
 

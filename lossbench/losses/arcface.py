@@ -49,7 +49,7 @@ class ArcFaceHead(AngularHead):
         super().__init__(num_classes, feature_dim, scale)
         self.margin = margin
 
-    def true_class(self, cos_half: Tensor, sin_half: Tensor) -> Tensor:
+    def margin_cosine(self, cos_half: Tensor, sin_half: Tensor) -> Tensor:
         cosine, sine = cos_half**2 - sin_half**2, 2 * cos_half * sin_half  # (N,)
         turned = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
         beyond = cosine - self.margin * math.sin(self.margin)

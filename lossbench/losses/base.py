@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lossbench.losses.functional import true_class_log_odds
 from lossbench.registry import Registry
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -35,41 +35,6 @@ def in_float32(method: Method) -> Method:
             return method(self, features, *rest)
 
     return wrapped  # type: ignore[return-value]
-
-
-def lead(scores: Tensor, labels: Tensor) -> Tensor:
-    """log p_z - log(1 - p_z) of the softmax of scores, without the rounding of 1 - p_z.
-
-    lead = s_z - log sum_{k != z} e^{s_k},  cross-entropy = softplus(-lead)
-
-    Args:
-        scores: (N, K)
-        labels: (N,)
-
-    Returns:
-        (N,)
-    """
-    index = labels[:, None]  # (N, 1)
-    others = scores.scatter(1, index, -math.inf).logsumexp(1)  # (N,)
-    return scores.gather(1, index).squeeze(1) - others
-
-
-def scale_to_square(vectors: Tensor) -> Tensor:
-    """A factor for each vector, without gradient, with which its squares leave no number's range.
-
-    The squares of float32 are 0 below 1e-23 and infinite above 1e19. The factor is exactly 1 for
-    vectors whose largest component is between 1e-12 and 1e12.
-
-    Args:
-        vectors: (N, D)
-
-    Returns:
-        (N, 1)
-    """
-    largest = vectors.detach().abs().amax(1, keepdim=True)  # (N, 1)
-    tiny = torch.finfo(largest.dtype).tiny
-    scale = largest.clamp(tiny, 1 / tiny).reciprocal()
-    return scale.masked_fill((largest > 1e-12) & (largest < 1e12), 1.0)
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:
@@ -131,12 +96,13 @@ class LossHead(nn.Module, ABC):
         return total(self.terms(features, labels))
 
     @in_float32
-    def lead(self, features: Tensor, labels: Tensor) -> Tensor:
-        """(N,) how far the true class is ahead of all others together, in log-odds.
+    def log_odds(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Log-odds (N,) of the true class against all others together.
 
-        The classification loss is softplus(-lead). Default: of `logits`, without margin.
+        The classification loss is softplus(-log-odds). Default: computed from `logits`, without
+        margin.
         """
-        return lead(self.logits(features), labels)  # (N,)
+        return true_class_log_odds(self.logits(features), labels)  # (N,)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Every learnable parameter, in groups. Default: one group, treated as the model is."""

@@ -29,7 +29,7 @@ def center_distance(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor
     return summed * (0.5 / len(labels))
 
 
-def move_centers(features: Tensor, labels: Tensor, centers: Tensor, rate: float) -> None:
+def update_centers(features: Tensor, labels: Tensor, centers: Tensor, rate: float) -> None:
     """c_j -= rate * sum_i 1(z_i=j) (c_j - x_i) / (1 + sum_i 1(z_i=j)) (Wen et al., Eq. 4).
 
     In place; only the rows of classes that are in the batch are touched.
@@ -110,4 +110,4 @@ class CenterHead(LinearHead, DensityHead):
 
     @torch.no_grad()
     def after_step(self, features: Tensor, labels: Tensor) -> None:
-        move_centers(features, labels, self.centers, self.center_rate)
+        update_centers(features, labels, self.centers, self.center_rate)

@@ -27,10 +27,12 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
     Returns:
         Scalar. A mean over no pairs is 0.
     """
-    return pair_loss(embeddings, labels, partial(pull_and_push, margin=margin))
+    return pair_loss(embeddings, labels, partial(contrastive_of_distances, margin=margin))
 
 
-def pull_and_push(squared: Tensor, labels: Tensor, *, margin: float) -> tuple[Tensor, Tensor]:
+def contrastive_of_distances(
+    squared: Tensor, labels: Tensor, *, margin: float
+) -> tuple[Tensor, Tensor]:
     """The loss from squared distances (N, N), each pair twice; and its gradient (N, N)."""
     same = labels[:, None] == labels  # (N, N)
     alike, n = same.sum(dtype=squared.dtype), len(labels)

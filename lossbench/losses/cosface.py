@@ -46,7 +46,7 @@ class CosFaceHead(AngularHead):
         super().__init__(num_classes, feature_dim, scale)
         self.margin = margin
 
-    def true_class(self, cos_half: Tensor, sin_half: Tensor) -> Tensor:
+    def margin_cosine(self, cos_half: Tensor, sin_half: Tensor) -> Tensor:
         return cos_half**2 - sin_half**2 - self.margin
 
 

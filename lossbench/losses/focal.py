@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32, lead
+from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.linear import LinearHead
 
 
@@ -25,8 +26,8 @@ def focal(scores: Tensor, labels: Tensor, gamma: float) -> Tensor:
     Returns:
         Scalar.
     """
-    ahead = lead(scores, labels)  # (N,)
-    return (F.softplus(-ahead) * (-gamma * F.softplus(ahead)).exp()).mean()
+    log_odds = true_class_log_odds(scores, labels)  # (N,)
+    return (F.softplus(-log_odds) * (-gamma * F.softplus(log_odds)).exp()).mean()
 
 
 @LOSSES.register("focal", reference="Lin et al., ICCV 2017")

@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lossbench.losses.base import LOSSES, DensityHead, ParameterGroup, in_float32, lead
+from lossbench.losses.base import LOSSES, DensityHead, ParameterGroup, in_float32
+from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.gaussian import (
     class_scores,
     labelled_scores,
@@ -21,7 +22,7 @@ from lossbench.losses.gaussian import (
 from lossbench.losses.gaussian_terms import mixture_terms
 
 
-def grown_alpha(
+def stepped_alpha(
     progress: float, *, start: float, factor: float, every: float, limit: float
 ) -> float:
     """start * factor^(how many whole `every` have passed), at most limit.
@@ -115,7 +116,7 @@ class GaussianMixtureHead(DensityHead):
         self._alpha_at: Callable[[float], float] | None = None
         if alpha_start is not None:
             self._alpha_at = partial(
-                grown_alpha,
+                stepped_alpha,
                 start=alpha_start,
                 factor=alpha_factor,
                 every=alpha_every,
@@ -142,11 +143,11 @@ class GaussianMixtureHead(DensityHead):
         return class_scores(features, self.means, self.log_variance)  # (N, K)
 
     @in_float32
-    def lead(self, features: Tensor, labels: Tensor) -> Tensor:
+    def log_odds(self, features: Tensor, labels: Tensor) -> Tensor:
         """(N,) as in the classification term, margin included."""
         scores = labelled_scores(features, labels, self.means, self.log_variance)  # (N, K)
         distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
-        return lead(scores, labels) - self.alpha * distance  # (N,)
+        return true_class_log_odds(scores, labels) - self.alpha * distance  # (N,)
 
     @in_float32
     def class_log_density(self, features: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
-from lossbench.losses.base import lead
+from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.gaussian import FEW_DIMENSIONS, labelled_scores, true_class_distance
 
 BLOCK = 2**17
@@ -32,9 +32,9 @@ def mixture_terms(
 ) -> tuple[Tensor, Tensor]:
     """Both terms of Eq. 17, averaged over the batch; the likelihood's without its weight.
 
-    lead = s_z - log sum_{k != z} e^{s_k},  s_k = log N(x; mu_k, Lambda_k)
+    log-odds = s_z - log sum_{k != z} e^{s_k},  s_k = log N(x; mu_k, Lambda_k)
     d_z = 1/2 (x - mu_z)^T Lambda_z^-1 (x - mu_z)
-    classification = mean of softplus(alpha d_z - lead)
+    classification = mean of softplus(alpha d_z - log-odds)
     likelihood = mean of d_z + 1/2 log|Lambda_z|
 
     Cross-entropy would compute 1 - p_z by a difference, which is nothing but rounding once p_z
@@ -58,7 +58,7 @@ def mixture_terms(
         return classification, likelihood
     scores = labelled_scores(features, labels, means, log_variance)  # (N, K), by differences
     distance = true_class_distance(features, labels, means, log_variance)  # (N,)
-    classification = -F.logsigmoid(lead(scores, labels) - alpha * distance).mean()
+    classification = -F.logsigmoid(true_class_log_odds(scores, labels) - alpha * distance).mean()
     if log_variance is not None:
         distance = distance + 0.5 * log_variance.sum(1)[labels]
     return classification, distance.mean()

@@ -79,13 +79,13 @@ class JointMetricHead(LossHead):
     def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The unweighted scalar, from embeddings (N, D)."""
 
-    def embed(self, features: Tensor) -> Tensor:
+    def metric_embedding(self, features: Tensor) -> Tensor:
         """(N, D) what distances are taken of. Default: the features."""
         return features
 
     @in_float32
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        terms = {self.name: self.weight * self.metric(self.embed(features), labels)}
+        terms = {self.name: self.weight * self.metric(self.metric_embedding(features), labels)}
         if self.linear is not None:
             cross_entropy = F.cross_entropy(self.linear(features), labels)
             terms["cross_entropy"] = self.softmax_weight * cross_entropy
@@ -96,14 +96,16 @@ class JointMetricHead(LossHead):
         if self.linear is not None:
             affinities: Tensor = self.linear(features)  # (N, K)
             return affinities
-        scores = -0.5 * distances(self.embed(features), self.class_means).square()  # (N, K)
+        scores = (
+            -0.5 * distances(self.metric_embedding(features), self.class_means).square()
+        )  # (N, K)
         return scores.masked_fill(~self.class_seen, torch.finfo(scores.dtype).min)
 
     @torch.no_grad()
     def fit_class_means(self, features: Tensor, labels: Tensor) -> None:
         if not self.wants_class_means:
             return
-        embeddings = self.embed(features.double())  # sums over a whole training set
+        embeddings = self.metric_embedding(features.double())  # sums over a whole training set
         sums = torch.zeros_like(self.class_means, dtype=torch.double)
         sums.index_add_(0, labels, embeddings)  # (K, D)
         count = torch.bincount(labels, minlength=self.num_classes)  # (K,)

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32, scale_to_square
+from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.functional import overflow_safe_scale
 from lossbench.losses.linear import LinearHead
 
 
@@ -60,11 +61,11 @@ class _MarginCrossEntropy(Function):
         features: Tensor, labels: Tensor, weight: Tensor, beta: Tensor, margin: int
     ) -> tuple[Tensor, ...]:
         index = labels[:, None]  # (N, 1)
-        scale = scale_to_square(features)  # (N, 1), 1 but for lengths that squares would lose
+        scale = overflow_safe_scale(features)  # (N, 1), 1 but for lengths that squares would lose
         scaled = features * scale
         length = torch.linalg.vector_norm(scaled, dim=1)  # (N,)
         own = weight.index_select(0, labels)  # (N, D)
-        own_scale = scale_to_square(own)
+        own_scale = overflow_safe_scale(own)
         own_length = torch.linalg.vector_norm(own * own_scale, dim=1) / own_scale.squeeze(1)
         scores = scaled @ weight.T  # (N, K)
         plain = scores.gather(1, index).squeeze(1)  # (N,) |w_z| |x| cos theta

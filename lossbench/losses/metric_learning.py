@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from lossbench.errors import ParameterError, Problem, RequestError, did_you_mean
 from lossbench.losses.base import LOSSES, LossHead, in_float32
+from lossbench.losses.functional import unit_vectors
 from lossbench.losses.joint import JointMetricHead
-from lossbench.losses.triplet import unit_vectors
 from lossbench.registry import Entry, parameters_model
 
 REFERENCE = "Musgrave, Belongie, Lim: PyTorch Metric Learning, 2020"
@@ -148,7 +148,7 @@ class MetricHead(JointMetricHead):
             return (0.0 * embeddings).sum()  # a mean over no pairs
         return value
 
-    def embed(self, features: Tensor) -> Tensor:
+    def metric_embedding(self, features: Tensor) -> Tensor:
         return unit_vectors(features) if self.loss.distance.normalize_embeddings else features
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-Rule = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+DistanceLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From squared distances (N, N) and labels (N,) to a scalar and its gradient (N, N)."""
 
 
-def pair_loss(embeddings: Tensor, labels: Tensor, rule: Rule) -> Tensor:
+def pair_loss(embeddings: Tensor, labels: Tensor, rule: DistanceLoss) -> Tensor:
     """Apply a rule to all pairs of a batch.
 
     Gradient, with g the rule's: d L / d x_i = 2 sum_j (g_ij + g_ji) (x_i - x_j), one matrix
@@ -59,7 +59,7 @@ def squared_distances(embeddings: Tensor) -> tuple[Tensor, Tensor]:
 
 class _PairLoss(Function):
     @staticmethod
-    def forward(embeddings: Tensor, labels: Tensor, rule: Rule) -> tuple[Tensor, ...]:
+    def forward(embeddings: Tensor, labels: Tensor, rule: DistanceLoss) -> tuple[Tensor, ...]:
         distance, x = squared_distances(embeddings)
         value, gradient = rule(distance, labels)
         return value, gradient, x

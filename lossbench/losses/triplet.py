@@ -10,30 +10,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, scale_to_square
+from lossbench.losses.base import LOSSES
+from lossbench.losses.functional import unit_vectors
 from lossbench.losses.joint import JointMetricHead
 from lossbench.losses.pairs import pair_loss
 
 Mining = Literal["all", "semi_hard", "batch_hard"]
-
-
-def unit_vectors(features: Tensor) -> Tensor:
-    """x / ||x||; a zero vector becomes zero, without gradient.
-
-    So does one whose norm is subnormal (below 1.2e-38 in float32): its gradient, of the size of
-    1 / ||x||, is beyond the range of its type.
-
-    Args:
-        features: (N, D)
-
-    Returns:
-        (N, D)
-    """
-    scale = scale_to_square(features)  # (N, 1), which changes no direction
-    norm: Tensor = (features * scale).norm(dim=1, keepdim=True)  # (N, 1)
-    # scaled anew, so that gradients are summed in the order, and with the bits, of the quotient
-    subnormal = norm <= scale * torch.finfo(norm.dtype).tiny
-    return (features * scale) / norm.masked_fill(subnormal, math.inf)
 
 
 def all_triplets(
@@ -191,7 +173,7 @@ class TripletHead(JointMetricHead):
         self.mining: Mining = mining
         self.normalize = normalize
 
-    def embed(self, features: Tensor) -> Tensor:
+    def metric_embedding(self, features: Tensor) -> Tensor:
         return unit_vectors(features) if self.normalize else features
 
     def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:

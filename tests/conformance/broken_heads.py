@@ -203,9 +203,9 @@ class BatchNormLogits(Sound):
         return super().logits(features - features.mean(0))
 
 
-class WrongLead(Sound):
-    def lead(self, features, labels):
-        return super().lead(features, labels)[:, None]
+class WrongLogOdds(Sound):
+    def log_odds(self, features, labels):
+        return super().log_odds(features, labels)[:, None]
 
 
 class NanForAbsentClasses(Sound):
@@ -354,7 +354,7 @@ BROKEN = [
     ("logits", TransposedLogits, "16 samples and 4 classes give logits (4, 16)"),
     ("logits", InfiniteLogits, "of 64 logits are not finite"),
     ("logits", BatchNormLogits, "the logits of three samples differ by"),
-    ("logits", WrongLead, "lead() of 16 samples should be 16 finite numbers"),
+    ("logits", WrongLogOdds, "log_odds() of 16 samples should be 16 finite numbers"),
     ("finite", NanForAbsentClasses, "one class, the others absent: the loss is nan"),
     ("finite", RootAtZero, "zero features: the gradient of features is not finite"),
     ("finite", DividesInAfterStep, "others absent: after_step makes centers not finite"),

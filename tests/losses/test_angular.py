@@ -88,7 +88,7 @@ def test_the_papers_defaults():
 def test_arcface_s_score_falls_with_the_angle():
     head = make("arcface", margin=0.5)
     theta = torch.linspace(0, math.pi, 2001).double()
-    scores = head.true_class(torch.cos(theta / 2), torch.sin(theta / 2))
+    scores = head.margin_cosine(torch.cos(theta / 2), torch.sin(theta / 2))
     assert float(scores[0]) == pytest.approx(math.cos(0.5))
     assert (scores.diff() < 0).all()
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lossbench import create_loss
-from lossbench.losses.center import center_distance, move_centers
+from lossbench.losses.center import center_distance, update_centers
 
 
 def make(num_classes=4, feature_dim=3, **params):
@@ -107,5 +107,5 @@ def test_the_term_and_the_step_hold_no_number_for_each_sample_and_class(largest_
     centers = torch.randn(k, d)
     with largest_tensor:
         center_distance(features, labels, centers).backward()
-        move_centers(features.detach(), labels, centers, 0.5)
+        update_centers(features.detach(), labels, centers, 0.5)
     assert k * d <= largest_tensor.numel < n * k / 8

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lossbench.losses import LOSSES, create_loss
-from lossbench.losses.triplet import unit_vectors
+from lossbench.losses.functional import unit_vectors
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in LOSSES),

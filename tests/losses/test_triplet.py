@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lossbench import create_loss
-from lossbench.losses.triplet import MINING, triplet, unit_vectors
+from lossbench.losses.functional import unit_vectors
+from lossbench.losses.triplet import MINING, triplet
 
 
 def make(**params):

@@ -1,0 +1,203 @@
+"""Attacks on a trained model: its error on adversarial examples, and their detection."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated, Any
+
+import torch
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
+from torch import Tensor
+
+from lossbench.evaluation import adversarial
+from lossbench.evaluation.accuracy import top_error
+from lossbench.evaluation.base import (
+    EVALUATIONS,
+    IMAGES,
+    Evaluation,
+    Measurement,
+    Trained,
+)
+from lossbench.evaluation.ood_detection import detection_metrics, measure_detection
+from lossbench.records import Artifact, Metric
+from lossbench.training.seeding import stream
+
+BATCH_SIZE = 250
+"""Number of images that are attacked together; losses on pairs couple the images of a batch."""
+EPSILON = "ε"
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+def _distinct(epsilons: list[float]) -> list[float]:
+    """Refuse values that agree in six digits: these name the metrics and arrays."""
+    named: dict[str, float] = {}
+    for epsilon in epsilons:
+        if (name := f"{epsilon:g}") in named:
+            raise ValueError(f"{named[name]} and {epsilon} are the same to six digits")
+        named[name] = epsilon
+    return epsilons
+
+
+Epsilons = Annotated[
+    list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1), AfterValidator(_distinct)
+]
+
+
+class Attack(Evaluation):
+    """Error on adversarial examples of the measured images, and detection of these examples.
+
+    Attributes:
+        name: Name of the attack in metrics and files.
+        title: Name of the attack in tables and figures.
+        epsilons: Sizes of the perturbation as shares of the pixel range.
+    """
+
+    name: str
+    title: str
+    epsilons: list[float]
+
+    def metrics(self) -> tuple[Metric, ...]:
+        errors = [
+            Metric(name=f"{self._key(e)}_error", label=f"error under {self._title(e)}", unit=IMAGES)
+            for e in self.epsilons
+        ]
+        detected = [
+            m for e in self.epsilons for m in detection_metrics(self._key(e), self._title(e))
+        ]
+        return (*errors, *detected)
+
+    def artifacts(self) -> tuple[Artifact, ...]:
+        return tuple(
+            Artifact(name=f"detection_{self._key(e)}", kind="detection", title=self._title(e))
+            for e in self.epsilons
+        )
+
+    def __call__(self, trained: Trained) -> Measurement:
+        values: dict[str, float] = {}
+        arrays: dict[str, dict[str, NDArray[Any]]] = {}
+        for epsilon in self.epsilons:
+            key = self._key(epsilon)
+            features = attacked_features(trained, self, epsilon)
+            with torch.no_grad():
+                scores = trained.head.logits(features)
+            values[f"{key}_error"] = top_error(scores, trained.test.labels, 1)
+            detected, stored = measure_detection(trained, key, features)
+            values |= detected
+            arrays |= stored
+        return Measurement(values, arrays)
+
+    @abstractmethod
+    def attack(
+        self, trained: Trained, pixels: Tensor, labels: Tensor, epsilon: float, batch: int
+    ) -> Tensor:
+        """Adversarial examples (B, C, H, W) of some images.
+
+        Args:
+            trained: Trained model to attack.
+            pixels: (B, C, H, W) in [0, 255].
+            labels: (B,) True classes.
+            epsilon: Size of the perturbation as a share of the pixel range.
+            batch: Number of the batch, from 0.
+        """
+
+    def _key(self, epsilon: float) -> str:
+        return f"{self.name}_{epsilon:g}"
+
+    def _title(self, epsilon: float) -> str:
+        return f"{self.title}, {EPSILON} = {epsilon:g}"
+
+
+def attacked_features(trained: Trained, attack: Attack, epsilon: float) -> Tensor:
+    """Features (N, D) of the adversarial examples of all measured images."""
+    features = []
+    parts = trained.test.central(size=BATCH_SIZE)
+    labels = trained.test.labels.split(BATCH_SIZE)
+    for number, (pixels, own) in enumerate(zip(parts, labels, strict=True)):
+        found = attack.attack(trained, pixels.float(), own, epsilon, number)
+        with torch.no_grad():
+            features.append(trained.model(trained.normalise(found)))
+    return torch.cat(features)
+
+
+@EVALUATIONS.register("fgsm", reference="Goodfellow et al., ICLR 2015; Wan et al., CVPR 2018")
+class Fgsm(Attack):
+    """Fast gradient sign method (FGSM), away from the true class (Table 6, Figs. 3-5).
+
+    Args:
+        epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
+    """
+
+    name, title = "fgsm", "FGSM"
+
+    def __init__(self, *, epsilons: Epsilons = [0.1, 0.2, 0.3]) -> None:  # noqa: B006
+        self.epsilons = epsilons
+
+    def attack(
+        self, trained: Trained, pixels: Tensor, labels: Tensor, epsilon: float, batch: int
+    ) -> Tensor:
+        objective = adversarial.classification_objective(
+            trained.model, trained.head, trained.normalise, labels
+        )
+        return adversarial.fgsm(objective, pixels, epsilon)
+
+
+@EVALUATIONS.register("targeted_fgsm", reference="Wan et al., CVPR 2018, Sect. 4.3")
+class TargetedFgsm(Attack):
+    """Targeted FGSM: one step down the whole loss towards the second most likely class (Fig. 6).
+
+    Args:
+        epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
+    """
+
+    name, title = "targeted_fgsm", "targeted FGSM"
+
+    def __init__(self, *, epsilons: Epsilons = [0.3]) -> None:  # noqa: B006
+        self.epsilons = epsilons
+
+    def attack(
+        self, trained: Trained, pixels: Tensor, labels: Tensor, epsilon: float, batch: int
+    ) -> Tensor:
+        with torch.no_grad():
+            scores = trained.head.logits(trained.model(trained.normalise(pixels)))
+        objective = adversarial.target_objective(
+            trained.model, trained.head, trained.normalise, adversarial.second_class(scores)
+        )
+        return adversarial.fgsm(objective, pixels, epsilon)
+
+
+@EVALUATIONS.register("pgd", reference="Madry et al., ICLR 2018")
+class Pgd(Attack):
+    """Projected gradient descent from a random start, away from the true class.
+
+    Args:
+        epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
+        steps: Number of gradient steps, >= 1.
+        step_size: Size of a step as a share of the pixel range, in (0, 1].
+    """
+
+    name, title = "pgd", "PGD"
+
+    def __init__(
+        self,
+        *,
+        epsilons: Epsilons = [0.3],  # noqa: B006
+        steps: Annotated[int, Field(ge=1)] = 40,
+        step_size: Share = 0.01,
+    ) -> None:
+        self.epsilons, self.steps, self.step_size = epsilons, steps, step_size
+
+    def attack(
+        self, trained: Trained, pixels: Tensor, labels: Tensor, epsilon: float, batch: int
+    ) -> Tensor:
+        objective = adversarial.classification_objective(
+            trained.model, trained.head, trained.normalise, labels
+        )
+        return adversarial.pgd(
+            objective,
+            pixels,
+            epsilon,
+            steps=self.steps,
+            step_size=self.step_size,
+            generator=stream(trained.seed, f"pgd {epsilon:g} {batch}"),
+        )

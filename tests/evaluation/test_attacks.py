@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lossbench.errors import ParameterError
+from lossbench.evaluation import EVALUATIONS, adversarial
+from lossbench.evaluation.attacks import Fgsm, Pgd, TargetedFgsm
+from tests.evaluation.trained_model import (
+    SCALE,
+    make_head,
+    make_trained,
+)
+
+
+@pytest.mark.parametrize(
+    "attack", [Fgsm(epsilons=[0.05, 0.3]), TargetedFgsm(), Pgd(steps=3)], ids=lambda a: a.name
+)
+def test_attack_measures_the_metrics_and_artifacts_it_declares(
+    attack: Fgsm | TargetedFgsm | Pgd,
+) -> None:
+    trained = make_trained(make_head("lgm"))
+    before = {k: v.clone() for k, v in trained.model.state_dict().items()}
+    found = attack(trained)
+    assert set(found.values) == {metric.name for metric in attack.metrics()}
+    assert set(found.arrays) == {artifact.name for artifact in attack.artifacts()}
+    assert all(math.isfinite(v) and 0 <= v <= 100 for v in found.values.values())
+    assert all(torch.equal(before[k], v) for k, v in trained.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in trained.model.parameters())
+    arrays = next(iter(found.arrays.values()))
+    assert {name: len(a) for name, a in arrays.items() if "accept" not in name} == {
+        "posterior_normal": 60,
+        "posterior_other": 60,
+        "likelihood_normal": 60,
+        "likelihood_other": 60,
+        "log10_likelihood_normal": 60,
+        "log10_likelihood_other": 60,
+    }
+    np.testing.assert_allclose(
+        10.0 ** arrays["log10_likelihood_other"], arrays["likelihood_other"], rtol=1e-4, atol=1e-30
+    )
+
+
+def test_error_under_fgsm_is_that_of_the_attacked_images() -> None:
+    trained = make_trained(make_head("center"))
+    objective = adversarial.classification_objective(
+        trained.model, trained.head, SCALE, trained.test.labels
+    )
+    [pixels] = trained.test.central()
+    attacked = adversarial.fgsm(objective, pixels, 0.1)
+    with torch.no_grad():
+        predicted = trained.head.logits(trained.model(SCALE(attacked))).argmax(1)
+    wrong = 100 * float((predicted != trained.test.labels).double().mean())
+    assert Fgsm(epsilons=[0.1])(trained).values["fgsm_0.1_error"] == pytest.approx(wrong)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "targeted_fgsm", "pgd"])
+def test_epsilons_of_the_same_name_are_refused_once(name: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        EVALUATIONS[name].resolve({"epsilons": [0.3, 0.1, 0.10000001, 0.1]})
+    message = f"{name}: epsilons: 0.1 and 0.10000001 are the same to six digits"
+    assert str(caught.value).startswith(message)
+    assert EVALUATIONS[name].resolve({"epsilons": [0.1, 0.10001]})["epsilons"] == [0.1, 0.10001]
