@@ -1,6 +1,6 @@
-"""Types, tests, and a part of the digits suite against its baseline: side by side, to save time.
+"""Run the tests, mypy and the gate in parallel.
 
-What runs beside the tests prints when it has ended. Arguments go to pytest.
+Output of mypy and the gate is printed at the end. Arguments go to pytest.
 """
 
 import subprocess
@@ -9,15 +9,15 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BESIDE = {"mypy": ["mypy"], "gate": [sys.executable, ROOT / ".ci" / "gate.py"]}
+PARALLEL = {"mypy": ["mypy"], "gate": [sys.executable, ROOT / ".ci" / "gate.py"]}
 # one process for all tests that start Ray, one for the others: see tests/conftest.py
 PYTEST = ["pytest", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
 
 with tempfile.TemporaryDirectory() as folder:
     running = {}
-    for name, command in BESIDE.items():
-        with open(Path(folder) / name, "w", encoding="utf-8") as seen:
-            running[name] = subprocess.Popen(command, cwd=ROOT, stdout=seen, stderr=seen)
+    for name, command in PARALLEL.items():
+        with open(Path(folder) / name, "w", encoding="utf-8") as log:
+            running[name] = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     codes = {"pytest": subprocess.run([*PYTEST, *sys.argv[1:]], cwd=ROOT).returncode}
     for name, process in running.items():
         codes[name] = process.wait()

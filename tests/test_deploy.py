@@ -1,4 +1,4 @@
-"""What is in deploy/, checked for form: no Docker, Kubernetes or SLURM is needed."""
+"""The form of the files in deploy/; needs no Docker, Kubernetes or SLURM."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pinned(name: str) -> str:
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Of the Dockerfile: comments dropped, continued lines joined."""
+    """Instructions of the Dockerfile, without comments, with continued lines joined."""
     lines = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").splitlines()
     text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
     joined = re.sub(r"\\\n\s*", "", text)
@@ -44,7 +44,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def sent_to_docker(path: str) -> bool:
-    """By .dockerignore: the last line that matches decides."""
+    """Whether .dockerignore keeps a path: the last matching line decides."""
     sent = True
     for line in (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines():
         pattern = line.removeprefix("!")
@@ -53,7 +53,7 @@ def sent_to_docker(path: str) -> bool:
     return sent
 
 
-def test_the_image_copies_what_is_there_and_installs_exact_versions() -> None:
+def test_the_image_copies_existing_files_and_installs_exact_versions() -> None:
     found = instructions()
     assert {word for word, _ in found} <= INSTRUCTIONS
     words = [word for word, _ in found]
@@ -74,7 +74,7 @@ def test_the_image_copies_what_is_there_and_installs_exact_versions() -> None:
 
 
 class Form(BaseModel):
-    """A part of a manifest: fields that it may have, and those that it must."""
+    """Part of a manifest, with its optional and required fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -113,7 +113,7 @@ class Template(Form):
 
 
 class Head(Form):
-    rayStartParams: dict[str, str]  # numbers, too, are text
+    rayStartParams: dict[str, str]  # numbers are text as well
     template: Template
 
 
@@ -172,7 +172,7 @@ def test_the_ray_job_has_the_form_of_kuberays_v1() -> None:
             assert {mount.name for mount in container.volumeMounts} == volumes
             amounts = container.resources.requests | container.resources.limits
             assert all(re.match(QUANTITY, str(amount)) for amount in amounts.values())
-    assert len(images) == 1  # Ray asks for the same versions on all nodes
+    assert len(images) == 1  # Ray requires the same versions on all nodes
     assert claims == {found["PersistentVolumeClaim"]["metadata"]["name"]}
     for group in cluster.workerGroupSpecs:
         assert group.minReplicas <= group.replicas <= group.maxReplicas
@@ -182,15 +182,15 @@ def test_the_ray_job_has_the_form_of_kuberays_v1() -> None:
 
 
 @pytest.mark.parametrize("option", ["address", "data_root"])
-def test_the_ray_job_uses_options_that_run_has(option: str) -> None:
+def test_the_ray_job_uses_options_of_run(option: str) -> None:
     assert option in inspect.signature(run).parameters
     assert f"--{option.replace('_', '-')} " in manifests()["RayJob"]["spec"]["entrypoint"]
 
 
-def test_the_slurm_script_is_one_that_bash_reads() -> None:
+def test_bash_can_parse_the_slurm_script() -> None:
     script = DEPLOY / "slurm.sh"
     subprocess.run(["bash", "-n", script], check=True)
     text = script.read_text(encoding="utf-8")
     options = re.findall(r"^#SBATCH (--[a-z-]+)=\S+$", text, re.MULTILINE)
     assert {"--nodes", "--ntasks-per-node", "--cpus-per-task", "--time"} <= set(options)
-    assert "ray stop" not in text  # it would end the Ray of other jobs on the node, too
+    assert "ray stop" not in text  # it would also end the Ray processes of other jobs on the node
