@@ -1,8 +1,8 @@
-"""Train a small real part of the digits suite, and check it against the committed baseline.
+"""Train a small part of the digits suite and check it against the committed baseline.
 
-In a scratch folder, with a tracking database of its own: results of earlier code would only be
-found again, and nothing of the user's is touched. Other processors round differently, so the
-values need not be identical; too little evidence (exit code 3) is told and passes.
+It uses a temporary folder and tracking database: otherwise results of earlier code would be
+reused, and the user's files could change. Other processors round differently, so the
+values need not be identical; too little evidence (exit code 3) is printed and passes.
 """
 
 import subprocess

@@ -6,6 +6,8 @@ import importlib
 import re
 import tomllib
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 PACKAGES = sorted(path.parent.name for path in ROOT.glob("lossbench/*/__init__.py"))
 FILES = sorted(set(re.findall(r"`((?:lossbench|tests|docs|suites)/[\w./-]*)`", PAGE)))
-NAMES = sorted(set(re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+){{2,3}})`", PAGE)))
+MODULES = [path.stem for path in ROOT.glob("lossbench/[a-z]*.py")]
+NAMES = sorted(set(re.findall(rf"`((?:{'|'.join([*PACKAGES, *MODULES])})(?:\.\w+){{1,3}})`", PAGE)))
 
 
 def test_the_layers_are_those_that_are_checked() -> None:
@@ -38,8 +41,16 @@ def test_files_exist(path: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_exist(name: str) -> None:
-    """`package.module.function`, or `package.module.Class.method`."""
-    package, module, *parts = name.split(".")
-    found = importlib.import_module(f"lossbench.{package}.{module}")
-    for part in parts:
-        found = getattr(found, part)
+    """`package.module.function`, `package.module.Class.method`; also attributes of dataclasses."""
+    found: Any = importlib.import_module("lossbench")
+    for part in name.split("."):
+        fields = getattr(found, "__dataclass_fields__", {})
+        if part in fields:
+            return
+        found = _child(found, part)
+
+
+def _child(parent: Any, name: str) -> Any:
+    if isinstance(parent, ModuleType) and hasattr(parent, "__path__"):
+        return importlib.import_module(f"{parent.__name__}.{name}")
+    return getattr(parent, name)
