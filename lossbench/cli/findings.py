@@ -10,7 +10,7 @@ from rich.text import Text
 
 from lossbench.conformance import CHECKS, Finding
 from lossbench.planning.fairness import Difference
-from lossbench.report.markup import plain_sentence
+from lossbench.report.escaping import plain_sentence
 
 _MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "none": ("-", "dim")}
 _STYLES: Mapping[str, str] = {"fails": "bold red", "warning": "yellow", "listed": ""}

@@ -7,6 +7,7 @@ the drawing libraries take a second, which tables alone need not wait for.
 
 from __future__ import annotations
 
-from lossbench.report.formats import FORMATS, render, terminal_table
+from lossbench.report.formats import FORMATS, render
+from lossbench.report.terminal import terminal_table
 
 __all__ = ["FORMATS", "render", "terminal_table"]

@@ -11,14 +11,18 @@ from lossbench.analysis.provenance import provenance
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report import formats
+from lossbench.report.data_files import csv, json_lines, verdicts_json
+from lossbench.report.display import DisplayTable
+from lossbench.report.escaping import markdown_sentence, markdown_text
+from lossbench.report.facts import Facts, gather_facts
 from lossbench.report.figures.build import draw_figures
 from lossbench.report.figures.charts import make_curves
 from lossbench.report.figures.style import Drawing
-from lossbench.report.html import Facts, gather_facts, render_html
-from lossbench.report.markup import markdown_sentence, markdown_text
-from lossbench.report.verdict_json import verdicts_json
-from lossbench.report.verdict_text import markdown_test_set
+from lossbench.report.formats import markdown
+from lossbench.report.html import render_html
+from lossbench.report.latex import latex_tables
+from lossbench.report.markdown import markdown_lines
+from lossbench.report.uncertainty_table import TITLE, uncertainty_table
 from lossbench.suite.files import write_atomically
 
 
@@ -46,12 +50,13 @@ def build_report(
     drawings = draw_figures(found, tables, arrays)
     facts = gather_facts(found, command)
     test_set = _test_set(found, arrays)
+    uncertainty = uncertainty_table(test_set, plan.has_columns) if test_set else None
     texts = {
-        "report.md": _markdown(plan, tables, test_set, drawings, facts),
-        "results.csv": formats.csv(tables),
-        "results.json": formats.json_lines(tables),
+        "report.md": _markdown(plan, tables, uncertainty, drawings, facts),
+        "results.csv": csv(tables),
+        "results.json": json_lines(tables),
         "verdicts.json": verdicts_json(plan.suite, tables, test_set, provenance(plan, output)),
-        "table.tex": formats.latex(tables),
+        "table.tex": latex_tables(tables),
     }
     contents = {output / name: text.encode() for name, text in texts.items()}
     for drawing in drawings:
@@ -59,14 +64,14 @@ def build_report(
         contents[output / "figures" / f"{drawing.name}.svg"] = drawing.svg
     page = output / "report.html"
     curves = make_curves(found)
-    contents[page] = render_html(plan, tables, test_set, drawings, curves, facts, texts).encode()
+    contents[page] = render_html(plan, tables, uncertainty, drawings, curves, facts, texts).encode()
     for path, content in contents.items():
         write_atomically(path, content)
     return [page, *(path for path in contents if path != page)]
 
 
 def _test_set(found: PlanWithResults, read: ReadArrays) -> TestSet | None:
-    """Of the error: the stored predictions are the best class of each image, and no more."""
+    """Analysis of the error only: a stored prediction is the best class of each image."""
     if all(metric.name != "error" for metric in found.plan.metrics):
         return None
     return examine(found.test_stage, found.plan.suite.reference, read)
@@ -75,7 +80,7 @@ def _test_set(found: PlanWithResults, read: ReadArrays) -> TestSet | None:
 def _markdown(
     plan: Plan,
     tables: Sequence[Table],
-    test_set: TestSet | None,
+    uncertainty: DisplayTable | None,
     drawings: Sequence[Drawing],
     facts: Facts,
 ) -> str:
@@ -85,9 +90,10 @@ def _markdown(
         "",
         f"Data set {text(facts.dataset)}; {len(suite.seeds)} seeds; {facts.progress}.",
         "",
-        formats.markdown(tables),
-        *(markdown_test_set(test_set, suite.has_columns) if test_set else []),
+        markdown(tables),
     ]
+    if uncertainty:
+        lines += [f"## {TITLE}", "", *markdown_lines(uncertainty)]
     for drawing in drawings:
         lines += [
             f"## {text(drawing.title)}",

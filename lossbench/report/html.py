@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lossbench.analysis.number_format import NOTHING, format_signed, format_signed_interval
-from lossbench.analysis.predictions import TestSet
 from lossbench.analysis.tables import Table
-from lossbench.planning.fairness import Difference, audit
 from lossbench.planning.plan import Plan
-from lossbench.planning.selection import PlanWithResults
-from lossbench.records import TrialResult
-from lossbench.report import verdict_text
-from lossbench.report.answer import find_verdict, make_answers
+from lossbench.report.best_rows import find_best_rows
+from lossbench.report.combined_table import combine_metrics
+from lossbench.report.display import DisplayTable
+from lossbench.report.escaping import html_sentence, plain_sentence
+from lossbench.report.facts import Facts
 from lossbench.report.figures.charts import Curves, dumps
 from lossbench.report.figures.style import Drawing
-from lossbench.report.formats import origin_lines, published_text
-from lossbench.report.markup import html_sentence, plain_sentence
-from lossbench.report.overview import make_overview
-from lossbench.suite.dump import suite_yaml
+from lossbench.report.metric_tables import all_metric_tables, origin_lines
+from lossbench.report.uncertainty_table import TITLE
 
 SECTIONS = {
     "selection": "Selection on the held-out part",
@@ -45,71 +39,10 @@ MEDIA_TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Facts:
-    """How the numbers were made.
-
-    Attributes:
-        dataset: Its name, with the classes and the number of images where the suite limits it.
-        varied: What the columns vary; empty for a suite without variants.
-        progress: How many of the planned trials have a result.
-        suite_yaml: The suite with every default filled in and grids expanded.
-        devices: Device -> number of trials.
-        environments: `python 3.11.2, torch 2.13.0` -> number of trials.
-        data_digest: Of every pixel and label.
-        command: What was typed.
-        differences: In what the rows differ beside the loss.
-    """
-
-    dataset: str
-    varied: str
-    progress: str
-    suite_yaml: str
-    devices: Mapping[str, int]
-    environments: Mapping[str, int]
-    data_digest: str
-    command: str
-    differences: Sequence[Difference] = ()
-
-
-def gather_facts(found: PlanWithResults, command: str) -> Facts:
-    plan, suite, trials = found.plan, found.plan.suite, found.trials
-    results = [found.results[t.identity] for t in trials if t.identity in found.results]
-    ran = [result for result in results if result.status != "stopped"]
-    diverged = sum(result.status == "diverged" for result in results)
-    classes = plan.facts.class_names if suite.dataset.classes is not None else ()
-    sizes = [f"classes {', '.join(classes)}"] if classes else []
-    sizes += [
-        f"{size} {split} images"
-        for split, size in (
-            ("training", suite.dataset.train_size),
-            ("test", suite.dataset.test_size),
-        )
-        if size is not None
-    ]
-    return Facts(
-        dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
-        varied=", ".join(suite.variants) if suite.has_columns else "",
-        progress=f"{len(results)} of {len(trials)} trials run"
-        + (f", {diverged} diverged" if diverged else "")
-        + (f", {len(results) - len(ran)} stopped early" if len(ran) < len(results) else ""),
-        suite_yaml=suite_yaml(plan.expanded_suite),
-        devices=Counter(result.device for result in ran),
-        environments=Counter(_environment(result) for result in ran),
-        data_digest=plan.data_digest,
-        command=command,
-        differences=audit(plan, trials, found.results),
-    )
-
-
-def _environment(result: TrialResult) -> str:
-    return ", ".join(f"{name} {version}" for name, version in result.environment.items())
-
-
 def render_html(
     plan: Plan,
     tables: Sequence[Table],
-    test_set: TestSet | None,
+    uncertainty: DisplayTable | None,
     drawings: Sequence[Drawing],
     curves: Sequence[Curves],
     facts: Facts,
@@ -120,7 +53,7 @@ def render_html(
     Args:
         plan: The suite, laid out.
         tables: All of them.
-        test_set: What the stored predictions tell; None without them.
+        uncertainty: Table on the uncertainty from the test set; None without stored predictions.
         drawings: All of them.
         curves: Drawn inside the page, instead of the drawings of that kind.
         facts: How the numbers were made.
@@ -128,33 +61,21 @@ def render_html(
     """
     environment = page_environment()
     environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
-    environment.filters["published"] = published_text
-    environment.filters["signed"] = format_signed
-    environment.filters["bracketed"] = format_signed_interval
-    environment.filters["p_text"] = verdict_text.p_text
-    environment.filters["rank_fields"] = verdict_text.rank_fields
-    environment.filters["test_set_fields"] = verdict_text.fields_of
-    environment.filters["verdict_title"] = verdict_text.verdict_title
-    environment.filters["verdict_cell"] = verdict_text.verdict_cell
-    answers = make_answers(tables)
+    environment.filters["script_json"] = dumps
     return environment.get_template("report.html.jinja").render(
         suite=plan.suite,
         suite_rows=len(plan.rows),
         filter_from=FILTER_FROM,
-        answers=answers,
+        best_rows=find_best_rows(tables),
         headline=_headline(tables),
         origin=origin_lines(tables),
-        find_verdict=find_verdict,
+        combined=combine_metrics(tables),
+        metric_tables=all_metric_tables(tables),
+        uncertainty=uncertainty,
+        uncertainty_title=TITLE,
         curves=curves,
-        dumps=dumps,
-        tables=list(zip(tables, verdict_text.notes_once(tables), strict=True)),
-        test_set=test_set,
-        test_set_title=verdict_text.TEST_SET_TITLE,
-        test_set_headings=verdict_text.TEST_SET_HEADINGS,
-        overview=make_overview(tables),
         sections=_sections(drawings, curves),
         facts=facts,
-        nothing=NOTHING,
         downloads=as_downloads(files),
     )
 

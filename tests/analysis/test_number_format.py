@@ -29,8 +29,8 @@ from lossbench.gate import service as gate
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
+from lossbench.report import render, terminal_table
 from lossbench.report.build import build_report
-from lossbench.report.formats import render, terminal_table
 from lossbench.report.ranking_report import ranking_markdown
 from tests.report.synthetic_report import Results, result_of
 

@@ -20,7 +20,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report import render, terminal_table
-from lossbench.report.latex_text import latex_text, unsupported
+from lossbench.report.escaping import latex_text, unsupported
 from lossbench.suite.schema import Component
 from tests.report.synthetic_report import GRID, result_of
 

@@ -11,7 +11,7 @@ from lossbench.data.dataset import Dataset
 from lossbench.data.prepared import make_card, make_dataset, save_prepared
 from lossbench.errors import RequestError
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.html import gather_facts
+from lossbench.report.facts import gather_facts
 from lossbench.suite.schema import load_suite
 
 Write = Callable[..., Path]

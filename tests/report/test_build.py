@@ -96,7 +96,7 @@ def test_a_report_is_whole(
     assert all(image["alt"] for image in page.images)
     assert "lossbench report &lt;x&gt; --output &#39;out&#39;" in text
     assert plan.data_digest in text
-    assert "params: {alpha: 0.0, lambda: 0.1, covariance: identity}" in text
+    assert "lgm: {alpha: 0.0, lambda: 0.1, covariance: identity}" in text
     downloads = {p.name for p in paths if p.parent == output} - {"report.html"}
     assert downloads == set(re.findall(r'download="([^"]*)"', text))
     assert len(json.loads((output / "results.json").read_text(encoding="utf-8"))) == 6
@@ -182,7 +182,7 @@ def test_a_crash_leaves_the_old_page_and_no_temporary_file(
     def full_disk(*_: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("lossbench.report.files.os.replace", full_disk)
+    monkeypatch.setattr("lossbench.suite.files.os.replace", full_disk)
     with pytest.raises(OSError, match="no space"):
         build_report(PlanWithResults(plan, run_all(plan)), nothing, tmp_path, "c")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "old"

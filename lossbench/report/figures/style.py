@@ -113,18 +113,22 @@ def titled(title: str, variant: str) -> str:
     return title if variant == "default" else f"{title}, {variant}"
 
 
+def loss_hues(losses: Iterable[str]) -> dict[str, Colour]:
+    """Colour of each loss, by its name."""
+    names = list(dict.fromkeys(losses))
+    others = iter(OTHER_HUES * len(names))
+    return {name: to_rgb(HUES.get(name) or next(others)) for name in names}
+
+
 def row_colours(rows: Iterable[Row]) -> dict[str, Colour]:
     """Row label -> colour: the loss's own hue, in shades where it has several rows."""
     listed = list(rows)
-    names = list(dict.fromkeys(row.loss.name for row in listed))
-    others = iter(OTHER_HUES * len(names))
-    hues = {name: to_rgb(HUES.get(name) or next(others)) for name in names}
     colours: dict[str, Colour] = {}
-    for name in names:
+    for name, hue in loss_hues(row.loss.name for row in listed).items():
         labels = [row.label for row in listed if row.loss.name == name]
         for index, label in enumerate(labels):
             position = index / (len(labels) - 1) if len(labels) > 1 else 0.5
-            colours[label] = shade(hues[name], 2 * position - 1)
+            colours[label] = shade(hue, 2 * position - 1)
     return colours
 
 

@@ -17,9 +17,9 @@ from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.records import Artifact, Metric
+from lossbench.report.combined_table import combine_metrics
 from lossbench.report.figures import cost, curves, detection, embeddings, geometry, selection
 from lossbench.report.figures.style import Drawing, figure_style, readable_on, row_colours
-from lossbench.report.overview import make_overview
 from tests.report.synthetic_report import make_arrays, result_of
 
 TWO = "seeds: [0, 1]\nlosses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]\n"
@@ -325,7 +325,7 @@ def test_costs_stand_clear_of_the_points(make_plan: Callable[..., Plan], drawn: 
         ([99.0, 99.1], [99.0, 99.1], False),
     ],
 )
-def test_bold_in_the_overview_is_beyond_the_noise(
+def test_bold_in_the_combined_table_is_beyond_the_noise(
     make_plan: Callable[..., Plan], softmax: list[float], lgm: list[float], bold: bool
 ) -> None:
     plan = make_plan(f"seeds: {list(range(len(lgm)))}\nlosses: [softmax, lgm]\n")
@@ -336,10 +336,10 @@ def test_bold_in_the_overview_is_beyond_the_noise(
         t.identity: result_of(t, 1.0, metrics={"error": 1.0, "auroc": values[t.row][t.seed]})
         for t in plan.trials
     }
-    overview = make_overview(make_tables(PlanWithResults(plan, results)))
-    assert overview is not None
-    _, (_, cells) = overview.lines
-    assert [cell is not None and cell.best for cell in cells] == [False, bold]
+    combined = combine_metrics(make_tables(PlanWithResults(plan, results)))
+    assert combined is not None
+    _, (_, *cells) = combined.rows
+    assert [cell.emphasis == "best" for cell in cells] == [False, bold]
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Artifact, Metric
-from lossbench.report import formats
 from lossbench.report.build import build_report
+from lossbench.report.combined_table import combine_metrics
 from lossbench.report.figures.geometry import scores_to_distances
-from lossbench.report.overview import make_overview
+from lossbench.report.formats import markdown
 from tests.report.synthetic_report import result_of
 
 BODY = """
@@ -87,30 +87,31 @@ def read(identity: str, name: str) -> dict[str, np.ndarray] | None:
 
 def test_a_suite_of_one_variant_has_one_table_of_all_metrics(plan: Plan) -> None:
     tables = make_tables(PlanWithResults(plan, results_of(plan)))
-    overview = make_overview(tables)
-    assert overview is not None
-    assert [row.label for row in overview.rows] == ["softmax", "lgm(alpha=0)", "lgm(alpha=1)"]
-    assert [label for label, _ in overview.lines] == [
+    combined = combine_metrics(tables)
+    assert combined is not None
+    headings = [column.heading for column in combined.columns]
+    assert headings == ["metric", "softmax", "lgm(alpha=0)", "lgm(alpha=1)"]
+    assert [line[0].text for line in combined.rows] == [
         "Test error, % of test images",
         "Test error under FGSM, ε = 0.3, % of test images",
         "Test equal error rate, FGSM, ε = 0.3, %",
         "Test AUROC, FGSM, %",
     ]
-    best = [[cell.row.label for cell in cells if cell.best] for _, cells in overview.lines]
-    assert best == [["lgm(alpha=1)"]] * 4  # of the AUROC the highest
-    published = [cell.published.mean for cell in overview.lines[1][1] if cell.published]
-    assert published == [84.87, 81.62]  # softmax, and lgm(alpha=1)
-    text = formats.markdown(tables)
+    best = [[cell.emphasis for cell in line[1:]] for line in combined.rows]
+    assert best == [["", "", "best"]] * 4  # of the AUROC the highest
+    published = [cell.detail for cell in combined.rows[1][1:]]
+    assert published == ["published 84.87", "", "published 81.62"]
+    text = markdown(tables)
     assert "| Test AUROC, FGSM, % | 70.05 ± 0.07 | 80.05 ± 0.07 | **90.05 ± 0.07** |" in text
-    assert "*84.87*" in text
+    assert "(published 84.87)" in text
 
 
-def test_one_metric_or_several_variants_have_no_overview(make_plan: Callable[..., Plan]) -> None:
+def test_one_metric_or_several_variants_are_not_combined(make_plan: Callable[..., Plan]) -> None:
     one = make_plan(BODY.replace("published", "# published"))
-    assert make_overview(make_tables(PlanWithResults(one, {}))) is None
+    assert combine_metrics(make_tables(PlanWithResults(one, {}))) is None
     two = "variants: {a: {}, b: {model: {feature_dim: 3}}}"
     several = replace(make_plan(f"{two}\n{BODY}"), metrics=METRICS)
-    assert make_overview(make_tables(PlanWithResults(several, {}))) is None
+    assert combine_metrics(make_tables(PlanWithResults(several, {}))) is None
 
 
 def test_everything_is_drawn(plan: Plan, tmp_path: Path) -> None:

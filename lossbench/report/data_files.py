@@ -1,4 +1,4 @@
-"""`verdicts.json`: everything that the report says about differences, for other programs."""
+"""The report's numbers for other programs: CSV and JSON."""
 
 from __future__ import annotations
 
@@ -10,8 +10,84 @@ from lossbench.analysis.comparison import Verdict, Verdicts
 from lossbench.analysis.predictions import Examined, TestSet
 from lossbench.analysis.rank_bootstrap import Rank
 from lossbench.analysis.statistics import ALPHA, POWER, Interval, smallest_exact_p
-from lossbench.analysis.tables import Table
+from lossbench.analysis.tables import Cell, Table
 from lossbench.suite.schema import Suite
+
+
+def json_lines(tables: Iterable[Table]) -> str:
+    """A JSON array with one object a cell and metric, one object a line."""
+    objects = [
+        {
+            "suite": table.suite,
+            "variant": cell.variant,
+            "loss": cell.row.loss.name,
+            "params": cell.row.loss.params,
+            "metric": table.metric,
+            "values": cell.summary.values,
+            "mean": cell.summary.mean,
+            "std": cell.summary.std,
+            "n": cell.summary.n,
+            "diverged": cell.summary.diverged,
+            **({"changes": table.changes} if table.changes else {}),
+        }
+        for table in tables
+        for cell in table.cells.values()
+    ]
+    lines = ",\n".join(json.dumps(o, allow_nan=False, ensure_ascii=False) for o in objects)
+    return f"[\n{lines}\n]\n"
+
+
+CSV_COLUMNS = [
+    "suite",
+    "variant",
+    "row",
+    "loss",
+    "params",
+    "metric",
+    "mean",
+    "std",
+    "n",
+    "diverged",
+    "ci_low",
+    "ci_high",
+    "published_mean",
+    "published_std",
+    "values",
+    "changes",
+]
+
+
+def csv(tables: Iterable[Table]) -> str:
+    """Tidy: one line a cell and metric. `params` and `values` are JSON; intervals are 95 %.
+
+    `changes` has the differences from the suite file, empty for none.
+    """
+    import pandas as pd  # half a second, which the other formats need not wait for
+
+    records = [_csv_record(table, cell) for table in tables for cell in table.cells.values()]
+    return pd.DataFrame(records, columns=CSV_COLUMNS).to_csv(index=False, lineterminator="\n")
+
+
+def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:
+    summary, published = cell.summary, cell.published
+    return {
+        "suite": table.suite,
+        "variant": cell.variant,
+        "row": cell.row.label,
+        "loss": cell.row.loss.name,
+        "params": json.dumps(cell.row.loss.params, ensure_ascii=False),
+        "metric": table.metric,
+        "mean": summary.mean,
+        "std": summary.std,
+        "n": summary.n,
+        "diverged": summary.diverged,
+        "ci_low": summary.interval.low if summary.interval else None,
+        "ci_high": summary.interval.high if summary.interval else None,
+        "published_mean": published.mean if published else None,
+        "published_std": published.std if published else None,
+        "values": json.dumps(summary.values),
+        "changes": "; ".join(table.changes),
+    }
 
 
 def verdicts_json(

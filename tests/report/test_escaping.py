@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lossbench.report.html import page_environment
-from lossbench.report.markup import (
+from lossbench.report.escaping import (
     html_sentence,
     markdown_sentence,
     markdown_text,
     plain_sentence,
 )
+from lossbench.report.html import page_environment
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,16 @@
-"""Text inside LaTeX, of the default encodings (UTF-8, OT1)."""
+"""Text inside Markdown, LaTeX, HTML and the terminal.
+
+Names from the suite (rows, variants, titles) are shown as they are. Sentences may mark code by
+backticks, as in `selection`.
+"""
 
 from __future__ import annotations
 
+import re
+
+from markupsafe import Markup, escape
+
+_CODE = re.compile(r"`([^`\n]+)`")
 _GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "ζ": "zeta",
     "η": "eta", "θ": "theta", "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu",
@@ -22,8 +31,33 @@ _LATEX = {
     "−": "$-$",
     **{character: f"$\\{name}$" for character, name in (_GREEK | _MATHS).items()},
 }
-_LAST_LATIN = "\u017f"  # of Latin Extended-A
+_LAST_LATIN = "\u017f"  # last of Latin Extended-A
 _PUNCTUATION = frozenset("—‘’“”…")
+
+
+def markdown_text(text: str) -> str:
+    """Escape the characters that Markdown, or HTML inside it, would interpret."""
+    return re.sub(r"([\\`*_|<>\[\]&])", r"\\\1", text)
+
+
+def markdown_sentence(text: str) -> str:
+    """Escape a sentence except the code in it."""
+    code = _CODE.split(text)  # text and code in turn
+    return "".join(f"`{p}`" if i % 2 else markdown_text(p) for i, p in enumerate(code))
+
+
+def html_sentence(text: str) -> Markup:
+    """Escape a sentence; the code in it becomes <code>."""
+    code = _CODE.split(text)
+    parts = (
+        Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(code)
+    )
+    return Markup("").join(parts)
+
+
+def plain_sentence(text: str) -> str:
+    """A sentence without its backticks."""
+    return _CODE.sub(r"\1", text)
 
 
 def latex_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The report says in what the rows differ beside the loss."""
+"""The report lists what differs between the rows besides the loss."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from lossbench.planning.plan import Plan
 from lossbench.planning.requirements import Needs
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.html import gather_facts, render_html
+from lossbench.report.facts import gather_facts
+from lossbench.report.html import render_html
 from tests.report.synthetic_report import Results, result_of
 
 
@@ -19,7 +20,7 @@ def page(plan: Plan, results: Results) -> str:
     )
 
 
-def test_differences_stand_in_the_page(make_plan: Callable[..., Plan]) -> None:
+def test_the_page_lists_differences(make_plan: Callable[..., Plan]) -> None:
     plan = make_plan("losses: [softmax, center]\n")
     plan.needs["default", "center"] = Needs(parameters=30, self_updated=("centers",))
     results = {t.identity: result_of(t, 1.0) for t in plan.trials}

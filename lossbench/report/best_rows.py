@@ -1,0 +1,82 @@
+"""The best row of each column, and whether it differs from the reference, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lossbench.analysis.number_format import format_number, format_signed
+from lossbench.analysis.tables import Cell, Table
+from lossbench.report.verdict_text import find_verdict, format_p
+
+MAX_NAMED = 3
+
+
+@dataclass(frozen=True)
+class BestRow:
+    """Best row of one column of the first table.
+
+    Attributes:
+        variant: Name of the column; empty where there is one only.
+        label: Labels of the best rows.
+        text: Their value, and how it compares with the reference.
+        outcome: Outcome of the verdict; `none` where there is none.
+    """
+
+    variant: str
+    label: str
+    text: str
+    outcome: str = "none"
+
+
+def find_best_rows(tables: Sequence[Table]) -> list[BestRow]:
+    """One per column of the first table of the test set, or of the held-out part without one."""
+    if not tables:
+        return []
+    table = next((t for t in tables if not t.held_out), tables[0])
+    return [_best_row(table, variant) for variant in table.variants]
+
+
+def _best_row(table: Table, variant: str) -> BestRow:
+    column = variant if table.has_columns else ""
+    here = [cell for cell in table.cells.values() if cell.variant == variant]
+    complete = [cell for cell in here if cell.summary.complete]
+    if table.held_out:
+        chosen = [cell.row.label for cell in here if cell.chosen]
+        text = f"chosen so far: {', '.join(chosen) or 'nothing'}; the test set was not looked at"
+        return BestRow(column, "no answer yet", text)
+    best = [cell for cell in here if cell.best]
+    if not best:
+        if len(here) == 1 and complete:
+            return BestRow(column, here[0].row.label, f"{here[0].value}, the only row")
+        return BestRow(column, "no answer yet", f"{len(complete)} of {len(here)} rows are complete")
+    names = [cell.row.label for cell in best]
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    label = ", ".join(names[:MAX_NAMED]) + more
+    value = best[0].value if len(best) == 1 else format_number(best[0].summary.mean, table.spec)
+    incomplete = len(here) - len(complete)
+    left = f"; {incomplete} of {len(here)} rows are not complete" if incomplete else ""
+    if len(best) > 1:
+        return BestRow(column, label, f"{value}: equal at the shown precision{left}")
+    compared, outcome = _compare_with_reference(table, best[0])
+    return BestRow(column, label, f"{value}{compared}{left}", outcome)
+
+
+def _compare_with_reference(table: Table, best: Cell) -> tuple[str, str]:
+    """How the best row compares with the reference: words, and the verdict's outcome."""
+    if table.verdicts is None:
+        return "; the suite names no reference to compare it with", "none"
+    verdict = find_verdict(table, best.variant, best.row.label)
+    if verdict is None:
+        beaten = any(
+            v.outcome == "worse" for v in table.verdicts.listed if v.variant == best.variant
+        )
+        rest = "" if beaten else ", and no other row differs significantly"
+        return f"; it is the reference itself{rest}", "none"
+    gap = format_signed(verdict.difference.mean, table.spec)
+    if verdict.p_holm is None:
+        return f"; {gap} against {verdict.reference}, without a verdict: {verdict.reason}", "none"
+    return (
+        f"; {gap} against {verdict.reference}: {verdict.text}, p (Holm) {format_p(verdict.p_holm)}",
+        verdict.outcome,
+    )

@@ -1,0 +1,73 @@
+"""How the numbers of a report were made."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lossbench.planning.fairness import Difference, audit
+from lossbench.planning.selection import PlanWithResults
+from lossbench.records import TrialResult
+from lossbench.suite.dump import suite_yaml
+
+
+@dataclass(frozen=True)
+class Facts:
+    """How the numbers were made.
+
+    Attributes:
+        dataset: Its name, with the classes and the number of images where the suite limits it.
+        varied: What the columns vary; empty for a suite without variants.
+        progress: How many of the planned trials have a result.
+        suite_yaml: The suite with every default filled in and grids expanded.
+        devices: Device -> number of trials.
+        environments: `python 3.11.2, torch 2.13.0` -> number of trials.
+        data_digest: Of every pixel and label.
+        command: What was typed.
+        differences: In what the rows differ beside the loss.
+    """
+
+    dataset: str
+    varied: str
+    progress: str
+    suite_yaml: str
+    devices: Mapping[str, int]
+    environments: Mapping[str, int]
+    data_digest: str
+    command: str
+    differences: Sequence[Difference] = ()
+
+
+def gather_facts(found: PlanWithResults, command: str) -> Facts:
+    plan, suite, trials = found.plan, found.plan.suite, found.trials
+    results = [found.results[t.identity] for t in trials if t.identity in found.results]
+    ran = [result for result in results if result.status != "stopped"]
+    diverged = sum(result.status == "diverged" for result in results)
+    classes = plan.facts.class_names if suite.dataset.classes is not None else ()
+    sizes = [f"classes {', '.join(classes)}"] if classes else []
+    sizes += [
+        f"{size} {split} images"
+        for split, size in (
+            ("training", suite.dataset.train_size),
+            ("test", suite.dataset.test_size),
+        )
+        if size is not None
+    ]
+    return Facts(
+        dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
+        varied=", ".join(suite.variants) if suite.has_columns else "",
+        progress=f"{len(results)} of {len(trials)} trials run"
+        + (f", {diverged} diverged" if diverged else "")
+        + (f", {len(results) - len(ran)} stopped early" if len(ran) < len(results) else ""),
+        suite_yaml=suite_yaml(plan.expanded_suite),
+        devices=Counter(result.device for result in ran),
+        environments=Counter(_environment(result) for result in ran),
+        data_digest=plan.data_digest,
+        command=command,
+        differences=audit(plan, trials, found.results),
+    )
+
+
+def _environment(result: TrialResult) -> str:
+    return ", ".join(f"{name} {version}" for name, version in result.environment.items())

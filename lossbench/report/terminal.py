@@ -1,0 +1,101 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from rich.console import Group, RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lossbench.analysis.number_format import NOTHING
+from lossbench.analysis.tables import make_tables
+from lossbench.planning.selection import PlanWithResults
+from lossbench.report.combined_table import combine_metrics
+from lossbench.report.display import DisplayCell, DisplayTable
+from lossbench.report.escaping import plain_sentence
+from lossbench.report.metric_tables import origin_lines, value_table, verdict_table
+from lossbench.report.verdict_text import notes_once, verdict_notes
+
+STYLES = {"best": "bold green", "better": "bold green", "worse": "red", "none": "yellow"}
+
+
+def terminal_table(found: PlanWithResults) -> RenderableType:
+    """All tables of a suite for `rich.print`; many metrics in one."""
+    tables = make_tables(found)
+    combined = combine_metrics(tables)
+    if combined is None:
+        shown = [
+            part
+            for table, notes in zip(tables, notes_once(tables), strict=True)
+            for part in (value_table(table), verdict_table(table, notes))
+        ]
+    else:
+        first = next(table for table in tables if not table.held_out)
+        combined = replace(combined, findings=first.findings, warnings=first.notes)
+        shown = [*(value_table(table) for table in tables if table.held_out), combined]
+        if first.verdicts is not None:
+            others = sum(table.verdicts is not None for table in tables) - 1
+            metrics = "metric" if others == 1 else "metrics"
+            more = f"{first.label} only; the report has the other {others} {metrics}."
+            shown.append(verdict_table(first, [*verdict_notes(first), more]))
+    origin = map(Text, origin_lines(tables))
+    return Group(*origin, *(part for table in shown for part in terminal_parts(table)))
+
+
+def terminal_parts(table: DisplayTable) -> Iterator[RenderableType]:
+    """One table with its title and the sentences that belong to it."""
+    if table.title:  # not as rich's title, which would wrap at the table's own width
+        yield Text("\n" * table.subordinate + table.title, style="bold")
+    if table.rows:
+        yield _rich_table(table)
+    for line in table.findings:
+        yield Text(plain_sentence(line))
+    for line in table.warnings:
+        yield Text(f"warning: {plain_sentence(line)}", style="yellow")
+    for line in table.notes:
+        yield Text(plain_sentence(line), style="dim")
+
+
+def _rich_table(table: DisplayTable) -> RichTable:
+    drawn = RichTable(header_style="bold")
+    if table.subordinate:
+        drawn.box, drawn.pad_edge = None, False
+    if any(cell.chosen for row in table.rows for cell in row):
+        drawn.caption = "✓ chosen: the best mean of its loss in this column"
+        drawn.caption_justify = "left"
+    kept = [index for index, column in enumerate(table.columns) if column.in_terminal]
+    for index in kept:
+        column = table.columns[index]
+        drawn.add_column(
+            Text(column.heading),
+            justify="right" if column.kind == "number" else "left",
+            overflow="fold" if index == 0 else "ellipsis",
+            style="dim" if column.published else "",
+            max_width=_value_width(table, index) if table.subordinate else None,
+        )
+    for row in table.rows:
+        drawn.add_row(*(_rich_cell(row[index]) for index in kept))
+    return drawn
+
+
+def _value_width(table: DisplayTable, index: int) -> int | None:
+    """Width at which a column's heading wraps before its numbers do; None for text."""
+    column = table.columns[index]
+    if column.kind == "text":
+        return None
+    return max(map(len, [*column.heading.split(), *(row[index].text for row in table.rows)]))
+
+
+def _rich_cell(cell: DisplayCell) -> Text:
+    if cell == DisplayCell():
+        return Text(NOTHING, style="dim")
+    text = Text(cell.text, style=STYLES.get(cell.emphasis, ""))
+    if cell.incomplete:  # a complete cell has the title's n
+        text.append(f" ({cell.count})", style="yellow")
+    if cell.chosen:
+        text.append(" ✓", style="bold green")
+    if cell.detail:
+        text.append(f"\n{cell.detail}", style="dim not bold")
+    return text
