@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from lossbench.analysis.number_format import NOTHING
+
 Emphasis = Literal["", "best", "better", "worse", "undecided", "none"]
 """`best`: best of its column or line; the others are the outcomes of verdicts."""
 

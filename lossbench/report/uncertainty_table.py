@@ -43,12 +43,11 @@ def _cells(entry: Examined) -> list[DisplayCell]:
             f"{spread.test_set:.2f} of {spread.std:.2f}",
             detail=f"{100 * spread.share:.0f} %, {low:.0f} to {high:.0f}",
         )
+    gap_interval = format_signed_interval(gap) if gap else ""
     interval = f"{over.low:.2f} to {over.high:.2f}" if over else ""
     return [
         DisplayCell(f"{entry.error:.2f}", detail=interval),
-        DisplayCell(
-            format_signed(entry.difference), detail=format_signed_interval(gap) if gap else ""
-        ),
+        DisplayCell(format_signed(entry.difference), detail=gap_interval),
         mcnemar,
         share,
     ]
