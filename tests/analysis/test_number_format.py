@@ -187,7 +187,7 @@ def test_no_output_has_a_negative_zero(make_plan: Callable[..., Plan], tmp_path:
     measured = request.measure(slightly_better)
     for form in ("text", "junit", "github"):
         texts[f"check {form}"] = request.check(baseline, measured, form)[0].plain
-    ranking = rank_suites([(plan, results)])
+    ranking = rank_suites([PlanWithResults(plan, results)])
     texts["rank"] = ranking_markdown(ranking, "lossbench rank")
     assert "0.00 ± 0.00" in texts["check text"]
     for name, text in texts.items():

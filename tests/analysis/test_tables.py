@@ -20,7 +20,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report import render, terminal_table
-from lossbench.report.escaping import latex_text, unsupported
+from lossbench.report.escaping import latex_text, markdown_sentence, unsupported
 from lossbench.suite.schema import Component
 from tests.report.synthetic_report import GRID, result_of
 
@@ -138,7 +138,7 @@ def test_trials_no_better_than_guessing_are_in_the_mean_and_named(
     )
     diverged = only_table(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3)))
     assert diverged.legend.endswith(RULE)
-    assert RULE in render(
+    assert markdown_sentence(RULE) in render(
         PlanWithResults(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3))), "markdown"
     )
 
