@@ -195,6 +195,16 @@ class Registry(Generic[T]):
             raise RequestError(f"{self.kind} {prefix!r} is provided twice")
         self._providers[prefix] = (provider, names)
 
+    @property
+    def own_names(self) -> list[str]:
+        """Names of lossbench's own entries, sorted; no installed package is imported."""
+        return sorted(name for name, entry in self._entries.items() if not entry.foreign)
+
+    def entry_of(self, factory: Callable[..., T]) -> Entry[T] | None:
+        """Return the entry of a registered factory; no installed package is imported."""
+        entries = self._entries.values()
+        return next((entry for entry in entries if entry.factory is factory), None)
+
     def registered_by(self, source: str) -> list[Entry[T]]:
         """What a user's file has registered."""
         return [entry for entry in self._entries.values() if entry.source == source]

@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from ruamel.yaml import YAML
 
-from lossbench.cli.main import run
+from lossbench.cli.run import run
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEPLOY = REPOSITORY / "deploy"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import shlex
 import sys
 
 import pytest
 
-from lossbench.cli.verbs import command_line
 from lossbench.errors import (
     DataError,
     RedactedStream,
@@ -116,14 +114,6 @@ def test_every_error_of_ours_is_without_secrets() -> None:
     for kind in (DataError, TrackingError):
         assert str(kind("http://me:pw@host: no")) == "http://***@host: no"
     assert "pw@" not in str(UnknownNameError("data set", "http://me:pw@host", ["digits"]))
-
-
-def test_the_command_line_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    argv = ["lossbench", "report", "my suite.yaml", "--tracking-uri", "http://me:p'w d, long@host"]
-    monkeypatch.setattr(sys, "argv", [*argv, "--set", "recipe.epochs=3"])
-    said = shlex.split(command_line())
-    assert said[-1] == "recipe.epochs=3"
-    assert said[:5] == [*argv[:4], "http://***@host"]
 
 
 def test_a_stream_without_secrets() -> None:

@@ -21,7 +21,7 @@ from lossbench.cli.documentation import pages, reference
 
 PAGES = {
     "reference/cli.md": commands.command_line,
-    **{f"{name}.md": make for name, make in pages.MADE.items()},
+    **{f"{name}.md": make for name, make in pages.GENERATED.items()},
     "losses/index.md": losses.index,
 }
 _LINK_UP = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lossbench.cli.documentation.docstrings import parse
+from lossbench.cli.documentation.docstrings import parse_docstring
 from lossbench.cli.documentation.markdown_parts import table
 from lossbench.cli.documentation.reference import loss_names, parameters
 from lossbench.losses import LOSSES
@@ -39,7 +39,7 @@ def require_pages(folder: Path) -> None:
 def reference(name: str) -> str:
     """Parameters, terms, paper and deviations of a loss, as Markdown."""
     entry = LOSSES[name]
-    doc = parse(entry.factory)
+    doc = parse_docstring(entry.factory)
     parts = ["## Parameters", parameters(entry) or "None."]
     terms = doc.items("Terms")
     if terms:

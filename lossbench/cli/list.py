@@ -1,96 +1,137 @@
-"""What `lossbench list` prints: everything that a suite can name."""
+"""`lossbench list`: the components, data sets and suites that can be used."""
 
 from __future__ import annotations
 
+import enum
 import inspect
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic.fields import FieldInfo
-from rich.console import Console
+import typer
 from rich.table import Table
 from rich.text import Text
 
-from lossbench.data import sources
+from lossbench.cli.console import out
+from lossbench.cli.options import DEFAULT_DATA_ROOT, DataRootOption, PluginOption
 from lossbench.errors import RequestError
-from lossbench.evaluation import EVALUATIONS
-from lossbench.losses import LOSSES
-from lossbench.losses.metric_learning import any_of_pml
-from lossbench.models import MODELS
-from lossbench.models.timm_backbones import timm_entry
-from lossbench.registry import Entry, Registry
-from lossbench.suite.schema import load_suite
-from lossbench.suite.shipped import shipped_suites
+
+if TYPE_CHECKING:
+    from lossbench.registry import Entry, Registry
 
 
-def list_components(out: Console, registry: Registry[Any], *more: Entry[Any]) -> None:
-    """Each with its equation, its paper, and its parameters with their defaults and ranges.
+class Kind(enum.StrEnum):
+    """Kinds of things that can be listed."""
+
+    losses = "losses"
+    models = "models"
+    evaluations = "evaluations"
+    datasets = "datasets"
+    suites = "suites"
+
+
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Print the whole documentation of this one."),
+    ] = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """List what a suite can use.
+
+    \b
+    Examples:
+      lossbench list losses
+      lossbench list losses lgm
+      lossbench list losses pml.CircleLoss
+    """
+    from lossbench.assembly.plugins import read_plugins
+    from lossbench.evaluation import EVALUATIONS
+    from lossbench.losses import LOSSES
+    from lossbench.losses.metric_learning import any_of_pml
+    from lossbench.models import MODELS
+    from lossbench.models.timm_backbones import timm_entry
+
+    read_plugins(plugin)
+    if kind in (Kind.datasets, Kind.suites):
+        if name is not None:
+            raise RequestError(f"list {kind} {name}: {kind} are listed without a name")
+        if kind is Kind.datasets:
+            _print_datasets(data_root)
+        else:
+            _print_suites()
+        return
+    registries: dict[Kind, tuple[Registry[Any], list[Entry[Any]]]] = {
+        Kind.losses: (LOSSES, [any_of_pml()]),
+        Kind.models: (MODELS, [timm_entry("NAME")]),
+        Kind.evaluations: (EVALUATIONS, []),
+    }
+    registry, others = registries[kind]
+    if name is None:
+        _print_components(registry, others)
+    else:
+        _print_component(registry[name])
+
+
+def _print_components(registry: Registry[Any], others: list[Entry[Any]]) -> None:
+    """Print each component with its equation, its paper and its parameters.
 
     Args:
-        out: Where to.
-        registry: Of the components.
-        more: Entries that stand for the many of a library.
+        registry: Registry of the components.
+        others: Further entries, each of which represents all components of a library.
     """
+    from lossbench.cli.documentation.docstrings import equation_of
+
     entries = {}
     for name in registry:
         try:
             entries[name] = registry[name]
-        except RequestError as error:  # a package that is broken
+        except RequestError as error:  # an installed package that is broken
             out.print(Text.assemble((name, "bold"), f"  {error}", "\n"))
-    entries |= {entry.name: entry for entry in more}
+    entries |= {entry.name: entry for entry in others}
     for name, entry in entries.items():
         out.print(Text.assemble((name, "bold"), f"  {entry.summary}"), soft_wrap=True)
-        for line in equation(entry):
+        for line in equation_of(entry.factory):
             out.print(Text(f"    {line}", "cyan"), soft_wrap=True)
         if entry.reference:
             out.print(Text(f"    {entry.reference}", "dim"), soft_wrap=True)
-        _print_parameters(out, entry)
+        _print_parameters(entry)
         out.print()
 
 
-def describe(out: Console, kind: str, name: str) -> None:
-    """Everything about one component: its docstring whole, and its parameters.
-
-    Raises:
-        RequestError: There is none of this name, or there is no more to tell of this kind.
-    """
-    if kind not in REGISTRIES:
-        raise RequestError(f"list {kind} {name}: {kind} are listed without a name")
-    entry = REGISTRIES[kind][name]
+def _print_component(entry: Entry[Any]) -> None:
+    """Print the whole docstring of a component, and its parameters."""
     out.print(Text(entry.name, "bold"))
     if entry.reference:
         out.print(Text(entry.reference, "dim"), soft_wrap=True)
     out.print()
     out.print(Text(inspect.getdoc(entry.factory) or "no description"), soft_wrap=True)
     out.print()
-    _print_parameters(out, entry)
+    _print_parameters(entry)
 
 
-def equation(entry: Entry[Any]) -> list[str]:
-    """The lines of a docstring's paragraph that has a line `L = ...`; none without one."""
-    for paragraph in (inspect.getdoc(entry.factory) or "").split("\n\n"):
-        lines = paragraph.splitlines()
-        if any(line.startswith("L = ") for line in lines):
-            return lines
-    return []
+def _print_parameters(entry: Entry[Any]) -> None:
+    """Print the name, the default and the valid values of each parameter, aligned."""
+    from lossbench.cli.documentation.parameters import default_text, values_text
 
-
-def _print_parameters(out: Console, entry: Entry[Any]) -> None:
-    """Aligned: the name, the default, the values that it may have."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(style="dim")
     for name, field in entry.parameters.model_fields.items():
-        default = "required" if field.is_required() else f"= {field.default}"
-        table.add_row(f"    {name}", default, _values(field))
+        default = default_text(field)
+        table.add_row(
+            f"    {name}", default if default == "required" else f"= {default}", values_text(field)
+        )
     if table.rows:
         out.print(table)
 
 
-def list_datasets(out: Console, data_root: Path) -> None:
-    """The known ones, and the user's own folders in the data root."""
+def _print_datasets(data_root: Path) -> None:
+    """Print the known data sets, and the user's own folders in the data root."""
+    from lossbench.data import sources
+
     for name in sources.DATASETS:
         source = sources.DATASETS[name].create()
         state = f"`lossbench data prepare {source.derived_from or name}`"
@@ -103,8 +144,11 @@ def list_datasets(out: Console, data_root: Path) -> None:
         out.print(Text.assemble((folder.name, "bold"), f"  {folder}  [yours]"))
 
 
-def list_suites(out: Console) -> None:
-    """The suite files of the folder `suites`, and those that come with lossbench."""
+def _print_suites() -> None:
+    """Print the suite files in the folder `suites`, and the suites that come with lossbench."""
+    from lossbench.suite.schema import load_suite
+    from lossbench.suite.shipped import shipped_suites
+
     here = sorted(Path("suites").glob("*.yaml"))
     for path in here:
         out.print(Text.assemble((str(path), "bold"), f"  {load_suite(path).title}"))
@@ -114,32 +158,3 @@ def list_suites(out: Console) -> None:
             state = f"`lossbench new-suite {name}`"
             title = f"  {load_suite(path).title}  [{state}]"
             out.print(Text.assemble((name, "bold"), title), soft_wrap=True)
-
-
-REGISTRIES: dict[str, Registry[Any]] = {
-    "losses": LOSSES,
-    "models": MODELS,
-    "evaluations": EVALUATIONS,
-}
-LISTINGS: dict[str, Callable[[Console, Path], None]] = {
-    "losses": lambda out, _: list_components(out, LOSSES, any_of_pml()),
-    "models": lambda out, _: list_components(out, MODELS, timm_entry("NAME")),
-    "evaluations": lambda out, _: list_components(out, EVALUATIONS),
-    "datasets": list_datasets,
-    "suites": lambda out, _: list_suites(out),
-}
-
-
-def _values(field: FieldInfo) -> str:
-    """The values that a parameter may have: `float, >= 0`, `identity | diagonal`."""
-    kinds = [kind for kind in get_args(field.annotation) or [field.annotation] if kind]
-    choices = [kind for kind in kinds if isinstance(kind, str)]
-    kinds = [getattr(kind, "__origin__", kind) for kind in kinds]  # int of Annotated[int, ...]
-    names = [getattr(kind, "__name__", "") for kind in kinds if kind is not type(None)]
-    bounds = [
-        f"{sign} {getattr(rule, key):g}"
-        for rule in field.metadata
-        for key, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
-        if hasattr(rule, key)
-    ]
-    return " | ".join(choices) or ", ".join([*names, *bounds])

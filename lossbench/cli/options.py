@@ -1,8 +1,7 @@
-"""The options that every verb with a suite takes, and the forms that some print."""
+"""Options that several verbs take."""
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,44 +15,47 @@ DEFAULT_DATA_ROOT = Path("data")
 
 
 def expand(path: Path | None) -> Path | None:
-    """Return the value of an option with `~` replaced by the user's home."""
+    """Replace `~` at the start of an option's path by the user's home folder."""
     return None if path is None else user_path(path)
 
 
 def expand_all(paths: list[Path]) -> list[Path]:
+    """Apply `expand` to the paths of a repeatable option."""
     return [user_path(path) for path in paths]
 
 
 SuiteArgument = Annotated[
-    Path, typer.Argument(metavar="SUITE", callback=expand, help="The suite file.")
+    Path, typer.Argument(metavar="SUITE", callback=expand, help="Suite file.")
 ]
 SetOption = Annotated[
     list[str],
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change one key, dotted: recipe.epochs=3, losses.lgm.lambda=0.2. Repeatable.",
+        help="Override one key, dotted: recipe.epochs=3, losses.lgm.lambda=0.2. Repeatable.",
     ),
 ]
 OnlyOption = Annotated[
     str | None,
-    typer.Option(metavar="GLOB", help="Some rows ('lgm*') or cells ('2-D/lgm*') only."),
+    typer.Option(metavar="GLOB", help="Only these rows ('lgm*') or cells ('2-D/lgm*')."),
 ]
-SeedsOption = Annotated[str | None, typer.Option(metavar="0,1,2", help="Instead of the suite's.")]
+SeedsOption = Annotated[
+    str | None, typer.Option(metavar="0,1,2", help="Seeds instead of the suite's.")
+]
 DataRootOption = Annotated[
     Path,
     typer.Option(
         metavar="DIR",
         envvar="LOSSBENCH_DATA_ROOT",
         callback=expand,
-        help="Where prepared data sets are.",
+        help="Folder of prepared data sets.",
     ),
 ]
 TrackingOption = Annotated[
     str | None,
     typer.Option(
         metavar="URI",
-        help="MLflow's database or server; default: MLFLOW_TRACKING_URI, else ./mlflow.db.",
+        help="MLflow database or server; default: MLFLOW_TRACKING_URI, else ./mlflow.db.",
     ),
 ]
 OutputOption = Annotated[
@@ -61,7 +63,13 @@ OutputOption = Annotated[
     typer.Option(
         metavar="DIR",
         callback=expand,
-        help="Where the report goes; default: reports/NAME, or reports/NAME@CHANGES.",
+        help="Folder for the report; default: reports/NAME, or reports/NAME@CHANGES.",
+    ),
+]
+IgnoredOutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", metavar="DIR", callback=expand, help="Has no effect: no report is written."
     ),
 ]
 PluginOption = Annotated[
@@ -71,47 +79,22 @@ PluginOption = Annotated[
         metavar="FILE.py",
         envvar="LOSSBENCH_PLUGINS",
         callback=expand_all,
-        help="A file of your own that registers losses; it is run. Repeatable.",
+        help="Python file that registers losses of your own; it is executed. Repeatable.",
     ),
 ]
 
 
 class OnceCommand(TyperCommand):
-    """A verb that refuses an option given twice, where the last value would silently count.
+    """A verb that refuses an option given twice, instead of silently using the last value.
 
-    Repeatable options collect their values, and a flag given twice says the same.
+    Repeatable options and flags may be given several times.
     """
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        if not ctx.resilient_parsing:  # of shell completion
+        if not ctx.resilient_parsing:  # which is on for shell completion
             _, _, given = self.make_parser(ctx).parse_args(args=list(args))
             for param in given:
                 option = isinstance(param, TyperOption) and not (param.multiple or param.is_flag)
                 if option and given.count(param) > 1:
                     raise RequestError(f"{param.opts[0]}: given twice; give it once")
         return super().parse_args(ctx, args)
-
-
-class Format(enum.StrEnum):
-    """Forms of a report that can be printed."""
-
-    markdown = "markdown"
-    csv = "csv"
-    json = "json"
-    latex = "latex"
-
-
-class CheckFormat(enum.StrEnum):
-    """Forms of a check's findings."""
-
-    text = "text"
-    json = "json"
-    junit = "junit"
-    github = "github"
-
-
-class PlanFormat(enum.StrEnum):
-    """Forms of a plan."""
-
-    text = "text"
-    json = "json"

@@ -1,22 +1,38 @@
-"""What `lossbench plan` tells: what is done and what is left of a table, and what that costs."""
+"""`lossbench plan`: what is done and what is left of a suite, and what that costs."""
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lossbench.errors import NothingRecordedError, RequestError
+from lossbench.cli.common import load_plan
+from lossbench.cli.console import err, out
+from lossbench.cli.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    IgnoredOutputOption,
+    OnlyOption,
+    PluginOption,
+    SeedsOption,
+    SetOption,
+    SuiteArgument,
+    TrackingOption,
+)
+from lossbench.errors import NothingRecordedError
 from lossbench.planning.costs import Cost, Costs, Forecast, cell_of
 from lossbench.planning.fairness import small_classes
 from lossbench.planning.plan import Plan
@@ -26,10 +42,6 @@ from lossbench.records import Results
 from lossbench.runner.progress import duration
 from lossbench.suite.schema import Holdout
 
-ASK_FROM_SEC = 3600.0
-"""`run` asks before it starts more than this."""
-LOOK_SEC = 5.0
-"""How long `run` may try steps to tell whether it should ask."""
 UNKNOWN = "their identities, what is done and what the rest takes are unknown without the data"
 BUSY_SHARE = 0.85
 """Share of a processor for each thread below which `plan` calls the machine busy."""
@@ -168,37 +180,6 @@ def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
     return Recorded(found.plan, found.trials, found.results, tracker.changed_code(left))
 
 
-def require_agreement(
-    plan: Plan, tracking_uri: str | None, data_root: Path, ask: Callable[[str], bool] | None
-) -> None:
-    """Ask before what takes more than an hour.
-
-    Args:
-        plan: The suite, laid out.
-        tracking_uri: Where its results are.
-        data_root: Where prepared data sets are.
-        ask: Puts a question to somebody; None: nobody is there.
-
-    Raises:
-        RequestError: Nobody is there, or says no.
-    """
-    if not Recorded(plan, plan.trials, {}).is_large(data_root):  # not even all of it
-        return
-    found = recorded(plan, tracking_uri)
-    if not found.is_large(data_root):
-        return
-    forecast = found.forecast(found.costs(data_root, LOOK_SEC))
-    if forecast is None or forecast.wall_time_sec <= ASK_FROM_SEC:
-        return
-    told = f"{forecast.trials} trials will take about {duration(forecast.wall_time_sec)} here"
-    if ask is None:
-        raise RequestError(
-            f"{told}; start them with --yes, or as many as fit with --time-budget 1h"
-        )
-    if not ask(f"{told}. Go on?"):
-        raise RequestError("nothing was started; --time-budget 1h would start as many as fit")
-
-
 def print_changed_code(out: Console, found: Recorded) -> None:
     """Why trials are to be run again that ran before."""
     for what, count in found.changed_code.items():
@@ -309,7 +290,7 @@ def print_trials(out: Console, found: Recorded) -> None:
     out.print(table)
 
 
-def told(found: Recorded, forecast: Forecast) -> list[str]:
+def format_forecast(found: Recorded, forecast: Forecast) -> list[str]:
     """A forecast in lines of text."""
     suite, (device, _) = found.plan.suite, found.machine
     hours = forecast.work_sec * suite.resources.workers / 3600
@@ -345,9 +326,9 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
         result = found.results.get(trial.identity)
         if result:
             cell[result.status] += 1
-    told_forecast = None
+    forecast_content = None
     if forecast:
-        told_forecast = {
+        forecast_content = {
             "trials": forecast.trials,
             "wall_time_sec": round(forecast.wall_time_sec, 1),
             "work_sec": round(forecast.work_sec, 1),
@@ -364,7 +345,126 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
         "data": {"notes": found.plan.facts.notes, "warnings": found.plan.facts.warnings},
         "coming": len(found.coming),
         "changed_code": dict(found.changed_code),
-        "forecast": told_forecast,
+        "forecast": forecast_content,
         "missing": list(found.plan.missing),
     }
     return json.dumps(content, indent=1)
+
+
+class Format(enum.StrEnum):
+    """Formats in which a plan can be printed."""
+
+    text = "text"
+    json = "json"
+
+
+def plan(
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: IgnoredOutputOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="List all differences between rows besides the loss; exit 1 if one is unfair.",
+        ),
+    ] = False,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="Print one line per trial, with its identity.")
+    ] = False,
+    format_: Annotated[
+        Format, typer.Option("--format", help="Format on standard output.")
+    ] = Format.text,
+    probe: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=3600,
+            help="Maximum time for timing training steps, from which the cost is estimated.",
+        ),
+    ] = 15.0,
+) -> None:
+    """Check a suite; show its progress and the cost of the rest.
+
+    If its data are not on this machine, the table is shown, with the missing data and how to get
+    them.
+
+    \b
+    Examples:
+      lossbench plan suites/digits.yaml
+      lossbench plan suites/digits.yaml --only '*/lgm*' --seeds 0 --trials
+      lossbench plan suites/mnist.yaml --data-root data --probe 60
+      lossbench plan suites/digits.yaml --audit
+    """
+    del output
+    laid_out = load_plan(suite, set_, only, seeds, data_root, plugin, without_data=True)
+    if audit:
+        print_audit(laid_out, tracking_uri)
+        return
+    found = recorded(laid_out, tracking_uri)
+    if trials:
+        print_trials(out, found)
+        out.print(found.counted, highlight=False)
+        print_changed_code(out, found)
+        print_missing(out, laid_out)
+        return
+    if format_ is Format.text:
+        print_cells(out, found)
+        out.print(found.counted, highlight=False)
+        print_changed_code(out, found)
+        print_data(out, found.plan)
+        print_missing(out, laid_out)
+    forecast = None
+    if (found.left or found.coming) and not laid_out.missing:
+        with err.status("timing a few steps of each cell"):
+            forecast = found.forecast(found.costs(data_root, probe))
+    if format_ is Format.json:
+        typer.echo(as_json(found, forecast))
+    elif forecast:
+        for line in format_forecast(found, forecast):
+            out.print(line, highlight=False)
+
+
+_STYLES = {"fails": "bold red", "warning": "yellow", "listed": ""}
+"""Level of a difference -> its style in the terminal."""
+
+
+def print_audit(plan: Plan, tracking_uri: str | None) -> None:
+    """Print the differences between rows besides the loss; exit with 1 if the audit fails."""
+    from lossbench.planning.fairness import audit
+    from lossbench.planning.selection import PlanWithResults, load_plan_with_results
+    from lossbench.report.escaping import plain_sentence
+    from lossbench.tracking.store import Tracker
+
+    found = PlanWithResults(plan, {})
+    if not plan.missing:
+        with contextlib.suppress(NothingRecordedError):
+            tracker = Tracker.open(tracking_uri, create=False)
+            found = load_plan_with_results(plan, tracker.results)
+    differences = audit(found.plan, found.trials, found.results)
+    basis = f"{len(found.results)} of {len(found.trials)} trials measured"
+    if plan.missing:
+        basis = (
+            "without the data, the training requirements of the losses, small classes and "
+            "measured differences are unknown"
+        )
+        print_missing(out, plan)
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for difference in differences:
+        table.add_row(
+            Text(difference.level, _STYLES[difference.level]), Text(plain_sentence(difference.text))
+        )
+    out.print(table)
+    failed = sum(difference.level == "fails" for difference in differences)
+    verdict = "audit passed: the rows differ only in the loss and in what is listed"
+    if failed:
+        verdict = f"audit failed: {failed} avoidable difference{'s' * (failed > 1)}"
+    out.print(f"{verdict}; {basis}", highlight=False)
+    if failed:
+        raise typer.Exit(1)

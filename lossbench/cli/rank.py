@@ -1,4 +1,4 @@
-"""The verb with several suites."""
+"""`lossbench rank`: rank losses across several suites."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lossbench.cli.common import lay_out_suite, look_up
+from lossbench.cli.common import load_plan, load_results
+from lossbench.cli.console import err, out
 from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
@@ -19,15 +20,15 @@ from lossbench.cli.options import (
     expand,
     expand_all,
 )
-from lossbench.cli.verbs import command_line, err, out
 from lossbench.errors import LossbenchError, RequestError
 
 RANKING = Path("reports") / "ranking"
 
 
 def rank(
+    context: typer.Context,
     suites: Annotated[
-        list[Path], typer.Argument(metavar="SUITE...", callback=expand_all, help="The suite files.")
+        list[Path], typer.Argument(metavar="SUITE...", callback=expand_all, help="Suite files.")
     ],
     set_: SetOption = [],  # noqa: B006
     only: OnlyOption = None,
@@ -39,15 +40,15 @@ def rank(
         typer.Option(
             metavar="DIR",
             callback=expand,
-            help="Where it goes; default: reports/ranking/SUITE+SUITE.",
+            help="Folder for the ranking; default: reports/ranking/SUITE+SUITE.",
         ),
     ] = None,
     plugin: PluginOption = [],  # noqa: B006
     metric: Annotated[
-        list[str], typer.Option(metavar="NAME", help="Rank by it; default: by all. Repeatable.")
+        list[str], typer.Option(metavar="NAME", help="Metric to rank by; default: all. Repeatable.")
     ] = [],  # noqa: B006
 ) -> None:
-    """Rank the losses across several suites, from what MLflow has; start nothing.
+    """Rank the losses across several suites, by results in MLflow.
 
     \b
     Examples:
@@ -56,8 +57,8 @@ def rank(
     """
     if len({path.resolve() for path in suites}) < len(suites):
         raise RequestError("a suite file is named twice")
-    plans = [lay_out_suite(path, set_, only, seeds, data_root, plugin) for path in suites]
-    names = [laid_out.suite.suite for laid_out in plans]
+    plans = [load_plan(path, set_, only, seeds, data_root, plugin) for path in suites]
+    names = [plan.suite.suite for plan in plans]
     for name in names:
         if names.count(name) > 1:
             raise RequestError(f"two suite files have the name {name}: their columns would mix")
@@ -66,17 +67,17 @@ def rank(
     from lossbench.planning.plan import file_label
     from lossbench.report.ranking_report import terminal_ranking, write_ranking
 
-    changes = {change for laid_out in plans for change in laid_out.changes}
+    changes = {change for plan in plans for change in plan.changes}
     changes |= {f"metric={name}" for name in metric}
     folder = output or RANKING / file_label("+".join(names), changes)
     if output is None:
         require_own_folder(plans, folder)
     replaced = describe_replaced(plans, folder)
-    found = [look_up(laid_out, tracking_uri)[0] for laid_out in plans]
+    found = [load_results(plan, tracking_uri)[0] for plan in plans]
     ranking = rank_suites(found, metric)
-    made_from = [provenance(laid_out, folder) for laid_out in plans]
+    made_from = [provenance(plan, folder) for plan in plans]
     try:
-        page, *_ = write_ranking(ranking, folder, command_line(), made_from)
+        page, *_ = write_ranking(ranking, folder, context.obj, made_from)
     except OSError as error:
         raise LossbenchError(f"{folder}: no ranking: {error.strerror}") from None
     out.print(terminal_ranking(ranking))

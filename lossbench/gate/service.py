@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.text import Text
 
-from lossbench.errors import RequestError, redacted
+from lossbench.errors import RequestError
 from lossbench.gate.baseline import Baseline, BaselineCell, dump, read_baseline
 from lossbench.gate.compare import judge, require_comparable
 from lossbench.gate.formats import FORMATS, terminal_text
@@ -102,29 +101,3 @@ class Request:
 
     def _stays(self, cell: BaselineCell) -> bool:
         return not self._asked(cell)
-
-
-def run_command(
-    suite: Path,
-    overrides: Sequence[str],
-    only: str | None,
-    seeds: str | None,
-    plugins: Sequence[Path] = (),
-) -> str:
-    """The command that measures what was asked about, without paths of this machine."""
-    parts = ["lossbench", "run", _portable(suite)]
-    for plugin in plugins:
-        parts += ["--plugin", _portable(plugin)]
-    for override in overrides:
-        parts += ["--set", redacted(override)]
-    for flag, value in (("--only", only), ("--seeds", seeds)):
-        if value is not None:
-            parts += [flag, value]
-    return shlex.join(parts)
-
-
-def _portable(path: Path) -> str:
-    if path.is_absolute():
-        inside = path.is_relative_to(Path.cwd())
-        path = path.relative_to(Path.cwd()) if inside else Path(path.name)
-    return str(path)

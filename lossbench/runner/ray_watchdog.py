@@ -67,7 +67,7 @@ def watched(
                 if not done.wait(STOP_GRACE_SEC):
                     give_up()
                     _end(family)
-                    console.print("stopped; the same command goes on")
+                    console.print("stopped; run the same command to continue")
                     os._exit(stop_code())
                 return
             watch.lost = next((name for child, name in needed.items() if not _lives(child)), "")
@@ -75,7 +75,9 @@ def watched(
                 os.kill(os.getpid(), signal.SIGINT)
                 if not done.wait(GRACE_SEC):
                     _end(family)
-                    console.print(f"error: {watch.message}; the same command goes on", style="red")
+                    console.print(
+                        f"error: {watch.message}; run the same command to continue", style="red"
+                    )
                     os._exit(1)
                 return
 

@@ -16,7 +16,7 @@ import pytest
 
 from lossbench.assembly.build import check
 from lossbench.assembly.plugins import _forget, _installed, read_plugins
-from lossbench.cli.scaffold import new_loss
+from lossbench.cli.new import write_loss
 from lossbench.errors import RequestError
 from lossbench.losses import LOSSES, LossHead
 from lossbench.planning.plan import Plan
@@ -186,7 +186,7 @@ def test_packages_offer_losses_by_entry_points(
 
 
 def test_a_new_loss_works_as_it_is_written(tmp_path: Path) -> None:
-    loss, test, suite = new_loss("my_own", tmp_path / "new")
+    loss, test, suite = write_loss("my_own", tmp_path / "new")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name]
     done = subprocess.run(
         command, cwd=tmp_path / "new", capture_output=True, text=True, encoding="utf-8"
@@ -198,7 +198,7 @@ def test_a_new_loss_works_as_it_is_written(tmp_path: Path) -> None:
     text = loss.read_text(encoding="utf-8")
     for name in ("my_own", "softmax", "torch", "json", "lambda", "9x", "../up", "größe"):
         with pytest.raises(RequestError, match=f"new-loss {re.escape(name)}: "):
-            new_loss(name, tmp_path / "new")
+            write_loss(name, tmp_path / "new")
     assert loss.read_text(encoding="utf-8") == text
     assert sorted(p.name for p in (tmp_path / "new").glob("*.py")) == [loss.name, test.name]
     assert not (tmp_path / "up.py").exists()

@@ -168,7 +168,7 @@ def test_ctrl_c_leaves_a_state_from_which_run_goes_on(
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=120)
     assert first.returncode == 130, err
-    assert "the same command goes on" in err
+    assert "run the same command to continue" in err
     assert "Traceback" not in err
     kept = len(list(finished.glob("*/*/result.json")))
     assert 0 < kept < 4

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lossbench.assembly.build import check
-from lossbench.cli.common import lay_out_suite
+from lossbench.cli.common import load_plan
 from lossbench.planning.plan import Plan, file_label
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
@@ -274,7 +274,7 @@ def test_a_changed_suite_has_a_file_of_its_own_in_mlflow(
     store(suite)
     [whole] = Path("mlartifacts/small").glob("*/artifacts/suite.yaml")
     before = whole.read_text(encoding="utf-8")
-    Tracker.open(None).start_suite(lay_out_suite(suite, [], "lgm", "5", tmp_path, []), {})
+    Tracker.open(None).start_suite(load_plan(suite, [], "lgm", "5", tmp_path, []), {})
     [narrowed] = whole.parent.glob("suite@*")
     assert whole.read_text(encoding="utf-8") == before
     assert narrowed.name == "suite@only=lgm+seeds=5.yaml"

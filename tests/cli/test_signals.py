@@ -143,7 +143,7 @@ def test_while_trials_run(
     time.sleep(0.5)
     first.process.send_signal(number)  # one more while it stops changes nothing
     seen = first.ends_with(128 + number)
-    assert "trials left; the same command goes on" in seen
+    assert "trials left; run the same command to continue" in seen
     assert "died" not in seen
     assert table_status(tmp_path) == ["KILLED"]
     assert list(checkpoints.glob("*/epoch-*"))
@@ -178,7 +178,7 @@ def test_while_another_process_runs_the_trials(
     started = start()
     started.wait_until(lambda: "are run by another process; waiting" in started.seen)
     started.process.terminate()
-    assert "stopped: 2 trials left; the same command goes on" in started.ends_with(143)
+    assert "stopped: 2 trials left; run the same command to continue" in started.ends_with(143)
     assert table_status(tmp_path) == ["KILLED"]
 
 
@@ -189,7 +189,7 @@ def test_while_the_suite_is_checked(start: Callable[..., Started], tmp_path: Pat
         started = start("--plugin", "slow.py")
         started.wait_until((tmp_path / "reached").exists)
         send(started.process.pid, number)
-        assert "stopped; the same command goes on" in started.ends_with(128 + number)
+        assert "stopped; run the same command to continue" in started.ends_with(128 + number)
         (tmp_path / "reached").unlink()
     assert not (tmp_path / "mlflow.db").exists()
 
@@ -235,7 +235,7 @@ def test_while_the_report_is_written(
     started = start("--plugin", "slow.py")
     started.wait_until((tmp_path / "reached").exists)
     started.process.terminate()
-    assert "stopped; the same command goes on" in started.ends_with(143)
+    assert "stopped; run the same command to continue" in started.ends_with(143)
     assert table_status(tmp_path) == ["FINISHED"]
 
 

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from lossbench.cli.list import equation
+from lossbench.cli.documentation.docstrings import equation_of
 from lossbench.conformance import CHECKS, Subject, examine
 from lossbench.losses import LOSSES
 
@@ -64,7 +64,7 @@ def test_every_batch_has_a_finite_loss_and_gradient(case, labels):
 
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_its_description_has_an_equation_and_a_paper(name):
-    assert any(line.startswith("L = ") for line in equation(LOSSES[name]))
+    assert any(line.startswith("L = ") for line in equation_of(LOSSES[name].factory))
     assert LOSSES[name].reference
 
 

@@ -13,7 +13,7 @@ from lossbench.errors import RequestError
 from lossbench.gate.baseline import dump, read_baseline
 from lossbench.gate.formats import FORMATS
 from lossbench.gate.regression import compare
-from lossbench.gate.service import Request, run_command
+from lossbench.gate.service import Request
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import choose_rows, final_trials
 from tests.gate.synthetic_baseline import SPREAD, table
@@ -360,11 +360,3 @@ def test_a_suite_that_chooses_has_both_stages_and_tells_another_choice(
     text, code = check(plan, changed, path)
     assert code == 3
     assert "the held-out part chose it, and here another row" in text
-
-
-def test_the_command_that_measures_has_the_plugins_and_no_path_of_this_machine() -> None:
-    here, away = Path.cwd() / "my_loss.py", Path("/elsewhere/their_loss.py")
-    assert run_command(Path("a.yaml"), ["x=1"], "c*", "0", [here, away]) == (
-        "lossbench run a.yaml --plugin my_loss.py --plugin their_loss.py "
-        "--set x=1 --only 'c*' --seeds 0"
-    )

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from lossbench.assembly.build import check
 from lossbench.cli import plan as planned
+from lossbench.cli.run import confirm_long_run
 from lossbench.errors import RequestError
 from lossbench.planning.costs import Cost, Costs, cost_of, read_duration
 from lossbench.planning.plan import Plan
@@ -150,7 +151,7 @@ def test_a_forecast_counts_in_what_other_processes_take(
         forecast = found.forecast(found.costs(NOWHERE, 1.0))
         assert forecast is not None
         assert forecast.wall_time_sec == pytest.approx(3.0 / share * len(plan.trials))
-        told[share] = "\n".join(planned.told(found, forecast))
+        told[share] = "\n".join(planned.format_forecast(found, forecast))
         content = json.loads(planned.as_json(found, forecast))
         assert content["forecast"]["processor_share"] == share
     assert "busy" not in told[1.0]
@@ -224,7 +225,7 @@ def test_the_table_of_cells_and_its_forecast(
     forecast = found.forecast(found.costs(NOWHERE, 0))
     assert forecast is not None
     planned.print_cells(Console(width=100), found)
-    told = " ".join(planned.told(found, forecast))
+    told = " ".join(planned.format_forecast(found, forecast))
     seen = capsys.readouterr().out
     assert [line.split() for line in seen.splitlines()] == [
         ["row", "done"],
@@ -248,7 +249,7 @@ def test_long_work_is_asked_about(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
         return Costs(plan.trials, {}, "cpu", lambda t: Cost(3600 * hours, 1.0))
 
     def require(ask: Callable[[str], bool] | None) -> None:
-        planned.require_agreement(plan, None, NOWHERE, ask)
+        confirm_long_run(plan, None, NOWHERE, ask)
 
     monkeypatch.setattr(planned.Recorded, "costs", costs)
     monkeypatch.setattr(planned.Recorded, "machine", ("cpu", 2))
@@ -261,7 +262,7 @@ def test_long_work_is_asked_about(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
         require(None)
     asked: list[str] = []
     require(lambda text: bool(asked.append(text) or True))
-    assert asked == ["6 trials will take about 3 h 0 min here. Go on?"]
+    assert asked == ["6 trials will take about 3 h 0 min here. Continue?"]
     with pytest.raises(RequestError, match="nothing was started"):
         require(lambda text: False)
     results |= {t.identity: result_of(t, 1) for t in plan.trials[1:]}

@@ -48,7 +48,9 @@ def test_what_does_not_end_is_ended(
         except KeyboardInterrupt:
             time.sleep(1)  # as one that cannot end
     assert left == [1]
-    assert "Ray's process sleep has died; the same command goes on" in capsys.readouterr().out
+    assert (
+        "Ray's process sleep has died; run the same command to continue" in capsys.readouterr().out
+    )
 
 
 def test_without_a_ray_of_our_own_nothing_is_watched() -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lossbench.analysis.published import published_numbers, published_problems
 from lossbench.assembly.build import check
-from lossbench.cli.scaffold import new_suite
+from lossbench.cli.new import write_suite
 from lossbench.errors import RequestError
 from lossbench.runner.trial import run_trial
 from lossbench.suite.schema import load_suite
@@ -140,13 +140,13 @@ def test_real_mnist_learns(real_mnist: Path, tmp_path: Path) -> None:
 def test_a_shipped_suite_is_copied_once(tmp_path: Path) -> None:
     assert list(shipped_suites()) == [path.stem for path in SUITES]
     for path in SUITES:
-        assert new_suite(path.stem, tmp_path / "suites").read_bytes() == path.read_bytes()
+        assert write_suite(path.stem, tmp_path / "suites").read_bytes() == path.read_bytes()
     (tmp_path / "suites/digits.yaml").write_text("mine", encoding="utf-8")
     with pytest.raises(RequestError, match=r"digits\.yaml exists already"):
-        new_suite("digits", tmp_path / "suites")
+        write_suite("digits", tmp_path / "suites")
     assert (tmp_path / "suites/digits.yaml").read_text(encoding="utf-8") == "mine"
     with pytest.raises(RequestError, match="did you mean 'cifar10'"):
-        new_suite("cifar-10", tmp_path / "other")
+        write_suite("cifar-10", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -158,7 +158,7 @@ def test_a_missing_suite_is_told_how_to_get_it(
         RequestError, match=r"`lossbench new-suite mnist` writes suites/mnist\.yaml"
     ):
         load_suite(Path("mnist.yaml"))
-    new_suite("mnist", Path("suites"))
+    write_suite("mnist", Path("suites"))
     with pytest.raises(RequestError, match=r"did you mean 'suites/mnist\.yaml'"):
         load_suite(Path("mnist.yaml"))
 

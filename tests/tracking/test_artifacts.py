@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from lossbench.cli.common import lay_out_suite
+from lossbench.cli.common import load_plan
 from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.tracking.store import Tracker
@@ -192,7 +192,7 @@ def test_every_verb_in_a_copied_folder(
     folder, copy = tmp_path / "folder", tmp_path / "copy"
     shutil.copy(empty_database, folder)
     suite = write_suite()
-    plan = lay_out_suite(suite, [], None, None, Path("data"), [])
+    plan = load_plan(suite, [], None, None, Path("data"), [])
     (artifacts / "predictions.npz").unlink()
     record(folder, plan, [make_result(trial) for trial in plan.trials], artifacts)
     shutil.copytree(folder, copy)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lossbench.cli.common import lay_out_suite
+from lossbench.cli.common import load_plan
 from lossbench.records import TrialResult
 from lossbench.tracking.store import Tracker
 
@@ -105,7 +105,7 @@ def test_a_report_from_a_server_with_a_password(
 ) -> None:
     suite = write_suite()
     uri = server.replace("://", f"://me:{PASSWORD}@")
-    plan = lay_out_suite(suite, [], None, None, Path("data"), [])
+    plan = load_plan(suite, [], None, None, Path("data"), [])
     empty = tmp_path / "empty"
     empty.mkdir()
     tracker = Tracker.open(uri)

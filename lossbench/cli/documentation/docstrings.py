@@ -1,4 +1,4 @@
-"""Google-style docstrings, taken apart."""
+"""Parser of Google-style docstrings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,20 @@ _ITEM = re.compile(r"^    (\w[\w, ]*): (.*)$")
 
 @dataclass
 class Docstring:
-    """Its first line, its paragraphs, and its sections' lines by title."""
+    """Parts of a docstring.
+
+    Attributes:
+        summary: First line.
+        body: Lines before the first section.
+        sections: Title of a section -> its lines.
+    """
 
     summary: str = ""
     body: list[str] = field(default_factory=list)
     sections: dict[str, list[str]] = field(default_factory=dict)
 
     def items(self, title: str) -> dict[str, str]:
-        """`name: text` of a section, lines joined; `a, b: text` counts for both."""
+        """Return the items `name: text` of a section; `a, b: text` gives one for each name."""
         found: dict[str, str] = {}
         names: list[str] = []
         for line in self.sections.get(title, []):
@@ -32,13 +38,13 @@ class Docstring:
         return found
 
     def text(self, title: str) -> str:
-        """A section as Markdown, its list as a list."""
+        """Return a section as Markdown."""
         lines = inspect.cleandoc("\n".join(["", *self.sections.get(title, [])]))
         return lines.replace("\n- ", "\n\n- ")
 
 
-def parse(thing: Any) -> Docstring:
-    """Take the docstring of a class or function apart."""
+def parse_docstring(thing: Any) -> Docstring:
+    """Parse the docstring of a class or function."""
     summary, _, rest = (inspect.getdoc(thing) or "").partition("\n")
     parsed = Docstring(summary)
     lines = parsed.body
@@ -50,3 +56,12 @@ def parse(thing: Any) -> Docstring:
         else:
             lines.append(line)
     return parsed
+
+
+def equation_of(thing: Any) -> list[str]:
+    """Return the lines of a docstring's paragraph with a line `L = ...`; [] without one."""
+    for paragraph in (inspect.getdoc(thing) or "").split("\n\n"):
+        lines = paragraph.splitlines()
+        if any(line.startswith("L = ") for line in lines):
+            return lines
+    return []

@@ -1,4 +1,4 @@
-"""Small pieces of Markdown."""
+"""Markdown tables and inline code."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ Row = tuple[str, ...]
 
 
 def table(headings: Row, rows: Iterable[Row]) -> str:
-    """A table; empty without rows."""
-    made = [[_cell(text) for text in row] for row in rows]
-    if not made:
+    """Return a table; empty text without rows."""
+    cells = [[_cell(text) for text in row] for row in rows]
+    if not cells:
         return ""
-    lines = [headings, ["---"] * len(headings), *made]
+    lines = [headings, ["---"] * len(headings), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _cell(text: str) -> str:
-    """Text between backticks is left as it is."""
+    """Escape Markdown's special characters outside of inline code."""
     parts = text.replace("\n", " ").split("`")
     parts[::2] = [part.replace("|", "\\|").replace("*", "\\*") for part in parts[::2]]
     return "`".join(parts)
 
 
 def code(text: str) -> str:
+    """Return inline code; empty text as it is."""
     return f"`{text}`" if text else ""

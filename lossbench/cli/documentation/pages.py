@@ -1,4 +1,4 @@
-"""Pages of the documentation: those in `docs/`, and those made from the code."""
+"""Pages of the documentation: files in `docs/`, and pages generated from the code."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ import lossbench
 from lossbench.cli.documentation import reference
 from lossbench.errors import RequestError, did_you_mean
 
-MADE: dict[str, Callable[[], str]] = {
+GENERATED: dict[str, Callable[[], str]] = {
     "reference/suite": reference.suite_file,
     "reference/models": reference.models,
     "reference/evaluations": reference.evaluations,
     "reference/datasets": reference.datasets,
 }
-"""Name -> the function that makes the page."""
+"""Name of a page -> the function that generates it."""
 _SITE_ONLY = re.compile(r"^<!-- on the site\n(.*?)^-->\n", re.DOTALL | re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)
 
 
 def page_titles() -> dict[str, str]:
-    """Name of each page -> its title, in the order of reading."""
+    """Return the title of each page by its name, in reading order."""
     first = {"index": 0, "start": 1}
-    names = sorted([*_written(), *MADE], key=lambda name: (first.get(name, 2), "/" in name, name))
+    names = [*_page_files(), *GENERATED]
+    names.sort(key=lambda name: (first.get(name, 2), "/" in name, name))
     return {name: _title(read_page(name)) for name in names}
 
 
 def read_page(name: str) -> str:
-    """A page as Markdown.
+    """Return a page as Markdown.
 
     Args:
-        name: As in `page_titles`, or its last part if no other page has the same; as links
-            between pages have it, with `.md`, is fine, too.
+        name: Name as in `page_titles`, or its last part if that is unique; a final `.md`, as in
+            links between pages, is ignored.
 
     Raises:
         RequestError: There is no such page.
     """
-    written = _written()
-    known = [*written, *MADE]
+    files = _page_files()
+    known = [*files, *GENERATED]
     asked = name.removesuffix(".md")
     found = [own for own in known if own == asked] or [
         own for own in known if own.rpartition("/")[2] == asked.rpartition("/")[2]
@@ -47,24 +48,27 @@ def read_page(name: str) -> str:
     if len(found) != 1:
         short = {own.rpartition("/")[2] for own in known}
         raise RequestError(f"docs {name}: no such page{did_you_mean(asked, short)}")
-    if found[0] in MADE:
-        return MADE[found[0]]()
-    text = _FRONT_MATTER.sub("", written[found[0]].read_text(encoding="utf-8")).lstrip()
+    if found[0] in GENERATED:
+        return GENERATED[found[0]]()
+    text = _FRONT_MATTER.sub("", files[found[0]].read_text(encoding="utf-8")).lstrip()
     return without_site_parts(text)
 
 
 def for_the_site(markdown: str) -> str:
-    """A page with its parts for the site, which name what only the build of the site makes."""
+    """Return a page with the parts that only the web site shows."""
     return _SITE_ONLY.sub(r"\1", markdown).replace("{{ version }}", lossbench.__version__)
 
 
 def without_site_parts(markdown: str) -> str:
-    """A page as a reader of the file sees it."""
+    """Return a page without the parts that only the web site shows."""
     return _SITE_ONLY.sub("", markdown)
 
 
-def _written() -> dict[str, Path]:
-    """Name -> file: inside the package in a wheel, next to it in a checkout."""
+def _page_files() -> dict[str, Path]:
+    """Return the file of each page by its name.
+
+    The folder is inside the package in a wheel, and next to the package in a checkout.
+    """
     package = Path(lossbench.__file__).resolve().parent
     folder = package / "docs"
     if not folder.is_dir():

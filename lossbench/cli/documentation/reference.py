@@ -1,17 +1,16 @@
-"""Pages made from the code: the suite file, and what a suite can name."""
+"""Pages generated from the code: keys of the suite file, models, evaluations, data sets."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
-import lossbench
-from lossbench.cli.documentation.docstrings import parse
-from lossbench.cli.documentation.markdown_parts import code, table
+from lossbench.cli.documentation.docstrings import parse_docstring
+from lossbench.cli.documentation.markdown_parts import Row, code, table
+from lossbench.cli.documentation.parameters import default_text, values_text
 from lossbench.data import sources
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.evaluation import EVALUATIONS
@@ -24,7 +23,7 @@ from lossbench.training.schedules import SCHEDULES
 
 
 def suite_file() -> str:
-    """Every key, from the models that read it."""
+    """Return the page of a suite file's keys."""
     levels: list[tuple[str, str, type[BaseModel]]] = [
         ("Top level", "", suite.Suite),
         ("dataset", "dataset.", suite.DatasetChoice),
@@ -36,15 +35,15 @@ def suite_file() -> str:
     ]
     parts = [
         "# Suite file",
-        "One YAML file. Every key that is not here is an error, which names the file, the line and "
-        "the nearest key. Any key can be changed for one call: `--set recipe.epochs=3`, "
-        "`--set losses.lgm.lambda=0.2` (every row of that loss).",
+        "A suite is one YAML file. A key that is not listed here is an error; its message has the "
+        "file, the line and the nearest key. `--set` overrides a key for one call: "
+        "`--set recipe.epochs=3`, `--set losses.lgm.lambda=0.2` (every row of that loss).",
     ]
     for title, prefix, model in levels:
-        doc = parse(model)
-        told = doc.items("Attributes")
+        doc = parse_docstring(model)
+        descriptions = doc.items("Attributes")
         rows = [
-            (code(prefix + name), told.get(name, ""), kind(field), default_of(field))
+            _row(prefix + name, descriptions.get(name, ""), field)
             for name, field in model.model_fields.items()
         ]
         parts += [f"## {title}", doc.summary, table(("key", "", "values", "default"), rows)]
@@ -54,77 +53,17 @@ def suite_file() -> str:
     return "\n\n".join(parts)
 
 
-def kind(field: FieldInfo) -> str:
-    """The values that a field takes, as code: `float, >= 0`; `identity | diagonal`."""
-    bounds: list[str] = []
-    names = _kind(field.annotation, bounds)
-    for rule in field.metadata:
-        _bound(rule, bounds)
-    return code(", ".join([names, *dict.fromkeys(bounds)]))
-
-
-def _bound(rule: Any, bounds: list[str]) -> None:
-    if isinstance(rule, FieldInfo):
-        for inner in rule.metadata:
-            _bound(inner, bounds)
-    for key, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
-        if getattr(rule, key, None) is not None:
-            bounds.append(f"{sign} {getattr(rule, key):.6g}")
-
-
-def _kind(annotation: Any, bounds: list[str]) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if hasattr(annotation, "__metadata__"):  # Annotated
-        for rule in annotation.__metadata__:
-            _bound(rule, bounds)
-        return _kind(annotation.__origin__, bounds)
-    if origin is Literal:
-        return " | ".join(map(str, arguments))
-    if origin in (list, tuple):
-        return f"list of {_kind(arguments[0], bounds)}"
-    if origin is dict:
-        return f"mapping to {_kind(arguments[1], bounds)}"
-    if arguments:  # a union
-        kinds = [_kind(one, bounds) for one in arguments if one is not type(None)]
-        return " | ".join(dict.fromkeys(kinds))
-    names = {suite.Component: "name, or name with parameters", Any: "value", dict: "mapping"}
-    if annotation in names:
-        return names[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return "mapping"
-    return str(getattr(annotation, "__name__", annotation))
-
-
-def default_of(field: FieldInfo) -> str:
-    if field.is_required():
-        return "required"
-    value = field.get_default(call_default_factory=True)
-    if value is None or value is PydanticUndefined:
-        return "none"
-    return code(_plain(value))
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, suite.Component):
-        return value.name
-    if isinstance(value, list):
-        return f"[{', '.join(_plain(one) for one in value)}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_plain(one)}' for key, one in value.items())}}}"
-    if isinstance(value, BaseModel):
-        return "its own defaults" if value.model_fields_set else "{}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def components(title: str, registry: Registry[Any], level: str = "##") -> str:
-    """A section for each entry of a registry."""
+    """Return a section for each of lossbench's own entries of a registry."""
     head = f"{level} {title}" if level == "##" else ""
-    made = [component(registry[name], level + "#" if head else "##") for name in registry]
-    return "\n\n".join(part for part in [head, *made] if part)
+    below = level + "#" if head else "##"
+    sections = [component(registry[name], below) for name in registry.own_names]
+    return "\n\n".join(part for part in [head, *sections] if part)
 
 
 def component(entry: Entry[Any], level: str) -> str:
-    doc = parse(entry.factory)
+    """Return the section of an entry: its docstring, its reference and its parameters."""
+    doc = parse_docstring(entry.factory)
     body = re.sub(r"\n{3,}", "\n\n", "\n".join(doc.body)).strip()
     parts = [f"{level} {entry.name}", f"{doc.summary}", body]
     if entry.reference:
@@ -134,34 +73,44 @@ def component(entry: Entry[Any], level: str) -> str:
 
 
 def parameters(entry: Entry[Any]) -> str:
-    """The table of what a suite can set."""
-    told = parse(entry.factory).items("Args")
+    """Return the table of the parameters that a suite can set."""
+    descriptions = parse_docstring(entry.factory).items("Args")
     rows = [
-        (code(name), told.get(name, ""), kind(field), default_of(field))
+        _row(name, descriptions.get(name, ""), field)
         for name, field in entry.parameters.model_fields.items()
     ]
     return table(("parameter", "", "values", "default"), rows)
 
 
+def _row(name: str, description: str, field: FieldInfo) -> Row:
+    default = default_text(field)
+    if default not in ("required", "none"):
+        default = code(default)
+    return code(name), description, code(values_text(field)), default
+
+
 def models() -> str:
+    """Return the page of the models."""
     intro = (
-        "# Models\n\nA model maps images to features of `feature_dim` dimensions; the loss owns "
-        "what turns them into classes. Any model of timm can be named, too, as `timm.resnet18` "
-        "(`pip install 'lossbench[timm]'`; `lossbench list models timm.resnet18` shows its "
+        "# Models\n\nA model maps images to features of `feature_dim` dimensions; the loss head "
+        "maps these to class scores. Models of timm can be used as well, as `timm.resnet18` "
+        "(`pip install 'lossbench[timm]'`; `lossbench list models timm.resnet18` prints its "
         "parameters)."
     )
     return f"{intro}\n\n{components('', MODELS, '#')}"
 
 
 def evaluations() -> str:
+    """Return the page of the evaluations."""
     intro = (
-        "# Evaluations\n\nWhat `evaluate:` can list. Each is measured once, after the last epoch, "
-        "in float32."
+        "# Evaluations\n\nEntries of the key `evaluate`. Each is measured once, after the last "
+        "epoch, in float32."
     )
     return f"{intro}\n\n{components('', EVALUATIONS, '#')}"
 
 
 def datasets() -> str:
+    """Return the page of the data sets."""
     rows = []
     for name in sources.DATASETS:
         entry = sources.DATASETS[name]
@@ -173,11 +122,6 @@ def datasets() -> str:
     return "# Data sets\n\n" + table(("name", "", "how to get it", "reference"), rows)
 
 
-def version() -> str:
-    return lossbench.__version__
-
-
 def loss_names() -> list[str]:
-    """Those of lossbench itself, in the order of a table: the reference first."""
-    own = [name for name in LOSSES if not LOSSES[name].foreign]
-    return sorted(own, key=lambda name: (name != "softmax", name))
+    """Return the names of lossbench's own losses, `softmax` first."""
+    return sorted(LOSSES.own_names, key=lambda name: (name != "softmax", name))

@@ -1,0 +1,110 @@
+"""`lossbench check`: compare a suite's results with its baseline, or update the baseline."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from lossbench.cli.command_text import run_command
+from lossbench.cli.common import load_plan
+from lossbench.cli.console import err, out
+from lossbench.cli.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    IgnoredOutputOption,
+    OnlyOption,
+    PluginOption,
+    SeedsOption,
+    SetOption,
+    SuiteArgument,
+    TrackingOption,
+    expand,
+)
+from lossbench.errors import RequestError
+
+
+class Format(enum.StrEnum):
+    """Formats in which findings can be printed."""
+
+    text = "text"
+    json = "json"
+    junit = "junit"
+    github = "github"
+
+
+def check(
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: IgnoredOutputOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", callback=expand, help="Baseline file; default: baselines/NAME.json."
+        ),
+    ] = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="Format of the findings on standard output.")
+    ] = Format.text,
+    update: Annotated[
+        bool, typer.Option("--update", help="Write the baseline instead of comparing with it.")
+    ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="With --update: even if it weakens the baseline.")
+    ] = False,
+    min_effect: Annotated[
+        list[str],
+        typer.Option(
+            metavar="METRIC=NUMBER",
+            help="With --update: smallest worsening that counts, in the metric's unit. Repeatable.",
+        ),
+    ] = [],  # noqa: B006
+) -> None:
+    """Compare a suite's results with its committed baseline.
+
+    Nothing is trained. Exit code 0: no regression; 1: a regression; 2: the request was wrong, or
+    results are missing; 3: too little evidence for at least one cell.
+
+    \b
+    Examples:
+      lossbench check suites/digits.yaml
+      lossbench check suites/digits.yaml --only '32-D/*' --format junit > check.xml
+      lossbench check suites/digits.yaml --update --min-effect error=1
+    """
+    del output
+    if not update and (accept or min_effect):
+        option = "--accept" if accept else "--min-effect"
+        raise RequestError(f"{option}: only together with --update")
+    from lossbench.gate.service import Request
+    from lossbench.planning.selection import load_plan_with_results
+    from lossbench.tracking.store import Tracker
+
+    plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+    path = baseline or Path("baselines") / f"{plan.suite.suite}.json"
+    request = Request(plan, path, only, run_command(suite, set_, only, seeds, plugin))
+    old = request.read(missing_ok=update)
+    if old and not update and not plan.searches:
+        request.require_comparable(old)
+    tracker = Tracker.open(tracking_uri, create=False)
+    found = load_plan_with_results(plan, tracker.results)
+    request = replace(request, plan=found.plan)
+    if old and not update:  # the rows of a search are known only with its results
+        request.require_comparable(old)
+    measured = request.measure(found.results)
+    if update:
+        for line in request.update(old, measured, min_effect, accept=accept):
+            err.print(Text(line), soft_wrap=True)
+        return
+    assert old is not None
+    text, code = request.check(old, measured, format_.value)
+    out.print(text, soft_wrap=True, end="")
+    raise typer.Exit(code)

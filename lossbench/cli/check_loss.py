@@ -1,0 +1,75 @@
+"""`lossbench test-loss`: check a loss against the contract of a loss head.
+
+The module is not named after its verb: pytest would collect `test_loss.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from lossbench.cli.console import err, out
+from lossbench.cli.options import PluginOption
+
+if TYPE_CHECKING:
+    from lossbench.conformance import Finding
+
+_MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "none": ("-", "dim")}
+
+
+def check_loss(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODULE:CLASS",
+            help="A class in a module of this folder, or the name of a registered loss.",
+        ),
+    ],
+    set_: Annotated[
+        list[str],
+        typer.Option("--set", metavar="PARAM=VALUE", help="A parameter of the loss. Repeatable."),
+    ] = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Run the contract tests on your loss.
+
+    Exit code 0: all checks pass; 1: a check fails; 2: there is no such loss.
+
+    \b
+    Examples:
+      lossbench test-loss my_losses:MyHead
+      lossbench test-loss my_losses:MyHead --set margin=0.3
+      lossbench test-loss lgm --set covariance=diagonal
+    """
+    from lossbench.assembly.plugins import read_plugins
+    from lossbench.conformance import CHECKS, examine, load_target
+
+    read_plugins(plugin)
+    subject = load_target(target, set_)
+    with err.status("testing"):
+        findings = examine(subject, CHECKS)
+    _print_findings(findings)
+    if any(finding.status == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
+    """Print one line per check, and how many passed."""
+    from lossbench.conformance import CHECKS
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("check", "", "requirement, or reason of the failure"):
+        table.add_column(heading)
+    for finding in findings:
+        requirement = (CHECKS[finding.check].__doc__ or "").partition("\n")[0]
+        table.add_row(
+            finding.check, Text(*_MARKS[finding.status]), Text(finding.why or requirement)
+        )
+    out.print(table)
+    failed = sum(finding.status == "failed" for finding in findings)
+    applicable = sum(finding.status != "none" for finding in findings)
+    out.print(f"{applicable - failed} of {applicable} checks passed", highlight=False)

@@ -1,0 +1,66 @@
+"""`lossbench report`: write the report of stored results, or print them in one format."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import typer
+
+from lossbench.cli.common import load_plan, load_results, write_report
+from lossbench.cli.console import err
+from lossbench.cli.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    OnlyOption,
+    OutputOption,
+    PluginOption,
+    SeedsOption,
+    SetOption,
+    SuiteArgument,
+    TrackingOption,
+)
+
+
+class Format(enum.StrEnum):
+    """Formats in which results can be printed."""
+
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+    latex = "latex"
+
+
+def report(
+    context: typer.Context,
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: OutputOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", help="Print the results in this format; write no files."),
+    ] = None,
+) -> None:
+    """Write a suite's report from its results in MLflow.
+
+    \b
+    Examples:
+      lossbench report suites/digits.yaml
+      lossbench report suites/digits.yaml --format json
+    """
+    plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+    if format_ is None:
+        write_report(plan, tracking_uri, output, context.obj)
+        return
+    from lossbench.analysis.provenance import describe_more_seeds
+    from lossbench.report import render
+
+    found, _ = load_results(plan, tracking_uri)
+    typer.echo(render(found, format_.value))
+    if found.plan.more_seeds:
+        err.print(describe_more_seeds(found.plan), highlight=False, soft_wrap=True)

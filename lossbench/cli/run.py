@@ -1,0 +1,224 @@
+"""`lossbench run`: train what is missing of a suite, then write its report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from lossbench.cli.common import load_plan, report_folder, write_report
+from lossbench.cli.console import err
+from lossbench.cli.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    OnlyOption,
+    OutputOption,
+    PluginOption,
+    SeedsOption,
+    SetOption,
+    SuiteArgument,
+    TrackingOption,
+)
+from lossbench.cli.signals import INTERRUPTED, stop_signals
+from lossbench.errors import DataError, LossbenchError, RequestError, TrackingError
+
+if TYPE_CHECKING:
+    from lossbench.planning.plan import Plan
+    from lossbench.runner.run import Outcome
+
+WORK = Path(".lossbench")
+"""Folder for a run's files that are not results yet."""
+CONFIRM_FROM_SEC = 3600.0
+"""Expected duration above which `run` asks for confirmation."""
+PROBE_SEC = 5.0
+"""Maximum time for timing training steps before a run."""
+
+
+@contextlib.contextmanager
+def _resumable() -> Iterator[None]:
+    """After Ctrl-C outside the trials, print that the run can be continued."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _print_stopped()
+        raise
+
+
+@_resumable()
+def run(
+    context: typer.Context,
+    suite: SuiteArgument,
+    set_: SetOption = [],  # noqa: B006  (typer makes a new list for each call)
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    tracking_uri: TrackingOption = None,
+    output: OutputOption = None,
+    plugin: PluginOption = [],  # noqa: B006
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="Ray cluster to run on; default: start Ray on this machine.",
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=1e6,
+            help="Minimum time between two checkpoints of a trial; 0: after every epoch.",
+        ),
+    ] = 10.0,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast", help="Stop at the first trial that fails or diverges."),
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", "-y", help="Skip the confirmation of runs longer than an hour."),
+    ] = False,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Start only trials expected to finish within this time: 2h, 45min, 90s, ...",
+        ),
+    ] = None,
+) -> None:
+    """Run the missing trials of a suite, then write its report.
+
+    Runs longer than an hour ask for confirmation. Ctrl-C is safe, and so is a crash: run the same
+    command to continue.
+
+    \b
+    Examples:
+      lossbench run suites/digits.yaml
+      lossbench run suites/mnist.yaml --data-root data --set recipe.epochs=3 --only '2-D/*'
+      lossbench run suites/digits.yaml --only 'lgm*' --seeds 0,1,2,3,4
+      lossbench run suites/mnist.yaml --set resources.gpus=0.25 --address auto
+      lossbench run suites/mnist.yaml --time-budget 2h
+      lossbench run my_loss.yaml --plugin my_loss.py
+    """
+    from lossbench.planning.costs import read_duration
+
+    seconds = None if time_budget is None else read_duration(time_budget, "--time-budget")
+    plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+    report_folder(plan, output)  # refused now rather than after the training
+    from lossbench.cli.plan import recorded
+    from lossbench.runner.run import Budget, run_plan
+    from lossbench.tracking.store import Tracker
+
+    budget = None
+    if seconds is not None:
+        deadline = time.monotonic() + seconds
+        costs = recorded(plan, tracking_uri).costs(data_root, PROBE_SEC)
+        budget = Budget(deadline, costs)
+    elif not yes and address is None:
+        ask = typer.confirm if sys.stdin.isatty() else None
+        confirm_long_run(plan, tracking_uri, data_root, ask)
+    tracker = Tracker.open(tracking_uri)
+    outcome = run_plan(
+        plan,
+        tracker,
+        data_root=data_root,
+        work=WORK,
+        address=address,
+        console=err,
+        checkpoint_sec=checkpoint_every,
+        fail_fast=fail_fast,
+        budget=budget,
+        stop_code=lambda: stop_signals.exit_code,
+    )
+    if outcome.interrupted and stop_signals.exit_code:  # no report: SIGKILL follows soon
+        _print_stopped(outcome.interrupted)
+        raise typer.Exit(stop_signals.exit_code)
+    if not outcome.started and not outcome.late:
+        err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
+    try:
+        write_report(plan, tracking_uri, output, context.obj)
+    except TrackingError as error:
+        if not outcome.unlogged and not outcome.lost:
+            raise
+        err.print(Text(f"no report: {error}", "yellow"))
+    except LossbenchError as error:
+        if not outcome.lost:  # a full disk, for example: the outcome's message says what to do
+            raise
+        err.print(Text(str(error), "yellow"))
+    _print_outcome(outcome, time_budget)
+
+
+def confirm_long_run(
+    plan: Plan, tracking_uri: str | None, data_root: Path, ask: Callable[[str], bool] | None
+) -> None:
+    """Ask for confirmation if a run is expected to take more than an hour.
+
+    Args:
+        plan: Plan of the suite.
+        tracking_uri: MLflow's database or server; None for the default.
+        data_root: Folder of prepared data sets.
+        ask: Asks the user a question and returns the answer; None if nobody can answer.
+
+    Raises:
+        RequestError: Nobody can answer, or the answer is no.
+    """
+    from lossbench.cli.plan import Recorded, recorded
+    from lossbench.runner.progress import duration
+
+    if not Recorded(plan, plan.trials, {}).is_large(data_root):  # even the whole table is small
+        return
+    found = recorded(plan, tracking_uri)
+    if not found.is_large(data_root):
+        return
+    forecast = found.forecast(found.costs(data_root, PROBE_SEC))
+    if forecast is None or forecast.wall_time_sec <= CONFIRM_FROM_SEC:
+        return
+    expected = f"{forecast.trials} trials will take about {duration(forecast.wall_time_sec)} here"
+    if ask is None:
+        raise RequestError(
+            f"{expected}; start them with --yes, or as many as fit with --time-budget 1h"
+        )
+    if not ask(f"{expected}. Continue?"):
+        raise RequestError("nothing was started; --time-budget 1h would start as many as fit")
+
+
+def _print_stopped(left: int = 0) -> None:
+    """Print that a run was stopped, with the number of trials left if it is known."""
+    trials = f": {left} trials left" if left else ""
+    err.print(f"stopped{trials}; run the same command to continue", highlight=False)
+
+
+def _print_outcome(outcome: Outcome, time_budget: str | None) -> None:
+    """Print what went wrong in a run, if anything, and exit with the matching code."""
+    if outcome.refused:
+        raise DataError(f"{outcome.refused}; finished trials are kept")
+    if outcome.late:
+        left = f"{outcome.late} trials left; run the same command to continue"
+        err.print(f"the time budget of {time_budget} is used up: {left}", highlight=False)
+    if outcome.interrupted and outcome.lost:
+        left = f"{outcome.interrupted} trials left; run the same command to continue"
+        err.print(Text(f"error: {outcome.lost}; {left}", "red"), soft_wrap=True)
+        raise typer.Exit(1)
+    if outcome.interrupted:
+        _print_stopped(outcome.interrupted)
+        raise typer.Exit(INTERRUPTED)
+    if outcome.unlogged:
+        err.print(
+            f"{len(outcome.unlogged)} results could not be logged and are kept in {WORK}; run the "
+            "same command to log them"
+        )
+    for name, message in outcome.failed.items():
+        err.print(Text(f"failed: {name}: {message}", "red"))
+    if outcome.stopped_early:
+        err.print("stopped at the first trial that failed or diverged (--fail-fast)")
+    if outcome.undecided:
+        err.print("no parameters were chosen or tested: trials that the choice needs have failed")
+    if outcome.failed or outcome.unlogged or outcome.stopped_early:
+        raise typer.Exit(1)
