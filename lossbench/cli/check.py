@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -84,27 +83,31 @@ def check(
     if not update and (accept or min_effect):
         option = "--accept" if accept else "--min-effect"
         raise RequestError(f"{option}: only together with --update")
-    from lossbench.gate.service import Request
+    from lossbench.gate.baseline import read_baseline
+    from lossbench.gate.comparability import require_comparable
+    from lossbench.gate.formats import FORMATS
+    from lossbench.gate.from_results import baseline_from_results
+    from lossbench.gate.regression import check_cells, exit_code
+    from lossbench.gate.update import update_baseline
     from lossbench.planning.selection import load_plan_with_results
     from lossbench.tracking.store import Tracker
 
     plan = load_plan(suite, set_, only, seeds, data_root, plugin)
     path = baseline or Path("baselines") / f"{plan.suite.suite}.json"
-    request = Request(plan, path, only, run_command(suite, set_, only, seeds, plugin))
-    old = request.read(missing_ok=update)
+    old = None if update and not path.exists() else read_baseline(path)
     if old and not update and not plan.searches:
-        request.require_comparable(old)
+        require_comparable(old, plan, only, path)
     tracker = Tracker.open(tracking_uri, create=False)
     found = load_plan_with_results(plan, tracker.results)
-    request = replace(request, plan=found.plan)
     if old and not update:  # the rows of a search are known only with its results
-        request.require_comparable(old)
-    measured = request.measure(found.results)
+        require_comparable(old, found.plan, only, path)
+    measured = baseline_from_results(found, run_command(suite, set_, only, seeds, plugin))
     if update:
-        for line in request.update(old, measured, min_effect, accept=accept):
+        for line in update_baseline(path, old, measured, only, min_effect, accept=accept):
             err.print(Text(line), soft_wrap=True)
         return
     assert old is not None
-    text, code = request.check(old, measured, format_.value)
-    out.print(text, soft_wrap=True, end="")
-    raise typer.Exit(code)
+    cells = check_cells(old, measured, only)
+    text = FORMATS[format_.value](cells, old, measured)
+    out.print(Text.assemble(text), soft_wrap=True, end="")
+    raise typer.Exit(exit_code(cells))

@@ -1,7 +1,7 @@
-"""The baseline file: what a suite's cells have reached, and under which conditions.
+"""The baseline file: the results of a suite and their conditions; reading and writing it.
 
-What a check measures has the same form, so that it is compared field by field and, with
-`--update`, written as it is.
+Current results are converted to the same form (`from_results`), so that both sides are compared
+field by field, and `--update` writes the current side unchanged.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from pydantic import Field, ValidationError, model_validator
 from lossbench.analysis.statistics import Summary
 from lossbench.errors import Path as KeyPath
 from lossbench.errors import RequestError, did_you_mean, problems_of
+from lossbench.planning.plan import matches
 from lossbench.records import HELD_OUT_PREFIX, Strict
 from lossbench.suite.schema import Component, Holdout, NonNegativeInt, Recipe
 
 SCHEMA = 1
 DEFAULT_MIN_EFFECT = 0.5
-"""In percentage points; a metric of another unit has no default."""
+"""Default minimum effect in percentage points; metrics with another unit have no default."""
 
 Values = Mapping[str, Any]
 CellKey = tuple[str, str, str, str]
 
 
 def cell_key(variant: str, loss: str, params: Values, metric: str) -> CellKey:
-    """What makes two cells the same; 1 and 1.0 are, too."""
+    """Key that is equal for the same cell of two results; 1 and 1.0 are the same parameter."""
     plain = {key: float(v) if type(v) is int else v for key, v in params.items()}
     return variant, loss, json.dumps(plain, sort_keys=True), metric
 
 
 class Data(Strict):
-    """What was trained on and measured.
+    """The data of training and evaluation.
 
     Attributes:
-        name: Of the data set; for people.
-        digest: Of every pixel and label.
-        other_digests: Of other data that evaluations read, by the name in the suite.
+        name: Name of the data set; not compared.
+        digest: Digest of all images and labels.
+        other_digests: Digests of other data that evaluations read, by their name in the suite.
     """
 
     name: str
@@ -50,24 +51,24 @@ class Data(Strict):
 
 
 class Column(Strict):
-    """A variant: its model and augmentation, with every default filled in."""
+    """A variant: its model and augmentation, including all defaults."""
 
     model: Component
     augment: list[Component]
 
 
 class Conditions(Strict):
-    """Everything but the loss that decides the numbers: equal on both sides of a comparison.
+    """Everything besides the loss that determines the numbers; equal on both sides of a check.
 
     Attributes:
-        classes, train_size, test_size: How much of the data set.
-        recipe: Of every row.
-        variants: The columns.
-        evaluate: What is measured.
-        holdout: Share that is held out to choose parameters, or `validation` where the validation
-            set chooses; 0 without a choice.
-        threads: CPU threads of a training.
-        workers: Processes that train one trial together.
+        classes, train_size, test_size: Part of the data set.
+        recipe: Recipe of all rows.
+        variants: Columns by name.
+        evaluate: Evaluations.
+        holdout: Share of the training set that selection measures on, or `validation` for the
+            validation set; 0 without selection.
+        threads: CPU threads per training.
+        workers: Processes per training.
     """
 
     classes: list[int] | None
@@ -86,12 +87,12 @@ class Conditions(Strict):
 
 
 class BaselineMetric(Strict):
-    """A metric, and how much of a change in it matters.
+    """A metric and its minimum effect.
 
     Attributes:
-        name: As in JSON.
-        unit: Unit of its values; empty where they have none.
-        direction: Which values are better.
+        name: Name as in the report's JSON.
+        unit: Unit of the values; empty without a unit.
+        direction: Direction of better values.
         min_effect: Smallest worsening that counts as a regression, in the metric's unit
             (percentage points for percentages).
     """
@@ -106,13 +107,13 @@ class BaselineCell(Strict):
     """The values of one row in one column for one metric.
 
     Attributes:
-        variant: The column.
-        row: The row's label; for people.
-        metric: One of the file's metrics.
-        seeds: Seeds of the trials that gave a value.
-        values: Their values, in the order of `seeds`.
-        diverged: Seeds that gave none: the training diverged, or the metric was not finite.
-        loss, params: The row, with every default filled in.
+        variant: Name of the column.
+        row: Label of the row; not compared.
+        metric: Name of one of the file's metrics.
+        seeds: Seeds with a value.
+        values: Values in the order of `seeds`.
+        diverged: Seeds without a value: the training diverged, or the metric was not finite.
+        loss, params: Name and parameters of the row's loss, including all defaults.
     """
 
     variant: str
@@ -126,7 +127,7 @@ class BaselineCell(Strict):
 
     @property
     def key(self) -> CellKey:
-        """What makes it the same cell elsewhere: the parameters count, the label does not."""
+        """Key that finds the same cell on the other side, by its parameters and not its label."""
         return cell_key(self.variant, self.loss, self.params, self.metric)
 
     @property
@@ -144,8 +145,12 @@ class BaselineCell(Strict):
 
     @property
     def planned(self) -> set[int]:
-        """All its seeds."""
+        """All seeds, with or without a value."""
         return {*self.seeds, *self.diverged}
+
+    def matches_only(self, only: str | None) -> bool:
+        """Whether the glob of `--only` includes the cell; None includes all."""
+        return only is None or matches(only, self.variant, self.row, self.loss)
 
     @property
     def summary(self) -> Summary:
@@ -156,9 +161,9 @@ class BaselineCell(Strict):
         if len(self.seeds) != len(self.values):
             raise ValueError(f"{len(self.values)} values for {len(self.seeds)} seeds")
         if not self.planned:
-            raise ValueError("has no seed at all")
+            raise ValueError("has no seed")
         if len(self.planned) < len(self.seeds) + len(self.diverged):
-            raise ValueError("a seed stands twice")
+            raise ValueError("duplicate seed")
         return self
 
 
@@ -166,17 +171,17 @@ class Baseline(Strict):
     """A baseline file.
 
     Attributes:
-        version: Of this form.
+        version: Version of the file format.
         suite: Name of the suite.
-        command: Measures the cells again.
+        command: Command that trains the cells.
         measured: Day of the last trial, YYYY-MM-DD (UTC).
-        device: What it ran on; several are joined by `; `.
-        environment: Versions that decide the numbers.
-        data: What was trained on.
-        conditions_digest: Of `conditions`; tells a file that was edited by hand.
-        conditions: The recipe and the columns.
-        metrics: With their smallest effect that matters.
-        cells: One a row, column and metric.
+        device: Device of the trials; several are joined by `; `.
+        environment: Versions of the libraries that determine the numbers.
+        data: Data of training and evaluation.
+        conditions_digest: Digest of `conditions`; reveals that a file was edited by hand.
+        conditions: Recipe, columns and other conditions.
+        metrics: Metrics with their minimum effects.
+        cells: One entry per row, column and metric.
     """
 
     version: Literal[1] = SCHEMA  # type: ignore[assignment]
@@ -202,9 +207,9 @@ class Baseline(Strict):
     @model_validator(mode="after")
     def _fits_together(self) -> Baseline:
         if len(self.by_key) < len(self.cells):
-            raise ValueError("cells: a cell stands twice")
+            raise ValueError("cells: duplicate cell")
         if len(self.metric) < len(self.metrics):
-            raise ValueError("metrics: a metric stands twice")
+            raise ValueError("metrics: duplicate metric")
         for cell in self.cells:
             if cell.metric not in self.metric:
                 known = did_you_mean(cell.metric, self.metric)
@@ -219,7 +224,8 @@ def read_baseline(path: Path) -> Baseline:
     """Read a baseline file.
 
     Raises:
-        RequestError: It is missing, no JSON, or does not have the form; every error at once.
+        RequestError: The file is missing, not JSON, or has invalid keys or values; the message
+            lists all of them.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -231,7 +237,7 @@ def read_baseline(path: Path) -> Baseline:
         reason = getattr(error, "strerror", None) or "is not a text file in UTF-8"
         raise RequestError(f"{path}: cannot be read: {reason}") from None
     try:
-        content = json.loads(text, object_pairs_hook=_once)
+        content = json.loads(text, object_pairs_hook=_without_duplicates)
         baseline = Baseline.model_validate_json(text)
     except ValidationError as error:
         lines = [
@@ -241,28 +247,28 @@ def read_baseline(path: Path) -> Baseline:
         raise RequestError("\n".join(lines)) from None
     except ValueError as error:
         raise RequestError(f"{path}: broken JSON: {error}") from None
-    # of what the file says: a recipe may have keys by now that it knows nothing of
+    # computed from the file, not from the model, which may have gained keys since
     digest = _digest(content["conditions"])
     if digest != baseline.conditions_digest:
         raise RequestError(
-            f"{path}: conditions_digest: does not fit the conditions ({digest}), changed by hand; "
-            "measure again and use --update"
+            f"{path}: conditions_digest: does not match the conditions ({digest}); the file was "
+            "edited by hand: measure again and use --update"
         )
     return baseline
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; JSON itself would take the last of two values of a key."""
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without duplicate keys, of which Python would keep the last."""
     seen: dict[str, Any] = {}
     for key, value in pairs:
         if key in seen:
-            raise ValueError(f"the key {key!r} stands twice")
+            raise ValueError(f"duplicate key {key!r}")
         seen[key] = value
     return seen
 
 
-def dump(baseline: Baseline) -> str:
-    """The file's text: a line for each metric and each cell, so that a diff names them."""
+def baseline_text(baseline: Baseline) -> str:
+    """Text of the file: one line per metric and per cell, so that a diff shows which changed."""
     content = baseline.model_dump(mode="json")
     lines = []
     for key, value in content.items():
@@ -283,72 +289,9 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def differences(
-    baseline: Baseline, data: Data, conditions: Conditions, metrics: Iterable[BaselineMetric]
-) -> list[str]:
-    """What makes a baseline incomparable: `recipe.epochs: 40 in the baseline, 3 here`.
-
-    Variants and metrics that only one side has are no difference.
-    """
-    lines = []
-    for metric in metrics:
-        was = baseline.metric.get(metric.name, metric)
-        for key in ("unit", "direction"):
-            path = f"metrics.{metric.name}.{key}"
-            lines += _differences(path, getattr(was, key), getattr(metric, key))
-    old = baseline.data
-    if old.digest != data.digest:
-        lines += _differences("data.name", old.name, data.name)
-        lines += _differences("data.digest", old.digest, data.digest)
-    lines += _differences("data.other_digests", old.other_digests, data.other_digests)
-    sides = baseline.conditions, conditions
-    shared = [name for name in sides[0].variants if name in sides[1].variants]
-    return [*lines, *_differences("", *(_content(side, shared) for side in sides))]
-
-
-def _content(conditions: Conditions, variants: Iterable[str]) -> dict[str, Any]:
-    content = conditions.model_dump(mode="json")
-    return {**content, "variants": {name: content["variants"][name] for name in variants}}
-
-
-def param_differences(was: Values, now: Values) -> str:
-    """`weight: 0.003 in the baseline, 0.01 here`, for a row whose parameters changed."""
-    return "; ".join(_differences("", was, now))
-
-
-def joined(texts: Iterable[str]) -> str:
-    """Distinct texts in one, `cpu; NVIDIA H100`; those already joined are taken apart first."""
+def join_distinct(texts: Iterable[str]) -> str:
+    """Distinct texts joined by `; `, as in `cpu; NVIDIA H100`; each may be joined itself."""
     return "; ".join(sorted({part for text in texts for part in text.split("; ") if part}))
-
-
-def _differences(path: str, was: Any, now: Any) -> list[str]:
-    if isinstance(was, Mapping) and isinstance(now, Mapping):
-        if "name" in was and was["name"] != now.get("name"):  # then the parameters differ, too
-            return [f"{path}: {was['name']} in the baseline, {now.get('name')} here"]
-        lines = []
-        for key in dict.fromkeys([*was, *now]):
-            inner = path if key == "params" else f"{path}.{key}".lstrip(".")
-            lines += _differences(inner, was.get(key, _ABSENT), now.get(key, _ABSENT))
-        return lines
-    if was == now:
-        return []
-    return [f"{path}: {_plain(was)} in the baseline, {_plain(now)} here"]
-
-
-_ABSENT = object()
-
-
-def _plain(value: Any) -> str:
-    if value is _ABSENT:
-        return "nothing"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_plain, value))}]"
-    if isinstance(value, Mapping):
-        if set(value) == {"name", "params"}:
-            params = ", ".join(f"{k}={_plain(v)}" for k, v in value["params"].items())
-            return f"{value['name']}({params})" if params else str(value["name"])
-        return json.dumps(value, ensure_ascii=False)
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _dotted(path: KeyPath) -> str:
@@ -357,7 +300,7 @@ def _dotted(path: KeyPath) -> str:
 
 
 def _keys_at(path: KeyPath) -> list[str]:
-    """The keys of the mapping at a path of the file."""
+    """Valid keys of the mapping at a path in the file."""
     model: Any = Baseline
     for part in path:
         if isinstance(part, int):

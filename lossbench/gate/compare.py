@@ -1,108 +1,126 @@
-"""A suite's results against its baseline: whether they can be compared, and the comparison."""
+"""A cell and its baseline as a pair: their difference, and the spread it is compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
-from lossbench.errors import RequestError, did_you_mean
-from lossbench.gate.baseline import (
-    Baseline,
-    BaselineCell,
-    CellKey,
-    cell_key,
-    differences,
-    param_differences,
-)
-from lossbench.gate.from_results import conditions_of, data_of, metrics_of
-from lossbench.gate.regression import Finding, Verdict, compare
-from lossbench.planning.plan import Plan
-
-Asked = Callable[[BaselineCell], bool]
-"""Whether the request is about a cell of the baseline."""
+from lossbench.analysis.variance_pooling import SampleVariance, Spread, moderated, sample_variance
+from lossbench.gate.baseline import Baseline, BaselineCell, BaselineMetric, CellKey
 
 
-def require_comparable(baseline: Baseline, plan: Plan, asked: Asked, path: str) -> None:
-    """Find before any result is looked at whether a suite can be compared with a baseline.
+@dataclass(frozen=True)
+class CellPair:
+    """A current cell and its baseline, reduced to the seeds that are compared.
 
-    Args:
-        baseline: What the cells must reach.
-        plan: The suite, laid out.
-        asked: See `Asked`.
-        path: Of the baseline, for messages.
-
-    Raises:
-        RequestError: Another suite, data set or recipe, or cells of the baseline that the suite
-            no longer has.
+    Attributes:
+        cell: Current cell.
+        metric: Metric of the baseline, with its minimum effect; of the results if it is new.
+        before: Cell of the baseline; None for a new cell.
+        shared: All seeds of the side with fewer seeds, if the other side has them all; else empty,
+            because then all values of both sides say more than those of a few common seeds.
+        matched: Shared seeds with a value on both sides, in ascending order.
+        before_values, after_values: Values of the matched seeds; all values without matched seeds.
     """
-    if baseline.suite != plan.suite.suite:
-        raise RequestError(f"{path}: suite: it is of {baseline.suite!r}, not {plan.suite.suite!r}")
-    different = differences(baseline, data_of(plan), conditions_of(plan), metrics_of(plan))
-    if different:
-        lines = "\n".join(f"{path}: {line}" for line in different)
-        raise RequestError(f"{lines}\nnothing was compared: the conditions are not the same")
-    planned = _planned(plan)
-    lost = [cell for cell in baseline.cells if asked(cell) and cell.key not in planned]
-    if lost:
-        raise RequestError("\n".join(f"{path}: {_lost(cell, plan)}" for cell in lost))
-    if not planned & baseline.by_key.keys():
-        raise RequestError(f"{path}: cells: the baseline has none of those that were asked for")
+
+    cell: BaselineCell
+    metric: BaselineMetric
+    before: BaselineCell | None
+    shared: frozenset[int]
+    matched: tuple[int, ...]
+    before_values: tuple[float, ...] = ()
+    after_values: tuple[float, ...] = ()
+
+    @property
+    def identical(self) -> bool:
+        """Whether each shared seed has the same value on both sides, or none on both."""
+        if self.before is None:
+            return False
+        was, now = self.before.by_seed, self.cell.by_seed
+        return bool(self.shared) and all(was.get(seed) == now.get(seed) for seed in self.shared)
+
+    @property
+    def delta(self) -> float:
+        """Current mean minus mean of the baseline."""
+        return fmean(self.after_values) - fmean(self.before_values)
+
+    @property
+    def worsening(self) -> float:
+        """Delta with the sign that makes a worse mean positive."""
+        return -self.delta if self.metric.direction == "higher" else self.delta
+
+    @property
+    def separated(self) -> bool:
+        """Whether all values of one side are beyond all values of the other."""
+        before, after = self.before_values, self.after_values
+        return min(after) > max(before) or max(after) < min(before)
+
+    @property
+    def variance(self) -> SampleVariance:
+        """Variance of the matched seeds' differences; of both sides' values without them."""
+        both = self.before_values, self.after_values
+        if not self.matched:
+            return sample_variance(*both)
+        return sample_variance([after - before for before, after in zip(*both, strict=True)])
+
+    @property
+    def variance_factors(self) -> tuple[float, float]:
+        """Variance of delta in units of `variance`, and in units of the values' variance."""
+        two_means = 1 / len(self.before_values) + 1 / len(self.after_values)
+        return (1 / len(self.matched) if self.matched else two_means), two_means
+
+    def diverged(self, cell: BaselineCell) -> tuple[int, int]:
+        """Number of diverged seeds of one side and number of its seeds; shared seeds if any."""
+        counted = self.shared or cell.planned
+        return len(counted & {*cell.diverged}), len(counted)
 
 
-def judge(baseline: Baseline, measured: Baseline, asked: Asked) -> list[Finding]:
-    """Compare what was measured with a comparable baseline.
-
-    Returns:
-        The findings of all measured cells, and of those in the baseline that were not measured
-        now. These are cells of a suite with `selection`: of the test set, where another row was
-        chosen or none, and of the held-out part, where every seed was stopped early.
-    """
-    gone = [cell for cell in baseline.cells if asked(cell) and cell.key not in measured.by_key]
-    return compare(baseline, measured) + [_absent(c, baseline, measured) for c in gone]
+def pair_cells(baseline: Baseline, measured: Baseline) -> list[CellPair]:
+    """Pair each current cell with its baseline, in the order of `measured`."""
+    return [_pair(cell, baseline, measured) for cell in measured.cells]
 
 
-def _absent(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> Finding:
-    """The finding of a cell of the baseline that was not measured now."""
-    verdict: Verdict = "undecided"
-    if cell.held_out:
-        reason = "every seed was stopped early, behind other rows"
-    elif _has_chosen(measured, cell.variant, cell.loss):
-        reason = "in the baseline the held-out part chose it, and here another row"
+def _pair(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> CellPair:
+    before = baseline.by_key.get(cell.key)
+    metric = baseline.metric.get(cell.metric, measured.metric[cell.metric])
+    if before is None:
+        return CellPair(cell, metric, None, frozenset(), ())
+    shared = before.planned & cell.planned
+    if shared not in (before.planned, cell.planned):
+        shared = set()
+    matched = tuple(sorted(shared & before.by_seed.keys() & cell.by_seed.keys()))
+    if matched:
+        values = tuple(tuple(c.by_seed[seed] for seed in matched) for c in (before, cell))
     else:
-        verdict = "regression" if cell.values else "undecided"
-        reason = f"nothing was chosen for {cell.loss}: no row of it finished all its seeds"
-    return Finding(cell, baseline.metric[cell.metric], cell, None, verdict, reason)
+        values = tuple(before.values), tuple(cell.values)
+    return CellPair(cell, metric, before, frozenset(shared), matched, *values)
 
 
-def _has_chosen(measured: Baseline, variant: str, loss: str) -> bool:
-    """Whether the held-out part could choose a row of a loss: one that finished all seeds."""
-    held_out = [cell for cell in measured.cells if cell.held_out]
-    seeds = max((len(cell.planned) for cell in held_out), default=0)
-    return any(
-        len(cell.seeds) == seeds
-        for cell in held_out
-        if (cell.variant, cell.loss) == (variant, loss)
-    )
+def spreads_of_differences(pairs: Sequence[CellPair]) -> dict[CellKey, Spread | None]:
+    """Spread of each pair's differences, pooled with that of similar pairs.
+
+    Pairs are similar if they have the same column and metric and both have matched seeds, or both
+    have none.
+    """
+    groups: dict[tuple[str, str, bool], list[CellPair]] = {}
+    for pair in pairs:
+        kind = pair.cell.variant, pair.cell.metric, bool(pair.matched)
+        groups.setdefault(kind, []).append(pair)
+    spreads: dict[CellKey, Spread | None] = {}
+    for group in groups.values():
+        found = moderated([pair.variance for pair in group])
+        spreads |= dict(zip((pair.cell.key for pair in group), found, strict=True))
+    return spreads
 
 
-def _planned(plan: Plan) -> set[CellKey]:
-    return {
-        cell_key(variant, row.loss.name, row.loss.params, metric.name)
-        for variant in plan.suite.variants
-        for row in plan.rows
-        for metric in metrics_of(plan)
-    }
-
-
-def _lost(cell: BaselineCell, plan: Plan) -> str:
-    """What became of a cell of the baseline that the suite does not have."""
-    text = f"cells: the suite has no {cell.name} ({cell.metric}) with the baseline's parameters"
-    near = [r for r in plan.rows if r.label == cell.row]
-    near = near or [r for r in plan.rows if r.loss.name == cell.loss]
-    if cell.variant not in plan.suite.variants:
-        return f"cells: the suite has no variant {cell.variant!r}" + did_you_mean(
-            cell.variant, plan.suite.variants
-        )
-    if len(near) == 1 and near[0].loss.name == cell.loss:
-        changed = param_differences(cell.params, near[0].loss.params)
-        return f"{text}: {cell.loss}.{changed}" if changed else f"{text}: it does not measure it"
-    return text + did_you_mean(cell.row, {row.label for row in plan.rows})
+def spreads_of_baseline(baseline: Baseline) -> dict[CellKey, Spread | None]:
+    """Spread of each baseline cell between its seeds, pooled over all cells of its column."""
+    columns: dict[tuple[str, str], list[BaselineCell]] = {}
+    for cell in baseline.cells:
+        columns.setdefault((cell.variant, cell.metric), []).append(cell)
+    spreads: dict[CellKey, Spread | None] = {}
+    for cells in columns.values():
+        found = moderated([sample_variance(cell.values) for cell in cells])
+        spreads |= dict(zip((cell.key for cell in cells), found, strict=True))
+    return spreads

@@ -1,4 +1,4 @@
-"""The findings of a check: for people, as JSON, JUnit XML and GitHub annotations."""
+"""The result of a check as text for the terminal, JSON, JUnit XML or GitHub annotations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from rich.text import Text
 from lossbench.analysis.number_format import (
     NOTHING,
     format_mean_std,
+    format_number,
     format_signed,
     format_signed_interval,
     format_spec,
 )
 from lossbench.gate.baseline import Baseline, BaselineCell
-from lossbench.gate.regression import Finding, Verdict, exit_code
+from lossbench.gate.regression import CheckedCell, Verdict, exit_code
 
 _STYLES: dict[Verdict, str] = {
     "regression": "bold red",
@@ -27,49 +28,49 @@ _STYLES: dict[Verdict, str] = {
     "pass": "green",
     "identical": "green",
 }
-_HEADINGS = ("cell", "metric", "baseline", "here", "delta", "95 % interval", "noise", "verdict")
+_HEADINGS = ("cell", "metric", "baseline", "now", "delta", "95 % interval", "noise", "verdict")
 _LEFT = {"cell", "metric", "verdict"}
 
 
-def terminal_text(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) -> Text:
-    """A line for each cell and metric, what is to be known, and the verdict."""
-    lines = [_HEADINGS, *(_fields(finding) for finding in findings)]
+def terminal_text(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline) -> Text:
+    """One line per cell and metric, then the reasons, notes and the summary."""
+    lines = [_HEADINGS, *(_fields(cell) for cell in cells)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADINGS))]
     text = Text()
-    for line, finding in zip(lines, (None, *findings), strict=True):
+    for line, cell in zip(lines, (None, *cells), strict=True):
         padded = [
             field.ljust(width) if heading in _LEFT else field.rjust(width)
             for field, width, heading in zip(line, widths, _HEADINGS, strict=True)
         ]
-        text.append("  ".join(padded[:-1]) + "  ", "bold" if finding is None else "")
-        text.append(line[-1], "bold" if finding is None else _STYLES[finding.verdict])
+        text.append("  ".join(padded[:-1]) + "  ", "bold" if cell is None else "")
+        text.append(line[-1], "bold" if cell is None else _STYLES[cell.verdict])
         text.append("\n")
-    for finding in _sorted(findings):
-        if finding.verdict in ("regression", "undecided"):
-            text.append(f"{finding.verdict}: {_told(finding)}\n", _STYLES[finding.verdict])
-    for note in _notes(findings, baseline, measured):
+    for cell in _worst_first(cells):
+        if cell.verdict in ("regression", "undecided"):
+            text.append(f"{cell.verdict}: {_sentence(cell)}\n", _STYLES[cell.verdict])
+    for note in _notes(cells, baseline, measured):
         text.append(f"note: {note}\n")
-    return text.append(f"{baseline.suite}: {summary(findings)}\n")
+    return text.append(f"{baseline.suite}: {_summary(cells)}\n")
 
 
-def _fields(finding: Finding) -> tuple[str, ...]:
-    limit, spec = finding.limit, _spec(finding)
+def _fields(cell: CheckedCell) -> tuple[str, ...]:
+    spec = _spec(cell)
     return (
-        finding.cell.name,
-        finding.cell.metric,
-        _value(finding.before, spec),
-        _value(finding.after, spec),
-        format_signed(finding.delta, spec),
-        format_signed_interval(finding.interval, spec),
-        f"±{limit:{spec}}" if limit is not None else NOTHING,
-        finding.verdict,
+        cell.cell.name,
+        cell.cell.metric,
+        _value(cell.before, spec),
+        _value(cell.after, spec),
+        format_signed(cell.delta, spec),
+        format_signed_interval(cell.interval, spec),
+        NOTHING if cell.limit is None else f"±{format_number(cell.limit, spec)}",
+        cell.verdict,
     )
 
 
-def _spec(finding: Finding) -> str:
+def _spec(cell: CheckedCell) -> str:
     """Format specification of the values of both sides."""
-    sides = [cell for cell in (finding.before, finding.after) if cell]
-    return format_spec(finding.metric.unit, (value for cell in sides for value in cell.values))
+    sides = [side for side in (cell.before, cell.after) if side]
+    return format_spec(cell.metric.unit, (value for side in sides for value in side.values))
 
 
 def _value(cell: BaselineCell | None, spec: str) -> str:
@@ -79,14 +80,14 @@ def _value(cell: BaselineCell | None, spec: str) -> str:
     return value + (f", {len(cell.diverged)} diverged)" if cell.diverged else ")")
 
 
-def _told(finding: Finding) -> str:
-    """One finding as a sentence that stands alone."""
-    spec = _spec(finding)
-    values = f"{_value(finding.before, spec)} in the baseline, {_value(finding.after, spec)} here"
-    return f"{finding.cell.name} {finding.cell.metric}: {finding.reason}. {values}"
+def _sentence(cell: CheckedCell) -> str:
+    """Cell, reason and values in one line."""
+    spec = _spec(cell)
+    values = f"{_value(cell.before, spec)} in the baseline, {_value(cell.after, spec)} now"
+    return f"{cell.cell.name} {cell.cell.metric}: {cell.reason}. {values}"
 
 
-def _notes(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) -> list[str]:
+def _notes(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline) -> list[str]:
     notes = []
     versions = {**baseline.environment, **measured.environment}
     for key in ("device", *versions):
@@ -95,63 +96,61 @@ def _notes(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) 
             for b in (baseline, measured)
         )
         if was != now:
-            notes.append(f"{key}: {was} in the baseline, {now} here")
+            notes.append(f"{key}: {was} in the baseline, {now} now")
     if any(
-        f.matched and f.before and {*f.matched} < f.before.planned | f.cell.planned
-        for f in findings
+        c.matched and c.before and {*c.matched} < c.before.planned | c.cell.planned for c in cells
     ):
-        notes.append("delta: over the seeds that both sides have; the means are over all")
-    if any(f.verdict == "undecided" and f.interval is not None for f in findings):
-        notes.append("undecided: more seeds, in the baseline and here, make the intervals shorter")
+        notes.append("delta: over the seeds that both sides have; the means are over all seeds")
+    if any(c.verdict == "undecided" and c.interval is not None for c in cells):
+        notes.append("undecided: more seeds, in the baseline and now, make the intervals narrower")
     return notes
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def _summary(cells: Sequence[CheckedCell]) -> str:
     """`1 regression, 15 identical: regression`."""
-    verdicts = [finding.verdict for finding in findings]
+    verdicts = [cell.verdict for cell in cells]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in _STYLES if v in verdicts)
-    return f"{counts}: {_OUTCOMES[exit_code(findings)]}"
+    return f"{counts}: {_OUTCOMES[exit_code(cells)]}"
 
 
 _OUTCOMES = {0: "no regression", 1: "regression", 3: "too little evidence"}
 
 
-def _sorted(findings: Sequence[Finding]) -> list[Finding]:
-    """The gravest first."""
+def _worst_first(cells: Sequence[CheckedCell]) -> list[CheckedCell]:
     order = list(_STYLES)
-    return sorted(findings, key=lambda finding: order.index(finding.verdict))
+    return sorted(cells, key=lambda cell: order.index(cell.verdict))
 
 
-def json_text(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) -> str:
-    """One object; `cells` has one object a cell and metric, one a line."""
-    cells = ",\n".join(
-        "  " + json.dumps(_json_cell(f), ensure_ascii=False, allow_nan=False) for f in findings
+def json_text(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline) -> str:
+    """A JSON object whose `cells` has one object per cell and metric, each on its own line."""
+    lines = ",\n".join(
+        "  " + json.dumps(_json_cell(c), ensure_ascii=False, allow_nan=False) for c in cells
     )
-    code = exit_code(findings)
+    code = exit_code(cells)
     head = {"suite": baseline.suite, "exit_code": code, "outcome": _OUTCOMES[code]}
     head_lines = "".join(f" {json.dumps(k)}: {json.dumps(v)},\n" for k, v in head.items())
-    return f'{{\n{head_lines} "cells": [\n{cells}\n ]\n}}\n'
+    return f'{{\n{head_lines} "cells": [\n{lines}\n ]\n}}\n'
 
 
-def _json_cell(finding: Finding) -> dict[str, object]:
-    cell, interval = finding.cell, finding.interval
+def _json_cell(checked: CheckedCell) -> dict[str, object]:
+    cell, interval = checked.cell, checked.interval
     return {
         "variant": cell.variant,
         "row": cell.row,
         "loss": cell.loss,
         "params": cell.params,
         "metric": cell.metric,
-        "unit": finding.metric.unit,
-        "direction": finding.metric.direction,
-        "min_effect": finding.metric.min_effect,
-        "baseline": _json_side(finding.before),
-        "measured": _json_side(finding.after),
-        "matched_seeds": finding.matched,
-        "delta": finding.delta,
+        "unit": checked.metric.unit,
+        "direction": checked.metric.direction,
+        "min_effect": checked.metric.min_effect,
+        "baseline": _json_side(checked.before),
+        "measured": _json_side(checked.after),
+        "matched_seeds": checked.matched,
+        "delta": checked.delta,
         "interval": [interval.low, interval.high] if interval else None,
-        "limit": finding.limit,
-        "verdict": finding.verdict,
-        "reason": finding.reason,
+        "limit": checked.limit,
+        "verdict": checked.verdict,
+        "reason": checked.reason,
     }
 
 
@@ -162,12 +161,12 @@ def _json_side(cell: BaselineCell | None) -> dict[str, object] | None:
     return {"mean": cell.summary.mean, "std": cell.summary.std, **side}
 
 
-def junit(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) -> str:
-    """A test case a cell and metric: regressions fail, undecided and new ones are skipped."""
-    skipped = [f for f in findings if f.verdict in ("undecided", "new")]
-    failed = [f for f in findings if f.verdict == "regression"]
+def junit_text(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline) -> str:
+    """One test case per cell and metric: a regression fails, undecided and new are skipped."""
+    skipped = [c for c in cells if c.verdict in ("undecided", "new")]
+    failed = [c for c in cells if c.verdict == "regression"]
     counts = {
-        "tests": str(len(findings)),
+        "tests": str(len(cells)),
         "failures": str(len(failed)),
         "errors": "0",
         "skipped": str(len(skipped)),
@@ -175,17 +174,17 @@ def junit(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) -
     root = ElementTree.Element("testsuites", counts)
     name = f"lossbench check {baseline.suite}"
     group = ElementTree.SubElement(root, "testsuite", {"name": name, **counts})
-    for finding in findings:
-        cell = finding.cell
+    for checked in cells:
+        cell = checked.cell
         names = {
             "classname": f"{baseline.suite}.{cell.variant}",
             "name": f"{cell.row} {cell.metric}",
         }
         case = ElementTree.SubElement(group, "testcase", names)
-        message = {"message": f"{finding.verdict}: {finding.reason}"}
-        if finding in failed:
-            ElementTree.SubElement(case, "failure", message).text = _told(finding)
-        elif finding in skipped:
+        message = {"message": f"{checked.verdict}: {checked.reason}"}
+        if checked in failed:
+            ElementTree.SubElement(case, "failure", message).text = _sentence(checked)
+        elif checked in skipped:
             ElementTree.SubElement(case, "skipped", message)
     ElementTree.indent(root)
     text = _NOT_IN_XML.sub("?", ElementTree.tostring(root, encoding="unicode"))
@@ -193,36 +192,37 @@ def junit(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) -
 
 
 _NOT_IN_XML = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""A label may hold any text that YAML can; XML has no way to write these."""
+"""Characters that a label in YAML may have and XML cannot represent."""
 _COMMANDS = {"regression": "error", "undecided": "warning", "new": "notice"}
 
 
-def github(findings: Sequence[Finding], baseline: Baseline, measured: Baseline) -> str:
-    """Workflow commands that GitHub shows as annotations, the gravest first; then the summary.
+def github_text(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline) -> str:
+    """Workflow commands that GitHub shows as annotations, worst first, and the summary.
 
-    GitHub shows ten errors and ten warnings of a step at most.
+    GitHub shows at most ten errors and ten warnings per step.
     """
     lines = []
-    for finding in _sorted(findings):
-        command = _COMMANDS.get(finding.verdict)
+    for cell in _worst_first(cells):
+        command = _COMMANDS.get(cell.verdict)
         if command:
-            title = _property(f"{baseline.suite}: {finding.verdict} in {finding.cell.name}")
-            lines.append(f"::{command} title={title}::{_data(_told(finding))}")
+            title = _escape_property(f"{baseline.suite}: {cell.verdict} in {cell.cell.name}")
+            lines.append(f"::{command} title={title}::{_escape_data(_sentence(cell))}")
     # no command: the last line of the log
-    return "\n".join([*lines, f"{baseline.suite}: {summary(findings)}", ""])
+    return "\n".join([*lines, f"{baseline.suite}: {_summary(cells)}", ""])
 
 
-def _data(text: str) -> str:
+def _escape_data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def _escape_property(text: str) -> str:
+    return _escape_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-FORMATS: dict[str, Callable[[Sequence[Finding], Baseline, Baseline], str]] = {
+FORMATS: dict[str, Callable[[Sequence[CheckedCell], Baseline, Baseline], str | Text]] = {
+    "text": terminal_text,
     "json": json_text,
-    "junit": junit,
-    "github": github,
+    "junit": junit_text,
+    "github": github_text,
 }
-"""What `lossbench check --format` takes, beside `text`."""
+"""Formats of `lossbench check --format`."""

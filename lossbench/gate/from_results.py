@@ -1,4 +1,4 @@
-"""Results -> the form of a baseline."""
+"""Conversion of current results to the form of a baseline."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from lossbench.gate.baseline import (
     Column,
     Conditions,
     Data,
-    joined,
+    join_distinct,
 )
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 
-_NAMED = 6  # cells that a message lists before it counts the rest
+_MAX_NAMED = 6  # cells that a message lists; it counts the others
 
 
-def measure(found: PlanWithResults, command: str) -> Baseline:
-    """What a suite's results say, in the form of a baseline.
+def baseline_from_results(found: PlanWithResults, command: str) -> Baseline:
+    """Current results of a suite in the form of a baseline.
 
     Args:
-        found: Plan of the suite, perhaps of some cells only, with its results.
-        command: Measures the cells again.
+        found: Plan of the suite, perhaps narrowed to some cells, with its results.
+        command: Command that trains the cells.
 
     Raises:
         RequestError: A result is missing.
@@ -43,7 +43,7 @@ def measure(found: PlanWithResults, command: str) -> Baseline:
         suite=plan.suite.suite,
         command=command,
         measured=_day(there),
-        device=joined(result.device for result in there),
+        device=join_distinct(result.device for result in there),
         environment=_environment(there),
         data=data_of(plan),
         conditions_digest=conditions.digest,
@@ -55,7 +55,7 @@ def measure(found: PlanWithResults, command: str) -> Baseline:
 
 def data_of(plan: Plan) -> Data:
     return Data(
-        name=plan.suite.dataset.name.rpartition("/")[2],  # a folder's path is of this machine
+        name=plan.suite.dataset.name.rpartition("/")[2],  # without the folders of this machine
         digest=plan.validation_digest or plan.data_digest,
         other_digests=dict(plan.other_digests),
     )
@@ -64,7 +64,7 @@ def data_of(plan: Plan) -> Data:
 def conditions_of(plan: Plan) -> Conditions:
     suite, first, classes = plan.suite, plan.trials[0], plan.suite.dataset.classes
     return Conditions(
-        classes=None if classes is None else [int(k) for k in classes],  # numbers in a plan
+        classes=None if classes is None else [int(k) for k in classes],  # resolved in a plan
         train_size=suite.dataset.train_size,
         test_size=suite.dataset.test_size,
         recipe=suite.recipe,
@@ -95,7 +95,7 @@ def metrics_of(plan: Plan) -> list[BaselineMetric]:
 
 
 def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
-    """As the report's tables have them: of the held-out part only what chooses."""
+    """Cells of the report's tables: on the held-out part only the metric of `selection`."""
     metrics, held_out = plan.metrics, stage.measured == "holdout"
     if held_out:
         assert plan.selection_metric is not None
@@ -134,8 +134,8 @@ def _missing_results(missing: list[Trial], command: str) -> str:
     for trial in missing:
         seeds.setdefault(f"{trial.variant}/{trial.row}", []).append(trial.seed)
     named = [f"{cell} (seed {', '.join(map(str, s))})" for cell, s in seeds.items()]
-    rest = f" and {len(named) - _NAMED} more cells" if len(named) > _NAMED else ""
-    cells = "; ".join(named[:_NAMED])
+    rest = f" and {len(named) - _MAX_NAMED} more cells" if len(named) > _MAX_NAMED else ""
+    cells = "; ".join(named[:_MAX_NAMED])
     return f"{len(missing)} trials have no result: {cells}{rest}\nrun them first: {command}"
 
 
@@ -146,4 +146,4 @@ def _day(results: list[TrialResult]) -> str:
 
 def _environment(results: list[TrialResult]) -> dict[str, str]:
     keys = dict.fromkeys(key for result in results for key in result.environment)
-    return {key: joined(r.environment.get(key, "") for r in results) for key in keys}
+    return {key: join_distinct(r.environment.get(key, "") for r in results) for key in keys}

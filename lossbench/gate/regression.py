@@ -1,86 +1,91 @@
-"""Whether a cell has become worse: the rule of `lossbench check`.
+"""The decision of `lossbench check`: whether a cell has become worse.
 
-A cell of one metric, by what its seeds gave (a seed that diverged, or whose metric is not finite,
-gave no value):
+The verdict on a cell of one metric depends on its seeds (a seed that diverged, or whose metric is
+not finite, has no value):
 
-| in the baseline | now | verdict |
+| baseline | now | verdict |
 | --- | --- | --- |
 | no such cell | | `new` |
-| the same values, seed for seed, and the same seeds without one | | `identical` |
+| values | the same values for the same seeds, and the same seeds without a value | `identical` |
 | values | no value | `regression` |
 | no value | no value | `pass` |
 | no value | values | `improved` |
-| values | values, and a larger share of seeds without one than chance allows | `regression` |
+| values | values, and a larger share of seeds without one than chance explains | `regression` |
 | values | values, and a larger share of seeds without one | `regression` or `undecided` |
-| values | values, and no larger share of seeds without one | any, by the values |
-| values | not measured: the held-out part chose another row, or stopped this one | `undecided` |
-| values | not measured: no row of its loss finished, so that none was chosen | `regression` |
+| values | values, and no larger share of seeds without one | by the values, see below |
+| values | not measured: selection chose another row, or the row was stopped early | `undecided` |
+| values | not measured: no row of the loss finished all seeds, so none was chosen | `regression` |
 
-"Than chance allows" is Fisher's exact test (one-sided). Trials that were not run are an error, not
-a verdict. Values are compared so:
+Chance is judged by Fisher's exact test (one-sided). Trials that were not run are an error, not a
+verdict. Values are compared as follows:
 
-1. The difference is that of the means; where one side's seeds are all among the other's, only
-   the shared seeds count, each compared with itself.
-2. Two noises are known. That of the differences: how they scatter over the seeds (or, without
-   shared seeds, how both sides' values scatter around their means). And that of the baseline:
-   how its own values scatter over its seeds. Both are pooled over the cells of a column as far as
-   those agree (`lossbench.analysis.variance_pooling`).
-3. `regression`: at least two seeds, worse by at least the minimum effect, and by more than one of
-   the noises allows. What a noise allows is set so that if nothing changed but chance, all cells
-   and both noises together raise a false alarm in about 5 % of checks (Bonferroni). The
-   baseline's noise knows nothing of a seed that trains badly once in ten times, so it counts only
-   where every value here is worse than every value of the baseline. `improved` is the mirror image.
-4. `pass`: even the bad end of the ordinary 95 % interval of the difference is within the minimum
-   effect. Nothing is divided by the number of cells here: each cell has to show it.
-5. Otherwise `undecided`: a worsening that matters may hide in the noise.
+1. The difference is that of the means. If all seeds of one side are among the seeds of the other,
+   only the shared seeds count, each compared with itself.
+2. Two kinds of noise are estimated: the spread of the differences over the seeds (without shared
+   seeds: the spread of both sides' values around their means), and the spread of the baseline's
+   values over its seeds. Both are pooled over the cells of a column as far as these agree
+   (`lossbench.analysis.variance_pooling`).
+3. `regression`: at least two seeds, worse by at least the minimum effect, and by more than the
+   limit of one kind of noise. The limits are set so that a check in which nothing changed raises a
+   false alarm in about 5 % of checks, over all cells and both kinds together (Bonferroni). The
+   baseline's noise cannot include a seed that trains badly once in ten times, so it counts only if
+   every current value is worse than every value of the baseline. `improved` is the mirror image.
+4. `pass`: the worse end of the ordinary 95 % interval of the difference is within the minimum
+   effect. There is no correction for the number of cells: each cell has to show it.
+5. Otherwise `undecided`: a relevant regression cannot be ruled out.
 
-If a larger share of seeds gave no value than in the baseline, a cell does not pass, and these count
-among the two seeds that a regression of the others needs.
+A cell with a larger share of seeds without a value than in the baseline does not pass, and these
+seeds count towards the two seeds that a regression of its values needs.
 
 In simulated checks without any change (normal values, 4 to 60 cells of equal spread, of spreads
-e^N(0, 0.7) and e^N(0, 1), or one cell 5 times as wide as the others) false alarms came in at most
-5 % with three seeds or more. With two seeds they came in about 5 % or less if the spreads are equal
-or from 20 cells on, and in up to 7.6 % of checks with fewer cells of unequal spread.
+e^N(0, 0.7) and e^N(0, 1), or one cell with 5 times the spread of the others), false alarms occurred
+in at most 5 % of checks with three seeds or more. With two seeds they occurred in about 5 % or less
+for equal spreads or from 20 cells on, and in up to 7.6 % with fewer cells of unequal spread.
 
-The ordinary interval and what noise allows are two statistics, and may differ on whether the cell
-has changed; the finding's reason then says why.
+The ordinary interval and the noise limit are two statistics. If they disagree on whether the cell
+has changed, the reason of the verdict explains it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Literal
 
 from lossbench.analysis.number_format import difference_unit, format_spec, with_unit
 from lossbench.analysis.statistics import LEVEL, Interval, larger_share_p
-from lossbench.analysis.variance_pooling import SampleVariance, Spread, moderated, sample_variance
-from lossbench.gate.baseline import Baseline, BaselineCell, BaselineMetric, CellKey
+from lossbench.analysis.variance_pooling import Spread
+from lossbench.gate.baseline import Baseline, BaselineCell, BaselineMetric
+from lossbench.gate.compare import (
+    CellPair,
+    pair_cells,
+    spreads_of_baseline,
+    spreads_of_differences,
+)
 
 Verdict = Literal["regression", "undecided", "new", "improved", "pass", "identical"]
 ERROR = 1 - LEVEL
-"""Chance of a false alarm of a whole check, and of an interval to miss the truth."""
-FEWEST_SEEDS = 2
-"""Below this many here, nothing is a regression: one seed may train badly."""
+"""Probability of a false alarm per check, and of an interval that misses the true difference."""
+MIN_SEEDS = 2
+"""Number of current seeds below which nothing is a regression: a single seed may train badly."""
 _ROUNDING = 1e-9  # of means, as a share of the minimum effect
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What became of one cell for one metric.
+class CheckedCell:
+    """The verdict on one cell for one metric.
 
     Attributes:
-        cell: As measured; the baseline's where nothing was measured.
-        metric: With its minimum effect.
-        before: Its baseline; None for a new cell.
-        after: What was measured; None where nothing was.
-        verdict: See the module.
-        reason: Why, in one line; also why the interval seems to say something else, if it does.
+        cell: Current cell; the baseline's if it was not measured.
+        metric: Metric with its minimum effect.
+        before: Cell of the baseline; None for a new cell.
+        after: Current cell; None if it was not measured.
+        verdict: Verdict by the rule of this module.
+        reason: Reason in one line; it explains an interval that seems to contradict the verdict.
         matched: Seeds that are compared with themselves; empty if means are compared.
-        delta: Mean here minus mean in the baseline, in the metric's unit.
+        delta: Current mean minus mean of the baseline, in the metric's unit.
         interval: Ordinary 95 % interval of delta.
-        limit: By how much delta may differ from 0 by chance; None if unknown.
+        limit: Largest absolute delta that noise explains; None if unknown.
     """
 
     cell: BaselineCell
@@ -95,152 +100,87 @@ class Finding:
     limit: float | None = None
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
-    """1: a regression; 3: too little evidence for a cell; 0: neither."""
-    verdicts = {finding.verdict for finding in findings}
+def exit_code(cells: Iterable[CheckedCell]) -> int:
+    """1 if a cell is a regression, else 3 if one is undecided, else 0."""
+    verdicts = {cell.verdict for cell in cells}
     return 1 if "regression" in verdicts else 3 if "undecided" in verdicts else 0
 
 
-def compare(baseline: Baseline, measured: Baseline) -> list[Finding]:
-    """Judge every measured cell, in the order of `measured`.
+def check_cells(
+    baseline: Baseline, measured: Baseline, only: str | None = None
+) -> list[CheckedCell]:
+    """Judge all current cells, and the cells of the baseline that were not measured.
+
+    In a suite with `selection`, cells of the baseline may lack a current result: on the test set
+    if another row was chosen or none, on the held-out part if all seeds were stopped early.
 
     Args:
-        baseline: Measured under the same conditions (`differences` is empty).
-        measured: Cells without a counterpart are `new`.
+        baseline: Baseline of the same conditions; see `require_comparable`.
+        measured: Current results.
+        only: Glob of `--only`; other cells of the baseline are ignored.
     """
-    pairs = [_Pair.of(cell, baseline, measured) for cell in measured.cells]
-    open_pairs = [pair for pair in pairs if pair.before_values and pair.after_values]
-    open_pairs = [pair for pair in open_pairs if not pair.identical]
-    own = _spread_of_differences(open_pairs)
-    noise = _spread_of_baseline(baseline)
-    family = len(open_pairs)
-    findings = []
+    pairs = pair_cells(baseline, measured)
+    weighed = [p for p in pairs if p.before_values and p.after_values and not p.identical]
+    of_differences, of_baseline = spreads_of_differences(weighed), spreads_of_baseline(baseline)
+    checked = []
     for pair in pairs:
-        settled = _settled(pair)
-        if settled is None:
-            spreads = own[pair.cell.key], noise.get(pair.cell.key)
-            settled = _weigh(pair, *spreads, error=ERROR / family)
-        findings.append(settled)
-    return findings
+        cell = _judge_by_seeds(pair)
+        if cell is None:
+            key = pair.cell.key
+            cell = _judge_by_values(
+                pair, of_differences[key], of_baseline.get(key), error=ERROR / len(weighed)
+            )
+        checked.append(cell)
+    absent = [c for c in baseline.cells if c.matches_only(only) and c.key not in measured.by_key]
+    return checked + [_judge_absent(cell, baseline, measured) for cell in absent]
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A measured cell beside its baseline, cut to the seeds that are compared."""
-
-    cell: BaselineCell
-    metric: BaselineMetric
-    before: BaselineCell | None
-    shared: frozenset[int]
-    matched: tuple[int, ...]
-    before_values: tuple[float, ...] = ()
-    after_values: tuple[float, ...] = ()
-
-    @classmethod
-    def of(cls, cell: BaselineCell, baseline: Baseline, measured: Baseline) -> _Pair:
-        before = baseline.by_key.get(cell.key)
-        metric = baseline.metric.get(cell.metric, measured.metric[cell.metric])
-        if before is None:
-            return cls(cell, metric, None, frozenset(), ())
-        shared = before.planned & cell.planned
-        if shared not in (before.planned, cell.planned):
-            shared = set()  # a few common seeds: all values of both sides say more
-        matched = tuple(sorted(shared & before.by_seed.keys() & cell.by_seed.keys()))
-        if matched:
-            values = tuple(tuple(c.by_seed[seed] for seed in matched) for c in (before, cell))
-        else:
-            values = tuple(before.values), tuple(cell.values)
-        return cls(cell, metric, before, frozenset(shared), matched, *values)
-
-    def diverged(self, cell: BaselineCell) -> tuple[int, int]:
-        """How many seeds diverged, of how many; of the shared seeds if there are some."""
-        counted = self.shared or cell.planned
-        return len(counted & {*cell.diverged}), len(counted)
-
-    @property
-    def identical(self) -> bool:
-        """Whether every shared seed gave the same value, or none on both sides."""
-        if self.before is None:
-            return False
-        was, now = self.before.by_seed, self.cell.by_seed
-        return bool(self.shared) and all(was.get(seed) == now.get(seed) for seed in self.shared)
-
-    @property
-    def variance(self) -> SampleVariance:
-        """Of the differences of the matched seeds, or of both sides' values."""
-        both = self.before_values, self.after_values
-        if not self.matched:
-            return sample_variance(*both)
-        return sample_variance([after - before for before, after in zip(*both, strict=True)])
-
-    @property
-    def variance_factors(self) -> tuple[float, float]:
-        """Of the mean difference, in units of the differences' and of the values' variance."""
-        two_means = 1 / len(self.before_values) + 1 / len(self.after_values)
-        return (1 / len(self.matched) if self.matched else two_means), two_means
-
-    @property
-    def spec(self) -> str:
-        """Format specification of the values and of their differences."""
-        return format_spec(self.metric.unit, self.before_values + self.after_values)
-
-    @property
-    def delta(self) -> float:
-        return fmean(self.after_values) - fmean(self.before_values)
-
-    @property
-    def separated(self) -> bool:
-        """Whether all values of one side lie beyond all values of the other."""
-        before, after = self.before_values, self.after_values
-        return min(after) > max(before) or max(after) < min(before)
-
-    def found(self, verdict: Verdict, reason: str) -> Finding:
-        return Finding(
-            self.cell, self.metric, self.before, self.cell, verdict, reason, self.matched
-        )
+def _judge_absent(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> CheckedCell:
+    """Judge a cell of the baseline that was not measured now."""
+    verdict: Verdict = "undecided"
+    if cell.held_out:
+        reason = "every seed was stopped early in favour of other rows"
+    elif _could_choose(measured, cell.variant, cell.loss):
+        reason = "the held-out part chose another row than in the baseline"
+    else:
+        verdict = "regression" if cell.values else "undecided"
+        reason = f"nothing was chosen for {cell.loss}: none of its rows finished all seeds"
+    return CheckedCell(cell, baseline.metric[cell.metric], cell, None, verdict, reason)
 
 
-def _spread_of_differences(pairs: Sequence[_Pair]) -> dict[CellKey, Spread | None]:
-    """Per cell; pooled over the cells of a column and metric that are compared in the same way."""
-    groups: dict[tuple[str, str, bool], list[_Pair]] = {}
-    for pair in pairs:
-        kind = pair.cell.variant, pair.cell.metric, bool(pair.matched)
-        groups.setdefault(kind, []).append(pair)
-    spreads: dict[CellKey, Spread | None] = {}
-    for group in groups.values():
-        found = moderated([pair.variance for pair in group])
-        spreads |= dict(zip((pair.cell.key for pair in group), found, strict=True))
-    return spreads
+def _could_choose(measured: Baseline, variant: str, loss: str) -> bool:
+    """Whether a row of a loss finished all seeds on the held-out part."""
+    held_out = [cell for cell in measured.cells if cell.held_out]
+    seeds = max((len(cell.planned) for cell in held_out), default=0)
+    return any(
+        len(cell.seeds) == seeds
+        for cell in held_out
+        if (cell.variant, cell.loss) == (variant, loss)
+    )
 
 
-def _spread_of_baseline(baseline: Baseline) -> dict[CellKey, Spread | None]:
-    """Per cell, over its seeds; all cells of the column take part, not only those compared."""
-    columns: dict[tuple[str, str], list[BaselineCell]] = {}
-    for cell in baseline.cells:
-        columns.setdefault((cell.variant, cell.metric), []).append(cell)
-    spreads: dict[CellKey, Spread | None] = {}
-    for cells in columns.values():
-        found = moderated([sample_variance(cell.values) for cell in cells])
-        spreads |= dict(zip((cell.key for cell in cells), found, strict=True))
-    return spreads
-
-
-def _settled(pair: _Pair) -> Finding | None:
-    """The finding of a cell whose values need not be compared; None for the others."""
+def _judge_by_seeds(pair: CellPair) -> CheckedCell | None:
+    """Judge a cell without comparing values; None if they have to be compared."""
     if pair.before is None:
-        return pair.found("new", "not in the baseline")
+        return _checked(pair, "new", "not in the baseline")
     if pair.identical:
         if not pair.before_values:
-            return pair.found("identical", "the same seeds diverged")
-        return replace(pair.found("identical", "the same values, seed for seed"), delta=0.0)
+            return _checked(pair, "identical", "the same seeds diverged")
+        return replace(_checked(pair, "identical", "the same values for the same seeds"), delta=0.0)
     was, was_of = len(pair.before.diverged), len(pair.before.planned)
     now, now_of = len(pair.cell.diverged), len(pair.cell.planned)
     if not pair.after_values:
         verdict: Verdict = "regression" if pair.before_values else "pass"
-        return pair.found(verdict, _diverged_text(now, now_of, was, was_of))
+        return _checked(pair, verdict, _diverged_text(now, now_of, was, was_of))
     if not pair.before_values:
-        return pair.found("improved", _diverged_text(now, now_of, was, was_of))
+        return _checked(pair, "improved", _diverged_text(now, now_of, was, was_of))
     return None
+
+
+def _checked(pair: CellPair, verdict: Verdict, reason: str) -> CheckedCell:
+    return CheckedCell(
+        pair.cell, pair.metric, pair.before, pair.cell, verdict, reason, pair.matched
+    )
 
 
 def _diverged_text(now: int, now_of: int, was: int, was_of: int) -> str:
@@ -251,75 +191,89 @@ def _diverged_text(now: int, now_of: int, was: int, was_of: int) -> str:
     )
 
 
-def _weigh(pair: _Pair, own: Spread | None, noise: Spread | None, error: float) -> Finding:
+def _judge_by_values(
+    pair: CellPair, own: Spread | None, noise: Spread | None, error: float
+) -> CheckedCell:
+    """Judge a cell with values on both sides.
+
+    Args:
+        pair: The cell and its baseline.
+        own: Spread of the differences.
+        noise: Spread of the baseline.
+        error: Probability of a false alarm that this cell may have.
+    """
     assert pair.before is not None
-    metric, delta = pair.metric, pair.delta
-    worse = -delta if metric.direction == "higher" else delta
+    metric, delta, worse = pair.metric, pair.delta, pair.worsening
     factors = pair.variance_factors
     known = [(s, f) for s, f in zip((own, noise), factors, strict=True) if s is not None]
     if not known:
-        finding = pair.found("undecided", "nothing is known of the spread between seeds")
-        return replace(finding, delta=delta)
+        unknown = _checked(pair, "undecided", "the spread between seeds is unknown")
+        return replace(unknown, delta=delta)
     spread, factor = known[0]
     half = spread.half_width(factor, ERROR)
     (was, was_of), (now, now_of) = pair.diverged(pair.before), pair.diverged(pair.cell)
     more_diverge = now * was_of > was * now_of
     tests = len(known) + more_diverge
-    witnesses = known if pair.separated else [w for w in known if w[0] is own]
-    limit = min((s.half_width(f, error / tests) for s, f in witnesses), default=None)
-    witnessed = len(pair.after_values) + (now if more_diverge and worse > 0 else 0)
+    counted = known if pair.separated else [w for w in known if w[0] is own]
+    limit = min((s.half_width(f, error / tests) for s, f in counted), default=None)
+    seeds = len(pair.after_values) + (now if more_diverge and worse > 0 else 0)
     beyond_noise = limit is not None and abs(delta) > limit
     large = abs(delta) >= metric.min_effect * (1 - _ROUNDING)
-    matters = witnessed >= FEWEST_SEEDS and large and beyond_noise
+    significant = seeds >= MIN_SEEDS and large and beyond_noise
     divergence = _diverged_text(now, now_of, was, was_of)
-    unit, spec = difference_unit(metric.unit), pair.spec
-    smallest = with_unit(f"{metric.min_effect:g}", unit)
+    unit = difference_unit(metric.unit)
+    spec = format_spec(metric.unit, pair.before_values + pair.after_values)
+    min_effect = with_unit(f"{metric.min_effect:g}", unit)
 
     def amount(difference: float | None) -> str:
         return "" if difference is None else with_unit(f"{difference:{spec}}", unit)
 
     verdict: Verdict
-    if matters and worse > 0:
-        verdict, reason = "regression", f"worse by {amount(worse)}; noise allows {amount(limit)}"
+    if significant and worse > 0:
+        verdict = "regression"
+        reason = f"worse by {amount(worse)}; noise explains up to {amount(limit)}"
         if more_diverge:
             reason += f"; {divergence}"
     elif more_diverge and larger_share_p((was, was_of), (now, now_of)) <= error / tests:
-        verdict, reason = "regression", f"{divergence}, which is more than chance allows"
+        verdict, reason = "regression", f"{divergence}, more than chance explains"
     elif more_diverge:
         verdict, reason = "undecided", divergence
-    elif matters:
-        verdict, reason = "improved", f"better by {amount(-worse)}; noise allows {amount(limit)}"
+    elif significant:
+        verdict = "improved"
+        reason = f"better by {amount(-worse)}; noise explains up to {amount(limit)}"
     elif worse + half <= metric.min_effect * (1 + _ROUNDING):
-        verdict = "pass"
-        reason = f"a worsening of {smallest} or more is ruled out"
+        verdict, reason = "pass", f"a worsening of {min_effect} or more is ruled out"
     else:
         verdict = "undecided"
-        reason = f"up to {amount(worse + half)} worse is possible; {smallest} would matter"
-    interval = Interval(delta - half, delta + half)
-    if abs(delta) <= half and matters:
+        reason = (
+            f"a worsening of up to {amount(worse + half)} cannot be ruled out; the minimum effect "
+            f"is {min_effect}"
+        )
+    if abs(delta) <= half and significant:
         reason += (
-            "; the interval contains 0 because the values differ more from seed to seed than in "
-            "the baseline: the verdict is by the baseline's noise, and every value here is "
-            f"{'worse' if worse > 0 else 'better'} than every value there"
+            "; the interval contains 0 because the values vary more between seeds than in the "
+            "baseline; the verdict uses the baseline's noise, and every value is "
+            f"{'worse' if worse > 0 else 'better'} than every value of the baseline"
         )
     elif abs(delta) > half and verdict == "undecided":
-        reason += (
-            f"; the interval excludes 0, but {_objection(witnessed, large, worse, amount(limit))}"
-        )
-    return replace(pair.found(verdict, reason), delta=delta, interval=interval, limit=limit)
+        why = _why_undecided(seeds, large, worse, amount(limit))
+        reason += f"; the interval excludes 0, but {why}"
+    interval = Interval(delta - half, delta + half)
+    checked = _checked(pair, verdict, reason)
+    return replace(checked, delta=delta, interval=interval, limit=limit)
 
 
-def _objection(witnessed: int, large: bool, worse: float, limit: str) -> str:
+def _why_undecided(seeds: int, large: bool, worse: float, limit: str) -> str:
     """Why a cell is undecided although its interval excludes 0."""
     if worse < 0:
-        return "a cell of which more seeds diverge is not improved"
-    if witnessed < FEWEST_SEEDS:
-        return "one seed may train badly"
+        return "a cell with a larger share of diverged seeds cannot be improved"
+    if seeds < MIN_SEEDS:
+        return "a single seed may train badly"
     if not large:
-        return "this difference is below the minimum effect"
+        return "the difference is below the minimum effect"
     if not limit:
-        return "values here lie among those of the baseline"
+        return "the values overlap with those of the baseline"
     return (
-        f"it is the ordinary one of this cell: a regression must exceed {limit}, which chance "
-        f"does in {100 * ERROR:g} % of checks in any of their cells"
+        f"it is the interval of this cell alone: a regression must exceed {limit}, which chance "
+        f"exceeds in any cell in {100 * ERROR:g} % of checks"
     )

@@ -1,71 +1,72 @@
-"""A new baseline from what was measured, and which bars it lowers."""
+"""Writing a baseline from current results, which must not become weaker unasked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-from lossbench.analysis.number_format import format_number, format_spec, is_percentage, with_unit
+from lossbench.analysis.number_format import format_number, format_spec, is_percentage
 from lossbench.errors import RequestError, did_you_mean
-from lossbench.gate.baseline import DEFAULT_MIN_EFFECT, Baseline, BaselineCell, differences, joined
+from lossbench.gate.baseline import (
+    DEFAULT_MIN_EFFECT,
+    Baseline,
+    BaselineCell,
+    baseline_text,
+    join_distinct,
+)
+from lossbench.gate.comparability import condition_differences, require_same_suite
+from lossbench.suite.files import write_atomically
 
 _ROUNDING = 1e-11  # of means, relative
 
 
-def update(
+def update_baseline(
+    path: Path,
     old: Baseline | None,
     measured: Baseline,
-    keeps: Callable[[BaselineCell], bool],
-    min_effects: Mapping[str, float],
-    path: str,
-) -> tuple[Baseline, list[str]]:
-    """Make a new baseline of what was measured.
+    only: str | None = None,
+    min_effects: Sequence[str] = (),
+    *,
+    accept: bool = False,
+) -> list[str]:
+    """Write a baseline file from current results.
 
     Args:
-        old: The one to replace, if there is one; its minimum effects stay.
-        measured: What the cells reach now.
-        keeps: Whether a cell of the old one stays if it was not measured.
-        min_effects: By metric, in the metric's unit.
-        path: Of the baseline, for messages.
+        path: File to write.
+        old: Baseline to replace, if there is one; its minimum effects stay.
+        measured: Current results.
+        only: Glob of `--only`; other cells of the old baseline stay.
+        min_effects: `METRIC=NUMBER`, in the metric's unit.
+        accept: Whether the new baseline may be weaker.
 
     Returns:
-        The new baseline, and one line for each bar that is lower in it than in the old one.
+        Messages on what was written, one line each.
 
     Raises:
-        RequestError: A metric is unknown, the minimum effect of one that is no percentage is not
-            given, the old baseline is of another suite, or cells are to be kept that were measured
-            under other conditions.
+        RequestError: The new baseline would be weaker and `accept` is off; a minimum effect is
+            invalid, or missing for a metric that is no percentage; the old baseline is of another
+            suite; or cells should stay that were measured under other conditions.
     """
-    if old is not None and old.suite != measured.suite:
-        raise RequestError(f"{path}: suite: it is of {old.suite!r}, not {measured.suite!r}")
-    new = measured if old is None else _merged(old, measured, keeps, path)
-    metrics = {m.name: m.min_effect for m in old.metrics} if old else {}
-    known = [m.name for m in new.metrics]
-    for name in min_effects:
-        if name not in known:
-            raise RequestError(f"--min-effect {name}: unknown metric{did_you_mean(name, known)}")
-    chosen = {**metrics, **min_effects}
-    open_metrics = [m for m in new.metrics if m.name not in chosen and not is_percentage(m.unit)]
-    if open_metrics:
-        lines = "\n".join(
-            f"--min-effect {m.name}=NUMBER: "
-            + with_unit("say which worsening matters", f"(in {m.unit})" if m.unit else "")
-            for m in open_metrics
+    given = _parse_min_effects(min_effects)
+    if old is not None:
+        require_same_suite(old, measured.suite, path)
+    new = measured if old is None else _with_old_cells(old, measured, only, path)
+    new = _with_min_effects(new, old, given)
+    weaker = [] if old is None else _weaker_parts(old, new)
+    if weaker and not accept:
+        lines = "\n".join(f"  {line}" for line in weaker)
+        raise RequestError(
+            f"{path}: this would weaken the baseline; nothing was written\n{lines}\n"
+            "--accept writes it anyway"
         )
-        raise RequestError(f"{lines}\nonly percentages have a default, {DEFAULT_MIN_EFFECT:g}")
-    content = new.model_dump()
-    for metric in content["metrics"]:
-        metric["min_effect"] = chosen.get(metric["name"], metric["min_effect"])
-    new = Baseline.model_validate(content)
-    return new, [] if old is None else lowered(old, new)
+    write_atomically(path, baseline_text(new).encode())
+    cells = f"{len(new.cells)} cells, measured {new.measured} on {new.device}"
+    return [f"{path}: {cells}", *(f"accepted: {line}" for line in weaker)]
 
 
-def parse_min_effects(given: Iterable[str]) -> dict[str, float]:
-    """`error=0.5` -> {"error": 0.5}.
-
-    Raises:
-        RequestError: It is not METRIC=NUMBER, with a number above 0.
-    """
+def _parse_min_effects(given: Iterable[str]) -> dict[str, float]:
+    """`error=0.5` -> {"error": 0.5}."""
     parsed: dict[str, float] = {}
     for text in given:
         name, _, number = text.partition("=")
@@ -81,17 +82,35 @@ def parse_min_effects(given: Iterable[str]) -> dict[str, float]:
     return parsed
 
 
-def _merged(
-    old: Baseline, measured: Baseline, keeps: Callable[[BaselineCell], bool], path: str
-) -> Baseline:
-    """The measured cells, in the place of the old ones, among those that stay."""
-    kept = [c for c in old.cells if keeps(c) and c.key not in measured.by_key]
+def _with_min_effects(new: Baseline, old: Baseline | None, given: Mapping[str, float]) -> Baseline:
+    known = [metric.name for metric in new.metrics]
+    for name in given:
+        if name not in known:
+            raise RequestError(f"--min-effect {name}: unknown metric{did_you_mean(name, known)}")
+    chosen = {**({m.name: m.min_effect for m in old.metrics} if old else {}), **given}
+    missing = [m for m in new.metrics if m.name not in chosen and not is_percentage(m.unit)]
+    if missing:
+        lines = "\n".join(
+            f"--min-effect {m.name}=NUMBER: required, the smallest relevant worsening"
+            + (f" in {m.unit}" if m.unit else "")
+            for m in missing
+        )
+        raise RequestError(f"{lines}\nonly percentages have a default, {DEFAULT_MIN_EFFECT:g}")
+    content = new.model_dump()
+    for metric in content["metrics"]:
+        metric["min_effect"] = chosen.get(metric["name"], metric["min_effect"])
+    return Baseline.model_validate(content)
+
+
+def _with_old_cells(old: Baseline, measured: Baseline, only: str | None, path: Path) -> Baseline:
+    """Current results, and the cells of the old baseline that `only` leaves out."""
+    kept = [c for c in old.cells if not c.matches_only(only) and c.key not in measured.by_key]
     if not kept:
         return measured
-    different = differences(old, measured.data, measured.conditions, measured.metrics)
+    different = condition_differences(old, measured.data, measured.conditions, measured.metrics)
     if different:
         lines = "\n".join(f"{path}: {line}" for line in different)
-        raise RequestError(f"{lines}\nthe other cells can not be kept: update the whole suite")
+        raise RequestError(f"{lines}\nthe other cells cannot be kept: update the whole suite")
     cells = [
         measured.by_key.get(c.key, c) for c in old.cells if c in kept or c.key in measured.by_key
     ]
@@ -100,14 +119,14 @@ def _merged(
     conditions = measured.conditions.model_copy(update={"variants": variants})
     names = {m.name for m in measured.metrics}
     environment = {
-        key: joined(b.environment.get(key, "") for b in (old, measured))
+        key: join_distinct(b.environment.get(key, "") for b in (old, measured))
         for key in {**old.environment, **measured.environment}
     }
     return Baseline(
         suite=old.suite,
         command=old.command,
         measured=measured.measured,
-        device=joined((old.device, measured.device)),
+        device=join_distinct((old.device, measured.device)),
         environment=environment,
         data=measured.data,
         conditions_digest=conditions.digest,
@@ -117,36 +136,41 @@ def _merged(
     )
 
 
-def lowered(old: Baseline, new: Baseline) -> list[str]:
-    """One line for each bar that is lower in `new`: easier to reach, or guarding less."""
-    lines = list(differences(old, new.data, new.conditions, new.metrics))
+def _weaker_parts(old: Baseline, new: Baseline) -> list[str]:
+    """Parts of a new baseline that are easier to reach or guard less, one line each."""
+    lines = condition_differences(old, new.data, new.conditions, new.metrics)
     comparable = not lines
     for metric in new.metrics:
         before = old.metric.get(metric.name)
         if before and metric.min_effect > before.min_effect:
-            change = f"{before.min_effect:g} in the baseline, {metric.min_effect:g} here"
+            change = f"{before.min_effect:g} in the baseline, {metric.min_effect:g} now"
             lines.append(f"metrics: {metric.name}.min_effect: {change}")
     for was in old.cells:
-        now, where = new.by_key.get(was.key), f"{was.name} {was.metric}"
-        if now is None:
-            lines.append(f"{where}: removed")
-            continue
-        if len(now.planned) < len(was.planned):
-            lines.append(
-                f"{where}: {len(was.planned)} seeds in the baseline, {len(now.planned)} here"
-            )
-        if len(now.diverged) > len(was.diverged):
-            lines.append(
-                f"{where}: {len(was.diverged)} diverged in the baseline, {len(now.diverged)} here"
-            )
-        before_mean, mean = was.summary.mean, now.summary.mean
-        if not comparable or before_mean is None or mean is None:
-            continue
-        worse = mean - before_mean
-        if new.metric[was.metric].direction == "higher":
-            worse = -worse
-        if worse > 0 and not math.isclose(mean, before_mean, rel_tol=_ROUNDING):
-            spec = format_spec(new.metric[was.metric].unit, (*was.values, *now.values))
-            means = format_number(before_mean, spec), format_number(mean, spec)
-            lines.append(f"{where}: {means[0]} in the baseline, {means[1]} here")
+        now = new.by_key.get(was.key)
+        lines += [
+            f"{was.name} {was.metric}: {change}"
+            for change in (["removed"] if now is None else _fewer_seeds(was, now))
+        ]
+        if comparable and now is not None:
+            lines += _worse_mean(was, now, new)
     return lines
+
+
+def _fewer_seeds(was: BaselineCell, now: BaselineCell) -> list[str]:
+    changes = []
+    if len(now.planned) < len(was.planned):
+        changes.append(f"{len(was.planned)} seeds in the baseline, {len(now.planned)} now")
+    if len(now.diverged) > len(was.diverged):
+        changes.append(f"{len(was.diverged)} diverged in the baseline, {len(now.diverged)} now")
+    return changes
+
+
+def _worse_mean(was: BaselineCell, now: BaselineCell, new: Baseline) -> list[str]:
+    before, mean, metric = was.summary.mean, now.summary.mean, new.metric[was.metric]
+    if before is None or mean is None or math.isclose(mean, before, rel_tol=_ROUNDING):
+        return []
+    if (mean < before) == (metric.direction == "lower"):
+        return []
+    spec = format_spec(metric.unit, (*was.values, *now.values))
+    change = f"{format_number(before, spec)} in the baseline, {format_number(mean, spec)} now"
+    return [f"{was.name} {was.metric}: {change}"]

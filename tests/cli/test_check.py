@@ -72,7 +72,7 @@ def test_update_commit_check(run: Run, write_suite: Write, recorded: Recorded) -
     before = Path("baselines/small.json").read_text(encoding="utf-8")
     code, out, err = run("check", suite, "--update")
     assert code == 2
-    assert "default/lgm(alpha=0) error: 4.05 in the baseline, 9.05 here" in err
+    assert "default/lgm(alpha=0) error: 4.05 in the baseline, 9.05 now" in err
     assert Path("baselines/small.json").read_text(encoding="utf-8") == before
     assert run("check", suite, "--update", "--accept")[0] == 0
     assert run("check", suite)[0] == 0
@@ -92,10 +92,10 @@ def test_one_seed_of_others_decides_nothing(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--set", "recipe.epochs=3"], "recipe.epochs: 2 in the baseline, 3 here"),
-        (["--set", "losses.lgm.lambda=1"], "lgm.lambda: 0.1 in the baseline, 1.0 here"),
-        (["--set", "resources.cpus=2"], "threads: 1 in the baseline, 2 here"),
-        (["--set", "dataset.train_size=500"], "train_size: null in the baseline, 500 here"),
+        (["--set", "recipe.epochs=3"], "recipe.epochs: 2 in the baseline, 3 now"),
+        (["--set", "losses.lgm.lambda=1"], "lgm.lambda: 0.1 in the baseline, 1.0 now"),
+        (["--set", "resources.cpus=2"], "threads: 1 in the baseline, 2 now"),
+        (["--set", "dataset.train_size=500"], "train_size: null in the baseline, 500 now"),
         (["--baseline", "baselines/smal.json"], "no such baseline; did you mean 'small.json'?"),
         (["--update", "--min-effect", "eror=1"], "unknown metric; did you mean 'error'?"),
         (["--update", "--min-effect", "error"], "--min-effect error: should be METRIC=NUMBER"),

@@ -10,11 +10,17 @@ from lossbench.suite.schema import Component, Recipe
 
 Values = Mapping[str, Sequence[float | None]]
 SPREAD = {f"other{i}": [5.0, 5.2 + i / 100, 5.4] for i in range(6)}
-"""Rows that give a column its noise: a standard deviation of 0.2."""
+"""Further rows of a column, which give it a standard deviation of 0.2."""
 
 
-def table(values: Values, first_seed: int = 0, **metric: Any) -> Baseline:
-    """Row -> value by seed; None: diverged."""
+def make_baseline(values: Values, first_seed: int = 0, **metric: Any) -> Baseline:
+    """Baseline of one column.
+
+    Args:
+        values: Row -> its values by seed; None for a diverged seed.
+        first_seed: Seed of the first value.
+        metric: Fields of the metric that differ from an error in percent.
+    """
     conditions = Conditions(
         classes=None,
         train_size=None,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,19 @@ import pytest
 from scipy import stats
 
 from lossbench.analysis.statistics import larger_share_p
-from lossbench.gate.regression import Finding, compare, exit_code
-from tests.gate.synthetic_baseline import SPREAD, Values, table
+from lossbench.gate.regression import CheckedCell, check_cells, exit_code
+from lossbench.planning.plan import Plan
+from lossbench.planning.selection import choose_rows, final_trials
+from tests.gate.files import MakePlan, check, update
+from tests.gate.synthetic_baseline import SPREAD, Values, make_baseline
+from tests.report.synthetic_report import GRID, Results, result_of
 
 
-def judged(before: Values, after: Values, first_seed: int = 0, **metric: Any) -> Finding:
-    """The finding of the first row."""
-    return compare(table(before, **metric), table(after, first_seed, **metric))[0]
+def judged(before: Values, after: Values, first_seed: int = 0, **metric: Any) -> CheckedCell:
+    """The verdict on the first row."""
+    return check_cells(make_baseline(before, **metric), make_baseline(after, first_seed, **metric))[
+        0
+    ]
 
 
 STEADY: Values = {"softmax": [5.0, 5.2, 5.4], **SPREAD}
@@ -118,7 +125,7 @@ def test_cells_by_how_many_of_their_seeds_gave_a_value(
 def test_many_seeds_that_diverge_are_more_than_chance_allows() -> None:
     values = list(np.linspace(5, 5.4, 10))
 
-    def after(diverged: int) -> Finding:
+    def after(diverged: int) -> CheckedCell:
         now = [None] * diverged + values[diverged:]
         return judged({"softmax": values, **SPREAD}, {"softmax": now, **SPREAD})
 
@@ -137,7 +144,7 @@ def test_the_p_value_of_more_diverged_seeds_is_fishers(
     assert larger_share_p(before, after) == pytest.approx(expected)
 
 
-def contains_0(found: Finding) -> bool:
+def contains_0(found: CheckedCell) -> bool:
     assert found.interval is not None
     return found.interval.low <= 0 <= found.interval.high
 
@@ -145,10 +152,10 @@ def contains_0(found: Finding) -> bool:
 @pytest.mark.parametrize(
     ("after", "others", "explained"),
     [
-        ([6.5, 10.2, 14.4], SPREAD, "contains 0 because the values differ more from seed to seed"),
-        ([5.9, 5.9, 6.8], {}, "excludes 0, but it is the ordinary one of this cell"),
-        ([9.0], SPREAD, "excludes 0, but one seed may train badly"),
-        ([5.3, 5.6, 5.9], {}, "excludes 0, but this difference is below the minimum effect"),
+        ([6.5, 10.2, 14.4], SPREAD, "contains 0 because the values vary more between seeds"),
+        ([5.9, 5.9, 6.8], {}, "excludes 0, but it is the interval of this cell alone"),
+        ([9.0], SPREAD, "excludes 0, but a single seed may train badly"),
+        ([5.3, 5.6, 5.9], {}, "excludes 0, but the difference is below the minimum effect"),
     ],
 )
 def test_an_interval_that_seems_to_contradict_the_verdict_is_explained(
@@ -168,7 +175,7 @@ def test_no_interval_contradicts_its_verdict_without_an_explanation() -> None:
         before, after = draw(rng, [0.1, 0.2, 0.4, 0.8], shift=float(rng.uniform(-8, 8)))
         if rng.random() < 0.3:
             after["r0"] = [None, *after["r0"][1:]]
-        for found in compare(table(before), table(after, 3)):
+        for found in check_cells(make_baseline(before), make_baseline(after, 3)):
             if found.interval and found.verdict in ("regression", "improved", "undecided"):
                 contradicts = contains_0(found) == (found.verdict != "undecided")
                 assert ("the interval" in found.reason) == contradicts, found.reason
@@ -181,7 +188,7 @@ def test_without_any_known_spread_nothing_is_decided() -> None:
     assert (found.verdict, found.interval) == ("undecided", None)
 
 
-def test_single_seeds_lean_on_the_other_cells_of_the_baseline() -> None:
+def test_single_seeds_use_the_spread_of_the_other_cells() -> None:
     twice = judged({"softmax": [5.0], **SPREAD}, {"softmax": [9.0, 9.5]}, first_seed=3)
     assert twice.verdict == "regression"
     assert judged({"softmax": [5.0], **SPREAD}, {"softmax": [5.1]}).verdict == "undecided"
@@ -203,7 +210,7 @@ def test_a_worsening_below_the_minimum_effect_is_none() -> None:
     assert judged(STEADY, after, min_effect=0.2).verdict == "regression"
 
 
-def test_a_difference_without_spread_is_weighed_by_the_baselines_noise() -> None:
+def test_a_difference_without_spread_is_compared_with_the_baselines_noise() -> None:
     assert judged(STEADY, {"softmax": [9.0, 9.2, 9.4], **SPREAD}).verdict == "regression"
 
 
@@ -220,8 +227,8 @@ def test_intervals_are_those_of_the_t_tests() -> None:
 
 
 def test_a_new_row_fails_nothing_and_a_few_common_seeds_are_not_matched() -> None:
-    before = table(STEADY)
-    found = compare(before, table({**STEADY, "lgm": [1.0, 2.0, 3.0]}))
+    before = make_baseline(STEADY)
+    found = check_cells(before, make_baseline({**STEADY, "lgm": [1.0, 2.0, 3.0]}))
     assert found[-1].verdict == "new"
     assert exit_code(found) == 0
     assert judged(STEADY, {"softmax": [5.4, 5.0, 5.2]}, first_seed=2).matched == ()
@@ -231,7 +238,9 @@ def test_exit_codes() -> None:
     def code(*rows: Sequence[float | None]) -> int:
         after = {f"row{i}": row for i, row in enumerate(rows)}
         before = {f"row{i}": [5.0, 5.2, 5.4] for i in range(len(rows))}
-        return exit_code(compare(table({**before, **SPREAD}), table({**after, **SPREAD})))
+        return exit_code(
+            check_cells(make_baseline({**before, **SPREAD}), make_baseline({**after, **SPREAD}))
+        )
 
     same, worse, unclear = [5.0, 5.2, 5.4], [8.0, 8.1, 8.5], [5.0, 5.2, None]
     assert code(same, same) == 0
@@ -256,7 +265,9 @@ def share_of_alarms(shift: float, tables: int = 80) -> float:
     alarms = 0
     for _ in range(tables):
         before, after = draw(rng, spreads[::-1], shift)
-        found = compare(table(before, min_effect=0.01), table(after, 3, min_effect=0.01))
+        found = check_cells(
+            make_baseline(before, min_effect=0.01), make_baseline(after, 3, min_effect=0.01)
+        )
         alarms += exit_code(found) == 1
     return alarms / tables
 
@@ -273,11 +284,58 @@ def test_two_seeds_and_unequal_noise_stay_within_the_promised_rate() -> None:
     for _ in range(tables):
         spreads = 0.4 * np.exp(0.7 * rng.standard_normal(20))
         before, after = (
-            table(
+            make_baseline(
                 {f"r{i}": list(5 + s * rng.standard_normal(2)) for i, s in enumerate(spreads)},
                 min_effect=0.01,
             )
             for _ in range(2)
         )
-        alarms += exit_code(compare(before, after)) == 1
+        alarms += exit_code(check_cells(before, after)) == 1
     assert alarms / tables <= 0.05  # 0.034 in 10,000 tables; 0.068 if spreads were pooled freely
+
+
+def test_a_loss_without_any_chosen_row_is_a_regression(
+    make_plan: MakePlan, run_all: Callable[[Plan], Results], tmp_path: Path
+) -> None:
+    plan, path = make_plan(GRID), tmp_path / "synthetic.json"
+    results = run_all(plan)
+    update(plan, results, path)
+
+    def with_center(status: str, seeds: int, row: str = "center") -> Results:
+        """Some seeds of the held-out part ended otherwise; others of the test set are kept."""
+        ended = {
+            t.identity: result_of(t, 5.0, status=status)
+            for t in plan.trials
+            if t.row.startswith(row) and t.seed < seeds
+        }
+        return {**results, **ended}
+
+    text, code = check(plan, with_center("diverged", 1), path)
+    assert code == 1
+    assert "nothing was chosen for center: none of its rows finished all seeds" in text
+    assert text.count("  regression\n") == 2  # the test set's cells of both columns
+    text, code = check(plan, with_center("stopped", 3, "center(weight=0.001)"), path)
+    assert code == 3
+    assert "every seed was stopped early in favour of other rows" in text
+
+
+def test_another_chosen_row_leaves_the_old_one_undecided(
+    make_plan: MakePlan, run_all: Callable[[Plan], Results], tmp_path: Path
+) -> None:
+    plan, path = make_plan(GRID), tmp_path / "synthetic.json"
+    results = run_all(plan)
+    update(plan, results, path)
+    best = next(row for row in plan.rows if row.label.startswith("center"))
+    promoted = {
+        t.identity: results[t.identity].model_copy(update={"metrics": {"error": 0.1}})
+        for t in plan.trials
+        if t.row == best.label
+    }
+    changed = {**results, **promoted}
+    scores = {t.identity: changed[t.identity].metrics["error"] for t in plan.trials}
+    for trial in final_trials(plan, choose_rows(plan, scores)):
+        template = results[next(iter(results))]
+        changed.setdefault(trial.identity, template.model_copy(update={"identity": trial.identity}))
+    text, code = check(plan, changed, path)
+    assert code == 3
+    assert "the held-out part chose another row than in the baseline" in text

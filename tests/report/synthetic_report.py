@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
-from lossbench.records import EpochRecord, TrialResult
+from lossbench.records import EpochRecord, Metric, TrialResult
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "softmax": {},
@@ -87,3 +89,21 @@ def make_arrays(trial: Trial, classes: int = 10, points: int = 600) -> dict[str,
         log_density = np.logaddexp.reduce(log_each, axis=-1) - np.log(classes)
         arrays |= {"grid_x": x, "grid_y": y, "log_density": log_density}
     return arrays
+
+
+def with_own_metric(
+    plan: Plan, unit: str, scale: float, *, higher: bool = False
+) -> tuple[Plan, Results]:
+    """A plan whose only metric is one of the user's own, and its results."""
+    metric = Metric(name="mine", label="my metric", unit=unit, higher_is_better=higher)
+    rng = np.random.default_rng(0)
+    levels = {row.label: i for i, row in enumerate(plan.rows)}
+    results = {
+        trial.identity: result_of(
+            trial,
+            5.0,
+            metrics={"mine": scale * (1 + levels[trial.row] + 0.05 * float(rng.normal()))},
+        )
+        for trial in plan.trials
+    }
+    return replace(plan, metrics=(metric,)), results

@@ -1,0 +1,45 @@
+"""Suites that cannot be compared with a baseline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lossbench.errors import RequestError
+from tests.gate.files import BODY, STEADY, Fill, MakePlan, check
+from tests.report.synthetic_report import HEAD
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("epochs: 8", "epochs: 3", "recipe.epochs: 8 in the baseline, 3 now"),
+        ("lr: 0.01", "lr: 0.1", "recipe.optimizer.lr: 0.01 in the baseline, 0.1 now"),
+        ("dataset: digits", "dataset: {name: digits, train_size: 100}", "train_size: null in the"),
+        ("{feature_dim: 8}", "{feature_dim: 9}", "variants.B.model.feature_dim: 8 in the"),
+        ("softmax, ", "", "cells: the suite has no A/softmax (error) with the baseline's"),
+        ("center,", "{center: {weight: 0.1}},", "center.weight: 0.003 in the baseline, 0.1 now"),
+        ("suite: synthetic", "suite: other", "suite: 'synthetic' in the baseline, 'other' now"),
+    ],
+)
+def test_a_suite_that_differs_from_the_baseline_is_refused(
+    written: Path, make_plan: MakePlan, fill: Fill, old: str, new: str, expected: str
+) -> None:
+    body, head = (text.replace(old, new) for text in (BODY, HEAD))
+    plan = make_plan(body, head)
+    with pytest.raises(RequestError) as caught:
+        check(plan, fill(plan, STEADY), written)
+    assert expected in str(caught.value)
+    assert str(written) in str(caught.value)
+
+
+def test_other_data_are_refused(written: Path, make_plan: MakePlan, fill: Fill) -> None:
+    plan = make_plan(BODY)
+    results = fill(plan, STEADY)
+    content = json.loads(written.read_text(encoding="utf-8"))
+    content["data"] = {**content["data"], "digest": "f" * 16}
+    written.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(RequestError, match=f"data.digest: {'f' * 16} in the baseline, 0123"):
+        check(plan, results, written)
