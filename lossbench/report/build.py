@@ -16,7 +16,7 @@ from lossbench.report.display import DisplayTable
 from lossbench.report.escaping import markdown_sentence, markdown_text
 from lossbench.report.facts import Facts, gather_facts
 from lossbench.report.figures.build import draw_figures
-from lossbench.report.figures.charts import make_curves
+from lossbench.report.figures.curves import learning_curves
 from lossbench.report.figures.style import Drawing
 from lossbench.report.formats import markdown
 from lossbench.report.html import render_html
@@ -47,7 +47,8 @@ def build_report(
         Every file written, the page first.
     """
     plan, tables = found.plan, make_tables(found)
-    drawings = draw_figures(found, tables, arrays)
+    curves = learning_curves(found)
+    drawings = draw_figures(found, tables, curves, arrays)
     facts = gather_facts(found, command)
     test_set = _test_set(found, arrays)
     uncertainty = uncertainty_table(test_set, plan.has_columns) if test_set else None
@@ -63,7 +64,6 @@ def build_report(
         contents[output / "figures" / f"{drawing.name}.png"] = drawing.png
         contents[output / "figures" / f"{drawing.name}.svg"] = drawing.svg
     page = output / "report.html"
-    curves = make_curves(found)
     contents[page] = render_html(plan, tables, uncertainty, drawings, curves, facts, texts).encode()
     for path, content in contents.items():
         write_atomically(path, content)

@@ -14,7 +14,8 @@ from lossbench.report.combined_table import combine_metrics
 from lossbench.report.display import DisplayTable
 from lossbench.report.escaping import html_sentence, plain_sentence
 from lossbench.report.facts import Facts
-from lossbench.report.figures.charts import Curves, dumps
+from lossbench.report.figures.curve_charts import chart, legend, script_json, tooltips
+from lossbench.report.figures.curves import LearningCurves
 from lossbench.report.figures.style import Drawing
 from lossbench.report.metric_tables import all_metric_tables, origin_lines
 from lossbench.report.uncertainty_table import TITLE
@@ -44,7 +45,7 @@ def render_html(
     tables: Sequence[Table],
     uncertainty: DisplayTable | None,
     drawings: Sequence[Drawing],
-    curves: Sequence[Curves],
+    curves: Sequence[LearningCurves],
     facts: Facts,
     files: Mapping[str, str],
 ) -> str:
@@ -61,7 +62,9 @@ def render_html(
     """
     environment = page_environment()
     environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
-    environment.filters["script_json"] = dumps
+    environment.filters.update(
+        chart=chart, legend=legend, tooltips=tooltips, script_json=script_json
+    )
     return environment.get_template("report.html.jinja").render(
         suite=plan.suite,
         suite_rows=len(plan.rows),
@@ -111,7 +114,7 @@ def _headline(tables: Sequence[Table]) -> str:
 
 
 def _sections(
-    drawings: Iterable[Drawing], curves: Sequence[Curves]
+    drawings: Iterable[Drawing], curves: Sequence[LearningCurves]
 ) -> list[tuple[str, str, list[Drawing]]]:
     """(kind, heading, its drawings), kinds without drawings left out."""
     listed = [drawing for drawing in drawings if drawing.kind != "curves"]

@@ -19,12 +19,10 @@ import pytest
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.build import build_report
-from lossbench.report.figures.charts import Axis, ticks
-from lossbench.report.figures.curves import spread
-from lossbench.report.figures.style import HUES, row_colours
 from tests.report.synthetic_report import GRID, make_arrays
 
 pytestmark = pytest.mark.long
+
 
 BODY = """
 title: <script>alert("x")</script> 5 % & $x_1$ $\\notacommand
@@ -32,6 +30,8 @@ variants: {2-D: {model: {feature_dim: 2}}, C+: {model: {feature_dim: 8}}}
 seeds: [0, 1]
 losses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]
 """
+
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -189,31 +189,6 @@ def test_a_crash_leaves_the_old_page_and_no_temporary_file(
     assert [p.name for p in tmp_path.rglob("*") if p.name.startswith(".")] == []
 
 
-def test_rows_of_one_loss_get_shades_of_its_colour(make_plan: Callable[..., Plan]) -> None:
-    plan = make_plan("losses: [softmax, {lgm: {alpha: {grid: [0.0, 0.3, 1.0]}}}]\n")
-    colours = row_colours(plan.rows)
-    assert len(set(colours.values())) == 4
-    light, middle, dark = (sum(colours[f"lgm(alpha={a})"]) for a in ("0", "0.3", "1"))
-    assert light > middle > dark
-    hue = tuple(int(HUES["lgm"][i : i + 2], 16) / 255 for i in (1, 3, 5))
-    assert colours["lgm(alpha=0.3)"] == pytest.approx(hue)
-
-
-@pytest.mark.parametrize(
-    "positions", [[0.5, 0.5, 0.5], [0.0, 0.01, 0.9], [0.98, 0.99, 1.0], [0.2, 0.3, 0.31, 0.32, 0.9]]
-)
-def test_labels_are_spread_apart_inside_the_axes(positions: list[float]) -> None:
-    moved = spread(positions, 0.1)
-    assert len(moved) == len(positions)
-    assert np.diff(moved).min() >= 0.1 - 1e-12
-    assert min(moved) >= 0
-    assert max(moved) <= 1 + 1e-12
-
-
-def test_labels_with_room_stay_where_they_are() -> None:
-    assert spread([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
-
-
 def test_the_report_imports_no_torch_ray_or_mlflow() -> None:
     code = (
         "import sys, lossbench.report\n"
@@ -226,18 +201,3 @@ def test_the_report_imports_no_torch_ray_or_mlflow() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, encoding="utf-8"
     )
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "logarithmic", "expected"),
-    [
-        (0, 100, False, [0, 20, 40, 60, 80, 100]),
-        (1, 4, False, [1, 1.5, 2, 2.5, 3, 3.5, 4]),
-        (0.3, 41, True, [0.5, 1, 2, 5, 10, 20]),
-        (1e-6, 10, True, [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]),
-    ],
-)
-def test_ticks_are_round(low: float, high: float, logarithmic: bool, expected: list[float]) -> None:
-    assert list(ticks(low, high, logarithmic)) == pytest.approx(expected)
-    axis = Axis(low, high, 100, 0, logarithmic)
-    assert (axis(low), axis(high)) == (100, 0)

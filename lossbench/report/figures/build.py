@@ -9,7 +9,8 @@ from lossbench.analysis.predictions import ReadArrays
 from lossbench.analysis.tables import Table
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.figures.cost import cost
-from lossbench.report.figures.curves import learning_curves
+from lossbench.report.figures.curve_figure import curve_figure
+from lossbench.report.figures.curves import LearningCurves
 from lossbench.report.figures.detection import detection_figures, robustness_figure
 from lossbench.report.figures.embeddings import embedding_figure, find_panels, likelihood_figure
 from lossbench.report.figures.geometry import geometry_figure
@@ -18,15 +19,21 @@ from lossbench.report.figures.style import Drawing, figure_style, row_colours
 
 
 def draw_figures(
-    found: PlanWithResults, tables: Sequence[Table], read: ReadArrays
+    found: PlanWithResults,
+    tables: Sequence[Table],
+    curves: Sequence[LearningCurves],
+    read: ReadArrays,
 ) -> list[Drawing]:
     """Everything that can be drawn from what was run so far."""
     with figure_style():
-        return [drawing for drawing in _draw(found, tables, read) if drawing]
+        return [drawing for drawing in _draw(found, tables, curves, read) if drawing]
 
 
 def _draw(
-    found: PlanWithResults, tables: Sequence[Table], read: ReadArrays
+    found: PlanWithResults,
+    tables: Sequence[Table],
+    curves: Sequence[LearningCurves],
+    read: ReadArrays,
 ) -> Iterator[Drawing | None]:
     plan, stage = found.plan, found.latest_stage
     colours = row_colours(plan.rows)
@@ -40,7 +47,7 @@ def _draw(
                     yield selection_figure(table, variant, loss, colours, compared, on_log)
     for variant in plan.suite.variants:
         panels = find_panels(stage, variant, plan.rows, read)
-        yield learning_curves(stage, variant, plan.rows, colours)
+        yield from (curve_figure(one) for one in curves if one.variant == variant)
         yield embedding_figure(variant, panels)
         yield likelihood_figure(variant, panels)
         yield geometry_figure(variant, panels)

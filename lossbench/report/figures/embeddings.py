@@ -19,7 +19,7 @@ from lossbench.planning.rows import Row
 from lossbench.planning.selection import Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
-from lossbench.report.figures.glyphs import can_draw
+from lossbench.report.figures.fonts import can_draw
 from lossbench.report.figures.style import (
     FIGURE_WIDTH_IN,
     PNG_DPI,

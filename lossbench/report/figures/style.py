@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from lossbench.planning.rows import Row
-from lossbench.report.figures.glyphs import FAMILY, replace_missing
+from lossbench.report.figures.fonts import FAMILY, replace_undrawable
 
 Colour = tuple[float, float, float]
 
@@ -95,7 +95,7 @@ def lay_out(figure: Figure) -> None:
 
 def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Drawing:
     """Save a figure in memory, as PNG and as SVG."""
-    numbered = replace_missing(figure)
+    numbered = replace_undrawable(figure)
     lay_out(figure)
     figure.set_layout_engine(None)  # laid out; each file would do it again, and draw for that
     files = {}

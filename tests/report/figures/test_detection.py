@@ -1,149 +1,124 @@
-"""Many metrics, detection and the geometry of the margin, from made-up results."""
+"""Histograms, ROC curves and errors under attack."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.patches import StepPatch
 
-from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
-from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Artifact, Metric
-from lossbench.report.build import build_report
-from lossbench.report.combined_table import combine_metrics
-from lossbench.report.figures.geometry import scores_to_distances
-from lossbench.report.formats import markdown
-from tests.report.synthetic_report import result_of
+from lossbench.report.figures import detection
+from lossbench.report.figures.style import row_colours
+from tests.report.figures.drawing import TWO, Drawn, stage_of
 
-BODY = """
-seeds: [0, 1]
-reference: softmax
-losses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]
-published: {fgsm_0.3_error: table6_fgsm_error/eps=0.3}
-"""
-METRICS = (
-    Metric(name="error", label="error", unit="% of images"),
-    Metric(name="fgsm_0.3_error", label="error under FGSM, ε = 0.3", unit="% of images"),
-    Metric(name="fgsm_0.3_eer", label="equal error rate, FGSM, ε = 0.3", unit="%"),
-    Metric(name="fgsm_0.3_auroc", label="AUROC, FGSM", unit="%", higher_is_better=True),
-)
-ARTIFACT = Artifact(name="detection_fgsm_0.3", kind="detection", title="FGSM, ε = 0.3")
+FGSM = Artifact(name="detection_fgsm_0.3", kind="detection", title="FGSM, ε = 0.3")
+
+
+def detected_arrays(row: str) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(len(row))
+    arrays = {f"posterior_{w}": random.beta(2, 2, 300) for w in ("normal", "other")}
+    distances = {"normal": random.gamma(4, 6, 300), "other": random.gamma(8, 16, 300)}
+    for which, d in distances.items():
+        if row == "softmax":
+            d = (d.max() - d) / (d.max() - d.min())
+            arrays[f"likelihood_{which}"] = d.astype(np.float32)
+        else:
+            arrays[f"likelihood_{which}"] = np.exp(-d).astype(np.float32)
+            arrays[f"log10_likelihood_{which}"] = (-d / np.log(10)).astype(np.float32)
+    false_accept = np.linspace(0, 1, 1001)
+    return {**arrays, "false_accept": false_accept, "true_accept": false_accept**0.01}
 
 
 @pytest.fixture
-def plan(make_plan: Callable[..., Plan]) -> Plan:
-    return replace(make_plan(BODY), metrics=METRICS, artifacts=(ARTIFACT,))
-
-
-def results_of(plan: Plan) -> dict[str, object]:
-    levels = {row.label: float(i) for i, row in enumerate(plan.rows)}
-    found = {}
-    for trial in plan.trials:
-        level = levels[trial.row] + 0.01 * trial.seed
-        metrics = {
-            "error": 3 - level,
-            "fgsm_0.3_error": 80 - level,
-            "fgsm_0.3_eer": 20 - 5 * level,
-            "fgsm_0.3_auroc": 70 + 10 * level,
-        }
-        found[trial.identity] = result_of(trial, 3 - level, metrics=metrics)
-    return found
-
-
-def read(identity: str, name: str) -> dict[str, np.ndarray] | None:
-    random = np.random.default_rng(0)
-    if name == "detection_fgsm_0.3":
-        return {
-            "posterior_normal": random.beta(9, 1, 300),
-            "posterior_other": random.beta(2, 2, 300),
-            "likelihood_normal": random.beta(5, 2, 300),
-            "likelihood_other": random.beta(1, 5, 300),
-            "false_accept": np.linspace(0, 1, 50),
-            "true_accept": np.linspace(0, 1, 50) ** 0.2,
-        }
-    if name != "embedding":
-        return None
-    labels = np.arange(200) % 2
-    means = np.array([[0.0, 0.0], [4.0, 0.0]])
-    x, y = np.linspace(-3, 7, 160), np.linspace(-5, 5, 160)
-    grid = np.stack(np.meshgrid(x, y), -1)
-    scores = np.stack([-0.5 * np.square(grid - mean).sum(-1) for mean in means])
-    return {
-        "features": means[labels] + random.normal(0, 0.5, (200, 2)),
-        "labels": labels,
-        "class_means": means,
-        "grid_x": x,
-        "grid_y": y,
-        "log_density": np.logaddexp(*scores),
-        "class_log_density": scores,
-        "adversarial": np.array([[2.0, 0.0], [1.0, 1.0], [50.0, 0.0]]),
-        "epsilon": np.array(0.3),
-    }
-
-
-def test_a_suite_of_one_variant_has_one_table_of_all_metrics(plan: Plan) -> None:
-    tables = make_tables(PlanWithResults(plan, results_of(plan)))
-    combined = combine_metrics(tables)
-    assert combined is not None
-    headings = [column.heading for column in combined.columns]
-    assert headings == ["metric", "softmax", "lgm(alpha=0)", "lgm(alpha=1)"]
-    assert [line[0].text for line in combined.rows] == [
-        "Test error, % of test images",
-        "Test error under FGSM, ε = 0.3, % of test images",
-        "Test equal error rate, FGSM, ε = 0.3, %",
-        "Test AUROC, FGSM, %",
-    ]
-    best = [[cell.emphasis for cell in line[1:]] for line in combined.rows]
-    assert best == [["", "", "best"]] * 4  # of the AUROC the highest
-    published = [cell.detail for cell in combined.rows[1][1:]]
-    assert published == ["published 84.87", "", "published 81.62"]
-    text = markdown(tables)
-    assert "| Test AUROC, FGSM, % | 70.05 ± 0.07 | 80.05 ± 0.07 | **90.05 ± 0.07** |" in text
-    assert "(published 84.87)" in text
-
-
-def test_one_metric_or_several_variants_are_not_combined(make_plan: Callable[..., Plan]) -> None:
-    one = make_plan(BODY.replace("published", "# published"))
-    assert combine_metrics(make_tables(PlanWithResults(one, {}))) is None
-    two = "variants: {a: {}, b: {model: {feature_dim: 3}}}"
-    several = replace(make_plan(f"{two}\n{BODY}"), metrics=METRICS)
-    assert combine_metrics(make_tables(PlanWithResults(several, {}))) is None
-
-
-def test_everything_is_drawn(plan: Plan, tmp_path: Path) -> None:
-    files = build_report(
-        PlanWithResults(plan, results_of(plan)), read, tmp_path, "lossbench report"
+def detections(make_plan: Callable[..., Plan], drawn: Drawn) -> Drawn:
+    plan = make_plan(TWO)
+    rows = {trial.identity: trial.row for trial in plan.trials}
+    stage = stage_of(plan, **{"fgsm_0.3_eer": 2.0})
+    detection.detection_figures(
+        stage,
+        "default",
+        plan.rows,
+        FGSM,
+        row_colours(plan.rows),
+        lambda identity, name: detected_arrays(rows[identity]),
     )
-    names = {path.stem for path in files if path.suffix == ".png"}
-    assert names >= {
-        "posterior-fgsm_0.3-default",
-        "likelihood-fgsm_0.3-default",
-        "roc-fgsm_0.3-default",
-        "fgsm-default",
-        "geometry-default",
-        "likelihood-default",
-    }
-    assert all(path.stat().st_size < 300_000 for path in files if path.suffix == ".png")
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "All measurements; mean ± std over 2 seeds" in page
-    assert "published 84.87" in page
-    assert "of these fall on the map: softmax 2, lgm(alpha=0) 2, lgm(alpha=1) 2." in page
+    return drawn
 
 
-def test_distances_are_read_from_log_densities() -> None:
-    """Of Gaussians with covariances of their own, from a grid that misses their means."""
-    x, y = np.linspace(-3, 5, 40), np.linspace(-4, 4, 30)
-    means = np.array([[0.13, 0.4], [2.2, -0.7]])
-    precisions = np.array([[1.0, 0.25], [4.0, 0.5]])
-    columns, rows = np.meshgrid(x, y)
-    scores, distances = [], []
-    for mean, precision in zip(means, precisions, strict=True):
-        squared = precision[0] * (columns - mean[0]) ** 2 + precision[1] * (rows - mean[1]) ** 2
-        distances.append(0.5 * squared)
-        scores.append(-0.5 * squared + 0.5 * np.log(precision).sum() - np.log(2 * np.pi))
-    found = scores_to_distances(np.stack(scores), x, y, means)
-    np.testing.assert_allclose(found, np.stack(distances), atol=1e-9)
+def test_normal_and_other_inputs_differ_by_more_than_colour(detections: Drawn) -> None:
+    figure, _ = detections["posterior-fgsm_0.3-default"]
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["normal test images", FGSM.title]
+    normal, other = legend.get_patches()
+    for axes in figure.axes:
+        drawn = [patch for patch in axes.patches if isinstance(patch, StepPatch)]
+        assert len(drawn) == 2
+        for patch, handle in zip(drawn, (normal, other), strict=True):
+            assert patch.get_hatch() == handle.get_hatch()
+            assert patch.get_facecolor() == handle.get_facecolor()
+    assert normal.get_hatch() is None
+    assert other.get_hatch()
+    assert normal.get_facecolor()[3] == 1
+    assert other.get_facecolor()[3] == 0
+
+
+def test_the_likelihood_has_a_logarithmic_axis_where_there_is_a_density(detections: Drawn) -> None:
+    figure, caption = detections["likelihood-fgsm_0.3-default"]
+    labels = [axes.get_xlabel() for axes in figure.axes if axes.axison]
+    logarithm = "log10 of the likelihood"
+    assert labels == ["affinity, scaled", "likelihood", "likelihood", logarithm, logarithm]
+    assert "1e-30" in caption
+    for axes in figure.axes[4:]:
+        low, high = axes.get_xlim()
+        assert -30 <= low < -20
+        assert high == 0
+        for patch in axes.patches:  # everything is in some bin
+            assert patch.get_data().values.sum() == pytest.approx(100)
+    linear = figure.axes[1].patches[1].get_data()  # center's case: all in one bin
+    assert linear.values[0] > 99
+
+
+def test_the_logarithm_of_results_without_one() -> None:
+    def found(**arrays: list[float]) -> detection.Detected:
+        single = {f"likelihood_{k}": np.array(v, np.float32) for k, v in arrays.items()}
+        return detection.Detected(None, None, None, single)  # type: ignore[arg-type]
+
+    logs = found(normal=[0.1, 0.01], other=[0.0, 1e-12]).log10_likelihood
+    assert logs is not None
+    np.testing.assert_allclose(logs[0], [-1, -2], rtol=1e-6)
+    np.testing.assert_allclose(logs[1], [detection.LOWEST_LOG10, -12], rtol=1e-6)
+    assert found(normal=[0.5, 1.0], other=[0.0, 0.2]).log10_likelihood is None
+
+
+def test_roc_curves_begin_at_a_thousandth(detections: Drawn) -> None:
+    figure, caption = detections["roc-fgsm_0.3-default"]
+    [axes] = figure.axes
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlim() == (0.1, 100)
+    assert "logarithmic, from 0.1 %" in caption
+    curves_drawn = [line for line in axes.lines if len(line.get_xdata()) == 1001]
+    assert len({line.get_linestyle() for line in curves_drawn}) == 3
+    at_one_percent = np.interp(1.0, *np.asarray(curves_drawn[0].get_data()))
+    assert at_one_percent == pytest.approx(100 * 0.01**0.01, rel=1e-3)
+
+
+def test_equal_errors_under_fgsm_do_not_hide_one_another(
+    make_plan: Callable[..., Plan], drawn: Drawn
+) -> None:
+    plan = make_plan(TWO)
+    metrics = [Metric(name=f"fgsm_{e}_error", label="", unit="% of images") for e in (0.1, 0.3)]
+    stage = stage_of(plan, **{"fgsm_0.1_error": 50.0, "fgsm_0.3_error": 100.0})
+    detection.robustness_figure(stage, "default", plan.rows, metrics, row_colours(plan.rows))
+    [axes] = drawn["fgsm-default"][0].axes
+    lines = [bars.lines[0] for bars in axes.containers]
+    places = [axes.transData.transform(line.get_xydata()) for line in lines]
+    for nearer, farther in itertools.pairwise(places):
+        apart_pt = (farther - nearer)[:, 0] * 72 / drawn["fgsm-default"][0].dpi
+        assert (apart_pt > 4).all()
+    assert len({line.get_marker() for line in lines}) == 3
+    for line, size in ((line, i) for line in lines for i in range(3)):
+        assert abs(line.get_xdata()[size] - (0, 0.1, 0.3)[size]) <= 0.01

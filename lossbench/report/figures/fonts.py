@@ -31,7 +31,7 @@ _NEVER_ALONE = {"Cc", "Cf", "Co", "Cn", "Cs", "Me"}
 _VARIATION_SELECTORS = range(0xFE00, 0xFE10)
 
 
-def replace_missing(figure: Figure) -> str:
+def replace_undrawable(figure: Figure) -> str:
     """Change a figure's texts so that each can be drawn.
 
     Returns:
@@ -82,33 +82,33 @@ def _can_draw(character: str) -> bool:
         return False
     if any(first <= code <= last for first, last in _SHAPED):
         return False
-    return code in _own() or _other_font(code) is not None
+    return code in own_characters() or other_font(code) is not None
 
 
 def _families(text: str) -> list[str]:
     """Fonts for a text: ours, and those that have what it lacks."""
-    lacking = (_other_font(ord(c)) for c in text if ord(c) not in _own() and not c.isspace())
+    lacking = (other_font(ord(c)) for c in text if ord(c) not in own_characters() and not c.isspace())
     return [FAMILY, *dict.fromkeys(name for name in lacking if name)]
 
 
 @cache
-def _own() -> frozenset[int]:
+def own_characters() -> frozenset[int]:
     """Code points that our font has upright and bold."""
     files = (font_manager.findfont(f"{FAMILY}:{weight}") for weight in ("regular", "bold"))
-    return frozenset.intersection(*map(_charmap, files))
+    return frozenset.intersection(*map(font_characters, files))
 
 
 @cache
-def _other_font(code: int) -> str | None:
+def other_font(code: int) -> str | None:
     """Name of an installed font that has a character; None where there is none."""
-    for font in _other_fonts():
-        if code in _charmap(font.fname):
+    for font in other_fonts():
+        if code in font_characters(font.fname):
             return str(font.name)
     return None
 
 
 @cache
-def _other_fonts() -> tuple[font_manager.FontEntry, ...]:
+def other_fonts() -> tuple[font_manager.FontEntry, ...]:
     """Upright fonts of normal weight, the widest known first."""
     fonts = (
         font
@@ -122,7 +122,7 @@ def _other_fonts() -> tuple[font_manager.FontEntry, ...]:
 
 
 @cache
-def _charmap(path: str) -> frozenset[int]:
+def font_characters(path: str) -> frozenset[int]:
     """Code points of a font; none where it cannot be read or scaled."""
     try:
         return frozenset(FT2Font(path).get_charmap())

@@ -12,7 +12,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from lossbench.report.figures import glyphs
+from lossbench.report.figures import fonts
 from lossbench.report.figures.style import Drawing, figure_style, finish, new_figure
 
 NAMES = {
@@ -30,7 +30,12 @@ PLAIN = ("größe", "Ελληνικά", "кот", "$x^2$", "a_b", r"\alpha", "50
 
 
 def clear() -> None:
-    for cached in (glyphs._own, glyphs._other_font, glyphs._other_fonts, glyphs._charmap):
+    for cached in (
+        fonts.own_characters,
+        fonts.other_font,
+        fonts.other_fonts,
+        fonts.font_characters,
+    ):
         cached.cache_clear()
 
 
@@ -134,5 +139,5 @@ def test_an_installed_font_that_has_the_characters_is_used(tmp_path: Path) -> No
     figure, drawing = drawn("猫 α", "狗")
     [first, second] = figure.axes[0].get_yticklabels()
     assert (first.get_text(), second.get_text()) == ("猫 α", "[1]")
-    assert first.get_fontfamily() == [glyphs.FAMILY, "One Square"]
+    assert first.get_fontfamily() == [fonts.FAMILY, "One Square"]
     assert drawing.caption.endswith(": [1] 狗.")

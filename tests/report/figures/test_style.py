@@ -1,0 +1,30 @@
+"""Colours of rows, and text that stands out from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from lossbench.planning.plan import Plan
+from lossbench.report.figures.style import HUES, readable_on, row_colours
+from tests.report.figures.drawing import contrast
+
+
+def test_rows_of_one_loss_get_shades_of_its_colour(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan("losses: [softmax, {lgm: {alpha: {grid: [0.0, 0.3, 1.0]}}}]\n")
+    colours = row_colours(plan.rows)
+    assert len(set(colours.values())) == 4
+    light, middle, dark = (sum(colours[f"lgm(alpha={a})"]) for a in ("0", "0.3", "1"))
+    assert light > middle > dark
+    hue = tuple(int(HUES["lgm"][i : i + 2], 16) / 255 for i in (1, 3, 5))
+    assert colours["lgm(alpha=0.3)"] == pytest.approx(hue)
+
+
+def test_text_stands_out_from_any_colour() -> None:
+    for colour in np.random.default_rng(0).random((500, 3)):
+        text = max(("black", "white"), key=lambda t: contrast(colour, to_rgb(t)))
+        assert readable_on(tuple(colour)) == text
+        assert contrast(colour, to_rgb(text)) > 4.5
