@@ -86,14 +86,15 @@ def _can_draw(character: str) -> bool:
 
 
 def _families(text: str) -> list[str]:
-    """Fonts for a text: ours, and those that have what it lacks."""
-    lacking = (other_font(ord(c)) for c in text if ord(c) not in own_characters() and not c.isspace())
+    """Fonts for a text: our own, and fonts with the characters that it lacks."""
+    foreign = (ord(c) for c in text if ord(c) not in own_characters() and not c.isspace())
+    lacking = map(other_font, foreign)
     return [FAMILY, *dict.fromkeys(name for name in lacking if name)]
 
 
 @cache
 def own_characters() -> frozenset[int]:
-    """Code points that our font has upright and bold."""
+    """Code points that our own font has in both upright and bold."""
     files = (font_manager.findfont(f"{FAMILY}:{weight}") for weight in ("regular", "bold"))
     return frozenset.intersection(*map(font_characters, files))
 
