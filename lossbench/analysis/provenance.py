@@ -31,12 +31,10 @@ def find_changes(
     changes = []
     if written is None or _content(suite) != _content(written):
         for override in overrides:
-            key, _, value = override.partition("=")
-            if key == "seeds":
-                if written is None or suite.seeds != written.seeds:
-                    changes.append(f"seeds {','.join(map(str, suite.seeds))}")
-            elif key not in ("title", "resources.gpus"):
-                changes.append(f"{key}={value}")
+            if override.partition("=")[0] not in ("seeds", "title", "resources.gpus"):
+                changes.append(override)
+        if "seeds" in suite.origin.overridden and (written is None or suite.seeds != written.seeds):
+            changes.append(f"seeds {','.join(map(str, suite.seeds))}")
     return (*changes, *([f"only {only}"] if only is not None else []))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,13 +43,11 @@ def load_plan(
     """
     from lossbench.suite.schema import load_suite
 
-    if seeds is not None:
-        if not re.fullmatch(r"[-\w, ]*", seeds):
-            raise RequestError(f"--seeds {seeds}: should be whole numbers, as in 0,1,2")
-        if any(text.partition("=")[0].strip("\"'") == "seeds" for text in overrides):
-            raise RequestError(f"--seeds {seeds}: --set gives seeds, too; give them once")
-        overrides = [*overrides, f"seeds=[{seeds}]"]
-    suite = load_suite(path, overrides)
+    if seeds is not None and any(
+        text.partition("=")[0].strip("\"'") == "seeds" for text in overrides
+    ):
+        raise RequestError(f"--seeds {seeds}: --set gives seeds, too; give them once")
+    suite = load_suite(path, overrides, None if seeds is None else _parse_seeds(seeds))
     from lossbench.analysis.provenance import find_changes
     from lossbench.analysis.published import published_problems
     from lossbench.assembly.build import check
@@ -68,9 +65,17 @@ def load_plan(
         raise suite.origin.error(problems)
     plan = whole if only is None else whole.narrowed(only)
     narrows = (plan.rows, plan.suite.variants) != (whole.rows, whole.suite.variants)
-    written = _load_unchanged(path) if overrides else suite
+    written = suite if not overrides and seeds is None else _load_unchanged(path)
     changes = find_changes(suite, written, overrides, only if narrows else None)
     return replace(plan, changes=changes)
+
+
+def _parse_seeds(text: str) -> list[int]:
+    """Return the seeds of `--seeds`; their range is checked with the suite."""
+    try:
+        return [int(part) for part in text.strip().removesuffix(",").split(",")]
+    except ValueError:
+        raise RequestError(f"--seeds {text}: should be whole numbers, as in 0,1,2") from None
 
 
 def _load_unchanged(path: Path) -> Suite | None:

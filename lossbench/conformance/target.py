@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from lossbench.conformance.subject import D, K, Subject
-from lossbench.errors import ParameterError, RequestError, did_you_mean, told
+from lossbench.errors import ParameterError, RequestError, UnknownNameError, did_you_mean, told
 from lossbench.losses import LOSSES, LossHead
 from lossbench.registry import Entry, Registry
 from lossbench.suite.yaml_io import read_override
@@ -38,10 +38,10 @@ def load_target(target: str, overrides: Iterable[str] = (), folder: Path | None 
     module_name, separator, name = target.partition(":")
     file: Path | None = None
     if not separator:
-        if target not in LOSSES:
-            hint = did_you_mean(target, LOSSES)
-            raise RequestError(f"unknown loss {target!r}{hint}; your own is named MODULE:CLASS")
-        entry = LOSSES[target]
+        try:
+            entry = LOSSES[target]
+        except UnknownNameError as error:
+            raise RequestError(f"{error}; name a class as MODULE:CLASS") from None
     else:
         module = _import(module_name, target, (folder or Path.cwd()).resolve())
         file = Path(module.__file__) if module.__file__ else None
@@ -128,9 +128,8 @@ def _entry(module: ModuleType, name: str, target: str) -> Entry[LossHead]:
             raise RequestError(f"{place}: {name} lacks {' and '.join(lacking)}")
     elif not callable(found):
         raise RequestError(f"{file}: {name} is a {type(found).__name__}, not a LossHead class")
-    for entry in map(LOSSES.__getitem__, LOSSES):
-        if entry.factory is found:
-            return entry
+    if entry := LOSSES.entry_of(found):
+        return entry
     registry: Registry[LossHead] = Registry("loss")
     try:
         registry.register(name)(found)

@@ -8,7 +8,7 @@ parameters is checked where names become objects (`lossbench.assembly.build`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
@@ -285,7 +285,7 @@ class Origin:
     Attributes:
         path: The suite file as the user named it.
         document: The parsed YAML with its line marks.
-        overridden: Dotted key of each `--set`, with its text.
+        overridden: Dotted key of each override -> the option that set it, as the user wrote it.
     """
 
     path: str = "suite"
@@ -293,11 +293,11 @@ class Origin:
     overridden: Mapping[str, str] = field(default_factory=dict)
 
     def where(self, path: Path) -> str:
-        """`FILE:LINE` of a key, or the `--set` that gave it."""
+        """Return `FILE:LINE` of a key, or the option that overrides it."""
         dotted = Problem(path, "").key
-        for key, text in self.overridden.items():
+        for key, option in self.overridden.items():
             if dotted == key or dotted.startswith(f"{key}.") or key.startswith(f"{dotted}."):
-                return f"--set {text}"
+                return option
         line: int | None = None
         node: Any = self.document
         for part in path:
@@ -324,13 +324,16 @@ class SuiteError(RequestError):
         super().__init__("\n".join(dict.fromkeys(lines)))
 
 
-def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
-    """Read a suite file and lay `--set KEY=VALUE` over it.
+def load_suite(
+    path: str | FilePath, overrides: Iterable[str] = (), seeds: Sequence[int] | None = None
+) -> Suite:
+    """Read a suite file and apply the overrides of the command line.
 
     Args:
         path: The YAML file.
         overrides: `KEY=VALUE`; KEY is dotted (`recipe.epochs`, `losses.lgm.lambda`: every row
             of that loss; a name with dots may be put in quotes), VALUE is YAML.
+        seeds: Seeds to use instead of the suite's, from `--seeds`.
 
     Raises:
         SuiteError: The file is missing or is no YAML, or does not have a suite's form.
@@ -347,7 +350,12 @@ def load_suite(path: str | FilePath, overrides: Iterable[str] = ()) -> Suite:
     content = plain(document, str(path))
     if isinstance(content.get("dataset"), str):
         content["dataset"] = {"name": content["dataset"]}
-    origin = Origin(str(path), document, assign_overrides(content, overrides))
+    texts = assign_overrides(content, overrides)
+    overridden = {key: f"--set {text}" for key, text in texts.items()}
+    if seeds is not None:
+        content["seeds"] = list(seeds)
+        overridden["seeds"] = f"--seeds {','.join(map(str, seeds))}"
+    origin = Origin(str(path), document, overridden)
     if secrets := list(secret_problems(content)):
         raise origin.error(secrets)
     try:

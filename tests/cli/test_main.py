@@ -25,7 +25,7 @@ Run = Callable[..., tuple[int, str, str]]
         (["run"], "Missing argument 'SUITE'"),
         (["rnu"], "No such command 'rnu'. Did you mean 'run'?"),
         (["run", "SUITE", "--sed", "1"], "No such option"),
-        (["run", "SUITE", "--seeds", "0,x"], "seeds: should be a valid integer, not 'x'"),
+        (["run", "SUITE", "--seeds", "0,x"], "--seeds 0,x: should be whole numbers"),
         (["run", "SUITE", "--set", "recipe.epoch=1"], "did you mean 'epochs'"),
         (["run", "SUITE", "--set", "published=table9"], "published: unknown table 'table9'"),
         (["run", "SUITE", "--only", "x*"], "--only x*: matches no cell"),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.cli.main import main
 from lossbench.conformance import load_target
 from lossbench.errors import RequestError
 
@@ -106,36 +105,3 @@ def test_a_wrong_request(
         load_target(target.replace("@", name), overrides)
     assert expected.replace("@", name) in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
-) -> tuple[object, str, str]:
-    monkeypatch.setattr(sys, "argv", ["lossbench", "test-loss", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    printed = capsys.readouterr()
-    return caught.value.code, printed.out, printed.err
-
-
-def test_the_verb(
-    module: Callable[[str], str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    good = module(HEAD)
-    code, out, err = call(monkeypatch, capsys, f"{good}:Head")
-    assert (code or 0, err) == (0, "")
-    assert "15 of 15 checks passed" in out
-
-    name = module(HEAD.replace("    @in_float32\n    def terms", "    def terms"))
-    code, out, err = call(monkeypatch, capsys, f"{name}:Head")
-    assert code == 1
-    [line] = [line for line in out.splitlines() if "FAILED" in line]
-    assert line.split()[0] == "autocast"
-    assert "14 of 15 checks passed" in out
-
-    code, out, err = call(monkeypatch, capsys, "lgn")
-    assert (code, out) == (2, "")
-    assert err.startswith("error: unknown loss 'lgn'")
