@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,50 @@ def test_the_wheel_contains_every_page() -> None:
     }
     assert shipped == set(PAGES[2:])
     assert not list((ROOT / "docs").glob("*.py"))  # they would be shipped, too
+
+
+MESSAGES = re.findall(
+    r"^`(.+)`\n: ",
+    (ROOT / "docs/guide/cluster-messages.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize("shown", MESSAGES)
+def test_explained_messages_are_in_the_code(shown: str) -> None:
+    assert any(_reads_like(parts, shown) for parts in _message_parts()), shown
+
+
+def _reads_like(parts: Sequence[str], shown: str) -> bool:
+    """Whether a message with these literal parts, and values between them, can read like this.
+
+    Only the text before the first `...` is compared.
+    """
+    begin, cut, _ = shown.partition("...")
+    position = matched = 0
+    for part in parts:
+        found = begin.find(part, position)
+        if found < 0:  # the cut is within this part, or within the value before it
+            rest = begin[position:]
+            ends_here = any(part.startswith(rest[i:]) for i in range(len(rest) - 3))
+            return bool(cut) and matched > 15 and (ends_here or not re.search(r"\w \w", rest))
+        position, matched = found + len(part), matched + len(part)
+    return matched > 20
+
+
+@cache
+def _message_parts() -> set[tuple[str, ...]]:
+    """Literal parts of all strings of the package."""
+    parts = set()
+    for path in (ROOT / "lossbench").rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        texts = [node.values for node in nodes if isinstance(node, ast.JoinedStr)]
+        within = {id(value) for values in texts for value in values}
+        texts += [[n] for n in nodes if isinstance(n, ast.Constant) and id(n) not in within]
+        for values in texts:
+            literals = [value.value for value in values if isinstance(value, ast.Constant)]
+            parts.add(tuple(text for text in literals if isinstance(text, str) and text))
+    return parts
 
 
 @dataclass(frozen=True)
