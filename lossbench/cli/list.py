@@ -49,7 +49,7 @@ def list_(
     from lossbench.assembly.plugins import read_plugins
     from lossbench.evaluation import EVALUATIONS
     from lossbench.losses import LOSSES
-    from lossbench.losses.metric_learning import any_of_pml
+    from lossbench.losses.metric_learning import placeholder_entry
     from lossbench.models import MODELS
     from lossbench.models.timm_backbones import timm_entry
 
@@ -63,7 +63,7 @@ def list_(
             _print_suites()
         return
     registries: dict[Kind, tuple[Registry[Any], list[Entry[Any]]]] = {
-        Kind.losses: (LOSSES, [any_of_pml()]),
+        Kind.losses: (LOSSES, [placeholder_entry()]),
         Kind.models: (MODELS, [timm_entry("NAME")]),
         Kind.evaluations: (EVALUATIONS, []),
     }

@@ -1,4 +1,4 @@
-"""Losses, one paper one file. Importing this package fills the registry."""
+"""Losses, one file per paper. Importing this package fills the registry."""
 
 from lossbench.losses import arcface as arcface
 from lossbench.losses import center as center

@@ -1,4 +1,4 @@
-"""What the angular losses share: features and class weights of unit length, and exact angles."""
+"""Base of the losses on angles between features and class weights."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from lossbench.losses.functional import unit_vectors
 
 
 def half_angle_cos_sin(unit: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin of half the angle between unit vectors, exact at 0 and at pi.
+    """Cosine and sine of half the angle between unit vectors, exact even at angles 0 and pi.
 
     |u + w| = 2 cos(theta / 2),  |u - w| = 2 sin(theta / 2)
 
-    An arc cosine, or sqrt(1 - cos^2), loses half of the digits there, and its gradient is
-    infinite. A zero vector has both at 1/2, as if nothing were known of it.
+    The arc cosine and sqrt(1 - cos^2) lose half of their digits there, and their gradients are
+    infinite. For a zero vector, both results are 1/2.
 
     Args:
-        unit: (N, D)
-        own: (N, D)
+        unit: (N, D) Features of unit length.
+        own: (N, D) Weights of their true classes, of unit length.
 
     Returns:
-        (N,) and (N,)
+        cos(theta / 2), (N,), and sin(theta / 2), (N,).
     """
     return (unit + own).norm(dim=1) / 2, (unit - own).norm(dim=1) / 2
 
 
 class AngularHead(LossHead):
-    """Base of losses on scaled cosines whose true class has a margin.
+    """Base of losses on scaled cosines with a margin on the true class.
 
     L = -1/N sum_i log[ e^(s r_i) / (e^(s r_i) + sum_{k != z_i} e^(s cos theta_ik)) ]
 
-    Weights have no bias and start as Glorot's uniform ones; only their directions count.
+    r_i is the cosine of the true class with the margin of the loss. There is no bias. Class
+    weights are initialised Glorot-uniform; only their directions count.
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        scale: s.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        scale: s, > 0.
     """
 
     def __init__(self, num_classes: int, feature_dim: int, scale: float) -> None:
@@ -51,7 +52,12 @@ class AngularHead(LossHead):
 
     @abstractmethod
     def margin_cosine(self, cos_half: Tensor, sin_half: Tensor) -> Tensor:
-        """r (N,) from cos(theta / 2) and sin(theta / 2) of the true class."""
+        """Cosine of the true class with margin, r (N,).
+
+        Args:
+            cos_half: (N,) cos(theta / 2)
+            sin_half: (N,) sin(theta / 2)
+        """
 
     @in_float32
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:

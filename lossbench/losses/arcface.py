@@ -15,27 +15,27 @@ from lossbench.losses.base import LOSSES
 
 @LOSSES.register("arcface", reference="Deng et al., CVPR 2019")
 class ArcFaceHead(AngularHead):
-    """ArcFace: softmax on scaled cosines, the true class's angle enlarged by a margin.
+    """ArcFace: softmax loss on scaled cosines, with a margin added to the angle of the true class.
 
     L = -1/N sum_i log[ e^(s cos(theta_z + m)) / (e^(s cos(theta_z + m)) + sum_{k != z} e^(s cos theta_k)) ]
     cos theta_k = w_k^T x_i / (||w_k|| ||x_i||),  z = z_i  (Eq. 3)
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        margin: m in radians, in [0, pi/2]. 0: a softmax on scaled cosines.
-        scale: s, > 0. Small networks and data sets want less than the paper's 64.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        margin: m in radians, in [0, pi/2]. 0 gives a softmax loss on scaled cosines.
+        scale: s, > 0. Small networks and data sets need less than the paper's 64.
 
     Terms:
-        cross_entropy: The mean over the batch, of the scores with margin.
+        cross_entropy: Mean cross-entropy of the batch, of the scores with margin.
 
     Reference:
         Deng, Guo, Xue, Zafeiriou: ArcFace: Additive Angular Margin Loss for Deep Face
         Recognition. CVPR 2019.
 
     Deviations:
-        - Beyond theta = pi - m, where cos(theta + m) would rise again, the score goes on as
-          cos theta - m sin m, as in the authors' code; the paper does not speak of it.
+        - For theta > pi - m, where cos(theta + m) would increase again, the score continues as
+          cos theta - m sin m, as in the authors' code; the paper does not mention this case.
     """  # noqa: E501
 
     def __init__(

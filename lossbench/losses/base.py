@@ -1,4 +1,4 @@
-"""The contract of a loss: `LossHead`, and `DensityHead` for those that model a density."""
+"""Contract of a loss: `LossHead`, and `DensityHead` for losses that model a density."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def in_float32(method: Method) -> Method:
-    """Run a head's method outside autocast, with features of at least float32.
+    """Decorate a method of a head to run outside autocast, on features of at least float32.
 
-    In bfloat16 every expansion of a distance fails; a float32 head on bfloat16 features is
-    fine. float64 features stay float64.
+    Expanded squared distances are useless in bfloat16. Features in float16 and bfloat16 are
+    converted to float32; float64 features stay float64.
     """
 
     @functools.wraps(method)
@@ -38,17 +38,17 @@ def in_float32(method: Method) -> Method:
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:
-    """The loss of its weighted terms: their sum."""
+    """Loss from its weighted terms: their sum."""
     return functools.reduce(torch.add, terms.values())
 
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters of a head that want their own treatment by the optimizer.
+    """Parameters of a head with optimizer settings of their own.
 
     Attributes:
-        parameters: Of the head.
-        lr_scale: Multiplies the recipe's learning rate.
+        parameters: Parameters of the group.
+        lr_scale: Factor of the recipe's learning rate, > 0.
         decay: Whether the recipe's weight decay applies.
     """
 
@@ -58,25 +58,25 @@ class ParameterGroup:
 
 
 class LossHead(nn.Module, ABC):
-    """Owns the class parameters; maps features (N, D) and labels (N,) to a scalar.
+    """Module that owns the class parameters and maps features and labels to a scalar loss.
 
-    A new loss implements `terms` and `logits`, both under `@in_float32`, and overrides what it
-    declares beside its parameters: `parameter_groups`, `schedules`, `after_step`,
-    `fit_class_means`, `samples_per_class`.
+    A new loss implements `terms` and `logits`, both decorated with `@in_float32`. If its training
+    requires more than gradient steps on its parameters, it also overrides some of
+    `parameter_groups`, `schedules`, `after_step`, `fit_class_means` and `samples_per_class`.
 
     Args:
-        num_classes: K.
-        feature_dim: D.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
     """
 
     samples_per_class: int | None = None
-    """Batches are made of groups of this many images of one class; None: of single images."""
+    """Number of images per class in each group that batches are made of; None for single images."""
 
     wants_class_means: bool = False
-    """Whether `fit_class_means` must see the training set before `logits` is used."""
+    """Whether `fit_class_means` must be called with the training set before `logits`."""
 
     verification_distance: Literal["cosine", "mahalanobis"] = "cosine"
-    """How two features are compared, to tell whether they show the same identity."""
+    """Distance between two features in face verification."""
 
     def __init__(self, num_classes: int, feature_dim: int) -> None:
         super().__init__()
@@ -85,14 +85,23 @@ class LossHead(nn.Module, ABC):
 
     @abstractmethod
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Weighted scalars, by the paper's names. Pure: changes no state."""
+        """Weighted scalar terms under the names of the paper. Pure: changes no state.
+
+        Args:
+            features: (N, D)
+            labels: (N,), in [0, K).
+        """
 
     @abstractmethod
     def logits(self, features: Tensor) -> Tensor:
-        """(N, K) class scores without margin; their softmax is the posterior."""
+        """Class scores (N, K) without margin; their softmax is the posterior.
+
+        Args:
+            features: (N, D)
+        """
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """The sum of the terms."""
+        """Loss of a batch: the sum of the terms."""
         return total(self.terms(features, labels))
 
     @in_float32
@@ -105,60 +114,80 @@ class LossHead(nn.Module, ABC):
         return true_class_log_odds(self.logits(features), labels)  # (N,)
 
     def parameter_groups(self) -> list[ParameterGroup]:
-        """Every learnable parameter, in groups. Default: one group, treated as the model is."""
+        """All learnable parameters, in groups.
+
+        Default: one group with the optimizer settings of the model.
+        """
         parameters = tuple(self.parameters())
         return [ParameterGroup(parameters)] if parameters else []
 
     def schedules(self) -> Mapping[str, Callable[[float], float]]:
-        """Buffers that change during training: name -> value at a progress in [0, 1)."""
+        """Buffers that change during training: name -> function of the progress in [0, 1)."""
         return {}
 
     @torch.no_grad()
     def set_progress(self, progress: float) -> None:
-        """Fill the scheduled buffers. The training loop calls this before each step.
+        """Set the scheduled buffers. The training loop calls this before each step.
 
         Args:
-            progress: Steps done / steps in all, in [0, 1).
+            progress: Completed steps divided by all steps, in [0, 1).
         """
         for name, value_at in self.schedules().items():
             self.get_buffer(name).fill_(value_at(progress))
 
     def after_step(self, features: Tensor, labels: Tensor) -> None:
-        """Update what the optimizer does not, from the step's detached features."""
+        """Update buffers that the optimizer does not, such as class centers.
+
+        The training loop calls this after each step of the optimizer.
+
+        Args:
+            features: (N, D) Features of the step's batch, detached.
+            labels: (N,)
+        """
 
     def fit_class_means(self, features: Tensor, labels: Tensor) -> None:
-        """Take class means from the training set's features; only if `wants_class_means`."""
+        """Compute class means from the training set; called only if `wants_class_means`.
+
+        Args:
+            features: (N, D) Features of the training set, without augmentation.
+            labels: (N,)
+        """
 
 
 class DensityHead(LossHead):
-    """A head that also models the features' density (L-GM, center loss)."""
+    """Head that also models the density of the features (L-GM, center loss)."""
 
     @abstractmethod
     def class_log_density(self, features: Tensor) -> Tensor:
-        """(N, K) log N(x; mu_k, Lambda_k)."""
+        """Log-density (N, K) of each class, log N(x; mu_k, Lambda_k).
+
+        Args:
+            features: (N, D)
+        """
 
     @property
     @abstractmethod
     def class_means(self) -> Tensor:
-        """(K, D) mu_k, detached."""
+        """Class means (K, D), mu_k, detached."""
 
 
 LOSSES: Registry[LossHead] = Registry("loss", group="lossbench.losses")
 
 
 def create_loss(name: str, *, num_classes: int, feature_dim: int, **params: Any) -> LossHead:
-    """Build a loss head.
+    """Create a loss head by name.
 
     Args:
         name: `softmax`, `center`, `l_softmax`, `contrastive`, `triplet`, `lgm`, `arcface`, ...
         num_classes: K, at least 2.
         feature_dim: D, at least 1.
-        **params: Of the loss; `lossbench list losses` shows them. A name that Python
-            reserves takes an underscore (`lambda_`) or comes in a dict.
+        **params: Parameters of the loss; `lossbench list losses` lists them. For a keyword of
+            Python, append an underscore (`lambda_`) or unpack a dict.
 
     Raises:
-        UnknownNameError: There is no such loss.
+        UnknownNameError: There is no loss of this name.
         ParameterError: A parameter is unknown, or its value has a wrong type or range.
+        ValueError: `num_classes` or `feature_dim` is too small.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Center loss: softmax, and a pull of every feature towards the center of its class."""
+"""Center loss: softmax loss plus the squared distance of each feature to its class center."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lossbench.losses.linear import LinearHead
 
 
 def center_distance(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-    """1/2 ||x_i - c_{z_i}||^2, averaged over the batch; a plain difference.
+    """Mean of 1/2 ||x_i - c_{z_i}||^2 over the batch, computed from differences.
 
     Args:
         features: (N, D)
-        labels: (N,)
+        labels: (N,), in [0, K).
         centers: (K, D)
 
     Returns:
@@ -30,15 +30,15 @@ def center_distance(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor
 
 
 def update_centers(features: Tensor, labels: Tensor, centers: Tensor, rate: float) -> None:
-    """c_j -= rate * sum_i 1(z_i=j) (c_j - x_i) / (1 + sum_i 1(z_i=j)) (Wen et al., Eq. 4).
+    """Move the centers of the batch's classes towards their features, in place.
 
-    In place; only the rows of classes that are in the batch are touched.
+    c_j -= rate * sum_i 1(z_i=j) (c_j - x_i) / (1 + sum_i 1(z_i=j))  (Wen et al., Eq. 4)
 
     Args:
         features: (N, D)
-        labels: (N,)
-        centers: (K, D)
-        rate: In [0, 1].
+        labels: (N,), in [0, K).
+        centers: (K, D); only the rows of classes in the batch change.
+        rate: Learning rate of the centers, in [0, 1].
     """
     ones = torch.ones_like(labels, dtype=centers.dtype)
     count = torch.zeros_like(centers[:, 0]).index_add_(0, labels, ones)  # (K,)
@@ -49,33 +49,34 @@ def update_centers(features: Tensor, labels: Tensor, centers: Tensor, rate: floa
 
 @LOSSES.register("center", reference="Wen et al., ECCV 2016")
 class CenterHead(LinearHead, DensityHead):
-    """Center loss: softmax cross-entropy plus the distance to the center of the own class.
+    """Center loss: softmax loss plus the squared distance to the center of the true class.
 
     L = -1/N sum_i log softmax(W x_i + b)_{z_i} + weight/2 * 1/N sum_i ||x_i - c_{z_i}||^2
 
-    The centers are no parameters: after each step of the optimizer they move by `center_rate`
-    times the mean difference to the features of their class. As a density, class k is a
-    Gaussian with identity covariance around c_k.
+    The centers are buffers, not parameters: after each step of the optimizer, the center of each
+    class in the batch moves towards the features of its class (Eq. 4). The density of class k is a
+    Gaussian with mean c_k and identity covariance.
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        weight: Of the center term, >= 0. 0 is the softmax loss.
-        center_rate: Part of the way that the centers move at each step, in [0, 1].
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        weight: Weight of the center term, >= 0. 0 gives the softmax loss.
+        center_rate: Learning rate of the centers, in [0, 1].
 
     Terms:
-        cross_entropy: The mean over the batch.
-        center: weight times half the mean squared distance.
+        cross_entropy: Mean cross-entropy of the batch.
+        center: `weight` times half the mean squared distance to the center of the true class.
 
     Reference:
         Wen, Zhang, Li, Qiao: A Discriminative Feature Learning Approach for Deep Face
         Recognition. ECCV 2016.
 
     Deviations:
-        - The mean over the batch, where the paper has the sum (its code divides too): the weight
-          does not depend on the batch size.
-        - Centers start at 0; the paper does not say where.
-        - The centers move after the weights did, by the features from before that step.
+        - The mean over the batch instead of the paper's sum, so that the weight does not depend
+          on the batch size; the released code divides, too.
+        - Centers start at 0, because the paper does not specify their initialisation.
+        - The centers are updated after the weights, from the features computed before that step,
+          because the features of the new weights would cost another pass.
     """
 
     centers: Tensor

@@ -1,4 +1,4 @@
-"""Contrastive loss: pairs of one class attract, pairs of two classes repel up to a margin."""
+"""Contrastive loss: pairs of the same class attract, other pairs repel up to a margin."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lossbench.losses.pairs import pair_loss
 
 
 def contrastive(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Mean of 1/2 d^2 over pairs of one class + mean of 1/2 max(0, margin - d)^2 over the others.
+    """Mean of 1/2 d^2 over same-class pairs + mean of 1/2 max(0, margin - d)^2 over other pairs.
 
     Args:
         embeddings: (N, D)
         labels: (N,)
-        margin: > 0
+        margin: Distance up to which two classes repel each other, > 0.
 
     Returns:
         Scalar. A mean over no pairs is 0.
@@ -33,7 +33,16 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
 def contrastive_of_distances(
     squared: Tensor, labels: Tensor, *, margin: float
 ) -> tuple[Tensor, Tensor]:
-    """The loss from squared distances (N, N), each pair twice; and its gradient (N, N)."""
+    """Contrastive loss from squared distances, and its gradient.
+
+    Args:
+        squared: (N, N) Squared distances, with each pair twice.
+        labels: (N,)
+        margin: Distance up to which two classes repel each other, > 0.
+
+    Returns:
+        Scalar; and its gradient by the squared distances, (N, N).
+    """
     same = labels[:, None] == labels  # (N, N)
     alike, n = same.sum(dtype=squared.dtype), len(labels)
     of_same, of_other = 0.5 / (alike - n).clamp_min(1), 0.5 / (n * n - alike).clamp_min(1)
@@ -46,7 +55,7 @@ def contrastive_of_distances(
 
 @LOSSES.register("contrastive", reference="Hadsell et al., CVPR 2006; Sun et al., NIPS 2014")
 class ContrastiveHead(JointMetricHead):
-    """Contrastive loss over all pairs of a batch, added to softmax.
+    """Contrastive loss on all pairs of a batch, added to the softmax loss.
 
     L = softmax_weight * cross-entropy
         + weight * ( mean over pairs with z_i = z_j  of 1/2 d_ij^2
@@ -54,30 +63,31 @@ class ContrastiveHead(JointMetricHead):
     d_ij = ||x_i - x_j||
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        weight: Of the contrastive part, >= 0.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        weight: Weight of the contrastive term, >= 0.
         margin: Distance up to which two classes repel each other, > 0.
-        softmax_weight: Of the softmax part, >= 0. 0 is the pure form: no linear layer,
-            classified by the nearest class mean.
-        samples_per_class: Images of one class that a batch has together, >= 2.
+        softmax_weight: Weight of the softmax term, >= 0. 0 gives the pure form: no linear layer,
+            classification by the nearest class mean.
+        samples_per_class: Number of images per class in each group of a batch, >= 2.
 
     Terms:
-        contrastive: weight times the two means.
-        cross_entropy: softmax_weight times the mean over the batch; absent in the pure form.
+        contrastive: `weight` times the sum of the two means.
+        cross_entropy: `softmax_weight` times the mean cross-entropy; absent in the pure form.
 
     Raises:
         ParameterError: Both weights are 0.
 
     Reference:
         Hadsell, Chopra, LeCun: Dimensionality Reduction by Learning an Invariant Mapping.
-        CVPR 2006. Added to softmax: Sun, Chen, Wang, Tang: Deep Learning Face Representation by
-        Joint Identification-Verification (DeepID2). NIPS 2014, which has weight 0.05.
+        CVPR 2006. Sum with the softmax loss: Sun, Chen, Wang, Tang: Deep Learning Face
+        Representation by Joint Identification-Verification (DeepID2). NIPS 2014 (weight 0.05).
 
     Deviations:
-        - Pairs are all those of a batch, drawn by class; the papers draw pairs beforehand.
-        - Positive and negative pairs have a mean each. A batch has far more negative pairs, the
-          more classes the more of them, and one mean over all would hardly see the positive ones.
+        - All pairs of a class-balanced batch are used, because their distances are computed
+          together; the papers draw pairs beforehand.
+        - Positive and negative pairs are averaged separately, because a batch has far more
+          negative pairs, which would dominate a single mean, the more so with more classes.
     """
 
     def __init__(

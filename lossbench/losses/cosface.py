@@ -1,4 +1,4 @@
-"""CosFace and additive-margin softmax: a margin on the cosine. Two papers, one formula."""
+"""CosFace and additive-margin softmax: two papers with one formula, a margin on the cosine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from lossbench.losses.base import LOSSES
 
 @LOSSES.register("cosface", reference="Wang, Wang, et al., CVPR 2018")
 class CosFaceHead(AngularHead):
-    """CosFace: softmax on scaled cosines, the true class's cosine lowered by a margin.
+    """CosFace: softmax loss on scaled cosines, with a margin subtracted from that of the true class.
 
     L = -1/N sum_i log[ e^(s (cos theta_z - m)) / (e^(s (cos theta_z - m)) + sum_{k != z} e^(s cos theta_k)) ]
     cos theta_k = w_k^T x_i / (||w_k|| ||x_i||),  z = z_i  (Eq. 4)
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        margin: m, in [0, 2]. 0: a softmax on scaled cosines. The paper's upper bound for K
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        margin: m, in [0, 2]. 0 gives a softmax loss on scaled cosines. The paper's upper bound for K
             classes is K / (K - 1).
-        scale: s, > 0. Small networks and data sets want less than the paper's 64.
+        scale: s, > 0. Small networks and data sets need less than the paper's 64.
 
     Terms:
-        cross_entropy: The mean over the batch, of the scores with margin.
+        cross_entropy: Mean cross-entropy of the batch, of the scores with margin.
 
     Reference:
         Wang, Wang, Zhou, Ji, Gong, Zhou, Li, Liu: CosFace: Large Margin Cosine Loss for Deep
@@ -52,19 +52,19 @@ class CosFaceHead(AngularHead):
 
 @LOSSES.register("am_softmax", reference="Wang, Cheng, Liu & Liu, IEEE SPL 2018")
 class AMSoftmaxHead(CosFaceHead):
-    """Additive-margin softmax: CosFace's formula, found at the same time, with its own scale.
+    """Additive-margin softmax: the formula of CosFace, published independently, with scale 30.
 
     L = -1/N sum_i log[ e^(s (cos theta_z - m)) / (e^(s (cos theta_z - m)) + sum_{k != z} e^(s cos theta_k)) ]
     cos theta_k = w_k^T x_i / (||w_k|| ||x_i||),  z = z_i  (Eq. 6)
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        margin: m, in [0, 2]. 0: a softmax on scaled cosines.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        margin: m, in [0, 2]. 0 gives a softmax loss on scaled cosines.
         scale: s, > 0.
 
     Terms:
-        cross_entropy: The mean over the batch, of the scores with margin.
+        cross_entropy: Mean cross-entropy of the batch, of the scores with margin.
 
     Reference:
         Wang, Cheng, Liu, Liu: Additive Margin Softmax for Face Verification. IEEE Signal

@@ -1,4 +1,4 @@
-"""Focal loss: softmax that turns away from what is known already."""
+"""Focal loss: cross-entropy that gives less weight to well-classified images."""
 
 from __future__ import annotations
 
@@ -14,44 +14,48 @@ from lossbench.losses.linear import LinearHead
 
 
 def focal(scores: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """Mean of -(1 - p_z)^gamma log p_z, smooth and exact also where p_z is nearly 1.
+    """Mean of -(1 - p_z)^gamma log p_z, smooth and exact even where p_z is nearly 1.
 
-    By the lead l = log p_z - log(1 - p_z): -log p_z = softplus(-l), -log(1 - p_z) = softplus(l).
+    With the log-odds l = log p_z - log(1 - p_z): -log p_z = softplus(-l) and
+    -log(1 - p_z) = softplus(l).
 
     Args:
         scores: (N, K)
-        labels: (N,)
-        gamma: >= 0
+        labels: (N,), in [0, K).
+        gamma: Focusing parameter, >= 0.
 
     Returns:
         Scalar.
     """
     log_odds = true_class_log_odds(scores, labels)  # (N,)
+    # -log p_z * e^(gamma log(1 - p_z))
     return (F.softplus(-log_odds) * (-gamma * F.softplus(log_odds)).exp()).mean()
 
 
 @LOSSES.register("focal", reference="Lin et al., ICCV 2017")
 class FocalHead(LinearHead):
-    """Focal loss: cross-entropy, each image weighted by how little of it is known.
+    """Focal loss: the better an image is classified, the less it counts.
 
     L = -1/N sum_i (1 - p_i)^gamma log p_i
     p_i = softmax(W x_i + b)_{z_i}
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        gamma: >= 0. 0 is the softmax loss.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        gamma: Focusing parameter, in [0, 100]. 0 gives the softmax loss.
 
     Terms:
-        focal: The mean over the batch.
+        focal: Mean of the loss over the batch.
 
     Reference:
         Lin, Goyal, Girshick, He, Dollar: Focal Loss for Dense Object Detection. ICCV 2017.
 
     Deviations:
-        - The softmax's p in place of a sigmoid for each class: an image has one class here.
-        - No alpha: for classes of equal weight it would only scale the loss.
-        - The mean over the batch; the paper divides by the number of objects.
+        - p is the softmax posterior instead of a sigmoid per class, because each image has
+          exactly one class.
+        - No alpha, because with equal class weights it would only scale the loss.
+        - The mean over the batch, because classification has no anchors to count; the paper
+          divides by the number of anchors assigned to an object.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Steps that the losses with Gaussian classes share: scores, distances, densities.
+"""Scores, distances and densities of Gaussian classes.
 
-Nothing here ever holds N x K x D numbers. `log_variance` None stands for Lambda_k = I.
+No intermediate tensor has N x K x D numbers. `log_variance` None means Lambda_k = I.
 """
 
 from __future__ import annotations
@@ -11,23 +11,22 @@ import torch
 from torch import Tensor
 
 FEW_DIMENSIONS = 4
-"""Up to here `labelled_scores` works dimension by dimension, which is as fast and more exact."""
+"""Largest D for which `labelled_scores` works per dimension, which is as fast and more exact."""
 
 
 def class_scores(features: Tensor, means: Tensor, log_variance: Tensor | None = None) -> Tensor:
-    """Log-densities up to what is common to all classes: enough for a posterior.
+    """Log-densities up to a term common to all classes, which the posterior does not depend on.
 
     s_k = log N(x; mu_k, Lambda_k) + c(x)
 
-    The square is expanded, so that matrix products do the work. Two measures keep the digits
-    that an expansion loses: features and means are counted from the centre of the means, and the
-    part of x^2 that all classes share is left out. An error of eps times the largest distance
-    from that centre remains.
+    The square is expanded into matrix products. To limit cancellation, features and means are
+    centred on the mean of the means, and the part of x^2 that all classes share is left out. The
+    remaining error is eps times the largest distance from that centre.
 
     Args:
         features: (N, D)
         means: (K, D)
-        log_variance: (K, D), the logarithm of the diagonal of Lambda_k.
+        log_variance: (K, D) Logarithm of the diagonal of Lambda_k.
 
     Returns:
         (N, K)
@@ -37,7 +36,7 @@ def class_scores(features: Tensor, means: Tensor, log_variance: Tensor | None = 
         return torch.addmm(-0.5 * mu.square().sum(1), x, mu.T)  # (N, K)
     precision = torch.exp(-log_variance)  # (K, D)
     weighted = precision * mu
-    own_precision = precision - precision.detach().mean(0)  # the rest of x^2 is common
+    own_precision = precision - precision.detach().mean(0)  # the rest of x^2 is common to all
     constant = -0.5 * (log_variance + weighted * mu).sum(1)  # (K,)
     linear = torch.addmm(constant, x, weighted.T)  # (N, K)
     return torch.addmm(linear, x.square(), own_precision.T, alpha=-0.5)  # (N, K)
@@ -46,17 +45,17 @@ def class_scores(features: Tensor, means: Tensor, log_variance: Tensor | None = 
 def labelled_scores(
     features: Tensor, labels: Tensor, means: Tensor, log_variance: Tensor | None = None
 ) -> Tensor:
-    """Return the same as `class_scores`, up to the choice of c(x), knowing the true class.
+    """Scores like `class_scores`, but with another c(x) that uses the true class.
 
-    In few dimensions classes crowd: two may be neighbours and both far from the centre, where
-    the difference of their scores is mostly rounding. So there it is composed of differences,
-    and counted from the true class: c(x) = -s_z.
+    In few dimensions, two classes may be close to each other and far from the centre of the
+    means, where the difference of their scores would be mostly rounding. There, the scores are
+    computed from differences relative to the true class: c(x) = -s_z.
 
     Args:
         features: (N, D)
-        labels: (N,)
+        labels: (N,), in [0, K).
         means: (K, D)
-        log_variance: (K, D)
+        log_variance: (K, D) Logarithm of the diagonal of Lambda_k.
 
     Returns:
         (N, K)
@@ -67,7 +66,7 @@ def labelled_scores(
     for d in range(features.shape[1]):
         mu = means[:, d]  # (K,)
         own_mu = mu[labels, None]  # (N, 1)
-        x, other = features[:, d, None] - own_mu, mu - own_mu  # (N, 1), (N, K), from mu_z
+        x, other = features[:, d, None] - own_mu, mu - own_mu  # (N, 1), (N, K), relative to mu_z
         if log_variance is None:
             scores = scores + other * (x - 0.5 * other)
         else:
@@ -82,15 +81,15 @@ def labelled_scores(
 def true_class_distance(
     features: Tensor, labels: Tensor, means: Tensor, log_variance: Tensor | None = None
 ) -> Tensor:
-    """d_z = 1/2 (x - mu_z)^T Lambda_z^-1 (x - mu_z) of each sample's own class (Eq. 18).
+    """d_z = 1/2 (x - mu_z)^T Lambda_z^-1 (x - mu_z) of each sample's true class (Eq. 18).
 
-    A plain difference, as exact as the features are, and never negative.
+    Computed from differences: as exact as the features, and never negative.
 
     Args:
         features: (N, D)
-        labels: (N,)
+        labels: (N,), in [0, K).
         means: (K, D)
-        log_variance: (K, D)
+        log_variance: (K, D) Logarithm of the diagonal of Lambda_k.
 
     Returns:
         (N,)
@@ -102,15 +101,15 @@ def true_class_distance(
 
 
 def log_density(features: Tensor, means: Tensor, log_variance: Tensor | None = None) -> Tensor:
-    """Log N(x; mu_k, Lambda_k) with all its constants.
+    """Log N(x; mu_k, Lambda_k), including all constants.
 
-    Here nothing cancels between classes, so the expansion runs in float64 and the result is
-    cast back to the type of the features.
+    Common terms do not cancel here, so the expansion is computed in float64 and the result is
+    converted to the type of the features.
 
     Args:
         features: (N, D)
         means: (K, D)
-        log_variance: (K, D)
+        log_variance: (K, D) Logarithm of the diagonal of Lambda_k.
 
     Returns:
         (N, K)
@@ -122,11 +121,14 @@ def log_density(features: Tensor, means: Tensor, log_variance: Tensor | None = N
     distance = 0.5 * (x.square() @ precision.T + (weighted * mu).sum(1)) - x @ weighted.T  # (N, K)
     log_determinant = log_variance.sum(1)  # (K,)
     constant = features.shape[1] * math.log(2 * math.pi)
-    # rounding may leave a zero distance at -1e-13, and no density is above its own mode
+    # rounding may give -1e-13 for a distance of 0, and no density exceeds its mode
     return (-0.5 * (constant + log_determinant) - distance.clamp_min(0)).to(features.dtype)
 
 
 def _centre(features: Tensor, means: Tensor) -> tuple[Tensor, Tensor]:
-    """Count from the centre of the means. Changes no distance, so it needs no gradient."""
+    """Features and means relative to the mean of the means.
+
+    The mean is detached: distances do not depend on it.
+    """
     centre = means.detach().mean(0)
     return features - centre, means - centre

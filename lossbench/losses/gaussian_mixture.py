@@ -1,4 +1,4 @@
-"""The large-margin Gaussian mixture loss (L-GM), and with alpha = 0 the GM loss."""
+"""Large-margin Gaussian mixture loss (L-GM); with alpha = 0 it is the GM loss."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from lossbench.losses.gaussian_terms import mixture_terms
 def stepped_alpha(
     progress: float, *, start: float, factor: float, every: float, limit: float
 ) -> float:
-    """start * factor^(how many whole `every` have passed), at most limit.
+    """alpha = min(limit, start * factor^floor(progress / every)).
 
     Args:
-        progress: In [0, 1).
-        start: > 0
-        factor: >= 1
-        every: Fraction of the training.
-        limit: >= 0
+        progress: Completed steps divided by all steps, in [0, 1).
+        start: alpha at the beginning, > 0. If it is not below `limit`, alpha is constant.
+        factor: Factor of each step, >= 1.
+        every: Time between two steps as a fraction of the training, in (0, 1].
+        limit: Final alpha, >= 0.
     """
     if start >= limit:
         return limit
@@ -44,53 +44,55 @@ def stepped_alpha(
 
 @LOSSES.register("lgm", reference="Wan et al., CVPR 2018")
 class GaussianMixtureHead(DensityHead):
-    """Large-margin Gaussian mixture loss: each class is one Gaussian in feature space.
+    """Large-margin Gaussian mixture loss: each class is a Gaussian in feature space.
 
     L = -1/N sum_i log[ |Lambda_z|^-1/2 e^(-d_z (1 + alpha))
                         / sum_k |Lambda_k|^-1/2 e^(-d_k (1 + 1(k=z) alpha)) ]
         + lambda/N sum_i (d_z + 1/2 log|Lambda_z|)
     d_k = 1/2 (x_i - mu_k)^T Lambda_k^-1 (x_i - mu_k),  z = z_i  (Eqs. 17 and 18)
 
-    Equal priors p(k) = 1/K. The margin acts in `terms` only; `logits` and `class_log_density`
-    have none.
+    The priors are equal, p(k) = 1/K. The margin is part of `terms` and `log_odds` only, not of
+    `logits` and `class_log_density`.
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        alpha: Margin, >= 0; with `alpha_start` its final value. 0 is the GM loss.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        alpha: Margin, >= 0; with `alpha_start` its final value. 0 gives the GM loss.
         lambda_: Weight of the likelihood term, >= 0.
-        covariance: Lambda_k: `identity`, fixed; or `diagonal`, learned as log-variances that
-            start at 0.
-        alpha_start: Margin at the beginning, > 0. An alpha that is not above it is constant, as
-            with None.
-        alpha_factor: What the margin is multiplied by at each step of its growth, >= 1.
-        alpha_every: Time between two such steps, as a fraction of the training, in (0, 1].
+        covariance: Form of Lambda_k: `identity`, fixed; or `diagonal`, learned as log-variances
+            that start at 0.
+        alpha_start: Margin at the beginning, > 0. With None, or if it is not below `alpha`, the
+            margin is constant.
+        alpha_factor: Factor of the margin at each step of its growth, >= 1.
+        alpha_every: Time between two steps as a fraction of the training, in (0, 1].
         mean_lr_scale: Learning rate of the means relative to the recipe's, > 0.
 
     Terms:
-        classification: The mean over the batch.
-        likelihood: lambda times the mean over the batch.
+        classification: Mean of the classification term over the batch.
+        likelihood: `lambda` times the mean of the likelihood term over the batch.
 
     Reference:
         Wan, Zhong, Li, Chen: Rethinking Feature Distribution for Loss Functions in Image
         Classification. CVPR 2018, Eqs. 4-23.
 
     Deviations:
-        - The batch mean of both terms; Eqs. 8-10 sum the likelihood over the samples, which would
-          tie lambda to the batch size. Eq. 17 and the released code agree with the mean.
+        - Both terms are averaged over the batch, as in Eq. 17 and the released code; Eqs. 8-10
+          sum the likelihood over the samples, which would tie lambda to the batch size.
         - The constant (D/2) log 2 pi of the likelihood is left out, as in Eq. 17.
-        - Variances are exponentials, so that they stay positive whatever the optimizer does;
-          no weight decay acts on their logarithms (it would pull every variance to 1).
-        - alpha is constant unless `alpha_start` says otherwise. The released code lets it grow in
-          steps: `alpha=0.3, alpha_start=0.1, alpha_factor=2, alpha_every=1/24` for CIFAR-100,
+        - Variances are learned as logarithms, so that they stay positive whatever the optimizer
+          does. Weight decay does not apply to the logarithms, because it would pull every
+          variance to 1.
+        - alpha is constant without `alpha_start`. The released code increases it in steps:
+          `alpha=0.3, alpha_start=0.1, alpha_factor=2, alpha_every=1/24` for CIFAR-100,
           `alpha=1, alpha_start=0.001, alpha_factor=10, alpha_every=0.075` for MNIST. Where
           features are large and means small at the beginning, as in residual networks at a
-          learning rate of 0.1, a constant 0.3 draws features and means together to 0 within
-          some twenty steps, and they stay there; 0.1 does not.
-        - Eqs. 19-23 hold with p_k the posterior of Eq. 17, margin included, not that of Eq. 6;
-          C_k in Eq. 21 is C_z; and of both sides of Eqs. 21 and 22 the diagonal is meant.
-        - Means start as Xavier's uniform weights (the released code: MSRA for CIFAR-100, Xavier
-          for MNIST), with the recipe's learning rate (the released code: 2 and 0.3 times that).
+          learning rate of 0.1, a constant 0.3 draws features and means to 0 within about twenty
+          steps, where they stay; 0.1 does not.
+        - Eqs. 19-23 hold with p_k as the posterior of Eq. 17, margin included, instead of Eq. 6;
+          C_k in Eq. 21 is C_z; and both sides of Eqs. 21 and 22 mean their diagonals.
+        - Means are initialised Xavier-uniform and have the recipe's learning rate, the same for
+          each data set; the released code has MSRA and twice the rate for CIFAR-100, Xavier and
+          0.3 times the rate for MNIST.
     """
 
     verification_distance = "mahalanobis"  # after PCA, Sect. 4.2
@@ -144,7 +146,7 @@ class GaussianMixtureHead(DensityHead):
 
     @in_float32
     def log_odds(self, features: Tensor, labels: Tensor) -> Tensor:
-        """(N,) as in the classification term, margin included."""
+        """Log-odds (N,) of the true class as in the classification term, margin included."""
         scores = labelled_scores(features, labels, self.means, self.log_variance)  # (N, K)
         distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
         return true_class_log_odds(scores, labels) - self.alpha * distance  # (N,)

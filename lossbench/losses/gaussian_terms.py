@@ -1,9 +1,9 @@
-"""The two terms of the large-margin Gaussian mixture loss, with closed-form gradients.
+"""Terms of the large-margin Gaussian mixture loss, with closed-form gradients.
 
-Autograd would keep and pass over every intermediate (K, D) and (N, K) tensor of the expanded
-square. Written out, a pass costs the matrix products that it needs and little more: one of
-(N, D) by (D, K) for identity covariance, since the square of x is common to all classes; two
-for diagonal.
+Autograd would store and process every intermediate (K, D) and (N, K) tensor of the expanded
+square. Written out, a forward pass costs little more than its matrix products of (N, D) by (D, K):
+one for identity covariance, because the square of x is common to all classes, and two for diagonal
+covariance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.gaussian import FEW_DIMENSIONS, labelled_scores, true_class_distance
 
 BLOCK = 2**17
-"""Numbers of a (K, D) tensor that are worked on at a time: they stay in a core's cache."""
+"""Number of elements of a (K, D) tensor to process at a time, so that they fit a core's cache."""
 
 
 def mixture_terms(
@@ -30,26 +30,26 @@ def mixture_terms(
     log_variance: Tensor | None,
     alpha: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Both terms of Eq. 17, averaged over the batch; the likelihood's without its weight.
+    """Classification and likelihood terms of Eq. 17, averaged over the batch, without lambda.
 
     log-odds = s_z - log sum_{k != z} e^{s_k},  s_k = log N(x; mu_k, Lambda_k)
     d_z = 1/2 (x - mu_z)^T Lambda_z^-1 (x - mu_z)
     classification = mean of softplus(alpha d_z - log-odds)
     likelihood = mean of d_z + 1/2 log|Lambda_z|
 
-    Cross-entropy would compute 1 - p_z by a difference, which is nothing but rounding once p_z
-    is near 1, and that is where the likelihood, small itself, is what remains of the gradient.
-    The distance is a plain difference, as exact as the features are.
+    Plain cross-entropy would compute 1 - p_z as a difference, which is mostly rounding where p_z
+    is near 1, and there it would disturb the gradient of the likelihood, which is small, too. The
+    distance is computed from differences: as exact as the features.
 
     Args:
         features: (N, D)
-        labels: (N,)
+        labels: (N,), in [0, K).
         means: (K, D)
-        log_variance: (K, D), the logarithm of the diagonal of Lambda_k; None: Lambda_k = I.
-        alpha: Scalar, >= 0; gets no gradient.
+        log_variance: (K, D) Logarithm of the diagonal of Lambda_k; None: Lambda_k = I.
+        alpha: Margin, a scalar >= 0; receives no gradient.
 
     Returns:
-        Two scalars. Differentiable once.
+        Classification and likelihood, scalars, differentiable once.
     """
     if features.shape[1] > FEW_DIMENSIONS:
         kind: Any = _Identity if log_variance is None else _Diagonal
@@ -65,18 +65,18 @@ def mixture_terms(
 
 
 def _away(features: Tensor, labels: Tensor, means: Tensor) -> Tensor:
-    """(N, D) x - mu_z."""
+    """x - mu_z, (N, D)."""
     return means.index_select(0, labels).neg_().add_(features)
 
 
 def _squares(vectors: Tensor) -> Tensor:
-    """||v||^2 of each row, without a second tensor of their size."""
+    """||v||^2 of each row, without another tensor of the size of `vectors`."""
     norms: Tensor = torch.linalg.vector_norm(vectors, dim=1)
     return norms.square_()
 
 
 def _blocks(like: Tensor) -> Iterator[slice]:
-    """Slices of the classes; all of them for a compiler, which joins the passes itself."""
+    """Slices of the classes; a single one under torch.compile, which fuses the passes itself."""
     classes, dimensions = like.shape
     step = classes if torch.compiler.is_compiling() else max(1, BLOCK // dimensions)
     for start in range(0, classes, step):
@@ -86,15 +86,16 @@ def _blocks(like: Tensor) -> Iterator[slice]:
 def _classification(
     scores: Tensor, labels: Tensor, stretch: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy of scores whose true class falls behind by the stretch.
+    """Mean cross-entropy of scores from whose true class the stretch is subtracted.
 
     Args:
         scores: (N, K); overwritten.
-        labels: (N,)
-        stretch: (N,) alpha d_z.
+        labels: (N,), in [0, K).
+        stretch: (N,) alpha d_z
 
     Returns:
-        The mean; (N, K) its gradient by the scores, times N; (N,) 1 - p_z, a sum of the others.
+        Mean cross-entropy; its gradient by the scores, times N, (N, K); and 1 - p_z, (N,),
+        computed as the sum of the other posteriors.
     """
     index = labels[:, None]  # (N, 1)
     scores.scatter_add_(1, index, stretch.neg()[:, None])
@@ -107,19 +108,19 @@ def _classification(
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    """The first two outputs are the terms, the others are for `backward`."""
-    ctx.set_materialize_grads(False)  # they would get gradients of zeros, as large as they are
+    """Save tensors for `backward`; the first two outputs are the terms."""
+    ctx.set_materialize_grads(False)  # no zero gradients of the size of the other outputs
     ctx.mark_non_differentiable(*output[2:])
     ctx.save_for_backward(*inputs, *output[2:])
 
 
 def _or_zero(gradient: Tensor | None, alpha: Tensor) -> Tensor:
-    """The gradient of a term; a term that was not used has none."""
+    """Gradient of a term, 0 for a term that is not used."""
     return torch.zeros_like(alpha) if gradient is None else gradient
 
 
 class _Identity(Function):
-    """Lambda_k = I."""
+    """Terms and gradients for Lambda_k = I."""
 
     generate_vmap_rule = True
 
@@ -154,7 +155,7 @@ class _Identity(Function):
 
 
 class _Diagonal(Function):
-    """Lambda_k diagonal."""
+    """Terms and gradients for diagonal Lambda_k."""
 
     generate_vmap_rule = True
 
@@ -163,11 +164,11 @@ class _Diagonal(Function):
         features: Tensor, labels: Tensor, alpha: Tensor, means: Tensor, log_variance: Tensor
     ) -> tuple[Tensor, ...]:
         centre = means.mean(0)
-        common = torch.exp(-log_variance.mean(0))  # (D,) this part of x^2 is left out
+        common = torch.exp(-log_variance.mean(0))  # (D,) weights of the omitted part of x^2
         x = features - centre  # (N, D)
         square = x.square()
         log_determinant = log_variance.sum(1)  # (K,)
-        scores = features.new_empty((len(means), len(features))).T  # (N, K), a class is contiguous
+        scores = features.new_empty((len(means), len(features))).T  # (N, K), contiguous per class
         for block in _blocks(means):
             mu = means[block] - centre
             precision = log_variance[block].neg().exp_()

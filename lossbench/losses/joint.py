@@ -1,4 +1,4 @@
-"""What the pair and triplet losses share: a softmax part, a metric part, and exact distances."""
+"""Base of the losses on pairs and triplets: a softmax term plus a metric term."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lossbench.losses.base import LossHead, in_float32
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distances by differences: exact when vectors coincide, and then without gradient.
+    """Euclidean distances from differences: exact, and with gradient 0, where vectors coincide.
 
     Args:
         a: (N, D)
@@ -26,21 +26,21 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 class JointMetricHead(LossHead):
-    """Base of losses on distances between features, added to softmax.
+    """Base of losses on distances between features, added to the softmax loss.
 
     L = softmax_weight * cross-entropy + weight * metric
 
-    With `softmax_weight` 0 there is no linear layer; an image then belongs to the class whose
-    mean embedding, over the training set, is the nearest. Classes that the training set did not
-    have are never chosen.
+    With `softmax_weight` 0 there is no linear layer; the predicted class is that of the nearest
+    class mean, the mean embedding of its training images. Classes without training images are
+    never predicted.
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        name: Of the metric term, and of the loss in messages.
-        weight: Of the metric part.
-        softmax_weight: Of the softmax part.
-        samples_per_class: Size of the groups of one class in a batch.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        name: Name of the metric term, and of the loss in messages.
+        weight: Weight of the metric term, >= 0.
+        softmax_weight: Weight of the softmax term, >= 0.
+        samples_per_class: Number of images per class in each group of a batch, >= 2.
 
     Raises:
         ParameterError: Both weights are 0.
@@ -61,7 +61,9 @@ class JointMetricHead(LossHead):
     ) -> None:
         super().__init__(num_classes, feature_dim)
         if weight == 0 and softmax_weight == 0:
-            problem = Problem(("weight",), "0 as softmax_weight is; nothing is left to train by")
+            problem = Problem(
+                ("weight",), "should not be 0 if softmax_weight is 0: nothing would be trained"
+            )
             raise ParameterError(name, [problem])
         self.name = name
         self.weight = weight
@@ -77,10 +79,15 @@ class JointMetricHead(LossHead):
 
     @abstractmethod
     def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """The unweighted scalar, from embeddings (N, D)."""
+        """Metric term without its weight, a scalar.
+
+        Args:
+            embeddings: (N, D) As returned by `metric_embedding`.
+            labels: (N,)
+        """
 
     def metric_embedding(self, features: Tensor) -> Tensor:
-        """(N, D) what distances are taken of. Default: the features."""
+        """Vectors (N, D) whose distances the metric term uses. Default: the features."""
         return features
 
     @in_float32
@@ -105,7 +112,7 @@ class JointMetricHead(LossHead):
     def fit_class_means(self, features: Tensor, labels: Tensor) -> None:
         if not self.wants_class_means:
             return
-        embeddings = self.metric_embedding(features.double())  # sums over a whole training set
+        embeddings = self.metric_embedding(features.double())  # sums of many
         sums = torch.zeros_like(self.class_means, dtype=torch.double)
         sums.index_add_(0, labels, embeddings)  # (K, D)
         count = torch.bincount(labels, minlength=self.num_classes)  # (K,)

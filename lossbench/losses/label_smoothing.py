@@ -1,4 +1,4 @@
-"""Label smoothing: softmax that aims at less than certainty."""
+"""Label smoothing: cross-entropy with softened labels."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from lossbench.losses.linear import LinearHead
 
 @LOSSES.register("label_smoothing", reference="Szegedy et al., CVPR 2016")
 class LabelSmoothingHead(LinearHead):
-    """Softmax with smoothed labels: a share of each label is spread over all classes.
+    """Softmax loss with smoothed labels: a share of each label is spread over all classes.
 
     L = -1/N sum_i sum_k ((1 - e) 1(k=z_i) + e/K) log softmax(W x_i + b)_k
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        smoothing: e, in [0, 1). 0 is the softmax loss.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        smoothing: Share e to spread, in [0, 1). 0 gives the softmax loss.
 
     Terms:
-        cross_entropy: The mean over the batch, to the smoothed labels.
+        cross_entropy: Mean cross-entropy of the batch with the smoothed labels.
 
     Reference:
         Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception Architecture for
         Computer Vision. CVPR 2016, Section 7.
 
-    Deviations: none; as in the paper the spread share goes to the true class, too.
+    Deviations: none. As in the paper, the true class receives a part of the spread share, too.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Large-margin softmax (L-Softmax): the angle to the true class counts m-fold."""
+"""Large-margin softmax (L-Softmax): the angle to the true class is multiplied by m."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from lossbench.losses.linear import LinearHead
 
 
 def psi(cosine: Tensor, margin: int) -> tuple[Tensor, Tensor]:
-    """psi(theta) = (-1)^q cos(m theta) - 2q for theta in [q pi/m, (q+1) pi/m], and its slope.
+    """psi(theta) and its derivative by cos theta, computed from cos theta.
 
-    From the cosine alone: cos(m theta) is the Chebyshev polynomial T_m of it, and q counts the
-    thresholds cos(j pi/m) that it has fallen below. So there is no arc cosine, whose derivative
-    is infinite at both ends.
+    psi(theta) = (-1)^q cos(m theta) - 2q  for theta in [q pi/m, (q+1) pi/m]
+
+    cos(m theta) is the Chebyshev polynomial T_m of cos theta, and q is the number of thresholds
+    cos(j pi/m) above cos theta. This avoids the arc cosine, whose derivative is infinite at both
+    ends.
 
     Args:
-        cosine: Any shape; rounding may take it slightly out of [-1, 1].
-        margin: m, 1 to 4.
+        cosine: Tensor of any shape; rounding may put it slightly outside [-1, 1].
+        margin: m, from 1 to 4.
 
     Returns:
-        psi, which falls from 1 at theta = 0 to 1 - 2m at pi, and d psi / d cos theta; both of
-        the shape of the cosine.
+        psi, which decreases from 1 at theta = 0 to 1 - 2m at theta = pi, and d psi / d cos theta;
+        both in the shape of `cosine`.
     """
     square = cosine.square()
     multiple, slope = {  # T_m and its derivative
@@ -48,10 +50,12 @@ def psi(cosine: Tensor, margin: int) -> tuple[Tensor, Tensor]:
 
 
 class _MarginCrossEntropy(Function):
-    """Cross-entropy of w_k^T x, the true class's (beta w_z^T x + |w_z| |x| psi) / (1 + beta).
+    """Large-margin cross-entropy with a closed-form gradient.
 
-    With its gradient written out: two matrix products, as for a linear layer, and what the
-    margin adds to the true class on top. The outputs after the first are kept for it.
+    f_k = w_k^T x,  f_z = (beta w_z^T x + |w_z| |x| psi) / (1 + beta)
+
+    The backward pass costs two matrix products, as for a linear layer, plus terms of the true
+    class. The outputs after the first are saved for it.
     """
 
     generate_vmap_rule = True
@@ -61,7 +65,7 @@ class _MarginCrossEntropy(Function):
         features: Tensor, labels: Tensor, weight: Tensor, beta: Tensor, margin: int
     ) -> tuple[Tensor, ...]:
         index = labels[:, None]  # (N, 1)
-        scale = overflow_safe_scale(features)  # (N, 1), 1 but for lengths that squares would lose
+        scale = overflow_safe_scale(features)  # (N, 1), 1 unless squares leave the range
         scaled = features * scale
         length = torch.linalg.vector_norm(scaled, dim=1)  # (N,)
         own = weight.index_select(0, labels)  # (N, D)
@@ -112,17 +116,17 @@ class _MarginCrossEntropy(Function):
 def large_margin_cross_entropy(
     features: Tensor, labels: Tensor, weight: Tensor, margin: int, beta: Tensor
 ) -> Tensor:
-    """Mean cross-entropy of scores w_k^T x, whose true class has its angle multiplied.
+    """Mean cross-entropy of the scores w_k^T x with the angle to the true class multiplied by m.
 
     Args:
-        features: (N, D). A zero vector has the score 0 everywhere, and a finite gradient.
-        labels: (N,)
+        features: (N, D). A zero vector has score 0 for each class and a finite gradient.
+        labels: (N,), in [0, K).
         weight: (K, D)
-        margin: m, 1 to 4.
-        beta: Scalar, >= 0; gets no gradient.
+        margin: m, from 1 to 4.
+        beta: Scalar, >= 0; receives no gradient.
 
     Returns:
-        Scalar. Differentiable once.
+        Scalar, differentiable once.
     """
     if margin == 1:  # psi is the cosine
         return F.cross_entropy(features @ weight.T, labels)
@@ -133,45 +137,55 @@ def large_margin_cross_entropy(
 def annealed_beta(
     progress: float, *, start: float, gamma: float, power: float, floor: float
 ) -> float:
-    """max(floor, start * (1 + gamma * progress)^-power)."""
+    """beta = max(floor, start * (1 + gamma * progress)^-power).
+
+    Args:
+        progress: Completed steps divided by all steps, in [0, 1).
+        start: beta at the beginning, >= 0.
+        gamma: >= 0
+        power: >= 0
+        floor: Smallest beta, >= 0.
+    """
     return max(floor, start * math.pow(1 + gamma * progress, -power))
 
 
 @LOSSES.register("l_softmax", reference="Liu et al., ICML 2016")
 class LargeMarginSoftmaxHead(LinearHead):
-    """Large-margin softmax loss: cross-entropy whose true class has its angle multiplied.
+    """Large-margin softmax loss: cross-entropy with the angle to the true class multiplied by m.
 
     f_k = w_k^T x = ||w_k|| ||x|| cos theta_k  for k != z
     f_z = (beta w_z^T x + ||w_z|| ||x|| psi(theta_z)) / (1 + beta)
     psi(theta) = (-1)^q cos(m theta) - 2q  for theta in [q pi/m, (q+1) pi/m]
     L = -1/N sum_i log softmax(f(x_i))_{z_i}
 
-    beta falls during training, from where the loss is softmax's to where the margin is whole:
+    beta decreases during training, so that the loss changes from the softmax loss (large beta) to
+    the full margin (beta = 0):
     beta = max(beta_min, beta_start * (1 + beta_gamma * progress)^-beta_power). With the defaults
     it is 1000 at the beginning, 16 after a quarter, 0.4 after half and 0.0007 at the end.
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        margin: m, 1 to 4. 1 is softmax without bias.
-        beta_start: beta at the beginning, >= 0. 0: the whole margin from the first step.
-        beta_min: Where beta stops falling, >= 0; the authors advise 5 or 10 for data sets that
-            are large and difficult.
-        beta_gamma: >= 0. 0: beta is constant.
-        beta_power: >= 0.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        margin: m, from 1 to 4. 1 gives the softmax loss without bias.
+        beta_start: beta at the beginning, >= 0. 0 applies the full margin from the first step.
+        beta_min: Smallest beta, >= 0; the authors recommend 5 or 10 for large, difficult data
+            sets.
+        beta_gamma: Speed of the decrease, >= 0. 0 keeps beta constant.
+        beta_power: Exponent of the decrease, >= 0.
 
     Terms:
-        cross_entropy: The mean over the batch, of the scores with margin.
+        cross_entropy: Mean cross-entropy of the batch, of the scores with margin.
 
     Reference:
         Liu, Wen, Yu, Yang: Large-Margin Softmax Loss for Convolutional Neural Networks.
         ICML 2016.
 
     Deviations:
-        - beta is a function of the training's progress, not of iterations, so that short and
-          long trainings see the same course. The form and the defaults are the released code's,
-          base 1000, gamma 2.5e-5 an iteration, power 35, with its gamma over 20,000 iterations.
-        - The paper bounds m by nothing; the released code too has 1 to 4.
+        - beta is a function of the training's progress instead of the iteration, so that short
+          and long trainings follow the same curve. The form and the defaults are those of the
+          released code: base 1000, gamma 2.5e-5 per iteration over 20,000 iterations, power 35.
+        - m is limited to 4, as in the released code, because psi is written out for each m; the
+          paper has no limit.
     """
 
     beta: Tensor

@@ -1,4 +1,4 @@
-"""Losses of the squared distances between the embeddings of a batch, and their gradient."""
+"""Losses on the squared distances between all embeddings of a batch, and their gradient."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
 DistanceLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""From squared distances (N, N) and labels (N,) to a scalar and its gradient (N, N)."""
+"""Function from squared distances (N, N) and labels (N,) to a scalar and its gradient (N, N)."""
 
 
 def pair_loss(embeddings: Tensor, labels: Tensor, rule: DistanceLoss) -> Tensor:
-    """Apply a rule to all pairs of a batch.
+    """Apply a loss on distances to all pairs of a batch.
 
-    Gradient, with g the rule's: d L / d x_i = 2 sum_j (g_ij + g_ji) (x_i - x_j), one matrix
-    product.
+    With g the gradient by the squared distances, the gradient by the embeddings costs one matrix
+    product: d L / d x_i = 2 sum_j (g_ij + g_ji) (x_i - x_j).
 
     Args:
         embeddings: (N, D)
         labels: (N,)
-        rule: What the loss is, given the distances.
+        rule: Loss on the squared distances.
 
     Returns:
-        Scalar. Differentiable once.
+        Scalar, differentiable once.
     """
     value: Tensor = _PairLoss.apply(embeddings, labels, rule)[0]  # type: ignore[no-untyped-call]
     return value
 
 
 def squared_distances(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """||x_i - x_j||^2, as exact as differences are.
+    """||x_i - x_j||^2, as exact as if computed from differences.
 
-    float32 goes through a matrix product in float64, from the centre of the batch. What that
-    rounds is less than half of float32's own rounding of the embeddings, and 0 for two that are
-    the same. float64 has no wider type, and is differenced.
+    For float32, the square is expanded in float64, with the embeddings centred on their mean. The
+    rounding error is less than half of that of the float32 embeddings themselves, and equal
+    embeddings have distance 0. For float64 there is no wider type, so differences are used.
 
     Args:
         embeddings: (N, D)
 
     Returns:
-        (N, N); and the embeddings (N, D) from their centre, in float64.
+        Squared distances (N, N); and the centred embeddings (N, D) in float64.
     """
     x = embeddings.double()
     x = x - x.mean(0)

@@ -1,4 +1,4 @@
-"""Triplet loss: an anchor is nearer to its own class than to any other, by a margin."""
+"""Triplet loss: each anchor should be nearer to its own class than to others, by a margin."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ Mining = Literal["all", "semi_hard", "batch_hard"]
 def all_triplets(
     distance: Tensor, positive: Tensor, negative: Tensor, margin: float
 ) -> tuple[Tensor, Tensor]:
-    """Mean of max(0, d_ap - d_an + margin) over every triplet, by sorting: O(N^2 log N).
+    """Mean of max(0, d_ap - d_an + margin) over all triplets, by sorting: O(N^2 log N).
 
     Args:
-        distance: (N, N), squared.
-        positive: (N, N), whether the two are of one class, and not the same one.
-        negative: (N, N), whether they are of two classes.
-        margin: >= 0
+        distance: (N, N) Squared distances.
+        positive: (N, N) Whether two images are distinct and of the same class.
+        negative: (N, N) Whether two images are of different classes.
+        margin: Margin between squared distances, >= 0.
 
     Returns:
-        Scalar, 0 if there is no triplet; and its gradient by the distances, (N, N).
+        Scalar, 0 if there is no triplet; and its gradient by the squared distances, (N, N).
     """
-    exact = distance.double()  # sums of many are subtracted from one another
+    exact = distance.double()  # differences of large sums follow
     reach = exact + margin
     sorted_negative = exact.masked_fill(~negative, math.inf).sort(1).values
     sorted_reach = reach.masked_fill(~positive, math.inf).sort(1).values
-    # of each positive: the negatives within its reach; of each negative: those it is in reach of
+    # counts: negatives within reach of each positive; positives out of whose reach each negative is
     within = torch.searchsorted(sorted_negative, reach)  # (N, N)
     beyond = torch.searchsorted(sorted_reach, exact, right=True)  # (N, N)
     sums = F.pad(sorted_negative.masked_fill_(sorted_negative == math.inf, 0.0).cumsum(1), (1, 0))
@@ -51,14 +51,14 @@ def all_triplets(
 def semi_hard(
     distance: Tensor, positive: Tensor, negative: Tensor, margin: float
 ) -> tuple[Tensor, Tensor]:
-    """One triplet for each anchor and positive; arguments and returns as for `all_triplets`.
+    """Loss on one triplet per anchor and positive.
 
-    The negative is the nearest of those farther away than the positive; where there is none,
-    the farthest of all.
+    Its negative is the nearest one that is farther away than the positive; without any, the
+    farthest of all. Arguments and return values are those of `all_triplets`.
     """
     ordered, column = distance.masked_fill(~negative, math.inf).sort(1)
     rivals = negative.sum(1, keepdim=True)  # (N, 1)
-    place = torch.searchsorted(ordered, distance, right=True)  # of the first that is farther
+    place = torch.searchsorted(ordered, distance, right=True)  # of the first farther one
     place = torch.minimum(place, rivals - 1).clamp_min_(0)
     valid = positive & (rivals > 0)
     hinge = F.relu(distance - ordered.gather(1, place) + margin).masked_fill_(~valid, 0.0)
@@ -71,9 +71,9 @@ def semi_hard(
 def batch_hard(
     distance: Tensor, positive: Tensor, negative: Tensor, margin: float
 ) -> tuple[Tensor, Tensor]:
-    """One triplet for each anchor: its farthest positive and its nearest negative.
+    """Loss on one triplet per anchor: its farthest positive and its nearest negative.
 
-    Arguments and returns as for `all_triplets`.
+    Arguments and return values are those of `all_triplets`.
     """
     farthest, friend = distance.masked_fill(~positive, -1.0).max(1, keepdim=True)  # (N, 1)
     nearest, rival = distance.masked_fill(~negative, math.inf).min(1, keepdim=True)
@@ -86,16 +86,20 @@ def batch_hard(
 
 
 MINING = {"all": all_triplets, "semi_hard": semi_hard, "batch_hard": batch_hard}
+"""Mining strategy -> loss on the triplets that it selects."""
 
 
 def triplet(embeddings: Tensor, labels: Tensor, margin: float, mining: Mining) -> Tensor:
-    """The triplet loss of a batch; scalar, 0 where no triplet is possible.
+    """Triplet loss of a batch.
 
     Args:
         embeddings: (N, D)
         labels: (N,)
-        margin: >= 0
-        mining: Which triplets: see `MINING`.
+        margin: Margin between squared distances, >= 0.
+        mining: Strategy that selects the triplets, a key of `MINING`.
+
+    Returns:
+        Scalar, 0 if there is no triplet.
     """
 
     def rule(distance: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,30 +111,30 @@ def triplet(embeddings: Tensor, labels: Tensor, margin: float, mining: Mining) -
 
 @LOSSES.register("triplet", reference="Schroff et al., CVPR 2015")
 class TripletHead(JointMetricHead):
-    """Triplet loss over the triplets of a batch, added to softmax.
+    """Triplet loss on the triplets of a batch, added to the softmax loss.
 
     L = softmax_weight * cross-entropy
         + weight * mean over triplets of max(0, ||x_a - x_p||^2 - ||x_a - x_n||^2 + margin)
 
-    for anchors a, positives p != a of the same class, negatives n of another one.
+    for anchors a, positives p != a of the same class, and negatives n of another class.
 
     Args:
-        num_classes: K.
-        feature_dim: D.
-        weight: Of the triplet part, >= 0.
-        margin: Between squared distances, >= 0.
-        softmax_weight: Of the softmax part, >= 0. 0 is the pure form: no linear layer,
-            classified by the nearest class mean.
-        mining: `all` triplets; `semi_hard`: with each anchor and positive the nearest negative
-            that is farther than the positive; `batch_hard`: with each anchor the farthest
-            positive and the nearest negative.
-        normalize: Whether the features are first brought to unit length (the softmax part sees
-            them as they are).
-        samples_per_class: Images of one class that a batch has together, >= 2.
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        weight: Weight of the triplet term, >= 0.
+        margin: Margin between squared distances, >= 0.
+        softmax_weight: Weight of the softmax term, >= 0. 0 gives the pure form: no linear layer,
+            classification by the nearest class mean.
+        mining: Strategy that selects the triplets. `all`: all of them; `semi_hard`: for each anchor
+            and positive, the nearest negative that is farther than the positive; `batch_hard`: for
+            each anchor, the farthest positive and the nearest negative.
+        normalize: Whether features are scaled to unit length for this term; the softmax term uses
+            them unscaled.
+        samples_per_class: Number of images per class in each group of a batch, >= 2.
 
     Terms:
-        triplet: weight times the mean.
-        cross_entropy: softmax_weight times the mean over the batch; absent in the pure form.
+        triplet: `weight` times the mean over the triplets.
+        cross_entropy: `softmax_weight` times the mean cross-entropy; absent in the pure form.
 
     Raises:
         ParameterError: Both weights are 0.
@@ -140,12 +144,13 @@ class TripletHead(JointMetricHead):
         Beyer, Leibe: In Defense of the Triplet Loss for Person Re-Identification. 2017.
 
     Deviations:
-        - The mean over all triplets chosen, those without loss included; FaceNet sums. The weight
-          then does not depend on the batch, and the gradient fades as triplets are solved.
-        - Semi-hard: FaceNet says neither which of the semi-hard negatives to take nor what to do
-          without one. Here it is the nearest, and without one (no negative is farther than the
-          positive) the farthest of all, the least hard one. One beyond the margin adds no loss.
-        - Batch hard keeps squared distances; Hermans et al. take the root, which has no gradient
+        - The mean over all selected triplets, including those without loss, instead of FaceNet's
+          sum, so that the weight does not depend on the batch and the gradient vanishes as
+          triplets are solved.
+        - Semi-hard: FaceNet specifies neither which semi-hard negative to choose nor what to do
+          without one. Here it is the nearest; if no negative is farther than the positive, it is
+          the farthest of all, the least hard one. A negative beyond the margin adds no loss.
+        - Batch hard uses squared distances; Hermans et al. use their root, which has no gradient
           where features coincide.
     """
 

@@ -1,4 +1,4 @@
-"""Models, one architecture one file. Importing this package fills the registry."""
+"""Models, one file per architecture. Importing this package fills the registry."""
 
 from lossbench.models import digits_cnn as digits_cnn
 from lossbench.models import face_resnet as face_resnet

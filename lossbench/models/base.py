@@ -1,7 +1,7 @@
-"""The contract of a model: images (N, C, H, W) -> features (N, D).
+"""Contract of a model: images (N, C, H, W) -> features (N, D).
 
-A factory takes the image shape (C, H, W); its keyword-only arguments are the model's
-parameters. It raises ValueError for images it cannot take.
+A factory has one positional argument, the image shape (C, H, W); its keyword-only arguments are
+the parameters of the model. It raises ValueError for image shapes that the model does not support.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ ImageShape = tuple[int, int, int]
 
 
 class Backbone(nn.Module):
-    """A network without its classifier.
+    """Network without its classifier.
 
     Args:
-        body: Images (N, C, H, W) -> features (N, D).
-        feature_dim: D.
-        weights_digest: Of the file that its first weights come from; empty: drawn at random.
+        body: Module that maps images (N, C, H, W) to features (N, D).
+        feature_dim: D, at least 1.
+        weights_digest: Digest of the file with the initial weights; empty for random weights.
     """
 
     def __init__(self, body: nn.Module, feature_dim: int, weights_digest: str = "") -> None:
@@ -40,7 +40,7 @@ MODELS: Registry[Backbone] = Registry("model")
 
 
 def initialise_xavier(modules: Iterable[nn.Module]) -> None:
-    """Glorot-uniform weights and zero biases for every convolution and linear layer."""
+    """Set Glorot-uniform weights and zero biases in every convolution and linear layer."""
     for module in modules:
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)
@@ -49,7 +49,7 @@ def initialise_xavier(modules: Iterable[nn.Module]) -> None:
 
 
 def initialise_msra(modules: Iterable[nn.Module]) -> None:
-    """Normal weights of variance 2 / fan-in (He et al., ICCV 2015) and zero biases."""
+    """Set normal weights of variance 2 / fan-in (He et al., ICCV 2015) and zero biases."""
     for module in modules:
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -58,7 +58,16 @@ def initialise_msra(modules: Iterable[nn.Module]) -> None:
 
 
 def require_side(name: str, image_shape: ImageShape, side: int) -> None:
-    """Raise ValueError for images that are smaller than side x side."""
+    """Require images of a minimum size.
+
+    Args:
+        name: Name of the model in messages.
+        image_shape: (C, H, W)
+        side: Smallest height and width, in pixels.
+
+    Raises:
+        ValueError: The images are smaller than side x side.
+    """
     _, height, width = image_shape
     if min(height, width) < side:
         raise ValueError(f"{name} needs images of at least {side}x{side}, not {height}x{width}")

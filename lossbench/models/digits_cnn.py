@@ -1,4 +1,4 @@
-"""A small network for 8x8 digits: the MNIST network's shape at a fraction of its cost."""
+"""Small network for 8x8 digits, similar to the MNIST network at a fraction of its cost."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ def digits_cnn(
 ) -> Backbone:
     """Four 3x3 convolutions in two pairs (16, 32 channels), then a linear layer.
 
-    In each pair a PReLU follows the first convolution; 2x2 max pooling and a PReLU follow the
-    second. PReLU slopes start at 0.25, one a channel.
+    In each pair, the first convolution is followed by PReLU, the second by 2x2 max pooling and
+    PReLU. PReLU has one slope per channel, initialised to 0.25.
 
     Args:
         image_shape: (C, H, W), H and W at least 4.
-        feature_dim: D.
-        feature_relu: A ReLU after the feature.
+        feature_dim: D, at least 1.
+        feature_relu: Whether a ReLU follows the linear layer.
 
-    Reference: none; made for this suite, after `mnist_cnn`.
+    Raises:
+        ValueError: The images are too small.
+
+    Reference: none; designed for this suite, based on `mnist_cnn`.
     """
     channels, height, width = image_shape
     require_side("digits_cnn", image_shape, 4)

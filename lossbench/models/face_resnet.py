@@ -1,4 +1,4 @@
-"""The residual network of the L-GM paper's face verification."""
+"""Residual network of the face verification experiments in the L-GM paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lossbench.models.base import MODELS, Backbone, ImageShape, initialise_xavie
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with PReLU, added to what came in."""
+    """Residual block: two 3x3 convolutions with PReLU, added to the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Block(nn.Module):
 
     @torch.no_grad()
     def scale_branch(self, factor: float) -> None:
-        """Multiply what the block adds, at the start of a training."""
+        """Multiply the weights of the last convolution; called when weights are initialised."""
         self.last.weight.mul_(factor)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,25 +44,28 @@ def face_resnet(
 ) -> Backbone:
     """A residual network of 27 convolutions with PReLU, without normalisation or dropout.
 
-    Two convolutions (w, 2w channels), then four stages of residual blocks with 2w, 4w, 8w, 16w
-    channels: 1, 2, 5 and 3 blocks of two convolutions, a convolution leading into each stage
-    after the first; 2x2 max pooling before every stage, then a linear layer to the feature.
+    Two convolutions (w, 2w channels), then four stages of residual blocks with 2w, 4w, 8w and 16w
+    channels: 1, 2, 5 and 3 blocks of two convolutions. A further convolution precedes each stage
+    after the first, 2x2 max pooling precedes every stage, and a linear layer gives the features.
 
     Args:
-        image_shape: (C, H, W), H and W at least 16; the paper has 120x120.
-        feature_dim: D; the paper has 512.
-        width: Channels of the first convolution; 32.
+        image_shape: (C, H, W), H and W at least 16; 120x120 in the paper.
+        feature_dim: D, at least 1; 512 in the paper.
+        width: Number of channels w of the first convolution, at least 1; 32 in the paper's source.
+
+    Raises:
+        ValueError: The images are too small.
 
     Reference: the L-GM paper names 27 convolutions, PReLU and 512 dimensions; the layers are
         those of the 27-convolution face network that came with the center loss (Wen et al.).
 
     Deviations:
-        - Every convolution pads by 1; the center-loss network leaves its first two and those
-          between the stages unpadded.
-        - Weights are Glorot-uniform, those of a block's second convolution divided by the square
-          root of the number of blocks: without normalisation the sum over eleven blocks would
-          otherwise grow with each. The paper gives no initialisation; center loss used Gaussian
-          weights of fixed width in the blocks.
+        - Every convolution has padding 1, so that each stage halves the side; the center-loss
+          network has none in its first two convolutions and those between the stages.
+        - Weights are Glorot-uniform, and those of a block's second convolution are divided by the
+          square root of the number of blocks, because without normalisation the activations would
+          grow with each of the eleven blocks. The paper specifies no initialisation; the
+          center-loss network used Gaussian weights of fixed width in the blocks.
     """
     require_side("face_resnet", image_shape, 16)
     channels, height, width_px = image_shape

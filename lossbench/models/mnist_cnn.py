@@ -1,4 +1,4 @@
-"""The network of the L-GM paper's MNIST experiments."""
+"""Network of the MNIST experiments in the L-GM paper."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ def mnist_cnn(
 ) -> Backbone:
     """Six convolutions in three pairs (32, 64, 128 channels), then a linear layer.
 
-    The first convolution is 5x5 without padding, the others 3x3 with padding 1; each pair is
-    followed by 2x2 max pooling and PReLU: 28 -> 24 -> 12 -> 6 -> 3.
+    The first convolution is 5x5 without padding, the others are 3x3 with padding 1; each pair is
+    followed by 2x2 max pooling and PReLU. Sides of an MNIST image: 28 -> 24 -> 12 -> 6 -> 3.
 
     Args:
         image_shape: (C, H, W), H and W at least 12.
-        feature_dim: D; the paper has 2 and 100.
-        feature_relu: A ReLU after the feature; the paper has one after the 100-D feature.
+        feature_dim: D, at least 1; 2 and 100 in the paper.
+        feature_relu: Whether a ReLU follows the linear layer; in the paper it follows the 100-D
+            features.
+
+    Raises:
+        ValueError: The images are too small.
 
     Reference: Wan et al., CVPR 2018, Sect. 4.1; sizes from the authors' released code.
 
-    Deviations: the paper gives no sizes and no initialisation; weights are Glorot-uniform, as
-    the authors' MNIST configuration has it, biases zero, PReLU slopes 0.25, one a channel.
+    Deviations: none known. The paper specifies neither sizes nor initialisation. As in the authors'
+        MNIST configuration, weights are Glorot-uniform; biases are 0, and PReLU has one slope per
+        channel, initialised to 0.25.
     """
     channels, height, width = image_shape
     require_side("mnist_cnn", image_shape, 12)

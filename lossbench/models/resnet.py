@@ -1,4 +1,4 @@
-"""Residual networks for large images: torchvision's, without the classifier."""
+"""Residual networks of torchvision for large images, without the classifier."""
 
 from __future__ import annotations
 
@@ -14,17 +14,32 @@ def resnet101(image_shape: ImageShape) -> Backbone:
     Args:
         image_shape: (3, H, W), H and W at least 32.
 
+    Raises:
+        ValueError: The images are too small, or do not have 3 channels.
+
     Reference: He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016.
 
-    Deviations: torchvision's body strides in the 3x3 convolution of a bottleneck, the paper in
-        the 1x1 before it. Weights start as torchvision's do (He et al., ICCV 2015, by fan-out).
+    Deviations: those of torchvision, whose network is used unchanged. The stride of a bottleneck
+        is in its 3x3 convolution, in the paper in the 1x1 convolution before it. Weights are
+        initialised by fan-out (He et al., ICCV 2015).
     """
     return _body("resnet101", image_shape)
 
 
 @MODELS.register("resnet18", reference="He et al., CVPR 2016, Sect. 4.1")
 def resnet18(image_shape: ImageShape) -> Backbone:
-    """ResNet-18 for ImageNet; features of 512 dimensions. See `resnet101`."""
+    """ResNet-18 for ImageNet; features of 512 dimensions.
+
+    Args:
+        image_shape: (3, H, W), H and W at least 32.
+
+    Raises:
+        ValueError: The images are too small, or do not have 3 channels.
+
+    Reference: as for `resnet101`.
+
+    Deviations: weights are initialised by fan-out, as in torchvision.
+    """
     return _body("resnet18", image_shape)
 
 

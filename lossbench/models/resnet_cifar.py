@@ -15,8 +15,8 @@ from lossbench.models.base import MODELS, Backbone, ImageShape, initialise_msra,
 class Block(nn.Module):
     """Two 3x3 convolutions around an identity shortcut.
 
-    Where the block halves the maps and doubles the channels, the shortcut takes every second
-    pixel and fills the new channels with zeros: it has no parameters ("option A").
+    Where the block halves the feature maps and doubles the channels, the shortcut selects every
+    second pixel and pads the new channels with zeros, without parameters ("option A").
     """
 
     def __init__(self, before: int, after: int, stride: int) -> None:
@@ -46,15 +46,17 @@ def resnet_cifar(
 
     Args:
         image_shape: (C, H, W), H and W at least 4.
-        depth: Layers with weights, the classifier included: 6n + 2; the papers have 20, 56, 110.
-        width: Channels of the first stage; the others have 2 and 4 times as many. The feature
-            has 4 * width dimensions, 64 in the papers.
+        depth: Number of layers with weights, including the classifier, of the form 6n + 2, at
+            least 8; 20, 56 and 110 in the papers.
+        width: Number of channels of the first stage, at least 1; the others have 2 and 4 times as
+            many. Features have 4 * width dimensions, 64 in the papers.
 
     Raises:
-        ParameterError: `depth` is not 6n + 2.
+        ParameterError: `depth` is not of the form 6n + 2.
+        ValueError: The images are too small.
 
     Reference: He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition. CVPR 2016.
-        Weights after He et al., ICCV 2015, as the L-GM paper says.
+        Weights are initialised as in He et al., ICCV 2015, as the L-GM paper says.
 
     Deviations: none known.
     """

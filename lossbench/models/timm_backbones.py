@@ -1,6 +1,7 @@
-"""Any model of timm by its name: `timm.resnet18`, `timm.vit_tiny_patch16_224`.
+"""Models of timm under their own names, such as `timm.resnet18` or `timm.vit_tiny_patch16_224`.
 
-timm is an optional library and takes a second to import: it is asked for when a suite names it.
+timm is an optional library that takes a second to import; it is imported when a suite names one of
+its models.
 """
 
 from __future__ import annotations
@@ -29,14 +30,21 @@ def _file(path: str) -> str:
     file = user_path(path).resolve()
     if not file.is_file():
         raise ValueError(f"{file}: no such file")
-    return str(file)  # workers have another folder
+    return str(file)  # absolute, because workers run in another folder
 
 
 Checkpoint = Annotated[str, AfterValidator(_file)]
 
 
 def timm_entry(name: str) -> Entry[Backbone]:
-    """The entry of a model by timm's own name for it."""
+    """Registry entry of a model.
+
+    Args:
+        name: Name of the model in timm.
+
+    Raises:
+        RequestError: timm is not installed.
+    """
     own = f"timm.{name}"
 
     def backbone(
@@ -49,20 +57,28 @@ def timm_entry(name: str) -> Entry[Backbone]:
         drop_path_rate: Rate | None = None,
         img_size: Annotated[int, Field(ge=1, le=10_000)] | None = None,
     ) -> Backbone:
-        """A model of timm without its classifier, its features pooled.
+        """A model of timm without its classifier, with pooled features.
 
         Args:
             image_shape: (C, H, W)
-            feature_dim: D, by a linear layer on top; None: the model's own features.
-            pretrained: Start from timm's weights, which are downloaded once. They expect the
-                scaling that they were trained with: `recipe.input.mean` and `.std`.
-            checkpoint: Start from weights in this file instead, as timm or torch saves them; those
-                of a classifier are left out.
-            drop_rate, drop_path_rate: None: the model's own.
-            img_size: Side of the images, for models that are built for one size; None: its own.
+            feature_dim: D, at least 1, the width of an additional linear layer; None for the
+                features of the model.
+            pretrained: Whether to start from timm's weights, which are downloaded once. They
+                expect the scaling they were trained with: `recipe.input.mean` and `.std`.
+            checkpoint: File of weights to start from instead, as saved by timm or torch; weights of
+                a classifier are ignored.
+            drop_rate, drop_path_rate: Rates in [0, 1); None for the defaults of the model.
+            img_size: Side of the images in pixels, for models built for one size; None for the
+                default of the model.
+
+        Raises:
+            ParameterError: A parameter does not fit the model, or weights cannot be used.
+            ValueError: The model does not support the image shape.
         """
         if pretrained and checkpoint:
-            raise ParameterError(own, [Problem(("checkpoint",), "stands instead of pretrained")])
+            raise ParameterError(
+                own, [Problem(("checkpoint",), "cannot be combined with pretrained")]
+            )
         given = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "img_size": img_size}
         options = {key: value for key, value in given.items() if value is not None}
         _require_size(name, image_shape, img_size)
@@ -73,7 +89,7 @@ def timm_entry(name: str) -> Entry[Backbone]:
         except UnusableWeights as error:
             key = "checkpoint" if checkpoint else "pretrained"
             raise ParameterError(own, [Problem((key,), str(error))]) from None
-        # of what the classifier would see; num_features are those of the last map
+        # width of the classifier's input; num_features is that of the last feature map
         dimensions: Any = getattr(network, "head_hidden_size", None) or network.num_features
         if feature_dim is not None:
             network = nn.Sequential(network, nn.Linear(dimensions, feature_dim))
@@ -84,7 +100,7 @@ def timm_entry(name: str) -> Entry[Backbone]:
 
 @functools.cache
 def _names() -> frozenset[str]:
-    """Of architectures, and of those that timm has weights for, with the weights' tag."""
+    """Names of architectures, and of architectures with the tag of pretrained weights."""
     timm = _timm()
     return frozenset([*timm.list_models(), *timm.list_models(pretrained=True)])
 
@@ -95,7 +111,7 @@ def _timm() -> Any:
     import lossbench.data.torchvision  # noqa: F401  timm imports torchvision
     import timm  # isort: skip
 
-    logging.getLogger("timm").setLevel(logging.ERROR)  # what does not fit is told here
+    logging.getLogger("timm").setLevel(logging.ERROR)  # lossbench reports weights that do not fit
     return timm
 
 
@@ -123,12 +139,14 @@ def _network(name: str, channels: int, options: dict[str, Any], file: Path | Non
         network = create(pretrained=True, pretrained_cfg_overlay={"state_dict": dict(weights)})
     except TypeError as error:
         raise _refused(name, options, error) from None
-    except Exception as error:  # timm's models raise what they happen to raise
+    except Exception as error:  # models of timm raise various types
         lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         if file:
-            raise UnusableWeights(f"{file}: are no weights of timm.{name}: {lines[-1]}") from None
+            raise UnusableWeights(
+                f"{file}: does not contain weights of timm.{name}: {lines[-1]}"
+            ) from None
         raise ValueError(lines[0]) from None
-    # timm takes what fits, and leaves the rest as it was drawn
+    # timm loads the weights that fit and leaves the others random
     own = network.state_dict()
     cut_off = _timm().get_pretrained_cfg(name).classifier or ()
     cut_off = (cut_off,) if isinstance(cut_off, str) else tuple(cut_off)
@@ -136,17 +154,17 @@ def _network(name: str, channels: int, options: dict[str, Any], file: Path | Non
     known = (*own, *(f"{part}.{end}" for part in cut_off for end in ("weight", "bias")))
     foreign = [key for key in weights if key not in known]
     if lacking or foreign:
-        which, odd = ("lacks", lacking) if lacking else ("has others than", foreign)
-        raise UnusableWeights(f"{file}: {which} weights of timm.{name}, such as {odd[0]}")
+        problem, odd = ("lacks", lacking) if lacking else ("contains others than", foreign)
+        raise UnusableWeights(f"{file}: {problem} weights of timm.{name}, such as {odd[0]}")
     return network
 
 
 def _refused(name: str, options: dict[str, Any], error: TypeError) -> Exception:
-    """What a model says to a parameter that it does not take."""
+    """Error for parameters that a model does not have."""
     unknown = [key for key in options if f"{key!r}" in str(error)]
     if not unknown:
         return ValueError(str(error))
-    problems = [Problem((key,), f"timm.{name} does not take it") for key in unknown]
+    problems = [Problem((key,), f"timm.{name} has no such parameter") for key in unknown]
     return ParameterError(f"timm.{name}", problems)
 
 

@@ -1,4 +1,4 @@
-"""Models of vectors, such as embeddings that were computed before. Images become one row."""
+"""Models for vectors, such as precomputed embeddings. Images are flattened."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ OF_VECTORS = ("identity", "mlp")
 
 @MODELS.register("identity")
 def identity(image_shape: ImageShape) -> Backbone:
-    """No model: what goes in are the features, and only the head is trained.
+    """No model: the inputs are the features, and only the head is trained.
 
-    A term of the loss that moves features and has no parameters in the head (center, contrastive,
-    triplet) has nothing to move then: what is left of such a loss is its softmax.
+    Loss terms that only act on features (center, contrastive, triplet) have no effect then; only
+    the softmax term of such a loss is trained.
 
     Args:
         image_shape: (C, H, W)
@@ -35,12 +35,13 @@ def mlp(
     feature_dim: Width = 2,
     hidden: list[Width] = [],  # noqa: B006
 ) -> Backbone:
-    """Linear layers, with a ReLU between them.
+    """Multilayer perceptron: linear layers with ReLU between them.
 
     Args:
         image_shape: (C, H, W)
-        feature_dim: D.
-        hidden: Widths of the layers before; none: one linear projection.
+        feature_dim: D, from 1 to 1,000,000.
+        hidden: Widths of the hidden layers, each from 1 to 1,000,000; an empty list gives one
+            linear projection.
     """
     widths = [math.prod(image_shape), *hidden, feature_dim]
     layers: list[nn.Module] = [nn.Flatten()]

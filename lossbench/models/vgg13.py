@@ -1,4 +1,4 @@
-"""The network of the L-GM paper's CIFAR-100 experiments."""
+"""Network of the CIFAR-100 experiments in the L-GM paper."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from lossbench.models.base import MODELS, Backbone, ImageShape, initialise_msra,
 
 @MODELS.register("vgg13", reference="Wan et al., CVPR 2018, Sect. 4.1; Liu et al., ICML 2016")
 def vgg13(image_shape: ImageShape, *, width: Annotated[int, Field(ge=1)] = 96) -> Backbone:
-    """Thirteen 3x3 convolutions in the manner of VGG, then global average pooling.
+    """Thirteen 3x3 convolutions as in VGG, then global average pooling.
 
-    A stem, then four convolutions each with 1, 2 and 4 times `width` channels; 2x2 max pooling
-    between these stages: 32 -> 16 -> 8. Each convolution is followed by batch normalisation and
-    ReLU, and has no bias. No dropout.
+    A stem of one convolution, then three stages of four convolutions with 1, 2 and 4 times `width`
+    channels; 2x2 max pooling between the stages (sides 32 -> 16 -> 8). Each convolution has no bias
+    and is followed by batch normalisation and ReLU. There is no dropout.
 
     Args:
         image_shape: (C, H, W), H and W at least 4.
-        width: Channels of the stem and the first stage; the papers have 96. The feature has
-            4 * width dimensions, 384 in the paper.
+        width: Number of channels of the stem and the first stage, at least 1; 96 in the papers.
+            Features have 4 * width dimensions, 384 in the paper.
+
+    Raises:
+        ValueError: The images are too small.
 
     Reference: Wan et al., CVPR 2018, Sect. 4.1, after Liu et al., ICML 2016, Table 1; channels
         and the absence of biases from the authors' released CIFAR-100 configuration.
 
-    Deviations: the L-GM paper replaces its source's fully connected layer by global average
-        pooling; a third max pooling before that is not mentioned, and is left out.
+    Deviations: no third max pooling before the global average pooling that replaces the fully
+        connected layer of Liu et al., because the L-GM paper does not mention one.
     """
     require_side("vgg13", image_shape, 4)
     layers: list[nn.Module] = []

@@ -1,4 +1,4 @@
-"""Files of weights that a model starts from."""
+"""Files with initial weights of a model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ import torch
 from torch import Tensor
 
 WRAPPERS = ("state_dict", "model")
-"""Keys under which training scripts, this one too, keep the weights of the model."""
+"""Keys under which training scripts, including lossbench, save the weights of the model."""
 PREFIXES = ("module.", "body.")
-"""What a parallel training and a `Backbone` put before names."""
+"""Prefixes of parameter names: from a parallel training, and from `Backbone`."""
 
 
 class UnusableWeights(Exception):
-    """A file of weights is not there, or does not fit."""
+    """A weights file is missing or does not fit the model."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by their names in a file of safetensors or of torch; no code in it is run.
+    """Read the tensors of a safetensors or torch file by name, without running code in it.
+
+    Args:
+        path: Weights file.
 
     Raises:
-        UnusableWeights: It has none.
+        UnusableWeights: The file has no named weights.
     """
     try:
         if path.suffix == ".safetensors":
@@ -36,17 +39,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UnusableWeights(
-            f"{path}: is damaged, or has more than weights; save the state_dict only"
+            f"{path}: is damaged, or contains more than weights; save only the state_dict"
         ) from None
-    except Exception:  # both libraries raise what their parsers happen to raise
-        raise UnusableWeights(f"{path}: is no file of weights of torch or safetensors") from None
+    except Exception:  # the parsers of both libraries raise various types
+        raise UnusableWeights(f"{path}: is not a weights file of torch or safetensors") from None
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     named = content.items() if isinstance(content, Mapping) else ()
     weights = {name: tensor for name, tensor in named if isinstance(tensor, Tensor)}
     if not weights:
-        raise UnusableWeights(f"{path}: has no weights by name; save the state_dict of a model")
+        raise UnusableWeights(f"{path}: contains no named weights; save the state_dict of a model")
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in weights):
             weights = {key.removeprefix(prefix): tensor for key, tensor in weights.items()}
@@ -54,7 +57,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def file_digest(path: Path) -> str:
-    """Hash of a file's content."""
+    """First 16 hexadecimal digits of the SHA-256 of a file."""
     state = path.stat()
     return _file_digest(path, state.st_size, state.st_mtime_ns)
 
@@ -66,17 +69,17 @@ def _file_digest(path: Path, _size: int, _mtime_ns: int) -> str:
 
 
 def downloaded(known: Any) -> Path:
-    """The file of timm's weights of a model, from the hub's cache, or downloaded into it.
+    """File of timm's pretrained weights of a model, downloaded unless it is in the hub's cache.
 
     Args:
-        known: What timm knows of them (its `PretrainedCfg`); None: nothing.
+        known: timm's `PretrainedCfg` of the weights; None if there is none.
 
     Raises:
-        UnusableWeights: There are none in timm's own form, or the hub cannot be reached.
+        UnusableWeights: There are no weights in timm's own format, or the hub cannot be reached.
     """
     if known is None or not known.hf_hub_id or known.custom_load:
         raise UnusableWeights(
-            "timm has no weights of it that can be downloaded: pretrained is false"
+            "timm has no downloadable weights for this model; set pretrained to false"
         )
     import huggingface_hub
     import requests
@@ -89,11 +92,11 @@ def downloaded(known: Any) -> Path:
         pass
     lost = f"{known.hf_hub_id}, {file} cannot be downloaded; give the file as `checkpoint`"
     hub = huggingface_hub.constants.ENDPOINT
-    try:  # the library itself tries for a minute, and tells of each try
+    try:  # the library itself would retry for a minute and print each attempt
         requests.head(hub, timeout=10)
     except requests.RequestException:
-        raise UnusableWeights(f"{lost}: there is no connection to {hub}") from None
+        raise UnusableWeights(f"{lost}: no connection to {hub}") from None
     try:
         return Path(get())
-    except Exception as error:  # the hub's errors, and those of several libraries below it
+    except Exception as error:  # errors of the hub and of several libraries below it
         raise UnusableWeights(f"{lost}: {str(error).partition(chr(10))[0][:200]}") from None

@@ -36,7 +36,7 @@ def test_the_softmax_loss_remains_when_the_weight_is_0(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_something_must_be_left_to_train_by(name):
-    with pytest.raises(ParameterError, match="nothing is left"):
+    with pytest.raises(ParameterError, match="nothing would be trained"):
         create_loss(name, num_classes=3, feature_dim=3, weight=0.0, softmax_weight=0.0)
 
 

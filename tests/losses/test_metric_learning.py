@@ -11,7 +11,8 @@ import torch
 from lossbench.conformance import CHECKS, Subject, examine
 from lossbench.errors import ParameterError, RequestError
 from lossbench.losses import LOSSES
-from lossbench.losses.metric_learning import REFUSED, _names
+from lossbench.losses.metric_learning import UNSUPPORTED
+from lossbench.losses.metric_learning_library import class_names
 
 needed = pytest.mark.skipif(
     importlib.util.find_spec("pytorch_metric_learning") is None,
@@ -63,8 +64,8 @@ def test_a_feature_at_its_class_s_weight_belongs_to_that_class(name: str) -> Non
 @needed
 def test_every_loss_is_there_or_refused_with_its_reason() -> None:
     required: dict[str, dict[str, Any]] = {"RankedListLoss": {"margin": 0.4, "Tn": 10}}
-    for name in _names():
-        if name in REFUSED:
+    for name in class_names():
+        if name in UNSUPPORTED:
             with pytest.raises(RequestError, match="cannot be compared here: it "):
                 LOSSES[f"pml.{name}"]
             continue
@@ -75,7 +76,7 @@ def test_every_loss_is_there_or_refused_with_its_reason() -> None:
         loss.backward()
         assert features.grad is not None, name
         assert head.logits(features).shape == (16, 4), name
-    assert set(REFUSED) <= set(_names())
+    assert set(UNSUPPORTED) <= set(class_names())
 
 
 BATCHES = {
@@ -93,7 +94,7 @@ NO_MINER = {"InstanceLoss", "PNPLoss", "RankedListLoss"}
 def usable() -> list[str]:
     if importlib.util.find_spec("pytorch_metric_learning") is None:
         return []
-    return [name for name in _names() if name not in REFUSED]
+    return [name for name in class_names() if name not in UNSUPPORTED]
 
 
 @needed
@@ -203,7 +204,7 @@ def test_histogram_loss_takes_features_that_coincide() -> None:
         ("CircleLoss", {"distance": "LpDistance"}, "requires the distance metric"),
         ("CircleLoss", {"weight": -1.0}, "weight: should be greater"),
         ("RankedListLoss", {"margin": 0.4}, "Tn: missing"),
-        ("ContrastiveLoss", {"weight": 0.0, "softmax_weight": 0.0}, "nothing is left"),
+        ("ContrastiveLoss", {"weight": 0.0, "softmax_weight": 0.0}, "nothing would be trained"),
     ],
 )
 def test_what_is_refused(name: str, params: dict[str, Any], said: str) -> None:
