@@ -154,8 +154,11 @@ def _network(name: str, channels: int, options: dict[str, Any], file: Path | Non
     known = (*own, *(f"{part}.{end}" for part in cut_off for end in ("weight", "bias")))
     foreign = [key for key in weights if key not in known]
     if lacking or foreign:
-        problem, odd = ("lacks", lacking) if lacking else ("contains others than", foreign)
-        raise UnusableWeights(f"{file}: {problem} weights of timm.{name}, such as {odd[0]}")
+        if lacking:
+            problem = f"lacks weights of timm.{name}, such as {lacking[0]}"
+        else:
+            problem = f"contains weights that timm.{name} does not have, such as {foreign[0]}"
+        raise UnusableWeights(f"{file}: {problem}")
     return network
 
 

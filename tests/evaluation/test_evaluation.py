@@ -33,7 +33,7 @@ def as_pixels(features: Tensor) -> Tensor:
     return features.to(torch.uint8)[:, None, :, None]
 
 
-def test_errors_against_numpy() -> None:
+def test_errors_agree_with_numpy() -> None:
     scores, labels = torch.randn(500, 12), torch.randint(0, 12, (500,))
     ranked = np.argsort(-scores.numpy(), axis=1)
     wrong = np.mean(ranked[:, 0] != labels.numpy())
@@ -48,7 +48,7 @@ def test_top5_of_three_classes_is_never_wrong() -> None:
     assert top_error(torch.randn(9, 3), torch.arange(9) % 3, 5) == 0.0
 
 
-def test_ten_crops_against_a_loop() -> None:
+def test_ten_crops_agree_with_a_loop() -> None:
     torch.manual_seed(0)
     side, crop, classes = 6, 4, 7
     pixels = torch.randint(0, 255, (40, side, side, 1), dtype=torch.uint8)
@@ -73,7 +73,7 @@ def test_ten_crops_against_a_loop() -> None:
     assert 0 < wrong < 40
 
 
-def test_features_that_are_all_alike() -> None:
+def test_identical_features_are_detected() -> None:
     features = 5 + torch.randn(100, 3)
     assert not all_alike(features)
     assert all_alike(features[:1].repeat(100, 1))
@@ -82,7 +82,7 @@ def test_features_that_are_all_alike() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 5])
-def test_a_score_of_nan_is_never_a_hit(k: int) -> None:
+def test_image_with_a_nan_score_is_an_error(k: int) -> None:
     """torch takes NaN for the largest number, so a class with a score of NaN would always win."""
     scores, labels = torch.randn(60, 12), torch.arange(60) % 12
     scores[torch.arange(60), labels] = 100.0  # all right
@@ -92,7 +92,7 @@ def test_a_score_of_nan_is_never_a_hit(k: int) -> None:
     assert top_error(scores, labels, k) == pytest.approx(100 * (7 + 5 + 1) / 60)
 
 
-def test_nan_in_one_of_ten_crops_is_no_hit() -> None:
+def test_image_with_nan_in_one_of_ten_crops_is_an_error() -> None:
     class NotANumber(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             features = images.flatten(1)
@@ -148,7 +148,7 @@ def test_embedding_of_two_classes_has_the_density_of_each() -> None:
     np.testing.assert_allclose(difference, np.tile(20 * (60 - x), (len(x), 1)), rtol=1e-3, atol=0.1)
 
 
-def test_embedding_of_another_head_has_the_features_means() -> None:
+def test_embedding_of_other_heads_has_the_means_of_the_features() -> None:
     head = create_loss("softmax", num_classes=2, feature_dim=2)
     labels = torch.arange(2 * MAX_POINTS) % 2
     features = torch.stack([labels * 3.0, 9 - labels.float()], 1)
@@ -158,7 +158,7 @@ def test_embedding_of_another_head_has_the_features_means() -> None:
     assert set(kept) == {"features", "labels", "class_means"}
 
 
-def test_an_embedding_has_the_classes_names_as_plain_text(tmp_path: Path) -> None:
+def test_embedding_stores_class_names_as_plain_text(tmp_path: Path) -> None:
     head = create_loss("softmax", num_classes=2, feature_dim=2)
     labels = torch.arange(20) % 2
     trained = trained_on(head, as_pixels(torch.stack([labels, 1 - labels], 1)), labels)

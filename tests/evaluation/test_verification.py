@@ -41,7 +41,7 @@ def slow_threshold(scores: np.ndarray, same: np.ndarray) -> float:
 
 @pytest.mark.parametrize("ties", [True, False])
 @pytest.mark.parametrize("folds", [2, 3, 7])
-def test_the_protocol_against_loops(random: np.random.Generator, folds: int, ties: bool) -> None:
+def test_protocol_agrees_with_loops(random: np.random.Generator, folds: int, ties: bool) -> None:
     fold = np.repeat(np.arange(folds) * 3 + 1, 20)  # any numbers
     same = random.random(len(fold)) < 0.5
     scores = random.normal(size=len(fold)) + 0.8 * same
@@ -60,7 +60,7 @@ def test_the_protocol_against_loops(random: np.random.Generator, folds: int, tie
     assert found.std == pytest.approx(variance**0.5)
 
 
-def test_a_fold_does_not_choose_its_own_threshold() -> None:
+def test_fold_does_not_choose_its_own_threshold() -> None:
     """Two folds whose best thresholds differ are each tested at the other's."""
     scores = np.array([0.0, 1.0, 10.0, 11.0])
     same = np.array([False, True, False, True])
@@ -85,21 +85,23 @@ def test_a_fold_does_not_choose_its_own_threshold() -> None:
         ([-1e308, -0.9e308], [1, 1], -np.inf),
     ],
 )
-def test_known_thresholds(scores: list[float], same: list[int], expected: float) -> None:
+def test_best_threshold_of_known_cases(
+    scores: list[float], same: list[int], expected: float
+) -> None:
     found = best_threshold(np.array(scores), np.array(same, bool))
     assert found == pytest.approx(expected)
     assert slow_threshold(np.array(scores), np.array(same, bool)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("low", [1.0, 1.0 + 2**-52, -1.0, 1e308, 5e-324])
-def test_neighbouring_floats_are_told_apart(low: float) -> None:
+def test_best_threshold_separates_neighbouring_floats(low: float) -> None:
     """Their mean is one of them: rounding must not take it to the upper one."""
     scores = np.array([low, np.nextafter(low, np.inf)])
     threshold = best_threshold(scores, np.array([False, True]))
     assert (scores > threshold).tolist() == [False, True]
 
 
-def test_the_scale_of_the_scores_is_nothing(random: np.random.Generator) -> None:
+def test_accuracy_does_not_depend_on_the_scale_of_the_scores(random: np.random.Generator) -> None:
     same = random.random(60) < 0.5
     scores = random.normal(size=60) + same
     fold = np.arange(60) % 3
@@ -108,7 +110,7 @@ def test_the_scale_of_the_scores_is_nothing(random: np.random.Generator) -> None
         assert verify(moved, same, fold).accuracies.tolist() == expected
 
 
-def test_unusable_pairs() -> None:
+def test_single_fold_and_nan_are_refused() -> None:
     same = np.array([True, False, True, False])
     with pytest.raises(ValueError, match="two or more folds"):
         verify(np.arange(4.0), same, np.ones(4, np.int64))
@@ -117,7 +119,7 @@ def test_unusable_pairs() -> None:
             verify(np.array([0.0, 1.0, broken, 2.0]), same, np.array([1, 1, 2, 2]))
 
 
-def test_six_thousand_pairs_are_quick(random: np.random.Generator) -> None:
+def test_six_thousand_pairs_are_fast(random: np.random.Generator) -> None:
     same = np.arange(6000) % 600 < 300
     scores = random.normal(size=6000) + same
     fold = np.arange(6000) // 600
@@ -130,7 +132,7 @@ def test_six_thousand_pairs_are_quick(random: np.random.Generator) -> None:
     assert found.mean == pytest.approx(69.1, abs=2)  # normal(0.5)
 
 
-def test_cosine(random: np.random.Generator) -> None:
+def test_cosine_similarity(random: np.random.Generator) -> None:
     first, second = random.normal(size=(2, 30, 5)).astype(np.float32)
     expected = [1 - cosine(a, b) for a, b in zip(first, second, strict=True)]
     assert cosine_similarity(first, second) == pytest.approx(expected, abs=1e-6)
@@ -147,7 +149,7 @@ def features(
     return (mixed + 5.0).astype(np.float32)
 
 
-def test_all_components_are_the_mahalanobis_distance(random: np.random.Generator) -> None:
+def test_all_components_give_the_mahalanobis_distance(random: np.random.Generator) -> None:
     """With the inverse covariance of the training set, by scipy."""
     train = features(random, 200, 6)
     first, second = features(random, 20, 6), features(random, 20, 6)
@@ -165,7 +167,9 @@ def test_features_far_from_zero_lose_no_digits(random: np.random.Generator) -> N
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.99])
-def test_components_explain_the_share(random: np.random.Generator, share: float) -> None:
+def test_components_explain_the_share_of_variance(
+    random: np.random.Generator, share: float
+) -> None:
     """The number and the space are scikit-learn's own, in which variances are 1."""
     train, other = features(random, 300, 12), features(random, 9, 12)
     whitening = fit_whitening(train, share)
@@ -180,7 +184,9 @@ def test_components_explain_the_share(random: np.random.Generator, share: float)
 
 @pytest.mark.parametrize("share", [0.99, 1.0])
 @pytest.mark.parametrize("far", [0.0, 1000.0])
-def test_degenerate_features(random: np.random.Generator, share: float, far: float) -> None:
+def test_whitening_of_degenerate_features(
+    random: np.random.Generator, share: float, far: float
+) -> None:
     """What does not vary in the training set has no part in the distance."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -198,7 +204,7 @@ def test_degenerate_features(random: np.random.Generator, share: float, far: flo
     assert verify(alike, np.arange(6) % 2 == 0, np.arange(6) // 2).mean == 50.0
 
 
-def test_features_that_are_no_numbers(random: np.random.Generator) -> None:
+def test_features_that_are_not_finite_are_refused(random: np.random.Generator) -> None:
     broken = features(random, 10, 4)
     broken[3, 2] = np.nan
     with pytest.raises(ValueError, match="not a finite number"):

@@ -73,7 +73,7 @@ def test_margin_0_is_softmax_on_scaled_cosines(name):
     torch.testing.assert_close(head.logits(features), 7 * cosines)
 
 
-def test_the_papers_defaults():
+def test_defaults_are_those_of_the_papers():
     arcface, cosface, am_softmax = (make(name) for name in NAMES)
     assert (arcface.margin, arcface.scale) == (0.5, 64)
     assert (cosface.margin, cosface.scale) == (0.35, 64)
@@ -85,7 +85,7 @@ def test_the_papers_defaults():
     assert torch.equal(am_softmax(features, labels), cosface(features, labels))
 
 
-def test_arcface_s_score_falls_with_the_angle():
+def test_arcface_score_decreases_with_the_angle():
     head = make("arcface", margin=0.5)
     theta = torch.linspace(0, math.pi, 2001).double()
     scores = head.margin_cosine(torch.cos(theta / 2), torch.sin(theta / 2))
@@ -95,7 +95,7 @@ def test_arcface_s_score_falls_with_the_angle():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_is_defined_where_the_arc_cosine_is_not(name, dtype):
+def test_loss_is_finite_where_the_arc_cosine_is_not(name, dtype):
     """At x = 0, and at angles of exactly 0 and pi."""
     torch.manual_seed(4)
     head = make(name, feature_dim=8, num_classes=3).to(dtype)
@@ -109,7 +109,7 @@ def test_is_defined_where_the_arc_cosine_is_not(name, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spread", [1.0, 1e-3])
-def test_float32_is_near_float64(name, spread):
+def test_float32_is_close_to_float64(name, spread):
     """Also where features stand nearly at their class's weight, or opposite to it."""
     torch.manual_seed(5)
     exact = make(name, feature_dim=16, num_classes=10, scale=16.0)

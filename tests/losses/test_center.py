@@ -101,7 +101,7 @@ def test_density_is_a_unit_gaussian_around_each_center():
             assert float(log_density[i, k]) == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_term_and_the_step_hold_no_number_for_each_sample_and_class(largest_tensor):
+def test_no_tensor_has_an_element_for_each_sample_and_class(largest_tensor):
     n, k, d = 64, 5000, 2
     features, labels = torch.randn(n, d, requires_grad=True), torch.randint(k, (n,))
     centers = torch.randn(k, d)

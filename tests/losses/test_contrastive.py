@@ -43,7 +43,7 @@ def test_gradcheck():
 
 
 @pytest.mark.parametrize("labels", [[1, 1, 1], [0, 1, 2], [2]])
-def test_a_mean_over_no_pairs_is_0(labels):
+def test_mean_over_no_pairs_is_0(labels):
     features = torch.randn(len(labels), 3).double().requires_grad_()
     labels = torch.tensor(labels)
     value = contrastive(features, labels, 1.5)

@@ -42,7 +42,7 @@ def test_gamma_0_is_softmax():
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_what_is_known_has_a_small_exact_loss_and_gradient(gamma):
+def test_loss_of_well_classified_images_is_small_and_exact(gamma):
     """Where 1 - p rounds to 0 in float32, and a power of it below 1 would have no gradient."""
     scores = torch.tensor([[20.0, 0.0, 0.0], [200.0, 0.0, 0.0]], requires_grad=True)
     labels = torch.zeros(2, dtype=torch.long)

@@ -159,7 +159,7 @@ def test_density_is_exact_far_from_the_origin():
     )
 
 
-def test_no_density_is_above_its_mode():
+def test_density_never_exceeds_its_mode():
     torch.manual_seed(9)
     head = make(50, 32, spread=1000.0)
     at_the_means = head.class_log_density(head.means).diagonal()
@@ -184,7 +184,7 @@ def test_lemma_1():
 
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
-def test_alpha_0_is_the_gm_loss_and_a_margin_costs(covariance):
+def test_alpha_0_is_the_gm_loss_and_margin_increases_the_loss(covariance):
     torch.manual_seed(6)
     features, labels = torch.randn(9, 6).double(), torch.randint(5, (9,))
     head = make(5, 6, alpha=0.0, covariance=covariance)
@@ -218,7 +218,7 @@ def float64_loss(features, labels, means, log_variance, alpha, weight):
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 @pytest.mark.parametrize("covariance", ["identity", "diagonal", "diagonal, fitted"])
 @pytest.mark.parametrize("regime", REGIMES)
-def test_float32_is_as_good_as_float64(regime, covariance, alpha, num_classes, feature_dim):
+def test_float32_agrees_with_float64(regime, covariance, alpha, num_classes, feature_dim):
     """Loss within 1e-6, gradients within 1e-5, relative to float64 on the same numbers."""
     torch.manual_seed(7)
     offset, spread, sigma = REGIMES[regime]
@@ -250,7 +250,7 @@ def test_float32_is_as_good_as_float64(regime, covariance, alpha, num_classes, f
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("feature_dim", [4, 128])
-def test_never_holds_a_number_for_each_sample_class_and_dimension(
+def test_no_tensor_has_an_element_for_each_sample_class_and_dimension(
     largest_tensor, covariance, feature_dim
 ):
     n, k = 64, 500
@@ -275,7 +275,7 @@ def test_work_in_many_dimensions_is_done_by_matrix_products(largest_tensor):
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 @pytest.mark.parametrize("feature_dim", [2, 32])
-def test_posterior_is_right_far_from_all_classes(covariance, feature_dim):
+def test_posterior_is_correct_far_from_all_classes(covariance, feature_dim):
     """As at the start of a training, when nothing ties the features to the means yet."""
     torch.manual_seed(8)
     head = create_loss(
@@ -295,7 +295,7 @@ def test_posterior_is_right_far_from_all_classes(covariance, feature_dim):
     assert head(features, labels).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-def test_margin_is_constant_unless_told_to_grow():
+def test_margin_is_constant_without_alpha_start():
     head = create_loss("lgm", num_classes=3, feature_dim=2, alpha=0.3)
     assert head.schedules() == {}
     head.set_progress(0.9)
@@ -313,7 +313,7 @@ def test_margin_grows_in_steps_and_never_above_alpha():
         assert float(head.alpha) == pytest.approx(alpha), progress
 
 
-def test_margin_growth_takes_extreme_parameters():
+def test_margin_growth_accepts_extreme_parameters():
     head = create_loss(
         "lgm", num_classes=3, feature_dim=2, alpha=1, alpha_start=1e-30, alpha_factor=1e9,
         alpha_every=1e-9,
@@ -323,14 +323,14 @@ def test_margin_growth_takes_extreme_parameters():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1])
-def test_a_margin_that_is_not_above_its_start_is_constant(alpha):
+def test_margin_not_above_its_start_is_constant(alpha):
     head = create_loss("lgm", num_classes=3, feature_dim=2, alpha=alpha, alpha_start=0.1)
     for progress in (0.0, 0.3, 0.999):
         head.set_progress(progress)
         assert float(head.alpha) == pytest.approx(alpha)
 
 
-def test_optimizer_is_told_how_to_treat_means_and_variances():
+def test_parameter_groups_of_means_and_variances():
     head = create_loss(
         "lgm", num_classes=3, feature_dim=2, covariance="diagonal", mean_lr_scale=2.0
     )
@@ -341,7 +341,7 @@ def test_optimizer_is_told_how_to_treat_means_and_variances():
     assert (of_variances.lr_scale, of_variances.decay) == (1.0, False)
 
 
-def test_many_classes_are_the_same_under_a_compiler_which_gets_them_at_once():
+def test_many_classes_give_the_same_loss_under_torch_compile():
     num_classes, feature_dim = 300, 500
     assert num_classes * feature_dim > BLOCK
     head = make(num_classes, feature_dim, spread=0.1, covariance="diagonal")

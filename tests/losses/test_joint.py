@@ -12,7 +12,7 @@ NAMES = ["contrastive", "triplet"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_is_softmax_plus_the_pure_form(name):
+def test_loss_is_softmax_plus_the_pure_form(name):
     torch.manual_seed(0)
     features, labels = torch.randn(8, 3), torch.randint(3, (8,))
     joint = create_loss(name, num_classes=3, feature_dim=3, weight=0.5, softmax_weight=2.0)
@@ -26,7 +26,7 @@ def test_is_softmax_plus_the_pure_form(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_softmax_loss_remains_when_the_weight_is_0(name):
+def test_weight_0_is_softmax(name):
     torch.manual_seed(0)
     features, labels = torch.randn(8, 3), torch.randint(3, (8,))
     head = create_loss(name, num_classes=3, feature_dim=3, weight=0.0)
@@ -35,7 +35,7 @@ def test_the_softmax_loss_remains_when_the_weight_is_0(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_something_must_be_left_to_train_by(name):
+def test_both_weights_0_are_refused(name):
     with pytest.raises(ParameterError, match="nothing would be trained"):
         create_loss(name, num_classes=3, feature_dim=3, weight=0.0, softmax_weight=0.0)
 
@@ -61,7 +61,7 @@ def test_pure_form_scores_by_the_nearest_class_mean(params):
             torch.testing.assert_close(scores[i, k], -(embed(x) - mean).square().sum() / 2)
 
 
-def test_a_class_without_training_images_is_never_chosen():
+def test_class_without_training_images_is_never_predicted():
     head = create_loss("contrastive", num_classes=3, feature_dim=2, softmax_weight=0.0)
     head.fit_class_means(torch.tensor([[9.0, 9.0], [8.0, 8.0]]), torch.tensor([0, 2]))
     at_the_origin = torch.zeros(1, 2, requires_grad=True)
@@ -80,7 +80,7 @@ def test_distances_are_exact_far_from_the_origin():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_squared_distances_are_exact_far_from_the_origin_and_0_for_the_same(dtype):
+def test_squared_distances_are_exact_far_from_the_origin_and_0_for_equal_vectors(dtype):
     torch.manual_seed(3)
     x = (1000 + torch.randn(20, 64) + 0.01 * torch.randn(2, 20, 64)).flatten(0, 1).to(dtype)
     x[7] = x[3]
@@ -102,7 +102,7 @@ PURE = [
 
 @pytest.mark.parametrize(("name", "params"), PURE)
 @pytest.mark.parametrize("sigma", [1e-4, 0.1])
-def test_float32_is_as_good_as_float64(name, params, sigma):
+def test_float32_agrees_with_float64(name, params, sigma):
     """Loss within 1e-6, gradients within 1e-5, with classes close and far from the origin."""
     torch.manual_seed(4)
     head = create_loss(name, num_classes=5, feature_dim=24, softmax_weight=0.0, **params)
@@ -120,7 +120,7 @@ def test_float32_is_as_good_as_float64(name, params, sigma):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_never_holds_a_number_for_each_pair_and_dimension(largest_tensor, name):
+def test_no_tensor_has_an_element_for_each_pair_and_dimension(largest_tensor, name):
     n, d = 32, 512
     head = create_loss(name, num_classes=4, feature_dim=d)
     features = torch.randn(n, d, requires_grad=True)

@@ -63,7 +63,7 @@ def test_gradcheck(margin):
 
 
 @pytest.mark.parametrize("margin", [1, 2, 3, 4])
-def test_psi_falls_without_a_gap_from_1_to_1_minus_2m(margin):
+def test_psi_decreases_continuously_from_1_to_1_minus_2m(margin):
     theta = torch.linspace(0, math.pi, 5001).double()
     values, _ = psi(torch.cos(theta), margin)
     assert float(values[0]) == pytest.approx(1)
@@ -81,7 +81,7 @@ def test_margin_1_is_softmax_without_bias():
     assert torch.equal(head(features, labels), expected)
 
 
-def test_large_beta_is_nearly_softmax_and_the_margin_costs():
+def test_large_beta_gives_softmax_and_margin_increases_the_loss():
     torch.manual_seed(3)
     features, labels = torch.randn(6, 2).double(), torch.randint(5, (6,))
     head = make(4)
@@ -94,7 +94,7 @@ def test_large_beta_is_nearly_softmax_and_the_margin_costs():
 
 @pytest.mark.parametrize("margin", [2, 3, 4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_is_defined_where_the_arc_cosine_is_not(margin, dtype):
+def test_loss_is_finite_where_the_arc_cosine_is_not(margin, dtype):
     """At x = 0, and at angles of exactly 0 and pi."""
     torch.manual_seed(4)
     head = make(margin, feature_dim=8, num_classes=3).to(dtype)
@@ -112,7 +112,7 @@ def test_is_defined_where_the_arc_cosine_is_not(margin, dtype):
         torch.testing.assert_close(head(scale * weight, torch.arange(3)), expected)
 
 
-def test_beta_falls_as_documented():
+def test_beta_decreases_as_documented():
     head = create_loss("l_softmax", num_classes=3, feature_dim=2)
     assert float(head.beta) == 1000  # before the first step, too
     for progress, beta in {0.0: 1000, 0.25: 16, 0.5: 0.4, 1.0: 0.0007}.items():
@@ -120,7 +120,7 @@ def test_beta_falls_as_documented():
         assert float(head.beta) == pytest.approx(beta, rel=0.05)
 
 
-def test_beta_stops_at_its_floor():
+def test_beta_does_not_fall_below_beta_min():
     head = create_loss("l_softmax", num_classes=3, feature_dim=2, beta_min=5)
     head.set_progress(0.1)
     assert 5 < float(head.beta) < 1000

@@ -29,14 +29,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 
 @needed
 @pytest.mark.parametrize(("name", "params"), CASES, ids=[name for name, _ in CASES])
-def test_they_keep_the_contract(name: str, params: dict[str, Any]) -> None:
+def test_library_losses_pass_the_contract_checks(name: str, params: dict[str, Any]) -> None:
     entry = LOSSES[f"pml.{name}"]
     found = examine(Subject(lambda k, d: entry.create(k, d, **params)), CHECKS)
     assert {f.check: f.why for f in found if f.status == "failed"} == {}
 
 
 @needed
-def test_the_loss_is_the_library_s() -> None:
+def test_loss_equals_that_of_the_library() -> None:
     from pytorch_metric_learning import losses, miners
 
     torch.manual_seed(0)
@@ -51,7 +51,7 @@ def test_the_loss_is_the_library_s() -> None:
 
 @needed
 @pytest.mark.parametrize("name", ["ProxyNCALoss", "NormalizedSoftmaxLoss", "SoftTripleLoss"])
-def test_a_feature_at_its_class_s_weight_belongs_to_that_class(name: str) -> None:
+def test_feature_equal_to_a_class_weight_is_of_that_class(name: str) -> None:
     """Distances fall where affinities rise."""
     torch.manual_seed(0)
     head: Any = LOSSES[f"pml.{name}"].create(5, 8)
@@ -62,7 +62,7 @@ def test_a_feature_at_its_class_s_weight_belongs_to_that_class(name: str) -> Non
 
 
 @needed
-def test_every_loss_is_there_or_refused_with_its_reason() -> None:
+def test_every_library_loss_works_or_is_refused_with_a_reason() -> None:
     required: dict[str, dict[str, Any]] = {"RankedListLoss": {"margin": 0.4, "Tn": 10}}
     for name in class_names():
         if name in UNSUPPORTED:
@@ -123,7 +123,7 @@ def test_every_batch_has_a_finite_loss_and_gradient(
 
 @needed
 @pytest.mark.parametrize("reducer", [None, "MeanReducer", "PerAnchorReducer", "SumReducer"])
-def test_nca_of_a_batch_without_pairs_is_zero_with_a_graph(reducer: str | None) -> None:
+def test_nca_of_a_batch_without_pairs_is_zero_and_differentiable(reducer: str | None) -> None:
     head: Any = LOSSES["pml.NCALoss"].create(4, 6, reducer=reducer)
     features = torch.randn(2, 6, requires_grad=True)
     term = head.terms(features, torch.tensor([0, 1]))["NCALoss"]
@@ -133,7 +133,7 @@ def test_nca_of_a_batch_without_pairs_is_zero_with_a_graph(reducer: str | None) 
 
 
 @needed
-def test_a_loss_that_is_not_finite_for_another_reason_is_not_hidden() -> None:
+def test_loss_that_is_not_finite_for_another_reason_is_not_hidden() -> None:
     head: Any = LOSSES["pml.NCALoss"].create(4, 6)
     broken = torch.full((2, 6), torch.nan)
     assert head.terms(broken, torch.tensor([0, 1]))["NCALoss"].isnan()
@@ -158,7 +158,9 @@ def test_a_loss_that_is_not_finite_for_another_reason_is_not_hidden() -> None:
         {"n_bins": 100_000},
     ],
 )
-def test_histogram_loss_refuses_what_its_histogram_cannot_count(params: dict[str, Any]) -> None:
+def test_histogram_loss_refuses_bins_and_distances_outside_its_range(
+    params: dict[str, Any],
+) -> None:
     entry = LOSSES["pml.HistogramLoss"]
     with pytest.raises(ParameterError, match=r"range of the histogram|whole number"):
         entry.create(4, 3, **entry.parameters(**params).model_dump())
@@ -175,7 +177,7 @@ def test_histogram_loss_is_finite_for_features_near_and_far(params: dict[str, An
 
 
 @needed
-def test_histogram_loss_takes_features_that_coincide() -> None:
+def test_histogram_loss_accepts_coincident_features() -> None:
     head: Any = LOSSES["pml.HistogramLoss"].create(4, 2)
     features = torch.tensor([[3.0, 0.0], [3.0, 0.0], [0.0, 1.0], [1.0, 1.0]], requires_grad=True)
     labels = torch.tensor([0, 0, 1, 1])
@@ -207,18 +209,18 @@ def test_histogram_loss_takes_features_that_coincide() -> None:
         ("ContrastiveLoss", {"weight": 0.0, "softmax_weight": 0.0}, "nothing would be trained"),
     ],
 )
-def test_what_is_refused(name: str, params: dict[str, Any], said: str) -> None:
+def test_unsuitable_parameters_are_refused(name: str, params: dict[str, Any], said: str) -> None:
     with pytest.raises(RequestError, match=said):
         LOSSES[f"pml.{name}"].create(4, 6, **params)
 
 
-def test_without_the_library_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_is_named_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RequestError, match=r"pip install 'lossbench\[pml\]'"):
         LOSSES["pml.CircleLoss"]
 
 
-def test_parameters_of_ours_come_first() -> None:
+def test_own_parameters_come_first() -> None:
     if importlib.util.find_spec("pytorch_metric_learning") is None:
         pytest.skip("the extra `pml` is not installed")
     assert LOSSES["pml.CircleLoss"].parameter_names[:3] == [

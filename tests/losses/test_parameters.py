@@ -31,7 +31,7 @@ def create(name, **params):
         ("softmax", {"margin": 1}, "margin: unknown key"),
     ],
 )
-def test_a_wrong_parameter_is_named(name, params, message):
+def test_message_names_the_wrong_parameter(name, params, message):
     with pytest.raises(ParameterError, match=message):
         create(name, **params)
 
@@ -42,19 +42,19 @@ def test_lambda_has_two_spellings():
     assert "lambda" in LOSSES["lgm"].parameter_names
 
 
-def test_an_unknown_loss_is_named_with_its_neighbour():
+def test_message_names_the_unknown_loss_and_the_nearest_one():
     with pytest.raises(UnknownNameError, match=r"'large_margin'.*known: .*center, contrastive"):
         create("large_margin")
     with pytest.raises(UnknownNameError, match="did you mean 'l_softmax'"):
         create("lsoftmax")
 
 
-def test_the_documented_losses_are_there():
+def test_documented_losses_are_registered():
     assert {"softmax", "center", "l_softmax", "contrastive", "triplet", "lgm"} <= set(LOSSES)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
-def test_every_loss_says_what_it_is_and_where_it_comes_from(name):
+def test_every_loss_has_a_complete_docstring(name):
     entry = LOSSES[name]
     assert entry.reference
     assert entry.summary.endswith(".")

@@ -5,7 +5,7 @@ import torch
 from lossbench import create_loss
 
 
-def test_is_the_cross_entropy_of_equations_1_and_2(assert_same_as):
+def test_softmax_is_the_cross_entropy_of_equations_1_and_2(assert_same_as):
     torch.manual_seed(0)
     head = create_loss("softmax", num_classes=4, feature_dim=3).double()
 

@@ -42,7 +42,7 @@ def both(name: str, params: dict[str, Any], norm: float) -> list[tuple[Tensor, T
 
 @pytest.mark.parametrize("exponent", [-37, -35, -30, -25, -23, -22, -18, -12, -5, 0, 5, 12, 15])
 @pytest.mark.parametrize(("name", "params"), CASES, ids=IDS)
-def test_value_and_gradient_are_those_of_float64(
+def test_value_and_gradient_agree_with_float64(
     name: str, params: dict[str, Any], exponent: int
 ) -> None:
     (value, gradient), (expected, exact) = both(name, params, 10.0**exponent)
@@ -83,7 +83,7 @@ def test_l_softmax_of_tiny_and_huge_weights_and_of_zero(margin: int) -> None:
 
 
 @pytest.mark.parametrize("exponent", [-3, -1, 0, 1, 3])
-def test_in_the_usual_range_units_have_the_bits_of_the_plain_quotient(exponent: int) -> None:
+def test_unit_vectors_have_the_bits_of_the_plain_quotient_for_usual_norms(exponent: int) -> None:
     torch.manual_seed(0)
     features = (torch.randn(200, 10) * 10.0**exponent).requires_grad_()
     weights = torch.randn(200, 10)
@@ -97,7 +97,7 @@ def test_in_the_usual_range_units_have_the_bits_of_the_plain_quotient(exponent: 
     assert torch.equal(*gradients)
 
 
-def test_a_zero_or_subnormal_vector_has_no_direction() -> None:
+def test_unit_vector_of_a_zero_or_subnormal_vector_is_zero() -> None:
     features = torch.tensor([[0.0, 0.0], [1e-40, 0.0], [1e-37, 0.0]], requires_grad=True)
     unit = unit_vectors(features)
     assert unit.tolist() == [[0, 0], [0, 0], [1, 0]]

@@ -65,7 +65,7 @@ def test_value_and_gradients(assert_same_as, mining, normalize):
         assert min(count) > 0  # with a semi-hard negative, and without
 
 
-def test_the_ways_of_mining_differ():
+def test_mining_strategies_differ():
     torch.manual_seed(0)
     features, labels = torch.randn(10, 3), torch.arange(10) % 3
     values = {float(triplet(features, labels, 0.3, mining)) for mining in MINING}
@@ -82,7 +82,7 @@ def test_gradcheck(mining):
 
 @pytest.mark.parametrize("mining", MINING)
 @pytest.mark.parametrize("labels", [[1, 1, 1], [0, 1, 2], [2]])
-def test_a_batch_without_triplets_is_0_with_a_gradient(labels, mining):
+def test_loss_and_gradient_of_a_batch_without_triplets_are_0(labels, mining):
     features = torch.randn(len(labels), 3, requires_grad=True)
     value = triplet(unit_vectors(features), torch.tensor(labels), 0.2, mining)
     assert value.item() == 0

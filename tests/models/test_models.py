@@ -10,7 +10,7 @@ from lossbench.models import MODELS, resnet_cifar
 
 @pytest.mark.parametrize("name", ["digits_cnn", "mnist_cnn"])
 @pytest.mark.parametrize("feature_dim", [2, 7])
-def test_images_become_features(name: str, feature_dim: int) -> None:
+def test_models_map_images_to_features(name: str, feature_dim: int) -> None:
     model = MODELS[name].create((3, 32, 32), feature_dim=feature_dim)
     images = torch.rand(4, 3, 32, 32)
     assert model(images).shape == (4, feature_dim)
@@ -61,7 +61,7 @@ def convolutions(model: nn.Module) -> int:
         ("face_resnet", {"width": 2, "feature_dim": 9}, (3, 88, 88), 9),
     ],
 )
-def test_features_have_the_announced_dimensions(
+def test_features_have_the_declared_dimensions(
     name: str, params: dict[str, int], shape: tuple[int, int, int], dimensions: int
 ) -> None:
     model = MODELS[name].create(shape, **params).eval()
@@ -90,12 +90,12 @@ def test_resnet_cifar_has_the_papers_parameters(depth: int, millions: float, exa
     assert convolutions(model) + 1 == depth
 
 
-def test_a_depth_of_no_residual_network() -> None:
+def test_depth_other_than_6n_plus_2_is_refused() -> None:
     with pytest.raises(ParameterError, match=r"depth: should be 6n \+ 2, such as 20 or 26"):
         MODELS["resnet_cifar"].create((3, 32, 32), depth=21)
 
 
-def test_the_shortcut_skips_pixels_and_adds_empty_channels() -> None:
+def test_shortcut_skips_pixels_and_adds_empty_channels() -> None:
     block = resnet_cifar.Block(2, 4, stride=2).eval()
     with torch.no_grad():
         block.norm2.weight.zero_()  # nothing but the shortcut

@@ -45,7 +45,7 @@ def plan_of(write_suite: Callable[..., Path], *overrides: str) -> Plan:
     return check(load_suite(write_suite(), overrides), NOWHERE)
 
 
-def test_without_timm_it_is_named(
+def test_missing_timm_is_named_in_the_message(
     monkeypatch: pytest.MonkeyPatch, write_suite: Callable[..., Path]
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -69,7 +69,7 @@ def test_without_timm_it_is_named(
         ("test_efficientnet.r160_in1k", (3, 16, 16), {}, None),
     ],
 )
-def test_features_have_the_announced_dimensions(
+def test_features_have_the_declared_dimensions(
     name: str, shape: tuple[int, int, int], params: dict[str, Any], dimensions: int | None
 ) -> None:
     model = MODELS[f"timm.{name}"].create(shape, **params).eval()
@@ -85,8 +85,18 @@ def test_features_have_the_announced_dimensions(
     ("name", "params", "error", "message"),
     [
         ("timm.resnet81", {}, UnknownNameError, "did you mean 'timm.resnet18' or"),
-        ("timm.vgg11", {"drop_path_rate": 0.1}, ParameterError, "drop_path_rate: timm.vgg11 does"),
-        ("timm.test_resnet", {"img_size": 8}, ParameterError, "img_size: timm.test_resnet does"),
+        (
+            "timm.vgg11",
+            {"drop_path_rate": 0.1},
+            ParameterError,
+            "drop_path_rate: timm.vgg11 has no such",
+        ),
+        (
+            "timm.test_resnet",
+            {"img_size": 8},
+            ParameterError,
+            "img_size: timm.test_resnet has no such",
+        ),
         ("timm.test_resnet", {"drop_rate": 1}, ParameterError, "drop_rate: should be less than 1"),
         ("timm.test_resnet", {"depth": 3}, ParameterError, "depth: unknown key"),
         ("timm.test_resnet", {"checkpoint": "a.pth"}, ParameterError, "a.pth: no such"),
@@ -98,7 +108,7 @@ def test_features_have_the_announced_dimensions(
         ),
     ],
 )
-def test_what_does_not_fit(
+def test_unsuitable_parameters_and_images_are_refused(
     name: str, params: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as caught:
@@ -107,7 +117,7 @@ def test_what_does_not_fit(
 
 
 @needs_timm
-def test_a_checkpoint_gives_the_weights(saved: Path, tmp_path: Path) -> None:
+def test_checkpoint_gives_the_weights(saved: Path, tmp_path: Path) -> None:
     torch.manual_seed(7)
     images, first = torch.rand(2, 1, SIDE, SIDE), small()
     torch.manual_seed(8)
@@ -136,15 +146,18 @@ def without_a_weight(weights: dict[str, Any]) -> dict[str, Any]:
     [
         (
             lambda w: {**w, "layer9.weight": torch.ones(1)},
-            "has others than weights of timm.test_resnet, such",
+            "contains weights that timm.test_resnet does not have, such",
         ),
         (without_a_weight, "lacks weights of timm.test_resnet, such as conv1.0.weight"),
-        (lambda w: {k: v[..., None] for k, v in w.items()}, "are no weights of timm.test_resnet"),
-        (lambda w: [1, 2], "has no weights by name"),
-        (lambda w: {"model": Path("x")}, "is damaged, or has more than weights"),
+        (
+            lambda w: {k: v[..., None] for k, v in w.items()},
+            "does not contain weights of timm.test_resnet",
+        ),
+        (lambda w: [1, 2], "contains no named weights"),
+        (lambda w: {"model": Path("x")}, "is damaged, or contains more than weights"),
     ],
 )
-def test_a_checkpoint_of_something_else(
+def test_unsuitable_checkpoint_is_refused(
     saved: Path, change: Callable[[Any], Any], message: str
 ) -> None:
     torch.save(change(torch.load(saved)), saved)
@@ -155,7 +168,7 @@ def test_a_checkpoint_of_something_else(
 
 
 @needs_timm
-def test_weights_are_part_of_the_identity_and_their_place_is_not(
+def test_identity_depends_on_weights_but_not_on_their_path(
     saved: Path, write_suite: Callable[..., Path]
 ) -> None:
     def plan(*more: str) -> Plan:
@@ -180,7 +193,7 @@ def test_weights_are_part_of_the_identity_and_their_place_is_not(
 
 
 @needs_timm
-def test_pretrained_weights_come_from_the_hub_or_are_asked_for(
+def test_pretrained_weights_come_from_the_hub_or_a_file(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import huggingface_hub
@@ -197,13 +210,13 @@ def test_pretrained_weights_come_from_the_hub_or_are_asked_for(
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
     monkeypatch.setattr(requests, "head", unreachable)
-    with pytest.raises(UnusableWeights, match="give the file as `checkpoint`: there is no conn"):
+    with pytest.raises(UnusableWeights, match="give the file as `checkpoint`: no connection to"):
         downloaded(known)
     with pytest.raises(ParameterError, match=r"pretrained: timm/test_resnet\.r160_in1k, model"):
         small(pretrained=True)
-    with pytest.raises(UnusableWeights, match="timm has no weights"):
+    with pytest.raises(UnusableWeights, match="timm has no downloadable weights"):
         downloaded(None)
-    with pytest.raises(ParameterError, match="checkpoint: stands instead of pretrained"):
+    with pytest.raises(ParameterError, match="checkpoint: cannot be combined with pretrained"):
         small(pretrained=True, checkpoint=str(saved))
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(saved))
@@ -211,11 +224,11 @@ def test_pretrained_weights_come_from_the_hub_or_are_asked_for(
 
 
 @needs_timm
-def test_results_know_the_version(write_suite: Callable[..., Path]) -> None:
+def test_results_record_the_version_of_timm(write_suite: Callable[..., Path]) -> None:
     trial = plan_of(write_suite, f"model={{name: {SMALL}}}").trials[0]
     assert environment(trial)["timm"] == importlib.import_module("timm").__version__
     assert "timm" not in environment(plan_of(write_suite).trials[0])
 
 
-def test_the_parameters_are_known_without_timm() -> None:
+def test_parameters_are_known_without_timm() -> None:
     assert timm_entry("NAME").parameter_names[:3] == ["feature_dim", "pretrained", "checkpoint"]
