@@ -84,12 +84,16 @@ class Metric(Strict):
         label: As in a heading: `equal error rate, FGSM, ε = 0.3`.
         unit: Unit of its values: `% of images`, `s`; empty where they have none.
         higher_is_better: Else lower is.
+        attack: Name of the attack under which it is an error; empty for other metrics.
+        epsilon: Size of that attack's perturbation as a share of the pixel range.
     """
 
     name: str
     label: str
     unit: str = ""
     higher_is_better: bool = False
+    attack: str = ""
+    epsilon: float | None = None
 
     def json_name(self, *, held_out: bool) -> str:
         """Name in JSON and CSV: `error`, or `holdout_error` if measured on the held-out part."""
@@ -100,14 +104,18 @@ class Artifact(Strict):
     """Arrays that a suite's evaluations store for each trial, for the report to draw.
 
     Attributes:
-        name: Of the file, without `.npz`.
-        kind: `detection`: how far other inputs can be told from normal ones.
-        title: What the other inputs are.
+        name: Name of the file, without `.npz`.
+        kind: `detection`: how well other inputs are separated from normal ones.
+        title: Description of the other inputs.
+        key: Short name of the other inputs: `fgsm_0.3`.
+        eer_metric: Name of the metric with their equal error rate.
     """
 
     name: str
     kind: Literal["detection"]
     title: str
+    key: str
+    eer_metric: str
 
 
 class Plugin(Strict):

@@ -19,7 +19,11 @@ from lossbench.evaluation.base import (
     Measurement,
     Trained,
 )
-from lossbench.evaluation.ood_detection import detection_metrics, measure_detection
+from lossbench.evaluation.ood_detection import (
+    detection_artifact,
+    detection_metrics,
+    measure_detection,
+)
 from lossbench.records import Artifact, Metric
 from lossbench.training.seeding import stream
 
@@ -59,7 +63,13 @@ class Attack(Evaluation):
 
     def metrics(self) -> tuple[Metric, ...]:
         errors = [
-            Metric(name=f"{self._key(e)}_error", label=f"error under {self._title(e)}", unit=IMAGES)
+            Metric(
+                name=f"{self._key(e)}_error",
+                label=f"error under {self._title(e)}",
+                unit=IMAGES,
+                attack=self.name,
+                epsilon=e,
+            )
             for e in self.epsilons
         ]
         detected = [
@@ -68,10 +78,7 @@ class Attack(Evaluation):
         return (*errors, *detected)
 
     def artifacts(self) -> tuple[Artifact, ...]:
-        return tuple(
-            Artifact(name=f"detection_{self._key(e)}", kind="detection", title=self._title(e))
-            for e in self.epsilons
-        )
+        return tuple(detection_artifact(self._key(e), self._title(e)) for e in self.epsilons)
 
     def __call__(self, trained: Trained) -> Measurement:
         values: dict[str, float] = {}

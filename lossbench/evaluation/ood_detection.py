@@ -19,7 +19,7 @@ from lossbench.evaluation.detection import (
     subsample_roc,
 )
 from lossbench.losses import DensityHead
-from lossbench.records import Metric
+from lossbench.records import Artifact, Metric
 
 
 def detection_metrics(key: str, title: str) -> tuple[Metric, ...]:
@@ -33,6 +33,18 @@ def detection_metrics(key: str, title: str) -> tuple[Metric, ...]:
         Metric(name=f"{key}_eer", label=f"equal error rate, {title}", unit="%"),
         Metric(name=f"{key}_auroc", label=f"AUROC, {title}", unit="%", higher_is_better=True),
         Metric(name=f"{key}_fpr95", label=f"FPR at 95 % TPR, {title}", unit="%"),
+    )
+
+
+def detection_artifact(key: str, title: str) -> Artifact:
+    """Arrays of `measure_detection`.
+
+    Args:
+        key: Prefix of the metric names.
+        title: Description of the inputs to detect.
+    """
+    return Artifact(
+        name=f"detection_{key}", kind="detection", title=title, key=key, eer_metric=f"{key}_eer"
     )
 
 

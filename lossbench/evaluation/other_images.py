@@ -13,7 +13,11 @@ from lossbench.data.images import Shape, View
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError
 from lossbench.evaluation.base import EVALUATIONS, Evaluation, Measurement, Trained
-from lossbench.evaluation.ood_detection import detection_metrics, measure_detection
+from lossbench.evaluation.ood_detection import (
+    detection_artifact,
+    detection_metrics,
+    measure_detection,
+)
 from lossbench.records import Artifact, Metric
 
 
@@ -39,7 +43,7 @@ class OtherImages(Evaluation):
 
     def artifacts(self) -> tuple[Artifact, ...]:
         title = f"images of {Path(self.dataset).name}"
-        return (Artifact(name=f"detection_{self._key}", kind="detection", title=title),)
+        return (detection_artifact(self._key, title),)
 
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:
         other = load_dataset(self.dataset, data_root)

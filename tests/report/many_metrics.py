@@ -18,13 +18,25 @@ published: {fgsm_0.3_error: table6_fgsm_error/eps=0.3}
 
 METRICS = (
     Metric(name="error", label="error", unit="% of images"),
-    Metric(name="fgsm_0.3_error", label="error under FGSM, ε = 0.3", unit="% of images"),
+    Metric(
+        name="fgsm_0.3_error",
+        label="error under FGSM, ε = 0.3",
+        unit="% of images",
+        attack="fgsm",
+        epsilon=0.3,
+    ),
     Metric(name="fgsm_0.3_eer", label="equal error rate, FGSM, ε = 0.3", unit="%"),
     Metric(name="fgsm_0.3_auroc", label="AUROC, FGSM", unit="%", higher_is_better=True),
 )
 
 
-ARTIFACT = Artifact(name="detection_fgsm_0.3", kind="detection", title="FGSM, ε = 0.3")
+ARTIFACT = Artifact(
+    name="detection_fgsm_0.3",
+    kind="detection",
+    title="FGSM, ε = 0.3",
+    key="fgsm_0.3",
+    eer_metric="fgsm_0.3_eer",
+)
 
 
 def results_of(plan: Plan) -> dict[str, object]:

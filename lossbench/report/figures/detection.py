@@ -89,7 +89,7 @@ def detection_figures(
         return []
     seeds = ", ".join(sorted({str(detected.trial.seed) for detected in found}))
     of = f"One trial a row, seed {seeds}."
-    name = f"{artifact.name.removeprefix('detection_')}-{variant}"
+    name = f"{artifact.key}-{variant}"
     return [
         finish(
             _histograms(found, "posterior", artifact, colours),
@@ -186,9 +186,8 @@ def _roc(found: list[Detected], artifact: Artifact, colours: Mapping[str, Colour
     axes = figure.subplots()
     shares = np.geomspace(LOWEST_FALSE_ACCEPT, PERCENT, 200)
     axes.plot(shares, PERCENT - shares, color="#cccccc", linewidth=0.8, zorder=0)
-    key = artifact.name.removeprefix("detection_")
     for index, detected in enumerate(found):
-        eer = detected.result.metrics[f"{key}_eer"]
+        eer = detected.result.metrics[artifact.eer_metric]
         colour = colours[detected.row.label]
         axes.plot(
             np.maximum(PERCENT * detected.arrays["false_accept"], LOWEST_FALSE_ACCEPT / 100),
@@ -224,8 +223,8 @@ def robustness_figure(
     """Error against the size of an FGSM perturbation, mean and spread over the seeds."""
     sizes = {0.0: "error"}
     for metric in metrics:
-        if metric.name.startswith("fgsm_") and metric.name.endswith("_error"):
-            sizes[float(metric.name.removeprefix("fgsm_").removesuffix("_error"))] = metric.name
+        if metric.attack == "fgsm" and metric.epsilon is not None:
+            sizes[metric.epsilon] = metric.name
     figure = new_figure(3.6, 6.4)
     axes = figure.subplots()
     drawn, listed = 0, list(rows)

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
 
+from lossbench.evaluation.attacks import Fgsm
+from lossbench.evaluation.ood_detection import detection_artifact
 from lossbench.planning.plan import Plan
-from lossbench.records import Artifact, Metric
 from lossbench.report.figures import detection
 from lossbench.report.figures.style import row_colours
 from tests.report.figures.drawing import TWO, Drawn, stage_of
 
-FGSM = Artifact(name="detection_fgsm_0.3", kind="detection", title="FGSM, ε = 0.3")
+FGSM = detection_artifact("fgsm_0.3", "FGSM, ε = 0.3")
 
 
 def detected_arrays(row: str) -> dict[str, np.ndarray]:
@@ -110,7 +111,7 @@ def test_equal_errors_under_fgsm_do_not_hide_one_another(
     make_plan: Callable[..., Plan], drawn: Drawn
 ) -> None:
     plan = make_plan(TWO)
-    metrics = [Metric(name=f"fgsm_{e}_error", label="", unit="% of images") for e in (0.1, 0.3)]
+    metrics = Fgsm(epsilons=[0.1, 0.3]).metrics()
     stage = stage_of(plan, **{"fgsm_0.1_error": 50.0, "fgsm_0.3_error": 100.0})
     detection.robustness_figure(stage, "default", plan.rows, metrics, row_colours(plan.rows))
     [axes] = drawn["fgsm-default"][0].axes
