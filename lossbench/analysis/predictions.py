@@ -1,4 +1,4 @@
-"""What the stored test predictions tell without any retraining: how much is the test set's."""
+"""Uncertainty from the finite test set, computed from stored predictions without retraining."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, chdtri
 
-from lossbench.analysis.statistics import ALPHA, LEVEL, Interval
+from lossbench.analysis.statistics import LEVEL, Interval
 from lossbench.planning.selection import Stage
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -20,18 +20,18 @@ ReadArrays = Callable[[str, str], Arrays | None]
 RESAMPLES = 2000
 PERCENT = 100.0
 Wrong = Mapping[int, NDArray[np.bool_]]
-"""Seed -> (N,), whether each test image was classified wrongly."""
+"""Seed -> (N,), true for each test image that was misclassified."""
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Two trained networks of one seed on the same images.
+    """McNemar's exact test of two trained networks on the same images.
 
     Attributes:
-        seed: Of both.
-        row_wrong: Images that only the row's network got wrong.
-        reference_wrong: Images that only the reference's network got wrong.
-        p: Exact, two-sided.
+        seed: Seed of both networks.
+        row_wrong: Number of images that only the row's network misclassifies.
+        reference_wrong: Number of images that only the reference's network misclassifies.
+        p: Two-sided p.
     """
 
     seed: int
@@ -42,14 +42,14 @@ class McNemar:
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """The standard deviation of a cell's error between seeds, and the test set's part in it.
+    """The standard deviation of a cell's error between seeds, and the part from the test set.
 
     Attributes:
-        std: Between seeds, in percent of images.
-        test_set: The part that would vanish with endless test images; std² is this squared plus
-            what the trainings differ by.
+        std: Standard deviation between seeds, in percent of images.
+        test_set: Part that would vanish with infinitely many test images; std² is its square plus
+            the variance between trainings.
         share: test_set² / std², at most 1.
-        interval: 95 % of the share.
+        interval: 95 % interval of the share.
     """
 
     std: float
@@ -59,20 +59,21 @@ class SeedSpread:
 
 
 @dataclass(frozen=True)
-class Examined:
-    """One cell, over the seeds whose predictions are stored.
+class CellPredictions:
+    """Errors of one cell, over the seeds whose predictions are stored.
 
     Attributes:
-        variant: The column.
-        row: Its label.
-        seeds: How many.
-        error: Mean, in percent of images.
-        interval: 95 % of the mean, over resampled images; None where all images fare alike.
+        variant: Name of the column.
+        row: Label of the row.
+        seeds: Number of seeds.
+        error: Mean error, in percent of images.
+        interval: 95 % interval of the mean over resampled images; None if all images have the
+            same share of errors.
         difference: Row minus reference over the matched seeds, in percentage points; None for the
             reference itself.
-        difference_interval: Likewise over resampled images.
-        mcnemar: Against the reference, one a matched seed.
-        spread: None with one seed, or where all seeds err equally often.
+        difference_interval: 95 % interval of the difference over resampled images.
+        mcnemar: Tests against the reference, one per matched seed.
+        spread: Spread between seeds; None with one seed, or if all seeds have the same error.
     """
 
     variant: str
@@ -85,61 +86,34 @@ class Examined:
     mcnemar: tuple[McNemar, ...]
     spread: SeedSpread | None
 
-    @property
-    def mcnemar_text(self) -> str:
-        """`2 better, 0 worse`: the seeds with p < 0.05."""
-        found = [test for test in self.mcnemar if test.p < ALPHA]
-        better = sum(test.row_wrong < test.reference_wrong for test in found)
-        return f"{better} better, {len(found) - better} worse"
-
-    @property
-    def mcnemar_seeds(self) -> str:
-        return "1 seed" if len(self.mcnemar) == 1 else f"{len(self.mcnemar)} seeds"
-
 
 @dataclass(frozen=True)
-class TestSet:
-    """All cells of a suite on its test set.
+class PredictionAnalysis:
+    """Predictions of all cells of a suite on its test set.
 
     Attributes:
         images: Number of test images, N.
-        listed: In the table's order.
+        listed: Cells in the table's order.
     """
 
-    __test__ = False  # pytest would take it for a test
-
     images: int
-    listed: tuple[Examined, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """How the numbers came about."""
-        return (
-            f"95 % over images: {RESAMPLES:,} resamples of the {self.images:,} test images, the "
-            "same for all rows and seeds, with the seeds as they are. It says how far other images "
-            "of this kind would move these trained networks, and nothing of other seeds.",
-            f"McNemar: seeds with p < {ALPHA:g} in the exact test of two networks on the same "
-            "images, uncorrected. Counted and not combined: seeds share their images, so their p "
-            "are not independent.",
-            "Spread from the test set: the part of the standard deviation between seeds that "
-            "would vanish with endless test images, and its share of the variance (with 95 % "
-            "interval). Where the part exceeds the whole, the measured spread is small by luck, "
-            "and all of it may be the test set's.",
-        )
+    listed: tuple[CellPredictions, ...]
 
 
-def examine(stage: Stage, reference: str | None, read: ReadArrays) -> TestSet | None:
-    """Examine every cell of the test set.
+def analyze_predictions(
+    stage: Stage, reference: str | None, read: ReadArrays
+) -> PredictionAnalysis | None:
+    """Analyze the stored predictions of every cell on the test set.
 
     Args:
-        stage: The trials that were measured on the test set; they have the same test images in
-            the same order.
-        reference: As the suite names it.
-        read: (identity, name) -> a trial's arrays, of which `predictions` has labels (N,) and
-            predicted (N,), or None.
+        stage: Trials that were measured on the test set; all have the same images in the same
+            order.
+        reference: Reference row as named in the suite.
+        read: (identity, name) -> a trial's arrays, or None; those of `predictions` are labels
+            (N,) and predicted (N,).
 
     Returns:
-        None where no trial has stored predictions.
+        None if no trial has stored predictions.
     """
     wrong = {key: _wrong(stage, key, read) for key in stage.cells}
     wrong = {key: seeds for key, seeds in wrong.items() if seeds}
@@ -160,7 +134,7 @@ def examine(stage: Stage, reference: str | None, read: ReadArrays) -> TestSet | 
     for key, seeds in wrong.items():
         gap = gaps.get(key)
         against = wrong[key[0], labels[key[0]]] if gap is not None else {}
-        examined = Examined(
+        cell = CellPredictions(
             variant=key[0],
             row=key[1],
             seeds=len(seeds),
@@ -171,8 +145,8 @@ def examine(stage: Stage, reference: str | None, read: ReadArrays) -> TestSet | 
             mcnemar=tuple(mcnemar(s, seeds[s], against[s]) for s in seeds if s in against),
             spread=seed_spread(np.stack(list(seeds.values()))),
         )
-        listed.append(examined)
-    return TestSet(len(next(iter(means.values()))), tuple(listed))
+        listed.append(cell)
+    return PredictionAnalysis(len(next(iter(means.values()))), tuple(listed))
 
 
 def _wrong(stage: Stage, key: tuple[str, str], read: ReadArrays) -> Wrong:
@@ -185,7 +159,9 @@ def _wrong(stage: Stage, key: tuple[str, str], read: ReadArrays) -> Wrong:
 
 
 def mcnemar(seed: int, row: NDArray[np.bool_], reference: NDArray[np.bool_]) -> McNemar:
-    """McNemar's exact test: which of two networks errs where just one does is a fair coin.
+    """McNemar's exact test: if only one of two networks errs, both are equally likely to.
+
+    Same as `scipy.stats.binomtest` to 11 digits, which is undefined without such images.
 
     Reference:
         Dietterich, Neural Computation 1998.
@@ -199,13 +175,14 @@ def mcnemar(seed: int, row: NDArray[np.bool_], reference: NDArray[np.bool_]) -> 
 def image_intervals(columns: NDArray[np.float64]) -> list[Interval | None]:
     """Percentile bootstrap (95 %) of each column's mean over the images, in percent.
 
-    All columns see the same resamples: 2,000 times N images, with replacement.
+    All columns have the same resamples: 2,000 times N images, with replacement. Each
+    resample is a vector of counts; `scipy.stats.bootstrap` would copy all N x C values.
 
     Args:
-        columns: (N, C), each image's share of wrong answers, or a difference of such shares.
+        columns: (N, C), each image's share of errors over seeds, or a difference of two shares.
 
     Returns:
-        One a column; None where all images are alike, which resampling cannot vary.
+        One interval per column; None if all its values are equal, so that resamples are, too.
     """
     random, n = np.random.default_rng(0), len(columns)
     means = np.empty((RESAMPLES, columns.shape[1]))
@@ -222,30 +199,29 @@ def image_intervals(columns: NDArray[np.float64]) -> list[Interval | None]:
 
 
 def seed_spread(wrong: NDArray[np.bool_]) -> SeedSpread | None:
-    """Split the variance of the error between seeds into the trainings' and the test set's part.
+    """Split the variance of the error between seeds into the parts of trainings and test set.
 
-    Seed s answers image i wrongly or not: x_si = m + a_s + b_i + g_si, with a_s how much worse
-    the training of s is on endless images, b_i how hard the image is for all seeds, and g_si the
-    rest: which images it is that this seed happens to fail on. All seeds see the same N images,
-    so b_i moves all errors alike and the variance between seeds, of which s² is the usual
-    estimate, is
+    Whether seed s misclassifies image i is x_si = m + a_s + b_i + g_si, where a_s is the effect of
+    the training of s on infinitely many images, b_i the difficulty of the image for all seeds, and
+    g_si the rest: the images on which this seed fails by chance. All seeds have the same N images,
+    so b_i shifts all errors equally, and the variance between seeds, usually estimated by s², is
 
         Var(a) + Var(g) / N.
 
-    The second term is the test set's: g_si averages out over more images. In the two-way layout
-    (seeds x images, one answer each) the residual mean square
+    The second term is the part from the test set: g_si averages out over more images. In the
+    two-way layout (seeds x images, one observation each) the residual mean square
 
         sum_si (x_si - mean_s - mean_i + mean)² / ((S - 1) (N - 1))
 
-    is an unbiased estimate of Var(g); thousands of images make it precise, while s² has S - 1
-    degrees of freedom only. Hence the interval of the share: that of s² from chi-square, which
-    takes the errors' spread for normal.
+    is an unbiased estimate of Var(g). Thousands of images make it precise, while s² has only S - 1
+    degrees of freedom. The interval of the share is therefore that of s² from chi-square, which
+    assumes normally distributed errors.
 
     Args:
-        wrong: (S, N), whether each seed failed on each image.
+        wrong: (S, N), whether each seed misclassifies each image.
 
     Returns:
-        None with one seed or one image, or where all seeds err equally often.
+        None with one seed or one image, or if all seeds have the same error.
     """
     seeds, images = wrong.shape
     if seeds < 2 or images < 2:
@@ -255,8 +231,8 @@ def seed_spread(wrong: NDArray[np.bool_]) -> SeedSpread | None:
     between = float(of_seed.var(ddof=1))
     if between < 1e-15:  # rounding
         return None
-    rest = float(np.square(x - of_seed - of_image + x.mean()).sum())
-    test_set = rest / ((seeds - 1) * (images - 1)) / images
+    residual = float(np.square(x - of_seed - of_image + x.mean()).sum())
+    test_set = residual / ((seeds - 1) * (images - 1)) / images
     tail, freedom = (1 - LEVEL) / 2, seeds - 1
     low, high = (
         test_set / between * float(chdtri(freedom, above)) / freedom for above in (1 - tail, tail)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from lossbench.analysis.comparison import Verdicts, judge
+from lossbench.analysis.comparison import Verdicts, compare_with_reference
 from lossbench.analysis.edges import selection_notes
 from lossbench.analysis.number_format import (
     NOTHING,
@@ -260,7 +260,9 @@ def _table(plan: Plan, stage: Stage, metric: Metric, chosen: Chosen, notes: list
     labels = stage.reference_labels(plan.suite.reference)
     return replace(
         table,
-        verdicts=judge(judged, plan.suite.reference, labels, metric.higher_is_better)
+        verdicts=compare_with_reference(
+            judged, plan.suite.reference, labels, metric.higher_is_better
+        )
         if plan.suite.reference
         else None,
         ranks=rank_rows(judged, table.variants, metric.higher_is_better),

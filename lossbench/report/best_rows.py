@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lossbench.analysis.number_format import format_number, format_signed
 from lossbench.analysis.tables import Cell, Table
-from lossbench.report.verdict_text import find_verdict, format_p
+from lossbench.report.verdict_text import describe_verdict, find_verdict, format_p, verdict_reason
 
 MAX_NAMED = 3
 
@@ -75,8 +75,9 @@ def _compare_with_reference(table: Table, best: Cell) -> tuple[str, str]:
         return f"; it is the reference itself{rest}", "none"
     gap = format_signed(verdict.difference.mean, table.spec)
     if verdict.p_holm is None:
-        return f"; {gap} against {verdict.reference}, without a verdict: {verdict.reason}", "none"
-    return (
-        f"; {gap} against {verdict.reference}: {verdict.text}, p (Holm) {format_p(verdict.p_holm)}",
-        verdict.outcome,
-    )
+        return (
+            f"; {gap} against {verdict.reference}, without a verdict: {verdict_reason(verdict)}",
+            "none",
+        )
+    outcome = f"{describe_verdict(verdict)}, p (Holm) {format_p(verdict.p_holm)}"
+    return f"; {gap} against {verdict.reference}: {outcome}", verdict.outcome

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from lossbench.analysis.predictions import ReadArrays, TestSet, examine
+from lossbench.analysis.predictions import PredictionAnalysis, ReadArrays, analyze_predictions
 from lossbench.analysis.provenance import provenance
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.plan import Plan
@@ -70,11 +70,11 @@ def build_report(
     return [page, *(path for path in contents if path != page)]
 
 
-def _test_set(found: PlanWithResults, read: ReadArrays) -> TestSet | None:
+def _test_set(found: PlanWithResults, read: ReadArrays) -> PredictionAnalysis | None:
     """Analysis of the error only: a stored prediction is the best class of each image."""
     if all(metric.name != "error" for metric in found.plan.metrics):
         return None
-    return examine(found.test_stage, found.plan.suite.reference, read)
+    return analyze_predictions(found.test_stage, found.plan.suite.reference, read)
 
 
 def _markdown(

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lossbench.analysis.comparison import Verdict, Verdicts
-from lossbench.analysis.predictions import Examined, TestSet
+from lossbench.analysis.predictions import CellPredictions, PredictionAnalysis
 from lossbench.analysis.rank_bootstrap import Rank
 from lossbench.analysis.statistics import ALPHA, POWER, Interval, smallest_exact_p
 from lossbench.analysis.tables import Cell, Table
+from lossbench.report.verdict_text import format_seeds_to_decide, verdict_remark
 from lossbench.suite.schema import Suite
 
 
@@ -93,7 +94,7 @@ def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:
 def verdicts_json(
     suite: Suite,
     tables: Iterable[Table],
-    test_set: TestSet | None,
+    test_set: PredictionAnalysis | None,
     made_from: Mapping[str, Any],
 ) -> str:
     """One object: `suite`, `reference`, `metrics` (one a table with verdicts or ranks), `test_set`.
@@ -135,7 +136,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "row": verdict.row,
         "reference": verdict.reference,
         "verdict": verdict.outcome,
-        "remark": "; ".join(part for part in (verdict.reason, verdict.unmatched) if part),
+        "remark": verdict_remark(verdict),
         "seeds": gap.seeds,
         "differences": gap.values,
         "mean": gap.mean,
@@ -143,16 +144,16 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "interval": _interval(gap.interval),
         "p": gap.p,
         "p_holm": verdict.p_holm,
-        "seeds_to_decide": int(verdict.seeds) if verdict.seeds.isdigit() else None,
-        "seeds_to_decide_text": verdict.seeds,
+        "seeds_to_decide": verdict.seeds_to_decide,
+        "seeds_to_decide_text": format_seeds_to_decide(verdict),
         "smallest_exact_p": {"sign_flips": flips, "unmatched": exchanges} if gap.n > 1 else None,
     }
 
 
 def _resolution(verdicts: Verdicts) -> list[dict[str, Any]]:
     return [
-        {"variant": f.variant, "n": f.n, "std": f.std, "rows": f.rows, "gap": f.gap}
-        for f in verdicts.floors
+        {"variant": d.variant, "n": d.n, "std": d.std, "rows": d.rows, "gap": d.difference}
+        for d in verdicts.detectable
     ]
 
 
@@ -165,11 +166,14 @@ def _rank(rank: Rank) -> dict[str, Any]:
     }
 
 
-def _test_set(test_set: TestSet) -> dict[str, Any]:
-    return {"images": test_set.images, "cells": [_examined(entry) for entry in test_set.listed]}
+def _test_set(test_set: PredictionAnalysis) -> dict[str, Any]:
+    return {
+        "images": test_set.images,
+        "cells": [_cell_predictions(entry) for entry in test_set.listed],
+    }
 
 
-def _examined(entry: Examined) -> dict[str, Any]:
+def _cell_predictions(entry: CellPredictions) -> dict[str, Any]:
     spread = entry.spread
     return {
         "variant": entry.variant,

@@ -24,8 +24,10 @@ from lossbench.report.display import (
     plain_cells,
 )
 from lossbench.report.verdict_text import (
+    describe_verdict,
     find_verdict,
     format_p,
+    format_seeds_to_decide,
     notes_once,
     verdict_and_difference,
     verdict_title,
@@ -122,11 +124,11 @@ def _verdict_cells(table: Table, verdict: Verdict) -> list[DisplayCell]:
     gap, spec = verdict.difference, table.spec
     return [
         *name_cells(verdict.row, verdict.variant, table.has_columns),
-        DisplayCell(verdict.text, verdict.outcome),
+        DisplayCell(describe_verdict(verdict), verdict.outcome),
         DisplayCell(format_signed(gap.mean, spec)),
         DisplayCell(format_signed_interval(gap.interval, spec)),
         DisplayCell(format_p(verdict.p_holm)),
-        DisplayCell(verdict.seeds or NOTHING),
+        DisplayCell(format_seeds_to_decide(verdict) or NOTHING),
     ]
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lossbench.analysis.number_format import format_signed, format_signed_interval
-from lossbench.analysis.predictions import Examined, TestSet
+from lossbench.analysis.predictions import RESAMPLES, CellPredictions, McNemar, PredictionAnalysis
+from lossbench.analysis.statistics import ALPHA
 from lossbench.report.display import (
     Column,
     DisplayCell,
@@ -21,22 +24,24 @@ HEADINGS = (
 )
 
 
-def uncertainty_table(test_set: TestSet, has_columns: bool) -> DisplayTable:
+def uncertainty_table(test_set: PredictionAnalysis, has_columns: bool) -> DisplayTable:
     """One line per cell with stored predictions."""
     rows = tuple(
         (*name_cells(entry.row, entry.variant, has_columns), *_cells(entry))
         for entry in test_set.listed
     )
     columns = (*name_columns(has_columns), *map(Column, HEADINGS))
-    return DisplayTable("", columns, rows, notes=test_set.notes)
+    return DisplayTable("", columns, rows, notes=_notes(test_set.images))
 
 
-def _cells(entry: Examined) -> list[DisplayCell]:
+def _cells(entry: CellPredictions) -> list[DisplayCell]:
     """Cells under `HEADINGS`."""
     over, gap, spread = entry.interval, entry.difference_interval, entry.spread
     mcnemar, share = DisplayCell(), DisplayCell()
     if entry.mcnemar:
-        mcnemar = DisplayCell(entry.mcnemar_text, detail=f"of {entry.mcnemar_seeds}")
+        mcnemar = DisplayCell(
+            _format_mcnemar(entry.mcnemar), detail=f"of {_seeds(len(entry.mcnemar))}"
+        )
     if spread:
         low, high = 100 * spread.interval.low, 100 * spread.interval.high
         share = DisplayCell(
@@ -51,3 +56,27 @@ def _cells(entry: Examined) -> list[DisplayCell]:
         mcnemar,
         share,
     ]
+
+
+def _format_mcnemar(tests: Sequence[McNemar]) -> str:
+    """`2 better, 0 worse`: numbers of seeds with p < 0.05."""
+    significant = [test for test in tests if test.p < ALPHA]
+    better = sum(test.row_wrong < test.reference_wrong for test in significant)
+    return f"{better} better, {len(significant) - better} worse"
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _notes(images: int) -> tuple[str, ...]:
+    return (
+        f"95 % over images: {RESAMPLES:,} resamples of the {images:,} test images, the same for "
+        "all rows and seeds. It covers the choice of test images for these trained networks, not "
+        "the variation between seeds.",
+        f"McNemar: seeds with p < {ALPHA:g} in the exact test of two networks on the same images, "
+        "uncorrected. Reported per seed, not pooled, because seeds share their images.",
+        "Spread from the test set: the part of the standard deviation between seeds that would "
+        "vanish with infinitely many test images, and its share of the variance (with 95 % "
+        "interval). The part can exceed the whole if the measured spread is small by chance.",
+    )

@@ -1,55 +1,39 @@
-"""What stored predictions tell, against slow loops and simulations."""
+"""Uncertainty from the test set, against slow loops and simulations."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from lossbench.analysis.predictions import TestSet, examine, image_intervals, mcnemar, seed_spread
+from lossbench.analysis.predictions import (
+    PredictionAnalysis,
+    analyze_predictions,
+    image_intervals,
+    mcnemar,
+    seed_spread,
+)
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.build import build_report
-
-IMAGES = 400
-BODY = "reference: softmax\nlosses: [softmax, center, lgm]\n"
-RATES = {"softmax": 0.10, "center": 0.10, "lgm": 0.02}
+from tests.analysis.stored_predictions import BODY, IMAGES, RATES, predictions
 
 
-def predictions(plan: Plan) -> Callable[[str, str], Mapping[str, Any] | None]:
-    """A row errs at its rate, on images that are hard for all rows first."""
-    labels = np.random.default_rng(0).integers(0, 10, IMAGES)
-    trials = {t.identity: t for t in plan.trials}
-
-    def read(identity: str, name: str) -> Mapping[str, Any] | None:
-        if name != "predictions" or identity not in trials:
-            return None
-        trial = trials[identity]
-        rng = np.random.default_rng([trial.seed, len(trial.row)])
-        hardness = np.linspace(0, 2, IMAGES) * RATES[trial.row]
-        return {"labels": labels, "predicted": labels + (rng.uniform(size=IMAGES) < hardness)}
-
-    return read
-
-
-def examined(plan: Plan, results: Any) -> TestSet:
+def analyze(plan: Plan, results: Any) -> PredictionAnalysis:
     [stage] = PlanWithResults(plan, results).stages
-    found = examine(stage, plan.suite.reference, predictions(plan))
+    found = analyze_predictions(stage, plan.suite.reference, predictions(plan))
     assert found is not None
     return found
 
 
-def test_every_cell_is_examined_against_the_reference(
+def test_every_cell_is_compared_with_the_reference(
     make_plan: Callable[..., Plan], run_all: Callable
 ) -> None:
     plan = make_plan(BODY)
-    found = examined(plan, run_all(plan))
+    found = analyze(plan, run_all(plan))
     assert (found.images, [e.row for e in found.listed]) == (IMAGES, list(RATES))
     softmax, center, lgm = found.listed
     assert (softmax.difference, softmax.mcnemar) == (None, ())
@@ -65,8 +49,9 @@ def test_every_cell_is_examined_against_the_reference(
     assert lgm.difference == pytest.approx(lgm.error - softmax.error)
     assert lgm.difference_interval is not None
     assert lgm.difference_interval.high < 0
-    assert lgm.mcnemar_text == "3 better, 0 worse"
-    assert center.mcnemar_text == "0 better, 0 worse"
+    assert [test.p < 0.05 for test in lgm.mcnemar] == [True] * 3
+    assert all(test.row_wrong < test.reference_wrong for test in lgm.mcnemar)
+    assert [test.p < 0.05 for test in center.mcnemar] == [False] * 3
 
 
 def test_diverged_and_missing_seeds_are_left_out(
@@ -81,65 +66,17 @@ def test_diverged_and_missing_seeds_are_left_out(
             "default/lgm": [math.nan] * 3,
         },
     )
-    softmax, center = examined(plan, results).listed
+    softmax, center = analyze(plan, results).listed
     assert (softmax.seeds, center.seeds) == (2, 2)
     assert [test.seed for test in center.mcnemar] == [0]
 
 
-def test_without_predictions_there_is_nothing_to_examine(
+def test_without_predictions_there_is_no_analysis(
     make_plan: Callable[..., Plan], run_all: Callable
 ) -> None:
     plan = make_plan(BODY)
     [stage] = PlanWithResults(plan, run_all(plan)).stages
-    assert examine(stage, "softmax", lambda identity, name: None) is None
-
-
-def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
-    make_plan: Callable[..., Plan], run_all: Callable, tmp_path: Path, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(
-        "lossbench.report.build.draw_figures", lambda *_: []
-    )  # slow, no matter here
-    plan = make_plan(f"variants: {{A: {{}}, B: {{model: {{feature_dim: 3}}}}}}\n{BODY}")
-    build_report(
-        PlanWithResults(plan, run_all(plan)), predictions(plan), tmp_path, "lossbench report"
-    )
-    content = json.loads((tmp_path / "verdicts.json").read_text(encoding="utf-8"))
-    assert (content["suite"], content["reference"]) == ("synthetic", "softmax")
-    [metric] = content["metrics"]
-    assert metric["comparisons"] == 4
-    assert [(v["variant"], v["row"]) for v in metric["verdicts"]] == [
-        (variant, row) for variant in "AB" for row in ("center", "lgm")
-    ]
-    assert metric["verdicts"][0]["verdict"] == "undecided"  # the same difference on every seed
-    assert metric["verdicts"][0]["smallest_exact_p"] == {"sign_flips": 0.25, "unmatched": 0.1}
-    assert [rank["row"] for rank in metric["ranks"]] == ["lgm", "center", "softmax"]
-    cells = content["test_set"]["cells"]
-    assert [len(c["mcnemar"]) for c in cells] == [0, 3, 3] * 2
-    lgm = cells[2]
-    assert lgm["difference_interval"][0] < lgm["difference"] < lgm["difference_interval"][1] < 0
-
-    page, text = (
-        (tmp_path / "report.html").read_text(encoding="utf-8"),
-        (tmp_path / "report.md").read_text(encoding="utf-8"),
-    )
-    for words in (
-        "Against softmax, matched by seed, percentage points",
-        "undecided (same difference on every seed)",
-        "Average rank",
-        "Uncertainty from the test set",
-        f"2,000 resamples of the {IMAGES} test images",
-        f"{lgm['difference']:.2f}".replace("-", "−"),
-    ):
-        assert words in page
-        assert words in text
-    assert 'href="#test-set"' in page
-    bare = tmp_path / "bare"
-    build_report(
-        PlanWithResults(plan, run_all(plan)), lambda identity, name: None, bare, "lossbench report"
-    )
-    assert 'id="test-set"' not in (bare / "report.html").read_text(encoding="utf-8")
-    assert json.loads((bare / "verdicts.json").read_text(encoding="utf-8"))["test_set"] is None
+    assert analyze_predictions(stage, "softmax", lambda identity, name: None) is None
 
 
 @pytest.mark.parametrize(("only_row", "only_reference"), [(0, 0), (1, 8), (8, 1), (3, 3)])

@@ -11,14 +11,14 @@ from scipy import stats
 
 from lossbench.analysis.statistics import (
     ALPHA,
-    Difference,
+    MatchedDifference,
     Summary,
     holm,
-    matched,
+    matched_difference,
+    min_detectable_difference,
     power,
     seeds_to_decide,
     smallest_exact_p,
-    smallest_gap,
 )
 
 VALUES = (1.17, 1.24, 1.09, 1.31, 1.2)
@@ -71,13 +71,13 @@ def test_a_cell_is_complete_when_every_trial_finished(
 def test_the_difference_is_that_of_the_seeds_finished_in_both() -> None:
     a = Summary((1.0, 2.0, 4.0), seeds=(7, 1, 3))
     b = Summary((0.5, 1.25), seeds=(3, 7))
-    gap = matched(a, b)
+    gap = matched_difference(a, b)
     assert (gap.seeds, gap.values) == ((7, 3), (-0.25, 3.5))
 
 
 def test_the_difference_matches_scipys_paired_test() -> None:
     a, b = VALUES[:3], OTHERS
-    gap = matched(Summary(a, seeds=(0, 1, 2)), Summary(b, seeds=(0, 1, 2)))
+    gap = matched_difference(Summary(a, seeds=(0, 1, 2)), Summary(b, seeds=(0, 1, 2)))
     expected = stats.ttest_rel(a, b)
     interval = expected.confidence_interval(0.95)
     assert gap.p == pytest.approx(expected.pvalue, rel=1e-10)
@@ -90,7 +90,7 @@ def test_the_difference_matches_scipys_paired_test() -> None:
 @pytest.mark.parametrize("step", [0.0, 0.1, 100 / 360])
 def test_equal_differences_have_no_spread_but_rounding(step: float) -> None:
     base = (0.3, 1.7, 100 / 3)
-    gap = matched(
+    gap = matched_difference(
         Summary(tuple(x + step for x in base), seeds=(0, 1, 2)), Summary(base, seeds=(0, 1, 2))
     )
     assert (gap.std, gap.p, gap.interval) == (0, None, None)
@@ -99,7 +99,7 @@ def test_equal_differences_have_no_spread_but_rounding(step: float) -> None:
 
 @pytest.mark.parametrize("values", [(), (0.5,)])
 def test_a_difference_of_fewer_than_two_seeds_has_no_test(values: tuple[float, ...]) -> None:
-    gap = Difference(tuple(range(len(values))), values)
+    gap = MatchedDifference(tuple(range(len(values))), values)
     assert (gap.std, gap.p, gap.interval) == (None, None, None)
 
 
@@ -142,8 +142,8 @@ def test_textbook_sample_sizes() -> None:
 
 
 @pytest.mark.parametrize(("n", "alpha"), [(2, 0.05), (2, 0.0005), (3, 0.05), (10, 0.01)])
-def test_the_smallest_gap_is_found_with_the_stated_power(n: int, alpha: float) -> None:
-    gap = smallest_gap(n, 2.5, alpha)
+def test_the_minimum_detectable_difference_has_the_stated_power(n: int, alpha: float) -> None:
+    gap = min_detectable_difference(n, 2.5, alpha)
     rng = np.random.default_rng(0)
     samples = rng.normal(gap, 2.5, (20_000, n))
     found = np.mean(stats.ttest_1samp(samples, 0, axis=1).pvalue <= alpha)
@@ -154,7 +154,7 @@ def test_an_undecided_gap_needs_more_seeds_than_it_has() -> None:
     rng = np.random.default_rng(1)
     for n in (2, 3, 4, 6):
         for values in rng.normal(1, 1, (20, n)):
-            gap = Difference(tuple(range(n)), tuple(values))
+            gap = MatchedDifference(tuple(range(n)), tuple(values))
             if gap.p is not None and gap.p > ALPHA:
                 needed = seeds_to_decide(gap.mean or 1, gap.std or 1, ALPHA)
                 assert needed is None or needed > n

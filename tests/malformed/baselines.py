@@ -61,7 +61,7 @@ BASELINES = [
     changed("a baseline's unknown key", lambda c: c.update(suit="x"), "base.json", "suit: unknown key", "did you mean 'suite'"),
     changed("a baseline's missing key", lambda c: c.pop("device"), "base.json", "device", "missing"),
     changed("a baseline of another version", lambda c: c.update(version=99), "base.json", "version"),
-    changed("a baseline of another suite", lambda c: c.update(suite="mnist"), "it is of 'mnist', not 'digits'"),
+    changed("a baseline of another suite", lambda c: c.update(suite="mnist"), "suite: 'mnist' in the baseline, 'digits' now"),
     changed("a baseline on other data", lambda c: c["data"].update(digest="0" * 16), "base.json", "data", "0" * 16),
     changed("a value that is text", lambda c: _first(c).update(values=["a", "b", "c"]), "base.json", "cells", "values"),
     changed("a value that is not finite", lambda c: _first(c).update(values=[float("nan")] * 3), "base.json"),
