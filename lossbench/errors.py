@@ -1,4 +1,4 @@
-"""The errors a user can meet, each with the exit code of the command line, without secrets."""
+"""Errors that a user can meet, each with its exit code; their messages have no secrets."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path as FilePath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-Path = tuple[str | int, ...]
-"""Of a key inside a request, from the outermost key inwards; list items by index."""
+Loc = tuple[str | int, ...]
+"""Location of a key inside a request, from the outermost key inwards; list items by index."""
 
 _UNION_BRANCH = re.compile(r"^(float|int|str|bool|none|constrained-\w+|(list|literal|dict)\[.*)$")
 
 
 _REDACTED = "***"
-_SHORTEST_SECRET = 6
+_MIN_SECRET_LENGTH = 6
 """Shorter values are not searched for: they would be found inside ordinary words."""
 _SECRET_NAME = (
     r"(?:[\w.-]*[\W_])?(?:password|passwd|secret|token|api_?key|access_?key(?:_?id)?|secret_?key)"
@@ -48,7 +48,7 @@ _SECRETS = tuple(
 
 
 def redacted(text: str) -> str:
-    """Return the text with `***` in the place of passwords, tokens and keys.
+    """Return the text with `***` instead of passwords, tokens and keys.
 
     These are: user and password in a URL of any scheme, query parameters and KEY=VALUE pairs with
     a name like `token`, authorization headers, and, wherever they occur, the secrets in the
@@ -62,7 +62,7 @@ def redacted(text: str) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether a text has a credential in one of the known forms."""
+    """Whether a text contains a credential in one of the known forms."""
     return any(pattern.search(text) for pattern, _ in _SECRETS)
 
 
@@ -72,12 +72,12 @@ def _known_secrets() -> Iterator[str]:
         found += re.findall(r"://[^\s:@/\[]*:(?!\d+(?:[/?#]|$))(.+)@", text)
     for secret in map(str.strip, found):
         for form in (secret, unquote(secret), quote(unquote(secret), safe="")):
-            if len(form) >= _SHORTEST_SECRET:
+            if len(form) >= _MIN_SECRET_LENGTH:
                 yield form
 
 
 class RedactedStream:
-    """A text stream that writes `***` for secrets; anything else is the stream's own.
+    """A text stream that writes `***` instead of secrets, and is the given stream otherwise.
 
     Args:
         stream: The stream to write to.
@@ -110,7 +110,7 @@ class RequestError(LossbenchError):
 
 
 class DataError(RequestError):
-    """A data set is missing, incomplete or not what it says it is."""
+    """A data set is missing or incomplete, or differs from its description."""
 
 
 class MissingDataError(DataError):
@@ -122,28 +122,30 @@ class TrackingError(RequestError):
 
 
 class NothingRecordedError(TrackingError):
-    """There is no database yet, because nothing has been run."""
+    """There is no database, because nothing has been run yet."""
 
 
 class NotFiniteError(ValueError):
-    """A trained model gave a number that is not finite where an evaluation needs one."""
+    """A trained model gave a number that is not finite where an evaluation needs a finite one."""
 
 
 class UnknownNameError(RequestError):
-    """A name that is in no registry."""
+    """A name that no registry has."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], more: str = "") -> None:
         self.kind, self.name = kind, name
         super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, known)}{more}")
 
 
-_PLAIN = {
+_PLAIN_MESSAGES = {
     "model_type": "should be a mapping",
     "dict_type": "should be a mapping",
     "list_type": "should be a list",
-    "string_pattern_mismatch": "should be letters, digits, - and _, the first no sign",
+    "string_pattern_mismatch": (
+        "should have letters, digits, - and _ only, and start with a letter or digit"
+    ),
 }
-"""Findings that pydantic tells in its own terms."""
+"""Replacements of pydantic's own messages, by the type of its error."""
 
 
 @dataclass(frozen=True)
@@ -151,21 +153,49 @@ class Problem:
     """One thing wrong with a request.
 
     Attributes:
-        path: Where it stands.
+        loc: Location of the key.
         message: What is wrong, and what would be right.
+        value: The value that was given, where it is known.
     """
 
-    path: Path
+    loc: Loc
     message: str
+    value: Any = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> str:
-        """Dotted, without the indices of lists: `losses.lgm.alpha`."""
-        return ".".join(part for part in self.path if isinstance(part, str))
+        """Dotted key without the indices of lists: `losses.lgm.alpha`."""
+        return ".".join(part for part in self.loc if isinstance(part, str))
+
+    def under(self, loc: Loc) -> Problem:
+        """The same problem of a part of a request, located in the whole."""
+        return replace(self, loc=(*loc, *self.loc))
+
+
+class ProblemCollector:
+    """Collects everything that is wrong with a request, so that it is reported at once."""
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The distinct problems in the order in which they were found."""
+        return list(dict.fromkeys(self._problems))
+
+    def __bool__(self) -> bool:
+        return bool(self._problems)
+
+    def add(self, loc: Loc, message: str) -> None:
+        self._problems.append(Problem(loc, message))
+
+    def extend(self, problems: Iterable[Problem], under: Loc = ()) -> None:
+        """Add problems; `under` is the location of the part of the request that has them."""
+        self._problems += [problem.under(under) for problem in problems]
 
 
 class ParameterError(RequestError):
-    """Parameters of a component (a loss, a model, an optimizer...) that it does not take."""
+    """Parameters that a component (a loss, a model, an optimizer...) does not accept."""
 
     def __init__(self, owner: str, problems: Iterable[Problem]) -> None:
         self.owner, self.problems = owner, tuple(problems)
@@ -173,8 +203,8 @@ class ParameterError(RequestError):
         super().__init__(f"{owner}: {listed}")
 
 
-MOST_LISTED = 100
-"""Valid names that a message lists; of more it has the three nearest."""
+MAX_LISTED = 100
+"""Maximum number of valid names that a message lists; of more it has the three nearest."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -185,7 +215,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         return text.lower().replace("-", "").replace("_", "")
 
     by_plain = {plain(candidate): candidate for candidate in known}
-    few = len(known) <= MOST_LISTED
+    few = len(known) <= MAX_LISTED
     near = difflib.get_close_matches(plain(str(name)), by_plain, n=1 if few else 3, cutoff=0.5)
     guess = f"; did you mean {' or '.join(repr(by_plain[n]) for n in near)}?" if near else ""
     if not few:
@@ -193,8 +223,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"{guess} (known: {', '.join(known)})" if known else guess
 
 
-def shown(value: object) -> str:
-    """A value of a request as a message can bear it."""
+def truncated_repr(value: object) -> str:
+    """The `repr` of a value, at most 100 characters of it."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write out integers of thousands of digits
@@ -202,57 +232,60 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
-def _told(found: ErrorDetails) -> str:
+def _plain_message(found: ErrorDetails) -> str:
     bounds = found.get("ctx", {})
     if found["type"] == "too_short":
         least = bounds["min_length"]
         return "should not be empty" if least == 1 else f"should have at least {least} entries"
     if found["type"] == "string_too_long":
         return f"should be at most {bounds['max_length']} characters"
-    return _PLAIN.get(found["type"], found["msg"])
+    return _PLAIN_MESSAGES.get(found["type"], found["msg"])
 
 
-def problems_of(error: ValidationError, keys_at: Callable[[Path], Iterable[str]]) -> list[Problem]:
-    """Translate pydantic's findings, one `Problem` a key.
+def problems_of(error: ValidationError, keys_at: Callable[[Loc], Iterable[str]]) -> list[Problem]:
+    """Translate pydantic's errors, one `Problem` per key.
 
     Args:
-        error: What pydantic raised.
-        keys_at: The valid keys of the mapping at a path, to suggest the nearest one.
+        error: Exception that pydantic raised.
+        keys_at: Returns the valid keys of the mapping at a location, to suggest the nearest one.
     """
-    messages: dict[Path, list[str]] = {}
+    messages: dict[Loc, list[str]] = {}
+    values: dict[Loc, Any] = {}
     for found in error.errors():
-        # a union reports each of its branches, with the branch's type in the path
-        path = tuple(p for p in found["loc"] if not _UNION_BRANCH.match(str(p)))
-        if found["type"] == "invalid_key" or path[-1:] == ("[key]",):
-            path = tuple(p for p in path if p != "[key]")
-            message = f"the key {path[-1]} should be text: put it in quotes"
-            if not isinstance(path[-1], int):  # pydantic's own words for it, found nowhere
-                path = path[:-1]
+        # a union reports each of its branches, with the branch's type in the location
+        loc = tuple(p for p in found["loc"] if not _UNION_BRANCH.match(str(p)))
+        if found["type"] == "invalid_key" or loc[-1:] == ("[key]",):
+            loc = tuple(p for p in loc if p != "[key]")
+            message = f"the key {loc[-1]} should be text: put it in quotes"
+            if not isinstance(loc[-1], int):  # pydantic's own word, which is not in the file
+                loc = loc[:-1]
         elif found["type"] == "extra_forbidden":
-            message = f"unknown key{did_you_mean(str(path[-1]), keys_at(path[:-1]))}"
+            message = f"unknown key{did_you_mean(str(loc[-1]), keys_at(loc[:-1]))}"
         elif found["type"] == "missing":
             message = "missing; it has no default"
-        elif isinstance(found["input"], Mapping) and "grid" in found["input"]:
-            message = "a grid stands alone, on a parameter of a loss"
         else:
-            text = _told(found).removeprefix("Value error, ").removeprefix("Input ")
+            values.setdefault(loc, found["input"])
+            text = _plain_message(found).removeprefix("Value error, ").removeprefix("Input ")
             message = text[:1].lower() + text[1:]
             if message.startswith("should") and not isinstance(found["input"], Mapping):
-                message += f", not {shown(found['input'])}"
-        messages.setdefault(path, []).append(message)
-    return [Problem(path, "; or ".join(dict.fromkeys(found))) for path, found in messages.items()]
+                message += f", not {truncated_repr(found['input'])}"
+        messages.setdefault(loc, []).append(message)
+    return [
+        Problem(loc, "; or ".join(dict.fromkeys(found)), values.get(loc))
+        for loc, found in messages.items()
+    ]
 
 
-def told(error: BaseException, file: FilePath | None = None) -> str:
-    """`ValueError: no such thing (my_losses.py:12)`: an exception in one line, with its place.
+def format_exception(error: BaseException, file: Path | None = None) -> str:
+    """`ValueError: no such thing (my_losses.py:12)`: an exception and its place in one line.
 
-    The place is the innermost one in `file`, or without such a one the innermost of all.
+    The place is the innermost one in `file`; if there is none, the innermost of all.
     """
     text = str(error).strip().partition("\n")[0]
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if file is not None and FilePath(frame.filename) == file]
+    own = [frame for frame in frames if file is not None and Path(frame.filename) == file]
     places = own or list(frames)
     if not places:
         return reason
-    return f"{reason} ({FilePath(places[-1].filename).name}:{places[-1].lineno})"
+    return f"{reason} ({Path(places[-1].filename).name}:{places[-1].lineno})"

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from lossbench.planning.plan import Plan
-from lossbench.planning.rows import expand_grids, make_rows
+from lossbench.planning.rows import make_rows
 from lossbench.planning.selection import choose_rows, final_trials
 from lossbench.planning.trial import Trial
 from lossbench.records import Metric
-from lossbench.suite.schema import Component, load_suite
+from lossbench.suite.grammar import expand_grids
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Component
 from tests.report.synthetic_report import DEFAULTS, HEAD, Results, result_of
 
 

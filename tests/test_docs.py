@@ -21,12 +21,14 @@ from mkdocs.exceptions import Abort
 from mkdocs.utils.meta import get_data
 from ruamel.yaml import YAML
 
-from lossbench.assembly.build import REGISTRIES, check
+from lossbench.assembly.check import check
+from lossbench.assembly.registries import REGISTRIES
 from lossbench.cli.documentation.pages import without_site_parts
 from lossbench.cli.main import app
 from lossbench.losses import LOSSES
 from lossbench.registry import registering
-from lossbench.suite.schema import Suite, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Suite
 
 pytestmark = pytest.mark.long
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lossbench.planning.plan import Plan
-from lossbench.planning.search import Search, Span
+from lossbench.planning.search import Search
 from lossbench.planning.selection import Chosen, Stage
+from lossbench.suite.grammar import Span
 
 EDGE = 0.05
 """Outer share of a searched range that counts as its edge, at either end, on the search's scale."""

@@ -10,7 +10,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from lossbench.errors import Path, Problem, did_you_mean
+from lossbench.errors import Loc, Problem, did_you_mean
 from lossbench.planning.rows import Row
 from lossbench.records import Metric
 from lossbench.suite.schema import Suite
@@ -76,7 +76,7 @@ def published_problems(suite: Suite, metrics: Iterable[Metric]) -> list[Problem]
     known, variants = _load(), list(suite.variants)
     problems = []
     for metric, text in entries.items():
-        where: Path = ("published", metric) if metric else ("published",)
+        where: Loc = ("published", metric) if metric else ("published",)
         table, _, column = text.partition("/")
         if metric and metric not in names:
             message = f"{metric!r} is not measured{did_you_mean(metric, names)}"

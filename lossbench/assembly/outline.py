@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path as FilePath
+from pathlib import Path
 
 from lossbench.assembly.resolve import resolve_components, resolve_losses
 from lossbench.assembly.validate import (
-    check_reference,
     compared_rows,
+    optimizer_problems,
+    reference_problems,
     scale_problems,
-    search_settings,
+    search_problems,
     suite_metrics,
-    team_problems,
     variant_problems,
+    worker_problems,
 )
 from lossbench.data.sources import explain_missing
-from lossbench.errors import ParameterError, Path, Problem, UnknownNameError
+from lossbench.errors import Loc, ParameterError, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
@@ -24,10 +25,9 @@ from lossbench.planning.rows import Row, make_rows
 from lossbench.planning.search import Search
 from lossbench.records import Metric
 from lossbench.suite.schema import Component, Suite
-from lossbench.training.optimizers import OPTIMIZERS
 
 ANY_CLASSES, ANY_DIMENSION = 10, 2
-"""With these a loss is tried whose data are missing."""
+"""Size of the heads that are tried if the data are missing."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Outline:
     """A suite with its names looked up, its parameters checked and their defaults filled in.
 
     Attributes:
-        suite: With every default, but for its losses.
-        losses: What the rows come from, with the suite's searches.
-        rows: In the suite's order, grids expanded.
-        compared: Rows that the suite's `selection` tests beside the chosen ones.
-        evaluations: What is measured.
-        metrics: What these give, in their order.
+        suite: Suite with every default, except for those of its losses.
+        losses: Losses that make the rows, with the suite's searches.
+        rows: Rows in the suite's order, grids expanded.
+        compared: Rows that the suite's `selection` tests in addition to the chosen ones.
+        evaluations: Evaluations of each trial.
+        metrics: Metrics of the evaluations, in their order.
     """
 
     suite: Suite
@@ -57,30 +57,30 @@ def make_outline(suite: Suite) -> Outline:
     Raises:
         SuiteError: Everything that is wrong with them.
     """
-    problems: list[Problem] = []
-    resolved = resolve_components(suite, problems)
-    losses = resolve_losses(suite.losses, ("losses",), problems)
+    collector = ProblemCollector()
+    resolved = resolve_components(suite, collector)
+    losses = resolve_losses(suite.losses, ("losses",), collector)
     evaluations: list[Evaluation] = []
-    if not problems:
+    if not collector:
         evaluations = [EVALUATIONS[e.name].create(**e.params) for e in resolved.evaluate]
-    metrics = suite_metrics(suite, evaluations, problems)
-    problems += search_settings(suite, losses)
-    if problems:
-        raise suite.origin.error(problems)
+    metrics = suite_metrics(suite, evaluations, collector)
+    collector.extend(search_problems(suite, losses))
+    suite.origin.raise_if_any(collector)
     rows = make_rows(losses, suite)
-    check_reference(suite, rows)
-    compared = compared_rows(suite, rows)
+    collector.extend(reference_problems(suite, rows))
+    compared = compared_rows(suite, rows, collector)
+    suite.origin.raise_if_any(collector)
     return Outline(resolved, tuple(losses), rows, compared, tuple(evaluations), metrics)
 
 
-def missing_data(outline: Outline, data_root: FilePath) -> tuple[str, ...]:
-    """What is not in the data root, and how to get it: a message for each data set.
+def missing_data(outline: Outline, data_root: Path) -> tuple[str, ...]:
+    """Data sets that are not in the data root: one message each, with how to get it.
 
     Raises:
         SuiteError: A data set is unknown.
     """
     suite = outline.suite
-    wanted: dict[str, Path] = {suite.dataset.name: ("dataset", "name")}
+    wanted: dict[str, Loc] = {suite.dataset.name: ("dataset", "name")}
     for index, evaluation in enumerate(outline.evaluations):
         if evaluation.dataset:
             wanted.setdefault(evaluation.dataset, ("evaluate", index))
@@ -97,25 +97,21 @@ def plan_without_data(outline: Outline, missing: tuple[str, ...]) -> Plan:
     """The table of a suite whose data are missing; its trials have no identity.
 
     Raises:
-        SuiteError: Something is wrong that shows without the data, too.
+        SuiteError: The suite has problems that do not depend on the data.
     """
-    suite = outline.suite
-    problems = variant_problems(suite) + team_problems(suite)
-    problems += scale_problems(suite.recipe.input, None)
-    optimizer = suite.recipe.optimizer
-    try:
-        OPTIMIZERS[optimizer.name].create(**optimizer.params)
-    except ParameterError as error:
-        problems += [Problem(("recipe", "optimizer", *p.path), p.message) for p in error.problems]
+    suite, collector = outline.suite, ProblemCollector()
+    collector.extend(variant_problems(suite))
+    collector.extend(worker_problems(suite))
+    collector.extend(scale_problems(suite.recipe.input, None))
+    collector.extend(optimizer_problems(suite))
     for loss in (row.loss for row in outline.rows):
         try:
             LOSSES[loss.name].create(ANY_CLASSES, ANY_DIMENSION, **loss.params)
         except ParameterError as error:
-            problems += [Problem(("losses", loss.name, *p.path), p.message) for p in error.problems]
-        except Exception:  # it may take other sizes, and a loss of one's own raises what it likes
+            collector.extend(error.problems, under=("losses", loss.name))
+        except Exception:  # it may need other sizes, and a plugin's loss may raise anything
             continue
-    if problems:
-        raise suite.origin.error(dict.fromkeys(problems))
+    suite.origin.raise_if_any(collector)
     return Plan(
         suite=suite,
         rows=outline.rows,

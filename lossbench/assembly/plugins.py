@@ -23,9 +23,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from lossbench.assembly.build import REGISTRIES
 from lossbench.assembly.code_digest import CodeDigests
-from lossbench.errors import RequestError, did_you_mean, told
+from lossbench.assembly.registries import REGISTRIES
+from lossbench.errors import RequestError, did_you_mean, format_exception
 from lossbench.losses import LOSSES, LossHead
 from lossbench.records import Plugin
 from lossbench.registry import Entry, registering
@@ -118,7 +118,7 @@ def _digest(plugin: Plugin) -> str:
 def _why(error: BaseException, file: Path) -> str:
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"
-    return f"cannot be imported: {told(error, file)}"
+    return f"cannot be imported: {format_exception(error, file)}"
 
 
 def _require_usable(plugin: Plugin, path: Path) -> None:

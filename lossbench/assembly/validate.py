@@ -1,4 +1,4 @@
-"""Whether the parts of a suite fit each other, without any data."""
+"""Consistency of a suite's parts, without any data."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from lossbench.assembly.resolve import resolve_losses
-from lossbench.errors import Path, Problem, did_you_mean, told
+from lossbench.errors import (
+    Loc,
+    ParameterError,
+    Problem,
+    ProblemCollector,
+    did_you_mean,
+    format_exception,
+)
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.models.vectors import OF_VECTORS
 from lossbench.planning.rows import Row, find_reference_rows
 from lossbench.planning.search import Search
 from lossbench.records import Metric
+from lossbench.suite.grammar import SEARCH_EXAMPLE
 from lossbench.suite.schema import Component, Input, Suite
+from lossbench.training.optimizers import OPTIMIZERS
 
 DARK = 2.0
 """Mean, or std, of images whose mean and std on bytes may be below 1, such as masks of 0 and 1."""
 
 
 def suite_metrics(
-    suite: Suite, evaluations: Iterable[Evaluation], problems: list[Problem]
+    suite: Suite, evaluations: Iterable[Evaluation], collector: ProblemCollector
 ) -> tuple[Metric, ...]:
-    """Everything that a suite measures; what is wrong with it to `problems`."""
+    """Everything that a suite measures, checked against what its `selection` chooses by."""
     metrics: list[Metric] = []
     for chosen, evaluation in zip(suite.evaluate, evaluations, strict=False):
         try:
@@ -30,27 +39,28 @@ def suite_metrics(
         except Exception as error:
             if not EVALUATIONS[chosen.name].foreign:
                 raise
-            problems.append(Problem(("evaluate", chosen.name), f"cannot be used: {told(error)}"))
+            message = f"cannot be used: {format_exception(error)}"
+            collector.add(("evaluate", chosen.name), message)
             return ()
     names = [metric.name for metric in metrics]
     twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
     if twice:
         verb = "is" if len(twice) == 1 else "are"
-        problems.append(Problem(("evaluate",), f"{', '.join(twice)} {verb} measured twice"))
-    if not problems and suite.selection:
-        problems += _choice_problems(suite.selection.metric, evaluations)
+        collector.add(("evaluate",), f"{', '.join(twice)} {verb} measured twice")
+    if not collector and suite.selection:
+        collector.extend(_choice_problems(suite.selection.metric, evaluations))
         if suite.selection.stop_early and suite.selection.metric != "error":
             message = (
                 "compares rows by their held-out error while they train, and "
                 f"{suite.selection.metric!r}, by which this suite chooses, is measured only at the "
                 "end: leave stop_early out, or choose by error"
             )
-            problems.append(Problem(("selection", "stop_early"), message))
+            collector.add(("selection", "stop_early"), message)
     return tuple(metrics)
 
 
 def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Problem]:
-    """Whether parameters can be chosen by a metric."""
+    """A metric by which parameters cannot be chosen."""
     other = {e: [m.name for m in e.metrics()] for e in evaluations}
     held_out = [name for e, names in other.items() for name in names if not e.reads_other_data]
     if metric in held_out:
@@ -65,8 +75,8 @@ def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Pro
     return [Problem(("selection", "metric"), message)]
 
 
-def search_settings(suite: Suite, losses: Iterable[Component | Search]) -> list[Problem]:
-    """Whether a search and `selection.samples` stand together."""
+def search_problems(suite: Suite, losses: Iterable[Component | Search]) -> list[Problem]:
+    """A search without `selection.samples`, or `selection.samples` without a search."""
     searched = next((loss for loss in losses if isinstance(loss, Search)), None)
     samples = suite.selection.samples if suite.selection else None
     if searched is not None and samples is None:
@@ -74,42 +84,36 @@ def search_settings(suite: Suite, losses: Iterable[Component | Search]) -> list[
         message = "is chosen on a held-out part: give the suite selection: {samples: 16}"
         return [Problem(("losses", searched.loss.name, key, "search"), message)]
     if searched is None and samples is not None:
-        message = "no loss has a search, as in alpha: {search: {low: 0.01, high: 1, log: true}}"
+        message = f"no loss has a search, as in {SEARCH_EXAMPLE}"
         return [Problem(("selection", "samples"), message)]
     return []
 
 
-def compared_rows(suite: Suite, rows: Iterable[Row]) -> tuple[Row, ...]:
-    """The rows of `selection.compare`.
-
-    Raises:
-        SuiteError: One is none of the suite's rows.
-    """
+def compared_rows(
+    suite: Suite, rows: Iterable[Row], collector: ProblemCollector
+) -> tuple[Row, ...]:
+    """The rows that `selection.compare` names."""
     if suite.selection is None:
         return ()
-    problems: list[Problem] = []
-    path: Path = ("selection", "compare")
+    loc: Loc = ("selection", "compare")
     by_loss = {row.loss.model_dump_json(): row for row in rows}
     found = []
-    for index, loss in enumerate(resolve_losses(suite.selection.compare, path, problems)):
+    for index, loss in enumerate(resolve_losses(suite.selection.compare, loc, collector)):
         if isinstance(loss, Search):
-            message = "names one row, and cannot search"
-            problems.append(Problem((*path, index, loss.loss.name), message))
+            collector.add((*loc, index, loss.loss.name), "names one row, and cannot search")
             continue
         row = by_loss.get(loss.model_dump_json())
         if row is None:
             rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)
             message = f"is none of the suite's rows: {rows_of_loss or 'no ' + loss.name}"
-            problems.append(Problem((*path, index), message))
+            collector.add((*loc, index), message)
         else:
             found.append(row)
-    if problems:
-        raise suite.origin.error(problems)
     return tuple(found)
 
 
 def variant_problems(suite: Suite) -> list[Problem]:
-    """Two columns of the same trials would be trained once and shown twice."""
+    """Columns with the same trials, which would be trained once and shown twice."""
     problems: list[Problem] = []
     seen: list[tuple[Component, list[Component]]] = []
     for name, variant in suite.variants.items():
@@ -121,26 +125,23 @@ def variant_problems(suite: Suite) -> list[Problem]:
     return problems
 
 
-def check_reference(suite: Suite, rows: Iterable[Row]) -> None:
-    """Check that the suite's `reference` names one row; with `selection`, one row or several.
-
-    Raises:
-        SuiteError: It does not.
-    """
+def reference_problems(suite: Suite, rows: Iterable[Row]) -> list[Problem]:
+    """A `reference` that names no row, or several rows in a suite without `selection`."""
     if suite.reference is None:
-        return
+        return []
     losses = {row.label: row.loss.name for row in rows}
     found = find_reference_rows(suite.reference, losses)
     if not found:
         message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, losses)}"
-        raise suite.origin.error([Problem(("reference",), message)])
+        return [Problem(("reference",), message)]
     if suite.selection is None and len(found) > 1:
         message = f"{suite.reference!r} is {len(found)} rows; name one of {', '.join(found)}"
-        raise suite.origin.error([Problem(("reference",), message)])
+        return [Problem(("reference",), message)]
+    return []
 
 
-def team_problems(suite: Suite) -> list[Problem]:
-    """Whether a batch divides among the workers, two images or more for each."""
+def worker_problems(suite: Suite) -> list[Problem]:
+    """A batch that does not divide among the workers, two images or more for each."""
     batch, workers = suite.recipe.batch_size, suite.resources.workers
     if workers > 1 and suite.recipe.compile:
         message = f"is for one worker a trial; resources.workers is {workers}"
@@ -155,24 +156,34 @@ def team_problems(suite: Suite) -> list[Problem]:
     return [Problem(("recipe", "batch_size"), message)]
 
 
+def optimizer_problems(suite: Suite) -> list[Problem]:
+    """A combination of parameters that the optimizer does not accept."""
+    optimizer = suite.recipe.optimizer
+    try:
+        OPTIMIZERS[optimizer.name].create(**optimizer.params)
+    except ParameterError as error:
+        return [problem.under(("recipe", "optimizer")) for problem in error.problems]
+    return []
+
+
 def vector_problems(suite: Suite, data: str) -> list[Problem]:
-    """What is of images only, where the data are vectors that were computed before."""
-    told = f"{data} has vectors, not images"
+    """Settings for images, where the data are vectors that were computed before."""
+    reason = f"{data} has vectors, not images"
     problems = []
     if suite.recipe.input != Input():
-        problems.append(Problem(("recipe", "input"), f"{told}: they are taken as they are"))
+        problems.append(Problem(("recipe", "input"), f"{reason}: they are taken as they are"))
     for name, variant in suite.variants.items():
         if variant.augment:
-            problems.append(Problem(("variants", name, "augment"), f"{told}; give none"))
+            problems.append(Problem(("variants", name, "augment"), f"{reason}; give none"))
         if (model := suite.variant_model(name).name) not in OF_VECTORS:
-            message = f"{told}, which {model} does not take; take {' or '.join(OF_VECTORS)}"
-            path: Path = ("variants", name, "model") if variant.model else ("model",)
-            problems.append(Problem(path, message))
+            message = f"{reason}, which {model} does not take; take {' or '.join(OF_VECTORS)}"
+            loc: Loc = ("variants", name, "model") if variant.model else ("model",)
+            problems.append(Problem(loc, message))
     return list(dict.fromkeys(problems))
 
 
 def scaling_problems(scaling: Input, channels: int) -> list[Problem]:
-    """Whether mean and std have one number, or one a channel."""
+    """A mean or std with a number of values that is neither 1 nor that of the channels."""
     values: Mapping[str, Any] = {"mean": scaling.mean, "std": scaling.std}
     return [
         Problem(
@@ -186,15 +197,15 @@ def scaling_problems(scaling: Input, channels: int) -> list[Problem]:
 def scale_problems(
     scaling: Input, pixels: Callable[[], tuple[float, float]] | None
 ) -> list[Problem]:
-    """Whether mean and std are of pixels in [0, 1], as torchvision's; here they are in [0, 255].
+    """A mean or std for pixels in [0, 1], like torchvision's; here pixels are in [0, 255].
 
     A mean in (0, 1] and a std below 1 are of that scale, unless the images are so dark or so even.
-    A mean of 0, a std of 1 and of course numbers above 1 are taken as they are.
+    A mean of 0, a std of 1 and numbers above 1 are accepted.
 
     Args:
-        scaling: Of the suite.
-        pixels: Mean and std of the images' pixels; called only where the numbers are suspicious.
-            None: the images are not there.
+        scaling: Input of the suite's recipe.
+        pixels: Returns mean and std of the images' pixels; called only if the numbers are
+            suspicious. None: the images are missing.
     """
     means, stds = _listed(scaling.mean), _listed(scaling.std)
     suspicious: list[tuple[str, float | list[float], str]] = []

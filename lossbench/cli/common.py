@@ -41,7 +41,7 @@ def load_plan(
     Raises:
         RequestError: Anything about the suite or the options is wrong.
     """
-    from lossbench.suite.schema import load_suite
+    from lossbench.suite.load import load_suite
 
     if seeds is not None and any(
         text.partition("=")[0].strip("\"'") == "seeds" for text in overrides
@@ -50,7 +50,7 @@ def load_plan(
     suite = load_suite(path, overrides, None if seeds is None else _parse_seeds(seeds))
     from lossbench.analysis.provenance import find_changes
     from lossbench.analysis.published import published_problems
-    from lossbench.assembly.build import check
+    from lossbench.assembly.check import check
     from lossbench.assembly.outline import make_outline, missing_data, plan_without_data
     from lossbench.assembly.plugins import read_plugins
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lossbench.errors import told
+from lossbench.errors import format_exception
 from lossbench.losses import LossHead
 
 K, D, N = 4, 6, 16
@@ -116,5 +116,5 @@ def _examine(subject: Subject, name: str, check: Check) -> Finding:
     except NotApplicable as reason:
         return Finding(name, "none", str(reason))
     except Exception as error:
-        return Finding(name, "failed", told(error, subject.file))
+        return Finding(name, "failed", format_exception(error, subject.file))
     return Finding(name, "ok")

@@ -16,7 +16,13 @@ from types import ModuleType
 from typing import Any
 
 from lossbench.conformance.subject import D, K, Subject
-from lossbench.errors import ParameterError, RequestError, UnknownNameError, did_you_mean, told
+from lossbench.errors import (
+    ParameterError,
+    RequestError,
+    UnknownNameError,
+    did_you_mean,
+    format_exception,
+)
 from lossbench.losses import LOSSES, LossHead
 from lossbench.registry import Entry, Registry
 from lossbench.suite.yaml_io import read_override
@@ -60,7 +66,7 @@ def load_target(target: str, overrides: Iterable[str] = (), folder: Path | None 
         listed = "; ".join(f"{problem.key}: {problem.message}" for problem in error.problems)
         raise RequestError(f"{shown}: {listed}") from None
     except Exception as error:
-        raise RequestError(f"{shown} cannot be made: {told(error, file)}") from None
+        raise RequestError(f"{shown} cannot be made: {format_exception(error, file)}") from None
     if not isinstance(head, LossHead):
         raise RequestError(
             f"{shown}: makes a {type(head).__name__}, not a LossHead; derive its class from "
@@ -104,7 +110,7 @@ def _import(name: str, target: str, folder: Path) -> ModuleType:
 
 def _told_of_import(error: BaseException, name: str, folder: Path) -> str:
     file = folder.joinpath(*name.split(".")).with_suffix(".py")
-    return f"cannot be imported: {told(error, file)}"
+    return f"cannot be imported: {format_exception(error, file)}"
 
 
 def _entry(module: ModuleType, name: str, target: str) -> Entry[LossHead]:
@@ -134,7 +140,7 @@ def _entry(module: ModuleType, name: str, target: str) -> Entry[LossHead]:
     try:
         registry.register(name)(found)
     except Exception as error:  # annotations that cannot be evaluated raise what they like
-        reason = error if isinstance(error, RequestError) else told(error, None)
+        reason = error if isinstance(error, RequestError) else format_exception(error, None)
         raise RequestError(f"{file}: the parameters of {name} cannot be read: {reason}") from None
     return registry[name]
 

@@ -16,8 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from lossbench.analysis.statistics import Summary
-from lossbench.errors import Path as KeyPath
-from lossbench.errors import RequestError, did_you_mean, problems_of
+from lossbench.errors import Loc, RequestError, did_you_mean, problems_of
 from lossbench.planning.plan import matches
 from lossbench.records import HELD_OUT_PREFIX, Strict
 from lossbench.suite.schema import Component, Holdout, NonNegativeInt, Recipe
@@ -241,7 +240,7 @@ def read_baseline(path: Path) -> Baseline:
         baseline = Baseline.model_validate_json(text)
     except ValidationError as error:
         lines = [
-            f"{path}: {_dotted(p.path) + ': ' if p.path else ''}{p.message}"
+            f"{path}: {_dotted(p.loc) + ': ' if p.loc else ''}{p.message}"
             for p in problems_of(error, _keys_at)
         ]
         raise RequestError("\n".join(lines)) from None
@@ -294,12 +293,12 @@ def join_distinct(texts: Iterable[str]) -> str:
     return "; ".join(sorted({part for text in texts for part in text.split("; ") if part}))
 
 
-def _dotted(path: KeyPath) -> str:
+def _dotted(path: Loc) -> str:
     text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path)
     return text.removeprefix(".")
 
 
-def _keys_at(path: KeyPath) -> list[str]:
+def _keys_at(path: Loc) -> list[str]:
     """Valid keys of the mapping at a path in the file."""
     model: Any = Baseline
     for part in path:

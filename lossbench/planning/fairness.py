@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lossbench.planning.plan import Plan
-from lossbench.planning.requirements import Needs
+from lossbench.planning.requirements import HeadRequirements, head_key
 from lossbench.planning.rows import Row
 from lossbench.planning.trial import Trial
 from lossbench.records import OF_ALL, Results
@@ -56,9 +56,7 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
             stage = [t for t in listed if t.variant == variant and bool(t.holdout) == held_out]
             found += [(level, variant, text) for level, text in _shared(stage)]
             found += [(level, variant, text) for level, text in _measured(stage, results)]
-        needs = {row.label: plan.needs.get((variant, row.label)) for row in plan.rows}
-        known = {label: need for label, need in needs.items() if need is not None}
-        found += [("listed", variant, text) for text in _needed(plan, known)]
+        found += [(level, variant, text) for level, text in _heads(plan, variant)]
     of_all: tuple[tuple[Level, Iterator[str]], ...] = (
         ("fails", _uneven_budget(plan)),
         ("warning", _tuned_on_test(plan)),
@@ -142,7 +140,7 @@ def _uneven_budget(plan: Plan) -> Iterator[str]:
     """With `selection`: losses that have parameters should choose among equally many rows."""
     if plan.suite.selection is None:
         return
-    budget = {name: len(rows) for name, rows in _by_loss(plan).items() if rows[0].loss.params}
+    budget = {name: len(rows) for name, rows in _by_loss(plan.rows).items() if rows[0].loss.params}
     if _differ(budget.values()):
         yield (
             f"tuning budget: rows to choose from are {_by_value(budget)}; give every loss with "
@@ -152,7 +150,7 @@ def _uneven_budget(plan: Plan) -> Iterator[str]:
 
 def _untuned(plan: Plan) -> Iterator[str]:
     if plan.suite.selection is not None:
-        for name, rows in _by_loss(plan).items():
+        for name, rows in _by_loss(plan.rows).items():
             if not rows[0].loss.params:
                 yield f"{name}: has no parameters, nothing was chosen for it"
 
@@ -160,7 +158,7 @@ def _untuned(plan: Plan) -> Iterator[str]:
 def _tuned_on_test(plan: Plan) -> Iterator[str]:
     """Without `selection`: the best of several rows is chosen on the test set."""
     if plan.suite.selection is None:
-        for name, rows in _by_loss(plan).items():
+        for name, rows in _by_loss(plan.rows).items():
             if len(rows) > 1:
                 yield (
                     f"{name}: {len(rows)} rows, all measured on the test set; whoever quotes the "
@@ -184,23 +182,28 @@ def small_classes(plan: Plan) -> Iterator[str]:
             )
 
 
-def _needed(plan: Plan, needs: Mapping[str, Needs]) -> Iterator[str]:
-    """What belongs to the losses and cannot be the same for all."""
-    lines: dict[str, list[str]] = {}
-    for row, need in needs.items():
-        for text in _lines(plan, need):
-            lines.setdefault(text, []).append(row)
-    for text, rows in lines.items():
-        yield f"{', '.join(_shortened(plan, rows))}: {text}"
-    sizes: dict[int, list[str]] = {}
-    for row, need in needs.items():
-        sizes.setdefault(need.parameters, []).append(row)
+def _heads(plan: Plan, variant: str) -> Iterator[tuple[Level, str]]:
+    """Requirements that belong to the losses and cannot be the same for all."""
+    rows = [row for row in plan.rows if row.applies_to(variant)]
+    lines: dict[str, list[Row]] = {}
+    sizes: dict[int, list[Row]] = {}
+    for row in rows:
+        key = head_key(variant, row.loss)
+        if key in plan.unusable_heads:
+            yield "fails", f"{row.label} cannot be trained: {plan.unusable_heads[key]}"
+        elif key in plan.head_requirements:
+            need = plan.head_requirements[key]
+            sizes.setdefault(need.parameters, []).append(row)
+            for text in _requirement_texts(plan, need):
+                lines.setdefault(text, []).append(row)
+    for text, own in lines.items():
+        yield "listed", f"{_names(own, rows)}: {text}"
     if len(sizes) > 1:
-        said = (f"{n} for {', '.join(_shortened(plan, rows))}" for n, rows in sizes.items())
-        yield f"learnable parameters of the head are {'; '.join(said)}"
+        by_size = (f"{n} for {_names(own, rows)}" for n, own in sizes.items())
+        yield "listed", f"learnable parameters of the head are {'; '.join(by_size)}"
 
 
-def _lines(plan: Plan, need: Needs) -> Iterator[str]:
+def _requirement_texts(plan: Plan, need: HeadRequirements) -> Iterator[str]:
     if need.samples_per_class is not None:
         yield f"batches of {need.samples_per_class} images of a class at a time, not drawn singly"
     if need.self_updated:
@@ -218,21 +221,20 @@ def _lines(plan: Plan, need: Needs) -> Iterator[str]:
         yield f"faces compared by their {need.verification_distance.title()} distance, not cosine"
 
 
-def _shortened(plan: Plan, labels: Sequence[str]) -> list[str]:
-    """All rows of a loss by its name alone."""
+def _names(some: Sequence[Row], rows: Iterable[Row]) -> str:
+    """Labels of some rows; a loss of which these are all rows is named once."""
     names = []
-    for name, rows in _by_loss(plan).items():
-        own = [row.label for row in rows]
-        named = [label for label in own if label in labels]
-        names += [name] if named == own else named
-    return names
+    for name, own in _by_loss(rows).items():
+        named = [row for row in own if row in some]
+        names += [name] if named == own else [row.label for row in named]
+    return ", ".join(names)
 
 
-def _by_loss(plan: Plan) -> dict[str, list[Row]]:
-    rows: dict[str, list[Row]] = {}
-    for row in plan.rows:
-        rows.setdefault(row.loss.name, []).append(row)
-    return rows
+def _by_loss(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.loss.name, []).append(row)
+    return found
 
 
 def _flat(content: Any, prefix: str) -> Iterator[tuple[str, Any]]:

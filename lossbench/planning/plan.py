@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from lossbench.errors import RequestError
-from lossbench.planning.requirements import Needs
+from lossbench.errors import ParameterError, RequestError
+from lossbench.planning.requirements import DryRunHead, HeadKey, HeadRequirements, head_key
 from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
@@ -35,7 +35,6 @@ class Plan:
         artifacts: Likewise of arrays.
         other_digests: Of the other data that the evaluations read, by the name in the suite.
         compared: Rows that the suite's `selection` tests beside the chosen ones.
-        needs: What each row's head needs, by variant and row label.
         losses: What the rows come from, with the suite's searches.
         only: What the plan was narrowed to.
         changes: Differences from the suite file as it is written: `recipe.epochs=3`, `only lgm*`.
@@ -48,6 +47,11 @@ class Plan:
         validation_digest: Of the data set with its validation set, if `selection` chooses on it.
         missing: Data that are not on this machine, and how to get them. With any, the digests are
             unknown, and the identities of the trials are none.
+        head_requirements: Extra training requirements of each row's head; see `head_key`.
+        unusable_heads: Reason why the dry run of a row's head failed. Only points that a search
+            proposes after its first round can be here; the others are refused as the suite is
+            checked.
+        dry_run_head: Tries the head of a row; None if the data are missing.
         limits: Smallest and largest value that a loss's parameter may have, where it may have them,
             by the names of the loss and the parameter.
         table_identity: Hash of what all trials share.
@@ -60,7 +64,6 @@ class Plan:
     artifacts: tuple[Artifact, ...] = ()
     other_digests: Mapping[str, str] = field(default_factory=dict)
     compared: tuple[Row, ...] = ()
-    needs: Mapping[tuple[str, str], Needs] = field(default_factory=dict)
     losses: tuple[Component | Search, ...] = ()
     only: str | None = None
     changes: tuple[str, ...] = ()
@@ -75,6 +78,9 @@ class Plan:
     limits: Mapping[tuple[str, str], tuple[float | None, float | None]] = field(
         default_factory=dict
     )
+    head_requirements: Mapping[HeadKey, HeadRequirements] = field(default_factory=dict)
+    unusable_heads: Mapping[HeadKey, str] = field(default_factory=dict)
+    dry_run_head: DryRunHead | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def table_identity(self) -> str:
@@ -128,6 +134,20 @@ class Plan:
             return None
         [metric] = [m for m in self.metrics if m.name == self.suite.selection.metric]
         return metric
+
+    def with_rows(self, rows: tuple[Row, ...]) -> Plan:
+        """The plan with other rows; the heads that are new go through a dry run."""
+        requirements, unusable = dict(self.head_requirements), dict(self.unusable_heads)
+        for row, variant in itertools.product(rows, self.suite.variants):
+            key = head_key(variant, row.loss)
+            known = key in requirements or key in unusable
+            if self.dry_run_head is None or known or not row.applies_to(variant):
+                continue
+            try:
+                requirements[key] = self.dry_run_head(variant, row.loss)
+            except ParameterError as error:
+                unusable[key] = str(error)
+        return replace(self, rows=rows, head_requirements=requirements, unusable_heads=unusable)
 
     def compared_model(self, variant: str) -> Component:
         """A variant's model with the digest of the weights that it starts from, not their place."""

@@ -1,26 +1,28 @@
-"""What a head needs beside a gradient step, as plain data for plans and reports."""
+"""Extra training requirements of a loss head, as plain data for plans and reports."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
 
 from lossbench.records import Strict
+from lossbench.suite.schema import Component
 
 
-class Needs(Strict):
-    """How the training of a row differs from plain steps of the recipe's optimizer.
+class HeadRequirements(Strict):
+    """Differences between the training of a row and plain steps of the recipe's optimizer.
 
     Attributes:
         parameters: Number of learnable numbers in the head.
         lr_scales: Parameter -> factor of the recipe's learning rate, where that is not 1.
         undecayed: Parameters without weight decay.
-        samples_per_class: Images of one class that a batch has together; None: drawn singly.
-        scheduled: Buffers that change with the training's progress.
-        self_updated: Buffers that the head moves itself after each step.
-        class_means: Whether it classifies by the nearest mean of a class.
-        verification_distance: How two faces are compared.
+        samples_per_class: Images of each class in a batch; None if images are drawn one by one.
+        scheduled: Buffers that a schedule sets during the training.
+        self_updated: Buffers that the head updates itself after each step.
+        class_means: Whether the head classifies by the nearest class mean.
+        verification_distance: Distance by which two faces are compared.
     """
 
     parameters: int
@@ -31,3 +33,13 @@ class Needs(Strict):
     self_updated: tuple[str, ...] = ()
     class_means: bool = False
     verification_distance: Literal["cosine", "mahalanobis"] = "cosine"
+
+
+HeadKey = tuple[str, str]
+"""Identity of a head: the variant, and the loss with all its parameters as JSON."""
+DryRunHead = Callable[[str, Component], HeadRequirements]
+"""Tries the head of a loss on the model of a variant; raises ParameterError if it is unusable."""
+
+
+def head_key(variant: str, loss: Component) -> HeadKey:
+    return variant, loss.model_dump_json()

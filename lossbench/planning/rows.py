@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -32,19 +31,6 @@ class Row:
     def applies_to(self, variant: str) -> bool:
         """Whether the row has a cell in this column."""
         return self.variants is None or variant in self.variants
-
-
-def expand_grids(loss: Component) -> list[Component]:
-    """`{alpha: {grid: [0.1, 0.3]}, lambda: 0.1}` -> one loss for each combination."""
-    axes = [
-        [(key, choice) for choice in (value["grid"] if is_grid(value) else [value])]
-        for key, value in loss.params.items()
-    ]
-    return [Component(name=loss.name, params=dict(point)) for point in itertools.product(*axes)]
-
-
-def is_grid(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"grid"}
 
 
 def make_rows(

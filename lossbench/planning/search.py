@@ -18,10 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from lossbench.errors import Problem, problems_of
-from lossbench.records import Strict
+from lossbench.suite.grammar import Space, Span
 from lossbench.suite.schema import Component
 
 if TYPE_CHECKING:
@@ -29,18 +26,10 @@ if TYPE_CHECKING:
 
 ROUND = 8
 """Points of a round; the first one holds the loss's default and random points."""
-MOST_ASKED = 4
+MAX_ASKS = 4
 """Times the number of points: the sampler may name one again, and few values are soon tried."""
 DIGITS = 3
 """Significant digits of a number that is proposed."""
-
-
-class Span(Strict):
-    """Numbers from low to high, evenly or on a logarithmic scale."""
-
-    low: float
-    high: float
-    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,43 +43,13 @@ class Search:
     """
 
     loss: Component
-    spaces: Mapping[str, Span | tuple[Any, ...]]
+    spaces: Mapping[str, Space]
     whole: frozenset[str] = frozenset()
 
 
 Score = Callable[[Component], float | None]
 """A point's held-out mean, lower being better; nan if it has none for good, None if it is not
 known yet."""
-
-
-def is_search(value: Any) -> bool:
-    return isinstance(value, dict) and set(value) == {"search"}
-
-
-def read_space(value: Any) -> Span | tuple[Any, ...]:
-    """`{low: 0.01, high: 1, log: true}`, or a list of values.
-
-    Raises:
-        ValueError: It is neither.
-    """
-    if isinstance(value, list):
-        if len(value) < 2 or any(isinstance(v, dict | list) or v is None for v in value):
-            raise ValueError("should be a list of two values or more")
-        if len(set(map(repr, value))) < len(value):
-            raise ValueError("has a value twice")
-        return tuple(value)
-    if not isinstance(value, dict):
-        raise ValueError("should be {low: ..., high: ..., log: true|false}, or a list of values")
-    try:
-        span = Span.model_validate(value)
-    except ValidationError as error:
-        [first, *_] = problems_of(error, lambda path: list(Span.model_fields))
-        raise ValueError(f"{first.key}: {first.message}") from None
-    if span.low >= span.high:
-        raise ValueError(f"low ({span.low:g}) should be less than high ({span.high:g})")
-    if span.log and span.low <= 0:
-        raise ValueError(f"on a logarithmic scale low should be above 0, not {span.low:g}")
-    return span
 
 
 def points(search: Search, samples: int, score: Score) -> list[Component]:
@@ -110,7 +69,7 @@ def points(search: Search, samples: int, score: Score) -> list[Component]:
     spaces = {name: _distribution(search, name) for name in search.spaces}
     proposed: dict[str, Component] = {}
     asked = 0
-    while len(proposed) < samples and asked < MOST_ASKED * samples:
+    while len(proposed) < samples and asked < MAX_ASKS * samples:
         trials = [study.ask(spaces) for _ in range(min(ROUND, samples - len(proposed)))]
         asked += len(trials)
         found = [_point(search, trial.params) for trial in trials]
@@ -163,19 +122,3 @@ def _point(search: Search, drawn: Mapping[str, Any]) -> Component:
 
 def _rounded(value: float, space: Any) -> float:
     return float(min(max(float(f"{value:.{DIGITS}g}"), space.low), space.high))
-
-
-def search_problems(params: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with the form of a loss's searches, by parameter."""
-    problems = []
-    for key, value in params.items():
-        if isinstance(value, dict) and "search" in value and len(value) > 1:
-            others = ", ".join(sorted(set(value) - {"search"}))
-            message = f"{others} should stand inside search: {{search: {{low: ..., high: ...}}}}"
-            problems.append(Problem((key,), message))
-        elif is_search(value):
-            try:
-                read_space(value["search"])
-            except ValueError as error:
-                problems.append(Problem((key, "search"), str(error)))
-    return problems

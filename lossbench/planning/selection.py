@@ -208,7 +208,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
     if not plan.searches:
         return plan
     rows = make_rows(plan.losses, plan.suite, partial(_mean_score, plan, scores))
-    whole = replace(plan, rows=rows)
+    whole = plan.with_rows(rows)
     return whole if plan.only is None else whole.narrowed(plan.only)
 
 

@@ -1,16 +1,14 @@
-"""The suite file: strict models, YAML -> Suite, every error at once.
+"""Strict models of a suite file.
 
 A suite is a table: its rows are losses, its columns are variants, its cells are trials over
-seeds. This module knows the form of the file only; whether a name exists and takes the given
-parameters is checked where names become objects (`lossbench.assembly.build`).
+seeds. The models check the form of the file only; whether a name exists and takes the given
+parameters is checked where names become objects (`lossbench.assembly`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,13 +16,10 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
-    ValidationError,
 )
 
-from lossbench.errors import Path, Problem, RequestError, did_you_mean, problems_of
 from lossbench.records import Strict
-from lossbench.suite.shipped import shipped_suites
-from lossbench.suite.yaml_io import assign_overrides, parse, plain, secret_problems
+from lossbench.suite.origin import Origin
 
 
 class Component(Strict):
@@ -259,11 +254,18 @@ class Suite(Strict):
     published: str | dict[str, str] | None = None
     resources: Resources = Resources()
 
-    _origin: Origin = PrivateAttr(default_factory=lambda: Origin())
+    _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @property
     def origin(self) -> Origin:
+        """Where each key was written."""
         return self._origin
+
+    def with_origin(self, origin: Origin) -> Suite:
+        """The same suite, of which messages name the places in `origin`."""
+        suite = self.model_copy()
+        suite._origin = origin
+        return suite
 
     @property
     def has_columns(self) -> bool:
@@ -276,120 +278,3 @@ class Suite(Strict):
         model_name = own.pop("name", self.model.name)
         base = self.model.params if model_name == self.model.name else {}
         return Component(name=model_name, params={**base, **own})
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where each key of a suite was written, for error messages.
-
-    Attributes:
-        path: The suite file as the user named it.
-        document: The parsed YAML with its line marks.
-        overridden: Dotted key of each override -> the option that set it, as the user wrote it.
-    """
-
-    path: str = "suite"
-    document: Any = None
-    overridden: Mapping[str, str] = field(default_factory=dict)
-
-    def where(self, path: Path) -> str:
-        """Return `FILE:LINE` of a key, or the option that overrides it."""
-        dotted = Problem(path, "").key
-        for key, option in self.overridden.items():
-            if dotted == key or dotted.startswith(f"{key}.") or key.startswith(f"{dotted}."):
-                return option
-        line: int | None = None
-        node: Any = self.document
-        for part in path:
-            try:
-                marks: Any = node.lc
-                mark = marks.item(part) if isinstance(node, list) else marks.key(part)
-                line, node = mark[0] + 1, node[part]
-            except (AttributeError, KeyError, IndexError, TypeError):
-                break
-        return self.path if line is None else f"{self.path}:{line}"
-
-    def error(self, problems: Iterable[Problem]) -> SuiteError:
-        return SuiteError(self, list(problems))
-
-
-class SuiteError(RequestError):
-    """Everything wrong with a suite, each with its place in the file."""
-
-    def __init__(self, origin: Origin, problems: list[Problem]) -> None:
-        self.problems = problems
-        lines = [
-            f"{origin.where(p.path)}: {p.key + ': ' if p.key else ''}{p.message}" for p in problems
-        ]
-        super().__init__("\n".join(dict.fromkeys(lines)))
-
-
-def load_suite(
-    path: str | FilePath, overrides: Iterable[str] = (), seeds: Sequence[int] | None = None
-) -> Suite:
-    """Read a suite file and apply the overrides of the command line.
-
-    Args:
-        path: The YAML file.
-        overrides: `KEY=VALUE`; KEY is dotted (`recipe.epochs`, `losses.lgm.lambda`: every row
-            of that loss; a name with dots may be put in quotes), VALUE is YAML.
-        seeds: Seeds to use instead of the suite's, from `--seeds`.
-
-    Raises:
-        SuiteError: The file is missing or is no YAML, or does not have a suite's form.
-    """
-    origin = Origin(str(path))
-    try:
-        text = FilePath(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise origin.error([Problem((), _unreadable(FilePath(path), error))]) from None
-    document = parse(text, str(path))
-    if not isinstance(document, dict):
-        raise origin.error([Problem((), "should be a mapping with the keys of a suite")])
-
-    content = plain(document, str(path))
-    if isinstance(content.get("dataset"), str):
-        content["dataset"] = {"name": content["dataset"]}
-    texts = assign_overrides(content, overrides)
-    overridden = {key: f"--set {text}" for key, text in texts.items()}
-    if seeds is not None:
-        content["seeds"] = list(seeds)
-        overridden["seeds"] = f"--seeds {','.join(map(str, seeds))}"
-    origin = Origin(str(path), document, overridden)
-    if secrets := list(secret_problems(content)):
-        raise origin.error(secrets)
-    try:
-        suite = Suite.model_validate(content)
-    except ValidationError as error:
-        raise origin.error(problems_of(error, _keys_at)) from None
-    suite._origin = origin
-    return suite
-
-
-def _unreadable(path: FilePath, error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        folder = path.parent
-        shipped = FilePath("suites", path.name)
-        if path.suffix == ".yaml" and path.stem in shipped_suites():
-            if shipped.exists():
-                return f"no such file; did you mean '{shipped}'?"
-            return f"no such file; `lossbench new-suite {path.stem}` writes {shipped}"
-        near = [p.name for p in folder.glob("*.yaml")] if folder.is_dir() else []
-        return f"no such file{did_you_mean(path.name, near)}"
-    if isinstance(error, UnicodeDecodeError):
-        return "is not a text file in UTF-8"
-    return f"cannot be read: {getattr(error, 'strerror', error)}"
-
-
-def _keys_at(path: Path) -> list[str]:
-    """The keys that a mapping of the suite file may have."""
-    levels: dict[str, type[Strict]] = {
-        "dataset": DatasetChoice,
-        "recipe": Recipe,
-        "recipe.input": Input,
-        "resources": Resources,
-        "selection": Selection,
-    }
-    dotted = ".".join(str(part) for part in path)
-    model = Variant if path[:1] == ("variants",) else levels.get(dotted, Suite)
-    return list(model.model_fields)

@@ -15,7 +15,7 @@ from ruamel.yaml.events import (
     CollectionStartEvent,
 )
 
-from lossbench.errors import Path, Problem, RequestError, did_you_mean, holds_secret
+from lossbench.errors import Loc, Problem, RequestError, did_you_mean, holds_secret
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 40
@@ -95,22 +95,22 @@ def plain(document: Any, where: str) -> Any:
     return strip(document, 0)
 
 
-def secret_problems(node: Any, path: Path = ()) -> Iterator[Problem]:
-    """One problem for each text with a credential: reports and MLflow show a suite's values.
+def secret_problems(node: Any, loc: Loc = ()) -> Iterator[Problem]:
+    """One problem per text with a credential: reports and MLflow show a suite's values.
 
     Args:
         node: Plain data.
-        path: The key of `node`.
+        loc: Location of `node`.
     """
     if isinstance(node, dict | list):
         items = node.items() if isinstance(node, dict) else enumerate(node)
         for key, value in items:
-            yield from secret_problems(value, (*path, key))
-    elif isinstance(node, str) and path:
-        named = len(node) >= 8 and holds_secret(f"{path[-1]}={node}")  # `token: cls` is none
+            yield from secret_problems(value, (*loc, key))
+    elif isinstance(node, str) and loc:
+        named = len(node) >= 8 and holds_secret(f"{loc[-1]}={node}")  # `token: cls` is none
         if named or holds_secret(node):
             yield Problem(
-                path,
+                loc,
                 "looks like a password or token, which reports and MLflow would show; "
                 "take it from an environment variable",
             )

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from lossbench.analysis.edges import edge_warnings
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search

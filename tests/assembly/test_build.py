@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from lossbench.assembly.build import build, check, open_dataset
+from lossbench.assembly.build import build, open_dataset
+from lossbench.assembly.check import check
 from lossbench.data.sources import load_dataset
 from lossbench.errors import RequestError
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lossbench.assembly.outline import make_outline, missing_data
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]

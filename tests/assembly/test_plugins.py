@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.assembly.plugins import _forget, _installed, read_plugins
 from lossbench.cli.new import write_loss
 from lossbench.errors import RequestError
@@ -24,7 +24,7 @@ from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.registry import Registry
 from lossbench.runner.trial import environment
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
 Write = Callable[..., Path]

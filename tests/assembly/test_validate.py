@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.assembly.validate import scale_problems
 from lossbench.data.prepared import make_card, save_prepared
 from lossbench.errors import RequestError
-from lossbench.suite.schema import Input, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Input
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")
@@ -48,10 +49,10 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 def test_numbers_of_another_scale_are_refused(
     given: dict[str, object], expected: dict[str, str]
 ) -> None:
-    problems = {p.path[-1]: p.message for p in scale_problems(Input(**given), lambda: (33.3, 78.6))}
+    problems = {p.loc[-1]: p.message for p in scale_problems(Input(**given), lambda: (33.3, 78.6))}
     assert problems.keys() == expected.keys()
     assert all(expected[key] in message for key, message in problems.items())
-    without_data = {p.path[-1]: p.message for p in scale_problems(Input(**given), None)}
+    without_data = {p.loc[-1]: p.message for p in scale_problems(Input(**given), None)}
     assert without_data.keys() == expected.keys()
     assert not any("these images" in message for message in without_data.values())
 
@@ -78,7 +79,7 @@ def test_small_numbers_are_right_for_images_that_are_as_dark() -> None:
     given = Input(mean=0.1307, std=0.3081)
     assert scale_problems(given, lambda: (0.13, 0.34)) == []
     problems = scale_problems(given, lambda: (0.5, 9.0))  # dark, with bright dots
-    assert [problem.path[-1] for problem in problems] == ["std"]
+    assert [problem.loc[-1] for problem in problems] == ["std"]
 
 
 def test_the_images_are_looked_at(write_suite: Write, tmp_path: Path) -> None:

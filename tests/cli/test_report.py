@@ -16,7 +16,7 @@ from lossbench.cli.common import load_plan
 from lossbench.planning.plan import Plan, file_label
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
 Write = Callable[..., Path]

@@ -18,12 +18,12 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.cli.signals import StopSignals
 from lossbench.planning.plan import Plan
 from lossbench.runner.trial import run_trial
 from lossbench.runner.trial_locks import Claims
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
 NOWHERE = Path("/nonexistent/data")

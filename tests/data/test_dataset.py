@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.data.dataset import Dataset
 from lossbench.data.prepared import make_card, make_dataset, save_prepared
 from lossbench.errors import RequestError

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.data.decoding import EncodedImage, decode, is_turned
 from lossbench.data.image_folder import load_image_folder
 from lossbench.data.images import View
@@ -22,7 +22,7 @@ from lossbench.data.prepared import ArraySplit
 from lossbench.data.sources import prepare
 from lossbench.data.tables import load_tables
 from lossbench.runner.trial import run_trial
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from tests.data import written_tables as made
 
 Pixels = NDArray[np.uint8]

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.data import sources
 from lossbench.data.sources import close_datasets, load_dataset
 from lossbench.errors import DataError
 from lossbench.runner.trial import run_trial
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 
 Make = Callable[..., Path]
 

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from lossbench.analysis.tables import make_tables
-from lossbench.assembly.build import build, check
+from lossbench.assembly.build import build
+from lossbench.assembly.check import check
 from lossbench.data.prepared import make_card, save_prepared
 from lossbench.data.sources import close_datasets, load_dataset
 from lossbench.data.suite_data import open_trial_data
@@ -23,7 +24,8 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, final_trials
 from lossbench.records import TrialResult
 from lossbench.runner.trial import run_trial
-from lossbench.suite.schema import SuiteError, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.origin import SuiteError
 from tests.data.written_tables import of_split, save
 
 Run = Callable[..., tuple[int, str, str]]

@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lossbench.assembly.build import build, check
+from lossbench.assembly.build import build
+from lossbench.assembly.check import check
 from lossbench.data.images import View
 from lossbench.data.sources import find_folder, load_dataset, own_folders
 from lossbench.data.vectors import Vectors, load_vectors
 from lossbench.models import MODELS
 from lossbench.planning.trial import Trial
 from lossbench.runner.trial import run_trial
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 
 CPU = torch.device("cpu")
 

@@ -135,7 +135,7 @@ VALUES = [
     edited("seeds one number", "[0, 1]", "3", "seeds: should be a list, not 3"),
     edited("seeds none", "[0, 1]", "[]", "seeds: should not be empty"),
     edited("seeds true", "[0, 1]", "[true]", "seeds: should be a valid integer, not True"),
-    edited("suite is a path", "suite: bad", "suite: ../bad", "bad.yaml:1: suite: should be letters, digits, - and _, the first no sign, not '../bad'"),
+    edited("suite is a path", "suite: bad", "suite: ../bad", "bad.yaml:1: suite: should have letters, digits, - and _ only, and start with a letter or digit, not '../bad'"),
     edited("suite a number", "suite: bad", "suite: 3", "bad.yaml:1: suite: should be a valid string, not 3"),
     edited("suite very long", "suite: bad", f"suite: {'b' * 300}", "bad.yaml:1: suite: should be at most 100 characters, not"),
     edited("title with an escape", "seeds:", 'title: "\\e[2J"\nseeds:', "bad.yaml:8: title: ", "has characters that cannot be printed"),

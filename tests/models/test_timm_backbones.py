@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from lossbench.assembly.build import build, check
+from lossbench.assembly.build import build
+from lossbench.assembly.check import check
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError, ParameterError, RequestError, UnknownNameError
 from lossbench.gate.from_results import conditions_of
@@ -19,7 +20,8 @@ from lossbench.models.timm_backbones import timm_entry
 from lossbench.models.weights import UnusableWeights, downloaded
 from lossbench.planning.plan import Plan
 from lossbench.runner.trial import environment
-from lossbench.suite.schema import SuiteError, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.origin import SuiteError
 
 NOWHERE = Path("/nonexistent/data")
 # 0.2 M parameters, and takes images of 8x8

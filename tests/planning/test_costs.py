@@ -15,7 +15,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.cli import plan as planned
 from lossbench.cli.run import confirm_long_run
 from lossbench.errors import RequestError
@@ -24,7 +24,8 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.runner.probe import probe, processor_share, processors, this_machine
-from lossbench.suite.schema import Resources, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Resources
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.cli.main import main
 from lossbench.planning.fairness import Difference, audit
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")

@@ -8,9 +8,11 @@ import pytest
 
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
-from lossbench.planning.rows import expand_grids, make_rows
+from lossbench.planning.rows import make_rows
 from lossbench.records import Metric
-from lossbench.suite.schema import Component, load_suite
+from lossbench.suite.grammar import expand_grids
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Component
 
 Write = Callable[..., Path]
 

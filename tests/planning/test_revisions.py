@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.data.facts import data_facts
 from lossbench.data.prepared import make_card, save_prepared
 from lossbench.data.sources import load_dataset
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
 from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
-from lossbench.suite.schema import Component, Recipe, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Component, Recipe
 from lossbench.training.schedules import SCHEDULES
 
 Write = Callable[..., Path]

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
-from lossbench.planning.search import ROUND, Search, Span, points, read_space
+from lossbench.planning.search import ROUND, Search, points
 from lossbench.planning.selection import choose_rows, final_trials, with_searched_rows
-from lossbench.suite.schema import Component, SuiteError, load_suite
+from lossbench.suite.grammar import Span
+from lossbench.suite.load import load_suite
+from lossbench.suite.origin import SuiteError
+from lossbench.suite.schema import Component
 
 SEARCH = Search(
     Component(name="lgm", params={"alpha": 0.1, "lambda": 0.3}),
@@ -148,8 +151,3 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(SuiteError, match=said):
         check(load_suite(write_suite(text=SUITE), [override]), tmp_path)
-
-
-def test_a_space_is_a_span_or_a_list() -> None:
-    with pytest.raises(ValueError, match="should be"):
-        read_space("0.1")

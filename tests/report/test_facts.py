@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lossbench.planning.plan import Plan
-from lossbench.planning.requirements import Needs
+from lossbench.planning.requirements import HeadRequirements, head_key
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.facts import gather_facts
 from lossbench.report.html import render_html
@@ -22,7 +23,9 @@ def page(plan: Plan, results: Results) -> str:
 
 def test_the_page_lists_differences(make_plan: Callable[..., Plan]) -> None:
     plan = make_plan("losses: [softmax, center]\n")
-    plan.needs["default", "center"] = Needs(parameters=30, self_updated=("centers",))
+    center = HeadRequirements(parameters=30, self_updated=("centers",))
+    key = head_key("default", plan.rows[1].loss)
+    plan = replace(plan, head_requirements={key: center})
     results = {t.identity: result_of(t, 1.0) for t in plan.trials}
     odd = next(trial for trial in plan.trials if trial.row == "center")
     results[odd.identity] = result_of(odd, 1.0, device="<GPU>")

@@ -12,12 +12,14 @@ import pytest
 
 from lossbench.analysis.ranking import rank_suites
 from lossbench.planning.plan import Plan
-from lossbench.planning.rows import expand_grids, make_rows
+from lossbench.planning.rows import make_rows
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
 from lossbench.report.build import build_report
 from lossbench.report.ranking_report import write_ranking
-from lossbench.suite.schema import Component, load_suite
+from lossbench.suite.grammar import expand_grids
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Component
 from tests.report.synthetic_report import DEFAULTS, HEAD, Results, result_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

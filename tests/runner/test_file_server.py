@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.errors import DataError
 from lossbench.planning.trial import Trial
 from lossbench.runner import node_data
 from lossbench.runner.checkpoints import checkpoints_of
 from lossbench.runner.file_server import Depot, at_home, read_files
 from lossbench.runner.node_data import data_root_of
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.training.checkpoints import Checkpoints
 
 Config = dict[str, Any]

@@ -22,11 +22,11 @@ import pytest
 from mlflow import MlflowClient
 
 import lossbench
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.data.prepared import save_prepared
 from lossbench.data.sources import DATASETS
 from lossbench.runner.trial import environment, run_trial
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
 pytestmark = [

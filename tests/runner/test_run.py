@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from rich.console import Console
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import load_plan_with_results
@@ -26,7 +26,8 @@ from lossbench.runner.outbox import Spool
 from lossbench.runner.progress import duration
 from lossbench.runner.run import Outcome, run_plan
 from lossbench.runner.trial import run_trial
-from lossbench.suite.schema import Resources, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Resources
 from lossbench.tracking.store import Tracker
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("one_ray")]

@@ -21,11 +21,11 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.runner.trial import run_trial
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.tracking import names
 from lossbench.tracking.store import Tracker
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from ray import tune
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.runner.worker import run_job
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 
 NOWHERE = Path("/nonexistent/data")
 

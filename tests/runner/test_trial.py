@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lossbench.assembly.build import build, check
+from lossbench.assembly.build import build
+from lossbench.assembly.check import check
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError, NotFiniteError
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.runner.trial import run_trial
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.training.loop import Training
 
 Write = Callable[..., Path]

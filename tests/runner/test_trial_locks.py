@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from lossbench.analysis.tables import make_tables
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.errors import RequestError, TrackingError
 from lossbench.planning.costs import Cost, Costs
 from lossbench.planning.fairness import audit
@@ -34,7 +34,7 @@ from lossbench.runner.recorder import Recorder
 from lossbench.runner.run import Budget, Outcome, run_plan
 from lossbench.runner.trial import environment
 from lossbench.runner.trial_locks import Claims
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
 pytestmark = pytest.mark.long

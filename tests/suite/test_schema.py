@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lossbench.errors import RequestError
-from lossbench.suite.schema import SuiteError, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.origin import SuiteError
 
 Write = Callable[..., Path]
 

@@ -14,7 +14,7 @@ from lossbench.assembly.build import check
 from lossbench.cli.new import write_suite
 from lossbench.errors import RequestError
 from lossbench.runner.trial import run_trial
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.suite.shipped import shipped_suites
 
 pytestmark = pytest.mark.long

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from lossbench.assembly.build import REGISTRIES
+from lossbench.assembly.registries import REGISTRIES
 from lossbench.errors import RequestError
 from lossbench.losses import LOSSES
 from lossbench.registry import Registry
-from lossbench.suite.schema import Suite, load_suite
+from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Suite
 
 BASE = {
     "suite": "names",

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
 pytestmark = pytest.mark.long

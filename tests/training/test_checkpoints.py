@@ -14,11 +14,11 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.runner.trial import environment, run_trial
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from lossbench.training import checkpoints as module
 from lossbench.training.checkpoints import Checkpoints
 from lossbench.training.process_group import Team

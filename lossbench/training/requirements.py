@@ -1,19 +1,19 @@
-"""What a head declares, gathered for the audit."""
+"""Requirements of a loss head, gathered from its declarations."""
 
 from __future__ import annotations
 
 from lossbench.losses import LossHead
-from lossbench.planning.requirements import Needs
+from lossbench.planning.requirements import HeadRequirements
 
 
-def needs_of(head: LossHead) -> Needs:
+def head_requirements(head: LossHead) -> HeadRequirements:
     """Everything in which the training of this head differs from that of a linear layer."""
     names = {id(parameter): name for name, parameter in head.named_parameters()}
     groups = [(g, [names[id(p)] for p in g.parameters]) for g in head.parameter_groups()]
     scheduled = tuple(head.schedules())
     moves = type(head).after_step is not LossHead.after_step
     own = (name for name, _ in head.named_buffers() if name not in scheduled)
-    return Needs(
+    return HeadRequirements(
         parameters=sum(p.numel() for p in head.parameters() if p.requires_grad),
         lr_scales={n: float(g.lr_scale) for g, own in groups for n in own if g.lr_scale != 1},
         undecayed=tuple(name for group, own in groups for name in own if not group.decay),

@@ -1,0 +1,99 @@
+"""Checks everything that can be wrong with a suite before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lossbench.assembly.data_checks import check_evaluations, input_problems, size_problems
+from lossbench.assembly.dry_run import dry_run
+from lossbench.assembly.outline import make_outline
+from lossbench.assembly.registries import plugin_entries
+from lossbench.assembly.validate import optimizer_problems, variant_problems, worker_problems
+from lossbench.data.dataset import Dataset
+from lossbench.data.facts import data_facts, view_of
+from lossbench.data.sources import find_folder
+from lossbench.data.suite_data import (
+    may_select_on_validation,
+    open_dataset,
+    resolve_holdout,
+    with_class_numbers,
+)
+from lossbench.errors import Problem, ProblemCollector, UnknownNameError
+from lossbench.losses import LOSSES
+from lossbench.planning.plan import Plan
+from lossbench.suite.schema import DatasetChoice, Suite
+
+
+def check(suite: Suite, data_root: Path) -> Plan:
+    """Check everything that can be wrong with a suite, and plan it.
+
+    Names are looked up, parameters checked and their defaults filled in, the data read and
+    compared with its digests, and one batch goes through each variant's model and each row.
+
+    Raises:
+        SuiteError: Everything that is wrong with the suite.
+        DataError, UnknownNameError: The data set cannot be used.
+    """
+    outline = make_outline(suite)
+    choice, dataset = _open(suite, data_root)
+    resolved = resolve_holdout(outline.suite.model_copy(update={"dataset": choice}), dataset)
+    evaluations, collector = outline.evaluations, ProblemCollector()
+    others = check_evaluations(suite, evaluations, dataset, data_root, collector)
+    suite.origin.raise_if_any(collector)
+    plugins = plugin_entries()
+    plan = Plan(
+        suite=resolved,
+        rows=outline.rows,
+        data_digest=dataset.digest,
+        metrics=outline.metrics,
+        artifacts=tuple(a for evaluation in evaluations for a in evaluation.artifacts()),
+        other_digests=others,
+        compared=outline.compared,
+        losses=outline.losses,
+        limits={
+            (row.loss.name, key): LOSSES[row.loss.name].limits(key)
+            for row in outline.rows
+            for key in row.loss.params
+        },
+        sources={key: entry.code for key, entry in plugins.items()},
+        file_digests={key: entry.source for key, entry in plugins.items()},
+        validation_digest=dataset.validation_digest,
+    )
+    collector.extend(variant_problems(resolved))
+    blocking = [
+        *input_problems(resolved, dataset),
+        *size_problems(resolved, dataset),
+        *worker_problems(resolved),
+        *optimizer_problems(resolved),
+    ]
+    collector.extend(blocking)
+    if blocking:  # a dry run would fail by them
+        suite.origin.raise_if_any(collector)
+    tried = dry_run(plan, dataset, collector)
+    suite.origin.raise_if_any(collector)
+    view = view_of(suite.recipe)
+    others_seen = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
+    return replace(
+        plan,
+        head_requirements=tried.requirements,
+        dry_run_head=tried.head,
+        weights=tried.weights,
+        facts=data_facts(dataset, resolved, filter(None, others_seen)),
+    )
+
+
+def _open(suite: Suite, data_root: Path) -> tuple[DatasetChoice, Dataset]:
+    """The data set, and the suite's choice of it with its classes by number and its full path."""
+    try:
+        choice = with_class_numbers(suite.dataset, data_root)
+        validation = may_select_on_validation(suite.selection)
+        dataset = open_dataset(choice, data_root, validation=validation)
+    except UnknownNameError as error:
+        raise suite.origin.error([Problem(("dataset", "name"), str(error))]) from None
+    except ValueError as error:
+        raise suite.origin.error([Problem(("dataset", "classes"), str(error))]) from None
+    folder = find_folder(suite.dataset.name, data_root)
+    if folder is not None and choice.name != folder.name:  # workers have another folder
+        choice = choice.model_copy(update={"name": str(folder.resolve())})
+    return choice, dataset

@@ -1,0 +1,113 @@
+"""Checks of a suite against its data set: sizes, held-out part, scaling, evaluations."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+from lossbench.assembly.validate import scale_problems, scaling_problems, vector_problems
+from lossbench.data.dataset import Dataset
+from lossbench.data.facts import pixel_statistics, view_of
+from lossbench.data.sampling import stratified_subset
+from lossbench.data.trial_splits import choose_splits
+from lossbench.errors import DataError, Problem, ProblemCollector, UnknownNameError
+from lossbench.evaluation import Evaluation
+from lossbench.suite.schema import DatasetChoice, Suite
+
+
+def check_evaluations(
+    suite: Suite,
+    evaluations: Iterable[Evaluation],
+    dataset: Dataset,
+    data_root: Path,
+    collector: ProblemCollector,
+) -> dict[str, str]:
+    """Check that each evaluation can be measured.
+
+    Returns:
+        Digests of the other data that the evaluations read, by the name in the suite.
+    """
+    digests: dict[str, str] = {}
+    without_test: list[int] = []
+    for index, evaluation in enumerate(evaluations):
+        name, loc = suite.evaluate[index].name, ("evaluate", index)
+        if evaluation.needs_images and dataset.vectors:
+            message = f"is measured on images, and {dataset.card.name} has vectors"
+            collector.add(loc, f"{name} {message}")
+        elif evaluation.needs_test and "test" not in dataset.splits:
+            without_test.append(index)
+        else:
+            try:
+                digests.update(evaluation.check(dataset, view_of(suite.recipe), data_root))
+            except (ValueError, UnknownNameError, DataError) as error:
+                collector.add(loc, f"{name} {error}")
+    if without_test:
+        names = ", ".join(suite.evaluate[index].name for index in without_test)
+        verb = "needs" if len(without_test) == 1 else "need"
+        message = f"{names} {verb} a test set, and {dataset.card.name} has none"
+        message += f": {dataset.no_test}" if dataset.no_test else ""
+        collector.add(("evaluate", without_test[0]), message)
+    return digests
+
+
+def input_problems(suite: Suite, dataset: Dataset) -> list[Problem]:
+    """Problems of the recipe's input with the data set's images or vectors."""
+    if dataset.vectors and (problems := vector_problems(suite, dataset.card.name)):
+        return problems
+    view = view_of(suite.recipe)
+    try:
+        channels = dataset.image_shape(view)[0]
+    except ValueError as error:
+        return [Problem(("recipe", "input"), str(error))]
+    problems = scaling_problems(suite.recipe.input, channels)
+    if dataset.vectors or problems:
+        return problems
+    return scale_problems(
+        suite.recipe.input, functools.cache(lambda: pixel_statistics(dataset, view))
+    )
+
+
+def size_problems(suite: Suite, dataset: Dataset) -> list[Problem]:
+    """Sizes that the data set does not have, or that leave too little to hold out."""
+    problems = []
+    for key in ("train_size", "test_size"):
+        size, name = getattr(suite.dataset, key), key.removesuffix("_size")
+        if size is None:
+            continue
+        if name not in dataset.splits:
+            message = f"{dataset.card.name} has no {name} set"
+            message += f": {dataset.no_test}" if dataset.no_test else ""
+            problems.append(Problem(("dataset", key), message))
+            continue
+        labels = dataset.splits[name].labels
+        try:
+            stratified_subset(labels, size)
+        except ValueError as error:
+            problems.append(Problem(("dataset", key), str(error)))
+    if suite.selection and not problems:
+        try:
+            choose_splits(dataset, suite.dataset, suite.selection.holdout)
+        except ValueError as error:
+            problems.append(
+                _too_small(suite.dataset, dataset)
+                or Problem(("selection", "holdout"), str(error).partition("\n")[0])
+            )
+    return problems
+
+
+def _too_small(choice: DatasetChoice, dataset: Dataset) -> Problem | None:
+    """The problem of a `train_size` that leaves one image of a class with more; else None."""
+    if choice.train_size is None:
+        return None
+    labels = dataset.splits["train"].labels
+    drawn = labels[stratified_subset(labels, choice.train_size)]
+    for number, name in enumerate(dataset.card.class_names):
+        there = int((labels == number).sum())
+        if there > 1 and (drawn == number).sum() == 1:
+            message = (
+                f"{choice.train_size} leaves 1 of the {there} images of class {name}, and "
+                "selection.holdout needs 2; give a larger one"
+            )
+            return Problem(("dataset", "train_size"), message)
+    return None

@@ -1,0 +1,29 @@
+"""The registries of everything that a suite can name, except for data sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lossbench.data.augmentation import AUGMENTATIONS
+from lossbench.evaluation import EVALUATIONS
+from lossbench.losses import LOSSES
+from lossbench.models import MODELS
+from lossbench.registry import Entry, Registry
+from lossbench.training.optimizers import OPTIMIZERS
+from lossbench.training.schedules import SCHEDULES
+
+REGISTRIES: tuple[Registry[Any], ...] = (
+    LOSSES,
+    MODELS,
+    AUGMENTATIONS,
+    EVALUATIONS,
+    OPTIMIZERS,
+    SCHEDULES,
+)
+
+
+def plugin_entries() -> dict[str, Entry[Any]]:
+    """The entries that plugins registered, by kind and name, as in `loss my_loss`."""
+    return {
+        key: entry for registry in REGISTRIES for key, entry in registry.users_entries().items()
+    }

@@ -1,0 +1,94 @@
+"""Suite file and `--set` -> Suite, with every error at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from lossbench.errors import Loc, Problem, did_you_mean, problems_of
+from lossbench.records import Strict
+from lossbench.suite.grammar import explain_misplaced_grids
+from lossbench.suite.origin import Origin
+from lossbench.suite.schema import (
+    DatasetChoice,
+    Input,
+    Recipe,
+    Resources,
+    Selection,
+    Suite,
+    Variant,
+)
+from lossbench.suite.shipped import shipped_suites
+from lossbench.suite.yaml_io import assign_overrides, parse, plain, secret_problems
+
+
+def load_suite(
+    path: str | Path, overrides: Iterable[str] = (), seeds: Sequence[int] | None = None
+) -> Suite:
+    """Read a suite file and apply the overrides of the command line.
+
+    Args:
+        path: The YAML file.
+        overrides: `KEY=VALUE`; KEY is dotted (`recipe.epochs`, `losses.lgm.lambda`: every row
+            of that loss; a name with dots may be put in quotes), VALUE is YAML.
+        seeds: Seeds to use instead of the suite's, from `--seeds`.
+
+    Raises:
+        SuiteError: The file is missing or is no YAML, or does not have a suite's form.
+    """
+    origin = Origin(str(path))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise origin.error([Problem((), _unreadable(Path(path), error))]) from None
+    document = parse(text, str(path))
+    if not isinstance(document, dict):
+        raise origin.error([Problem((), "should be a mapping with the keys of a suite")])
+
+    content = plain(document, str(path))
+    if isinstance(content.get("dataset"), str):
+        content["dataset"] = {"name": content["dataset"]}
+    texts = assign_overrides(content, overrides)
+    overridden = {key: f"--set {text}" for key, text in texts.items()}
+    if seeds is not None:
+        content["seeds"] = list(seeds)
+        overridden["seeds"] = f"--seeds {','.join(map(str, seeds))}"
+    origin = Origin(str(path), document, overridden)
+    if secrets := list(secret_problems(content)):
+        raise origin.error(secrets)
+    try:
+        suite = Suite.model_validate(content)
+    except ValidationError as error:
+        raise origin.error(explain_misplaced_grids(problems_of(error, _keys_at))) from None
+    return suite.with_origin(origin)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        folder = path.parent
+        shipped = Path("suites", path.name)
+        if path.suffix == ".yaml" and path.stem in shipped_suites():
+            if shipped.exists():
+                return f"no such file; did you mean '{shipped}'?"
+            return f"no such file; `lossbench new-suite {path.stem}` writes {shipped}"
+        near = [p.name for p in folder.glob("*.yaml")] if folder.is_dir() else []
+        return f"no such file{did_you_mean(path.name, near)}"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not a text file in UTF-8"
+    return f"cannot be read: {getattr(error, 'strerror', error)}"
+
+
+def _keys_at(loc: Loc) -> list[str]:
+    """The keys that a mapping of the suite file may have."""
+    levels: dict[str, type[Strict]] = {
+        "dataset": DatasetChoice,
+        "recipe": Recipe,
+        "recipe.input": Input,
+        "resources": Resources,
+        "selection": Selection,
+    }
+    dotted = ".".join(str(part) for part in loc)
+    model = Variant if loc[:1] == ("variants",) else levels.get(dotted, Suite)
+    return list(model.model_fields)
