@@ -80,7 +80,7 @@ def _parse_seeds(text: str) -> list[int]:
 
 def _load_unchanged(path: Path) -> Suite | None:
     """Load the suite without overrides; None if it is invalid without them."""
-    from lossbench.suite.schema import load_suite
+    from lossbench.suite.load import load_suite
 
     try:
         return load_suite(path)

@@ -146,7 +146,7 @@ def _print_datasets(data_root: Path) -> None:
 
 def _print_suites() -> None:
     """Print the suite files in the folder `suites`, and the suites that come with lossbench."""
-    from lossbench.suite.schema import load_suite
+    from lossbench.suite.load import load_suite
     from lossbench.suite.shipped import shipped_suites
 
     here = sorted(Path("suites").glob("*.yaml"))

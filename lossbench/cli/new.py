@@ -53,7 +53,7 @@ def new_suite(
       lossbench new-suite cifar100
     """
     from lossbench.data import sources
-    from lossbench.suite.schema import load_suite
+    from lossbench.suite.load import load_suite
 
     path = write_suite(name, folder)
     out.print(f"wrote {path}; next:", highlight=False, soft_wrap=True)

@@ -18,7 +18,7 @@ from lossbench.planning.search import Search
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.build import build_report
 from lossbench.report.terminal import terminal_table
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 from tests.report.synthetic_report import result_of
 
 NOWHERE = Path("/nonexistent/data")

@@ -80,7 +80,7 @@ def test_the_audit_says_what_is_unknown(run: Run) -> None:
     words = " ".join(out.split())
     assert code == 0
     assert "lgm: 3 rows, all measured on the test set" in words
-    assert "without the data it is unknown what the losses ask of a training" in words
+    assert "without the data, the training requirements of the losses" in words
     assert "missing: casia_webface" in words
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.cli.common import load_plan
 from lossbench.planning.plan import Plan, file_label
 from lossbench.planning.trial import Trial

@@ -12,7 +12,7 @@ from lossbench.data.prepared import make_card, make_dataset, save_prepared
 from lossbench.errors import RequestError
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.facts import gather_facts
-from lossbench.suite.schema import load_suite
+from lossbench.suite.load import load_suite
 
 Write = Callable[..., Path]
 PLACES = [str(k) for k in range(10)]

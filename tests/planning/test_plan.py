@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,14 +24,6 @@ def plan_of(path: Path, *overrides: str, digest: str = "d") -> Plan:
         for point in expand_grids(loss)
     ]
     return Plan(suite, make_rows(losses, suite), digest, (Metric(name="error", label="error"),))
-
-
-def test_grids_multiply() -> None:
-    params = {"a": {"grid": [1, 2]}, "b": 3, "c": {"grid": [4, 5]}}
-    points = expand_grids(Component(name="x", params=params))
-    assert [tuple(p.params.values()) for p in points] == list(
-        itertools.product([1, 2], [3], [4, 5])
-    )
 
 
 def test_labels_show_what_differs(write_suite: Write) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lossbench.analysis.published import published_numbers, published_problems
-from lossbench.assembly.build import check
+from lossbench.assembly.check import check
 from lossbench.cli.new import write_suite
 from lossbench.errors import RequestError
 from lossbench.runner.trial import run_trial
