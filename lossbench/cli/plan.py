@@ -34,12 +34,12 @@ from lossbench.cli.options import (
 )
 from lossbench.errors import NothingRecordedError
 from lossbench.planning.costs import Cost, Costs, Forecast, cell_of
+from lossbench.planning.durations import format_duration
 from lossbench.planning.fairness import small_classes
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import final_trials
 from lossbench.planning.trial import Trial
 from lossbench.records import Results
-from lossbench.runner.progress import duration
 from lossbench.suite.schema import Holdout
 
 UNKNOWN = "their identities, what is done and what the rest takes are unknown without the data"
@@ -300,7 +300,7 @@ def format_forecast(found: Recorded, forecast: Forecast) -> list[str]:
         used += f", {hours * share:.2g} GPU-hours"
     basis = ", ".join(f"{count} {kind}" for kind, count in forecast.basis.items())
     lines = [
-        f"about {duration(forecast.wall_time_sec)} here ({device}, {forecast.concurrent} at a "
+        f"about {format_duration(forecast.wall_time_sec)} here ({device}, {forecast.concurrent} at a "
         f"time); {used}; up to {forecast.memory_mib:,.0f} MiB a trial",
         f"by its cells ({basis}) and without start-up; trials side by side slow one another down",
     ]

@@ -107,7 +107,7 @@ def run(
       lossbench run suites/mnist.yaml --time-budget 2h
       lossbench run my_loss.yaml --plugin my_loss.py
     """
-    from lossbench.planning.costs import read_duration
+    from lossbench.planning.durations import read_duration
 
     seconds = None if time_budget is None else read_duration(time_budget, "--time-budget")
     plan = load_plan(suite, set_, only, seeds, data_root, plugin)
@@ -170,7 +170,7 @@ def confirm_long_run(
         RequestError: Nobody can answer, or the answer is no.
     """
     from lossbench.cli.plan import Recorded, recorded
-    from lossbench.runner.progress import duration
+    from lossbench.planning.durations import format_duration
 
     if not Recorded(plan, plan.trials, {}).is_large(data_root):  # even the whole table is small
         return
@@ -180,7 +180,8 @@ def confirm_long_run(
     forecast = found.forecast(found.costs(data_root, PROBE_SEC))
     if forecast is None or forecast.wall_time_sec <= CONFIRM_FROM_SEC:
         return
-    expected = f"{forecast.trials} trials will take about {duration(forecast.wall_time_sec)} here"
+    duration = format_duration(forecast.wall_time_sec)
+    expected = f"{forecast.trials} trials will take about {duration} here"
     if ask is None:
         raise RequestError(
             f"{expected}; start them with --yes, or as many as fit with --time-budget 1h"

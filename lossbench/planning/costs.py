@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import mean, median
 
-from lossbench.errors import RequestError
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 
 Cell = tuple[str, str, bool]
 """Variant, row, and whether a part is held out: trials of a cell cost the same."""
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -157,17 +154,3 @@ def _ends(lengths: Iterable[float], concurrent: int) -> list[float]:
         ends.append(free[0] + length)
         heapq.heapreplace(free, ends[-1])
     return ends
-
-
-def read_duration(text: str, option: str) -> float:
-    """`2h`, `1h30m`, `45min`, `90s` -> seconds.
-
-    Raises:
-        RequestError: It is none of these.
-    """
-    parts = re.findall(r"(\d+(?:\.\d+)?) *(d|h|min|m|s)", text.strip())
-    whole = re.fullmatch(r"(?:\d+(?:\.\d+)? *(?:d|h|min|m|s) *)+", text.strip())
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts) if whole else 0.0
-    if not 0 < seconds < 1e8:
-        raise RequestError(f"{option} {text}: should be a time, as in 90s, 45min, 2h or 1h30m")
-    return seconds

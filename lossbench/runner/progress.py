@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 
 from rich.console import Console, Group
@@ -119,12 +118,3 @@ def _state(trial: Trial, record: EpochRecord | None) -> tuple[str, str]:
     errors = [v for k, v in record.metrics.items() if k in ("test_error", "holdout_error")]
     error = f"error {errors[0]:.2f} %" if errors else ""
     return f"epoch {record.epoch}/{trial.recipe.epochs}", error
-
-
-def duration(seconds: float) -> str:
-    """`4.2 s`, `3 min 20 s` or `2 h 5 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return time.strftime("%-M min %-S s", time.gmtime(seconds))
-    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

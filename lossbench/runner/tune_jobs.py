@@ -14,12 +14,13 @@ from typing import Any
 from ray import tune
 from rich.console import Console
 
+from lossbench.planning.durations import format_duration
 from lossbench.planning.trial import Trial
 from lossbench.records import Plugin
 from lossbench.runner import file_server as depot
 from lossbench.runner.cluster import Slot
 from lossbench.runner.outbox import Spool
-from lossbench.runner.progress import Display, duration
+from lossbench.runner.progress import Display
 from lossbench.runner.ray_files import logs_folder
 from lossbench.runner.recorder import Recorder
 from lossbench.runner.worker import run_job
@@ -96,7 +97,7 @@ def run_trials(
         finally:
             recorder.close()
             shutil.rmtree(storage / name, ignore_errors=True)
-    took = duration(time.monotonic() - started)
+    took = format_duration(time.monotonic() - started)
     paused = f", {len(recorder.paused)} wait for a comparison" if recorder.paused else ""
     console.print(f"{len(recorder.finished)} trials finished in {took}{paused}", highlight=False)
     return recorder

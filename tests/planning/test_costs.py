@@ -19,7 +19,7 @@ from lossbench.assembly.check import check
 from lossbench.cli import plan as planned
 from lossbench.cli.run import confirm_long_run
 from lossbench.errors import RequestError
-from lossbench.planning.costs import Cost, Costs, cost_of, read_duration
+from lossbench.planning.costs import Cost, Costs, cost_of
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
@@ -111,20 +111,6 @@ def test_a_trial_of_one_epoch_has_its_training_s_time(plan: Plan) -> None:
         update={"recipe": plan.trials[0].recipe.model_copy(update={"epochs": 1})}
     )
     assert cost_of(result_of(one, 5)).wall_time_sec == 5
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("45min", 2700), ("45m", 2700), ("2h", 7200), ("1h30m", 5400), (" 1.5 h", 5400)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert read_duration(text, "--time-budget") == seconds
-
-
-@pytest.mark.parametrize("text", ["", "2", "2x", "0s", "-1h", "1h30", "h", "1e3s", "1h-2m", "nan"])
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(RequestError, match=r"--time-budget .*should be a time, as in 90s"):
-        read_duration(text, "--time-budget")
 
 
 def test_a_probe_leaves_nothing_and_scales_with_the_epochs(plan: Plan) -> None:

@@ -23,7 +23,6 @@ from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.runner.cluster import Slot, connect
 from lossbench.runner.outbox import Spool
-from lossbench.runner.progress import duration
 from lossbench.runner.run import Outcome, run_plan
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
@@ -178,10 +177,6 @@ def test_resources_that_no_node_has_are_refused(resources: Resources, expected: 
         pytest.skip("this machine has a GPU")
     with pytest.raises(RequestError, match=expected), connect(None, resources):
         pass
-
-
-def test_durations_read_well() -> None:
-    assert [duration(s) for s in (4.23, 200, 7500)] == ["4.2 s", "3 min 20 s", "2 h 5 min"]
 
 
 def test_a_half_copied_result_is_not_in_the_spool(tmp_path: Path, write_suite: Write) -> None:
