@@ -291,25 +291,30 @@ def print_trials(out: Console, found: Recorded) -> None:
 
 
 def format_forecast(found: Recorded, forecast: Forecast) -> list[str]:
-    """A forecast in lines of text."""
+    """Return the lines that describe a forecast."""
     suite, (device, _) = found.plan.suite, found.machine
     hours = forecast.work_sec * suite.resources.workers / 3600
-    used = f"{hours * suite.resources.cpus:.2g} CPU-hours"
+    work = f"{hours * suite.resources.cpus:.2g} CPU-hours"
     if device == "cuda":
         share = 1.0 if suite.resources.gpus == "auto" else suite.resources.gpus
-        used += f", {hours * share:.2g} GPU-hours"
+        work += f", {hours * share:.2g} GPU-hours"
+    duration = format_duration(forecast.wall_time_sec)
     basis = ", ".join(f"{count} {kind}" for kind, count in forecast.basis.items())
     lines = [
-        f"about {format_duration(forecast.wall_time_sec)} here ({device}, {forecast.concurrent} at a "
-        f"time); {used}; up to {forecast.memory_mib:,.0f} MiB a trial",
-        f"by its cells ({basis}) and without start-up; trials side by side slow one another down",
+        f"about {duration} here ({device}, {forecast.concurrent} at a time); {work}; "
+        f"up to {forecast.memory_mib:,.0f} MiB per trial",
+        f"estimated from its cells ({basis}); excludes start-up; parallel trials slow each other "
+        "down",
     ]
     if "probed" in forecast.basis and found.processor_share < BUSY_SHARE:
-        gets = f"{100 * found.processor_share:.0f} % of a processor"
-        lines.append(f"other processes keep this machine busy: a thread gets {gets}, counted in")
-    beside = sorted({chosen.name for chosen in suite.evaluate} - {"error", "top5_error"})
-    if beside and set(forecast.basis) - {"ran"}:
-        lines.append(f"not included, at the end of each trial: {', '.join(beside)}")
+        share_text = f"{100 * found.processor_share:.0f} % of a processor"
+        lines.append(
+            f"other processes keep this machine busy: each thread gets {share_text}, which the "
+            "estimate includes"
+        )
+    at_the_end = sorted({chosen.name for chosen in suite.evaluate} - {"error", "top5_error"})
+    if at_the_end and set(forecast.basis) - {"ran"}:
+        lines.append(f"excludes the evaluations after training: {', '.join(at_the_end)}")
     return lines
 
 

@@ -142,7 +142,7 @@ def test_a_forecast_counts_in_what_other_processes_take(
         content = json.loads(planned.as_json(found, forecast))
         assert content["forecast"]["processor_share"] == share
     assert "busy" not in told[1.0]
-    assert "other processes keep this machine busy: a thread gets 25 % of a proc" in told[0.25]
+    assert "other processes keep this machine busy: each thread gets 25 % of a proc" in told[0.25]
 
 
 def test_threads_that_compete_share_the_processors() -> None:
