@@ -11,13 +11,13 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITE = ROOT / "suites" / "digits.yaml"
+SUITE = str(ROOT / "suites" / "digits.yaml")
 PART = ["--only", "32-D/lgm(alpha=?)", "--seeds", "0", "--tracking-uri", "sqlite:///gate.db"]
 UNDECIDED = 3
 
 with tempfile.TemporaryDirectory(dir=sys.argv[1] if len(sys.argv) > 1 else None) as folder:
     lossbench = [sys.executable, "-m", "lossbench.cli"]
     subprocess.run([*lossbench, "run", SUITE, *PART], cwd=folder, check=True)
-    baseline = ["--baseline", ROOT / "baselines" / "digits.json"]
+    baseline = ["--baseline", str(ROOT / "baselines" / "digits.json")]
     checked = subprocess.run([*lossbench, "check", SUITE, *PART, *baseline], cwd=folder)
 sys.exit(0 if checked.returncode == UNDECIDED else checked.returncode)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PARALLEL = {"mypy": ["mypy"], "gate": [sys.executable, ROOT / ".ci" / "gate.py"]}
+PARALLEL = {"mypy": ["mypy"], "gate": [sys.executable, str(ROOT / ".ci" / "gate.py")]}
 # one process for all tests that start Ray, one for the others: see tests/conftest.py
 PYTEST = ["pytest", "-n", "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
 

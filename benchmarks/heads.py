@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from benchmarks.memory import peak_bytes
 from benchmarks.timing import take_turns
-from lossbench.losses import create_loss
+from lossbench.losses import LossHead, create_loss
 from lossbench.losses.center import center_distance
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -44,6 +44,7 @@ class CenterTerm(nn.Module):
 
     def __init__(self, num_classes: int, feature_dim: int) -> None:
         super().__init__()
+        self.centers: Tensor
         self.register_buffer("centers", torch.randn(num_classes, feature_dim))
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
@@ -190,13 +191,14 @@ def _call(
     module: nn.Module, loss: Loss, features: Tensor, labels: Tensor, *, step: bool
 ) -> Callable[[], None]:
     parameters = list(module.parameters())
+    head = module if step and isinstance(module, LossHead) else None
 
     def call() -> None:
         features.grad = None
         for parameter in parameters:
             parameter.grad = None
         loss(features, labels).backward()
-        if step:
-            module.after_step(features.detach(), labels)
+        if head is not None:
+            head.after_step(features.detach(), labels)
 
     return call

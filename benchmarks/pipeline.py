@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.timing import take_turns
 from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.images import ArrayImages, normaliser
-from lossbench.data.sampling import batches
+from lossbench.data.sampling import split_into_batches
 from lossbench.data.torchvision import torchvision
 
 COUNT, SIDE, BATCH = 2560, 32, 128
@@ -72,7 +72,8 @@ def measure(rounds: int) -> Iterator[Measured]:
 
     def ours() -> None:
         order = torch.randperm(COUNT)
-        for images, _ in data.augmented(batches(order, BATCH), augmentations, generator):
+        batches = split_into_batches(order, BATCH)
+        for images, _ in data.augmented(batches, augmentations, generator):
             normalise(images)
 
     def loader(workers: int) -> Callable[[], None]:

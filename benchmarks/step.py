@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -61,8 +61,9 @@ def measure(rounds: int) -> Iterator[Measured]:
             yield Measured(model_name, loss, milliseconds, timing.ratio, low, high, bar)
 
 
-def _bare(name: str, shape: tuple[int, int, int]):  # type: ignore[no-untyped-def]
-    model = MODELS[name].create(shape).to(memory_format=torch.channels_last)
+def _bare(name: str, shape: tuple[int, int, int]) -> Callable[[], None]:
+    model = MODELS[name].create(shape)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     linear = nn.Linear(model.feature_dim, 10)
     parameters = [*model.parameters(), *linear.parameters()]
     optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
@@ -78,7 +79,7 @@ def _bare(name: str, shape: tuple[int, int, int]):  # type: ignore[no-untyped-de
     return steps
 
 
-def _loop(name: str, data: ArrayImages, loss: str):  # type: ignore[no-untyped-def]
+def _loop(name: str, data: ArrayImages, loss: str) -> Callable[[], None]:
     training = training_of(name, loss, BATCH, torch.device("cpu"))
 
     def steps() -> None:
@@ -91,7 +92,8 @@ def _loop(name: str, data: ArrayImages, loss: str):  # type: ignore[no-untyped-d
 def training_of(name: str, loss: str, batch: int, device: torch.device) -> Training:
     """One epoch of a network with a loss, as in a trial."""
     shape = MODELS_AND_IMAGES[name]
-    model = MODELS[name].create(shape).to(device, memory_format=torch.channels_last)
+    model = MODELS[name].create(shape).to(device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = create_loss(loss, num_classes=10, feature_dim=model.feature_dim).to(device)
     sgd = Component(name="sgd", params={"lr": 0.01, "momentum": 0.9})
     crop = [] if shape[0] == 1 else ["random_crop", "mirror"]

@@ -24,7 +24,6 @@ PAGES = {
     **{f"{name}.md": make for name, make in pages.GENERATED.items()},
     "losses/index.md": losses.index,
 }
-_LINK_UP = re.compile(r"\[([^\]]*)\]\(\.\./[^)]*\)")
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -55,19 +54,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Page, **unused: Any) -> str:
     """Extend the page of a loss with parameters, terms and deviations; fill in the placeholders."""
     folder, _, file = page.file.src_uri.rpartition("/")
     name = file.removesuffix(".md")
     if folder == "losses" and name != "index":
         own = pages.for_the_site(markdown).replace("{{ figure_legend }}", losses.FIGURE_LEGEND)
         return f"{own}\n\n{losses.reference(name)}\n"
-    if not folder:  # files outside docs/ are not on the site
-        markdown = _LINK_UP.sub(r"\1", markdown)
     return pages.for_the_site(markdown)
 
 
-def on_page_content(content: str, **_: Any) -> str:
+def on_page_content(content: str, **unused: Any) -> str:
     """Convert TeX to MathML, which browsers render without JavaScript."""
 
     def typeset(found: re.Match[str]) -> str:
