@@ -158,12 +158,11 @@ def test_a_server_of_another_kind(status: int, said: str) -> None:
 def test_processes_that_create_the_database_at_once(fresh_uri: str, tmp_path: Path) -> None:
     (tmp_path / ".mlflow.db.new").write_bytes(b"left by somebody who was killed")
     script = """
-import sys, pathlib
-sys.path.insert(0, "tests/tracking")
-from conftest import SUITE
-from lossbench.plan import Plan
-from lossbench.rows import make_rows
-from lossbench.suite import Suite
+import sys
+from tests.tracking.conftest import SUITE
+from lossbench.planning.plan import Plan
+from lossbench.planning.rows import make_rows
+from lossbench.suite.schema import Suite
 from lossbench.tracking.store import Tracker
 suite = Suite.model_validate(SUITE)
 plan = Plan(suite, make_rows(suite.losses, suite), "d1", ())
