@@ -76,11 +76,11 @@ def run(
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from lossbench.tracking.connection import connect
+    from lossbench.tracking.connection import open_store
     from lossbench.tracking.location import locate
 
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    connect(locate(f"sqlite:///{path}"), create=True).result()
+    open_store(locate(f"sqlite:///{path}"), create=True).result()
     return path
 
 
@@ -93,10 +93,10 @@ def uri(tmp_path: Path, empty_database: Path) -> str:
 
 @pytest.fixture(scope="session")
 def _started_ray() -> Iterator[None]:
-    from lossbench.runner.cluster import connect
+    from lossbench.runner.cluster import ray_cluster
     from lossbench.suite.schema import Resources
 
-    with connect(None, Resources()):
+    with ray_cluster(None, Resources()):
         yield
 
 

@@ -20,7 +20,7 @@ from lossbench.planning.trial import Trial
 from lossbench.suite.schema import Component
 from lossbench.training.loop import Training
 from lossbench.training.optimizers import build_optimizer
-from lossbench.training.process_group import Team
+from lossbench.training.process_group import ProcessGroup
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import seed_everything
 
@@ -48,7 +48,7 @@ class Assembled:
 
 
 def build(
-    trial: Trial, dataset: Dataset, device: torch.device, team: Team | None = None
+    trial: Trial, dataset: Dataset, device: torch.device, group: ProcessGroup | None = None
 ) -> Assembled:
     """Build the objects of a trial. Seeds the global generators first.
 
@@ -83,7 +83,7 @@ def build(
         seed=trial.seed,
         autocast=torch.bfloat16 if recipe.precision == "bfloat16" else None,
         compiled=recipe.compile,
-        team=team or Team(),
+        group=group or ProcessGroup(),
     )
     return Assembled(
         training=training,

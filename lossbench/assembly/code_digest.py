@@ -120,6 +120,11 @@ class CodeDigests:
         return isinstance(node, ast.Expr | ast.Assert | ast.Delete | ast.Raise)
 
 
+def normalized_source(tree: ast.Module) -> str:
+    """Text of a module that is independent of its comments, docstrings and formatting."""
+    return _canonical(_WithoutDocstrings().visit(tree))
+
+
 class _WithoutDocstrings(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -7,9 +7,8 @@ import enum
 import itertools
 import json
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +32,7 @@ from lossbench.cli.options import (
     TrackingOption,
 )
 from lossbench.errors import NothingRecordedError
-from lossbench.planning.costs import Cost, Costs, Forecast, cell_of
+from lossbench.planning.costs import Costs, Forecast
 from lossbench.planning.durations import format_duration
 from lossbench.planning.fairness import small_classes
 from lossbench.planning.plan import Plan
@@ -108,24 +107,13 @@ class Recorded:
 
     def costs(self, data_root: Path, probe_sec: float) -> Costs:
         """What trials cost on this machine: by those that ran, else by some of their steps."""
-        from lossbench.runner.probe import probe
-        from lossbench.runner.trial import device_name
+        from lossbench.runner.prober import local_prober, measured_costs
 
         device, _ = self.machine
-        cells = len({cell_of(trial) for trial in self.left}) or 1
-        deadline = time.monotonic() + probe_sec
-
-        def measure(trial: Trial) -> Cost:
-            cost = probe(trial, data_root, device, probe_sec / cells)
-            return replace(cost, wall_time_sec=cost.wall_time_sec / self.processor_share)
-
-        return Costs(
-            self.left + [trial for trial in self.trials if trial.identity in self.results],
-            self.results,
-            device_name(device),
-            measure if probe_sec else None,
-            lambda: time.monotonic() >= deadline,
-        )
+        with local_prober(device, data_root, self.plan.plugins) as prober:
+            return measured_costs(
+                self.trials, self.results, prober, probe_sec, lambda: self.processor_share
+            )
 
     @cached_property
     def processor_share(self) -> float:
@@ -141,9 +129,10 @@ class Recorded:
 
     @cached_property
     def machine(self) -> tuple[str, int]:
-        from lossbench.runner.probe import this_machine
+        from lossbench.runner.capacity import this_machine
 
-        return this_machine(self.plan.suite.resources)
+        found = this_machine(self.plan.suite.resources)
+        return found.device, found.trials
 
     def forecast(self, costs: Costs) -> Forecast | None:
         """Of all that is left; None if nothing is known."""

@@ -30,14 +30,12 @@ from lossbench.errors import DataError, LossbenchError, RequestError, TrackingEr
 
 if TYPE_CHECKING:
     from lossbench.planning.plan import Plan
-    from lossbench.runner.run import Outcome
+    from lossbench.runner.outcome import Outcome
 
 WORK = Path(".lossbench")
 """Folder for a run's files that are not results yet."""
 CONFIRM_FROM_SEC = 3600.0
 """Expected duration above which `run` asks for confirmation."""
-PROBE_SEC = 5.0
-"""Maximum time for timing training steps before a run."""
 
 
 @contextlib.contextmanager
@@ -113,14 +111,17 @@ def run(
     plan = load_plan(suite, set_, only, seeds, data_root, plugin)
     report_folder(plan, output)  # refused now rather than after the training
     from lossbench.cli.plan import recorded
-    from lossbench.runner.run import Budget, run_plan
+    from lossbench.runner.budget import PROBE_SEC, Budget
+    from lossbench.runner.run import run_plan
     from lossbench.tracking.store import Tracker
 
     budget = None
     if seconds is not None:
         deadline = time.monotonic() + seconds
-        costs = recorded(plan, tracking_uri).costs(data_root, PROBE_SEC)
-        budget = Budget(deadline, costs)
+        budget = Budget(deadline)
+        if address is None:
+            costs = recorded(plan, tracking_uri).costs(data_root, PROBE_SEC)
+            budget = Budget(deadline, costs)
     elif not yes and address is None:
         ask = typer.confirm if sys.stdin.isatty() else None
         confirm_long_run(plan, tracking_uri, data_root, ask)
@@ -171,6 +172,7 @@ def confirm_long_run(
     """
     from lossbench.cli.plan import Recorded, recorded
     from lossbench.planning.durations import format_duration
+    from lossbench.runner.budget import PROBE_SEC
 
     if not Recorded(plan, plan.trials, {}).is_large(data_root):  # even the whole table is small
         return
@@ -217,9 +219,9 @@ def _print_outcome(outcome: Outcome, time_budget: str | None) -> None:
         )
     for name, message in outcome.failed.items():
         err.print(Text(f"failed: {name}: {message}", "red"))
-    if outcome.stopped_early:
+    if outcome.ended_by_fail_fast:
         err.print("stopped at the first trial that failed or diverged (--fail-fast)")
     if outcome.undecided:
         err.print("no parameters were chosen or tested: trials that the choice needs have failed")
-    if outcome.failed or outcome.unlogged or outcome.stopped_early:
+    if outcome.failed or outcome.unlogged or outcome.ended_by_fail_fast:
         raise typer.Exit(1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from lossbench.data.cache import cache_folder
 from lossbench.errors import DataError
+from lossbench.suite.files import write_atomically
 
 HASHED_BYTES = 2**30
 """Up to this size in all every byte is hashed."""
@@ -112,13 +112,9 @@ def cached_digest(form: str, files: Sequence[HashedFile], compute: Callable[[], 
 
 
 def _keep(path: Path, text: str) -> None:
-    """Write a small file, which appears whole; without room for it nothing is kept."""
+    """Write a small file completely or not at all; an error, such as a full disk, is ignored."""
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(dir=path.parent)
-        with open(handle, "w", encoding="ascii") as file:
-            file.write(text)
-        os.replace(unfinished, path)
+        write_atomically(path, text.encode("ascii"))
 
 
 def sample_bytes(path: str | Path, size: int) -> bytes:

@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +27,7 @@ from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
 from lossbench.data.split_names import describe_array_splits, find_array_splits
 from lossbench.errors import DataError, problems_of
+from lossbench.suite.files import atomic_path
 
 Arrays = dict[str, NDArray[np.generic]]
 AnyCard = TypeVar("AnyCard", bound=Card)
@@ -152,20 +150,15 @@ def load_prepared(folder: Path, *, verify: bool = True, validation: bool = False
 
 
 def save_prepared(folder: Path, arrays: Mapping[str, NDArray[np.generic]], card: Card) -> None:
-    """Write a prepared folder; it appears whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    """Write a prepared folder; it appears complete or not at all."""
+    with atomic_path(folder) as temporary:
+        temporary.mkdir(mode=0o700)
         for name, array in arrays.items():
-            np.save(unfinished / f"{name}.npy", array)
-        (unfinished / "dataset.json").write_text(
+            np.save(temporary / f"{name}.npy", array)
+        (temporary / "dataset.json").write_text(
             json.dumps(card.model_dump(), indent=1), encoding="utf-8"
         )
-        unfinished.chmod(0o755)
-        os.replace(unfinished, folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        temporary.chmod(0o755)
 
 
 def read_card(path: Path, kind: type[AnyCard]) -> AnyCard:

@@ -1,4 +1,4 @@
-"""Where the checkpoints of a run's trials are, and when they go."""
+"""Locations of the checkpoints of a run's trials."""
 
 from __future__ import annotations
 
@@ -9,51 +9,59 @@ from pathlib import Path
 from typing import Any
 
 from lossbench.planning.trial import Trial
-from lossbench.runner.file_server import Away, at_home, depot_of, write_files
-from lossbench.runner.trial import device_name, environment
+from lossbench.runner.environment import device_name, environment
+from lossbench.runner.file_server import (
+    FileServerClient,
+    file_server_client,
+    shares_filesystem,
+    write_files,
+)
 from lossbench.training.checkpoints import Checkpoints
 
 
 def checkpoints_of(trial: Trial, config: Mapping[str, Any]) -> Checkpoints:
-    """Those of one trial, in a worker.
+    """Checkpoints of one trial, in a worker.
 
     Args:
         trial: The trial.
-        config: `checkpoints` (the driver's folder), `checkpoint_sec`, `device`, `depot`.
+        config: `checkpoints` (folder on the driver), `checkpoint_sec`, `device`, `file_server`.
     """
-    made_by = {**environment(trial), "device": device_name(config["device"])}
-    every_sec, depot = config["checkpoint_sec"], depot_of(config)
-    if depot is None or at_home(config):
-        return Checkpoints(Path(config["checkpoints"]) / trial.identity, made_by, every_sec)
-    copy = _Copy(trial.identity, depot)
-    return Checkpoints(copy.folder, made_by, every_sec, copy.send)
+    versions = {**environment(trial), "device": device_name(config["device"])}
+    every_sec, client = config["checkpoint_sec"], file_server_client(config)
+    if client is None or shares_filesystem(config):
+        return Checkpoints(Path(config["checkpoints"]) / trial.identity, versions, every_sec)
+    copy = _LocalCopy(trial.identity, client)
+    return Checkpoints(copy.folder, versions, every_sec, copy.upload)
 
 
-class _Copy:
-    """A trial's checkpoints on a node that does not see them; removed with this object."""
+class _LocalCopy:
+    """Local copy of a trial's checkpoints on a node without access to the driver's folder.
 
-    def __init__(self, identity: str, depot: Away) -> None:
-        self._identity, self._depot = identity, depot
+    The folder is deleted with this object.
+    """
+
+    def __init__(self, identity: str, client: FileServerClient) -> None:
+        self._identity, self._client = identity, client
         self._temporary = tempfile.TemporaryDirectory(
             prefix="lossbench-", ignore_cleanup_errors=True
         )
         self.folder = Path(self._temporary.name)
-        write_files(self.folder, depot.checkpoints(identity))
-        self._sent = self._stamps()
+        write_files(self.folder, client.checkpoints(identity))
+        self._uploaded = self._modification_times()
 
-    def send(self) -> None:
-        """Bring the driver's up to date."""
-        stamps = self._stamps()
-        changed = [name for name, stamp in stamps.items() if self._sent.get(name) != stamp]
+    def upload(self) -> None:
+        """Update the driver's files."""
+        times = self._modification_times()
+        changed = [name for name, time in times.items() if self._uploaded.get(name) != time]
         files = {name: (self.folder / name).read_bytes() for name in changed}
-        self._depot.keep(self._identity, files, list(stamps))
-        self._sent = stamps
+        self._client.save_checkpoints(self._identity, files, list(times))
+        self._uploaded = times
 
-    def _stamps(self) -> dict[str, int]:
+    def _modification_times(self) -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in self.folder.iterdir()}
 
 
 def drop_checkpoints(work: Path, trials: Iterable[Trial]) -> None:
-    """Of trials whose results are kept."""
+    """Delete the checkpoints of trials whose results are saved."""
     for trial in trials:
         shutil.rmtree(work / "checkpoints" / trial.identity, ignore_errors=True)

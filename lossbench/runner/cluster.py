@@ -1,10 +1,9 @@
-"""A Ray cluster to run on: this machine's own, or one that already runs."""
+"""Ray cluster for the trials: started on this machine, or an existing one."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import secrets
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 
 import lossbench
 from lossbench.errors import LossbenchError, RequestError, redacted
+from lossbench.runner.capacity import Node, capacity
 from lossbench.runner.ray_files import ray_options
 from lossbench.suite.schema import Resources
 
@@ -27,7 +27,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
-"""Ray's environment: no loggers of its own, no advice, no statistics sent."""
+"""Ray's environment variables: no extra loggers, no hints, no usage statistics."""
 
 DRIVER_ONLY = (
     "MLFLOW_TRACKING_URI",
@@ -35,18 +35,18 @@ DRIVER_ONLY = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
 )
-"""Variables that Ray's processes do not get: only the driver talks to MLflow."""
+"""Variables that Ray's processes do not get: only the driver connects to MLflow."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """What each trial gets.
+    """Resources of each trial on the cluster.
 
     Attributes:
-        cpus, gpus: Of each of its workers; a part of a GPU is possible.
-        workers: That train it together.
-        concurrent: How many trials fit on the cluster at once.
-        attached: Whether it is a cluster that ran before, with nodes that may share no files.
+        cpus, gpus: Number per worker; it may be a fraction of a GPU.
+        workers: Number of workers per trial.
+        concurrent: Number of trials that fit on the cluster at once.
+        attached: Whether the cluster was running before; its nodes may share no file system.
     """
 
     cpus: int
@@ -61,19 +61,23 @@ class Slot:
 
 
 @contextlib.contextmanager
-def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
-    """Start Ray on this machine, or attach to a running cluster, for the time of a `with`.
+def ray_cluster(address: str | None, resources: Resources) -> Iterator[Slot]:
+    """Start Ray on this machine, or attach to a running cluster; shut down or detach at the end.
+
+    Args:
+        address: Address of a running cluster; None: start Ray on this machine.
+        resources: Resources of a trial.
 
     Raises:
-        RequestError: The cluster cannot be reached, no node of it has what a trial wants, or there
-            is no room for Ray's files.
+        RequestError: The cluster cannot be reached, none of its nodes has the resources of a trial,
+            or there is no room for Ray's files.
         LossbenchError: Ray does not start.
     """
-    # ray reads its environment when it is imported: too late where somebody has done so
+    # ray reads its environment on import, so a setting after that has no effect
     fresh = "ray" not in sys.modules
     os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
     if address is None and fresh and "RAY_AUTH_MODE" not in os.environ:
-        # without a token anybody on this machine could run code on the cluster
+        # without a token, every user of this machine could run code on the cluster
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     options = {} if address else ray_options()
     import ray
@@ -83,13 +87,13 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
             with _secrets_withheld():
                 _init(
                     address="local",
-                    _node_ip_address="127.0.0.1",  # nothing listens to the network
+                    _node_ip_address="127.0.0.1",  # not reachable from the network
                     include_dashboard=False,
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     **options,
                 )
-        except Exception as error:  # it raises this very class
+        except Exception as error:  # ray raises this class itself
             first = str(error).partition("\n")[0]
             raise LossbenchError(f"Ray could not be started: {first}") from error
     else:
@@ -102,7 +106,7 @@ def connect(address: str | None, resources: Resources) -> Iterator[Slot]:
 
 @contextlib.contextmanager
 def _secrets_withheld() -> Iterator[None]:
-    """Keep MLflow's credentials out of Ray's processes and of its list of jobs.
+    """Hide MLflow's credentials from Ray's processes and from its list of jobs.
 
     Ray copies the environment to its workers, and the command line of the driver to a list that
     everybody on the cluster can read.
@@ -120,7 +124,7 @@ def _secrets_withheld() -> Iterator[None]:
 
 
 def _init(**options: Any) -> None:
-    """Call `ray.init`, and keep the handler of SIGTERM: with Ray's own the process aborts."""
+    """Call `ray.init`, but keep the handler of SIGTERM: with Ray's handler the process aborts."""
     import ray
     from ray._private import utils
 
@@ -140,7 +144,7 @@ def _attach(address: str) -> None:
     host, _, port = address.rpartition(":")
     listens = False
     try:
-        if host and port.isdigit():  # ray itself waits for minutes
+        if host and port.isdigit():  # ray itself would wait for minutes
             socket.create_connection((host, int(port)), timeout=5).close()
             listens = True
         with _secrets_withheld():
@@ -152,38 +156,31 @@ def _attach(address: str) -> None:
             )
     except AuthenticationError:
         message = (
-            "RAY_AUTH_MODE is token, but neither RAY_AUTH_TOKEN nor RAY_AUTH_TOKEN_PATH has one"
+            "RAY_AUTH_MODE is token, but neither RAY_AUTH_TOKEN nor RAY_AUTH_TOKEN_PATH is set"
         )
         raise RequestError(f"--address {address}: {message}") from None
     except (OSError, ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
-        if listens:  # ray says so in its log only
-            first += "; if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN as there"
+        if listens:  # ray writes the reason only to its log
+            first += "; if it requires a token, set RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN"
         raise RequestError(f"--address {address}: no Ray cluster there: {first}") from None
 
 
 def _slot(wanted: Resources) -> Slot:
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    most_gpus = max(node.get("GPU", 0.0) for node in nodes)
-    gpus = float(min(most_gpus, 1)) if wanted.gpus == "auto" else wanted.gpus
-
-    def fits(node: dict[str, float]) -> int:
-        by_cpu = node.get("CPU", 0.0) / wanted.cpus
-        by_gpu = node.get("GPU", 0.0) / gpus if gpus else math.inf
-        return int(min(by_cpu, by_gpu) + 1e-9)
-
-    places = sum(fits(node) for node in nodes)
-    if not places:  # ray would wait for ever
-        most_cpus = max(node.get("CPU", 0.0) for node in nodes)
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive]
+    found = capacity(nodes, wanted)
+    if not found.workers:  # ray would wait for ever
         raise RequestError(
-            f"resources: a trial wants {wanted.cpus} CPUs and {gpus:g} GPUs, but the largest "
-            f"node has {most_cpus:g} CPUs and {most_gpus:g} GPUs"
+            f"resources: a trial needs {wanted.cpus} CPUs and {found.gpus:g} GPUs, but the largest "
+            f"node has {max(node.cpus for node in nodes):g} CPUs and "
+            f"{max(node.gpus for node in nodes):g} GPUs"
         )
-    if places < wanted.workers:
+    if not found.trials:
         raise RequestError(
-            f"resources: a trial wants {wanted.workers} workers of {wanted.cpus} CPUs and "
-            f"{gpus:g} GPUs, but there is room for {places}"
+            f"resources: a trial needs {wanted.workers} workers with {wanted.cpus} CPUs and "
+            f"{found.gpus:g} GPUs each, but only {found.workers} fit on the cluster"
         )
-    return Slot(wanted.cpus, gpus, wanted.workers, places // wanted.workers)
+    return Slot(wanted.cpus, found.gpus, wanted.workers, found.trials)

@@ -1,8 +1,7 @@
-"""One trial trained by several workers: Ray Train inside the trial's Tune job."""
+"""Training of one trial by several workers: Ray Train inside the trial's Tune job."""
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from collections.abc import Mapping
@@ -18,38 +17,38 @@ from lossbench.errors import DataError
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Plugin, TrialResult
 from lossbench.runner.checkpoints import checkpoints_of
-from lossbench.runner.file_server import at_home
+from lossbench.runner.file_server import DELIVERED, shares_filesystem
 from lossbench.runner.node_data import data_root_of
 from lossbench.runner.trial import PausedError, run_trial
-from lossbench.training.process_group import Team
+from lossbench.training.process_group import ProcessGroup
 
-DELIVERED = "delivered"
 PAUSED = "paused.json"
+REFUSED = "refused"
 
 
-def train_together(config: Mapping[str, Any]) -> Path:
+def train_distributed(config: Mapping[str, Any]) -> Path:
     """Train a trial with `resources.workers` workers; runs in the trial's Tune job.
 
     Args:
-        config: `trial` (JSON), `data_root`, `device`, `gpus` (of each worker), `storage` and
-            `checkpoints` (folders that every node reaches), `checkpoint_sec`, `plugins`, `depot`,
-            `until`.
+        config: `trial` (JSON), `data_root`, `device`, `gpus` (per worker), `storage` and
+            `checkpoints` (folders on a file system that all nodes share), `checkpoint_sec`,
+            `plugins`, `file_server`, `until`.
 
     Returns:
-        Folder with what the leader measured and the result.
+        Folder with the result and the artifacts of the main process.
 
     Raises:
         PausedError: The training is paused.
-        DataError: The data cannot be used, or a node does not reach the folders.
+        DataError: The data cannot be used, or a node does not share the folders.
     """
-    _require_shared(config)
+    _require_shared_filesystem(config)
     trial = Trial.model_validate_json(config["trial"])
-    folder = Path(config["storage"]) / f"together-{trial.identity}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a try whose worker died
+    folder = Path(config["storage"]) / f"distributed-{trial.identity}"
+    shutil.rmtree(folder, ignore_errors=True)  # left by an attempt whose worker died
     (folder / DELIVERED).mkdir(parents=True)
     gpu = {"GPU": config["gpus"]} if config["gpus"] else {}
     trainer = TorchTrainer(
-        _member,
+        _train_in_worker,
         train_loop_config={**config, "folder": str(folder)},
         scaling_config=train.ScalingConfig(
             num_workers=trial.workers,
@@ -62,61 +61,64 @@ def train_together(config: Mapping[str, Any]) -> Path:
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]
         ),
     )
-    refused = folder / "refused"
+    refused = folder / REFUSED
     try:
         trainer.fit()
     except Exception:
-        if refused.exists():  # what a worker said, instead of Ray's account of its end
+        if refused.exists():  # the worker's own message, instead of Ray's report of the failure
             raise DataError(refused.read_text(encoding="utf-8")) from None
         raise
     if (folder / PAUSED).exists():
-        history = json.loads((folder / PAUSED).read_text(encoding="utf-8"))
-        raise PausedError(tuple(EpochRecord.model_validate(record) for record in history))
+        partial = (folder / PAUSED).read_text(encoding="utf-8")
+        raise PausedError(TrialResult.model_validate_json(partial))
     return folder / DELIVERED
 
 
-def _require_shared(config: Mapping[str, Any]) -> None:
-    """The members of a team meet in files; a trial with one worker does not need to."""
-    if not at_home(config):
+def _require_shared_filesystem(config: Mapping[str, Any]) -> None:
+    """Require shared folders, through which the workers of one trial exchange files.
+
+    A trial with a single worker does not need them.
+    """
+    if not shares_filesystem(config):
         raise DataError(
-            f"node {platform.node()} does not see {config['storage']}: with resources.workers "
+            f"node {platform.node()} cannot access {config['storage']}: with resources.workers "
             "above 1 the working folder has to be on a file system that all nodes share"
         )
 
 
-def _member(config: dict[str, Any]) -> None:
-    """Runs in each worker."""
-    _require_shared(config)
+def _train_in_worker(config: dict[str, Any]) -> None:
+    """Train in one worker."""
+    _require_shared_filesystem(config)
     trial = Trial.model_validate_json(config["trial"])
     install(Plugin.model_validate(plugin) for plugin in config["plugins"])
     context, folder = train.get_context(), Path(config["folder"])
-    team = Team(context.get_world_rank(), context.get_world_size())
+    group = ProcessGroup(context.get_world_rank(), context.get_world_size())
     checkpoints = checkpoints_of(trial, config)
 
     def on_epoch(record: EpochRecord | None) -> None:
-        """Ray Train waits until every worker has reported."""
-        notes = list(checkpoints.notes) if team.leads else []
+        """Report from every worker: Ray Train waits for all of them."""
+        notes = list(checkpoints.notes) if group.is_main_process else []
         checkpoints.notes.clear()
         train.report({"epochs": [record.model_dump()] if record else [], "notes": notes})
 
     try:
-        result: TrialResult = run_trial(
+        result = run_trial(
             trial,
             data_root=data_root_of(trial, config),
             artifacts=folder / DELIVERED,
             device=str(get_device()) if config["device"] == "cuda" else "cpu",
             on_epoch=on_epoch,
-            team=team,
+            group=group,
             checkpoints=checkpoints,
             until=config["until"].get(trial.identity),
         )
     except PausedError as paused:
-        if team.leads:
-            told = json.dumps([record.model_dump() for record in paused.history])
-            (folder / PAUSED).write_text(told, encoding="utf-8")
+        if group.is_main_process:
+            partial = paused.partial_result.model_dump_json()
+            (folder / PAUSED).write_text(partial, encoding="utf-8")
         return
     except DataError as error:
-        (folder / "refused").write_text(str(error), encoding="utf-8")
+        (folder / REFUSED).write_text(str(error), encoding="utf-8")
         raise
-    if team.leads:
+    if group.is_main_process:
         (folder / DELIVERED / "result.json").write_text(result.model_dump_json(), encoding="utf-8")

@@ -1,9 +1,9 @@
-"""The driver's files, for workers on nodes of a cluster that do not share its file system.
+"""Access to the driver's files for workers on nodes that do not share its file system.
 
-A worker that sees the driver's folder writes there itself, as on one machine. One that does not
-works in a folder of its own, and what has to outlast it goes through an actor on the driver's
-node: checkpoints as they are written, the result once at the end. So a trial whose node dies goes
-on elsewhere from its last checkpoint.
+A worker that sees the driver's folder writes there directly, as on one machine. Any other worker
+works in a temporary folder, and files that must survive the worker go through an actor on the
+driver's node: each checkpoint when it is written, the result once at the end. If a node dies, its
+trials resume on another node from their last checkpoints.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-MARK = "driver"
-"""File in the run's storage: who sees it shares the driver's file system."""
+from lossbench.suite.files import atomic_path
+
+MARKER = "driver"
+"""Name of a file in the run's storage; a node that sees it shares the driver's file system."""
 DELIVERED = "delivered"
-PART = 64 * 2**20
-"""Bytes of a file of data that travel at once."""
+"""Name of the folder for the files of finished trials, inside a storage folder."""
+CHUNK_BYTES = 64 * 2**20
+"""Size of the pieces in which a data file is sent."""
 
 Files = dict[str, bytes]
-"""By their paths in a folder."""
+"""Content of files by their paths relative to a folder."""
 
 
-class Depot:
-    """Runs on the driver's node. Every method may be repeated: Ray does so if the actor dies.
+class FileServer:
+    """Actor on the driver's node. Every method is idempotent: Ray repeats calls if it restarts.
 
     Args:
-        storage, checkpoints, data_root: As the workers have them in their `config`.
+        storage, checkpoints, data_root: Folders as in the `config` of the workers.
     """
 
     def __init__(self, storage: str, checkpoints: str, data_root: str) -> None:
@@ -41,11 +44,11 @@ class Depot:
         self._checkpoints, self._data_root = Path(checkpoints), Path(data_root)
 
     def checkpoints(self, identity: str) -> Files:
-        """What is kept of a trial."""
+        """Read the checkpoint files of a trial."""
         return read_files(self._checkpoints / identity)
 
-    def keep(self, identity: str, changed: Files, names: Iterable[str]) -> None:
-        """Write changed files of a trial's checkpoints, and drop those that are not in `names`."""
+    def save_checkpoints(self, identity: str, changed: Files, names: Iterable[str]) -> None:
+        """Write the changed checkpoint files of a trial; delete those not listed in `names`."""
         folder = self._checkpoints / identity
         folder.mkdir(parents=True, exist_ok=True)
         write_files(folder, changed)
@@ -54,36 +57,43 @@ class Depot:
                 path.unlink(missing_ok=True)
 
     def deliver(self, identity: str, files: Files) -> str:
-        """Write a trial's result; return its folder."""
+        """Write the result files of a trial and return their folder."""
         folder = self._delivered / identity
         shutil.rmtree(folder, ignore_errors=True)
         write_files(folder, files)
         return str(folder)
 
     def data_files(self, name: str) -> dict[str, int]:
-        """Files of a data set in the driver's data root, with their sizes."""
+        """Sizes of the files of a data set in the driver's data root, by path."""
         root = self._data_root / name
         walked = os.walk(root, followlinks=True)
         found = [Path(at) / file for at, _, files in walked for file in files]
         return {str(path.relative_to(root)): path.stat().st_size for path in found}
 
     def data(self, name: str, file: str, offset: int) -> bytes:
-        """A part of one of them."""
+        """Read one piece of a file of a data set."""
         with (self._data_root / name / file).open("rb") as handle:
             handle.seek(offset)
-            return handle.read(PART)
+            return handle.read(CHUNK_BYTES)
 
 
 @contextlib.contextmanager
-def opened(shared: Mapping[str, Any]) -> Iterator[str]:
-    """A depot on this node for the time of a run; its name, for the workers' `config`."""
+def running_file_server(shared: Mapping[str, Any]) -> Iterator[str]:
+    """Run a file server on this node.
+
+    Args:
+        shared: `storage`, `checkpoints` and `data_root` of the run.
+
+    Yields:
+        Its name, for the `config` of the workers.
+    """
     storage = Path(shared["storage"])
     storage.mkdir(parents=True, exist_ok=True)
-    (storage / MARK).touch()
+    (storage / MARKER).touch()
     name = f"lossbench-{uuid.uuid4().hex}"
     here = ray.get_runtime_context().get_node_id()
     actor: Any = (
-        ray.remote(Depot)
+        ray.remote(FileServer)
         .options(
             name=name,
             num_cpus=0,
@@ -100,11 +110,11 @@ def opened(shared: Mapping[str, Any]) -> Iterator[str]:
             ray.kill(actor)
 
 
-class Away:
-    """The depot, as a worker sees it.
+class FileServerClient:
+    """Proxy for the methods of a file server, used in workers.
 
     Args:
-        name: Of the depot.
+        name: Name of the file server.
     """
 
     def __init__(self, name: str) -> None:
@@ -114,14 +124,14 @@ class Away:
         return lambda *arguments: ray.get(getattr(self._actor, method).remote(*arguments))
 
 
-def depot_of(config: Mapping[str, Any]) -> Away | None:
-    """In a worker: the depot of its run, if it runs on a cluster."""
-    return Away(config["depot"]) if config["depot"] else None
+def file_server_client(config: Mapping[str, Any]) -> FileServerClient | None:
+    """Client for the file server of a worker's run; None if the run has none."""
+    return FileServerClient(config["file_server"]) if config["file_server"] else None
 
 
-def at_home(config: Mapping[str, Any]) -> bool:
-    """In a worker: whether its node shares the driver's file system."""
-    return not config["depot"] or (Path(config["storage"]) / MARK).exists()
+def shares_filesystem(config: Mapping[str, Any]) -> bool:
+    """Whether this worker's node shares the driver's file system."""
+    return not config["file_server"] or (Path(config["storage"]) / MARKER).exists()
 
 
 def read_files(folder: Path) -> Files:
@@ -133,13 +143,7 @@ def read_files(folder: Path) -> Files:
 
 
 def write_files(folder: Path, files: Files) -> None:
-    """Each file is there whole or not at all, also after a power cut."""
+    """Write each file completely or not at all, even if the power fails."""
     for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.parent / f".{uuid.uuid4().hex}"
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
+        with atomic_path(folder / name, durable=True) as temporary:
+            temporary.write_bytes(content)

@@ -1,15 +1,16 @@
-"""Early stopping of held-out trials: successive halving of a loss's rows, each over all its seeds.
+"""Early stopping of held-out trials: successive halving of the rows of a loss.
 
-All trials train up to a rung and wait there. A row's score is its mean held-out error at that
-epoch over its seeds, so that noise between seeds stops a row no more often than it would mislead
-the choice in the end; the better half of the rows goes on, and the others are stopped with all
-their seeds. The decision depends on the recorded epochs alone, not on the order or the time in
-which trials ran: a run that goes on after a crash decides the same.
+All trials train up to a rung and pause there. The score of a row is its mean held-out error at that
+epoch over all its seeds, so that noise between seeds prunes a row no more often than it would
+mislead the final choice. The better half of the rows continues; the others are pruned with all
+their seeds. The decision depends only on the recorded epochs, not on the order or the time in
+which trials ran: a run that is resumed after a crash makes the same decisions.
 
 Reference: Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
     Optimization, AISTATS 2016 (successive halving).
-Deviations: The rungs are late. Under the usual ones (1/9 and 1/3 of the epochs) a row that learns
-    slowly and ends best is lost, and before the learning rate first drops ranks are mostly noise.
+Deviations: The rungs are late. With the usual ones (1/9 and 1/3 of the epochs), a row that learns
+    slowly and ends best would be pruned, and ranks before the first drop of the learning rate are
+    mostly noise.
 """
 
 from __future__ import annotations
@@ -25,39 +26,37 @@ from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 
 RUNGS = (Fraction(5, 8), Fraction(3, 4))
-"""Shares of the epochs after which rows are compared."""
+"""Fractions of the epochs after which rows are compared."""
 KEPT = Fraction(1, 2)
-"""Share of the rows that goes on at each rung."""
-
-History = Sequence[EpochRecord]
+"""Fraction of the rows that continues after each rung."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The next trainings of a selection.
+    """Next trainings of a selection.
 
     Attributes:
-        until: Epoch up to which a trial is to be trained next, by the trial's identity. Trials that
-            have to wait for others are left out.
-        stopped: Reason why a trial is stopped, by the trial's identity.
+        until: Epoch up to which a trial is trained next, by the identity of the trial. Trials that
+            wait for others are left out.
+        pruned: Reason why a trial is pruned, by the identity of the trial.
     """
 
     until: Mapping[str, int] = field(default_factory=dict)
-    stopped: Mapping[str, str] = field(default_factory=dict)
+    pruned: Mapping[str, str] = field(default_factory=dict)
 
 
 def next_step(
-    trials: Iterable[Trial], results: Mapping[str, TrialResult], paused: Mapping[str, History]
+    trials: Iterable[Trial], results: Mapping[str, TrialResult], paused: Mapping[str, TrialResult]
 ) -> Step:
-    """Decide how far each trial without a result is trained next, and which are stopped.
+    """Decide how far each trial without a result is trained next, and which trials are pruned.
 
     Args:
         trials: All trials of the stage.
-        results: Results by identity, as far as there are any.
-        paused: Epochs of the trials that wait at a rung, by identity.
+        results: Results of the trials that have ended, by identity.
+        paused: Partial results of the trials that are paused at a rung, by identity.
     """
     until: dict[str, int] = {}
-    stopped: dict[str, str] = {}
+    pruned: dict[str, str] = {}
     groups: dict[tuple[str, str], dict[str, list[Trial]]] = {}
     for trial in trials:
         if trial.stop_early:
@@ -68,34 +67,34 @@ def next_step(
     for rows in groups.values():
         step = _Group(rows, results, paused).next_step()
         until |= step.until
-        stopped |= step.stopped
-    return Step(until, stopped)
+        pruned |= step.pruned
+    return Step(until, pruned)
 
 
 def rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs after which rows are compared; none is the last one."""
+    """Epochs after which rows are compared; never the last epoch."""
     found = dict.fromkeys(math.ceil(share * epochs) for share in RUNGS)
     return tuple(epoch for epoch in found if epoch < epochs)
 
 
 class _Group:
-    """The rows of one loss in one column.
+    """Rows of one loss in one column.
 
-    Losses are not compared with one another: one that learns slowly by its nature, with a margin
-    that grows for instance, would be stopped because another is ahead of it early.
+    Losses are not compared with one another: a loss that learns slowly by its nature, for instance
+    with a growing margin, would be pruned because another one leads early.
     """
 
     def __init__(
         self,
         rows: Mapping[str, Sequence[Trial]],
         results: Mapping[str, TrialResult],
-        paused: Mapping[str, History],
+        paused: Mapping[str, TrialResult],
     ) -> None:
         self._rows, self._results = rows, results
         self._errors = {
             trial.identity: {
                 record.epoch: record.metrics["holdout_error"]
-                for record in _history(trial, results, paused)
+                for record in _history(results.get(trial.identity) or paused.get(trial.identity))
                 if "holdout_error" in record.metrics
             }
             for trial in itertools.chain.from_iterable(rows.values())
@@ -104,33 +103,33 @@ class _Group:
     def next_step(self) -> Step:
         some = next(iter(self._rows.values()))[0]
         epochs = some.recipe.epochs
-        stopped = self._left_of_stopped_rows()
-        in_race = list(self._rows)
+        pruned = self._left_of_pruned_rows()
+        remaining = list(self._rows)
         for rung in rungs(epochs) if len(self._rows) > 1 else ():
-            open_trials = [t for t in self._open(in_race) if t.identity not in stopped]
+            open_trials = [t for t in self._open(remaining) if t.identity not in pruned]
             if not open_trials:
-                return Step({}, stopped)
-            behind = [trial for trial in open_trials if not self._reached(trial, rung)]
-            if behind:
-                return Step({trial.identity: rung for trial in behind}, stopped)
-            scores = {row: self._score(row, rung) for row in in_race}
+                return Step({}, pruned)
+            below_rung = [trial for trial in open_trials if not self._reached(trial, rung)]
+            if below_rung:
+                return Step({trial.identity: rung for trial in below_rung}, pruned)
+            scores = {row: self._score(row, rung) for row in remaining}
             cutoff = sorted(scores.values())[math.ceil(KEPT * len(scores)) - 1]
-            ahead = [row for row in in_race if scores[row] <= min(cutoff, _LARGEST)]
+            kept = [row for row in remaining if scores[row] <= min(cutoff, _MAX_ERROR)]
             for trial in open_trials:
-                if trial.row not in ahead:
-                    stopped[trial.identity] = _reason(rung, epochs, scores[trial.row], cutoff)
-            # a row that went on when it had fewer rivals, in an earlier round of a search, stays
-            in_race = [row for row in in_race if row in ahead or self._went_on(row, rung)]
-        left = [trial for trial in self._open(in_race) if trial.identity not in stopped]
-        return Step({trial.identity: epochs for trial in left}, stopped)
+                if trial.row not in kept:
+                    pruned[trial.identity] = _reason(rung, epochs, scores[trial.row], cutoff)
+            # a row that continued with fewer competitors, in an earlier round of a search, is kept
+            remaining = [row for row in remaining if row in kept or self._continued(row, rung)]
+        left = [trial for trial in self._open(remaining) if trial.identity not in pruned]
+        return Step({trial.identity: epochs for trial in left}, pruned)
 
     def _open(self, rows: Iterable[str]) -> list[Trial]:
         return [t for row in rows for t in self._rows[row] if t.identity not in self._results]
 
-    def _left_of_stopped_rows(self) -> dict[str, str]:
-        """A stopped row stays stopped, also for seeds that were added later."""
+    def _left_of_pruned_rows(self) -> dict[str, str]:
+        """Reasons for the open trials of pruned rows: seeds that were added after the pruning."""
         return {
-            trial.identity: "another seed of its row was stopped before"
+            trial.identity: "another seed of its row was pruned before"
             for row, trials in self._rows.items()
             if any(self._status(trial) == "stopped" for trial in trials)
             for trial in self._open([row])
@@ -139,17 +138,17 @@ class _Group:
     def _reached(self, trial: Trial, rung: int) -> bool:
         return max(self._errors[trial.identity], default=0) >= rung
 
-    def _went_on(self, row: str, rung: int) -> bool:
+    def _continued(self, row: str, rung: int) -> bool:
         return all(
             trial.identity in self._results and max(self._errors[trial.identity], default=0) > rung
             for trial in self._rows[row]
         )
 
     def _score(self, row: str, rung: int) -> float:
-        """Mean error over the seeds.
+        """Mean error over the seeds at the epoch of the rung.
 
         It is infinite if a seed diverged, since such a row is never chosen, and if a seed did not
-        come here, as in a row that was stopped before seeds were added.
+        reach the rung, as in a row that was pruned before seeds were added.
         """
         trials = self._rows[row]
         errors = [self._errors[trial.identity].get(rung, math.inf) for trial in trials]
@@ -162,22 +161,19 @@ class _Group:
         return result.status if result else ""
 
 
-_LARGEST = 100.0
-"""Of an error in percent: what is above has diverged."""
+_MAX_ERROR = 100.0
+"""Largest error in percent; the score of a diverged row is above."""
 
 
-def _history(
-    trial: Trial, results: Mapping[str, TrialResult], paused: Mapping[str, History]
-) -> History:
-    result = results.get(trial.identity)
-    return result.history if result else paused.get(trial.identity, ())
+def _history(result: TrialResult | None) -> Sequence[EpochRecord]:
+    return result.history if result else ()
 
 
 def _reason(rung: int, epochs: int, score: float, cutoff: float) -> str:
-    place = f"stopped after epoch {rung} of {epochs}"
+    place = f"pruned after epoch {rung} of {epochs}"
     if math.isinf(score):
         return f"{place}: another seed of its row diverged"
     return (
-        f"{place}: its row had a mean error of {score:.2f} % there, and the better half of the "
-        f"rows of its loss {cutoff:.2f} % or less"
+        f"{place}: the mean error of its row was {score:.2f} %, and {cutoff:.2f} % or less in the "
+        "better half of the rows of its loss"
     )

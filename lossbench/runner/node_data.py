@@ -1,12 +1,10 @@
-"""Data on a node of a cluster: found there, or brought there from the driver once."""
+"""Data on a node of a cluster: found on the node, or copied once from the driver."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,33 +16,36 @@ from lossbench.data.sources import DATASETS
 from lossbench.errors import DataError
 from lossbench.planning.trial import Trial
 from lossbench.registry import user_path
-from lossbench.runner.file_server import Away, depot_of
+from lossbench.runner.file_server import FileServerClient, file_server_client
+from lossbench.suite.files import atomic_path
 
-MOST_BYTES = 4 * 2**30
-"""Of a data set that travels; more than that is better put on each node once, by hand."""
+MAX_COPIED_BYTES = 4 * 2**30
+"""Size above which a data set is not copied from the driver: the user puts it on each node."""
 
 
 def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
-    """Where a trial finds its data, in a worker: the first of these folders that has all of it.
+    """Folder in which a trial finds its data, in a worker.
 
-    1. `LOSSBENCH_DATA_ROOT`, as it was when Ray was started on this node,
+    It is the first of these folders that has all of the data:
+
+    1. `LOSSBENCH_DATA_ROOT`, as set when Ray was started on this node,
     2. the driver's data root, at the same path,
-    3. this node's cache, to which comes from the driver what is not there yet.
+    3. this node's cache, into which missing data sets are copied from the driver.
 
-    Whether it is the data that was planned with is checked by the trial itself.
+    The trial itself checks that the data are those of the plan.
 
     Raises:
-        DataError: It is on no node but the driver's, and too large to travel, or named by a path.
+        DataError: The data are only on the driver's node, and too large to copy or named by a path.
     """
-    depot, driver_root = depot_of(config), Path(config["data_root"])
-    if depot is None:
+    client, driver_root = file_server_client(config), Path(config["data_root"])
+    if client is None:
         return driver_root
     wanted = {_stored_as(name) for name in (trial.dataset.name, *trial.other_digests)} - {""}
     for path in (user_path(name) for name in wanted if "/" in name):
         if not path.is_dir():
             raise DataError(
                 f"node {platform.node()}: no data set {path} there, which the suite names by its "
-                "path; put it into the data root and name it without one, so that it is sent"
+                "path; put it into the data root and give its name only, so that it is copied"
             )
     names = sorted(name for name in wanted if "/" not in name)
     own = os.environ.get("LOSSBENCH_DATA_ROOT")
@@ -56,43 +57,40 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
     root = cache_folder() / hashlib.sha256(digests.encode()).hexdigest()[:16]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".lock"):  # the node's other workers wait for the same
+        with FileLock(root / ".lock"):  # only one worker of the node copies
             for name in names:
                 if not (root / name).is_dir():
-                    _bring(name, root, depot, roots)
+                    _copy(name, root, client, roots)
     except OSError as error:
-        message = f"node {platform.node()}: no data can be kept in {root}"
+        message = f"node {platform.node()}: cannot write data to {root}"
         raise DataError(f"{message}: {error.strerror or error}") from None
     return root
 
 
 def _stored_as(name: str) -> str:
-    """The folder in the data root that a data set comes from; empty: it needs none."""
+    """Name of a data set's folder in the data root; empty if it needs none."""
     if "/" in name or name not in DATASETS:
         return name
     source = DATASETS[name].create()
     return source.derived_from if source.bundled else name
 
 
-def _bring(name: str, root: Path, depot: Away, looked: list[Path]) -> None:
-    files = depot.data_files(name)
-    size = sum(files.values())
+def _copy(name: str, root: Path, client: FileServerClient, searched: list[Path]) -> None:
+    node = f"node {platform.node()}"
+    files = client.data_files(name)
+    total = sum(files.values())
     if not files:
-        raise DataError(f"node {platform.node()}: no data set {name!r}, nor has the driver one")
-    if size > MOST_BYTES:
+        raise DataError(f"{node}: no data set {name!r}, and none on the driver's node")
+    if total > MAX_COPIED_BYTES:
         raise DataError(
-            f"node {platform.node()}: no data set {name!r} in {' or '.join(map(str, looked))}, and "
-            f"with {size / 2**30:.0f} GiB it is not sent; put it there, or start Ray on that node "
-            "with LOSSBENCH_DATA_ROOT set to the folder that has it"
+            f"{node}: no data set {name!r} in {' or '.join(map(str, searched))}, and with "
+            f"{total / 2**30:.0f} GiB it is too large to copy from the driver; put it there, or "
+            "start Ray on that node with LOSSBENCH_DATA_ROOT set to the folder that has it"
         )
-    unfinished = root / f".{uuid.uuid4().hex}"
-    try:
-        for file, left in files.items():
-            path = unfinished / file
+    with atomic_path(root / name) as temporary:
+        for file, size in files.items():
+            path = temporary / file
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as handle:
-                while (at := handle.tell()) < left:
-                    handle.write(depot.data(name, file, at))
-        os.replace(unfinished, root / name)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+                while (offset := handle.tell()) < size:
+                    handle.write(client.data(name, file, offset))

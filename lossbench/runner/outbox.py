@@ -1,82 +1,98 @@
-"""Results on their way to MLflow: kept on disk until they are logged.
+"""Results that are not logged to MLflow yet, saved on disk.
 
-A tracking server that goes away, or a crash at the wrong moment, loses nothing: the next `run`
-logs what still lies here.
+If the tracking server is unreachable, or the driver crashes, no result is lost: the next `run` logs
+the results in the outbox.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import uuid
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
+from lossbench.suite.files import atomic_path, remove_atomically
 from lossbench.tracking.store import Tracker
 
+FOLDER = "spool"
+"""Name of the folder in the working folder, as in earlier versions: results may wait there."""
+RESULT = "result.json"
 
-class Spool:
-    """A folder with one folder a result, for the trials of one table.
+
+class Outbox:
+    """Folder with one folder per result, for the trials of one table.
 
     Args:
-        work: Of the run.
-        table: Identity of the table, so that a result is only ever logged under its own.
+        work: Working folder of the run.
+        table: Identity of the table; results are logged to their own table only.
     """
 
     def __init__(self, work: Path, table: str) -> None:
-        self.folder = work / "spool" / table
+        self.folder = work / FOLDER / table
 
-    def keep(self, trial: Trial, delivered: Path) -> Path:
-        """Copy what a worker delivered, so that it is there whole or not at all."""
-        kept = self.folder / trial.identity
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self.folder / f".{uuid.uuid4().hex}"
-        try:
-            shutil.copytree(delivered, unfinished)
-            (unfinished / "trial.json").write_text(trial.model_dump_json(), encoding="utf-8")
-            for file in unfinished.rglob("*"):
-                if file.is_file():
-                    with file.open("rb") as handle:
-                        os.fsync(handle.fileno())  # the machine may lose its power next
-        except OSError:  # a full disk, which half a result would leave fuller
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-        self._remove(kept)
-        os.replace(unfinished, kept)
-        return kept
+    def save(self, trial: Trial, delivered: Path) -> Path:
+        """Copy the files of a finished trial, all or none of them.
+
+        Args:
+            trial: The trial.
+            delivered: Folder with `result.json` and the artifacts.
+
+        Returns:
+            Folder with the copy.
+
+        Raises:
+            OSError: The disk is full, for instance.
+        """
+        saved = self.folder / trial.identity
+        with atomic_path(saved, durable=True, replace_folder=True) as temporary:
+            shutil.copytree(delivered, temporary)
+            (temporary / "trial.json").write_text(trial.model_dump_json(), encoding="utf-8")
+        return saved
+
+    def save_result(self, trial: Trial, result: TrialResult) -> Path:
+        """Save a result without artifacts.
+
+        Raises:
+            OSError: The disk is full, for instance.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / RESULT).write_text(result.model_dump_json(), encoding="utf-8")
+            return self.save(trial, Path(folder))
 
     def waiting(self) -> Iterator[Trial]:
-        """Everything that is not logged yet; what cannot be read is dropped, to be run again."""
-        for kept in sorted(self.folder.glob("[!.]*")):
+        """Trials with unlogged results; unreadable results are deleted and will be run again."""
+        for saved in sorted(self.folder.glob("[!.]*")):
             try:
-                trial = Trial.model_validate_json((kept / "trial.json").read_text(encoding="utf-8"))
-                read_result(kept)
+                text = (saved / "trial.json").read_text(encoding="utf-8")
+                trial = Trial.model_validate_json(text)
+                read_result(saved)
             except (OSError, ValueError):
-                self._remove(kept)
+                remove_atomically(saved)
             else:
                 yield trial
 
-    def drop(self, trial: Trial) -> None:
-        """Forget a result that is logged."""
-        self._remove(self.folder / trial.identity)
-
-    def _remove(self, kept: Path) -> None:
-        """Rename first: a half-removed result must not look like one that waits."""
-        gone = self.folder / f".{uuid.uuid4().hex}"
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(kept, gone)
-        shutil.rmtree(gone, ignore_errors=True)
+    def remove(self, trial: Trial) -> None:
+        """Delete a result, after it was logged."""
+        remove_atomically(self.folder / trial.identity)
 
 
-def log_kept(tracker: Tracker, spool: Spool, trial: Trial) -> None:
-    """Log one result of the spool, and drop it there."""
-    kept = spool.folder / trial.identity
-    tracker.finish(trial, read_result(kept), kept)
-    spool.drop(trial)
+def log_from_outbox(tracker: Tracker, outbox: Outbox, trial: Trial) -> None:
+    """Log one saved result, then delete it from the outbox.
+
+    Raises:
+        TrackingError: MLflow cannot be written; the result stays in the outbox.
+    """
+    saved = outbox.folder / trial.identity
+    tracker.finish(trial, read_result(saved), saved)
+    outbox.remove(trial)
 
 
 def read_result(folder: Path) -> TrialResult:
-    return TrialResult.model_validate_json((folder / "result.json").read_text(encoding="utf-8"))
+    """Read the result in a folder.
+
+    Raises:
+        OSError, ValueError: It is missing or invalid.
+    """
+    return TrialResult.model_validate_json((folder / RESULT).read_text(encoding="utf-8"))

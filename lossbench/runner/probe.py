@@ -1,8 +1,7 @@
-"""What a trial will cost, from a few of its steps on this machine."""
+"""Cost of a trial, estimated from a few of its steps on this machine."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -20,15 +19,14 @@ from lossbench.data.suite_data import open_trial_data
 from lossbench.evaluation.base import extract_features
 from lossbench.planning.costs import Cost
 from lossbench.planning.trial import Trial
-from lossbench.suite.schema import Resources
 from lossbench.training.loop import train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
 
 STEPS = 2
-"""Steps of a round; the first round is not counted."""
-LEAST_ROUNDS = 2
-SHARE = 0.1
-"""Of what the trial would take: nobody waits long to hear that a trial is short."""
+"""Number of training steps per round; the first round is not counted."""
+MIN_ROUNDS = 2
+MAX_SHARE = 0.1
+"""Maximum time for probing, as a fraction of the trial's own time."""
 _SPIN = """
 import sys, time
 start = time.perf_counter()
@@ -38,7 +36,7 @@ print(time.process_time() / took)
 
 
 class _First(Images):
-    """The first images of a set, as a set of their own."""
+    """The first images of a set."""
 
     def __init__(self, images: Images, count: int) -> None:
         self._images, self.labels, self.view = images, images.labels[:count], images.view
@@ -57,19 +55,19 @@ class _First(Images):
 
 
 def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
-    """Take a few training steps of a trial and measure a few images; nothing is kept.
+    """Estimate the cost of a trial from some of its training steps and measured images.
+
+    Nothing is saved.
 
     Args:
-        trial: Whose cost is asked.
-        data_root: Where prepared data sets are.
+        trial: The trial.
+        data_root: Folder of the prepared data sets.
         device: `cpu` or `cuda`.
-        seconds: How long to go on stepping at most; two rounds are always taken, and no more than a
-            share of the trial.
+        seconds: Maximum time for the training steps, unless few rounds take longer.
 
     Returns:
-        For the whole trial, if no other process needed the processors: its epochs with the
-        measurement after each. What is measured in the end beside the error, attacks for
-        instance, is left out.
+        Cost of the whole trial on idle processors: its epochs with the measurement after each.
+        Final evaluations other than the error, for instance attacks, are left out.
     """
     place = torch.device(device)
     torch.set_num_threads(trial.threads)
@@ -82,13 +80,13 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
     rounds: list[float] = []
     step_sec = 0.0
     started, started_cpu = time.perf_counter(), time.process_time()
-    while len(rounds) <= LEAST_ROUNDS or time.perf_counter() - started < min(
-        seconds, SHARE * trial.recipe.epochs * all_steps * step_sec
+    while len(rounds) <= MIN_ROUNDS or time.perf_counter() - started < min(
+        seconds, MAX_SHARE * trial.recipe.epochs * all_steps * step_sec
     ):
         training.epochs = training.epochs_done + 1
         train(training, few, lambda epoch, metrics: rounds.append(metrics["train_time_sec"]))
         step_sec = median(rounds[1:] or rounds) / steps
-    # the mean: where others compete, most short rounds are not interrupted, and a few wait long
+    # the mean, not the median: with other busy processes a few rounds wait long, and most do not
     step_sec = fmean(rounds[1:]) / steps
     share = (time.process_time() - started_cpu) / (time.perf_counter() - started)
 
@@ -108,14 +106,15 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
 
 
 def processor_share(threads: int, seconds: float = 1.0) -> float:
-    """Share of a processor that each of some busy threads gets; 1 on an idle machine.
+    """Share of a processor that each of several busy threads gets; 1 on an idle machine.
 
-    Processes are tried rather than the load read: schedulers and containers divide processors
-    between groups of processes, so that two threads of one group may get no more than one would.
+    It is measured with busy processes rather than read from the system load: schedulers and
+    containers divide the processors between groups of processes, so that two threads of one group
+    may get no more time than one.
 
     Args:
-        threads: How many to try at a time.
-        seconds: How long to keep them busy.
+        threads: Number of threads.
+        seconds: Time to keep them busy.
     """
     command = [sys.executable, "-I", "-S", "-c", _SPIN, str(seconds)]
     try:
@@ -125,20 +124,4 @@ def processor_share(threads: int, seconds: float = 1.0) -> float:
         ]
         return min(fmean(float(process.communicate()[0]) for process in started), 1.0)
     except (OSError, ValueError):
-        return 1.0  # no process can be started: nothing is known
-
-
-def this_machine(wanted: Resources) -> tuple[str, int]:
-    """`cpu` or `cuda`, and how many trials this machine has room for at a time."""
-    gpus = torch.cuda.device_count()
-    share = float(min(gpus, 1)) if wanted.gpus == "auto" else wanted.gpus
-    places = processors() // wanted.cpus
-    if share:
-        places = min(places, int(gpus / share + 1e-9))
-    return "cuda" if share and gpus else "cpu", max(places // wanted.workers, 1)
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not everywhere
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+        return 1.0  # no process can be started, so nothing is known

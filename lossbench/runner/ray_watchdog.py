@@ -1,4 +1,7 @@
-"""Watches over the processes that a Ray of our own consists of: without them it waits for ever."""
+"""Watchdog for the processes of a Ray that this process has started.
+
+If one of them dies, Ray waits for ever.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,21 @@ from dataclasses import dataclass
 import psutil
 from rich.console import Console
 
-LOOK_SEC = 1.0
+POLL_SEC = 1.0
 GRACE_SEC = 20.0
-"""After this long without an end in order there is none: what waits for Ray cannot be told so."""
+"""Time for an orderly end after a process died; a thread that waits for Ray cannot be stopped."""
 STOP_GRACE_SEC = 6.0
-"""The same after a signal to stop: `docker stop` sends SIGKILL after 10 seconds."""
+"""Time for an orderly end after a signal to stop: `docker stop` sends SIGKILL after 10 seconds."""
 NEEDED = ("raylet", "gcs_server")
+"""Names of the processes without which Ray does not work."""
 
 
 @dataclass
-class Watch:
-    """What was seen.
+class Watchdog:
+    """State of Ray's processes.
 
     Attributes:
-        lost: Which of Ray's processes has died; empty while all live.
+        lost: Name of the process that has died; empty while all are alive.
     """
 
     lost: str = ""
@@ -36,72 +40,73 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watched(
+def ray_watchdog(
     console: Console,
     stop_code: Callable[[], int] = lambda: 0,
-    give_up: Callable[[], None] = lambda: None,
-) -> Iterator[Watch]:
-    """Interrupt the main thread, as Ctrl-C does, once a process that Ray needs has died.
+    before_exit: Callable[[], None] = lambda: None,
+) -> Iterator[Watchdog]:
+    """Interrupt the main thread, like Ctrl-C, when a process that Ray needs has died.
 
-    Watches those that are children of this process: of a cluster elsewhere there are none. If the
-    main thread does not end, this process does, with exit code 1: results are in the spool or in
-    MLflow, and claims are freed by the system.
+    Only child processes are watched, which a Ray cluster elsewhere does not have. If the main
+    thread does not end in time, this process exits with code 1: results are in the outbox or in
+    MLflow, and the system releases the locks on trials.
 
-    A signal to stop interrupts the main thread itself, and often ends Ray's processes, too. They
-    are ended here without waiting for them.
+    After a signal to stop, which interrupts the main thread itself and often ends Ray's processes,
+    too, the remaining processes are killed.
 
     Args:
-        console: For the message of an end by force.
-        stop_code: Returns the exit code that a signal to stop asks for; 0 while none has come.
-        give_up: Called before an end by force after a signal to stop.
+        console: Console for the message before a forced exit.
+        stop_code: Returns the exit code that a signal to stop asks for; 0 without a signal.
+        before_exit: Called before a forced exit after a signal to stop.
     """
-    watch, done = Watch(), threading.Event()
+    watchdog, done = Watchdog(), threading.Event()
     children = psutil.Process().children()
     needed = {child: name for child in children if (name := _name(child)) in NEEDED}
-    family: set[psutil.Process] = set()
+    processes: set[psutil.Process] = set()
 
-    def look() -> None:
-        while not done.wait(LOOK_SEC):
-            family.update(psutil.Process().children(recursive=True) if needed else ())
+    def poll() -> None:
+        while not done.wait(POLL_SEC):
+            processes.update(psutil.Process().children(recursive=True) if needed else ())
             if stop_code():
                 if not done.wait(STOP_GRACE_SEC):
-                    give_up()
-                    _end(family)
+                    before_exit()
+                    _kill(processes)
                     console.print("stopped; run the same command to continue")
                     os._exit(stop_code())
                 return
-            watch.lost = next((name for child, name in needed.items() if not _lives(child)), "")
-            if watch.lost:
+            watchdog.lost = next(
+                (name for child, name in needed.items() if not _is_alive(child)), ""
+            )
+            if watchdog.lost:
                 os.kill(os.getpid(), signal.SIGINT)
                 if not done.wait(GRACE_SEC):
-                    _end(family)
-                    console.print(
-                        f"error: {watch.message}; run the same command to continue", style="red"
-                    )
+                    _kill(processes)
+                    message = f"error: {watchdog.message}; run the same command to continue"
+                    console.print(message, style="red")
                     os._exit(1)
                 return
 
-    thread = threading.Thread(target=look, name="ray-watch", daemon=True)
+    thread = threading.Thread(target=poll, name="ray-watchdog", daemon=True)
     thread.start()
     try:
-        yield watch
+        yield watchdog
     finally:
         done.set()
         thread.join()
-        if watch.lost or (needed and stop_code()):
-            _end(family)
+        if watchdog.lost or (needed and stop_code()):
+            _kill(processes)
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
 
-def _end(family: set[psutil.Process]) -> None:
-    """Ray's other processes, which nobody else would end."""
-    for process in family:
+def _kill(processes: set[psutil.Process]) -> None:
+    """Kill Ray's remaining processes, which nothing else would end."""
+    for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
 

@@ -1,4 +1,4 @@
-"""From Ray Tune's events to MLflow and the display, without holding up the trials."""
+"""Recording of Ray Tune's events in MLflow and on the display, without blocking the trials."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,144 +16,137 @@ from ray import tune
 
 from lossbench.errors import redacted
 from lossbench.planning.trial import Trial
-from lossbench.records import EpochRecord
+from lossbench.records import EpochRecord, TrialResult
 from lossbench.runner.checkpoints import drop_checkpoints
-from lossbench.runner.outbox import Spool, log_kept, read_result
+from lossbench.runner.log_writer import LogWriter
+from lossbench.runner.outbox import Outbox, read_result
 from lossbench.runner.progress import Display
 from lossbench.tracking.store import Tracker
 
 FLUSH_SEC = 10.0
-"""How often the epochs of a running trial go to MLflow; the rest comes at its end."""
+"""Time between two writes of a running trial's epochs to MLflow; the rest follow at its end."""
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-"""Text of an error where a disk, or a user's share of it, is full: not all libraries keep the
-number."""
+"""Messages of the errors of a full disk or quota: not all libraries keep the error number."""
 
 
 class Recorder(tune.Callback):
-    """Tune's callback. MLflow is written by one thread of its own, in order.
+    """Callback of Tune that records what happens to the trials.
 
-    Nothing raises into Tune, which would mark every trial as failed: what cannot be logged
-    stays in the spool.
+    It never raises into Tune, which would mark every trial as failed: a result that cannot be
+    logged stays in the outbox.
 
     Attributes:
-        finished: Identities of the trials that left a result.
-        diverged: Those of them that diverged.
-        failed: Identity -> message.
-        paused: Epochs of the trials that wait at a rung of early stopping, by identity.
-        refused: What is wrong with the data, if a trial found that; else empty.
-        unlogged: Trials whose result is still in the spool, by identity.
-        stuck: Why no trial can go on: no worker starts, or the disk is full; else empty.
+        finished: Identities of the trials with a result.
+        diverged: Identities of the trials with a result that diverged.
+        failed: Error messages of the trials that failed, by identity.
+        paused: Partial results of the trials that are paused at a rung, by identity.
+        refused: Problem of the data that a trial found; else empty.
+        stuck: Reason why no trial can continue (no worker starts, the disk is full); else empty.
     """
 
     def __init__(
         self,
         trials: Sequence[Trial],
         tracker: Tracker,
-        spool: Spool,
+        outbox: Outbox,
         display: Display,
         work: Path,
     ) -> None:
         self._trials = {trial.model_dump_json(): trial for trial in trials}
-        self._tracker, self._spool = tracker, spool
-        self._display, self._work = display, work
-        self._writer = ThreadPoolExecutor(1, "mlflow")
-        self._away = False
+        self._outbox, self._display, self._work = outbox, display, work
+        self._log = LogWriter(tracker, outbox, display)
         self._pending: dict[str, list[EpochRecord]] = {}
         self._flushed: dict[str, float] = {}
-        self.paused: dict[str, tuple[EpochRecord, ...]] = {}
+        self._delivered: dict[str, Path] = {}
+        self._died: set[str] = set()
         self.finished: set[str] = set()
         self.diverged: set[str] = set()
         self.failed: dict[str, str] = {}
+        self.paused: dict[str, TrialResult] = {}
         self.refused = ""
         self.stuck = ""
-        self.unlogged: dict[str, Trial] = {}
-        self._delivered: dict[str, Path] = {}
-        self._died: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks for a restore, which is not used here."""
+        """No state: Tune pickles its callbacks for a restore, which is not used here."""
         return {}
-
-    def close(self) -> None:
-        """Wait for the last write; mark trials that were under way as killed."""
-        for trial in self._trials.values():
-            if trial.identity in self.paused:
-                reason = f"paused after epoch {len(self.paused[trial.identity])}"
-                self._write(self._tracker.stop, trial, "KILLED", reason)
-            elif trial.identity in self._flushed.keys() - self.finished - self.failed.keys():
-                self._write(self._tracker.stop, trial, "KILLED", "interrupted")
-        self._writer.submit(self._log_waiting)
-        self._writer.shutdown(wait=True)
 
     @property
     def begun(self) -> bool:
         """Whether any trial has started."""
         return bool(self._flushed)
 
+    @property
+    def unlogged(self) -> dict[str, Trial]:
+        """Trials whose results are still in the outbox, by identity."""
+        return self._log.unlogged
+
+    def close(self) -> None:
+        """Wait for the last write; mark trials without a result as killed."""
+        for trial in self._trials.values():
+            if trial.identity in self.paused:
+                epochs = len(self.paused[trial.identity].history)
+                self._log.stop(trial, "KILLED", f"paused after epoch {epochs}")
+            elif trial.identity in self._flushed.keys() - self.finished - self.failed.keys():
+                self._log.stop(trial, "KILLED", "interrupted")
+        self._log.close()
+
+    def trial_of(self, tune_trial: Any) -> Trial:
+        """Trial that a Tune trial trains."""
+        return self._trials[tune_trial.config["trial"]]
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        mine = self.trial_of(trial)
-        self._flushed[mine.identity] = time.monotonic()
-        self._pending[mine.identity] = []
-        self._display.started(mine)
-        if mine.identity in self._died:  # not before: where all is being stopped it does not start
-            self._died.remove(mine.identity)
-            self._display.note(f"{mine.name}: its worker died; it is started again")
-        self._write(self._tracker.begin, mine)
+        own = self.trial_of(trial)
+        self._flushed[own.identity] = time.monotonic()
+        self._pending[own.identity] = []
+        self._display.started(own)
+        if own.identity in self._died:  # not earlier: during a stop it is not restarted
+            self._died.remove(own.identity)
+            self._display.note(f"{own.name}: its worker died; the trial is restarted")
+        self._log.begin(own)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
-        mine = self.trial_of(trial)
+        own = self.trial_of(trial)
         if "refused" in result:
             self.refused = result["refused"]
-            self._fail(mine, self.refused)
+            self._fail(own, self.refused)
         if "failed" in result:
-            self._fail(mine, result["failed"])
+            self._fail(own, result["failed"])
         if "delivered" in result:
-            self._delivered[mine.identity] = Path(result["delivered"])
+            self._delivered[own.identity] = Path(result["delivered"])
+        if "paused" in result:
+            self.paused[own.identity] = TrialResult.model_validate_json(result["paused"])
         for note in result.get("notes", ()):
-            self._display.note(f"{mine.name}: {note}")
+            self._display.note(f"{own.name}: {note}")
         records = [EpochRecord.model_validate(record) for record in result.get("epochs", ())]
         for record in records:
-            self._display.epoch(mine, record)
-        pending = self._pending.setdefault(mine.identity, [])
-        pending += records
-        if "paused" in result:
-            history = tuple(EpochRecord.model_validate(record) for record in result["paused"])
-            self.paused[mine.identity] = history
-        now = time.monotonic()
-        if pending and now - self._flushed.get(mine.identity, now) >= FLUSH_SEC:
-            self._flushed[mine.identity] = now
-            self._pending[mine.identity] = []
-            self._write(self._tracker.log_epochs, mine, pending)
-
-    def trial_of(self, trial: Any) -> Trial:
-        """What a Tune trial trains."""
-        return self._trials[trial.config["trial"]]
+            self._display.epoch(own, record)
+        self._log_epochs(own, records)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        mine = self.trial_of(trial)
-        if mine.identity in self.failed:
+        own = self.trial_of(trial)
+        if own.identity in self.failed:
             return
-        if mine.identity in self.paused:
-            self._display.paused(mine)
+        if own.identity in self.paused:
+            self._display.paused(own)
             return
-        delivery = self._delivery(mine, trial)
+        delivery = self._delivery(own, trial)
         if delivery is None:
             return
         try:
             with delivery as delivered:
-                kept = self._spool.keep(mine, Path(delivered))
-            result = read_result(kept)
-        except (OSError, ValueError) as error:  # a full disk, say
-            self._fail(mine, f"its result could not be kept: {error}")
+                saved = self._outbox.save(own, Path(delivered))
+            result = read_result(saved)
+        except (OSError, ValueError) as error:  # a full disk, for instance
+            self._fail(own, f"its result could not be saved: {error}")
             return
-        drop_checkpoints(self._work, [mine])
-        self.finished.add(mine.identity)
+        drop_checkpoints(self._work, [own])
+        self.finished.add(own.identity)
         if result.status == "diverged":
-            self.diverged.add(mine.identity)
-        self._display.ended(mine, result)
-        self._writer.submit(self._log_result, mine)
+            self.diverged.add(own.identity)
+        self._display.ended(own, result)
+        self._log.log_result(own)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         self._died.add(self.trial_of(trial).identity)
@@ -168,20 +160,30 @@ class Recorder(tune.Callback):
         )
         self._fail(self.trial_of(trial), text or "its worker died")
 
-    def _delivery(self, trial: Trial, told: Any) -> AbstractContextManager[str] | None:
-        """The folder with what a trial left; None if it left nothing."""
-        there = self._delivered.pop(trial.identity, None)
-        if there:
-            return nullcontext(str(there))
-        if told.checkpoint:
-            checkpoint: AbstractContextManager[str] = told.checkpoint.as_directory()
+    def _log_epochs(self, trial: Trial, records: list[EpochRecord]) -> None:
+        """Log epochs together with those of earlier reports, from time to time."""
+        pending = self._pending.setdefault(trial.identity, [])
+        pending += records
+        now = time.monotonic()
+        if pending and now - self._flushed.get(trial.identity, now) >= FLUSH_SEC:
+            self._flushed[trial.identity] = now
+            self._pending[trial.identity] = []
+            self._log.log_epochs(trial, pending)
+
+    def _delivery(self, trial: Trial, tune_trial: Any) -> AbstractContextManager[str] | None:
+        """Folder with the files of a trial's result; None without a result."""
+        folder = self._delivered.pop(trial.identity, None)
+        if folder:
+            return nullcontext(str(folder))
+        if tune_trial.checkpoint:
+            checkpoint: AbstractContextManager[str] = tune_trial.checkpoint.as_directory()
             return checkpoint
         return None
 
     def _fail(self, trial: Trial, text: str) -> None:
         text = redacted(text)
         last_line = text.strip().rpartition("\n")[2]
-        if any(reason in last_line for reason in FULL):  # the other trials would meet it, too
+        if any(reason in last_line for reason in FULL):  # the other trials would fail, too
             self.stuck = f"the disk is full: make room in {self._fullest_folder()}"
             return
         log = self._work / "logs" / f"{trial.identity}.log"
@@ -193,38 +195,8 @@ class Recorder(tune.Callback):
             place = f"no log: {error.strerror}"
         self.failed[trial.identity] = last_line
         self._display.failed(trial, f"{last_line} ({place})")
-        self._write(self._tracker.stop, trial, "FAILED", text)
+        self._log.stop(trial, "FAILED", text)
 
     def _fullest_folder(self) -> Path:
         folders = (self._work.absolute(), Path(tempfile.gettempdir()))
         return min(folders, key=lambda folder: shutil.disk_usage(folder).free)
-
-    def _log_result(self, trial: Trial) -> None:
-        self.unlogged[trial.identity] = trial
-        error = self._log_waiting()
-        if error:
-            self._display.note(f"not logged to MLflow yet: {trial.name}: {error}")
-
-    def _log_waiting(self) -> str:
-        """Log what has no place in MLflow yet, up to the first that fails; its error, or ''."""
-        for trial in list(self.unlogged.values()):
-            try:
-                log_kept(self._tracker, self._spool, trial)
-            except Exception as error:
-                self._away = True
-                return redacted(str(error)).partition("\n")[0]
-            self._away = False
-            del self.unlogged[trial.identity]
-        return ""
-
-    def _write(self, action: Callable[..., None], *arguments: Any) -> None:
-        def attempt() -> None:
-            if self._away:  # each attempt takes seconds; a result is still tried every time
-                return
-            try:
-                action(*arguments)
-            except Exception as error:  # the result itself is safe in the spool
-                self._away = True
-                self._display.note(f"MLflow: {redacted(str(error)).partition(chr(10))[0]}")
-
-        self._writer.submit(attempt)

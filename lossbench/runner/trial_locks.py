@@ -1,4 +1,4 @@
-"""Which process runs a trial, where several run at the same time in one working folder."""
+"""Locks on trials, for processes that run at the same time in one working folder."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from filelock import FileLock, Timeout
 from lossbench.errors import RequestError
 from lossbench.planning.trial import Trial
 
+FOLDER = "claims"
+"""Name of the folder in the working folder, as in earlier versions, which may run there, too."""
 
-class Claims:
-    """Locks of this process, one a trial; the system frees them however it ends.
+
+class TrialLocks:
+    """Locks of this process, one per trial; the system releases them when the process ends.
 
     Args:
-        work: Of the run.
+        work: Working folder of the run.
     """
 
     def __init__(self, work: Path) -> None:
-        self._folder = work / "claims"
+        self._folder = work / FOLDER
         self._held: dict[str, FileLock] = {}
 
-    def take(self, trials: Iterable[Trial]) -> list[Trial]:
-        """Those that no other process has, from now on this one's.
+    def acquire(self, trials: Iterable[Trial]) -> list[Trial]:
+        """Lock trials for this process.
+
+        Returns:
+            The trials that are locked now; other processes hold the rest.
 
         Raises:
             RequestError: The working folder cannot be written.
@@ -35,15 +41,15 @@ class Claims:
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
             raise RequestError(f"{self._folder.absolute()}: {reason}") from None
-        return [trial for trial in trials if self._take(trial.identity)]
+        return [trial for trial in trials if self._acquire(trial.identity)]
 
     def release(self) -> None:
-        """Give all back. The empty files stay: removing one would let two processes hold it."""
+        """Release all locks. Their files remain: deleting one would let two processes lock it."""
         for lock in self._held.values():
             lock.release()
         self._held.clear()
 
-    def _take(self, identity: str) -> bool:
+    def _acquire(self, identity: str) -> bool:
         if identity in self._held:
             return True
         lock = FileLock(self._folder / f"{identity}.lock", timeout=0)

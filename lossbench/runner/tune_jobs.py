@@ -1,4 +1,4 @@
-"""Trials as Ray Tune jobs, submitted from the driver."""
+"""Submission of trials to Ray Tune, from the driver."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rich.console import Console
 from lossbench.planning.durations import format_duration
 from lossbench.planning.trial import Trial
 from lossbench.records import Plugin
-from lossbench.runner import file_server as depot
 from lossbench.runner.cluster import Slot
-from lossbench.runner.outbox import Spool
+from lossbench.runner.file_server import running_file_server
+from lossbench.runner.outbox import Outbox
 from lossbench.runner.progress import Display
 from lossbench.runner.ray_files import logs_folder
 from lossbench.runner.recorder import Recorder
 from lossbench.runner.worker import run_job
 from lossbench.tracking.store import Tracker
 
-MOST_DEATHS = 100
-"""Of a trial's workers, however far it got between them."""
+MAX_WORKER_DEATHS = 100
+"""Number of workers of one trial that may die, with or without new checkpoints between them."""
 WORKERS_START_SEC = 300.0
-"""Without any worker after this long there will be none; a busy machine takes one minute."""
+"""Time after which no worker is expected to start any more; a busy machine needs one minute."""
 
 
 def run_trials(
@@ -37,7 +37,7 @@ def run_trials(
     until: Mapping[str, int],
     slot: Slot,
     tracker: Tracker,
-    spool: Spool,
+    outbox: Outbox,
     *,
     data_root: Path,
     work: Path,
@@ -47,58 +47,58 @@ def run_trials(
     plugins: Sequence[Plugin] = (),
     deadline: float = math.inf,
 ) -> Recorder:
-    """Run trials on the connected cluster and record each as it ends.
+    """Run trials on the connected cluster and record each when it ends.
 
-    Ctrl-C ends it early and in order; the recorder then knows fewer trials than were given.
+    Ctrl-C ends the run in an orderly way; the recorder then has fewer results than trials.
 
     Args:
-        trials: Those to run, most wanted first.
+        trials: Trials to run, in order of priority.
         until: Epoch after which each trial is paused or ends, by its identity.
-        slot: What each gets.
-        tracker: With its suite started.
-        spool: Of the suite's table.
-        data_root: The driver's; for other nodes see `node_data`.
-        work: Folder for Ray's storage and the logs of failures.
-        console: For the progress display.
-        checkpoint_sec: Least time between two checkpoints of a trial.
-        fail_fast: Whether the first trial that fails or diverges ends it.
-        plugins: Files that register what trials use.
-        deadline: On the monotonic clock; what runs then is stopped, as by Ctrl-C.
+        slot: Resources of each trial.
+        tracker: Tracker whose suite is started.
+        outbox: Outbox of the suite's table.
+        data_root: The driver's data root; for other nodes see `node_data`.
+        work: Folder for Ray's storage and the logs of failed trials.
+        console: Console for the progress display.
+        checkpoint_sec: Minimum time between two checkpoints of a trial.
+        fail_fast: Whether the first trial that fails or diverges ends the run.
+        plugins: Files that register components of the trials.
+        deadline: Time on the monotonic clock at which running trials are stopped, as by Ctrl-C.
     """
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display tells, in one line
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display shows errors in one line
     epochs = sum(until[trial.identity] for trial in trials)
-    storage, name = work / "ray", f"{trials[0].suite}-{time.time_ns()}"
-    halting = sum(until[trial.identity] < trial.recipe.epochs for trial in trials)
-    compared = f" ({halting} up to a comparison of their rows)" if halting else ""
+    storage = work / "ray" / f"{trials[0].suite}-{time.time_ns()}"
+    pausing = sum(until[trial.identity] < trial.recipe.epochs for trial in trials)
+    up_to = f" ({pausing} of them up to a comparison of their rows)" if pausing else ""
     console.print(
-        f"{len(trials)} trials to run{compared}, {slot.concurrent} at a time on {slot.device}",
+        f"{len(trials)} trials to run{up_to}, {slot.concurrent} at a time on {slot.device}",
         highlight=False,
     )
     started = time.monotonic()
     with Display(console, len(trials), epochs, until) as display:
-        recorder = Recorder(trials, tracker, spool, display, work)
+        recorder = Recorder(trials, tracker, outbox, display, work)
         try:
-            own = {
+            shared = {
                 "data_root": str(data_root.resolve()),
                 "device": slot.device,
                 "gpus": slot.gpus,
-                "storage": str((storage / name).resolve()),
+                "storage": str(storage.resolve()),
                 "checkpoints": str((work / "checkpoints").resolve()),
                 "checkpoint_sec": checkpoint_sec,
                 "plugins": [plugin.model_dump() for plugin in plugins],
                 "until": dict(until),
             }
-            early = _Early(recorder, fail_fast, deadline, waits=slot.attached)
-            # on one machine every worker sees every file
-            service = depot.opened(own) if slot.attached else contextlib.nullcontext("")
-            # a signal to stop, or Ctrl-C before Tune handles it
-            with service as own["depot"], contextlib.suppress(KeyboardInterrupt):
-                _tuner(trials, slot, recorder, own, early).fit()
+            stopper = RunStopper(recorder, fail_fast, deadline, waits=slot.attached)
+            # on a single machine all workers share the file system
+            server = running_file_server(shared) if slot.attached else contextlib.nullcontext("")
+            # Ctrl-C, or a signal to stop, before Tune handles it
+            with server as shared["file_server"], contextlib.suppress(KeyboardInterrupt):
+                _tuner(trials, slot, recorder, shared, stopper).fit()
         finally:
             recorder.close()
-            shutil.rmtree(storage / name, ignore_errors=True)
+            shutil.rmtree(storage, ignore_errors=True)
     took = format_duration(time.monotonic() - started)
-    paused = f", {len(recorder.paused)} wait for a comparison" if recorder.paused else ""
+    paused = f", {len(recorder.paused)} paused for a comparison" if recorder.paused else ""
     console.print(f"{len(recorder.finished)} trials finished in {took}{paused}", highlight=False)
     return recorder
 
@@ -108,7 +108,7 @@ def _tuner(
     slot: Slot,
     recorder: Recorder,
     shared: dict[str, Any],
-    early: _Early,
+    stopper: RunStopper,
 ) -> tune.Tuner:
     storage = Path(shared["storage"])
     resources: dict[str, float] = {"cpu": slot.cpus, "gpu": slot.gpus}
@@ -126,18 +126,25 @@ def _tuner(
             storage_path=str(storage.parent),
             verbose=0,
             callbacks=[recorder],
-            stop=early,
-            failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
+            stop=stopper,
+            failure_config=tune.FailureConfig(max_failures=MAX_WORKER_DEATHS),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
         ),
     )
 
 
-class _Early(tune.Stopper):
-    """Stops all trials once one found that the data cannot be used: the others would, too.
+class RunStopper(tune.Stopper):
+    """Stopper of Tune that ends the whole run, never a single trial.
 
-    So it is once the disk is full. With `fail_fast` once any has failed or diverged. When time is
-    up. And when no worker starts, unless it `waits` for a cluster that may still grow.
+    It ends the run when a trial finds that the data cannot be used or the disk is full, since the
+    other trials would fail, too; with `fail_fast`, when a trial has failed or diverged; at the
+    deadline; and when no worker starts.
+
+    Args:
+        recorder: Recorder of the run.
+        fail_fast: Whether the first trial that fails or diverges ends the run.
+        deadline: Time on the monotonic clock.
+        waits: Whether to wait for workers without limit, since the cluster may still grow.
     """
 
     def __init__(
@@ -147,7 +154,7 @@ class _Early(tune.Stopper):
         self._workers_until = math.inf if waits else time.monotonic() + WORKERS_START_SEC
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: it is pickled for a restore, which is not used here."""
+        """No state: Tune pickles its stoppers for a restore, which is not used here."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:

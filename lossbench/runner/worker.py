@@ -1,4 +1,7 @@
-"""What runs in a worker. Imports only what a trial needs: each new worker waits for it."""
+"""Code that runs in a Ray worker.
+
+It imports only what a trial needs, because each new worker waits for the imports.
+"""
 
 from __future__ import annotations
 
@@ -15,48 +18,51 @@ from lossbench.errors import DataError, redacted
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Plugin
 from lossbench.runner.checkpoints import checkpoints_of
-from lossbench.runner.file_server import at_home, depot_of, read_files
+from lossbench.runner.file_server import file_server_client, read_files, shares_filesystem
 from lossbench.runner.node_data import data_root_of
 from lossbench.runner.trial import PausedError, run_trial
 
 REPORT_SEC = 0.5
-"""Epochs are sent to the driver this often: a report blocks the trial for 5 ms."""
-ATTEMPTS = 3
-"""A trial whose worker dies this many times without a new checkpoint has failed."""
+"""Time between two reports to the driver: a report blocks the trial for 5 ms."""
+MAX_ATTEMPTS = 3
+"""Number of times that a trial is started without a new checkpoint before it counts as failed."""
 
 
 def run_job(config: dict[str, Any]) -> None:
-    """Run one trial. An exception is an answer, too: trying again would not help."""
+    """Run one trial.
+
+    Exceptions are reported as results, since Tune would repeat a trial that raises, in vain.
+    """
     trial = Trial.model_validate_json(config["trial"])
     install(Plugin.model_validate(plugin) for plugin in config["plugins"])
     checkpoints = checkpoints_of(trial, config)
-    if checkpoints.attempt(config["storage"]) > ATTEMPTS:
-        message = f"its worker died {ATTEMPTS} times without getting further; out of memory?"
+    if checkpoints.attempt(config["storage"]) > MAX_ATTEMPTS:
+        message = f"its worker died {MAX_ATTEMPTS} times without a new checkpoint; out of memory?"
         tune.report({"failed": message})
         return
-    unsent: list[dict[str, Any]] = []
-    sent_at = time.monotonic()
+    unreported: list[dict[str, Any]] = []
+    reported_at = time.monotonic()
 
-    def news() -> dict[str, Any]:
-        told: dict[str, Any] = {"epochs": list(unsent), "notes": list(checkpoints.notes)}
-        unsent.clear()
+    def pending_report() -> dict[str, Any]:
+        report = {"epochs": list(unreported), "notes": list(checkpoints.notes)}
+        unreported.clear()
         checkpoints.notes.clear()
-        return told
+        return report
 
     def on_epoch(record: EpochRecord | None) -> None:
-        nonlocal sent_at
-        assert record is not None  # it leads a team of one
-        unsent.append(record.model_dump())
-        if time.monotonic() - sent_at >= REPORT_SEC:
-            tune.report(news())
-            sent_at = time.monotonic()
+        nonlocal reported_at
+        assert record is not None  # this is the main process
+        unreported.append(record.model_dump())
+        if time.monotonic() - reported_at >= REPORT_SEC:
+            tune.report(pending_report())
+            reported_at = time.monotonic()
 
     with tempfile.TemporaryDirectory(prefix="lossbench-") as folder:
         try:
             if trial.workers > 1:
-                from lossbench.runner.distributed import train_together
+                from lossbench.runner.distributed import train_distributed
 
-                _deliver({}, train_together(config), config)
+                _deliver({}, train_distributed(config), config)
                 return
             result = run_trial(
                 trial,
@@ -69,7 +75,7 @@ def run_job(config: dict[str, Any]) -> None:
             )
             (Path(folder) / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
         except PausedError as paused:
-            tune.report({**news(), "paused": [record.model_dump() for record in paused.history]})
+            tune.report({**pending_report(), "paused": paused.partial_result.model_dump_json()})
             return
         except DataError as error:
             tune.report({"refused": str(error)})
@@ -77,17 +83,17 @@ def run_job(config: dict[str, Any]) -> None:
         except Exception:
             tune.report({"failed": redacted(traceback.format_exc())})
             return
-        _deliver(news(), folder, config)
+        _deliver(pending_report(), folder, config)
 
 
-def _deliver(news: dict[str, Any], folder: str | Path, config: dict[str, Any]) -> None:
-    """Hand a trial's files to the driver."""
+def _deliver(report: dict[str, Any], folder: str | Path, config: dict[str, Any]) -> None:
+    """Send a trial's result files to the driver, with its last report."""
     try:
-        depot = depot_of(config)
-        if depot is not None and not at_home(config):
+        client = file_server_client(config)
+        if client is not None and not shares_filesystem(config):
             identity = Trial.model_validate_json(config["trial"]).identity
-            tune.report({**news, "delivered": depot.deliver(identity, read_files(Path(folder)))})
+            tune.report({**report, "delivered": client.deliver(identity, read_files(Path(folder)))})
             return
-        tune.report(news, checkpoint=tune.Checkpoint.from_directory(folder))
-    except OSError as error:  # a full disk; trying again would meet it again
-        tune.report({"failed": f"its result could not be kept: {error.strerror or error}"})
+        tune.report(report, checkpoint=tune.Checkpoint.from_directory(folder))
+    except OSError as error:  # a full disk, for instance; another attempt would fail, too
+        tune.report({"failed": f"its result could not be saved: {error.strerror or error}"})

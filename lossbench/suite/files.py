@@ -1,21 +1,95 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import tempfile
+import shutil
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target, then rename: a crash leaves no half file under its name."""
+@contextlib.contextmanager
+def atomic_path(
+    path: Path,
+    *,
+    durable: bool = False,
+    replace_folder: bool = False,
+    temporary: Path | None = None,
+) -> Iterator[Path]:
+    """Yield a temporary path next to the target; what is made there is renamed to the target.
+
+    The caller makes a file or a folder at the temporary path, with the permissions that the target
+    is to have. If the block raises, it is removed and the target stays as it was.
+
+    Args:
+        path: Target; its parent folder is created.
+        durable: Whether the content and the renaming survive a power failure.
+        replace_folder: Whether the target may be a folder with files, which is replaced.
+        temporary: Temporary path in the same folder, for a caller that holds a lock: a file that a
+            killed process left there is replaced. Default: a unique name.
+
+    Yields:
+        The temporary path, where nothing exists yet.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = temporary or _unique(path)
+    _remove(temporary)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 would keep a web server out
+        yield temporary
+        if durable:
+            for file in [temporary, *temporary.rglob("*")]:
+                if file.is_file():
+                    _sync(file)
+        if replace_folder:
+            remove_atomically(path)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        _remove(temporary)
         raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that everybody may read, as a web server has to."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+        temporary.chmod(0o644)
+
+
+def remove_atomically(folder: Path) -> None:
+    """Delete a folder, if there is one; no half-deleted folder is ever seen under its name."""
+    deleted = _unique(folder)
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(folder, deleted)
+    shutil.rmtree(deleted, ignore_errors=True)
+
+
+def _unique(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems cannot sync a folder
+            raise

@@ -9,7 +9,7 @@ import os
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # results wait in the spool, not in a retry
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # results wait in the outbox, not in a retry
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # failures reach the user as one line of TrackingError

@@ -16,6 +16,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from mlflow import MlflowClient
 
 from lossbench.errors import TrackingError
+from lossbench.suite.files import atomic_path
 from lossbench.tracking.answers import FAILURES, explain, one_line, with_retries
 from lossbench.tracking.artifacts import relocate
 from lossbench.tracking.database import (
@@ -43,7 +44,7 @@ _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 
 
-def told(
+def translate_store_errors(
     method: Callable[Concatenate[_Self, _Args], _Result],
 ) -> Callable[Concatenate[_Self, _Args], _Result]:
     """Turn a failure of the store inside a method into one line of TrackingError."""
@@ -107,7 +108,7 @@ def _unwritable(location: Location, path: Path, error: OSError) -> TrackingError
     )
 
 
-def connect(location: Location, *, create: bool) -> Future[MlflowClient]:
+def open_store(location: Location, *, create: bool) -> Future[MlflowClient]:
     """Open the store; where there is no database yet, one is being made when this returns.
 
     Making one takes seconds, in which whoever asked can do other things.
@@ -163,16 +164,11 @@ def _client(uri: str) -> MlflowClient:
 
 
 def _make_database(path: Path) -> None:
-    """Make the tables in a file of another name: whoever is killed meanwhile breaks nothing."""
-    unfinished = path.with_name(f".{path.name}.new")
-    for leftover in (unfinished, unfinished.with_name(f"{unfinished.name}-journal")):
-        leftover.unlink(missing_ok=True)
-    try:
-        _client(f"sqlite:///{unfinished}").search_experiments(max_results=1)
-    except BaseException:  # a full disk, say
-        unfinished.unlink(missing_ok=True)
-        raise
-    unfinished.replace(path)
+    """Create the tables in a temporary file, so that a killed process leaves no half database."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.with_name(f"{temporary.name}-journal").unlink(missing_ok=True)
+    with atomic_path(path, temporary=temporary):
+        _client(f"sqlite:///{temporary}").search_experiments(max_results=1)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from lossbench.suite.dump import suite_yaml
 from lossbench.tracking import names
 from lossbench.tracking.answers import one_line
 from lossbench.tracking.artifacts import artifact_root, read_artifact, write_folder, write_text
-from lossbench.tracking.connection import connect, locked, told
+from lossbench.tracking.connection import locked, open_store, translate_store_errors
 from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
 
 _LOG = logging.getLogger(__name__)
@@ -69,13 +69,13 @@ class Tracker:
             TrackingError: The store cannot be used, or there is none and `create` is off.
         """
         location = locate(uri)
-        return cls(location, connect(location, create=create))
+        return cls(location, open_store(location, create=create))
 
     @property
     def _client(self) -> MlflowClient:
         return self._opening.result()
 
-    @told
+    @translate_store_errors
     def results(self, trials: Iterable[Trial]) -> dict[str, TrialResult]:
         """Look up the trials that finished or diverged.
 
@@ -139,7 +139,7 @@ class Tracker:
             counts.update({key for t in trials for key in names.changed_sources(t, params)})
         return {key.removeprefix(names.SOURCES): count for key, count in counts.items()}
 
-    @told
+    @translate_store_errors
     def start_suite(self, plan: Plan, environment: Mapping[str, str]) -> None:
         """Open the suite's experiment and the table's parent run, new or found again.
 
@@ -165,7 +165,7 @@ class Tracker:
         self._keep(self._parent, file, suite_yaml(plan.expanded_suite))
         self._client.update_run(self._parent, status="RUNNING")
 
-    @told
+    @translate_store_errors
     def begin(self, trial: Trial) -> None:
         """Open the trial's run; one that was begun before is taken up again.
 
@@ -200,7 +200,7 @@ class Tracker:
         for start in range(0, len(missing), _PARAMS_A_CALL):
             self._client.log_batch(run_id, params=missing[start : start + _PARAMS_A_CALL])
 
-    @told
+    @translate_store_errors
     def log_epochs(self, trial: Trial, records: Sequence[EpochRecord]) -> None:
         """Log epochs with their own times, so that logging one again changes nothing."""
         points = [
@@ -212,7 +212,7 @@ class Tracker:
         for start in range(0, len(points), _PAGE):
             self._client.log_batch(run_id, metrics=points[start : start + _PAGE])
 
-    @told
+    @translate_store_errors
     def finish(self, trial: Trial, result: TrialResult, artifacts: Path) -> None:
         """Log the result with all its epochs; the status comes last, so a FINISHED run is complete.
 
@@ -243,18 +243,18 @@ class Tracker:
         self._keep(run_id, _RESULT, result.model_dump_json(indent=1))
         self._client.set_terminated(run_id, "FINISHED")
 
-    @told
+    @translate_store_errors
     def stop(self, trial: Trial, status: Literal["FAILED", "KILLED"], message: str) -> None:
         """Close the run of a trial that has no result, with the reason."""
         self._close(self._run_id(trial), status, message)
 
-    @told
+    @translate_store_errors
     def finish_suite(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Close the table's parent run, if it was opened."""
         if self._parent:
             self._close(self._parent, status, "")
 
-    @told
+    @translate_store_errors
     def arrays(self, identity: str, name: str) -> Mapping[str, np.ndarray[Any, Any]] | None:
         """Load an array artifact of a finished trial.
 

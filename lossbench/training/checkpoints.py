@@ -1,7 +1,6 @@
-"""Checkpoints: everything that a training's next epoch depends on, on disk.
+"""Checkpoints: everything that the next epoch of a training depends on, on disk.
 
-A training that goes on from one ends, on a CPU, with the same bits as one that was never
-disturbed.
+On a CPU, a training that resumes from a checkpoint gives bit-identical results.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import pickle
 import time
-import uuid
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,24 +18,25 @@ from typing import Any
 
 import torch
 
+from lossbench.suite.files import atomic_path
 from lossbench.training.loop import Training
 from lossbench.training.seeding import random_states, restore_random_states
 
 State = dict[str, Any]
-"""Tensors, numbers and text only, so that reading it can run no code."""
+"""Tensors, numbers and text only, so that loading cannot execute code."""
 
 _MAGIC = b"lossbench checkpoint 1 sha256 "
-_KEPT = 2
+_MAX_KEPT = 2
 UNREADABLE = (
     RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile
 )  # fmt: skip
-"""What `torch.load` raises on a file that is none of its own, or holds more than plain data."""
-_MOST_OF_TIME = 0.05
-"""Share of a training's time that writing checkpoints may take."""
+"""Exceptions of `torch.load` for a file of another format, or with more than plain data."""
+_MAX_TIME_SHARE = 0.05
+"""Share of the training time that writing checkpoints may take."""
 
 
 def snapshot(training: Training) -> State:
-    """What `restore` needs. Every member of a team has to call it at the same time."""
+    """State for `restore`. All processes of a group have to call it at the same time."""
     own = {
         "order": training.order_stream.get_state(),
         "augment": training.augment_stream.get_state(),
@@ -49,20 +47,20 @@ def snapshot(training: Training) -> State:
         "model": training.model.state_dict(),
         "head": training.head.state_dict(),
         "optimizer": training.optimizer.state_dict(),
-        "random": training.team.collect(own),
+        "random": training.group.collect(own),
     }
 
 
 def restore(training: Training, state: State) -> None:
-    """Bring a training that was built anew to where a snapshot was taken.
+    """Bring a newly built training into the state of a snapshot.
 
     Raises:
-        KeyError, RuntimeError, ValueError: It is of another training.
+        KeyError, RuntimeError, ValueError: The snapshot is of another training.
     """
     training.model.load_state_dict(state["model"])
     training.head.load_state_dict(state["head"])
     training.optimizer.load_state_dict(state["optimizer"])
-    own = state["random"][training.team.rank]
+    own = state["random"][training.group.rank]
     training.order_stream.set_state(own["order"])
     training.augment_stream.set_state(own["augment"])
     restore_random_states(own)
@@ -70,73 +68,69 @@ def restore(training: Training, state: State) -> None:
 
 
 class Checkpoints:
-    """The last two checkpoints of one trial, each there whole or not at all.
+    """The last two checkpoints of one trial, each complete or absent.
 
     Args:
-        folder: Of this trial alone; made when the first one is saved.
-        made_by: Versions and device. A checkpoint made by others is not gone on from.
-        every_sec: Least time between two; 0: one an epoch. They are further apart where
-            writing them would take more than a twentieth of the time.
-        on_change: Called after each change in the folder, where it is a copy of another.
+        folder: Folder of this trial only; created with the first checkpoint.
+        environment: Versions and device. Checkpoints of another environment are not used.
+        every_sec: Minimum time between two checkpoints; 0: one per epoch. The time is longer where
+            writing checkpoints would take more than 5 % of the training time.
+        on_change: Called after each change in the folder, for a folder that is a copy of another.
 
     Attributes:
-        notes: What a person should know, each one line.
-        required_after: Epoch whose end is always kept, since the training is paused there.
+        notes: Messages for the user, each one line.
+        required_after: Epoch after which a checkpoint is always written, since the training is
+            paused there.
     """
 
     def __init__(
         self,
         folder: Path,
-        made_by: Mapping[str, str],
+        environment: Mapping[str, str],
         every_sec: float = 0.0,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._on_change = folder, on_change
-        # a version may be a kind of text that `weights_only` does not read
-        self._made_by = {key: str(value) for key, value in made_by.items()}
+        # a version may be a subclass of str, which `weights_only` does not load
+        self._environment = {key: str(value) for key, value in environment.items()}
         self._wait_sec, self._every_sec = every_sec, every_sec
         self._saved_at = time.monotonic()
-        self._told = False
+        self._noted_failure = False
         self.notes: list[str] = []
         self.required_after: int | None = None
 
     def is_due(self, epoch: int) -> bool:
-        """Whether the end of an epoch is to be kept."""
+        """Whether a checkpoint should be written after an epoch."""
         waited = time.monotonic() - self._saved_at >= self._wait_sec
         return waited or epoch == self.required_after
 
     def save(self, epoch: int, state: State) -> None:
-        """Write one and drop older ones. A full disk is a note, not an end."""
+        """Write a checkpoint and delete older ones. A full disk only adds a note."""
         started = time.monotonic()
         content = io.BytesIO()
-        torch.save({"made_by": self._made_by, "state": state}, content)
+        torch.save({"made_by": self._environment, "state": state}, content)
         payload = content.getbuffer()
         path = self._folder / f"epoch-{epoch:08d}.pt"
-        unfinished = self._folder / f".{uuid.uuid4().hex}"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
+            with atomic_path(path, durable=True) as temporary, temporary.open("wb") as file:
                 file.write(_MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n")
                 file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, path)
-            _sync_folder(self._folder)
-            for old in self._newest_first()[_KEPT:]:
+            for old in self._newest_first()[_MAX_KEPT:]:
                 old.unlink(missing_ok=True)
             self._on_change()
-            self._told = False
+            self._noted_failure = False
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            if not self._told:  # once for each time that it begins
+            if not self._noted_failure:  # once for a series of failures
                 self.notes.append(f"no checkpoint of epoch {epoch}: {error.strerror}")
-            self._told = True
+            self._noted_failure = True
         self._saved_at = time.monotonic()
         cost_sec = self._saved_at - started
-        self._wait_sec = max(self._every_sec, cost_sec / _MOST_OF_TIME) if self._every_sec else 0.0
+        self._wait_sec = (
+            max(self._every_sec, cost_sec / _MAX_TIME_SHARE) if self._every_sec else 0.0
+        )
 
     def load(self) -> State | None:
-        """The newest that can be used; None without one."""
+        """Load the newest usable checkpoint; None without one."""
         for path in self._newest_first():
             try:
                 return self._read(path)
@@ -145,18 +139,18 @@ class Checkpoints:
         return None
 
     def attempt(self, run: str) -> int:
-        """Count how often this trial was started from where it stands now.
+        """Count the starts of this trial from its newest checkpoint.
 
         Args:
-            run: Another run counts anew.
+            run: Name of the run; the count begins again with another run.
 
         Returns:
-            1 at the first start, and after every start that left a new checkpoint.
+            1 at the first start, and after every start that wrote a new checkpoint.
         """
         newest = next((path.name for path in self._newest_first()), "")
         counted = self._folder / "attempts.json"
         count = 1
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # none, or half of it
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or incomplete
             before = json.loads(counted.read_text(encoding="utf-8"))
             if (before["run"], before["newest"]) == (run, newest):
                 count = int(before["count"]) + 1
@@ -178,20 +172,11 @@ class Checkpoints:
             raise ValueError("it is damaged")
         try:
             found = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
-            made_by, state = found["made_by"], found["state"]
+            made_in, state = found["made_by"], found["state"]
         except UNREADABLE:
             raise ValueError("it cannot be read") from None
-        if made_by != self._made_by:
-            others = [f"{k} {v}" for k, v in made_by.items() if self._made_by.get(k) != v]
-            raise ValueError(f"it was made by {', '.join(others) or 'others'}")
+        if made_in != self._environment:
+            others = [f"{k} {v}" for k, v in made_in.items() if self._environment.get(k) != v]
+            raise ValueError(f"it was made with {', '.join(others) or 'other versions'}")
         assert isinstance(state, dict)
         return state
-
-
-def _sync_folder(folder: Path) -> None:
-    """Put a renaming on the disk, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

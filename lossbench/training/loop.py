@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn, optim
 from lossbench.data.images import Augment, Images, Normaliser
 from lossbench.data.sampling import epoch_order, split_into_batches, steps_per_epoch
 from lossbench.losses import LossHead, total
-from lossbench.training.process_group import Team
+from lossbench.training.process_group import ProcessGroup
 from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
 
@@ -29,10 +29,10 @@ class Training:
         schedule: Epochs done -> factor of the optimizer's base learning rate.
         epochs, batch_size, seed: Of the trial.
         autocast: Type of the model's computation; None: that of its parameters.
-        compiled: Whether model and head are compiled together, for a team of one.
-        team: The processes that train it together.
+        compiled: Whether model and head are compiled together, for a single process.
+        group: Processes that train it together.
         epochs_done: Of `epochs`.
-        order_stream: Draws the order of the images, the same in every member of the team.
+        order_stream: Draws the order of the images, the same in every process.
         augment_stream: Draws the augmentations.
     """
 
@@ -47,15 +47,15 @@ class Training:
     seed: int
     autocast: torch.dtype | None = None
     compiled: bool = False
-    team: Team = field(default_factory=Team)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
     epochs_done: int = 0
     order_stream: Generator = field(init=False)
     augment_stream: Generator = field(init=False)
 
     def __post_init__(self) -> None:
-        member = "" if self.team.leads else f" {self.team.rank}"
+        rank = "" if self.group.is_main_process else f" {self.group.rank}"
         self.order_stream = stream(self.seed, "order")
-        self.augment_stream = stream(self.seed, f"augment{member}")
+        self.augment_stream = stream(self.seed, f"augment{rank}")
 
 
 def train(
@@ -82,13 +82,13 @@ def train(
         Training ends with that epoch.
     """
     model, head, optimizer = training.model, training.head, training.optimizer
-    team = training.team
-    joined = team.join(model)
+    group = training.group
+    joined = group.join(model)
     forward = _compiled(training, joined) if training.compiled else _forward(training, joined)
     base_lr = optimizer.defaults["lr"]
     labels_on_cpu = data.labels.cpu()
-    least = team.least_batch
-    steps = steps_per_epoch(len(labels_on_cpu), training.batch_size, least)
+    min_batch = group.min_batch
+    steps = steps_per_epoch(len(labels_on_cpu), training.batch_size, min_batch)
 
     for epoch in range(training.epochs_done, until or training.epochs):
         model.train()
@@ -96,15 +96,16 @@ def train(
         order = epoch_order(labels_on_cpu, head.samples_per_class, training.order_stream)
         sums: dict[str, Tensor] = {}
         values: list[dict[str, Tensor]] = []  # of each step; looked at where the sum is not finite
-        whole = list(split_into_batches(order, training.batch_size, least))
-        used = sum(team.used(batch) for batch in whole)
-        shares = [team.share(batch) for batch in whole]
+        whole = list(split_into_batches(order, training.batch_size, min_batch))
+        used = sum(group.used(batch) for batch in whole)
+        shares = [group.share(batch) for batch in whole]
         augmented = data.augmented(shares, training.augmentations, training.augment_stream)
         for step, (images, labels) in enumerate(augmented):
             epochs_done = epoch + step / steps
             head.set_progress(epochs_done / training.epochs)
-            for group in optimizer.param_groups:
-                group["lr"] = base_lr * training.schedule(epochs_done) * group["lr_scale"]
+            lr = base_lr * training.schedule(epochs_done)
+            for param_group in optimizer.param_groups:
+                param_group["lr"] = lr * param_group["lr_scale"]
 
             features, labels, terms = forward(images, labels)
             loss = total(terms)
@@ -112,7 +113,7 @@ def train(
                 wrong = misclassified(head.logits(features.detach()), labels).float().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            team.average_gradients(head.parameters())
+            group.average_gradients(head.parameters())
             optimizer.step()
             head.after_step(features.detach(), labels)
 
@@ -156,7 +157,7 @@ def _where(values: Sequence[Mapping[str, Tensor]], step_labels: Sequence[Tensor]
 
 
 Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
-"""Images and labels of one member -> features and labels of the team's batch, and the terms."""
+"""Images and labels of one process -> features and labels of the whole batch, and the terms."""
 
 
 def _forward(training: Training, joined: nn.Module) -> Forward:
@@ -164,7 +165,7 @@ def _forward(training: Training, joined: nn.Module) -> Forward:
         used = training.autocast is not None
         with torch.autocast(images.device.type, training.autocast, used):
             features = joined(training.normalise(images))  # (B, D)
-        features, labels = training.team.gather(features, labels)
+        features, labels = training.group.gather(features, labels)
         return features, labels, training.head.terms(features, labels)
 
     return forward

@@ -23,7 +23,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.registry import Registry
-from lossbench.runner.trial import environment
+from lossbench.runner.environment import environment
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
@@ -179,7 +179,7 @@ def test_packages_offer_losses_by_entry_points(
     with pytest.raises(RequestError, match="did you mean 'theirs'"):
         losses["their"]
 
-    monkeypatch.setattr("lossbench.runner.trial.LOSSES", losses)
+    monkeypatch.setattr("lossbench.runner.environment.LOSSES", losses)
     [trial, *_] = plan_of(write_suite(), tmp_path).trials
     theirs = trial.model_copy(update={"loss": trial.loss.model_copy(update={"name": "theirs"})})
     assert environment(theirs)["numpy"] == importlib.metadata.version("numpy")

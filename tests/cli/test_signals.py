@@ -22,7 +22,7 @@ from lossbench.assembly.check import check
 from lossbench.cli.signals import StopSignals
 from lossbench.planning.plan import Plan
 from lossbench.runner.trial import run_trial
-from lossbench.runner.trial_locks import Claims
+from lossbench.runner.trial_locks import TrialLocks
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
@@ -173,8 +173,8 @@ def test_while_ray_starts(start: Callable[..., Started]) -> None:
 def test_while_another_process_runs_the_trials(
     start: Callable[..., Started], plan: Plan, tmp_path: Path
 ) -> None:
-    claims = Claims(tmp_path / ".lossbench")
-    assert len(claims.take(plan.trials)) == 2
+    locks = TrialLocks(tmp_path / ".lossbench")
+    assert len(locks.acquire(plan.trials)) == 2
     started = start()
     started.wait_until(lambda: "are run by another process; waiting" in started.seen)
     started.process.terminate()

@@ -19,7 +19,7 @@ from lossbench.models import MODELS
 from lossbench.models.timm_backbones import timm_entry
 from lossbench.models.weights import UnusableWeights, downloaded
 from lossbench.planning.plan import Plan
-from lossbench.runner.trial import environment
+from lossbench.runner.environment import environment
 from lossbench.suite.load import load_suite
 from lossbench.suite.origin import SuiteError
 

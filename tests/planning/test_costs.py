@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from rich.console import Console
 
 from lossbench.assembly.check import check
@@ -23,9 +22,9 @@ from lossbench.planning.costs import Cost, Costs, cost_of
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.runner.probe import probe, processor_share, processors, this_machine
+from lossbench.runner.capacity import Capacity, processors
+from lossbench.runner.probe import probe, processor_share
 from lossbench.suite.load import load_suite
-from lossbench.suite.schema import Resources
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")
@@ -128,7 +127,7 @@ def test_a_forecast_counts_in_what_other_processes_take(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lossbench.runner.probe.probe", lambda *_: Cost(3.0, 100.0))
-    monkeypatch.setattr("lossbench.runner.probe.this_machine", lambda _: ("cpu", 1))
+    monkeypatch.setattr("lossbench.runner.capacity.this_machine", lambda _: Capacity(0, 1, 1))
     told = {}
     for share in (1.0, 0.25):
         monkeypatch.setattr(
@@ -183,19 +182,6 @@ def test_columns_without_room_come_in_further_tables(
     assert len(headings) > 1
     assert [name for line in headings for name in line[1:]] == names
     assert all(cell == "0/2" for line in lines if line[0] != "row" for cell in line[1:])
-
-
-def test_what_this_machine_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lossbench.runner.probe.processors", lambda: 8)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert this_machine(Resources()) == ("cpu", 8)
-    assert this_machine(Resources(cpus=3)) == ("cpu", 2)
-    assert this_machine(Resources(cpus=2, workers=2)) == ("cpu", 2)
-    assert this_machine(Resources(cpus=100)) == ("cpu", 1)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert this_machine(Resources()) == ("cuda", 2)
-    assert this_machine(Resources(gpus=0.25)) == ("cuda", 8)
-    assert this_machine(Resources(gpus=0)) == ("cpu", 8)
 
 
 def test_the_table_of_cells_and_its_forecast(

@@ -7,21 +7,24 @@ import pytest
 
 from lossbench.errors import RequestError
 from lossbench.runner import cluster
-from lossbench.runner.cluster import connect
+from lossbench.runner.cluster import ray_cluster
 from lossbench.suite.schema import Resources
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense"])
 def test_an_address_without_a_cluster_is_refused(address: str) -> None:
-    with pytest.raises(RequestError, match="no Ray cluster there"), connect(address, Resources()):
+    with (
+        pytest.raises(RequestError, match="no Ray cluster there"),
+        ray_cluster(address, Resources()),
+    ):
         pass
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        ("AuthenticationError", "neither RAY_AUTH_TOKEN nor RAY_AUTH_TOKEN_PATH has one"),
-        ("ConnectionError", "no Ray cluster there: .*; if it asks for a token"),
+        ("AuthenticationError", "neither RAY_AUTH_TOKEN nor RAY_AUTH_TOKEN_PATH is set"),
+        ("ConnectionError", "no Ray cluster there: .*; if it requires a token"),
     ],
 )
 def test_a_token_that_is_missing_or_wrong_is_told(
@@ -38,7 +41,7 @@ def test_a_token_that_is_missing_or_wrong_is_told(
     monkeypatch.setattr(ray, "init", refuse)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(RequestError, match=told), connect(address, Resources()):
+        with pytest.raises(RequestError, match=told), ray_cluster(address, Resources()):
             pass
 
 
@@ -59,7 +62,7 @@ def test_ray_gets_no_credentials_of_mlflow(
     monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     for name in cluster.DRIVER_ONLY:
         monkeypatch.setenv(name, f"hunter2 of {name}")
-    with cluster.connect(address, Resources()):
+    with cluster.ray_cluster(address, Resources()):
         for name in cluster.DRIVER_ONLY:
             assert os.environ[name] == f"hunter2 of {name}"
     assert utils.get_entrypoint_name() == command

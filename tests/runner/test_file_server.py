@@ -1,4 +1,4 @@
-"""What goes through the depot, with the depot in this process instead of on another node."""
+"""Files sent through the file server, which runs in this process instead of on another node."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lossbench.errors import DataError
 from lossbench.planning.trial import Trial
 from lossbench.runner import node_data
 from lossbench.runner.checkpoints import checkpoints_of
-from lossbench.runner.file_server import Depot, at_home, read_files
+from lossbench.runner.file_server import FileServer, read_files, shares_filesystem
 from lossbench.runner.node_data import data_root_of
 from lossbench.suite.load import load_suite
 from lossbench.training.checkpoints import Checkpoints
@@ -25,16 +25,16 @@ Config = dict[str, Any]
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Of a worker whose node has neither the driver's folders nor data of its own."""
+    """Config of a worker whose node has neither the driver's folders nor data of its own."""
     folders = {name: str(tmp_path / "driver" / name) for name in ("storage", "checkpoints")}
     folders["data_root"] = str(tmp_path / "data")
-    depot = Depot(**folders)
+    server = FileServer(**folders)
     for module in ("checkpoints", "node_data"):
-        monkeypatch.setattr(f"lossbench.runner.{module}.depot_of", lambda _: depot)
+        monkeypatch.setattr(f"lossbench.runner.{module}.file_server_client", lambda _: server)
     monkeypatch.delenv("LOSSBENCH_DATA_ROOT", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     gone = {name: f"/nonexistent/{name}" for name in folders}
-    return {**gone, "depot": "its name", "device": "cpu", "checkpoint_sec": 0.0}
+    return {**gone, "file_server": "name of the server", "device": "cpu", "checkpoint_sec": 0.0}
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def trial(
 
 
 def test_checkpoints_outlast_the_node(config: Config, trial: Trial, tmp_path: Path) -> None:
-    assert not at_home(config)
+    assert not shares_filesystem(config)
     first = checkpoints_of(trial, config)
     assert first.attempt("run") == 1
     for epoch in (1, 2, 3):
@@ -74,16 +74,16 @@ def test_a_full_disk_at_the_driver_is_a_note(
 
 
 def test_a_result_is_delivered_whole(tmp_path: Path) -> None:
-    depot = Depot(str(tmp_path), str(tmp_path), str(tmp_path))
+    server = FileServer(str(tmp_path), str(tmp_path), str(tmp_path))
     files = {"result.json": b"{}", "deeper/weights.pt": bytes(1000)}
-    assert read_files(Path(depot.deliver("a", {"old": b"", **files}))) == {"old": b"", **files}
-    assert read_files(Path(depot.deliver("a", files))) == files  # sent again by Ray
+    assert read_files(Path(server.deliver("a", {"old": b"", **files}))) == {"old": b"", **files}
+    assert read_files(Path(server.deliver("a", files))) == files  # sent again by Ray
 
 
 def test_data_is_found_on_the_node_or_comes_from_the_driver_once(
     config: Config, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lossbench.runner.file_server.PART", 1000)
+    monkeypatch.setattr("lossbench.runner.file_server.CHUNK_BYTES", 1000)
     root = data_root_of(trial, config)
     assert root.is_relative_to(tmp_path / "cache")
     assert read_files(root / "mine") == read_files(tmp_path / "data" / "mine")
@@ -100,7 +100,7 @@ def test_data_is_found_on_the_node_or_comes_from_the_driver_once(
 
 def test_other_data_that_a_trial_reads_comes_too(config: Config, trial: Trial) -> None:
     both = trial.model_copy(update={"other_digests": {"lfw": "x"}})
-    with pytest.raises(DataError, match="no data set 'lfw', nor has the driver one"):
+    with pytest.raises(DataError, match="no data set 'lfw', and none on the driver's node"):
         data_root_of(both, config)
 
 
@@ -121,10 +121,10 @@ def test_data_that_cannot_come_is_one_message_with_the_node(
         data_root_of(trial.model_copy(update={"dataset": by_path}), config)
 
     (tmp_path / "cache").write_text("a file", encoding="utf-8")
-    with pytest.raises(DataError, match=f"^{node}no data can be kept in .*: Not a directory$"):
+    with pytest.raises(DataError, match=f"^{node}cannot write data to .*: Not a directory$"):
         data_root_of(trial, config)
     (tmp_path / "cache").unlink()
 
-    monkeypatch.setattr(node_data, "MOST_BYTES", 1000)
+    monkeypatch.setattr(node_data, "MAX_COPIED_BYTES", 1000)
     with pytest.raises(DataError, match=f"^{node}no data set 'mine' in /nonexistent/data_root"):
         data_root_of(trial, config)

@@ -1,4 +1,4 @@
-"""Early stopping: which rows are stopped at which epoch, and how often the best one survives."""
+"""Early stopping: which rows are pruned at which epoch, and how often the best one survives."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Selection:
     def __init__(self, trials: list[Trial], curves: Curves) -> None:
         self.trials, self.curves = trials, curves
         self.results: dict[str, TrialResult] = {}
-        self.paused: dict[str, tuple[EpochRecord, ...]] = {}
+        self.paused: dict[str, TrialResult] = {}
         self.failing: set[str] = set()
         self.trained = 0
         self.untils: list[set[int]] = []
@@ -89,31 +89,32 @@ class Selection:
                 continue
             errors = self.curves[trial.row, trial.seed][:until]
             lost = [epoch for epoch, error in enumerate(errors) if error != error]
-            self.trained += until - len(self.paused.get(identity, ()))
+            before = self.paused.get(identity)
+            self.trained += until - (len(before.history) if before else 0)
             if lost:
                 self.results[identity] = result_of(trial, errors[: lost[0]], "diverged")
             elif until == trial.recipe.epochs:
                 self.results[identity] = result_of(trial, errors)
             else:
-                self.paused[identity] = history_of(errors)
+                self.paused[identity] = result_of(trial, errors, "stopped")
 
-    def stop(self, step: Step) -> None:
+    def prune(self, step: Step) -> None:
         for trial in self.trials:
-            if trial.identity in step.stopped:
-                errors = [r.metrics["holdout_error"] for r in self.paused.get(trial.identity, ())]
-                self.results[trial.identity] = result_of(trial, errors or [0.0], "stopped")
+            if trial.identity in step.pruned:
+                partial = self.paused.get(trial.identity)
+                self.results[trial.identity] = partial or result_of(trial, [0.0], "stopped")
 
     def run(self) -> None:
         while True:
             step = next_step(self.trials, self.results, self.paused)
-            self.stop(step)
+            self.prune(step)
             if not step.until:
-                if step.stopped:
+                if step.pruned:
                     continue
                 break
             before = len(self.results), self.trained
             self.train(step)
-            if not step.stopped and before == (len(self.results), self.trained):
+            if not step.pruned and before == (len(self.results), self.trained):
                 break
 
     @property
@@ -177,10 +178,10 @@ def test_nothing_is_decided_before_every_seed_is_at_the_rung() -> None:
         step = next_step(selection.trials, selection.results, selection.paused)
         selection.train(step, most=1)
         step = next_step(selection.trials, selection.results, selection.paused)
-        assert step.stopped == {}
+        assert step.pruned == {}
         assert sorted(step.until.values()) == [10] * (4 - done)
     selection.train(step, most=1)
-    assert set(next_step(selection.trials, {}, selection.paused).stopped) == {
+    assert set(next_step(selection.trials, {}, selection.paused).pruned) == {
         trial.identity for trial in selection.trials if trial.row == "a"
     }
 
@@ -196,7 +197,7 @@ def test_a_run_that_goes_on_after_a_crash_decides_the_same() -> None:
         broken = make_selection(curves)
         for turn in range(crash_after):
             step = next_step(broken.trials, broken.results, broken.paused)
-            broken.stop(Step({}, dict(list(step.stopped.items())[: 1 + turn % 2])))
+            broken.prune(Step({}, dict(list(step.pruned.items())[: 1 + turn % 2])))
             broken.train(step, most=3)
         broken.paused.clear()  # only results outlast a process; a checkpoint tells its epochs again
         broken.run()
@@ -242,7 +243,7 @@ def test_a_row_with_a_diverged_seed_counts_as_the_worst() -> None:
         [t for t in selection.trials if t.row in "ab"],
         {i: r for i, r in selection.results.items() if r.status == "diverged"},
         selection.paused,
-    ).stopped
+    ).pruned
     assert "another seed of its row diverged" in next(iter(reasons.values()))
 
 
@@ -270,7 +271,7 @@ def test_a_failed_trial_leaves_its_loss_undecided() -> None:
     assert selection.chosen == "b"
 
 
-def test_a_stopped_row_stays_stopped_for_seeds_that_are_added() -> None:
+def test_a_pruned_row_stays_pruned_for_seeds_that_are_added() -> None:
     curves = flat({"a": 5, "b": 3}, seeds=3)
     first = make_selection({key: errors for key, errors in curves.items() if key[1] < 2})
     first.run()

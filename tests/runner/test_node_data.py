@@ -25,7 +25,8 @@ import lossbench
 from lossbench.assembly.check import check
 from lossbench.data.prepared import save_prepared
 from lossbench.data.sources import DATASETS
-from lossbench.runner.trial import environment, run_trial
+from lossbench.runner.environment import environment
+from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
@@ -165,7 +166,7 @@ def test_a_node_without_the_files_takes_part_and_may_die(
             command, cwd=work, env=variables() | {"COLUMNS": "300"}, stdout=seen, stderr=seen
         )
     try:
-        if hide:  # nothing of the driver's is there, so its result comes through the depot
+        if hide:  # nothing of the driver's is there, so its result is sent through the file server
             wait(lambda: list(work.glob(".lossbench/ray/*/delivered/*")), "a result", driver)
             begun = functools.partial(other.folder.glob, f"lossbench-*/{EARLY}")
         else:
@@ -189,7 +190,7 @@ def test_a_node_without_the_files_takes_part_and_may_die(
     assert len(runs) == 6
     if hide:
         assert list(other.folder.glob("lossbench/*/own/dataset.json"))
-    found = re.search(r"(\S+): goes on after epoch", told)
+    found = re.search(r"(\S+): resumes after epoch", told)
     assert found, told
     [trial] = [trial for trial in plan.trials if trial.name == found[1]]
     alone = run_trial(trial, data_root=data, artifacts=tmp_path)

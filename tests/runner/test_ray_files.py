@@ -14,7 +14,6 @@ import pytest
 
 from lossbench.errors import RequestError
 from lossbench.runner import ray_files
-from lossbench.runner import tune_jobs as jobs
 from lossbench.runner.ray_files import MOST_LETTERS, ray_options
 
 Limit = Callable[[Mapping[str, int]], None]
@@ -85,16 +84,6 @@ def test_without_room_anywhere_each_folder_is_named(
 def test_a_socket_fits_into_the_longest_folder() -> None:
     session = "/ray/session_2026-11-28_00-37-00_132477_4194304/sockets/plasma_store"
     assert len("x" * MOST_LETTERS + session) == 107
-
-
-def test_without_any_worker_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "WORKERS_START_SEC", 0.0)
-    recorder = SimpleNamespace(begun=False, refused="", failed={}, diverged=set(), stuck="")
-    assert not jobs._Early(recorder, False, float("inf"), waits=True).stop_all()
-    assert jobs._Early(recorder, False, float("inf")).stop_all()
-    assert "no worker of Ray has started" in recorder.stuck
-    recorder.begun, recorder.stuck = True, ""
-    assert not jobs._Early(recorder, False, float("inf")).stop_all()
 
 
 SUITE = """\

@@ -10,15 +10,16 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from lossbench.runner import ray_watchdog as watch
+from lossbench.runner import ray_watchdog as module
+from lossbench.runner.ray_watchdog import ray_watchdog
 
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
     """Stands for Ray's. Where tests run in processes of their own, those ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(watch, "NEEDED", ("sleep",))
-    monkeypatch.setattr(watch, "LOOK_SEC", 0.05)
+    monkeypatch.setattr(module, "NEEDED", ("sleep",))
+    monkeypatch.setattr(module, "POLL_SEC", 0.05)
     with subprocess.Popen(["sleep", "60"]) as process:
         yield process
         process.kill()
@@ -26,7 +27,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_dead_process_interrupts_the_main_thread(child: subprocess.Popen[bytes]) -> None:
-    with watch.watched(Console()) as seen:
+    with ray_watchdog(Console()) as seen:
         time.sleep(0.3)
         assert seen.lost == ""
         child.kill()
@@ -39,9 +40,9 @@ def test_what_does_not_end_is_ended(
     child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     left = []
-    monkeypatch.setattr(watch, "GRACE_SEC", 0.2)
+    monkeypatch.setattr(module, "GRACE_SEC", 0.2)
     monkeypatch.setattr("os._exit", left.append)
-    with watch.watched(Console()):
+    with ray_watchdog(Console()):
         child.kill()
         try:
             time.sleep(30)
@@ -54,6 +55,6 @@ def test_what_does_not_end_is_ended(
 
 
 def test_without_a_ray_of_our_own_nothing_is_watched() -> None:
-    with watch.watched(Console()) as seen:
+    with ray_watchdog(Console()) as seen:
         time.sleep(0.2)
     assert seen.lost == ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -21,9 +20,9 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.selection import load_plan_with_results
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
-from lossbench.runner.cluster import Slot, connect
-from lossbench.runner.outbox import Spool
-from lossbench.runner.run import Outcome, run_plan
+from lossbench.runner.cluster import Slot, ray_cluster
+from lossbench.runner.outcome import Outcome
+from lossbench.runner.run import run_plan
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
 from lossbench.suite.schema import Resources
@@ -42,8 +41,8 @@ def tracker(uri: str) -> Tracker:
 
 @contextlib.contextmanager
 def one_at_a_time(address: str | None, resources: Resources) -> Iterator[Slot]:
-    """As `connect`; one worker starts, not one for each processor: each takes seconds."""
-    with connect(address, resources) as slot:
+    """As `ray_cluster`; one worker starts, not one for each processor: each takes seconds."""
+    with ray_cluster(address, resources) as slot:
         yield replace(slot, concurrent=1)
 
 
@@ -52,7 +51,7 @@ def start(
     tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Outcome, str]]:
     """Run a plan; return how it ended, and what a person would have seen."""
-    monkeypatch.setattr("lossbench.runner.run.connect", one_at_a_time)
+    monkeypatch.setattr("lossbench.runner.execution.ray_cluster", one_at_a_time)
 
     def run(plan: Plan, data_root: Path = NOWHERE) -> tuple[Outcome, str]:
         seen = io.StringIO()
@@ -167,7 +166,7 @@ def _error(results: Mapping[str, TrialResult], trial: Trial) -> float:
     ("resources", "expected"),
     [
         (Resources(gpus=0.5), "0.5 GPUs, but the largest node has"),
-        (Resources(cpus=4096), "wants 4096 CPUs"),
+        (Resources(cpus=4096), "needs 4096 CPUs"),
     ],
 )
 def test_resources_that_no_node_has_are_refused(resources: Resources, expected: str) -> None:
@@ -175,21 +174,8 @@ def test_resources_that_no_node_has_are_refused(resources: Resources, expected: 
 
     if resources.gpus != "auto" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(RequestError, match=expected), connect(None, resources):
+    with pytest.raises(RequestError, match=expected), ray_cluster(None, resources):
         pass
-
-
-def test_a_half_copied_result_is_not_in_the_spool(tmp_path: Path, write_suite: Write) -> None:
-    trial = plan_of(write_suite()).trials[0]
-    (tmp_path / "delivered").mkdir()
-    (tmp_path / "delivered" / "result.json").write_text(json.dumps({}), encoding="utf-8")
-    spool = Spool(tmp_path, "table")
-    spool.keep(trial, tmp_path / "delivered")
-    assert list(spool.waiting()) == []  # its result cannot be read: it will be run again
-    assert not (spool.folder / trial.identity).exists()
-    (spool.folder / ".unfinished").mkdir()
-    (spool.folder / "emptied").mkdir()
-    assert list(spool.waiting()) == []
 
 
 def test_two_workers_train_one_trial_through_ray_train(
@@ -214,8 +200,8 @@ def test_two_workers_train_one_trial_through_ray_train(
 
 def test_more_workers_than_the_cluster_has_room_for() -> None:
     with (
-        pytest.raises(RequestError, match="99 workers of 1 CPUs and 0 GPUs, but there is room for"),
-        connect(None, Resources(workers=99, gpus=0)),
+        pytest.raises(RequestError, match="99 workers with 1 CPUs and 0 GPUs each, but only"),
+        ray_cluster(None, Resources(workers=99, gpus=0)),
     ):
         pass
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,13 +11,15 @@ import torch
 
 from lossbench.assembly.build import build
 from lossbench.assembly.check import check
+from lossbench.data.images import Images
 from lossbench.data.sources import load_dataset
 from lossbench.errors import DataError, NotFiniteError
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.runner.trial import run_trial
+from lossbench.runner.trial import PausedError, run_trial
 from lossbench.suite.load import load_suite
-from lossbench.training.loop import Training
+from lossbench.training.checkpoints import Checkpoints
+from lossbench.training.loop import Training, train
 
 Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")
@@ -103,7 +106,7 @@ def test_a_training_that_learns_nothing_stays_in_the_mean(
     write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = torch.randn(597, 10, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr("lossbench.runner.trial.Trained.scores", noise)
+    monkeypatch.setattr("lossbench.evaluation.base.Trained.scores", noise)
     result = run(trial_of(write_suite()), tmp_path / "out")
     assert result.status == "finished"
     assert result.reason.startswith("no better than guessing: right on ")
@@ -199,3 +202,43 @@ def test_without_a_test_set_no_class_is_measured_and_chance_is_no_collapse(
     assert (result.status, result.reason) == ("finished", "")  # it knows no class
     assert result.metrics.keys() == {f"verification_{k}" for k in ("accuracy", "fold_std", "eer")}
     assert not {"test_error", "holdout_error"} & result.history[-1].metrics.keys()
+
+
+def test_a_paused_trial_has_the_device_and_the_cost_of_all_its_epochs(
+    write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossbench.runner.trial.device_name", lambda _: "Fake GPU 9000")
+    trial = trial_of(write_suite(), "recipe.epochs=4")
+    seconds: list[float] = []
+    train_epochs = train
+
+    def train_and_note(training: Training, data: Images, on_epoch: Any, until: Any) -> str:
+        def noted(epoch: int, metrics: dict[str, float]) -> None:
+            seconds.append(metrics["train_time_sec"])
+            on_epoch(epoch, metrics)
+
+        return train_epochs(training, data, noted, until)
+
+    monkeypatch.setattr("lossbench.runner.trial.train", train_and_note)
+
+    def paused_after(epoch: int) -> TrialResult:
+        with pytest.raises(PausedError) as paused:
+            run_trial(
+                trial,
+                data_root=NOWHERE,
+                artifacts=tmp_path,
+                checkpoints=Checkpoints(tmp_path / "checkpoints", {}),
+                until=epoch,
+            )
+        return paused.value.partial_result
+
+    first, second = paused_after(2), paused_after(3)  # the second resumes after epoch 2
+    assert [len(first.history), len(second.history)] == [2, 3]
+    assert len(seconds) == 3
+    assert first.wall_time_sec == pytest.approx(sum(seconds[:2]))
+    assert second.wall_time_sec == pytest.approx(sum(seconds))
+    assert min(first.peak_memory_mib, second.peak_memory_mib) > 50
+    finished = run(trial, tmp_path / "out")
+    assert first.device == second.device == finished.device == "Fake GPU 9000"
+    assert first.environment == finished.environment
+    assert (first.status, first.metrics) == ("stopped", {})

@@ -17,11 +17,12 @@ import torch.multiprocessing as mp
 from lossbench.assembly.check import check
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.runner.trial import environment, run_trial
+from lossbench.runner.environment import environment
+from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
 from lossbench.training import checkpoints as module
 from lossbench.training.checkpoints import Checkpoints
-from lossbench.training.process_group import Team
+from lossbench.training.process_group import ProcessGroup
 from lossbench.training.seeding import random_states, restore_random_states
 
 pytestmark = pytest.mark.long
@@ -88,7 +89,7 @@ def test_a_broken_off_trial_ends_with_the_same_bits(
     assert kept(at) == ["epoch-00000003.pt", "epoch-00000004.pt"]
     last = Checkpoints(at, HERE)
     result = run(trial, tmp_path / "parts", last)
-    assert last.notes == ["goes on after epoch 4"]
+    assert last.notes == ["resumes after epoch 4"]
     same(result, undisturbed, (tmp_path / "whole", tmp_path / "parts"))
     assert result.wall_time_sec > 0
 
@@ -164,7 +165,7 @@ def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path) -> N
     Checkpoints(tmp_path, {**HERE, "torch": "0"}).save(1, {})
     found = Checkpoints(tmp_path, HERE)
     assert found.load() is None
-    assert found.notes == ["checkpoint epoch-00000001.pt is not used: it was made by torch 0"]
+    assert found.notes == ["checkpoint epoch-00000001.pt is not used: it was made with torch 0"]
 
 
 def test_a_checkpoint_that_does_not_fit_means_to_start_anew(
@@ -176,7 +177,7 @@ def test_a_checkpoint_that_does_not_fit_means_to_start_anew(
     trial = trial_of("losses=[softmax]")
     checkpoints = Checkpoints(at, HERE)
     result = run(trial, tmp_path / "parts", checkpoints)
-    assert "does not fit, so it starts anew" in checkpoints.notes[0]
+    assert "does not fit, so it starts from scratch" in checkpoints.notes[0]
     undisturbed = run(trial, tmp_path / "whole", None)
     same(result, undisturbed, (tmp_path / "whole", tmp_path / "parts"))
 
@@ -187,7 +188,7 @@ def test_a_full_disk_costs_the_checkpoint_only(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     checkpoints = Checkpoints(tmp_path / "at", HERE)
     result = run(trial_of(), tmp_path / "out", checkpoints)
     assert len(result.history) == 5
@@ -209,7 +210,7 @@ def test_checkpoints_are_as_far_apart_as_asked_and_as_they_cost(
     def slow(_: int) -> None:
         clock[0] += 1.0
 
-    monkeypatch.setattr(module.os, "fsync", slow)  # twice: the file and its folder
+    monkeypatch.setattr("os.fsync", slow)  # twice: the file and its folder
     checkpoints.save(1, {})
     clock[0] += 39
     assert not checkpoints.is_due(1)  # 2 s of 40 are a twentieth
@@ -261,7 +262,7 @@ def _member(rank: int, folder: str, trial_json: str) -> None:
             data_root=NOWHERE,
             artifacts=out,
             on_epoch=on_epoch,
-            team=Team(rank, 2),
+            group=ProcessGroup(rank, 2),
             checkpoints=checkpoints,
         )
         assert told == 5

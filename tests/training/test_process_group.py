@@ -14,7 +14,7 @@ from lossbench.losses import create_loss
 from lossbench.suite.schema import Component
 from lossbench.training.loop import Training, train
 from lossbench.training.optimizers import build_optimizer
-from lossbench.training.process_group import Team
+from lossbench.training.process_group import ProcessGroup
 from lossbench.training.schedules import SCHEDULES
 
 pytestmark = pytest.mark.long
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 LOSSES = ("softmax", "center", "contrastive", "triplet", "lgm", "l_softmax")
 
 
-def trained(loss: str, team: Team) -> dict[str, Tensor]:
+def trained(loss: str, group: ProcessGroup) -> dict[str, Tensor]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     labels = torch.arange(52) % 3  # a last batch of four: two a member
@@ -42,7 +42,7 @@ def trained(loss: str, team: Team) -> dict[str, Tensor]:
         epochs=3,
         batch_size=12,
         seed=0,
-        team=team,
+        group=group,
     )
     losses: list[float] = []
     data = ArrayImages(images, labels, View())
@@ -55,7 +55,7 @@ def member(rank: int, size: int, folder: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size
     )
-    states = {loss: trained(loss, Team(rank, size)) for loss in LOSSES}
+    states = {loss: trained(loss, ProcessGroup(rank, size)) for loss in LOSSES}
     torch.save(states, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -71,7 +71,7 @@ def states(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str,
 def test_two_processes_train_what_one_trains(
     loss: str, states: list[dict[str, dict[str, Tensor]]]
 ) -> None:
-    alone = trained(loss, Team())
+    alone = trained(loss, ProcessGroup())
     assert abs(alone["losses"][-1] - alone["losses"][0]) > 1e-3
     for rank in range(2):
         assert set(states[rank][loss]) == set(alone)
@@ -81,26 +81,28 @@ def test_two_processes_train_what_one_trains(
 
 def test_shares_are_equal_and_disjoint() -> None:
     batch = torch.arange(11)
-    shares = [Team(rank, 3).share(batch).tolist() for rank in range(3)]
+    shares = [ProcessGroup(rank, 3).share(batch).tolist() for rank in range(3)]
     assert shares == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
-    assert [Team(rank, 3).leads for rank in range(3)] == [True, False, False]
+    assert [ProcessGroup(rank, 3).is_main_process for rank in range(3)] == [True, False, False]
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_no_share_is_empty_and_each_image_comes_once(size: int) -> None:
-    team = Team(0, size)
+    group = ProcessGroup(0, size)
     for count in range(16 * size, 33 * size):
-        whole = list(split_into_batches(torch.arange(count), 8 * size, team.least_batch))
+        whole = list(split_into_batches(torch.arange(count), 8 * size, group.min_batch))
         assert torch.equal(torch.cat(whole), torch.arange(count))
-        assert len(whole) == steps_per_epoch(count, 8 * size, team.least_batch)
-        shares = [[Team(rank, size).share(batch) for rank in range(size)] for batch in whole]
+        assert len(whole) == steps_per_epoch(count, 8 * size, group.min_batch)
+        shares = [
+            [ProcessGroup(rank, size).share(batch) for rank in range(size)] for batch in whole
+        ]
         assert min(len(share) for of_batch in shares for share in of_batch) >= 2
         used = sum(len(share) for of_batch in shares for share in of_batch)
-        assert used == sum(team.used(batch) for batch in whole) > count - size * len(whole)
+        assert used == sum(group.used(batch) for batch in whole) > count - size * len(whole)
 
 
 def test_a_team_of_one_changes_nothing() -> None:
     features, labels = torch.randn(4, 2), torch.arange(4)
-    assert Team().gather(features, labels) == (features, labels)
+    assert ProcessGroup().gather(features, labels) == (features, labels)
     model = nn.Linear(2, 2)
-    assert Team().join(model) is model
+    assert ProcessGroup().join(model) is model

@@ -1,4 +1,4 @@
-"""A worker that trains a trial up to a rung, and later goes on from there; without Ray."""
+"""A worker that pauses a trial at a rung and resumes it later, without Ray."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ from lossbench.suite.load import load_suite
 NOWHERE = Path("/nonexistent/data")
 
 
+def paused_epochs(report: dict[str, Any]) -> list[int]:
+    return [record["epoch"] for record in json.loads(report["paused"])["history"]]
+
+
 def test_a_paused_trial_ends_as_one_in_one_go(
     write_suite: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = ["seeds=[0]", "selection={holdout: 0.25, stop_early: true}", "recipe.epochs=4"]
     trial = check(load_suite(write_suite(), changes), NOWHERE).trials[0]
-    told: list[dict[str, Any]] = []
+    reports: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
 
     def report(metrics: dict[str, Any], checkpoint: Any = None) -> None:
-        told.append(metrics)
+        reports.append(metrics)
         if checkpoint:
             with checkpoint.as_directory() as folder:
                 results.append(
@@ -46,18 +50,18 @@ def test_a_paused_trial_ends_as_one_in_one_go(
                 "storage": str(tmp_path / "storage" / name),
                 "checkpoints": str(tmp_path / name),
                 "checkpoint_sec": 1000.0,  # only the rung is kept
-                "depot": "",
+                "file_server": "",
                 "until": {trial.identity: until},
             }
         )
 
     run("whole", 4)
     run("parts", 3)
-    assert [record["epoch"] for record in told[-1]["paused"]] == [1, 2, 3]
+    assert paused_epochs(reports[-1]) == [1, 2, 3]
     assert len(results) == 1
     run("parts", 3)  # after a crash of the driver: it is there at once
-    assert [record["epoch"] for record in told[-1]["paused"]] == [1, 2, 3]
+    assert paused_epochs(reports[-1]) == [1, 2, 3]
     run("parts", 4)
     whole, parts = results
     assert whole["metrics"] == parts["metrics"]
-    assert not any(note for metrics in told for note in metrics.get("notes", ()))
+    assert not any(note for metrics in reports for note in metrics.get("notes", ()))

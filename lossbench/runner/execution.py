@@ -1,0 +1,280 @@
+"""Execution of trials: each once, although other processes may run the same suite."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from lossbench.errors import TrackingError
+from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
+from lossbench.records import TrialResult
+from lossbench.runner.budget import PROBE_SEC, Budget
+from lossbench.runner.cluster import Slot, ray_cluster
+from lossbench.runner.environment import environment
+from lossbench.runner.halving import Step, next_step
+from lossbench.runner.outbox import Outbox, log_from_outbox
+from lossbench.runner.outcome import Outcome, RunStatus
+from lossbench.runner.pruning import pruned_line, pruned_result
+from lossbench.runner.ray_watchdog import Watchdog, ray_watchdog
+from lossbench.runner.trial_locks import TrialLocks
+from lossbench.tracking.store import Tracker
+
+if TYPE_CHECKING:
+    from lossbench.runner.recorder import Recorder
+
+POLL_SEC = 2.0
+"""Time between two checks whether another process has finished its trials."""
+
+
+class Execution:
+    """Execution of the trials of a plan; a context manager, which shuts Ray down.
+
+    Ray starts when the first trial is to be trained or pruned.
+
+    Args:
+        plan: Checked plan.
+        tracker: Open tracker.
+        data_root: Folder of the prepared data sets.
+        work: Working folder.
+        address: Address of a running Ray cluster; None starts Ray on this machine.
+        console: Console for the progress display.
+        checkpoint_sec: Minimum time between two checkpoints of a trial.
+        fail_fast: Whether the first trial that fails or diverges ends the run.
+        budget: Time budget; None: unlimited.
+        stop_code: Returns the exit code that a signal to stop asks for; 0 without a signal.
+
+    Attributes:
+        outcome: Outcome of the run so far.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tracker: Tracker,
+        *,
+        data_root: Path,
+        work: Path,
+        address: str | None,
+        console: Console,
+        checkpoint_sec: float,
+        fail_fast: bool,
+        budget: Budget | None,
+        stop_code: Callable[[], int],
+    ) -> None:
+        self._plan, self._tracker = plan, tracker
+        self._data_root, self._work, self._address = data_root, work, address
+        self._console, self._checkpoint_sec, self._fail_fast = console, checkpoint_sec, fail_fast
+        self._budget, self._stop_code = budget, stop_code
+        self._outbox, self._locks = Outbox(work, plan.table_identity), TrialLocks(work)
+        self._stack = ExitStack()
+        self._slot: Slot | None = None
+        self._watchdog: Watchdog | None = None
+        self._left: list[Trial] = []
+        self._started: set[str] = set()
+        self._pruned: set[str] = set()
+        self.outcome = Outcome()
+
+    def __enter__(self) -> Execution:
+        self._stack.callback(self._locks.release)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Close the table's run and shut Ray down; Ctrl-C with trials left is an outcome."""
+        with self._stack:
+            interrupted = isinstance(error, KeyboardInterrupt)  # while no trial was running
+            if interrupted:
+                self.outcome.interrupted = len(self._left)
+            is_outcome = interrupted and bool(self._left)
+            if self._slot is not None and (error is None or interrupted):
+                self._finish(self.outcome.status if error is None or is_outcome else "KILLED")
+        return is_outcome
+
+    def log_waiting(self) -> None:
+        """Log the results that an earlier run could not log."""
+        waiting = self._locks.acquire(self._outbox.waiting())
+        logged = self._tracker.results(waiting) if waiting else {}
+        for trial in waiting:  # a crash came between logging and removing
+            if trial.identity in logged:
+                self._outbox.remove(trial)
+        waiting = [trial for trial in waiting if trial.identity not in logged]
+        if waiting:
+            self._tracker.start_suite(self._plan, environment())
+            for trial in waiting:
+                log_from_outbox(self._tracker, self._outbox, trial)
+            self._finish("FINISHED")
+            self._console.print(f"logged {len(waiting)} results of an earlier run", highlight=False)
+        self._locks.release()
+
+    def run(self, trials: Sequence[Trial]) -> None:
+        """Run the trials of a stage that have no result; the outcome says how far it came."""
+        tried: set[tuple[str, int]] = set()
+        results: dict[str, TrialResult] = {}
+        paused: dict[str, TrialResult] = {}
+        waits = False
+        if self._budget and self._budget.costs:
+            self._budget.costs.learn(trials, self._tracker.results(trials))
+        while not self.outcome.halted:
+            self._look_up(trials, results)
+            step = next_step(trials, results, paused)
+            self._left = _to_train(trials, step, tried)
+            to_prune = [t for t in trials if t.identity in step.pruned.keys() - self._pruned]
+            if not self._left and not to_prune:
+                break
+            slot = self._connect(trials, results)
+            if self._prune(to_prune, step, results, paused):
+                continue
+            chosen = self._left
+            if self._budget:
+                chosen = self._budget.fitting(self._left, slot.concurrent)
+                if self._left and not chosen:
+                    self.outcome.late = len(self._left)
+                    break
+            own = self._locks.acquire(chosen)
+            self._look_up(own, results)  # another process may have finished them meanwhile
+            step = next_step(trials, results, paused)
+            own = _to_train(own, step, tried)
+            if own:
+                tried |= {(trial.identity, step.until[trial.identity]) for trial in own}
+                paused |= self._train(own, step, slot).paused
+                if not paused:
+                    self._locks.release()
+                continue
+            if not waits:
+                count = len(self._left) + len(to_prune)
+                self._console.print(f"waiting for {count} trials that another process runs")
+                waits = True
+            time.sleep(POLL_SEC)
+
+    def _connect(self, trials: Sequence[Trial], results: dict[str, TrialResult]) -> Slot:
+        """Start Ray before anything is written: the cluster may refuse the trials."""
+        if self._slot is None:
+            slot = self._stack.enter_context(ray_cluster(self._address, self._plan.suite.resources))
+            self._watchdog = self._stack.enter_context(
+                ray_watchdog(self._console, self._stop_code, lambda: self._finish("KILLED"))
+            )
+            self._measure_costs(trials, results, slot)
+            self._slot = slot
+            self._tracker.start_suite(self._plan, environment())
+        return self._slot
+
+    def _measure_costs(
+        self, trials: Sequence[Trial], results: dict[str, TrialResult], slot: Slot
+    ) -> None:
+        if self._budget is None or self._budget.costs is not None:
+            return
+        # these import ray, which `ray_cluster` must have prepared, and which takes seconds
+        from lossbench.runner.cluster_probe import cluster_prober
+        from lossbench.runner.prober import measured_costs
+
+        with cluster_prober(slot, self._data_root, self._work, self._plan.plugins) as prober:
+            self._budget.costs = measured_costs(trials, results, prober, PROBE_SEC)
+
+    def _train(self, trials: Sequence[Trial], step: Step, slot: Slot) -> Recorder:
+        from lossbench.runner.tune_jobs import run_trials
+
+        budget = self._budget
+        recorder = run_trials(
+            trials,
+            step.until,
+            slot,
+            self._tracker,
+            self._outbox,
+            data_root=self._data_root,
+            work=self._work,
+            console=self._console,
+            checkpoint_sec=self._checkpoint_sec,
+            fail_fast=self._fail_fast,
+            plugins=self._plan.plugins,
+            deadline=budget.deadline if budget else math.inf,
+        )
+        late = budget is not None and budget.is_over
+        self._started |= {trial.identity for trial in trials}
+        self._add(trials, recorder, late)
+        if budget and budget.costs:
+            budget.costs.learn(trials, self._tracker.results(trials))
+        return recorder
+
+    def _add(self, trials: Sequence[Trial], recorder: Recorder, late: bool) -> None:
+        """Add what a recorder has seen to the outcome."""
+        outcome, failed = self.outcome, recorder.failed
+        outcome.started = len(self._started)
+        outcome.failed |= {t.name: failed[t.identity] for t in trials if t.identity in failed}
+        outcome.unlogged += [trial.name for trial in recorder.unlogged.values()]
+        outcome.refused = recorder.refused
+        left = len(trials) - len(recorder.finished) - len(failed) - len(recorder.paused)
+        outcome.ended_by_fail_fast = bool(
+            self._fail_fast and left and (failed or recorder.diverged)
+        )
+        if late:
+            outcome.late = left
+        elif not outcome.ended_by_fail_fast:
+            outcome.interrupted += left
+        died = self._watchdog.message if self._watchdog and self._watchdog.lost else ""
+        outcome.lost = recorder.stuck or died
+
+    def _prune(
+        self,
+        trials: Sequence[Trial],
+        step: Step,
+        results: dict[str, TrialResult],
+        paused: dict[str, TrialResult],
+    ) -> bool:
+        """Record pruned trials; whether any of them was locked by this process."""
+        from lossbench.runner.checkpoints import drop_checkpoints
+
+        locked = self._locks.acquire(trials)
+        if not locked:
+            return False
+        self._look_up(locked, results)  # another process may have recorded them meanwhile
+        own = [trial for trial in locked if trial.identity not in results]
+        self._pruned |= {trial.identity for trial in own}
+        assert self._slot is not None
+        for trial in own:
+            reason = step.pruned[trial.identity]
+            result = pruned_result(trial, reason, paused, results, self._slot.device)
+            try:
+                self._outbox.save_result(trial, result)
+                log_from_outbox(self._tracker, self._outbox, trial)
+            except OSError as error:  # a full disk, for instance
+                self.outcome.failed[trial.name] = f"its result could not be saved: {error}"
+            except TrackingError:
+                self.outcome.unlogged.append(trial.name)
+        drop_checkpoints(self._work, own)
+        if own:
+            self._console.print(Text(pruned_line(own)))
+        return True
+
+    def _look_up(self, trials: Iterable[Trial], results: dict[str, TrialResult]) -> None:
+        """Add the results that are recorded by now."""
+        if missing := [trial for trial in trials if trial.identity not in results]:
+            results |= self._tracker.results(missing)
+
+    def _finish(self, status: RunStatus) -> None:
+        try:
+            self._tracker.finish_suite(status)
+        except TrackingError as error:  # the results are logged, or in the outbox
+            self._console.print(Text(f"MLflow: {error}", "yellow"))
+
+
+def _to_train(trials: Iterable[Trial], step: Step, tried: set[tuple[str, int]]) -> list[Trial]:
+    """Trials to train next, without those that this run has already tried to bring that far."""
+    return [
+        trial
+        for trial in trials
+        if trial.identity in step.until
+        and (trial.identity, step.until[trial.identity]) not in tried
+    ]

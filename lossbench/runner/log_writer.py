@@ -1,0 +1,82 @@
+"""Writing to MLflow in a thread, so that a slow server does not block the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+from lossbench.errors import redacted
+from lossbench.planning.trial import Trial
+from lossbench.records import EpochRecord
+from lossbench.runner.outbox import Outbox, log_from_outbox
+from lossbench.runner.progress import Display
+from lossbench.tracking.store import Tracker
+
+
+class LogWriter:
+    """Single thread that writes to MLflow, in the order of the calls. No call raises.
+
+    Attributes:
+        unlogged: Trials whose results are still in the outbox, by identity.
+    """
+
+    def __init__(self, tracker: Tracker, outbox: Outbox, display: Display) -> None:
+        self._tracker, self._outbox, self._display = tracker, outbox, display
+        self._thread = ThreadPoolExecutor(1, "mlflow")
+        self._unreachable = False
+        self.unlogged: dict[str, Trial] = {}
+
+    def begin(self, trial: Trial) -> None:
+        """Open the MLflow run of a trial."""
+        self._submit(self._tracker.begin, trial)
+
+    def log_epochs(self, trial: Trial, records: Sequence[EpochRecord]) -> None:
+        """Log epochs of a running trial."""
+        self._submit(self._tracker.log_epochs, trial, records)
+
+    def stop(self, trial: Trial, status: Literal["FAILED", "KILLED"], message: str) -> None:
+        """Close the MLflow run of a trial without a result."""
+        self._submit(self._tracker.stop, trial, status, message)
+
+    def log_result(self, trial: Trial) -> None:
+        """Log the result of a trial from the outbox, after the earlier ones that still wait."""
+        self._thread.submit(self._log_result, trial)
+
+    def close(self) -> None:
+        """Try the waiting results once more, and wait for the thread."""
+        self._thread.submit(self._log_waiting)
+        self._thread.shutdown(wait=True)
+
+    def _submit(self, action: Callable[..., None], *arguments: Any) -> None:
+        def attempt() -> None:
+            if self._unreachable:  # each attempt takes seconds; only results are tried every time
+                return
+            try:
+                action(*arguments)
+            except Exception as error:  # the result itself is safe in the outbox
+                self._unreachable = True
+                self._display.note(f"MLflow: {_first_line(error)}")
+
+        self._thread.submit(attempt)
+
+    def _log_result(self, trial: Trial) -> None:
+        self.unlogged[trial.identity] = trial
+        if error := self._log_waiting():
+            self._display.note(f"not logged to MLflow yet: {trial.name}: {error}")
+
+    def _log_waiting(self) -> str:
+        """Log the waiting results up to the first that fails; return its error, or ''."""
+        for trial in list(self.unlogged.values()):
+            try:
+                log_from_outbox(self._tracker, self._outbox, trial)
+            except Exception as error:
+                self._unreachable = True
+                return _first_line(error)
+            self._unreachable = False
+            del self.unlogged[trial.identity]
+        return ""
+
+
+def _first_line(error: Exception) -> str:
+    return redacted(str(error)).partition("\n")[0]

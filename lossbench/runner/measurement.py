@@ -1,0 +1,106 @@
+"""Measurement of a trained model: its metrics, its artifacts, and whether it collapsed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lossbench.assembly.build import Assembled
+from lossbench.errors import NotFiniteError
+from lossbench.evaluation.accuracy import all_alike
+from lossbench.evaluation.base import Arrays, Trained, as_arrays
+from lossbench.evaluation.embedding import embedding
+from lossbench.planning.divergence import collapse, guessing
+from lossbench.planning.trial import Trial
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of measuring a trained model.
+
+    Attributes:
+        metrics: Values by the suite's names; empty if the training diverged.
+        divergence: Reason why the training counts as diverged; else empty.
+        note: Note on predictions that are no better than guessing; else empty.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    divergence: str = ""
+    note: str = ""
+
+
+def trained_model(trial: Trial, parts: Assembled, data_root: Path) -> Trained:
+    """View of the current state of a training for the evaluations."""
+    training = parts.training
+    trained = Trained(
+        model=training.model,
+        head=training.head,
+        normalise=training.normalise,
+        train=parts.train,
+        measured=parts.measured,
+        data_root=data_root,
+        seed=trial.seed,
+        class_names=parts.class_names,
+    )
+    if training.head.wants_class_means:  # it classifies by the nearest class mean
+        training.head.fit_class_means(trained.train_features, parts.train.labels)
+    return trained
+
+
+def measure(trained: Trained, parts: Assembled, artifacts: Path) -> Outcome:
+    """Measure a model after its last epoch, and write its artifacts.
+
+    Args:
+        trained: The trained model.
+        parts: The evaluations to run.
+        artifacts: Existing folder for weights, predictions, and arrays of the evaluations.
+    """
+    features = trained.train_features if trained.measured is None else trained.features
+    if not torch.isfinite(features).all():
+        return Outcome(divergence="its features were not finite in the end")
+    if trained.measured is not None and trained.scores.softmax(1).isnan().any():
+        return Outcome(divergence="its class scores were not finite in the end")
+    weights = {
+        part: {name: tensor.cpu() for name, tensor in module.state_dict().items()}
+        for part, module in (("model", trained.model), ("head", trained.head))
+    }
+    torch.save(weights, artifacts / "weights.pt")
+    values: dict[str, float] = {}
+    for evaluation in parts.evaluations:
+        try:
+            measurement = evaluation(trained)
+        except NotFiniteError as error:
+            return Outcome(divergence=f"in the end {error}")
+        values |= measurement.values
+        for name, arrays in measurement.arrays.items():
+            _save(artifacts / f"{name}.npz", arrays)
+    if trained.head.feature_dim == 2:
+        _save(artifacts / "embedding.npz", embedding(trained))
+    return Outcome(values, *_collapse(trained, artifacts))
+
+
+def _collapse(trained: Trained, artifacts: Path) -> tuple[str, str]:
+    """Reason for a collapse and a note on guessing, each possibly empty; saves the predictions.
+
+    Without a test set nothing is classified, and a model that knows its many classes poorly may
+    still tell identities apart; it collapsed if all its features are the same.
+    """
+    identical = "its features were all the same in the end"
+    if trained.measured is None:
+        return identical if all_alike(trained.train_features) else "", ""
+    scores, labels = trained.scores, trained.measured.labels
+    posterior, predicted = scores.softmax(1).max(1)
+    arrays = as_arrays({"labels": labels, "predicted": predicted, "posterior": posterior})
+    _save(artifacts / "predictions.npz", arrays)
+    answers = arrays["predicted"], arrays["labels"], trained.head.num_classes
+    reason, note = collapse(*answers), guessing(*answers)
+    if not reason and note and all_alike(trained.features):  # they differ by rounding only
+        reason = identical
+    return reason, note
+
+
+def _save(path: Path, arrays: Arrays) -> None:
+    np.savez_compressed(path, allow_pickle=False, **arrays)

@@ -1,0 +1,157 @@
+"""Runs without Ray that train nothing: each trial gets a made-up result at once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
+from lossbench.records import EpochRecord, Status, TrialResult
+from lossbench.runner.cluster import Slot
+from lossbench.runner.environment import environment
+from lossbench.runner.outbox import Outbox
+from lossbench.runner.outcome import Outcome
+from lossbench.runner.progress import Display
+from lossbench.runner.recorder import Recorder
+from lossbench.runner.run import run_plan
+from lossbench.runner.trial_locks import TrialLocks
+from lossbench.tracking.store import Tracker
+
+NOWHERE = Path("/nonexistent/data")
+EARLY = ["selection={holdout: 0.25, stop_early: true}", "recipe.epochs=4"]
+"""Changes of a suite with which rows are compared after epoch 3."""
+
+
+class FakeTuneTrial:
+    """Trial as Tune passes it to its callbacks."""
+
+    def __init__(self, trial: Trial, delivered: Path) -> None:
+        self.config = {"trial": trial.model_dump_json()}
+        self.checkpoint: FakeTuneTrial | None = self
+        self._delivered = delivered
+
+    @contextlib.contextmanager
+    def as_directory(self) -> Iterator[str]:
+        yield str(self._delivered)
+
+
+def result_of(trial: Trial, status: Status = "finished", device: str = "cpu") -> TrialResult:
+    record = EpochRecord(epoch=1, timestamp_ms=1000, metrics={"test_error": 9.0})
+    return TrialResult(
+        identity=trial.identity,
+        status=status,
+        metrics={"error": 9.0} if status == "finished" else {},
+        history=(record,),
+        wall_time_sec=1.0,
+        peak_memory_mib=7.0,
+        device=device,
+        environment=environment(),
+    )
+
+
+class WorkFolder:
+    """A working folder and its runs.
+
+    Attributes:
+        path: Parent of the working folder.
+        uri: Tracking URI.
+        trained: Rows of the trials that were trained, in order.
+        diverging: Rows whose trials diverge.
+        worse: Rows with a larger held-out error.
+        device: Device name in the results.
+        slot: Resources of the trials.
+        seen: Output of the console.
+    """
+
+    def __init__(self, path: Path, uri: str) -> None:
+        self.path, self.uri, self.trained = path, uri, list[str]()
+        self.diverging: set[str] = set()
+        self.worse: set[str] = set()
+        self.device = "cpu"
+        self.slot = Slot(cpus=1, gpus=0, workers=1, concurrent=1)
+        self.seen = io.StringIO()
+
+    @property
+    def work(self) -> Path:
+        return self.path / "work"
+
+    def tracker(self) -> Tracker:
+        return Tracker.open(self.uri)
+
+    def other_process(self) -> TrialLocks:
+        """Locks of another process that runs in this folder."""
+        self.work.mkdir(exist_ok=True)
+        return TrialLocks(self.work)
+
+    def run(self, plan: Plan, **options: Any) -> Outcome:
+        return run_plan(
+            plan,
+            self.tracker(),
+            data_root=NOWHERE,
+            work=self.work,
+            console=Console(file=self.seen, width=200),
+            **{"address": None, **options},
+        )
+
+    def history(self, trial: Trial, epochs: int) -> tuple[EpochRecord, ...]:
+        error = 50.0 if trial.row in self.worse else 9.0
+        return tuple(
+            EpochRecord(epoch=epoch, timestamp_ms=1000 * epoch, metrics={"holdout_error": error})
+            for epoch in range(1, epochs + 1)
+        )
+
+    def result(self, trial: Trial, epochs: int) -> TrialResult:
+        """Result after some epochs, each of 1 second."""
+        status: Status = "diverged" if trial.row in self.diverging else "finished"
+        if epochs < trial.recipe.epochs:
+            status = "stopped"
+        result = result_of(trial, status, self.device)
+        if not trial.stop_early:
+            return result
+        history = self.history(trial, epochs)
+        return result.model_copy(update={"history": history, "wall_time_sec": float(epochs)})
+
+    def run_trials(
+        self,
+        trials: Sequence[Trial],
+        until: Mapping[str, int],
+        slot: Slot,
+        tracker: Tracker,
+        outbox: Outbox,
+        *,
+        work: Path,
+        console: Console,
+        fail_fast: bool,
+        deadline: float,
+        **_: Any,
+    ) -> Recorder:
+        """Replacement of the function that needs Ray."""
+        from lossbench.runner.tune_jobs import RunStopper
+
+        recorder = Recorder(trials, tracker, outbox, Display(console, len(trials), 1), work)
+        stopper = RunStopper(recorder, fail_fast, deadline)
+        for trial in trials:
+            if stopper.stop_all():
+                break
+            self.trained.append(trial.row)
+            delivered = self.path / trial.identity
+            delivered.mkdir(exist_ok=True)
+            tune_trial = FakeTuneTrial(trial, delivered)
+            recorder.on_trial_start(0, [], tune_trial)
+            result = self.result(trial, until[trial.identity])
+            if result.status == "stopped":
+                tune_trial.checkpoint = None
+                epochs = [record.model_dump() for record in result.history]
+                report = {"epochs": epochs, "paused": result.model_dump_json()}
+                recorder.on_trial_result(0, [], tune_trial, report)
+            else:
+                (delivered / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
+            recorder.on_trial_complete(0, [], tune_trial)
+        recorder.close()
+        return recorder
