@@ -19,7 +19,8 @@ from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.runner.environment import environment, run_trial
+from lossbench.runner.environment import environment
+from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 
