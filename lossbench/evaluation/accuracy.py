@@ -13,12 +13,12 @@ from lossbench.evaluation.base import EVALUATIONS, IMAGES, Evaluation, Measureme
 from lossbench.records import Metric
 
 TEN_CROP_IMAGES = 32
-"""Images at a time; each is ten."""
+"""Number of images at a time; each has ten crops."""
 
 
 @EVALUATIONS.register("error")
 class Error(Evaluation):
-    """Top-1 error rate."""
+    """Top-1 error rate: share of images whose predicted class is wrong."""
 
     needs_images = False
 
@@ -31,7 +31,7 @@ class Error(Evaluation):
 
 @EVALUATIONS.register("top5_error")
 class Top5Error(Evaluation):
-    """Share of images whose class is not among the five best scores."""
+    """Top-5 error rate: share of images whose class is not among the five highest scores."""
 
     needs_images = False
 
@@ -44,12 +44,16 @@ class Top5Error(Evaluation):
 
 @EVALUATIONS.register("ten_crop", reference="Krizhevsky et al., NIPS 2012, Sect. 4.1")
 class TenCrop(Evaluation):
-    """Top-1 and top-5 error of the mean posterior over ten crops.
+    """Top-1 and top-5 error rates of the posterior averaged over ten crops.
 
-    The four corners and the centre of the resized image, and their mirror images. Memory is
-    that of a few hundred crops, whatever the size of the test set.
+    The crops are the four corners and the centre of the resized image, and their mirror images.
+    Memory is that of a few hundred crops, independent of the size of the test set.
 
-    Deviations: the L-GM paper does not say what is averaged; as in its source, the posterior.
+    Reference: Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional
+        Neural Networks. NIPS 2012, Sect. 4.1.
+
+    Deviations: none. The L-GM paper does not say what is averaged; as in Krizhevsky et al., it is
+        the posterior.
     """
 
     def metrics(self) -> tuple[Metric, ...]:
@@ -60,15 +64,15 @@ class TenCrop(Evaluation):
 
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:
         if view.crop is None:
-            raise ValueError("needs recipe.input.crop, smaller than the images")
+            raise ValueError("requires recipe.input.crop, smaller than the images")
         shape = dataset.splits["test"].shape
         size = shape[1:] if shape else dataset.common_size
         side = view.resize or (min(size) if size else None)
         if side is None:
-            raise ValueError("these images differ in size: it needs recipe.input.resize")
+            raise ValueError("requires recipe.input.resize, because the images differ in size")
         if side <= view.crop:
             raise ValueError(
-                f"ten crops of {view.crop} are all the same on images with a shorter side of {side}"
+                f"all ten crops of {view.crop} are equal for images with a shorter side of {side}"
             )
         return {}
 
@@ -89,9 +93,14 @@ class TenCrop(Evaluation):
 
 
 def top_error(scores: Tensor, labels: Tensor, k: int) -> float:
-    """Share of images (in percent) whose class is not among the k best scores.
+    """Percentage of images whose class is not among the k highest scores.
 
-    An image with a score that is not a number is classified wrongly: its scores have no order.
+    An image with a NaN score counts as an error, because its scores have no order.
+
+    Args:
+        scores: (N, K)
+        labels: (N,), in [0, K).
+        k: At least 1; values above K act like K.
     """
     best = scores.topk(min(k, scores.shape[1]), dim=1).indices  # (N, k)
     hits = (best == labels[:, None]).any(1) & ~scores.isnan().any(1)
@@ -99,5 +108,9 @@ def top_error(scores: Tensor, labels: Tensor, k: int) -> float:
 
 
 def all_alike(features: Tensor) -> bool:
-    """Whether all features (N, D) are the same but for rounding: a collapse without classes."""
+    """Whether all features are equal up to rounding: a collapsed training.
+
+    Args:
+        features: (N, D)
+    """
     return bool(features.std(0).max() <= 1e-6 * features.abs().max())

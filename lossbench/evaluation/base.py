@@ -1,4 +1,4 @@
-"""The contract of an evaluation: a trained model in, numbers and arrays out."""
+"""Contract of an evaluation: from a trained model to metric values and arrays."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from lossbench.registry import Registry
 
 Arrays = Mapping[str, NDArray[Any]]
 IMAGES = "% of images"
-"""Unit of an error rate; tables say which images."""
+"""Unit of error rates; tables name the set of images."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model and what it is measured on.
+    """Trained model and the images to measure it on.
 
     Attributes:
-        model: In eval mode; normalised images (N, C, H, W) -> features (N, D).
-        head: Trained with it.
-        normalise: Pixels -> the model's input.
-        train: The training set.
-        measured: The test set, or the held-out part of the training set; None without either.
-        data_root: Where prepared data sets are.
-        seed: Of the trial.
-        class_names: In the order of the labels; empty where they are not known.
+        model: Network in eval mode; maps normalised images (N, C, H, W) to features (N, D).
+        head: Loss head that was trained with the model.
+        normalise: Map from pixels to the input of the model.
+        train: Training set.
+        measured: Test set, or held-out part of the training set; None without either.
+        data_root: Folder of the prepared data sets.
+        seed: Seed of the trial.
+        class_names: Class names in the order of the labels; empty if unknown.
     """
 
     model: nn.Module
@@ -51,38 +51,39 @@ class Trained:
 
     @cached_property
     def features(self) -> Tensor:
-        """(N, D) of the measured images."""
+        """Features (N, D) of the measured images."""
         return extract_features(self.model, self.normalise, self.test)
 
     @cached_property
     def scores(self) -> Tensor:
-        """(N, K) class scores of the measured images."""
+        """Class scores (N, K) of the measured images."""
         with torch.no_grad():
             return self.head.logits(self.features)
 
     @cached_property
     def train_features(self) -> Tensor:
-        """(M, D) of the training set, without augmentation."""
+        """Features (M, D) of the training set, without augmentation."""
         return extract_features(self.model, self.normalise, self.train)
 
     @property
     def test(self) -> Images:
-        """The measured images, for evaluations that need them."""
+        """Measured images, for evaluations that require them."""
         assert self.measured is not None
         return self.measured
 
     @property
     def device(self) -> torch.device:
+        """Device of the model and the images."""
         return self.train.labels.device
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
-        values: By the names of the evaluation's metrics.
-        arrays: By the names of its artifacts.
+        values: Metric name -> value.
+        arrays: Artifact name -> arrays.
     """
 
     values: Mapping[str, float]
@@ -90,14 +91,14 @@ class Measurement:
 
 
 class Evaluation(ABC):
-    """One entry of a suite's `evaluate`. Its constructor takes the suite's parameters.
+    """Entry of a suite's `evaluate`. Its constructor has the parameters given in the suite.
 
     Attributes:
         needs_test: Whether it measures on the test set (or the held-out part).
-        reads_other_data: Whether it measures on data that is the same whatever is held out, so
-            that nothing may be chosen by it.
-        dataset: Name of other data that it reads, as a suite names data; empty: none.
-        needs_images: Whether it cannot measure vectors that were computed before.
+        reads_other_data: Whether it measures on data that does not depend on what is held out, so
+            that its metrics may not be used for selection.
+        dataset: Name of another data set that it reads, as in a suite; empty for none.
+        needs_images: Whether it requires images, not precomputed vectors.
     """
 
     needs_test: bool = True
@@ -107,32 +108,51 @@ class Evaluation(ABC):
 
     @abstractmethod
     def metrics(self) -> tuple[Metric, ...]:
-        """The numbers that it gives."""
+        """Metrics that it measures."""
 
     def artifacts(self) -> tuple[Artifact, ...]:
-        """The arrays that it stores for the report."""
+        """Arrays that it stores for the report."""
         return ()
 
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:
-        """Look before anything starts whether it can be measured.
+        """Check before any training whether it can measure.
+
+        Args:
+            dataset: Data set of the suite.
+            view: Part of an image that the model sees.
+            data_root: Folder of the prepared data sets.
 
         Returns:
-            Digests of other data that it reads, by the name in the suite.
+            Name in the suite -> digest, of each other data set that it reads.
 
         Raises:
-            ValueError: It cannot be measured on these images.
-            DataError, UnknownNameError: Other data is missing.
+            ValueError: It cannot measure on these images.
+            DataError, UnknownNameError: Another data set is missing.
         """
         return {}
 
     def other_images(
         self, dataset: Dataset, view: View, data_root: Path
     ) -> tuple[Shape | None, View] | None:
-        """Other images that it reads, after `check`: their shape, None if it differs, and view."""
+        """Shape and view of other images that it reads; called after `check`.
+
+        Args:
+            dataset: Data set of the suite.
+            view: Part of an image that the model sees.
+            data_root: Folder of the prepared data sets.
+
+        Returns:
+            Shape, None if the images differ in size, and view; None without other images.
+        """
         return None
 
     @abstractmethod
-    def __call__(self, trained: Trained) -> Measurement: ...
+    def __call__(self, trained: Trained) -> Measurement:
+        """Measure a trained model.
+
+        Raises:
+            NotFiniteError: A number that the metrics depend on is not finite.
+        """
 
 
 EVALUATIONS: Registry[Evaluation] = Registry("evaluation")
@@ -142,9 +162,20 @@ EVALUATIONS: Registry[Evaluation] = Registry("evaluation")
 def extract_features(
     model: nn.Module, normalise: Normaliser, images: Images, chosen: Tensor | None = None
 ) -> Tensor:
-    """Features (N, D) without augmentation, by a model in eval mode, of all or the chosen ones."""
+    """Features of images without augmentation.
+
+    Args:
+        model: Network in eval mode.
+        normalise: Map from pixels to the input of the model.
+        images: N images.
+        chosen: (M,) Indices of the images to use; None for all.
+
+    Returns:
+        (N, D) or (M, D)
+    """
     return torch.cat([model(normalise(part)) for part in images.central(chosen)])
 
 
 def as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """Tensors as NumPy arrays on the CPU."""
     return {name: np.asarray(tensor.detach().cpu()) for name, tensor in tensors.items()}

@@ -1,4 +1,4 @@
-"""Two-dimensional features as the report draws them (Fig. 1 of the L-GM paper)."""
+"""Arrays for plots of two-dimensional features (Fig. 1 of the L-GM paper)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from lossbench.evaluation.base import Arrays, Trained, as_arrays, extract_featur
 from lossbench.losses import DensityHead
 
 MAX_POINTS = 5000
+"""Largest number of training images to store."""
 GRID_SIZE = 160
+"""Number of grid points G per axis."""
 MAX_ATTACKED = 200
+"""Largest number of FGSM examples to store."""
 EPSILON = 0.3
-"""Of the FGSM examples, as a share of the pixel range."""
+"""Size of the FGSM perturbation as a share of the pixel range."""
 
 
 def embedding(trained: Trained) -> Arrays:
-    """A sample of the training set's features, class means, and the density on a grid.
+    """Features of some training images, class means, and the density on a grid.
 
     Args:
-        trained: With two-dimensional features.
+        trained: Trained model with two-dimensional features.
 
     Returns:
-        `features` (M, 2) and `labels` (M,), at most 5,000; `class_means` (K, 2), the head's
-        own or else the features'; for a density head also `grid_x` (G,), `grid_y` (G,) and
-        `log_density` (G, G), row = y: log of the mixture with equal priors; `adversarial` (A, 2),
-        features of FGSM examples of measured images, and their `epsilon`; and of two classes
-        `class_log_density` (2, G, G). `class_names` (K,), text, where they are known.
+        `features` (M, 2) and `labels` (M,), with M at most 5,000; `class_means` (K, 2), those of
+        the head or else of the features; and `class_names` (K,), text, if they are known. For a
+        density head also `grid_x` (G,), `grid_y` (G,) and `log_density` (G, G), in rows of equal
+        y: the log-density of the mixture with equal priors; for two classes `class_log_density`
+        (2, G, G); and for images `adversarial` (A, 2), features of FGSM examples of measured
+        images, with their `epsilon`.
     """
     arrays = as_arrays(_tensors(trained))
     if trained.class_names:
@@ -55,7 +59,7 @@ def _tensors(trained: Trained) -> dict[str, Tensor]:
     x, y = (
         torch.linspace(float(m) - reach, float(m) + reach, GRID_SIZE, device=features.device)
         for m in middle
-    )  # a square a little larger than the points
+    )  # a square slightly larger than the range of the points
     points = torch.cartesian_prod(y, x).flip(1)  # (G * G, 2) as (x, y), row = y
     by_class = head.class_log_density(points).T.reshape(-1, GRID_SIZE, GRID_SIZE)  # (K, G, G)
     kept |= {"class_means": head.class_means, "grid_x": x, "grid_y": y}
@@ -68,7 +72,7 @@ def _tensors(trained: Trained) -> dict[str, Tensor]:
 
 
 def _attacked(trained: Trained) -> Tensor:
-    """(A, 2) features of FGSM examples of some measured images."""
+    """Features (A, 2) of FGSM examples of some measured images."""
     labels = trained.test.labels
     pick = torch.linspace(0, len(labels) - 1, min(MAX_ATTACKED, len(labels))).round().long()
     own = labels[pick.to(labels.device)]

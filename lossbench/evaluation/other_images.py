@@ -48,7 +48,7 @@ class OtherImages(Evaluation):
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:
         other = load_dataset(self.dataset, data_root)
         if "test" not in other.splits:
-            raise DataError(f"{self.dataset}: has no test set to compare with")
+            raise DataError(f"{self.dataset}: has no test set")
         if other.digest == dataset.digest:
             raise ValueError(f"{self.dataset} is the data set that the suite trains on")
         own, others = dataset.image_shape(view)[0], _channels(other)

@@ -1,4 +1,4 @@
-"""Face verification: are two faces of one person? The protocol of LFW's `pairs.txt`."""
+"""Face verification, whether two faces are of the same person, by the protocol of LFW."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Verification:
-    """What the protocol found.
+    """Accuracies of the verification protocol.
 
     Attributes:
-        accuracies: (F,) Of each fold, in percent, at the threshold of the other folds.
-        thresholds: (F,)
+        accuracies: (F,) Accuracy on each fold, in percent, at its threshold.
+        thresholds: (F,) Threshold of each fold, chosen on the other folds.
     """
 
     accuracies: NDArray[np.float64]
@@ -44,24 +44,25 @@ class Verification:
 
     @property
     def mean(self) -> float:
+        """Mean accuracy over the folds, in percent."""
         return float(self.accuracies.mean())
 
     @property
     def std(self) -> float:
-        """Over the folds, with n - 1."""
+        """Standard deviation of the accuracy over the folds, with n - 1, in percentage points."""
         return float(self.accuracies.std(ddof=1))
 
 
 def verify(similarity: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64]) -> Verification:
-    """Test each fold at the threshold that is best on all the others.
+    """Measure the accuracy on each fold at the threshold that is best on all other folds.
 
     Args:
-        similarity: (P,) Larger means rather the same person.
-        same: (P,) Whether it is.
-        fold: (P,) Number of each pair's fold; at least two folds.
+        similarity: (P,) Similarity of each pair; larger for pairs of the same person.
+        same: (P,) Whether a pair is of the same person.
+        fold: (P,) Fold of each pair; at least two different folds.
 
     Raises:
-        ValueError: There is one fold only.
+        ValueError: There is only one fold.
         NotFiniteError: A similarity is not finite.
 
     Reference: Huang et al.: Labeled Faces in the Wild. 2007.
@@ -82,57 +83,73 @@ def verify(similarity: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64])
 
 
 def best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:
-    """The threshold above which pairs are best called the same.
+    """Threshold with the highest accuracy; pairs above it count as the same person.
 
-    All places between two neighbouring scores are tried, and both ends (-inf and inf). Of several
-    equally good ones the middle one is taken, of an even number the higher middle one.
+    The candidates are -inf, inf and the midpoints between neighbouring scores. Of several equally
+    good ones, the median is chosen, the higher of two medians.
+
+    Args:
+        similarity: (P,) Finite.
+        same: (P,) Whether a pair is of the same person.
     """
     order = np.argsort(similarity, kind="stable")
     scores, matched = similarity[order].astype(np.float64), same[order]
-    # with the threshold after i scores: right are the others among them, and the rest's matches
+    # correct with the threshold after i scores: different pairs below it, same pairs above it
     right = np.concatenate([[0], np.cumsum(~matched)]) + matched.sum()
     right -= np.concatenate([[0], np.cumsum(matched)])
     middle = scores[:-1] / 2 + scores[1:] / 2
-    middle = np.where(middle < scores[1:], middle, scores[:-1])  # of neighbouring floats it is one
+    middle = np.where(
+        middle < scores[1:], middle, scores[:-1]
+    )  # the midpoint of adjacent floats is one of them
     places = np.concatenate([[-np.inf], middle, [np.inf]])
-    possible = np.concatenate([[True], scores[:-1] < scores[1:], [True]])  # not between equals
+    possible = np.concatenate(
+        [[True], scores[:-1] < scores[1:], [True]]
+    )  # not between equal scores
     best = np.flatnonzero(possible & (right == right[possible].max()))
     return float(places[best[len(best) // 2]])
 
 
 def cosine_similarity(first: Floats, second: Floats) -> Floats:
-    """(P,) of features (P, D); 0 where one of them is 0."""
-    a, b = first.astype(np.float64), second.astype(np.float64)  # squares leave float32's range
+    """Cosine similarity (P,) of pairs of features; 0 if one of them is a zero vector.
+
+    Args:
+        first: (P, D)
+        second: (P, D)
+    """
+    a, b = (
+        first.astype(np.float64),
+        second.astype(np.float64),
+    )  # squares may leave the range of float32
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     similarity: Floats = (a * b).sum(1) / np.maximum(lengths, np.finfo(np.float64).tiny)
     return similarity
 
 
 def fit_whitening(features: Floats, variance: float) -> NDArray[np.float64]:
-    """PCA for `mahalanobis_similarity`: principal components over their standard deviations.
+    """PCA for `mahalanobis_similarity`: principal components divided by standard deviations.
 
-    The first components that explain a share of the variance; those beyond it would be divided by
-    next to nothing and drown the others. Components without any variance but rounding are left
-    out whatever the share, so none is left of features that are all alike.
+    Only the first components that explain a share of the variance are kept; the others, divided by
+    tiny standard deviations, would dominate. Components whose variance is only rounding are always
+    left out, so that none remains if all features are equal.
 
     Args:
-        features: (N, D) of the training set, finite.
-        variance: Share, in (0, 1].
+        features: (N, D) Features of the training set, finite.
+        variance: Share of the variance to explain, in (0, 1].
 
     Returns:
-        (J, D), J <= min(N, D).
+        (J, D), with J <= min(N, D).
 
     Raises:
         NotFiniteError: A feature is not finite.
     """
-    from sklearn.decomposition import PCA  # takes seconds, and few trials need it
+    from sklearn.decomposition import PCA  # the import takes seconds, and few trials need it
 
     if not np.isfinite(features).all():
         raise NotFiniteError("a feature of the training set is not a finite number")
     centred = features.astype(np.float64)
-    rounding = 1e-12 * np.vdot(centred, centred) / len(centred)  # variance of float32's
-    centred -= centred.mean(0)  # the covariance of features far from 0 would lose digits
-    with np.errstate(invalid="ignore"):  # shares of no variance at all, which are not used
+    rounding = 1e-12 * np.vdot(centred, centred) / len(centred)  # variance of float32 rounding
+    centred -= centred.mean(0)  # else the covariance of features far from 0 loses digits
+    with np.errstate(invalid="ignore"):  # 0 / 0 for equal features; these ratios are not used
         pca = PCA(svd_solver="covariance_eigh").fit(centred)
     explained = np.cumsum(pca.explained_variance_)
     needed = int(np.searchsorted(explained, (variance - 1e-12) * explained[-1])) + 1
@@ -145,12 +162,14 @@ def fit_whitening(features: Floats, variance: float) -> NDArray[np.float64]:
 def mahalanobis_similarity(
     first: Floats, second: Floats, whitening: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(P,) minus the squared Mahalanobis distance of features (P, D) along principal components.
+    """Minus the squared Mahalanobis distance along principal components, (P,).
 
     -sum_j (c_j . (a - b))^2 / variance_j
 
     Args:
-        whitening: (J, D), c_j / sqrt(variance_j) in its rows; of `fit_whitening`.
+        first: (P, D)
+        second: (P, D)
+        whitening: (J, D) With rows c_j / sqrt(variance_j), as returned by `fit_whitening`.
     """
     along = (first.astype(np.float64) - second.astype(np.float64)) @ whitening.T  # (P, J)
     similarity: NDArray[np.float64] = -np.square(along).sum(1)
@@ -159,22 +178,27 @@ def mahalanobis_similarity(
 
 @EVALUATIONS.register("verification", reference="Huang et al., 2007; Wan et al., CVPR 2018")
 class FaceVerification(Evaluation):
-    """Accuracy on pairs of faces, by LFW's protocol (Table 5).
+    """Accuracy on pairs of faces, by the protocol of LFW (Table 5).
 
-    Each fold is tested at the threshold that is best on the others; the accuracy is the mean over
-    the folds.
+    Each fold is tested at the threshold that is best on the other folds; the accuracy is the mean
+    over the folds.
 
     Args:
         dataset: Name of the folder with the faces and their `pairs.txt`.
-        folds: Those that are tested; None: all.
-        distance: How features are compared. `auto`: as the loss declares; L-GM by Mahalanobis
-            distance after PCA, the others by cosine, as in the paper.
-        variance: Share of the training features' variance that the principal components keep,
-            for the Mahalanobis distance.
+        folds: Numbers of the folds to test, at least two, each >= 1; None for all.
+        distance: Distance between features. `auto`: as declared by the loss; Mahalanobis distance
+            after PCA for L-GM, cosine for the others, as in the paper.
+        variance: Share of the variance of the training features that the principal components
+            keep, for the Mahalanobis distance, in (0, 1].
 
-    Deviations: the paper does not say how many components PCA keeps, nor on what it is fitted;
-        here those with 99 % of the variance of the training set's features. It does not say
-        whether an image's mirror is averaged in; here it is not.
+    Reference: Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild. 2007. Wan et al.,
+        CVPR 2018, Sect. 4.2.
+
+    Deviations:
+        - PCA is fitted on the features of the training set and keeps 99 % of their variance,
+          because the paper specifies neither.
+        - The features of mirrored images are not averaged in, because the paper does not mention
+          it.
     """
 
     needs_test = False
@@ -216,7 +240,7 @@ class FaceVerification(Evaluation):
         known = np.unique(faces.pairs.fold)
         folds = self._folds(known)
         if len(set(folds)) < 2:
-            raise ValueError("needs two different folds or more")
+            raise ValueError("requires at least two different folds")
         missing = sorted(set(folds) - set(known.tolist()))
         if missing:
             raise ValueError(
@@ -225,8 +249,8 @@ class FaceVerification(Evaluation):
         _, height, width, channels = faces.images.shape
         if dataset.image_shape(view) != (found := view.shape((channels, height, width))):
             raise ValueError(
-                f"{self.dataset}'s faces are {found} for the model, the training images "
-                f"{dataset.image_shape(view)}; recipe.input.resize and .crop make them alike"
+                f"the faces of {self.dataset} are {found} for the model, the training images "
+                f"{dataset.image_shape(view)}; set recipe.input.resize and .crop to make them equal"
             )
         return {self.dataset: faces.digest}
 

@@ -72,7 +72,7 @@ def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
         ("evaluate=[error, error]", "evaluate: error is measured twice"),
         ("evaluate=[fgsm: {epsilons: [2.0]}]", "evaluate.fgsm.epsilons: should be less than"),
         ("evaluate=[fgsm: {epsilon: [0.1]}]", "evaluate.fgsm.epsilon: unknown key; did you mean"),
-        ("evaluate=[ten_crop]", "evaluate: ten_crop needs recipe.input.crop"),
+        ("evaluate=[ten_crop]", "evaluate: ten_crop: requires recipe.input.crop"),
         ("evaluate=[other_images: {dataset: digits}]", "is the data set that the suite trains on"),
         ("evaluate=[other_images: {dataset: nothing}]", "unknown data set 'nothing'"),
         ("evaluate=[verification]", "lfw: no prepared data set; dataset.json is missing"),

@@ -79,7 +79,7 @@ BAD_TARGETS = [
     ("@:Head", ["scale"], HEAD, "--set scale: should be KEY=VALUE"),
     ("@:Head", ["a.scale=1"], HEAD, "should be PARAMETER=VALUE, without dots"),
     ("@:Head", ["scale=[1"], HEAD, "--set scale=[1: broken YAML"),
-    ("triplet", ["weight=0", "softmax_weight=0"], HEAD, "triplet: weight: 0 as softmax_weight is"),
+    ("triplet", ["weight=0", "softmax_weight=0"], HEAD, "triplet: weight: should not be 0 if"),
     ("@:torch", [], HEAD, "@.py: torch is a module, not a LossHead class"),
     ("@:Plain", [], "class Plain:\n    pass\n", "@.py:1: Plain is no LossHead"),
     ("@:Abstract", [], HEAD + "\nclass Abstract(LossHead):\n    pass\n", "lacks logits and terms"),
