@@ -41,7 +41,7 @@ def check_evaluations(
             try:
                 digests.update(evaluation.check(dataset, view_of(suite.recipe), data_root))
             except (ValueError, UnknownNameError, DataError) as error:
-                collector.add(loc, f"{name} {error}")
+                collector.add(loc, f"{name}: {error}")
     if without_test:
         names = ", ".join(suite.evaluate[index].name for index in without_test)
         verb = "needs" if len(without_test) == 1 else "need"

@@ -92,7 +92,10 @@ def test_the_audit_says_what_is_unknown(run: Run) -> None:
         ("recipe.optimiser=sgd", "recipe.optimiser: unknown key"),
         ("losses.lgm.alhpa=1", "losses.lgm.alhpa: unknown key; did you mean 'alpha'"),
         ("losses=[softmaks]", "unknown loss 'softmaks'"),
-        ("losses=[softmax, {triplet: {weight: 0, softmax_weight: 0}}]", "triplet.weight: 0 as"),
+        (
+            "losses=[softmax, {triplet: {weight: 0, softmax_weight: 0}}]",
+            "triplet.weight: should not be 0",
+        ),
         ("model.name=resnet102", "unknown model 'resnet102'"),
         ("evaluate=[eror]", "unknown evaluation 'eror'"),
         ("evaluate=[other_images: {dataset: nothing}]", "unknown data set 'nothing'"),
