@@ -1,8 +1,8 @@
 """Strict models of a suite file.
 
 A suite is a table: its rows are losses, its columns are variants, its cells are trials over
-seeds. The models check the form of the file only; whether a name exists and takes the given
-parameters is checked where names become objects (`lossbench.assembly`).
+seeds. The models check only the form of the file; `lossbench.assembly` checks whether names exist
+and accept the given parameters.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lossbench.suite.origin import Origin
 
 
 class Component(Strict):
-    """Something by name, with its parameters: a model, an optimizer, a loss."""
+    """Name and parameters of a model, an optimizer, a loss and so on."""
 
     name: str
     params: dict[str, Any] = Field(default={})
@@ -84,22 +84,22 @@ def _distinct(values: list[Any]) -> list[Any]:
 
 Distinct = AfterValidator(_distinct)
 Holdout = float | Literal["validation"]
-"""A share of the training set, or the data set's own validation set."""
+"""Share of the training set, or the validation set of the data set."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 ONLY_COLUMN = "default"
 """Name of the single column of a suite that gives no variants."""
 
 
 class DatasetChoice(Strict):
-    """Which data set, and how much of it.
+    """The data set, or a part of it.
 
     Attributes:
-        name: A known name, or the name or path of a folder.
-        classes: Use only the images of these classes, by name or by number, counted from 0.
-        train_size: Use only this many training images, the same share of each class.
-        test_size: Likewise of the test images.
-        missing_test_classes: `allow`: take an image folder in which a class has no test images, or
-            no validation images; they are not measured then, and `plan` names them.
+        name: Name of a known data set, or name or path of a folder.
+        classes: Classes to use, by name or by number (counted from 0); by default all.
+        train_size: Number of training images to use, the same share of each class; by default all.
+        test_size: Number of test images to use, the same share of each class; by default all.
+        missing_test_classes: Whether classes of an image folder may have no test images or no
+            validation images. With `allow` they are not measured, and `plan` names them.
     """
 
     name: str
@@ -110,14 +110,14 @@ class DatasetChoice(Strict):
 
 
 class Input(Strict):
-    """What the model sees of an image.
+    """Size and scaling of the images that the model receives.
 
     Attributes:
-        resize: Length that the shorter side is brought to, if given.
-        crop: Side of the central square that is cut out then, if given; augmentations that crop
-            cut to this size while training.
-        mean, std: x -> (x - mean) / std on pixels in [0, 255]: one number, or one a channel.
-            Numbers for pixels in [0, 1], such as torchvision's, are multiplied by 255.
+        resize: Length to which the shorter side is resized; by default images are not resized.
+        crop: Side of the central square that is cropped after resizing; by default none.
+            Augmentations that crop use this size during training.
+        mean, std: Numbers of x -> (x - mean) / std for pixels in [0, 255]: one number, or one per
+            channel. Multiply numbers for pixels in [0, 1], such as torchvision's, by 255.
     """
 
     resize: int | None = Field(default=None, ge=1, le=10_000)
@@ -127,18 +127,19 @@ class Input(Strict):
 
 
 class Recipe(Strict):
-    """Everything that is the same for every row.
+    """Training settings that are the same for every row.
 
     Attributes:
-        epochs: Passes over the training set.
-        batch_size: Images a step; an incomplete last batch is used, too.
-        optimizer: Its name and parameters.
-        schedule: How its learning rate changes.
+        epochs: Number of passes over the training set.
+        batch_size: Images per step; an incomplete last batch is used as well.
+        optimizer: Optimizer and its parameters.
+        schedule: Schedule of the learning rate.
         input: Size and scaling of the images.
-        precision: Of the model while training; the loss is always computed in float32, and what
-            is measured is measured in float32.
-        compile: Whether model and loss are compiled for training (torch.compile): a minute or so
-            at the start of every trial, and faster steps. Needs a C++ compiler on CPUs.
+        precision: Precision of the model during training; the loss and all measurements are
+            computed in float32.
+        compile: Whether model and loss are compiled for training (torch.compile). This takes up to
+            a minute at the start of every trial and makes steps faster. On CPUs it needs a C++
+            compiler.
     """
 
     epochs: int = Field(ge=1, le=1_000_000)
@@ -151,11 +152,11 @@ class Recipe(Strict):
 
 
 class Variant(Strict):
-    """A column: what differs from the suite's base.
+    """A column: its differences from the suite.
 
     Attributes:
-        model: Parameters laid over the suite's model; a new `name` replaces it.
-        augment: `none`, or a list of augmentations.
+        model: Parameters that replace those of the suite's model; a `name` replaces the model.
+        augment: List of augmentations, or `none`.
     """
 
     model: dict[str, Any] = Field(default={})
@@ -163,12 +164,12 @@ class Variant(Strict):
 
 
 class Resources(Strict):
-    """What one trial takes.
+    """Resources of one trial.
 
     Attributes:
-        cpus: Of each worker.
-        gpus: Of each worker; a part of a GPU is possible. `auto`: 1 where there is a GPU, else 0.
-        workers: Processes that train one trial together, each on its share of every batch.
+        cpus: CPU threads per worker.
+        gpus: GPUs per worker, possibly a fraction. `auto`: 1 if there is a GPU, else 0.
+        workers: Number of processes that train one trial, each on its share of every batch.
     """
 
     cpus: int = Field(default=1, ge=1)
@@ -177,21 +178,20 @@ class Resources(Strict):
 
 
 class Selection(Strict):
-    """Choose each loss's parameters without the test set.
+    """Choice of each loss's parameters without the test set.
 
     Attributes:
-        holdout: Share of each class's training images that is held out; or `validation`: nothing
-            is, since the data set has a validation set next to its test set. By default the
-            validation set where there is one, else 0.2.
-        metric: What is compared there; the best mean over the seeds is chosen.
-        samples: How many points of its `search` each loss gets in each column.
+        holdout: Share of each class's training images that is held out, or `validation` to use the
+            validation set of the data set. By default the validation set if there is one, else 0.2.
+        metric: Metric to choose by; the best mean over the seeds is chosen.
+        samples: Number of points that a `search` proposes for each loss and column.
         stop_early: Stop held-out rows that are behind (successive halving). After 5/8 and after
             3/4 of the epochs the rows of a loss in a column are compared by their mean held-out
-            error over the seeds; the better half goes on, the others stop with all their seeds.
-            Needs `metric: error`. A stopped trial is no result: it is shown as stopped, and its
+            error over the seeds; the better half continues, the others stop with all their seeds.
+            Needs `metric: error`. A stopped trial has no result: it is shown as stopped, and its
             row cannot be chosen.
-        compare: Rows that are tested beside the chosen ones, such as a paper's own values; each
-            is one of the suite's rows.
+        compare: Rows of the suite that are tested in addition to the chosen ones, for example with
+            a paper's own values.
     """
 
     holdout: Annotated[float, Field(gt=0, lt=1)] | Literal["validation"] = 0.2
@@ -220,20 +220,20 @@ class Suite(Strict):
     """A suite file. See `suites/` for examples.
 
     Attributes:
-        suite: Its name, under which MLflow and `reports/` keep it.
-        title: Of the table.
-        dataset: What is trained on.
-        model: Images -> features; the same for every row.
-        recipe: The training; the same for every row.
-        variants: The columns.
-        seeds: Each cell is trained once for each.
-        reference: The row, by its loss's name, that every other one is compared with.
-        losses: The rows. A parameter may be `{grid: [...]}`, a row for each value, or
+        suite: Name of the suite in MLflow and of its folder in `reports/`.
+        title: Title of the table.
+        dataset: Data set, by name or as a mapping.
+        model: Network that maps images to features; the same for every row.
+        recipe: Training settings; the same for every row.
+        variants: Columns of the table, by name.
+        seeds: Seeds; each cell is trained once per seed.
+        reference: Name of the loss whose row all others are compared with.
+        losses: Rows of the table. A parameter may be `{grid: [...]}`, one row per value, or
             `{search: ...}`, values or `{low, high, log}` to choose from under `selection`.
-        evaluate: What is measured after the last epoch.
-        selection: How the parameters of each loss are chosen, without the test set.
-        published: Name of the published numbers that stand beside; or one for each metric.
-        resources: What one trial takes.
+        evaluate: Evaluations after the last epoch.
+        selection: Choice of each loss's parameters without the test set.
+        published: Name of the published numbers to show next to the results, or one per metric.
+        resources: Resources of one trial.
     """
 
     suite: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=100)
