@@ -16,7 +16,7 @@ from lossbench.cli.console import err, out
 from lossbench.cli.options import PluginOption
 
 if TYPE_CHECKING:
-    from lossbench.conformance import Finding
+    from lossbench.conformance import CheckResult
 
 _MARKS = {"ok": ("ok", "green"), "failed": ("FAILED", "bold red"), "none": ("-", "dim")}
 
@@ -46,30 +46,30 @@ def check_loss(
       lossbench test-loss lgm --set covariance=diagonal
     """
     from lossbench.assembly.plugins import read_plugins
-    from lossbench.conformance import CHECKS, examine, load_target
+    from lossbench.conformance import CHECKS, load_target, run_checks
 
     read_plugins(plugin)
     subject = load_target(target, set_)
     with err.status("testing"):
-        findings = examine(subject, CHECKS)
-    _print_findings(findings)
-    if any(finding.status == "failed" for finding in findings):
+        results = run_checks(subject, CHECKS)
+    _print_results(results)
+    if any(result.status == "failed" for result in results):
         raise typer.Exit(1)
 
 
-def _print_findings(findings: Sequence[Finding]) -> None:
+def _print_results(results: Sequence[CheckResult]) -> None:
     """Print one line per check, and how many passed."""
     from lossbench.conformance import CHECKS
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("check", "", "requirement, or reason of the failure"):
         table.add_column(heading)
-    for finding in findings:
-        requirement = (CHECKS[finding.check].__doc__ or "").partition("\n")[0]
+    for result in results:
+        requirement = (CHECKS[result.check].__doc__ or "").partition("\n")[0]
         table.add_row(
-            finding.check, Text(*_MARKS[finding.status]), Text(finding.why or requirement)
+            result.check, Text(*_MARKS[result.status]), Text(result.reason or requirement)
         )
     out.print(table)
-    failed = sum(finding.status == "failed" for finding in findings)
-    applicable = sum(finding.status != "none" for finding in findings)
+    failed = sum(result.status == "failed" for result in results)
+    applicable = sum(result.status != "none" for result in results)
     out.print(f"{applicable - failed} of {applicable} checks passed", highlight=False)

@@ -1,7 +1,7 @@
-"""The contract of a loss as checks that anybody's loss can be put to."""
+"""Checks of the contract that every loss keeps, also for losses of users."""
 
 from lossbench.conformance.checks import CHECKS
-from lossbench.conformance.subject import Finding, Subject, examine
+from lossbench.conformance.subject import CheckResult, Subject, run_checks
 from lossbench.conformance.target import load_target
 
-__all__ = ["CHECKS", "Finding", "Subject", "examine", "load_target"]
+__all__ = ["CHECKS", "CheckResult", "Subject", "load_target", "run_checks"]

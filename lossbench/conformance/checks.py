@@ -1,4 +1,4 @@
-"""What every loss keeps: one function a check, none of which knows any loss by name."""
+"""The contract of a loss: one function per check, none of which refers to a loss by name."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lossbench.conformance.subject import (
     NotApplicable,
     Subject,
     batch,
-    close,
-    number,
+    format_scalar,
+    is_close,
+    seeded_loss,
 )
-from lossbench.conformance.subject import seeded as loss_of
 from lossbench.losses import LossHead, ParameterGroup
 
 RESERVED_TERMS = frozenset({"loss", "error", "time_sec"})
-"""What the training loop itself records as `train_<name>`."""
+"""Names that the training loop records itself, as `train_NAME`."""
 
 
 def order(subject: Subject) -> None:
@@ -34,28 +34,30 @@ def order(subject: Subject) -> None:
     head = subject.midway().double()
     features, labels = batch()
     features = features.double()
-    before = loss_of(head, features, labels)
+    before = seeded_loss(head, features, labels)
     others = (labels + (torch.arange(N) < 3)) % K
-    if torch.equal(before, loss_of(head, features, others)):
-        raise Failure(f"the loss is {number(before)} for other labels, too")
+    if torch.equal(before, seeded_loss(head, features, others)):
+        raise Failure(f"the loss is {format_scalar(before)} for other labels as well")
     there = torch.randperm(N, generator=torch.Generator().manual_seed(2))
-    after = loss_of(head, features[there], labels[there])
-    if close(before, after):
+    after = seeded_loss(head, features[there], labels[there])
+    if is_close(before, after):
         return
     if not torch.equal(head(features, labels), head(features, labels)):
-        raise NotApplicable("it draws something for each sample")
-    raise Failure(f"the loss is {number(before)}, and {number(after)} in another order")
+        raise NotApplicable("it draws random numbers for each sample")
+    raise Failure(
+        f"the loss is {format_scalar(before)}, but {format_scalar(after)} in another order"
+    )
 
 
 def terms(subject: Subject) -> None:
-    """Terms are named scalars, and the loss is their sum."""
+    """terms() returns named scalars, and the loss is their sum."""
     head = subject.midway()
     features, labels = batch()
-    torch.manual_seed(0)  # as `loss_of` does
+    torch.manual_seed(0)  # as `seeded_loss` does
     found = head.terms(features, labels)
     if not isinstance(found, dict) or not found:
         raise Failure(
-            f"terms() should give a dict of scalars by name, not a {type(found).__name__}"
+            f"terms() should return a dict of scalars by name, not a {type(found).__name__}"
         )
     for name, term in found.items():
         if not isinstance(term, Tensor) or term.shape != ():
@@ -64,34 +66,37 @@ def terms(subject: Subject) -> None:
         if name in RESERVED_TERMS or not re.fullmatch(r"\w+", name):
             taken = "is taken by the training loop" if name in RESERVED_TERMS else "is not a word"
             raise Failure(f"the name {name!r} of a term {taken}; use another one")
-    loss, total = loss_of(head, features, labels), torch.stack(list(found.values())).sum()
-    if loss.shape != () or not close(loss, total):
-        raise Failure(f"the loss is {number(loss)}, but its terms add up to {number(total)}")
+    loss, total = seeded_loss(head, features, labels), torch.stack(list(found.values())).sum()
+    if loss.shape != () or not is_close(loss, total):
+        raise Failure(
+            f"the loss is {format_scalar(loss)}, but its terms add up to {format_scalar(total)}"
+        )
 
 
 def purity(subject: Subject) -> None:
-    """forward changes nothing: no parameter, no buffer, nothing hidden."""
+    """forward and logits change no state: no parameter, no buffer, no attribute."""
     head = subject.midway()
-    before = _everything(head)
-    first = loss_of(head, *batch())
-    loss_of(head, *batch(seed=5))
+    before = _all_tensors(head)
+    first = seeded_loss(head, *batch())
+    seeded_loss(head, *batch(seed=5))
     head.logits(batch(seed=5)[0])
-    after = _everything(head)
+    after = _all_tensors(head)
     changed = [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
     if torch.equal(_drawn_after(head, 1), _drawn_after(head, 2)):
         raise Failure(
-            "after forward the global random generator is where it always is: forward seeds it, "
-            "and with it everything that is drawn later; draw from a torch.Generator of its own"
+            "the global random generator is in the same state after every forward: forward seeds "
+            "it, which fixes all later random numbers; use a torch.Generator of the head's own"
         )
     if changed:
         raise Failure(
             f"forward or logits changed {', '.join(changed)}; updates belong in after_step"
         )
-    again = loss_of(head, *batch())
+    again = seeded_loss(head, *batch())
     if not torch.equal(first, again):
         raise Failure(
-            f"the loss of a batch is {number(first)}, and {number(again)} after another batch "
-            "(same random seed): forward keeps something; updates belong in after_step"
+            f"the loss of a batch is {format_scalar(first)}, but {format_scalar(again)} after "
+            "another batch (same random seed): forward changes hidden state; updates belong in "
+            "after_step"
         )
 
 
@@ -102,34 +107,39 @@ def _drawn_after(head: LossHead, seed: int) -> Tensor:
 
 
 def state(subject: Subject) -> None:
-    """All state is in the state dict: a head that loads another's goes on where that one was."""
+    """The state dict has all state: a head that loads it continues exactly like the original."""
     features, labels = batch()
     head, other = subject.midway(), subject.fresh(seed=3)
-    head.after_step(features, labels.clamp_max(1))  # some classes more often than others
+    head.after_step(features, labels.clamp_max(1))  # classes of unequal counts
     other.load_state_dict(head.state_dict())
-    theirs, own = loss_of(head, features, labels), loss_of(other, features, labels)
-    what = "loss"
-    if torch.equal(theirs, own):
-        theirs, own = head.logits(features).sum(), other.logits(features).sum()
-        what = "sum of the logits"
-    if not torch.equal(theirs, own):
-        kept = set(head.state_dict())
-        lost = [name for name in _everything(head) if name not in kept]
-        hint = f"{', '.join(lost)} is not in it; use register_buffer" if lost else "what is lost?"
+    expected, found = seeded_loss(head, features, labels), seeded_loss(other, features, labels)
+    quantity = "loss"
+    if torch.equal(expected, found):
+        expected, found = head.logits(features).sum(), other.logits(features).sum()
+        quantity = "sum of the logits"
+    if not torch.equal(expected, found):
+        saved = set(head.state_dict())
+        missing = [name for name in _all_tensors(head) if name not in saved]
+        hint = "some state is not in the state dict; use register_buffer"
+        if missing:
+            hint = f"{', '.join(missing)} is not in the state dict; use register_buffer"
         raise Failure(
-            f"after load_state_dict the {what} is {number(own)} instead of {number(theirs)}: {hint}"
+            f"after load_state_dict the {quantity} is {format_scalar(found)} instead of "
+            f"{format_scalar(expected)}: {hint}"
         )
 
 
 def pickling(subject: Subject) -> None:
-    """Survives pickling, as between processes."""
+    """The head can be pickled, which sending it to another process requires."""
     import pickle
 
     head = subject.midway()
     copy = pickle.loads(pickle.dumps(head))
-    before, after = loss_of(head, *batch()), loss_of(copy, *batch())
+    before, after = seeded_loss(head, *batch()), seeded_loss(copy, *batch())
     if not torch.equal(before, after):
-        raise Failure(f"the loss is {number(before)}, and {number(after)} after pickling")
+        raise Failure(
+            f"the loss is {format_scalar(before)}, but {format_scalar(after)} after pickling"
+        )
 
 
 def optimizer(subject: Subject) -> None:
@@ -141,82 +151,90 @@ def optimizer(subject: Subject) -> None:
     for group in groups:
         if not isinstance(group, ParameterGroup):
             raise Failure(
-                f"parameter_groups() should give ParameterGroups, not a {type(group).__name__}"
+                f"parameter_groups() should return ParameterGroups, not a {type(group).__name__}"
             )
         if not group.parameters or not group.lr_scale > 0:
             raise Failure("a parameter group is empty, or its lr_scale is not above 0")
         times.update(id(p) for p in group.parameters)
-    lost = [name for key, name in names.items() if key not in times]
+    missing = [name for key, name in names.items() if key not in times]
     twice = [name for key, name in names.items() if times[key] > 1]
-    if lost:
-        raise Failure(f"{', '.join(lost)} is in no group: the optimizer would never move it")
+    if missing:
+        raise Failure(f"{', '.join(missing)} is in no group: it would never be trained")
     if twice:
         raise Failure(f"{', '.join(twice)} is in two groups")
     hidden = _leaves(head(*batch())) - set(names)
     if hidden:
         raise Failure(
-            f"tensors that are no parameters of the head get a gradient ({len(hidden)}): in a list "
-            "or dict? use nn.ParameterList, or the optimizer and checkpoints never see them"
+            f"tensors that are no parameters of the head get a gradient ({len(hidden)}); if they "
+            "are in a list or dict, use nn.ParameterList, so that they are trained and saved"
         )
     if set(times) - set(names):
-        raise Failure("a group has a tensor that is no learnable parameter of the head")
+        raise Failure("a group has a tensor that is not a learnable parameter of the head")
 
 
 def logits(subject: Subject) -> None:
-    """Logits are a finite number for each class; each row depends on its own features alone."""
+    """Logits are finite, one per class, and depend only on the features of their own sample."""
     head = subject.midway()
     features, labels = batch()
     scores = head.logits(features)
     if scores.shape != (N, K):
-        raise Failure(f"{N} samples and {K} classes give logits {tuple(scores.shape)}")
+        raise Failure(f"logits of {N} samples and {K} classes have shape {tuple(scores.shape)}")
     if not torch.isfinite(scores).all():
         raise Failure(f"{int((~torch.isfinite(scores)).sum())} of {N * K} logits are not finite")
     alone = head.logits(features[:3])
-    if not close(alone, scores[:3]):
+    if not is_close(alone, scores[:3]):
         off = (alone - scores[:3]).abs().max()
-        raise Failure(f"the logits of three samples differ by {number(off)} in a larger batch")
+        raise Failure(
+            f"the logits of three samples differ by {format_scalar(off)} in a larger batch"
+        )
     ahead = head.log_odds(features, labels)
     if ahead.shape != (N,) or not torch.isfinite(ahead).all():
         raise Failure(f"log_odds() of {N} samples should be {N} finite numbers")
 
 
 def schedules(subject: Subject) -> None:
-    """Progress sets the declared buffers, and nothing else."""
+    """set_progress changes the buffers that schedules() declares, and nothing else."""
     head = subject.fresh()
     declared = head.schedules()
     unknown = set(declared) - {name for name, _ in head.named_buffers()}
     if unknown:
-        raise Failure(f"{', '.join(sorted(unknown))} is scheduled, but is no buffer")
-    before = _everything(head)
+        raise Failure(f"{', '.join(sorted(unknown))} is scheduled, but is not a buffer")
+    before = _all_tensors(head)
     head.set_progress(0.7)
-    after = _everything(head)
+    after = _all_tensors(head)
     for name, tensor in after.items():
         if name not in declared and not torch.equal(tensor, before[name]):
-            raise Failure(f"progress changes {name}, which schedules() does not name")
+            raise Failure(f"set_progress changes {name}, which schedules() does not declare")
     for name, value_at in declared.items():
         wanted = torch.full_like(after[name], value_at(0.7))
-        if not close(after[name], wanted):
-            raise Failure(f"{name} is {number(after[name])} at 0.7, not {number(wanted)}")
+        if not is_close(after[name], wanted):
+            raise Failure(
+                f"{name} is {format_scalar(after[name])} at progress 0.7, "
+                f"not {format_scalar(wanted)}"
+            )
 
 
 def sizes(subject: Subject) -> None:
-    """Any number of classes and features, from 2 and 1 upwards."""
+    """Any number of classes >= 2 and any feature dimension >= 1 is possible."""
     for classes, dimension in ((2, 1), (2, 2), (11, 3)):
         head = subject.fresh(classes, dimension)
-        said = (head.num_classes, head.feature_dim)
-        if said != (classes, dimension):
-            raise Failure(f"made for {(classes, dimension)}, it says {said}: call super().__init__")
+        declared = (head.num_classes, head.feature_dim)
+        if declared != (classes, dimension):
+            raise Failure(
+                f"num_classes and feature_dim are {declared} instead of {(classes, dimension)}: "
+                "pass them to super().__init__"
+            )
         features = torch.randn(6, dimension, generator=torch.Generator().manual_seed(0))
         loss, scores = head(features, torch.arange(6) % 2), head.logits(features)
         if not torch.isfinite(loss).all() or scores.shape != (6, classes):
             raise Failure(
-                f"with {classes} classes and {dimension} features the loss of 6 samples is "
-                f"{number(loss)}, their logits are {tuple(scores.shape)}"
+                f"with {classes} classes and {dimension} features, the loss of 6 samples is "
+                f"{format_scalar(loss)} and their logits have shape {tuple(scores.shape)}"
             )
 
 
 def declarations(subject: Subject) -> None:
-    """What a head declares of itself is something that the training knows."""
+    """The attributes that a head declares for its training have valid values."""
     head = subject.fresh()
     group = head.samples_per_class
     if group is not None and not (type(group) is int and group >= 2):
@@ -224,14 +242,16 @@ def declarations(subject: Subject) -> None:
     if not isinstance(head.wants_class_means, bool):
         raise Failure(f"wants_class_means should be a bool, not {head.wants_class_means!r}")
     if head.verification_distance not in ("cosine", "mahalanobis"):
-        said = head.verification_distance
-        raise Failure(f"verification_distance should be 'cosine' or 'mahalanobis', not {said!r}")
+        distance = head.verification_distance
+        raise Failure(
+            f"verification_distance should be 'cosine' or 'mahalanobis', not {distance!r}"
+        )
     if head.wants_class_means and type(head).fit_class_means is LossHead.fit_class_means:
-        raise Failure("it wants class means, but has no fit_class_means")
+        raise Failure("wants_class_means is set, but there is no fit_class_means")
 
 
 def _leaves(loss: Tensor) -> set[int]:
-    """The ids of what a loss's gradient ends in."""
+    """Return the ids of the leaf tensors of a loss's gradient."""
     found, seen, todo = set(), set(), [loss.grad_fn]
     while todo:
         node = todo.pop()
@@ -244,8 +264,8 @@ def _leaves(loss: Tensor) -> set[int]:
     return found
 
 
-def _everything(head: LossHead) -> Mapping[str, Tensor]:
-    """Copies of every tensor that a head and its parts hold, registered or not."""
+def _all_tensors(head: LossHead) -> Mapping[str, Tensor]:
+    """Return copies of all tensors of a head and its modules, registered or not."""
     registered = {**dict(head.named_parameters()), **dict(head.named_buffers())}
     plain = {
         f"{prefix}.{name}" if prefix else name: value
@@ -274,4 +294,4 @@ CHECKS: Mapping[str, Check] = {
     "densities": densities,
     "learning": learning,
 }
-"""Every check by its name, the simplest first."""
+"""Check by name, the simplest first."""

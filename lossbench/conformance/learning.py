@@ -1,4 +1,4 @@
-"""Checks that take a whole training, or a whole plane."""
+"""Checks that train a model, or integrate over a plane."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ATTEMPTS = 3
 
 
 def densities(subject: Subject) -> None:
-    """Densities integrate to 1, and their means are the class means."""
+    """Class densities integrate to 1, and their means are class_means."""
     head = subject.midway(feature_dim=2)
     if not isinstance(head, DensityHead):
-        raise NotApplicable("it models no density")
+        raise NotApplicable("it has no class densities")
     means = head.class_means
     if means.shape != (K, 2) or means.requires_grad:
         raise Failure(f"class_means should be ({K}, 2) and detached, not {tuple(means.shape)}")
@@ -25,7 +25,7 @@ def densities(subject: Subject) -> None:
     with torch.no_grad():
         density = head.class_log_density(grid).double().exp()  # (241^2, K)
     if density.shape != (len(grid), K):
-        raise Failure(f"class_log_density of {len(grid)} points is {tuple(density.shape)}")
+        raise Failure(f"class_log_density of {len(grid)} points has shape {tuple(density.shape)}")
     mass = density.sum(0) * step**2  # (K,)
     if not torch.allclose(mass, torch.ones(K).double(), rtol=1e-4, atol=0):
         raise Failure(f"a class's density integrates to {mass[(mass - 1).abs().argmax()]:.6g}")
@@ -36,18 +36,18 @@ def densities(subject: Subject) -> None:
 
 
 def learning(subject: Subject) -> None:
-    """In 200 steps through a free linear map the loss falls, and three blobs are told apart."""
-    said = []
-    for seed in range(ATTEMPTS):  # a sound loss may start badly once
-        why = _learn(subject.fresh(3, 2, seed), seed)
-        if not why:
+    """Training a linear map for 200 steps lowers the loss and separates three clusters."""
+    reasons = []
+    for seed in range(ATTEMPTS):  # a sound loss may fail once, from an unlucky start
+        reason = _learn(subject.fresh(3, 2, seed), seed)
+        if not reason:
             return
-        said.append(why)
-    raise Failure(f"in {ATTEMPTS} of {ATTEMPTS} attempts; {said[0]}")
+        reasons.append(reason)
+    raise Failure(f"in {ATTEMPTS} of {ATTEMPTS} attempts; {reasons[0]}")
 
 
 def _learn(head: LossHead, seed: int) -> str:
-    """Train once; why it cannot be said to have learned, or nothing."""
+    """Train once; return why the training failed, or empty text."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(60) % 3
     corners = torch.tensor([[3.0, 0.0], [-2.0, 2.5], [-2.0, -2.5]])
@@ -76,5 +76,7 @@ def _learn(head: LossHead, seed: int) -> str:
     with torch.no_grad():
         if head.wants_class_means:
             head.fit_class_means(model(points), labels)
-        right = float((head.logits(model(points)).argmax(1) == labels).float().mean())
-    return "" if right > 0.95 else f"{100 * right:.0f} % of three clear blobs are told apart"
+        accuracy = float((head.logits(model(points)).argmax(1) == labels).float().mean())
+    return (
+        "" if accuracy > 0.95 else f"accuracy on three separate clusters is {100 * accuracy:.0f} %"
+    )

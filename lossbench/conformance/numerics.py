@@ -1,27 +1,30 @@
-"""Checks of numbers: gradients, hard batches, low precision."""
+"""Checks of gradients, difficult batches and low precision."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from lossbench.conformance.subject import D, Failure, N, Subject, batch, number
-from lossbench.conformance.subject import seeded as loss_of
+from lossbench.conformance.subject import D, Failure, N, Subject, batch, format_scalar, seeded_loss
 from lossbench.losses import DensityHead, LossHead
 
 STEP = 1e-6
-"""Of finite differences, in float64."""
-CURE = "put @in_float32 of lossbench.losses.base above terms and logits"
+"""Step of finite differences in float64."""
+REMEDY = "put @in_float32 of lossbench.losses.base above terms and logits"
 
 
 def gradient(subject: Subject) -> None:
-    """Gradients are those of the loss: they agree with finite differences in float64."""
+    """Gradients agree with finite differences in float64."""
     head = subject.midway().double()
     wrong: dict[str, list[str]] = {}
-    for seed in (1, 2, 3):  # at a kink a right gradient may differ, but hardly at two of three
+    for seed in (
+        1,
+        2,
+        3,
+    ):  # at a kink, a correct gradient may differ, but hardly for two seeds of three
         features, labels = batch(seed=seed)
         leaves = {"features": features.double().requires_grad_(), **_learnable(head)}
-        loss = loss_of(head, leaves["features"], labels)
+        loss = seeded_loss(head, leaves["features"], labels)
         if loss.dtype != torch.float64:
             raise Failure(f"the loss of float64 features is {_name(loss.dtype)}")
         _require_graph(loss)
@@ -33,14 +36,12 @@ def gradient(subject: Subject) -> None:
             numeric = _slope(head, leaves["features"], labels, leaf, direction)
             own = float((slope * direction).sum())
             if abs(own - numeric) > 1e-6 * max(1.0, abs(loss.item())) + 1e-4 * abs(numeric):
-                line = (
-                    f"{own:.6g} along a direction where differences of the loss say {numeric:.6g}"
-                )
+                line = f"{own:.6g} in a direction where finite differences give {numeric:.6g}"
                 wrong.setdefault(name, []).append(line)
     wrong = {name: lines for name, lines in wrong.items() if len(lines) > 1}
     if wrong:
         found_for = "; ".join(f"of {name}: {lines[0]}" for name, lines in wrong.items())
-        raise Failure(f"gradient {found_for} (a deliberate detach shows like this, too)")
+        raise Failure(f"gradient {found_for} (a deliberate detach has the same effect)")
 
 
 def _slope(
@@ -51,7 +52,7 @@ def _slope(
         kept = leaf.clone()
         for sign in (1, -1):
             leaf.copy_(kept + sign * STEP * direction)
-            values.append(loss_of(head, features, labels).item())
+            values.append(seeded_loss(head, features, labels).item())
         leaf.copy_(kept)
     return (values[0] - values[1]) / (2 * STEP)
 
@@ -66,11 +67,11 @@ def reach(subject: Subject) -> None:
         raise Failure(f"{without} of {N} samples get no gradient")
     unreached = [name for name, slope in slopes.items() if not slope.abs().sum() > 0]
     if unreached:
-        raise Failure(f"{', '.join(unreached)} gets no gradient: training would leave it as it is")
+        raise Failure(f"{', '.join(unreached)} gets no gradient: it would never be trained")
 
 
-HARD_BATCHES: dict[str, tuple[Tensor, Tensor]] = {
-    "usual": batch(),
+DIFFICULT_BATCHES: dict[str, tuple[Tensor, Tensor]] = {
+    "normal features": batch(),
     "one sample": (torch.ones(1, D), torch.tensor([2])),
     "one class, the others absent": (batch()[0], torch.full((N,), 1)),
     "coincident features": (torch.ones(N, D), batch()[1]),
@@ -82,25 +83,27 @@ HARD_BATCHES: dict[str, tuple[Tensor, Tensor]] = {
 
 
 def finite(subject: Subject) -> None:
-    """Loss, gradients and state stay finite on hard batches."""
-    broken = []
-    for kind, (features, labels) in HARD_BATCHES.items():
+    """Loss, gradients and state stay finite on difficult batches."""
+    failures = []
+    for kind, (features, labels) in DIFFICULT_BATCHES.items():
         head = subject.midway()
         loss, slopes = _gradients(head, features, labels)
         if not torch.isfinite(loss).all():
-            broken.append(f"{kind}: the loss is {number(loss)}")
+            failures.append(f"{kind}: the loss is {format_scalar(loss)}")
         else:
             names = [name for name, slope in slopes.items() if not torch.isfinite(slope).all()]
-            broken += [f"{kind}: the gradient of {', '.join(names)} is not finite"] * bool(names)
+            failures += [f"{kind}: the gradient of {', '.join(names)} is not finite"] * bool(names)
         head.after_step(features, labels)
-        spoilt = [name for name, t in head.state_dict().items() if not torch.isfinite(t).all()]
-        broken += [f"{kind}: after_step makes {', '.join(spoilt)} not finite"] * bool(spoilt)
-    if broken:
-        raise Failure("; ".join(broken))
+        not_finite = [name for name, t in head.state_dict().items() if not torch.isfinite(t).all()]
+        failures += [f"{kind}: after_step makes {', '.join(not_finite)} not finite"] * bool(
+            not_finite
+        )
+    if failures:
+        raise Failure("; ".join(failures))
 
 
 def autocast(subject: Subject) -> None:
-    """Autocast changes nothing, also where half precision would overflow."""
+    """Autocast changes no result, even where half precision would overflow."""
     head = subject.midway()
     features, labels = batch()
     for dtype, scale in ((torch.float16, 200.0), (torch.bfloat16, 1.0)):
@@ -110,17 +113,19 @@ def autocast(subject: Subject) -> None:
         for name, expected in _outputs(head, low.float(), labels).items():
             value = found[name]
             if value.dtype != torch.float32:
-                raise Failure(f"{name}: {_name(value.dtype)} under {_name(dtype)} autocast; {CURE}")
+                raise Failure(
+                    f"{name}: {_name(value.dtype)} under {_name(dtype)} autocast; {REMEDY}"
+                )
             if not torch.equal(value, expected):
                 at = (value - expected).abs().nan_to_num(torch.inf).flatten().argmax()
                 raise Failure(
-                    f"{name}: {number(value.flatten()[at])} under {_name(dtype)} autocast, "
-                    f"{number(expected.flatten()[at])} in float32; {CURE}"
+                    f"{name}: {format_scalar(value.flatten()[at])} under {_name(dtype)} autocast, "
+                    f"{format_scalar(expected.flatten()[at])} in float32; {REMEDY}"
                 )
 
 
 def _outputs(head: LossHead, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    found = {"the loss": loss_of(head, features, labels), "logits": head.logits(features)}
+    found = {"the loss": seeded_loss(head, features, labels), "logits": head.logits(features)}
     if isinstance(head, DensityHead):
         found["class_log_density"] = head.class_log_density(features)
     return found
@@ -130,7 +135,7 @@ def _gradients(
     head: LossHead, features: Tensor, labels: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
     leaves = {"features": features.detach().clone().requires_grad_(), **_learnable(head)}
-    loss = loss_of(head, leaves["features"], labels)
+    loss = seeded_loss(head, leaves["features"], labels)
     _require_graph(loss)
     found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
     return loss, dict(zip(leaves, found, strict=True))
@@ -144,7 +149,7 @@ def _require_graph(loss: Tensor) -> None:
     if loss.shape != ():
         raise Failure(f"the loss should be a scalar, not of shape {tuple(loss.shape)}")
     if not loss.requires_grad:
-        raise Failure("the loss has no gradient: nothing differentiable leads to it")
+        raise Failure("the loss has no gradient: it does not depend on anything differentiable")
 
 
 def _name(dtype: torch.dtype) -> str:

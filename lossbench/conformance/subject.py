@@ -1,4 +1,4 @@
-"""A loss under examination, and what is found of it."""
+"""A loss to be checked, and how checks run on it."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ class Failure(Exception):
 
 
 class NotApplicable(Exception):
-    """A check has nothing to say of this loss; the message says why."""
+    """A check does not apply to this loss; the message says why."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one check found.
+class CheckResult:
+    """Result of one check.
 
     Attributes:
-        check: Its name.
-        status: `none` where the check does not apply.
-        why: Empty if all is well.
+        check: Name of the check.
+        status: `ok`, `failed`, or `none` if the check does not apply.
+        reason: Reason of a failure, or why the check does not apply; empty for `ok`.
     """
 
     check: str
     status: Literal["ok", "failed", "none"]
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A loss under examination.
+    """A loss to be checked.
 
     Attributes:
-        create: (num_classes, feature_dim) -> a new head, with the parameters to be examined.
-        file: Where it is written, for the place of an error; None: nowhere in particular.
+        create: (num_classes, feature_dim) -> a new head, with the parameters to be checked.
+        file: File of the loss, from which errors show the line; None if it is unknown.
     """
 
     create: Callable[[int, int], LossHead]
     file: Path | None = field(default=None, compare=False)
 
     def fresh(self, num_classes: int = K, feature_dim: int = D, seed: int = 0) -> LossHead:
-        """A head as it is before training."""
+        """Return a new head."""
         torch.manual_seed(seed)
         return self.create(num_classes, feature_dim)
 
     def midway(self, feature_dim: int = D, seed: int = 0) -> LossHead:
-        """A head in the middle of its training: nothing in it is 0 or new any more."""
+        """Return a head with random parameters, as in the middle of a training."""
         head = self.fresh(K, feature_dim, seed)
         with torch.no_grad():
             for parameter in head.parameters():
@@ -72,24 +72,24 @@ class Subject:
 
 
 Check = Callable[[Subject], None]
-"""Raises `Failure`, or `NotApplicable`."""
+"""A check; it raises `Failure` or `NotApplicable`."""
 
 
 def batch(feature_dim: int = D, seed: int = 1) -> tuple[Tensor, Tensor]:
-    """Features (N, D), normal, and labels (N,), every class equally often."""
+    """Return normal features (N, D) and labels (N,) with equally many of each class."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(N, feature_dim, generator=generator), torch.arange(N) % K
 
 
-def seeded(head: LossHead, features: Tensor, labels: Tensor) -> Tensor:
-    """The loss under a fixed seed: what a head draws at random is drawn again."""
+def seeded_loss(head: LossHead, features: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss under a fixed seed, so that random draws of the head repeat."""
     torch.manual_seed(0)
     loss: Tensor = head(features, labels)
     return loss
 
 
-def close(a: Tensor, b: Tensor) -> bool:
-    """Whether two results differ by rounding alone, at the tolerance of their type."""
+def is_close(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal up to rounding, by torch's tolerances for their dtype."""
     try:
         torch.testing.assert_close(a, b)
     except AssertionError:
@@ -97,24 +97,24 @@ def close(a: Tensor, b: Tensor) -> bool:
     return True
 
 
-def number(value: Tensor) -> str:
-    """A scalar as a reader wants it; of anything else, its shape."""
+def format_scalar(value: Tensor) -> str:
+    """Return the text of a scalar; for any other tensor, of its shape."""
     return f"{value.item():.6g}" if value.numel() == 1 else f"a tensor {tuple(value.shape)}"
 
 
-def examine(subject: Subject, checks: Mapping[str, Check]) -> list[Finding]:
-    """Run all checks; an exception inside one is its failure, with the place in the file."""
-    torch.set_num_threads(1)  # of tensors this small a second thread only disturbs the first
-    return [_examine(subject, name, check) for name, check in checks.items()]
+def run_checks(subject: Subject, checks: Mapping[str, Check]) -> list[CheckResult]:
+    """Run checks on a loss; an unexpected exception is a failure, with its line in the file."""
+    torch.set_num_threads(1)  # tensors are so small that more threads cost time
+    return [_run_check(subject, name, check) for name, check in checks.items()]
 
 
-def _examine(subject: Subject, name: str, check: Check) -> Finding:
+def _run_check(subject: Subject, name: str, check: Check) -> CheckResult:
     try:
         check(subject)
     except Failure as failure:
-        return Finding(name, "failed", str(failure))
+        return CheckResult(name, "failed", str(failure))
     except NotApplicable as reason:
-        return Finding(name, "none", str(reason))
+        return CheckResult(name, "none", str(reason))
     except Exception as error:
-        return Finding(name, "failed", format_exception(error, subject.file))
-    return Finding(name, "ok")
+        return CheckResult(name, "failed", format_exception(error, subject.file))
+    return CheckResult(name, "ok")

@@ -1,6 +1,6 @@
-"""The loss that somebody named on the command line: `MODULE:CLASS`, or a registered name.
+"""Loading of the loss to be checked: `MODULE:CLASS`, or a registered name.
 
-This is the one place that imports the user's code, and only the module that the command names.
+Only the named module is imported.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from lossbench.suite.yaml_io import read_override
 
 
 def load_target(target: str, overrides: Iterable[str] = (), folder: Path | None = None) -> Subject:
-    """Find a loss, and make one head of it to see that it can be made.
+    """Load a loss, and create one head to check that this is possible.
 
     Args:
-        target: `MODULE:NAME` of a `LossHead` class or of a function that makes one from
+        target: `MODULE:NAME` of a `LossHead` class or of a function that returns one for
             (num_classes, feature_dim), or the name of a registered loss.
-        overrides: `PARAM=VALUE`; the value is YAML.
-        folder: Where the module is looked for first; None: the working folder.
+        overrides: `PARAM=VALUE` of the loss's parameters; the value is YAML.
+        folder: Folder that is searched first for the module; None for the working folder.
 
     Raises:
-        RequestError: There is no such loss, it is none, or it cannot be made with these
-            parameters.
+        RequestError: There is no such loss, it is not a `LossHead`, or it cannot be created
+            with these parameters.
     """
     module_name, separator, name = target.partition(":")
     file: Path | None = None
@@ -58,18 +58,18 @@ def load_target(target: str, overrides: Iterable[str] = (), folder: Path | None 
         if key in params:
             raise RequestError(f"--set {override}: {key} is set twice; give it once")
         params[key] = value
-    shown = target if file is None else f"{file.name}: {name}"
+    label = target if file is None else f"{file.name}: {name}"
     try:
         entry.resolve(params)
         head: Any = entry.create(K, D, **params)
     except ParameterError as error:
         listed = "; ".join(f"{problem.key}: {problem.message}" for problem in error.problems)
-        raise RequestError(f"{shown}: {listed}") from None
+        raise RequestError(f"{label}: {listed}") from None
     except Exception as error:
-        raise RequestError(f"{shown} cannot be made: {format_exception(error, file)}") from None
+        raise RequestError(f"{label} cannot be created: {format_exception(error, file)}") from None
     if not isinstance(head, LossHead):
         raise RequestError(
-            f"{shown}: makes a {type(head).__name__}, not a LossHead; derive its class from "
+            f"{label}: returns a {type(head).__name__}, not a LossHead; derive its class from "
             "lossbench.losses.LossHead"
         )
     return Subject(functools.partial(entry.create, **params), file)
@@ -98,17 +98,17 @@ def _import(name: str, target: str, folder: Path) -> ModuleType:
         ):
             near = did_you_mean(name, (path.stem for path in folder.glob("*.py")))
             raise RequestError(f"{target}: no module {name!r} in {folder}{near}") from None
-        raise RequestError(f"{target}: {_told_of_import(error, name, folder)}") from None
+        raise RequestError(f"{target}: {_import_failure(error, name, folder)}") from None
     except SyntaxError as error:
         place = f"{Path(error.filename or name).name}:{error.lineno}"
         raise RequestError(f"{place}: {type(error).__name__}: {error.msg}") from None
     except (Exception, SystemExit) as error:
-        raise RequestError(f"{target}: {_told_of_import(error, name, folder)}") from None
+        raise RequestError(f"{target}: {_import_failure(error, name, folder)}") from None
     finally:
         sys.path.remove(str(folder))
 
 
-def _told_of_import(error: BaseException, name: str, folder: Path) -> str:
+def _import_failure(error: BaseException, name: str, folder: Path) -> str:
     file = folder.joinpath(*name.split(".")).with_suffix(".py")
     return f"cannot be imported: {format_exception(error, file)}"
 
@@ -127,11 +127,11 @@ def _entry(module: ModuleType, name: str, target: str) -> Entry[LossHead]:
         place = f"{file}:{_line(found)}"
         if not issubclass(found, LossHead):
             raise RequestError(
-                f"{place}: {name} is no LossHead; derive it from lossbench.losses.LossHead"
+                f"{place}: {name} is not a LossHead; derive it from lossbench.losses.LossHead"
             )
-        lacking = sorted(getattr(found, "__abstractmethods__", ()))
-        if lacking:
-            raise RequestError(f"{place}: {name} lacks {' and '.join(lacking)}")
+        missing = sorted(getattr(found, "__abstractmethods__", ()))
+        if missing:
+            raise RequestError(f"{place}: {name} has no {' and no '.join(missing)}")
     elif not callable(found):
         raise RequestError(f"{file}: {name} is a {type(found).__name__}, not a LossHead class")
     if entry := LOSSES.entry_of(found):
@@ -139,7 +139,7 @@ def _entry(module: ModuleType, name: str, target: str) -> Entry[LossHead]:
     registry: Registry[LossHead] = Registry("loss")
     try:
         registry.register(name)(found)
-    except Exception as error:  # annotations that cannot be evaluated raise what they like
+    except Exception as error:  # evaluating annotations may raise any exception
         reason = error if isinstance(error, RequestError) else format_exception(error, None)
         raise RequestError(f"{file}: the parameters of {name} cannot be read: {reason}") from None
     return registry[name]

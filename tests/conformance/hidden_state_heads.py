@@ -1,4 +1,4 @@
-"""Heads that keep something where neither the optimizer nor a checkpoint sees it."""
+"""Heads with state that neither the optimizer nor a checkpoint has."""
 
 from __future__ import annotations
 

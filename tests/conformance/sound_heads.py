@@ -1,4 +1,4 @@
-"""Heads that keep the contract."""
+"""Heads that pass every check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lossbench.losses.base import in_float32
 
 
 class Sound(LossHead):
-    """Softmax; each broken head differs from it in one thing."""
+    """Softmax; each broken head differs from it in one respect."""
 
     def __init__(self, num_classes, feature_dim):
         super().__init__(num_classes, feature_dim)
@@ -27,7 +27,7 @@ class Sound(LossHead):
 
 
 class Sampling(Sound):
-    """Draws at random; sound all the same."""
+    """One random factor for the whole batch."""
 
     @in_float32
     def terms(self, features, labels):

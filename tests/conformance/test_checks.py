@@ -1,4 +1,4 @@
-"""Every check can fail, and says why; a sound head passes them all."""
+"""Every check fails for a broken head, with a reason; a sound head passes all checks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.conformance import CHECKS, Subject, examine
+from lossbench.conformance import CHECKS, Subject, run_checks
 from lossbench.losses import LossHead
 from tests.conformance import broken_heads
 from tests.conformance.broken_heads import BROKEN
@@ -14,14 +14,16 @@ from tests.conformance.sound_heads import DrawsForEachSample, Sampling, Sound
 
 
 @pytest.mark.parametrize(
-    ("check", "head", "why"), BROKEN, ids=[f"{check}-{head.__name__}" for check, head, _ in BROKEN]
+    ("check", "head", "reason"),
+    BROKEN,
+    ids=[f"{check}-{head.__name__}" for check, head, _ in BROKEN],
 )
-def test_a_broken_head_is_found_out(check: str, head: type[LossHead], why: str) -> None:
+def test_a_broken_head_fails_with_a_reason(check: str, head: type[LossHead], reason: str) -> None:
     subject = Subject(head, Path(broken_heads.__file__))
-    [found] = examine(subject, {check: CHECKS[check]})
+    [found] = run_checks(subject, {check: CHECKS[check]})
     assert found.status == "failed"
-    assert why in found.why
-    assert "\n" not in found.why
+    assert reason in found.reason
+    assert "\n" not in found.reason
 
 
 def test_every_check_has_a_head_that_fails_it() -> None:
@@ -37,6 +39,6 @@ def test_every_check_has_a_head_that_fails_it() -> None:
     ],
 )
 def test_a_sound_head_passes(head: type[LossHead], not_applicable: list[str]) -> None:
-    found = examine(Subject(head), CHECKS)
+    found = run_checks(Subject(head), CHECKS)
     assert [f for f in found if f.status == "failed"] == []
     assert [f.check for f in found if f.status == "none"] == not_applicable

@@ -1,4 +1,4 @@
-"""What can be named on the command line of `lossbench test-loss`, and what it answers."""
+"""The losses that `lossbench test-loss` can load, and its messages for all others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """Write a module of a name of its own into the working folder."""
+    """Write a module with a unique name into the working folder."""
     monkeypatch.chdir(tmp_path)
     before = set(sys.modules)
 
@@ -81,10 +81,10 @@ BAD_TARGETS = [
     ("@:Head", ["scale=[1"], HEAD, "--set scale=[1: broken YAML"),
     ("triplet", ["weight=0", "softmax_weight=0"], HEAD, "triplet: weight: should not be 0 if"),
     ("@:torch", [], HEAD, "@.py: torch is a module, not a LossHead class"),
-    ("@:Plain", [], "class Plain:\n    pass\n", "@.py:1: Plain is no LossHead"),
-    ("@:Abstract", [], HEAD + "\nclass Abstract(LossHead):\n    pass\n", "lacks logits and terms"),
-    ("@:number", [], HEAD + "\ndef number(k, d):\n    return 3\n", "makes a int, not a LossHead"),
-    ("@:few", [], HEAD + "\ndef few():\n    return 3\n", "few cannot be made: TypeError: few()"),
+    ("@:Plain", [], "class Plain:\n    pass\n", "@.py:1: Plain is not a LossHead"),
+    ("@:Abstract", [], HEAD + "\nclass Abstract(LossHead):\n    pass\n", "has no logits and no"),
+    ("@:number", [], HEAD + "\ndef number(k, d):\n    return 3\n", "returns a int, not a LossHead"),
+    ("@:few", [], HEAD + "\ndef few():\n    return 3\n", "few cannot be created: TypeError: few()"),
     ("@:bad", [], HEAD + "\ndef bad(k, d):\n    return 1 / 0\n", "ZeroDivisionError"),
     ("@:f", [], HEAD + "\ndef f(k, d, *, x=1):\n    pass\n", "parameter 'x' has no annotation"),
     ("@:f", [], HEAD + "\ndef f(k, d, *, x: 'y'):\n    pass\n", "parameters of f cannot be read"),

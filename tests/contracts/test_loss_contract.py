@@ -1,4 +1,4 @@
-"""What every registered loss keeps. A new one is picked up with its defaults."""
+"""Contract of every registered loss. A new loss is tested with its default parameters."""
 
 import functools
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lossbench.cli.documentation.docstrings import equation_of
-from lossbench.conformance import CHECKS, Subject, examine
+from lossbench.conformance import CHECKS, Subject, run_checks
 from lossbench.losses import LOSSES
 
 pytestmark = pytest.mark.long
@@ -35,12 +35,12 @@ DENSITIES = {"center", "lgm"}
 @pytest.mark.parametrize("check", CHECKS)
 def test_contract(name, params, check):
     create = functools.partial(LOSSES[name].create, **params)
-    [found] = examine(Subject(create), {check: CHECKS[check]})
+    [found] = run_checks(Subject(create), {check: CHECKS[check]})
     expected = "none" if check == "densities" and name not in DENSITIES else "ok"
-    assert (found.status, found.why if expected == "ok" else "") == (expected, "")
+    assert (found.status, found.reason if expected == "ok" else "") == (expected, "")
 
 
-def of(case, dtype=torch.float32, dim=6):
+def make_batch(case, dtype=torch.float32, dim=6):
     name, params = case
     torch.manual_seed(0)
     head = LOSSES[name].create(5, dim, **params).to(dtype)
@@ -51,7 +51,7 @@ def of(case, dtype=torch.float32, dim=6):
 @pytest.mark.parametrize("labels", [[0, 1], [0, 0], [2], [1] * 5, [0, 1, 2, 3], [0, 0, 1]])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_every_batch_has_a_finite_loss_and_gradient(case, labels):
-    """Also one without a pair of one class, or without a pair of two."""
+    """Including batches without a pair of the same class, or of different classes."""
     name, params = case
     torch.manual_seed(0)
     head = LOSSES[name].create(5, 6, **params)
@@ -63,15 +63,15 @@ def test_every_batch_has_a_finite_loss_and_gradient(case, labels):
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
-def test_its_description_has_an_equation_and_a_paper(name):
+def test_docstrings_have_an_equation_and_a_reference(name):
     assert any(line.startswith("L = ") for line in equation_of(LOSSES[name].factory))
     assert LOSSES[name].reference
 
 
 @pytest.mark.parametrize("dim", [2, 6])
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_gradients_of_the_terms_add_up_and_can_be_taken_twice(case, dim):
-    head, features, labels = of(case, torch.float64, dim)
+def test_gradients_of_terms_add_up_and_repeat(case, dim):
+    head, features, labels = make_batch(case, torch.float64, dim)
     inputs = [features, *head.parameters()]
 
     def gradients(value):
@@ -87,16 +87,16 @@ def test_gradients_of_the_terms_add_up_and_can_be_taken_twice(case, dim):
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_a_feature_that_is_no_number_is_seen(case):
-    head, features, labels = of(case)
+def test_a_nan_feature_gives_a_nan_loss(case):
+    head, features, labels = make_batch(case)
     with torch.no_grad():
         features[3, 1] = torch.nan
     assert head(features, labels).isnan()
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
-def test_compiled_is_as_eager(case):
-    head, features, labels = of(case)
+def test_compiled_equals_eager(case):
+    head, features, labels = make_batch(case)
     torch.compiler.reset()
     compiled = torch.compile(head, backend="aot_eager", fullgraph=True)
     inputs = [features, *head.parameters()]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lossbench.conformance import CHECKS, Subject, examine
+from lossbench.conformance import CHECKS, Subject, run_checks
 from lossbench.errors import ParameterError, RequestError
 from lossbench.losses import LOSSES
 from lossbench.losses.metric_learning import UNSUPPORTED
@@ -31,8 +31,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("name", "params"), CASES, ids=[name for name, _ in CASES])
 def test_library_losses_pass_the_contract_checks(name: str, params: dict[str, Any]) -> None:
     entry = LOSSES[f"pml.{name}"]
-    found = examine(Subject(lambda k, d: entry.create(k, d, **params)), CHECKS)
-    assert {f.check: f.why for f in found if f.status == "failed"} == {}
+    found = run_checks(Subject(lambda k, d: entry.create(k, d, **params)), CHECKS)
+    assert {f.check: f.reason for f in found if f.status == "failed"} == {}
 
 
 @needed
