@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import make_rows
+from lossbench.planning.search import SearchPoints
 from lossbench.planning.selection import choose_rows, final_trials
 from lossbench.planning.trial import Trial
 from lossbench.records import Metric
@@ -16,6 +17,30 @@ from lossbench.suite.grammar import expand_grids
 from lossbench.suite.load import load_suite
 from lossbench.suite.schema import Component
 from tests.report.synthetic_report import DEFAULTS, HEAD, Results, result_of
+
+
+class SyntheticStore:
+    """Store in which every trial has a result.
+
+    Attributes:
+        asked: Identities of the trials that were looked up.
+        points: Stored points of searches.
+    """
+
+    def __init__(
+        self, error: Callable[[Trial], float], points: Mapping[str, SearchPoints] | None = None
+    ) -> None:
+        self.asked: list[str] = []
+        self.points = points or {}
+        self._error = error
+
+    def results(self, trials: Iterable[Trial]) -> Results:
+        listed = list(trials)
+        self.asked += [trial.identity for trial in listed]
+        return {trial.identity: result_of(trial, self._error(trial)) for trial in listed}
+
+    def search_points(self, suite: str) -> Mapping[str, SearchPoints]:
+        return self.points
 
 
 @pytest.fixture

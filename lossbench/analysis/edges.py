@@ -36,7 +36,7 @@ def edge_warnings(plan: Plan, chosen: Chosen) -> list[str]:
 
 def selection_notes(plan: Plan, holdout: Stage, chosen: Chosen) -> list[str]:
     """Warnings about the choice: numbers at an edge, and trials that are missing."""
-    lines = edge_warnings(plan, chosen)
+    lines = [*plan.search_notes, *edge_warnings(plan, chosen)]
     if holdout.missing:
         lines.append(
             f"{holdout.missing} of {len(holdout.trials)} held-out trials are missing: "

@@ -98,7 +98,7 @@ def check(
     if old and not update and not plan.searches:
         require_comparable(old, plan, only, path)
     tracker = Tracker.open(tracking_uri, create=False)
-    found = load_plan_with_results(plan, tracker.results)
+    found = load_plan_with_results(plan, tracker)
     if old and not update:  # the rows of a search are known only with its results
         require_comparable(old, found.plan, only, path)
     measured = baseline_from_results(found, run_command(suite, set_, only, seeds, plugin))

@@ -98,7 +98,7 @@ def load_results(plan: Plan, tracking_uri: str | None) -> tuple[PlanWithResults,
     from lossbench.tracking.store import Tracker
 
     tracker = Tracker.open(tracking_uri, create=False)
-    found = load_plan_with_results(plan, tracker.results)
+    found = load_plan_with_results(plan, tracker)
     plan = replace(found.plan, more_seeds=tracker.other_seeds(found.trials))
     return replace(found, plan=plan), tracker
 

@@ -164,7 +164,7 @@ def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
         tracker = Tracker.open(tracking_uri, create=False)
     except NothingRecordedError:
         return Recorded(plan, plan.trials, {})
-    found = load_plan_with_results(plan, tracker.results)
+    found = load_plan_with_results(plan, tracker)
     left = [trial for trial in found.trials if trial.identity not in found.results]
     return Recorded(found.plan, found.trials, found.results, tracker.changed_code(left))
 
@@ -210,7 +210,7 @@ def print_data(out: Console, plan: Plan) -> None:
     """Which part of the data is used for what, the classes that were chosen, and warnings."""
     for line in plan.facts.notes:
         out.print(Text(f"data: {line}"), soft_wrap=True)
-    for line in plan.facts.warnings:
+    for line in (*plan.facts.warnings, *plan.search_notes):
         out.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
     if plan.suite.dataset.classes is not None:
         out.print(f"classes: {', '.join(plan.facts.class_names)}", highlight=False, soft_wrap=True)
@@ -440,7 +440,7 @@ def print_audit(plan: Plan, tracking_uri: str | None) -> None:
     if not plan.missing:
         with contextlib.suppress(NothingRecordedError):
             tracker = Tracker.open(tracking_uri, create=False)
-            found = load_plan_with_results(plan, tracker.results)
+            found = load_plan_with_results(plan, tracker)
     differences = audit(found.plan, found.trials, found.results)
     basis = f"{len(found.results)} of {len(found.trials)} trials measured"
     if plan.missing:

@@ -14,7 +14,7 @@ from lossbench.errors import ParameterError, RequestError
 from lossbench.planning.requirements import DryRunHead, HeadKey, HeadRequirements, head_key
 from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.planning.rows import Row
-from lossbench.planning.search import Search
+from lossbench.planning.search import Search, SearchPoints
 from lossbench.planning.trial import PROTOCOL, Trial, digest_of
 from lossbench.records import Artifact, Metric, Plugin
 from lossbench.suite.schema import Component, Holdout, Suite
@@ -52,6 +52,9 @@ class Plan:
             proposes after its first round can be here; the others are refused as the suite is
             checked.
         dry_run_head: Tries the head of a row; None if the data are missing.
+        search_points: Points that the searches have proposed so far, stored ones included, by
+            `selection.search_identity`.
+        search_notes: One line per search of which stored points differ from those of a replay.
         limits: Smallest and largest value that a loss's parameter may have, where it may have them,
             by the names of the loss and the parameter.
         table_identity: Hash of what all trials share.
@@ -81,6 +84,8 @@ class Plan:
     head_requirements: Mapping[HeadKey, HeadRequirements] = field(default_factory=dict)
     unusable_heads: Mapping[HeadKey, str] = field(default_factory=dict)
     dry_run_head: DryRunHead | None = field(default=None, compare=False, repr=False)
+    search_points: Mapping[str, SearchPoints] = field(default_factory=dict)
+    search_notes: tuple[str, ...] = ()
 
     @cached_property
     def table_identity(self) -> str:

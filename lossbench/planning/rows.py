@@ -1,14 +1,13 @@
-"""Rows of a table: losses with their grids expanded and their searches as far as they have come."""
+"""Rows of a table: losses with their grids expanded, and the points of their searches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from lossbench.errors import Problem
-from lossbench.planning.search import Search, points
+from lossbench.planning.search import Search, propose
 from lossbench.suite.schema import Component, Suite
 
 
@@ -17,10 +16,11 @@ class Row:
     """A row of the table: a loss with its parameters.
 
     Attributes:
-        label: The loss's name, with the parameters in which it differs from its namesakes.
-        loss: With every default filled in.
+        label: Name of the loss, with the parameters in which it differs from its namesakes.
+        loss: Loss with every default filled in.
         varied: Those parameters.
-        variants: The columns that it stands in, if not in all: a search goes its own way in each.
+        variants: Columns in which it has a cell; None for all. A search may propose other points in
+            each column.
     """
 
     label: str
@@ -33,35 +33,40 @@ class Row:
         return self.variants is None or variant in self.variants
 
 
+def first_round(search: Search, suite: Suite) -> tuple[Component, ...]:
+    """The points that a search proposes without any score."""
+    assert suite.selection is not None
+    return propose(search, suite.selection.samples or 0, lambda point: None).points
+
+
 def make_rows(
     losses: Iterable[Component | Search],
     suite: Suite,
-    score: Callable[[str, Component], float | None] = lambda variant, point: None,
+    points_of: Callable[[Search, str], Iterable[Component]] | None = None,
 ) -> tuple[Row, ...]:
-    """Label each loss by its name and what tells it from its namesakes.
+    """Label each loss by its name and the parameters in which it differs from its namesakes.
 
     Args:
-        losses: With every default filled in; a search stands for its points.
-        suite: Whose they are.
-        score: (variant, point) -> see `search.Score`.
+        losses: Losses with every default filled in, and searches, which are replaced by their
+            points.
+        suite: Suite of the losses.
+        points_of: Returns the points of a search in a variant; by default those of its first round.
 
     Raises:
         SuiteError: Two rows are the same.
     """
-    columns: dict[str, set[str]] = {}  # loss as JSON -> where it stands
+    columns: dict[str, set[str]] = {}  # loss as JSON -> variants
     listed = []
     for loss in losses:
         if isinstance(loss, Component):
             if loss in listed:
-                message = f"{loss.name} stands twice with the same parameters"
+                message = f"{loss.name} is given twice with the same parameters"
                 raise suite.origin.error([Problem(("losses",), message)])
             listed.append(loss)
             columns[loss.model_dump_json()] = set(suite.variants)
             continue
-        assert suite.selection is not None
-        samples = suite.selection.samples or 0
         for variant in suite.variants:
-            for point in points(loss, samples, partial(score, variant)):
+            for point in points_of(loss, variant) if points_of else first_round(loss, suite):
                 own = columns.setdefault(point.model_dump_json(), set())
                 if point not in listed:
                     listed.append(point)
@@ -93,5 +98,5 @@ def find_reference_rows(reference: str | None, rows: Mapping[str, str]) -> list[
 
 def _short(value: Any) -> str:
     if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"  # 1.0 as 1; what does not fit in six digits stays whole
+        return f"{value:g}"  # 1.0 as 1; numbers with more than six digits stay whole
     return str(value)

@@ -1,11 +1,12 @@
-"""Searches for a loss's parameters: points proposed by Optuna, measured on the held-out part.
+"""Searches for a loss's parameters: points proposed by Optuna, scored on the held-out part.
 
-    lgm: {alpha: {search: {low: 0.01, high: 3, log: true}}, lambda: {search: [0.01, 0.1, 1]}}
+A search is replayed from stored results: the sampler has a fixed seed and gets the same scores in
+the same order, so it proposes the same points again, and those without a score are run next.
+Points come in rounds, so that a cluster is busy while the sampler learns; the points of a round are
+proposed without knowing each other's scores.
 
-A search keeps nothing. It is replayed from the results that are recorded: the sampler has a fixed
-seed and is told the same scores in the same order, so it proposes the same points again, and what
-is missing is what is to be run next. Points come in rounds, so that a cluster has something to do
-while the sampler learns; those of a round are proposed without knowing each other's scores.
+Another version of Optuna may propose other points. Therefore the proposed points are stored, too,
+and stored points replace those of a replay.
 
 Reference: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011 (TPE), as in
 Optuna (Akiba et al., KDD 2019).
@@ -14,10 +15,11 @@ Optuna (Akiba et al., KDD 2019).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lossbench.records import Strict
 from lossbench.suite.grammar import Space, Span
 from lossbench.suite.schema import Component
 
@@ -25,11 +27,12 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 ROUND = 8
-"""Points of a round; the first one holds the loss's default and random points."""
+"""Points per round; the first round has the loss's default and random points."""
 MAX_ASKS = 4
-"""Times the number of points: the sampler may name one again, and few values are soon tried."""
+"""Maximum number of proposals per point: the sampler may repeat one, and a list of values may have
+fewer combinations than points are wanted."""
 DIGITS = 3
-"""Significant digits of a number that is proposed."""
+"""Significant digits of a proposed number."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,9 @@ class Search:
     """A loss some of whose parameters are searched.
 
     Attributes:
-        loss: With every parameter; the searched ones have their defaults.
+        loss: Loss with every parameter; the searched ones have their defaults.
         spaces: Searched parameter -> a span, or the values to choose from.
-        whole: Searched parameters that take whole numbers only.
+        whole: Searched parameters that are whole numbers.
     """
 
     loss: Component
@@ -48,39 +51,85 @@ class Search:
 
 
 Score = Callable[[Component], float | None]
-"""A point's held-out mean, lower being better; nan if it has none for good, None if it is not
-known yet."""
+"""Returns the mean score of a point, lower being better; nan if the point will have none, None if
+it is not known yet."""
 
 
-def points(search: Search, samples: int, score: Score) -> list[Component]:
-    """All points proposed so far, in order; those without a score are the next to measure.
+class SearchPoints(Strict):
+    """The points that a search has proposed so far, as they are stored.
+
+    Attributes:
+        loss: Name of the loss.
+        variant: Column of the search.
+        optuna: Version of Optuna that proposed them.
+        points: Values of the searched parameters, in the order of the proposals; a point may be
+            proposed again.
+    """
+
+    loss: str
+    variant: str
+    optuna: str
+    points: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Points of a replayed search.
+
+    Attributes:
+        points: Distinct points in order; those without a score are to be run next.
+        values: Values of the searched parameters, in the order of the proposals.
+        replaced: Number of proposals in whose place a stored point is used.
+    """
+
+    points: tuple[Component, ...]
+    values: tuple[dict[str, Any], ...]
+    replaced: int
+
+
+def propose(
+    search: Search, samples: int, score: Score, stored: Sequence[Mapping[str, Any]] = ()
+) -> Proposals:
+    """Replay a search as far as its scores are known.
 
     Args:
-        search: What is searched.
-        samples: How many points there are in the end, unless fewer can be told apart.
-        score: Of a point.
+        search: The search.
+        samples: Number of points to propose in all; a list of values may have fewer combinations.
+        score: See `Score`.
+        stored: Values of the points that were proposed before, in their order; they are used
+            instead of the sampler's own.
     """
     import optuna
+    from optuna.trial import TrialState, create_trial
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=ROUND, constant_liar=True)
     study = optuna.create_study(sampler=sampler)
-    study.enqueue_trial(dict(_defaults(search)))  # what is out of range is drawn
+    study.enqueue_trial(dict(_defaults(search)))  # values out of range are drawn
     spaces = {name: _distribution(search, name) for name in search.spaces}
-    proposed: dict[str, Component] = {}
-    asked = 0
-    while len(proposed) < samples and asked < MAX_ASKS * samples:
-        trials = [study.ask(spaces) for _ in range(min(ROUND, samples - len(proposed)))]
-        asked += len(trials)
-        found = [_point(search, trial.params) for trial in trials]
-        proposed |= {point.model_dump_json(): point for point in found}
-        scores = [score(point) for point in found]
-        known = [value for value in scores if value is not None]
-        if len(known) < len(found):
+    distinct: dict[str, Component] = {}
+    values: list[dict[str, Any]] = []
+    replaced = 0
+    while len(distinct) < samples and len(values) < MAX_ASKS * samples:
+        asked = [study.ask(spaces) for _ in range(min(ROUND, samples - len(distinct)))]
+        own = [_point_values(search, trial.params) for trial in asked]
+        known = [dict(point) for point in stored[len(values) : len(values) + len(own)]]
+        used = known + own[len(known) :]
+        values += used
+        replaced += sum(a != b for a, b in zip(own, used, strict=True))
+        points = [_with_values(search, point) for point in used]
+        distinct |= {point.model_dump_json(): point for point in points}
+        scores = [value for point in points if (value := score(point)) is not None]
+        if len(scores) < len(points):
             break
-        for trial, value in zip(trials, known, strict=True):
-            study.tell(trial, math.inf if math.isnan(value) else value)
-    return list(proposed.values())
+        for trial, proposed, taken, value in zip(asked, own, used, scores, strict=True):
+            objective = math.inf if math.isnan(value) else value
+            if proposed == taken:
+                study.tell(trial, objective)
+            else:
+                study.tell(trial, state=TrialState.FAIL)
+                study.add_trial(create_trial(params=taken, distributions=spaces, value=objective))
+    return Proposals(tuple(distinct.values()), tuple(values), replaced)
 
 
 def _defaults(search: Search) -> Iterator[tuple[str, Any]]:
@@ -110,13 +159,16 @@ def _distribution(search: Search, name: str) -> BaseDistribution:
     return FloatDistribution(space.low, space.high, log=space.log)
 
 
-def _point(search: Search, drawn: Mapping[str, Any]) -> Component:
-    values = {
+def _point_values(search: Search, drawn: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         name: value
         if isinstance(search.spaces[name], tuple) or name in search.whole
         else _rounded(value, search.spaces[name])
         for name, value in drawn.items()
     }
+
+
+def _with_values(search: Search, values: Mapping[str, Any]) -> Component:
     return Component(name=search.loss.name, params={**search.loss.params, **values})
 
 

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Literal
+from importlib.metadata import version
+from typing import Literal, Protocol
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row, find_reference_rows, make_rows
-from lossbench.planning.trial import Trial
+from lossbench.planning.search import Search, SearchPoints, propose
+from lossbench.planning.trial import Trial, digest_of
 from lossbench.records import Results, TrialResult
+from lossbench.suite.grammar import Span
 from lossbench.suite.schema import Component
 
+VERSION = version("optuna")
 Scores = Mapping[str, float]
 """Trial identity -> metric on the held-out part; nan for trials that give none for good."""
 Chosen = Mapping[tuple[str, str], Row]
 """(variant, loss name) -> row."""
-ReadResults = Callable[[Iterable[Trial]], Results]
-"""Looks up the results of trials."""
+
+
+class ResultStore(Protocol):
+    """Store of results, such as MLflow."""
+
+    def results(self, trials: Iterable[Trial]) -> Results:
+        """The results of those of the trials that were run."""
+
+    def search_points(self, suite: str) -> Mapping[str, SearchPoints]:
+        """The points that searches of a suite proposed, by `search_identity`."""
 
 
 @dataclass(frozen=True)
@@ -125,22 +137,31 @@ class PlanWithResults:
         return started[-1] if started else self.stages[-1]
 
 
-def load_plan_with_results(plan: Plan, read_results: ReadResults) -> PlanWithResults:
+def load_plan_with_results(plan: Plan, store: ResultStore) -> PlanWithResults:
     """The plan with every point that its searches propose by the stored results, and the results.
 
     Args:
-        plan: Plan as checked: with the first round of its searches.
-        read_results: See `ReadResults`; called once for each trial.
+        plan: Plan as checked, with the first round of its searches.
+        store: Store of the results; each trial is looked up once.
     """
-    results = dict(read_results(plan.trials))
+    plan = with_stored_points(plan, store)
+    results = dict(store.results(plan.trials))
     while (further := with_searched_rows(plan, held_out_scores(plan, results))).rows != plan.rows:
         known = {trial.identity for trial in plan.trials}
-        results |= read_results([t for t in further.trials if t.identity not in known])
+        results |= store.results([t for t in further.trials if t.identity not in known])
         plan = further
     found = PlanWithResults(plan, results)
     if plan.suite.selection is None:
         return found
-    return replace(found, results={**results, **read_results(found.test_stage.trials)})
+    return replace(found, results={**results, **store.results(found.test_stage.trials)})
+
+
+def with_stored_points(plan: Plan, store: ResultStore) -> Plan:
+    """The plan with the stored points of its searches in the first round."""
+    if not plan.searches:
+        return plan
+    stored = store.search_points(plan.suite.suite)
+    return with_searched_rows(replace(plan, search_points=stored), {})
 
 
 def held_out_scores(plan: Plan, results: Results) -> dict[str, float]:
@@ -207,9 +228,57 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
     """The plan with the points that its searches propose by these scores."""
     if not plan.searches:
         return plan
-    rows = make_rows(plan.losses, plan.suite, partial(_mean_score, plan, scores))
-    whole = plan.with_rows(rows)
+    selection = plan.suite.selection
+    assert selection is not None
+    search_points, notes = dict(plan.search_points), []
+
+    def points_of(search: Search, variant: str) -> tuple[Component, ...]:
+        identity = search_identity(plan, search, variant)
+        stored = search_points.get(identity)
+        proposals = propose(
+            search,
+            selection.samples or 0,
+            partial(_mean_score, plan, scores, variant),
+            stored.points if stored else (),
+        )
+        if stored and proposals.replaced:
+            column = f" in {variant}" if plan.has_columns else ""
+            notes.append(
+                f"search of {search.loss.name}{column}: {proposals.replaced} of "
+                f"{len(proposals.values)} points, stored by Optuna {stored.optuna}, differ from "
+                f"those that Optuna {VERSION} proposes now; the stored points are used"
+            )
+        if stored is None or len(stored.points) < len(proposals.values):
+            search_points[identity] = SearchPoints(
+                loss=search.loss.name,
+                variant=variant,
+                optuna=_versions(stored),
+                points=proposals.values,
+            )
+        return proposals.points
+
+    rows = make_rows(plan.losses, plan.suite, points_of)
+    whole = replace(plan.with_rows(rows), search_points=search_points, search_notes=tuple(notes))
     return whole if plan.only is None else whole.narrowed(plan.only)
+
+
+def search_identity(plan: Plan, search: Search, variant: str) -> str:
+    """Hash of a search in a column: of its spaces, and of everything about its trials but seeds."""
+    selection = plan.suite.selection
+    assert selection is not None
+    trial = plan.trial(Row("", search.loss, {}), variant, 0, selection.holdout)
+    spaces = {
+        name: space.model_dump() if isinstance(space, Span) else list(space)
+        for name, space in search.spaces.items()
+    }
+    content = {"trial": trial.identity, "spaces": spaces, "whole": sorted(search.whole)}
+    return digest_of({**content, "metric": selection.metric})
+
+
+def _versions(stored: SearchPoints | None) -> str:
+    """The versions of Optuna that proposed the points of a search, this one included."""
+    known = stored.optuna.split(", ") if stored else []
+    return ", ".join(dict.fromkeys([*known, VERSION]))
 
 
 def _mean_score(plan: Plan, scores: Scores, variant: str, point: Component) -> float | None:

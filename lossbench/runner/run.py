@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lossbench.planning.plan import Plan
-from lossbench.planning.selection import PlanWithResults, with_searched_rows
+from lossbench.planning.selection import PlanWithResults, with_searched_rows, with_stored_points
 from lossbench.planning.trial import Trial
 from lossbench.runner.budget import Budget
 from lossbench.runner.execution import Execution
@@ -79,7 +79,9 @@ def _stages(plan: Plan, tracker: Tracker) -> Iterator[tuple[bool, Sequence[Trial
     if plan.suite.selection is None:
         yield False, plan.trials
         return
+    plan = with_stored_points(plan, tracker)
     while True:
+        tracker.keep_search_points(plan.search_points)
         yield True, plan.trials
         found = PlanWithResults(plan, tracker.results(plan.trials))
         further = with_searched_rows(plan, found.scores)

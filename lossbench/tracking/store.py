@@ -18,6 +18,7 @@ from mlflow.entities import Run
 
 from lossbench.planning.divergence import FORMER_REASON, collapse, guessing
 from lossbench.planning.plan import Plan, file_label
+from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Status, TrialResult
 from lossbench.suite.dump import suite_yaml
@@ -53,6 +54,8 @@ class Tracker:
         self._begun: dict[str, str] = {}  # identity -> run id
         self._finished: dict[str, Run] = {}  # by identity
         self._stored: dict[str, str] = {}  # identity -> seed, of all that `results` came across
+        self._kept_points: dict[str, SearchPoints] = {}  # by the identity of the search
+        self._unkept_points: dict[str, SearchPoints] = {}
         self._of_other_code: dict[str, Mapping[str, str]] = {}  # identity -> parameters
 
     @classmethod
@@ -140,6 +143,45 @@ class Tracker:
         return {key.removeprefix(names.SOURCES): count for key, count in counts.items()}
 
     @translate_store_errors
+    def search_points(self, suite: str) -> dict[str, SearchPoints]:
+        """Look up the points that the searches of a suite proposed.
+
+        Returns:
+            The points by the identity of the search. An artifact that cannot be read is left out,
+            with a warning.
+        """
+        if not self._opening.done():
+            return {}  # of a database that is being made
+        experiment = self._client.get_experiment_by_name(suite)
+        tables = [experiment.experiment_id] if experiment else []
+        found: dict[str, SearchPoints] = {}
+        for run in self._search(tables, _tag(names.KIND, "table")):
+            for tag in run.data.tags:
+                identity = tag.removeprefix(names.SEARCH)
+                if identity == tag or (points := self._read_points(run, identity)) is None:
+                    continue
+                if identity not in found or len(points.points) > len(found[identity].points):
+                    found[identity] = points
+        return found
+
+    @translate_store_errors
+    def keep_search_points(self, points: Mapping[str, SearchPoints]) -> None:
+        """Keep the points that searches proposed with the table's run, as soon as it is open.
+
+        Args:
+            points: Points by the identity of the search.
+        """
+        self._unkept_points |= {k: p for k, p in points.items() if self._kept_points.get(k) != p}
+        if not self._parent:
+            return
+        for identity, proposed in self._unkept_points.items():
+            self._keep(self._parent, _points_file(identity), proposed.model_dump_json(indent=1))
+            tag = {f"{names.SEARCH}{identity}": f"{proposed.loss}, {proposed.variant}"}
+            self._client.log_batch(self._parent, tags=names.as_tags(tag))
+        self._kept_points |= self._unkept_points
+        self._unkept_points = {}
+
+    @translate_store_errors
     def start_suite(self, plan: Plan, environment: Mapping[str, str]) -> None:
         """Open the suite's experiment and the table's parent run, new or found again.
 
@@ -164,6 +206,7 @@ class Tracker:
         file = f"{file_label('suite', plan.changes)}.yaml"  # the whole suite keeps its own
         self._keep(self._parent, file, suite_yaml(plan.expanded_suite))
         self._client.update_run(self._parent, status="RUNNING")
+        self.keep_search_points({})
 
     @translate_store_errors
     def begin(self, trial: Trial) -> None:
@@ -350,6 +393,18 @@ class Tracker:
                 return judged.model_copy(update={"identity": wanted})
         return None
 
+    def _read_points(self, run: Run, identity: str) -> SearchPoints | None:
+        content = self._read(run, _points_file(identity))
+        try:
+            if content is None:
+                raise ValueError("it is missing")
+            return SearchPoints.model_validate_json(content)
+        except ValueError as error:  # pydantic's is one
+            where = f"{run.info.run_name} (run {run.info.run_id})"
+            file = _points_file(identity)
+            _LOG.warning("%s of %s cannot be used: %s", file, where, one_line(error))
+            return None
+
     def _arrays(self, run: Run, name: str) -> Mapping[str, np.ndarray[Any, Any]] | None:
         content = self._read(run, f"{name}.npz")
         if content is None:
@@ -382,6 +437,10 @@ class Tracker:
 
     def _read(self, run: Run, name: str) -> bytes | None:
         return read_artifact(self._client, self.location, run, name)
+
+
+def _points_file(identity: str) -> str:
+    return f"search-{identity}.json"
 
 
 def _owner() -> str:

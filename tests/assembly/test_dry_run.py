@@ -15,9 +15,10 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.requirements import HeadRequirements, head_key
 from lossbench.planning.search import ROUND
 from lossbench.planning.selection import load_plan_with_results
+from lossbench.planning.trial import Trial
 from lossbench.suite.load import load_suite
 from lossbench.suite.schema import Component
-from tests.report.synthetic_report import result_of
+from tests.synthetic_plans import SyntheticStore
 
 SUITE = """\
 suite: searching
@@ -51,13 +52,10 @@ def run_search(plan: Plan) -> Plan:
     """The plan after all rounds of its searches; the two columns prefer different weights."""
     best = {"2-D": 0.01, "3-D": 0.3}
 
-    def read(trials):
-        return {
-            t.identity: result_of(t, abs(t.loss.params.get("weight", 1) - best[t.variant]))
-            for t in trials
-        }
+    def error(trial: Trial) -> float:
+        return float(abs(trial.loss.params.get("weight", 1) - best[trial.variant]))
 
-    return load_plan_with_results(plan, read).plan
+    return load_plan_with_results(plan, SyntheticStore(error)).plan
 
 
 def test_every_point_of_every_round_is_audited(plan: Plan) -> None:

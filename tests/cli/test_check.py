@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.tracking.store import Tracker
@@ -24,6 +25,9 @@ class Recorded:
 
     def results(self, trials: Iterable[Trial]) -> dict[str, TrialResult]:
         return {trial.identity: self.result(trial) for trial in trials}
+
+    def search_points(self, suite: str) -> dict[str, SearchPoints]:
+        return {}
 
     def result(self, trial: Trial) -> TrialResult:
         return TrialResult(

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 
 from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
-from lossbench.planning.search import ROUND, Search, points
-from lossbench.planning.selection import choose_rows, final_trials, with_searched_rows
+from lossbench.planning.search import ROUND, Score, Search, propose
+from lossbench.planning.selection import (
+    choose_rows,
+    final_trials,
+    load_plan_with_results,
+    search_identity,
+    with_searched_rows,
+)
+from lossbench.planning.trial import Trial
 from lossbench.suite.grammar import Span
 from lossbench.suite.load import load_suite
 from lossbench.suite.origin import SuiteError
 from lossbench.suite.schema import Component
+from tests.synthetic_plans import SyntheticStore
 
 SEARCH = Search(
     Component(name="lgm", params={"alpha": 0.1, "lambda": 0.3}),
@@ -38,6 +48,10 @@ selection: {samples: 20}
 def bowl(point: Component) -> float:
     alpha, lambda_ = point.params["alpha"], point.params["lambda"]
     return float(math.log10(alpha / 0.5) ** 2 + (lambda_ - 0.7) ** 2)
+
+
+def points(search: Search, samples: int, score: Score) -> list[Component]:
+    return list(propose(search, samples, score).points)
 
 
 def test_a_search_learns_from_its_scores() -> None:
@@ -126,6 +140,72 @@ def test_a_narrowed_search_goes_the_same_way(plan: Plan) -> None:
     wanted = {t.identity for t in plan.trials if (t.variant, t.loss.name) == ("3-D", "lgm")}
     assert {t.identity for t in narrow.trials} == wanted
     assert len(wanted) == 2 * 20
+
+
+def another_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna as another version may be: with a sampler that proposes other points."""
+    monkeypatch.setattr(
+        "optuna.samplers.TPESampler", lambda **_: optuna.samplers.RandomSampler(seed=7)
+    )
+    monkeypatch.setattr("lossbench.planning.selection.VERSION", "99.0")
+
+
+def best_alpha(trial: Trial) -> float:
+    best = {"2-D": 0.03, "3-D": 1.0}[trial.variant]
+    return float(abs(math.log(trial.loss.params.get("alpha", 9) / best)) + 0.01 * trial.seed)
+
+
+def test_stored_points_win_over_those_of_another_sampler(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_plan_with_results(plan, SyntheticStore(best_alpha))
+    assert before.plan.search_notes == ()
+    assert {(p.loss, p.variant) for p in before.plan.search_points.values()} == {
+        ("lgm", "2-D"),
+        ("lgm", "3-D"),
+    }
+    assert {p.optuna for p in before.plan.search_points.values()} == {optuna.__version__}
+    another_sampler(monkeypatch)
+    lost = load_plan_with_results(plan, SyntheticStore(best_alpha))
+    assert lost.plan.rows != before.plan.rows  # what happened without stored points
+
+    after = load_plan_with_results(plan, SyntheticStore(best_alpha, before.plan.search_points))
+    assert [t.identity for t in after.trials] == [t.identity for t in before.trials]
+    assert after.plan.search_points == before.plan.search_points
+    first, second = after.plan.search_notes
+    assert first.startswith("search of lgm in 2-D: 20 of 21 points, stored by Optuna ")
+    assert "differ from those that Optuna 99.0 proposes now; the stored points are used" in second
+
+
+def test_a_search_goes_on_after_its_stored_points(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = load_plan_with_results(plan, SyntheticStore(best_alpha)).plan.search_points
+    some = {k: p.model_copy(update={"points": p.points[:11]}) for k, p in before.items()}
+    same = load_plan_with_results(plan, SyntheticStore(best_alpha, some)).plan
+    assert same.search_points == before
+    another_sampler(monkeypatch)
+    grown = load_plan_with_results(plan, SyntheticStore(best_alpha, some)).plan
+    for identity, proposed in grown.search_points.items():
+        assert proposed.points[:11] == before[identity].points[:11]
+        assert len(proposed.points) >= 20
+        assert proposed.points != before[identity].points
+        assert proposed.optuna == f"{optuna.__version__}, 99.0"
+
+
+def test_a_search_has_an_identity_of_its_own_space_and_training(plan: Plan) -> None:
+    [search] = plan.searches
+    wider = replace(search, spaces={"alpha": Span(low=0.01, high=4, log=True)})
+    longer = replace(plan, suite=plan.suite.model_copy(update={"evaluate": []}))
+    more_seeds = replace(plan, suite=plan.suite.model_copy(update={"seeds": [0, 1, 2]}))
+    identity = search_identity(plan, search, "2-D")
+    others = [
+        search_identity(plan, search, "3-D"),
+        search_identity(plan, wider, "2-D"),
+        search_identity(longer, search, "2-D"),
+    ]
+    assert len({identity, *others}) == 4
+    assert search_identity(more_seeds, search, "2-D") == identity
 
 
 @pytest.mark.parametrize(

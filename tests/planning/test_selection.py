@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from lossbench.planning.selection import (
     held_out_scores,
     load_plan_with_results,
 )
-from lossbench.planning.trial import Trial
-from lossbench.records import Metric, Results
+from lossbench.records import Metric
 from tests.planning.test_plan import plan_of
 from tests.report.synthetic_report import result_of
+from tests.synthetic_plans import SyntheticStore
 
 Write = Callable[..., Path]
 
@@ -94,16 +94,10 @@ def test_a_suite_without_selection_has_one_stage(write_suite: Write) -> None:
 
 def test_results_are_read_once_for_each_trial(write_suite: Write) -> None:
     plan = plan_of(write_suite(), "selection={holdout: 0.25}")
-    asked: list[str] = []
-
-    def read(trials: Iterable[Trial]) -> Results:
-        listed = list(trials)
-        asked.extend(trial.identity for trial in listed)
-        return {t.identity: result_of(t, 1.0 if "0.3" in t.row else 2.0) for t in listed}
-
-    found = load_plan_with_results(plan, read)
-    assert len(asked) == len(set(asked)) == len(found.trials) == 6 + 4
-    assert found.results.keys() == set(asked)
+    store = SyntheticStore(lambda trial: 1.0 if "0.3" in trial.row else 2.0)
+    found = load_plan_with_results(plan, store)
+    assert len(store.asked) == len(set(store.asked)) == len(found.trials) == 6 + 4
+    assert found.results.keys() == set(store.asked)
     assert found.chosen["default", "lgm"].label == "lgm(alpha=0.3)"
     assert found.latest_stage is found.test_stage
     started = PlanWithResults(plan, {t.identity: found.results[t.identity] for t in plan.trials})

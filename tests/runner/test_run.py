@@ -145,7 +145,7 @@ def test_a_search_tests_only_what_it_chose(
     )
     outcome, _ = start(plan)
     assert outcome.started == 1 + 3 + 2
-    found = load_plan_with_results(plan, tracker.results)
+    found = load_plan_with_results(plan, tracker)
     trials, results = found.trials, found.results
     assert len(results) == len(trials) == outcome.started
     held_out = [t for t in trials if t.holdout]

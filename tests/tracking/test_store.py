@@ -16,6 +16,7 @@ from mlflow.entities import Run
 
 from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
+from lossbench.planning.search import SearchPoints
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
@@ -421,3 +422,18 @@ def test_two_machines_that_begin_at_once_share_one_run(
     assert len(calls) == 2
     [run] = all_runs(client)[1:]
     assert second._begun == first._begun == {trial.identity: run.info.run_id}
+
+
+def test_points_of_searches_are_kept_with_the_table(uri: str, plan: Plan) -> None:
+    first = SearchPoints(loss="lgm", variant="2-D", optuna="5.0.0", points=({"alpha": 0.1},))
+    more = first.model_copy(update={"points": ({"alpha": 0.1}, {"alpha": 0.3})})
+    other = first.model_copy(update={"variant": "3-D"})
+    tracker = Tracker.open(uri)
+    tracker.keep_search_points({"a1": first})
+    assert tracker.search_points(plan.suite.suite) == {}  # the table's run is not open yet
+    tracker.start_suite(plan, {})
+    assert tracker.search_points(plan.suite.suite) == {"a1": first}
+    tracker.keep_search_points({"a1": more, "b2": other})
+    again = Tracker.open(uri)
+    assert again.search_points(plan.suite.suite) == {"a1": more, "b2": other}
+    assert again.search_points("another suite") == {}
