@@ -51,7 +51,7 @@ def test_a_pruned_row_is_recorded_shown_and_never_chosen(
     assert (outcome.halted, outcome.failed, outcome.undecided) == (False, {}, False)
     assert outcome.started == len(plan.trials) + 4  # the final ones of two rows
     assert "pruned: default/lgm(alpha=0)\n" in folder.seen.getvalue()
-    found = load_plan_with_results(plan, folder.tracker().results)
+    found = load_plan_with_results(plan, folder.tracker())
     trials, results = found.trials, found.results
     pruned = [r for r in results.values() if r.status == "stopped"]
     assert [(r.metrics, len(r.history), r.wall_time_sec) for r in pruned] == [({}, 3, 3.0)] * 2
@@ -137,7 +137,7 @@ def test_pruned_and_finished_trials_record_the_same_device_and_their_whole_cost(
     folder.run(plan)
     more = check(load_suite(write_suite(), ["seeds=[0, 1]", *EARLY]), NOWHERE)
     folder.run(more)
-    found = load_plan_with_results(more, folder.tracker().results)
+    found = load_plan_with_results(more, folder.tracker())
     trials, results = found.trials, found.results
     assert {result.device for result in results.values()} == {"Fake GPU 9000"}
     pruned = [results[t.identity] for t in trials if t.row == "lgm(alpha=0)"]
