@@ -8,12 +8,13 @@ from lossbench.analysis.edges import searched_on_log
 from lossbench.analysis.predictions import ReadArrays
 from lossbench.analysis.tables import Table
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.figures.cost import cost
+from lossbench.report.figures.cost import cost_figure
 from lossbench.report.figures.curve_figure import curve_figure
 from lossbench.report.figures.curves import LearningCurves
-from lossbench.report.figures.detection import detection_figures, robustness_figure
-from lossbench.report.figures.embeddings import embedding_figure, find_panels, likelihood_figure
+from lossbench.report.figures.detection import detection_figures
+from lossbench.report.figures.embeddings import embedding_figure, find_embeddings, likelihood_figure
 from lossbench.report.figures.geometry import geometry_figure
+from lossbench.report.figures.robustness import robustness_figure
 from lossbench.report.figures.selection import selection_figure
 from lossbench.report.figures.style import Drawing, figure_style, row_colours
 
@@ -24,7 +25,7 @@ def draw_figures(
     curves: Sequence[LearningCurves],
     read: ReadArrays,
 ) -> list[Drawing]:
-    """Everything that can be drawn from what was run so far."""
+    """Every figure for which there are results."""
     with figure_style():
         return [drawing for drawing in _draw(found, tables, curves, read) if drawing]
 
@@ -46,7 +47,7 @@ def _draw(
                     on_log = searched_on_log(plan, loss)
                     yield selection_figure(table, variant, loss, colours, compared, on_log)
     for variant in plan.suite.variants:
-        panels = find_panels(stage, variant, plan.rows, read)
+        panels = find_embeddings(stage, variant, plan.rows, read)
         yield from (curve_figure(one) for one in curves if one.variant == variant)
         yield embedding_figure(variant, panels)
         yield likelihood_figure(variant, panels)
@@ -54,4 +55,4 @@ def _draw(
         yield robustness_figure(stage, variant, plan.rows, plan.metrics, colours)
         for artifact in plan.artifacts:
             yield from detection_figures(stage, variant, plan.rows, artifact, colours, read)
-        yield cost(stage, variant, plan.rows, colours, plan.suite.reference)
+        yield cost_figure(stage, variant, plan.rows, colours, plan.suite.reference)

@@ -1,4 +1,4 @@
-"""What each row costs: training time and memory, one figure a variant."""
+"""Training time and memory of each row."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lossbench.planning.selection import Stage
 from lossbench.report.figures.style import Colour, Drawing, finish, new_figure, titled
 
 
-def cost(
+def cost_figure(
     stage: Stage,
     variant: str,
     rows: Sequence[Row],
     colours: dict[str, Colour],
     reference: str | None,
 ) -> Drawing | None:
-    """Bars of medians, a point for each finished trial.
+    """Bars of medians, and one point per finished trial.
 
     Returns:
         None where no trial of the variant finished.
@@ -45,31 +45,31 @@ def cost(
     )
     if compared:
         caption += (
-            f" In brackets: relative to {compared}, where all trials of one cost more than all of "
-            "the other; rows whose trials overlap are not told apart."
+            f" In brackets: cost relative to {compared}, if every trial of one row costs more than "
+            "every trial of the other; otherwise the trials overlap."
         )
     if len(devices) > 1:
-        caption += " Several devices: these costs can not be compared with one another."
-    caption += " Trials that ran side by side slow one another down."
+        caption += " The trials ran on several devices, so these costs are not comparable."
+    caption += " Trials that ran in parallel slow each other down."
     return finish(figure, "cost", f"cost-{variant}", titled("Cost", variant), caption)
 
 
 def relative_cost(own: Sequence[float], reference: Sequence[float]) -> str:
-    """`×1.30`, the ratio of the medians; in words where the trials do not support one.
+    """`×1.30`, the ratio of the medians; `trials overlap` if the ranges of the trials do.
 
-    Ranges that overlap leave open which of the two costs more. One trial has no range.
+    One trial has no range.
     """
     ratio = f"×{median(own) / median(reference):.2f}"
     if min(len(own), len(reference)) < 2:
         return f"{ratio}, 1 trial"
     apart = min(own) > max(reference) or max(own) < min(reference)
-    return ratio if apart else "not told apart"
+    return ratio if apart else "trials overlap"
 
 
 def _bars(
     axes: Axes, values: dict[str, list[float]], colours: dict[str, Colour], compared: str | None
 ) -> None:
-    """One bar a row; the medians stand in a column right of the axes, clear of every point."""
+    """One bar per row; the medians are in a column to the right, clear of every point."""
     medians = {label: median(listed) for label, listed in values.items()}
     positions = range(len(values))
     axes.barh(positions, list(medians.values()), color=[colours[k] for k in values], height=0.62)

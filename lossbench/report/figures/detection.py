@@ -1,11 +1,9 @@
-"""Whether adversarial or foreign inputs are noticed (Figs. 3-6 of the L-GM paper)."""
+"""Detection of adversarial and other foreign inputs (Figs. 3-6 of the L-GM paper)."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,8 @@ from matplotlib.patches import Patch
 from lossbench.analysis.predictions import Arrays, ReadArrays
 from lossbench.planning.rows import Row
 from lossbench.planning.selection import Stage
-from lossbench.planning.trial import Trial
-from lossbench.records import Artifact, Metric, TrialResult
+from lossbench.records import Artifact
+from lossbench.report.figures.stored_arrays import StoredArrays, find_arrays
 from lossbench.report.figures.style import (
     FIGURE_WIDTH_IN,
     INK,
@@ -32,42 +30,14 @@ Array = np.ndarray[Any, Any]
 BINS = np.linspace(0, 1, 41)
 NORMAL = "#C8C8C8"
 HATCH = "/////"
-"""Of the other inputs, so that they can be told from the normal ones without colours."""
+"""Hatching of the other inputs, which distinguishes them without colours."""
 LOWEST_LOG10 = -30.0
-"""Smaller likelihoods are drawn as this one."""
+"""Smaller values are drawn as this one."""
 LOWEST_FALSE_ACCEPT = 0.1
-"""Where the axis of the ROC curves begins, in percent."""
-DODGE = 0.16
-"""How far the rows' points spread sideways, as a share of the distance of two sizes."""
+"""Lower end of the ROC curves' axis, in percent."""
 MARKERS = "os^Dv*"
 LINES = ("-", "--", "-.", ":")
 PERCENT = 100.0
-
-
-@dataclass(frozen=True)
-class Detected:
-    """What one row's first finished seed stored."""
-
-    row: Row
-    trial: Trial
-    result: TrialResult
-    arrays: Arrays
-
-    @property
-    def log10_likelihood(self) -> tuple[Array, Array] | None:
-        """Of the normal and the other inputs; None for a loss that models no density."""
-        if "log10_likelihood_normal" in self.arrays:
-            kept = [self.arrays[f"log10_likelihood_{which}"] for which in ("normal", "other")]
-        else:  # a result of before they were stored
-            shown = [self.arrays[f"likelihood_{which}"] for which in ("normal", "other")]
-            together = np.concatenate(shown)
-            scaled = together.min() == 0 and together.max() in (0, 1)  # affinities, to both ends
-            if scaled or not np.isfinite(together).all():
-                return None
-            with np.errstate(divide="ignore"):
-                kept = [np.log10(values) for values in shown]
-        normal, other = (np.maximum(values, LOWEST_LOG10) for values in kept)
-        return normal, other
 
 
 def detection_figures(
@@ -79,16 +49,11 @@ def detection_figures(
     read: ReadArrays,
 ) -> list[Drawing]:
     """Histograms of the posterior and of the likelihood, and the ROC curves."""
-    found = []
-    for row in rows:
-        for trial, result in stage.finished(variant, row.label)[:1]:
-            arrays = read(trial.identity, artifact.name)
-            if arrays is not None:
-                found.append(Detected(row, trial, result, arrays))
+    found = find_arrays(stage, variant, rows, artifact.name, read)
     if not found:
         return []
     seeds = ", ".join(sorted({str(detected.trial.seed) for detected in found}))
-    of = f"One trial a row, seed {seeds}."
+    of = f"One trial per row, seed {seeds}."
     name = f"{artifact.key}-{variant}"
     return [
         finish(
@@ -103,27 +68,44 @@ def detection_figures(
             "detection",
             f"likelihood-{name}",
             titled(f"Likelihood of the predicted class: {artifact.title}", variant),
-            "Share of the inputs in each of 40 bins. The likelihood is exp(-d), d of the predicted "
-            "class, for losses that model a density: as such above, and below its logarithm, "
-            "-d / ln 10, each on an axis of its own; what is under 1e-30 stands at -30. For the "
-            f"others it is the affinity, scaled to [0, 1] over both kinds. {of}",
+            "Share of the inputs in each of 40 bins. For losses that model a density: above the "
+            "likelihood exp(-d) of the predicted class, below its logarithm -d / ln 10; values "
+            "below 1e-30 are drawn at -30. For other losses: the affinity, scaled to [0, 1] over "
+            f"both kinds of inputs. {of}",
         ),
         finish(
             _roc(found, artifact, colours),
             "detection",
             f"roc-{name}",
-            titled(f"Telling normal inputs from others: {artifact.title}", variant),
-            "Accepted by a threshold on the likelihood. The horizontal axis is logarithmic, from "
-            f"{LOWEST_FALSE_ACCEPT:g} % on; markers on the grey line: equal error rate (EER). {of}",
+            titled(f"Separation of normal and other inputs: {artifact.title}", variant),
+            "Inputs are accepted by a threshold on the likelihood. The horizontal axis is "
+            f"logarithmic, from {LOWEST_FALSE_ACCEPT:g} %; markers on the grey line: equal error "
+            f"rate (EER). {of}",
         ),
     ]
 
 
+def log10_likelihood(arrays: Arrays) -> tuple[Array, Array] | None:
+    """log10 of the likelihood of the normal and the other inputs; None without a density."""
+    if "log10_likelihood_normal" in arrays:
+        kept = [arrays[f"log10_likelihood_{which}"] for which in ("normal", "other")]
+    else:  # a result from before they were stored
+        likelihoods = [arrays[f"likelihood_{which}"] for which in ("normal", "other")]
+        both = np.concatenate(likelihoods)
+        scaled = both.min() == 0 and both.max() in (0, 1)  # affinities, scaled to [0, 1]
+        if scaled or not np.isfinite(both).all():
+            return None
+        with np.errstate(divide="ignore"):
+            kept = [np.log10(values) for values in likelihoods]
+    normal, other = (np.maximum(values, LOWEST_LOG10) for values in kept)
+    return normal, other
+
+
 def _histograms(
-    found: list[Detected], quantity: str, artifact: Artifact, colours: Mapping[str, Colour]
+    found: list[StoredArrays], quantity: str, artifact: Artifact, colours: Mapping[str, Colour]
 ) -> Figure:
-    """A panel a row of the suite; below it the likelihood's logarithm, where there is one."""
-    logs = [d.log10_likelihood if quantity == "likelihood" else None for d in found]
+    """One panel per row of the suite; below it the likelihood's logarithm, if there is one."""
+    logs = [log10_likelihood(d.arrays) if quantity == "likelihood" else None for d in found]
     columns = min(len(found), 3)
     deep = 2 if any(logs) else 1
     lines = deep * math.ceil(len(found) / columns)
@@ -163,7 +145,7 @@ def _histograms(
 def _histogram(
     axes: Axes, normal: Array, other: Array, bins: Array, colour: Colour, label: str
 ) -> None:
-    """Normal inputs filled, the others hatched over them."""
+    """Normal inputs filled, other inputs hatched over them."""
     axes.set_axis_on()
     look: tuple[dict[str, Any], dict[str, Any]] = (
         {"facecolor": NORMAL, "edgecolor": "none"},
@@ -181,7 +163,7 @@ def _histogram(
     axes.set_xlabel(label)
 
 
-def _roc(found: list[Detected], artifact: Artifact, colours: Mapping[str, Colour]) -> Figure:
+def _roc(found: list[StoredArrays], artifact: Artifact, colours: Mapping[str, Colour]) -> Figure:
     figure = new_figure(4.2, 6.4)
     axes = figure.subplots()
     shares = np.geomspace(LOWEST_FALSE_ACCEPT, PERCENT, 200)
@@ -211,64 +193,3 @@ def _roc(found: list[Detected], artifact: Artifact, colours: Mapping[str, Colour
     axes.set_ylabel("accepted of the normal images, %")
     axes.legend(loc="lower right", frameon=False)
     return figure
-
-
-def robustness_figure(
-    stage: Stage,
-    variant: str,
-    rows: Iterable[Row],
-    metrics: Iterable[Metric],
-    colours: Mapping[str, Colour],
-) -> Drawing | None:
-    """Error against the size of an FGSM perturbation, mean and spread over the seeds."""
-    sizes = {0.0: "error"}
-    for metric in metrics:
-        if metric.attack == "fgsm" and metric.epsilon is not None:
-            sizes[metric.epsilon] = metric.name
-    figure = new_figure(3.6, 6.4)
-    axes = figure.subplots()
-    drawn, listed = 0, list(rows)
-    ordered = sorted(sizes)
-    gap = min((b - a for a, b in itertools.pairwise(ordered)), default=0.0)
-    for index, row in enumerate(listed):
-        moved = DODGE * gap * (index / max(len(listed) - 1, 1) - 0.5)  # or equal ones would hide
-        results = [result for _, result in stage.finished(variant, row.label)]
-        points = [
-            (size, [r.metrics[name] for r in results if name in r.metrics])
-            for size, name in sorted(sizes.items())
-        ]
-        points = [(size, values) for size, values in points if values]
-        if len(points) < 2:
-            continue
-        means = [float(np.mean(values)) for _, values in points]
-        spread = [float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for _, v in points]
-        axes.errorbar(
-            [size + moved for size, _ in points],
-            means,
-            yerr=spread,
-            marker=MARKERS[index % len(MARKERS)],
-            markersize=5.5,
-            linewidth=1.2,
-            capsize=3,
-            color=colours[row.label],
-            label=row.label,
-        )
-        drawn = max(drawn, len(results))
-    if not drawn:
-        return None
-    axes.set_xlabel("size of the perturbation ε, as a share of the pixel range")
-    axes.set_ylabel("test error, %")
-    axes.set_ylim(-3, 103)  # markers at the ends stay whole
-    axes.set_yticks(range(0, 101, 20))
-    if gap >= 0.1 * ordered[-1]:  # the labels have room
-        axes.set_xticks(ordered)
-    axes.grid(axis="y", color="#eeeeee")
-    axes.set_axisbelow(True)
-    axes.legend(frameon=False)
-    caption = (
-        f"Mean over up to {drawn} seeds; bars: standard deviation (n-1). Measured at the marked "
-        "sizes; the rows' points are moved apart sideways."
-    )
-    return finish(
-        figure, "detection", f"fgsm-{variant}", titled("Error under FGSM", variant), caption
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lossbench.analysis.predictions import Arrays, ReadArrays
+from lossbench.analysis.predictions import ReadArrays
 from lossbench.planning.rows import Row
 from lossbench.planning.selection import Stage
-from lossbench.planning.trial import Trial
-from lossbench.records import TrialResult
 from lossbench.report.figures.fonts import can_draw
+from lossbench.report.figures.stored_arrays import StoredArrays, find_arrays
 from lossbench.report.figures.style import (
     FIGURE_WIDTH_IN,
     PNG_DPI,
@@ -30,42 +28,24 @@ from lossbench.report.figures.style import (
 )
 
 MAX_NUMBERED_CLASSES = 20
-LONGEST_MARK = 2
-"""Characters of a class's name that fit into the circle on its mean."""
+MAX_MARK_LENGTH = 2
+"""Characters that fit into the circle on a class mean."""
 DECADES = 3.0
 """Range of the likelihood map's colours below the peak, in powers of ten."""
 LIKELIHOOD_COLOURS = "magma"
 ATTACKED = "#56E0FF"
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One row's embedding, of its first finished seed."""
-
-    row: Row
-    trial: Trial
-    result: TrialResult
-    arrays: Arrays
-
-    @property
-    def title(self) -> str:
-        error = self.result.metrics.get("error")
-        return self.row.label if error is None else f"{self.row.label}\n{error:.2f} % error"
+def find_embeddings(
+    stage: Stage, variant: str, rows: Iterable[Row], read: ReadArrays
+) -> list[StoredArrays]:
+    """Two-dimensional embeddings of the rows that stored one."""
+    found = find_arrays(stage, variant, rows, "embedding", read)
+    return [panel for panel in found if panel.arrays["features"].shape[1] == 2]
 
 
-def find_panels(stage: Stage, variant: str, rows: Iterable[Row], read: ReadArrays) -> list[Panel]:
-    """The first finished trial of each row, where it stored a 2-D embedding."""
-    panels = []
-    for row in rows:
-        for trial, result in stage.finished(variant, row.label)[:1]:
-            arrays = read(trial.identity, "embedding")
-            if arrays is not None and arrays["features"].shape[1] == 2:
-                panels.append(Panel(row, trial, result, arrays))
-    return panels
-
-
-def embedding_figure(variant: str, panels: list[Panel]) -> Drawing | None:
-    """One scatter a row, points coloured by class, class means numbered."""
+def embedding_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
+    """One scatter plot per row, points coloured by class, class means marked."""
     if not panels:
         return None
     num_classes = max(len(panel.arrays["class_means"]) for panel in panels)
@@ -76,7 +56,7 @@ def embedding_figure(variant: str, panels: list[Panel]) -> Drawing | None:
     points = max(len(panel.arrays["features"]) for panel in panels)
     means = f"Circles: class means{_marked_by(panels[0], num_classes)}"
     caption = (
-        f"Features of up to {points} training images, one colour a class. {means}. "
+        f"Features of up to {points} training images, one colour per class. {means}. "
         f"{_seeds(panels)} Each panel has its own scale, the same for x and y. "
         f"Errors are those of the drawn trial, in % of the measured images."
     )
@@ -84,12 +64,12 @@ def embedding_figure(variant: str, panels: list[Panel]) -> Drawing | None:
     return finish(figure, "embedding", f"embedding-{variant}", title, caption)
 
 
-def likelihood_figure(variant: str, panels: list[Panel]) -> Drawing | None:
-    """One heat map a row whose loss models the features' density (Fig. 1 f)."""
+def likelihood_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
+    """One heat map per row whose loss models the features' density (Fig. 1 f)."""
     panels = [panel for panel in panels if "log_density" in panel.arrays]
     if not panels:
         return None
-    figure, grid = _panel_grid(len(panels), beside_in=0.9)
+    figure, grid = _panel_grid(len(panels), right_in=0.9)
     for axes, panel in zip(grid, panels, strict=True):
         _heat_map(axes, panel)
     scale = ScalarMappable(Normalize(-DECADES, 0), LIKELIHOOD_COLOURS)
@@ -107,7 +87,7 @@ def likelihood_figure(variant: str, panels: list[Panel]) -> Drawing | None:
         inside = [f"{panel.row.label} {len(_attacked_inside(panel))}" for panel in attacked]
         caption += (
             f" Crosses: FGSM examples, epsilon {float(attacked[0].arrays['epsilon']):g}, of "
-            f"{len(attacked[0].arrays['adversarial'])} measured images; of these fall on the map: "
+            f"{len(attacked[0].arrays['adversarial'])} measured images; inside the map: "
             f"{', '.join(inside)}."
         )
     title = titled("Likelihood of the features", variant)
@@ -120,21 +100,21 @@ def class_colours(num_classes: int) -> list[tuple[float, float, float]]:
     return list(sns.color_palette(kind, num_classes))
 
 
-def class_names(panel: Panel) -> list[str]:
-    """The classes' names; their numbers where a trial stored no names."""
+def class_names(panel: StoredArrays) -> list[str]:
+    """Names of the classes; their numbers if the trial stored no names."""
     numbers = range(len(panel.arrays["class_means"]))
     return [str(name) for name in panel.arrays.get("class_names", numbers)]
 
 
-def _marks(panel: Panel) -> list[str]:
-    """Marks on the classes' means: the names if all are short and can be drawn, or numbers."""
+def _marks(panel: StoredArrays) -> list[str]:
+    """Marks of the class means: names if all are short and can be drawn, else numbers."""
     names = class_names(panel)
-    fits = all(len(name) <= LONGEST_MARK and can_draw(name) for name in names)
+    fits = all(len(name) <= MAX_MARK_LENGTH and can_draw(name) for name in names)
     return names if fits else [str(number) for number in range(len(names))]
 
 
-def _marked_by(panel: Panel, num_classes: int) -> str:
-    """What a caption says of the circles."""
+def _marked_by(panel: StoredArrays, num_classes: int) -> str:
+    """Meaning of the circles, for a caption."""
     if num_classes > MAX_NUMBERED_CLASSES:
         return ""
     if "class_names" not in panel.arrays:
@@ -145,12 +125,12 @@ def _marked_by(panel: Panel, num_classes: int) -> str:
     return f" ({', '.join(f'{mark} {name}' for mark, name in zip(marks, names, strict=True))})"
 
 
-def _panel_grid(count: int, beside_in: float = 0.0) -> tuple[Figure, list[Axes]]:
-    """Square panels with two lines of title each, and room beside them."""
+def _panel_grid(count: int, right_in: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Square panels with two lines of title each, and room to their right."""
     columns = min(count, 3) if count <= 9 else 4
     lines = math.ceil(count / columns)
-    size_in = (FIGURE_WIDTH_IN - beside_in) / max(columns, 2)
-    figure = new_figure(lines * (size_in + 0.4), columns * size_in + beside_in)
+    size_in = (FIGURE_WIDTH_IN - right_in) / max(columns, 2)
+    figure = new_figure(lines * (size_in + 0.4), columns * size_in + right_in)
     figure.set_layout_engine("constrained", h_pad=0.08)
     cells = figure.subplots(lines, columns, squeeze=False).ravel()
     for unused in cells[count:]:
@@ -158,7 +138,7 @@ def _panel_grid(count: int, beside_in: float = 0.0) -> tuple[Figure, list[Axes]]
     return figure, list(cells[:count])
 
 
-def _scatter(axes: Axes, panel: Panel, palette: list[tuple[float, float, float]]) -> None:
+def _scatter(axes: Axes, panel: StoredArrays, palette: list[tuple[float, float, float]]) -> None:
     features, labels = panel.arrays["features"], panel.arrays["labels"]  # (M, 2), (M,)
     finite = np.flatnonzero(np.isfinite(features).all(axis=1))
     shuffled = np.random.default_rng(0).permutation(finite)  # no class covers the others
@@ -175,7 +155,7 @@ def _scatter(axes: Axes, panel: Panel, palette: list[tuple[float, float, float]]
     _frame(axes, panel)
 
 
-def _heat_map(axes: Axes, panel: Panel) -> None:
+def _heat_map(axes: Axes, panel: StoredArrays) -> None:
     log_density = panel.arrays["log_density"]  # (G, G), row = y
     x, y = panel.arrays["grid_x"], panel.arrays["grid_y"]
     relative = (log_density - np.nanmax(log_density)) / math.log(10)
@@ -198,8 +178,8 @@ def _heat_map(axes: Axes, panel: Panel) -> None:
     _frame(axes, panel)
 
 
-def _attacked_inside(panel: Panel) -> np.ndarray[Any, Any]:
-    """(A, 2) the adversarial examples that fall on the map."""
+def _attacked_inside(panel: StoredArrays) -> np.ndarray[Any, Any]:
+    """(A, 2) Adversarial examples inside the map."""
     attacked = panel.arrays.get("adversarial", np.empty((0, 2)))
     inside = np.ones(len(attacked), bool)
     for axis, grid in enumerate((panel.arrays["grid_x"], panel.arrays["grid_y"])):
@@ -207,8 +187,10 @@ def _attacked_inside(panel: Panel) -> np.ndarray[Any, Any]:
     return attacked[inside]
 
 
-def _mark_means(axes: Axes, panel: Panel, palette: list[tuple[float, float, float]] | None) -> None:
-    """Mark the class means (K, 2); with few classes, tell which is which."""
+def _mark_means(
+    axes: Axes, panel: StoredArrays, palette: list[tuple[float, float, float]] | None
+) -> None:
+    """Mark the class means (K, 2); with few classes, by name or number."""
     means, marks = panel.arrays["class_means"], _marks(panel)
     numbered = len(means) <= MAX_NUMBERED_CLASSES
     finite = np.flatnonzero(np.isfinite(means).all(axis=1))
@@ -234,7 +216,7 @@ def _mark_means(axes: Axes, panel: Panel, palette: list[tuple[float, float, floa
         )
 
 
-def _frame(axes: Axes, panel: Panel) -> None:
+def _frame(axes: Axes, panel: StoredArrays) -> None:
     width_pt = axes.get_window_extent().width * 72 / PNG_DPI
     longest = max(map(len, panel.title.split("\n")))
     axes.set_title(panel.title, fontsize=min(8.5, width_pt / (0.7 * longest)))
@@ -245,9 +227,9 @@ def _frame(axes: Axes, panel: Panel) -> None:
     axes.spines[:].set_visible(True)
 
 
-def _seeds(panels: list[Panel]) -> str:
+def _seeds(panels: list[StoredArrays]) -> str:
     seeds = sorted({panel.trial.seed for panel in panels})
-    return f"Seed {', '.join(map(str, seeds))}: the first of each row that finished."
+    return f"Seed {', '.join(map(str, seeds))}: the first finished seed of each row."
 
 
 def _power_of_ten(exponent: int) -> str:

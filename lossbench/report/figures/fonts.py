@@ -1,8 +1,8 @@
-"""Text of figures that the fonts at hand can draw.
+"""Text of figures that the installed fonts can draw.
 
-matplotlib draws a character from left to right by the first font of a list that has it. Where no
-installed font has it, or where its script needs shaping or runs from right to left, the figure
-shows a number, `[1]`, and its caption says what that is.
+matplotlib draws text from left to right, each character with the first font of a list that has it.
+If no installed font has a character, or if its script needs shaping or runs from right to left,
+the figure shows a number, `[1]`, which its caption explains.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def replace_undrawable(figure: Figure) -> str:
     """Change a figure's texts so that each can be drawn.
 
     Returns:
-        A sentence for the caption that names what the numbers stand for; empty without any.
+        Sentence for the caption with the meaning of the numbers; empty without any.
     """
     numbers: dict[str, int] = {}
     for text in figure.findobj(Text):

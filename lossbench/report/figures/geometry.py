@@ -1,4 +1,4 @@
-"""What the margin of L-GM does between two classes (Fig. 2 of the paper), from a real fit."""
+"""The margin of L-GM between two classes (Fig. 2 of the paper), from a trained model."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from lossbench.report.figures.embeddings import Panel, class_colours, class_names
+from lossbench.report.figures.embeddings import class_colours, class_names
+from lossbench.report.figures.stored_arrays import StoredArrays
 from lossbench.report.figures.style import FIGURE_WIDTH_IN, INK, Drawing, finish, new_figure, titled
 
 MARGIN = "#F3D9A4"
 
 
-def geometry_figure(variant: str, panels: list[Panel]) -> Drawing | None:
-    """Two classes with their test-time boundary, and the margin that training demanded.
+def geometry_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
+    """Two classes with the boundary in the test, and the margin required in training.
 
-    With d_k the distance of Eq. 17 and s_k = -d_k - 1/2 log|Lambda_k| the class score, the test
-    decides by s_1 = s_2. In training a sample of class z counts with s_z - alpha d_z: its side
-    begins where s_z - alpha d_z = s_other. Between these two lines lies the margin.
+    With the distance d_k of Eq. 17 and the class score s_k = -d_k - 1/2 log|Lambda_k|, the
+    boundary in the test is s_1 = s_2. In training, the score of a sample's own class z is
+    s_z - alpha d_z, so the boundary of class z is s_z - alpha d_z = s_other. The margin lies
+    between the boundaries of the two classes.
 
-    d_k is read from the class's log-density on the grid: d_k = (its peak) - (its value). The
-    peak is that of the Gaussian, found at the class mean.
+    d_k is computed from the class's log-density on the grid: d_k = (peak) - (value). The peak is
+    that of the Gaussian, at the class mean.
     """
     panels = [panel for panel in panels if "class_log_density" in panel.arrays]
     if not panels:
@@ -49,9 +51,9 @@ def geometry_figure(variant: str, panels: list[Panel]) -> Drawing | None:
     points = max(len(panel.arrays["features"]) for panel in panels)
     caption = (
         f"Features of up to {points} training images of two classes; stars: class means, "
-        f"{' and '.join(class_names(panels[0]))}. A sample "
-        "has to be beyond the dashed line on its own side before training takes it as right; "
-        "without a margin (alpha = 0) the lines coincide. One trial a panel, the first seed."
+        f"{' and '.join(class_names(panels[0]))}. In training, a sample counts as correct only "
+        "beyond the dashed line on its own side; without a margin (alpha = 0) the lines coincide. "
+        "Each panel shows the first finished seed of its row."
     )
     return finish(
         figure,
@@ -62,20 +64,20 @@ def geometry_figure(variant: str, panels: list[Panel]) -> Drawing | None:
     )
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def _draw(axes: Axes, panel: StoredArrays) -> None:
     arrays = panel.arrays
     features, labels, means = arrays["features"], arrays["labels"], arrays["class_means"]
     x, y, scores = arrays["grid_x"], arrays["grid_y"], arrays["class_log_density"]
     alpha = float(panel.row.loss.params.get("alpha", 0.0))
     distances = scores_to_distances(scores, x, y, means)  # (2, G, G)
-    lead = scores[0] - scores[1]  # (G, G), of class 0 at test time
-    demanded = [lead - alpha * distances[0], lead + alpha * distances[1]]  # 0 where z's side begins
+    gap = scores[0] - scores[1]  # (G, G), positive on the side of class 0 in the test
+    boundaries = [gap - alpha * distances[0], gap + alpha * distances[1]]  # zero on the boundary
     if alpha > 0:
-        inside = (demanded[0] < 0) & (demanded[1] > 0)
+        inside = (boundaries[0] < 0) & (boundaries[1] > 0)
         axes.contourf(x, y, inside.astype(float), [0.5, 1.5], colors=[MARGIN], zorder=0)
-        for line in demanded:
+        for line in boundaries:
             axes.contour(x, y, line, [0.0], colors=INK, linestyles="dashed", linewidths=1)
-    axes.contour(x, y, lead, [0.0], colors=INK, linewidths=1.4)
+    axes.contour(x, y, gap, [0.0], colors=INK, linewidths=1.4)
     palette = class_colours(10)
     order = np.random.default_rng(0).permutation(len(labels))
     axes.scatter(
@@ -90,7 +92,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.scatter(means[:, 0], means[:, 1], marker="*", s=90, c="white", edgecolors=INK, zorder=5)
     middle = float(np.mean(means[:, 0]))
     for name, mean, colour in zip(class_names(panel), means, palette, strict=False):
-        left = mean[0] < middle  # names stand outside, clear of the boundaries
+        left = mean[0] < middle  # names are on the outside, clear of the boundaries
         axes.annotate(
             name,
             mean,
@@ -114,8 +116,8 @@ def scores_to_distances(
 ) -> np.ndarray:
     """d_k on the grid (2, G, G), from log-densities (2, G, G) and class means (2, 2).
 
-    A log-density is a quadratic function: log p = peak - d. Three of its values on a line through
-    the mean would give the peak; here the quadratic is fitted to the whole grid.
+    A log-density is a quadratic function: log p = peak - d. The quadratic is fitted to the whole
+    grid, and its constant is the peak.
     """
     columns, rows = np.meshgrid(x, y)
     distances = []

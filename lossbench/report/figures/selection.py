@@ -30,7 +30,7 @@ from lossbench.report.figures.style import (
 CHOSEN: dict[str, Any] = {"fill": False, "edgecolor": "#D55E00", "linewidth": 3}
 EMPTY: dict[str, Any] = {"facecolor": "#f2f2f2", "edgecolor": "#c8c8c8", "hatch": "//"}
 FULL = 0.5
-"""Least share of the pairs of two parameters' values that a heat map shows."""
+"""Smallest share of filled cells with which a heat map is drawn."""
 
 
 def selection_figure(
@@ -44,11 +44,11 @@ def selection_figure(
     """A heat map over a grid of two parameters; else points over each parameter.
 
     Args:
-        table: Of the held-out part.
-        variant: The column.
+        table: Table of the held-out part.
+        variant: Name of the column.
         loss: Name of the loss.
-        colours: By row label.
-        compared: Labels of the rows that the suite names to compare with the chosen ones.
+        colours: Colours by row label.
+        compared: Labels of the rows that the suite names for comparison with the chosen ones.
         searched_on_log: Parameters that the suite searches on a logarithmic scale.
 
     Returns:
@@ -119,7 +119,7 @@ def _heat_map(
 
 
 def _mark_absent(axes: Axes, cell: Cell, x: int, y: int) -> None:
-    """Say of a cell how many of its trials diverged or were not run; hatched if it has no value."""
+    """Write how many trials diverged or were not run; hatch the cell if it has no value."""
     summary = cell.summary
     if summary.complete:
         return
@@ -131,16 +131,16 @@ def _mark_absent(axes: Axes, cell: Cell, x: int, y: int) -> None:
         "stopped": summary.stopped,
         "not run": summary.missing,
     }
-    told = [f"{n} of {summary.planned} {what}" for what, n in counts.items() if n]
+    counts_text = [f"{n} of {summary.planned} {what}" for what, n in counts.items() if n]
     if summary.planned == 1:
-        told = [what for what, n in counts.items() if n]
+        counts_text = [what for what, n in counts.items() if n]
     place: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7, "color": INK}
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    axes.text(x + 0.5, y + (0.5 if whole else 0.82), "\n".join(told), bbox=box, **place)
+    axes.text(x + 0.5, y + (0.5 if whole else 0.82), "\n".join(counts_text), bbox=box, **place)
 
 
 def _write_readably(axes: Axes) -> None:
-    """Black or white numbers, whichever stands out from the cell; cells without one stay blank."""
+    """Make each number black or white, whichever contrasts more with its cell."""
     [mesh] = axes.collections
     values: Any = np.ma.asarray(mesh.get_array()).ravel()
     shown = np.asarray(mesh.get_facecolor())[~np.ma.getmaskarray(values)]  # as seaborn writes them

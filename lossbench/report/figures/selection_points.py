@@ -18,8 +18,8 @@ from lossbench.report.figures.style import INK, Colour, new_figure
 
 LOG_FROM_RATIO = 100
 """Positive values that span more than this are drawn on a logarithmic axis."""
-MOST_VALUE_TICKS = 7
-"""With more distinct values than these, the axis has ticks of its own choice."""
+MAX_VALUE_TICKS = 7
+"""With more distinct values, ticks are at round numbers instead of at the values."""
 PANELS_PER_ROW = 3
 CHOSEN: dict[str, Any] = {
     "marker": "o",
@@ -45,7 +45,7 @@ SEED: dict[str, Any] = {"marker": "o", "markersize": 3, "linestyle": "none", "al
 
 @dataclass(frozen=True)
 class Scale:
-    """Where the values of a parameter are on an axis.
+    """Places of a parameter's values on an axis.
 
     Attributes:
         kind: `linear`, `log`, or `category`: values that are not all numbers, side by side.
@@ -126,14 +126,14 @@ def draw_points(
 
 
 def axis_label(table: Table, between: str = ", ") -> str:
-    """What is measured, with its unit if it has one."""
+    """Name of the metric, with its unit if it has one."""
     return between.join(filter(None, (table.label, table.unit)))
 
 
 def _set_scale(axes: Axes, scale: Scale) -> None:
     places = list(scale.places.values())
     low, high = min(places), max(places)
-    few = len(places) <= MOST_VALUE_TICKS or scale.kind == "category"
+    few = len(places) <= MAX_VALUE_TICKS or scale.kind == "category"
     if scale.kind == "log":
         axes.set_xscale("log")
         room = max(high / low, 10.0) ** 0.06
@@ -152,7 +152,7 @@ def _set_scale(axes: Axes, scale: Scale) -> None:
         names = {place: text for text, place in scale.places.items() if place in off}
         axes.set_xticks(ticks, [names.get(tick, f"{tick:g}") for tick in ticks])
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(MOST_VALUE_TICKS, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_locator(MaxNLocator(MAX_VALUE_TICKS, steps=[1, 2, 2.5, 5, 10]))
     if scale.kind == "category" and sum(map(len, scale.places)) > 30:
         axes.tick_params(axis="x", rotation=30)
 
@@ -199,7 +199,7 @@ def _legend(cells: Sequence[Cell], named: Collection[Cell]) -> list[Line2D]:
 
 
 def ordered(values: Sequence[Any]) -> list[str]:
-    """Distinct values as text: first what is no number, as the suite has it; numbers by size."""
+    """Distinct values as text: first those that are not numbers, then numbers by size."""
     others = [value for value in values if not _is_number(value)]
     numbers = sorted(value for value in values if _is_number(value))
     return list(dict.fromkeys(map(short, [*others, *numbers])))

@@ -1,4 +1,4 @@
-"""How every figure looks: one colour a loss, one way to save."""
+"""Style of all figures: one colour per loss, one way to save."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lossbench.report.figures.fonts import FAMILY, replace_undrawable
 
 Colour = tuple[float, float, float]
 
-# Okabe & Ito, colour-blind safe; names that are not here take the others in turn
+# Okabe & Ito, colour-blind safe; other losses get OTHER_HUES in turn
 HUES = {
     "softmax": "#5A5A5A",
     "center": "#0072B2",
@@ -39,11 +39,11 @@ class Drawing:
 
     Attributes:
         kind: `curves`, `selection`, `embedding`, `likelihood`, `geometry`, `detection` or `cost`.
-        name: File name without its ending.
+        name: File name without its extension.
         title: Heading.
-        caption: What is drawn, of how many trials, on which device.
-        png: At 150 dots per inch.
-        svg: The same as vectors; scattered points are a bitmap inside.
+        caption: Description of the figure, with the number of trials and the device.
+        png: PNG file, at 150 dots per inch.
+        svg: SVG file; scattered points are a bitmap inside.
     """
 
     kind: str
@@ -80,14 +80,14 @@ def figure_style() -> Iterator[None]:
 
 
 def new_figure(height_in: float, width_in: float = FIGURE_WIDTH_IN) -> Figure:
-    """A figure that belongs to no global state."""
+    """An empty figure outside pyplot's global state."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained", dpi=PNG_DPI)
     FigureCanvasAgg(figure)
     return figure
 
 
 def lay_out(figure: Figure) -> None:
-    """Give every part its place: from here on limits and sizes are known."""
+    """Run the layout: afterwards limits and sizes are known."""
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
@@ -97,7 +97,7 @@ def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Dr
     """Save a figure in memory, as PNG and as SVG."""
     numbered = replace_undrawable(figure)
     lay_out(figure)
-    figure.set_layout_engine(None)  # laid out; each file would do it again, and draw for that
+    figure.set_layout_engine(None)  # else each file would run the layout again
     files = {}
     for format in ("png", "svg"):
         buffer = io.BytesIO()
@@ -109,7 +109,7 @@ def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Dr
 
 
 def titled(title: str, variant: str) -> str:
-    """A figure's title; a suite without variants needs no mention of one."""
+    """Title with the variant, unless it is the only one without a name."""
     return title if variant == "default" else f"{title}, {variant}"
 
 

@@ -13,6 +13,7 @@ from lossbench.report.figures import (
     detection,
     embeddings,
     geometry,
+    robustness,
     selection,
 )
 from lossbench.report.figures.style import Drawing, figure_style
@@ -28,7 +29,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
         kept[name] = figure, caption
         return Drawing(kind, name, title, caption, b"", b"")
 
-    for module in (cost, curve_figure, detection, embeddings, geometry, selection):
+    for module in (cost, curve_figure, detection, embeddings, geometry, robustness, selection):
         monkeypatch.setattr(module, "finish", keep)
     with figure_style():
         yield kept

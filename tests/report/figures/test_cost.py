@@ -15,7 +15,7 @@ from tests.report.figures.drawing import TWO, Drawn, stage_of
 
 def test_numbers_are_clear_of_the_points(make_plan: Callable[..., Plan], drawn: Drawn) -> None:
     plan = make_plan(TWO)
-    cost.cost(stage_of(plan), "default", plan.rows, row_colours(plan.rows), "softmax")
+    cost.cost_figure(stage_of(plan), "default", plan.rows, row_colours(plan.rows), "softmax")
     figure, _ = drawn["cost-default"]
     figure.canvas.draw()  # the layout is final
     for axes in figure.axes:
@@ -35,9 +35,9 @@ def test_numbers_are_clear_of_the_points(make_plan: Callable[..., Plan], drawn: 
     [
         ([13.0, 14.0], [10.0, 11.0], "×1.29"),
         ([7.0, 7.4, 7.8], [10.0, 11.0, 12.0], "×0.67"),
-        ([8.0, 12.0], [10.0, 11.0], "not told apart"),
-        ([7.0, 7.4, 10.5], [10.0, 11.0, 12.0], "not told apart"),
-        ([10.0, 10.0], [10.0, 10.0], "not told apart"),
+        ([8.0, 12.0], [10.0, 11.0], "trials overlap"),
+        ([7.0, 7.4, 10.5], [10.0, 11.0, 12.0], "trials overlap"),
+        ([10.0, 10.0], [10.0, 10.0], "trials overlap"),
         ([7.4], [10.0], "×0.74, 1 trial"),
         ([7.4, 7.5], [10.0], "×0.74, 1 trial"),
     ],

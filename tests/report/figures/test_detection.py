@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from matplotlib.patches import StepPatch
 
-from lossbench.evaluation.attacks import Fgsm
 from lossbench.evaluation.ood_detection import detection_artifact
 from lossbench.planning.plan import Plan
 from lossbench.report.figures import detection
@@ -84,15 +82,15 @@ def test_the_likelihood_has_a_logarithmic_axis_where_there_is_a_density(detectio
 
 
 def test_the_logarithm_of_results_without_one() -> None:
-    def found(**arrays: list[float]) -> detection.Detected:
+    def logarithm(**arrays: list[float]) -> tuple[np.ndarray, np.ndarray] | None:
         single = {f"likelihood_{k}": np.array(v, np.float32) for k, v in arrays.items()}
-        return detection.Detected(None, None, None, single)  # type: ignore[arg-type]
+        return detection.log10_likelihood(single)
 
-    logs = found(normal=[0.1, 0.01], other=[0.0, 1e-12]).log10_likelihood
+    logs = logarithm(normal=[0.1, 0.01], other=[0.0, 1e-12])
     assert logs is not None
     np.testing.assert_allclose(logs[0], [-1, -2], rtol=1e-6)
     np.testing.assert_allclose(logs[1], [detection.LOWEST_LOG10, -12], rtol=1e-6)
-    assert found(normal=[0.5, 1.0], other=[0.0, 0.2]).log10_likelihood is None
+    assert logarithm(normal=[0.5, 1.0], other=[0.0, 0.2]) is None
 
 
 def test_roc_curves_begin_at_a_thousandth(detections: Drawn) -> None:
@@ -105,21 +103,3 @@ def test_roc_curves_begin_at_a_thousandth(detections: Drawn) -> None:
     assert len({line.get_linestyle() for line in curves_drawn}) == 3
     at_one_percent = np.interp(1.0, *np.asarray(curves_drawn[0].get_data()))
     assert at_one_percent == pytest.approx(100 * 0.01**0.01, rel=1e-3)
-
-
-def test_equal_errors_under_fgsm_do_not_hide_one_another(
-    make_plan: Callable[..., Plan], drawn: Drawn
-) -> None:
-    plan = make_plan(TWO)
-    metrics = Fgsm(epsilons=[0.1, 0.3]).metrics()
-    stage = stage_of(plan, **{"fgsm_0.1_error": 50.0, "fgsm_0.3_error": 100.0})
-    detection.robustness_figure(stage, "default", plan.rows, metrics, row_colours(plan.rows))
-    [axes] = drawn["fgsm-default"][0].axes
-    lines = [bars.lines[0] for bars in axes.containers]
-    places = [axes.transData.transform(line.get_xydata()) for line in lines]
-    for nearer, farther in itertools.pairwise(places):
-        apart_pt = (farther - nearer)[:, 0] * 72 / drawn["fgsm-default"][0].dpi
-        assert (apart_pt > 4).all()
-    assert len({line.get_marker() for line in lines}) == 3
-    for line, size in ((line, i) for line in lines for i in range(3)):
-        assert abs(line.get_xdata()[size] - (0, 0.1, 0.3)[size]) <= 0.01

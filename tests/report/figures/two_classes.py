@@ -8,11 +8,12 @@ import numpy as np
 
 from lossbench.planning.plan import Plan
 from lossbench.report.figures import embeddings
+from lossbench.report.figures.stored_arrays import StoredArrays
 from tests.report.figures.drawing import stage_of
 from tests.report.synthetic_report import make_arrays
 
 
-def panels_of(plan: Plan, names: list[str] | None) -> list[embeddings.Panel]:
+def panels_of(plan: Plan, names: list[str] | None) -> list[StoredArrays]:
     """Panels of the first variant; `names` are those of the classes."""
     x, y = np.linspace(-17, 17, 60), np.linspace(-16, 16, 60)
     grid = np.stack(np.meshgrid(x, y), -1)
@@ -25,4 +26,4 @@ def panels_of(plan: Plan, names: list[str] | None) -> list[embeddings.Panel]:
         arrays["log_density"] = np.logaddexp(*scores)
         return arrays if names is None else {**arrays, "class_names": np.array(names)}
 
-    return embeddings.find_panels(stage_of(plan), "default", plan.rows, read)
+    return embeddings.find_embeddings(stage_of(plan), "default", plan.rows, read)
