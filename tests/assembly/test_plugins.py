@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +13,6 @@ import pytest
 
 from lossbench.assembly.check import check
 from lossbench.assembly.plugins import _forget, _installed, read_plugins
-from lossbench.cli.new import write_loss
 from lossbench.errors import RequestError
 from lossbench.losses import LOSSES, LossHead
 from lossbench.planning.plan import Plan
@@ -183,25 +179,6 @@ def test_packages_offer_losses_by_entry_points(
     [trial, *_] = plan_of(write_suite(), tmp_path).trials
     theirs = trial.model_copy(update={"loss": trial.loss.model_copy(update={"name": "theirs"})})
     assert environment(theirs)["numpy"] == importlib.metadata.version("numpy")
-
-
-def test_a_new_loss_works_as_it_is_written(tmp_path: Path) -> None:
-    loss, test, suite = write_loss("my_own", tmp_path / "new")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name]
-    done = subprocess.run(
-        command, cwd=tmp_path / "new", capture_output=True, text=True, encoding="utf-8"
-    )
-    assert done.returncode == 0, done.stdout
-    read_plugins([loss])
-    assert [row.label for row in plan_of(suite, tmp_path).rows] == ["softmax", "my_own", "lgm"]
-
-    text = loss.read_text(encoding="utf-8")
-    for name in ("my_own", "softmax", "torch", "json", "lambda", "9x", "../up", "größe"):
-        with pytest.raises(RequestError, match=f"new-loss {re.escape(name)}: "):
-            write_loss(name, tmp_path / "new")
-    assert loss.read_text(encoding="utf-8") == text
-    assert sorted(p.name for p in (tmp_path / "new").glob("*.py")) == [loss.name, test.name]
-    assert not (tmp_path / "up.py").exists()
 
 
 def test_results_found_by_the_digest_of_a_whole_file_are_kept(

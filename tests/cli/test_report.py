@@ -5,58 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from lossbench.assembly.check import check
-from lossbench.cli.common import load_plan
-from lossbench.planning.plan import Plan, file_label
-from lossbench.planning.trial import Trial
-from lossbench.records import EpochRecord, TrialResult
-from lossbench.suite.load import load_suite
-from lossbench.tracking.store import Tracker
 
 Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 Store = Callable[..., None]
 
 
-@pytest.fixture
-def store(tmp_path: Path, empty_database: Path, run: Run) -> Store:
-    """Store made-up results of a suite in the working folder's database."""
-
-    def store(suite: Path, *overrides: str) -> None:
-        if not Path("mlflow.db").exists():
-            shutil.copy(empty_database, "mlflow.db")
-        plan = check(load_suite(suite, overrides), tmp_path)
-        tracker = Tracker.open(None)
-        tracker.start_suite(plan, {})
-        (tmp_path / "nothing").mkdir(exist_ok=True)
-        for trial in plan.trials:
-            tracker.finish(trial, _result(plan, trial), tmp_path / "nothing")
-        tracker.finish_suite("FINISHED")
-
-    return store
-
-
-def _result(plan: Plan, trial: Trial) -> TrialResult:
-    level = [row.label for row in plan.rows].index(trial.row)
-    return TrialResult(
-        identity=trial.identity,
-        status="finished",
-        metrics={"error": 5.0 + level + 0.1 * trial.seed},
-        history=(EpochRecord(epoch=1, timestamp_ms=1_700_000_000_000, metrics={}),),
-        wall_time_sec=1.0,
-        peak_memory_mib=200.0,
-        device="cpu",
-        environment={"torch": "2.13.0"},
-    )
-
-
-def _contents(folder: str) -> dict[str, bytes]:
+def contents(folder: str) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
 
 
@@ -66,7 +25,7 @@ def test_changed_and_narrowed_reports_leave_the_suites_own_alone(
     suite = write_suite()
     store(suite)
     assert run("report", suite)[0] == 0
-    before = _contents("reports/small")
+    before = contents("reports/small")
     assert json.loads(before["verdicts.json"])["made_from"][0]["file"] == "../../../small.yaml"
     store(suite, "recipe.epochs=20", "seeds=[0]")
     arguments = ["--set", "recipe.epochs=20", "--only", "lgm*", "--seeds", "0"]
@@ -77,9 +36,9 @@ def test_changed_and_narrowed_reports_leave_the_suites_own_alone(
     [folder] = Path("reports").glob("small@*")
     assert f"report: {folder}/report.html" in " ".join(err.split())
     assert folder.name.startswith("small@only=lgm_+recipe.epochs=20+seeds=0-")
-    assert _contents("reports/small") == before
+    assert contents("reports/small") == before
 
-    labelled = {name: text.decode() for name, text in _contents(str(folder)).items()}
+    labelled = {name: text.decode() for name, text in contents(str(folder)).items()}
     assert f"<p>{label}</p>" in labelled["report.html"]
     assert label.replace("*", r"\*") in labelled["report.md"]
     assert labelled["table.tex"].startswith(f"% {label}\n")
@@ -96,7 +55,7 @@ def test_changed_and_narrowed_reports_leave_the_suites_own_alone(
     for name, text in before.items():
         assert b"changed:" not in text, name
     assert run("report", suite)[2].endswith("reports/small/report.html\n")
-    assert _contents("reports/small") == before
+    assert contents("reports/small") == before
 
 
 @pytest.mark.parametrize(
@@ -150,7 +109,7 @@ def test_another_file_of_the_same_name_does_not_replace_a_report(
     first = write_suite()
     store(first)
     assert run("report", first)[0] == 0
-    before = _contents("reports/small")
+    before = contents("reports/small")
     second = tmp_path / "other" / "small.yaml"
     second.parent.mkdir()
     second.write_text(first.read_text(encoding="utf-8"), encoding="utf-8")
@@ -161,13 +120,13 @@ def test_another_file_of_the_same_name_does_not_replace_a_report(
     store(second)
     monkeypatch.setattr("lossbench.runner.run.run_plan", _never)
     assert run("report", first)[0] == 0
-    before = _contents("reports/small")
+    before = contents("reports/small")
     for verb in ("report", "run"):
         code, out, err = run(verb, second)
         assert (code, out) == (2, "")
         for part in ("reports/small", str(first), str(second), "`suite:`", "--output DIR"):
             assert part in " ".join(err.split())
-    assert _contents("reports/small") == before
+    assert contents("reports/small") == before
     assert run("report", second, "--format", "csv")[0] == 0  # writes nothing
 
     code, _, err = run("report", second, "--output", "reports/small")
@@ -204,81 +163,6 @@ def test_a_folder_without_a_record_is_written(
     Path("reports/small").mkdir(parents=True)
     Path("reports/small/verdicts.json").write_text(content, encoding="utf-8")
     assert run("report", suite)[0] == 0
-
-
-def test_rankings_of_other_suites_have_folders_of_their_own(
-    run: Run, write_suite: Write, store: Store, tmp_path: Path
-) -> None:
-    suite = write_suite(("[0.0, 0.3]", "[0.3]"))
-    store(suite, "seeds=[0, 1, 2]")
-    other = tmp_path / "other.yaml"
-    other.write_text(
-        suite.read_text(encoding="utf-8").replace("suite: small", "suite: other"), encoding="utf-8"
-    )
-    store(other)
-    assert run("rank", suite)[0] == 0
-    before = _contents("reports/ranking/small")
-    code, out, _ = run("rank", suite, other, "--metric", "error")
-    assert code == 0
-    assert "1 more seed is stored: --seeds 0,1,2 shows it" in " ".join(out.split())
-    code, out, _ = run("rank", suite, "--set", "title=Other", "--seeds", "2")
-    assert code == 0
-    assert "small.yaml, changed: seeds 2" in " ".join(out.split())
-    assert {path.name for path in Path("reports/ranking").iterdir()} == {
-        "small",
-        "small+other@metric=error",
-        "small@seeds=2",
-    }
-    ranking = Path("reports/ranking/small@seeds=2")
-    assert all(
-        line["changes"] == "seeds 2"
-        for line in csv.DictReader(
-            io.StringIO((ranking / "ranking.csv").read_text(encoding="utf-8"))
-        )
-    )
-    assert "small.yaml, changed: seeds 2" in (ranking / "ranking.html").read_text(encoding="utf-8")
-    assert _contents("reports/ranking/small") == before
-
-    second = tmp_path / "copy" / "small.yaml"
-    second.parent.mkdir()
-    second.write_text(suite.read_text(encoding="utf-8").replace("[0.3]", "[0.5]"), encoding="utf-8")
-    store(second)
-    code, _, err = run("rank", second)
-    assert code == 2
-    assert str(suite) in " ".join(err.split())
-    assert str(second) in " ".join(err.split())
-    assert _contents("reports/ranking/small") == before
-
-
-def test_file_labels_are_distinct_and_plain() -> None:
-    changes = [
-        ("only lgm*",), ("only lgm",), ("only lgm?",), ("only 2-D/lgm*",), ("only 2-D_lgm*",),
-        ("recipe.epochs=20",), ("recipe.epochs=20", "only lgm"), ("recipe.epochs=2",),
-        ("recipe.optimizer={name: sgd, lr: 0.1}",), ("title=../../etc",), ("only " + "ä" * 300,),
-        ("seeds " + ",".join(map(str, range(100))),), ("seeds " + ",".join(map(str, range(101))),),
-    ]  # fmt: skip
-    labels = [file_label("small", listed) for listed in changes]
-    assert len(set(labels)) == len(labels)
-    for label in labels:
-        assert label.startswith("small@")
-        assert len(label) < 120
-        assert set(label) <= set("abcdefghijklmnopqrstuvwxyzDäÄ0123456789_.,=+-@") - set("äÄ")
-    assert file_label("small", ("b=1", "a=2")) == file_label("small", ("a=2", "b=1"))
-    assert file_label("small", ()) == "small"
-
-
-def test_a_changed_suite_has_a_file_of_its_own_in_mlflow(
-    run: Run, write_suite: Write, store: Store, tmp_path: Path
-) -> None:
-    suite = write_suite()
-    store(suite)
-    [whole] = Path("mlartifacts/small").glob("*/artifacts/suite.yaml")
-    before = whole.read_text(encoding="utf-8")
-    Tracker.open(None).start_suite(load_plan(suite, [], "lgm", "5", tmp_path, []), {})
-    [narrowed] = whole.parent.glob("suite@*")
-    assert whole.read_text(encoding="utf-8") == before
-    assert narrowed.name == "suite@only=lgm+seeds=5.yaml"
-    assert "seeds: [5]" in narrowed.read_text(encoding="utf-8")
 
 
 def _never(*_: object, **__: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 
 from lossbench.assembly.check import check
-from lossbench.cli.main import main
 from lossbench.planning.fairness import Difference, audit
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
@@ -188,38 +186,3 @@ def test_seeds_that_do_not_count(make: Callable[..., Plan]) -> None:
     assert texts(found(plan, results=results[:3]), "warning") == [
         "seeds that count are 0, 1 for softmax; 0 for center"
     ]
-
-
-def test_the_verb(
-    write_suite: Write,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    folder = tmp_path / "empty"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: str) -> tuple[object, str]:
-        monkeypatch.setattr(
-            sys, "argv", ["lossbench", "plan", str(write_suite()), "--audit", *arguments]
-        )
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return caught.value.code or 0, capsys.readouterr().out
-
-    code, out = call()
-    assert code == 0
-    assert "warning  lgm: 2 rows, all measured on the test set" in out
-    assert "audit passed" in out
-    code, out = call(
-        "--set",
-        "selection={holdout: 0.2}",
-        "--set",
-        "losses=[center, lgm: {alpha: {grid: [0.1, 1]}}]",
-    )
-    assert code == 1
-    assert "fails   tuning budget" in out
-    assert "audit failed: 1 avoidable difference; 0 of 6 trials measured" in out
-    assert list(folder.iterdir()) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lossbench.errors import RequestError
-from lossbench.planning.plan import Plan
+from lossbench.planning.plan import Plan, file_label
 from lossbench.planning.rows import make_rows
 from lossbench.records import Metric
 from lossbench.suite.grammar import expand_grids
@@ -142,3 +142,20 @@ def test_only_keeps_identities(write_suite: Write) -> None:
 def test_only_that_matches_nothing_lists_the_cells(write_suite: Write) -> None:
     with pytest.raises(RequestError, match="default/softmax"):
         plan_of(write_suite()).narrowed("lgn*")
+
+
+def test_file_labels_are_distinct_and_plain() -> None:
+    changes = [
+        ("only lgm*",), ("only lgm",), ("only lgm?",), ("only 2-D/lgm*",), ("only 2-D_lgm*",),
+        ("recipe.epochs=20",), ("recipe.epochs=20", "only lgm"), ("recipe.epochs=2",),
+        ("recipe.optimizer={name: sgd, lr: 0.1}",), ("title=../../etc",), ("only " + "ä" * 300,),
+        ("seeds " + ",".join(map(str, range(100))),), ("seeds " + ",".join(map(str, range(101))),),
+    ]  # fmt: skip
+    labels = [file_label("small", listed) for listed in changes]
+    assert len(set(labels)) == len(labels)
+    for label in labels:
+        assert label.startswith("small@")
+        assert len(label) < 120
+        assert set(label) <= set("abcdefghijklmnopqrstuvwxyzDäÄ0123456789_.,=+-@") - set("äÄ")
+    assert file_label("small", ("b=1", "a=2")) == file_label("small", ("a=2", "b=1"))
+    assert file_label("small", ()) == "small"

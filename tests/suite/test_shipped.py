@@ -15,7 +15,6 @@ from lossbench.cli.new import write_suite
 from lossbench.errors import RequestError
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
-from lossbench.suite.shipped import shipped_suites
 
 pytestmark = pytest.mark.long
 
@@ -135,19 +134,6 @@ def test_real_mnist_learns(real_mnist: Path, tmp_path: Path) -> None:
     result = run_trial(plan.trials[0], data_root=real_mnist, artifacts=tmp_path)
     assert result.status == "finished"
     assert result.metrics["error"] < 20
-
-
-def test_a_shipped_suite_is_copied_once(tmp_path: Path) -> None:
-    assert list(shipped_suites()) == [path.stem for path in SUITES]
-    for path in SUITES:
-        assert write_suite(path.stem, tmp_path / "suites").read_bytes() == path.read_bytes()
-    (tmp_path / "suites/digits.yaml").write_text("mine", encoding="utf-8")
-    with pytest.raises(RequestError, match=r"digits\.yaml exists already"):
-        write_suite("digits", tmp_path / "suites")
-    assert (tmp_path / "suites/digits.yaml").read_text(encoding="utf-8") == "mine"
-    with pytest.raises(RequestError, match="did you mean 'cifar10'"):
-        write_suite("cifar-10", tmp_path / "other")
-    assert not (tmp_path / "other").exists()
 
 
 def test_a_missing_suite_is_told_how_to_get_it(

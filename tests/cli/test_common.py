@@ -1,0 +1,27 @@
+"""Plans and results as the verbs with a suite load them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from lossbench.cli.common import load_plan
+from lossbench.tracking.store import Tracker
+from tests.cli.conftest import Store
+
+Write = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_a_changed_suite_has_a_file_of_its_own_in_mlflow(
+    run: Run, write_suite: Write, store: Store, tmp_path: Path
+) -> None:
+    suite = write_suite()
+    store(suite)
+    [whole] = Path("mlartifacts/small").glob("*/artifacts/suite.yaml")
+    before = whole.read_text(encoding="utf-8")
+    Tracker.open(None).start_suite(load_plan(suite, [], "lgm", "5", tmp_path, []), {})
+    [narrowed] = whole.parent.glob("suite@*")
+    assert whole.read_text(encoding="utf-8") == before
+    assert narrowed.name == "suite@only=lgm+seeds=5.yaml"
+    assert "seeds: [5]" in narrowed.read_text(encoding="utf-8")

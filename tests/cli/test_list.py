@@ -1,0 +1,24 @@
+"""`lossbench list`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_lists(run: Run, make_folder: Callable[..., Path]) -> None:
+    _, losses, _ = run("list", "losses")
+    for name in ("softmax", "center", "l_softmax", "contrastive", "triplet", "lgm"):
+        assert f"\n{name}  " in f"\n{losses}"
+    assert re.search(r"covariance +=  ?identity +identity \| diagonal", losses)
+    assert re.search(r"lambda += 0\.1 +float, >= 0", losses)
+    assert "Deviations:" in run("list", "losses", "lgm")[1]
+    assert "did you mean 'lgm'" in run("list", "losses", "lgmm")[2]
+    folder = make_folder("mine")
+    _, datasets, _ = run("list", "datasets", "--data-root", folder.parent)
+    assert "mnist" in datasets
+    assert "mine" in datasets
+    assert "mnist_cnn" in run("list", "models")[1]

@@ -1,0 +1,93 @@
+"""`lossbench run`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Write = Callable[..., Path]
+Run = Callable[..., tuple[int, str, str]]
+
+
+def lossbench(folder: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lossbench.cli", *map(str, arguments)]
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("one_ray")
+def test_run_report_and_run_again(run: Run, write_suite: Write, tmp_path: Path) -> None:
+    suite = write_suite(("[0, 1]", "[0]"), ("epochs: 2", "epochs: 12"))
+    code, out, err = run("run", suite)
+    assert code == 0, err
+    assert "lgm(alpha=0.3)" in out
+    assert "3 trials to run" in err
+    written = {p.name for p in (tmp_path / "folder" / "reports" / "small").iterdir()}
+    assert written == {
+        "report.html", "report.md", "results.csv", "results.json", "verdicts.json", "table.tex",
+        "figures",
+    }  # fmt: skip
+
+    cells = json.loads(run("report", suite, "--format", "json")[1])
+    assert [(c["loss"], c["n"], c["diverged"]) for c in cells] == [
+        ("softmax", 1, 0),
+        ("lgm", 1, 0),
+        ("lgm", 1, 0),
+    ]
+    assert set(cells[0]) == {
+        "suite", "variant", "loss", "params", "metric", "values", "mean", "std", "n", "diverged",
+    }  # fmt: skip
+    assert cells[2]["params"]["alpha"] == 0.3
+    assert cells[0]["mean"] == cells[0]["values"][0]
+
+    code, _, err = run("run", suite)
+    assert code == 0
+    assert "nothing to run" in err
+    assert "trials to run" not in err
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("one_ray")
+def test_ctrl_c_leaves_a_state_from_which_run_goes_on(
+    run: Run, write_suite: Write, tmp_path: Path
+) -> None:
+    suite = write_suite(
+        ("[0, 1]", "[0]"), ("[0.0, 0.3]", "[0.0, 0.3, 1.0]"), ("epochs: 2", "epochs: 15")
+    )
+    folder = tmp_path / "folder"  # that `run` works in
+    first = lossbench(folder, "run", suite)
+    finished = folder / "mlartifacts" / "small"
+    deadline = time.monotonic() + 120
+    while not list(finished.glob("*/*/result.json")):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == 130, err
+    assert "run the same command to continue" in err
+    assert "Traceback" not in err
+    kept = len(list(finished.glob("*/*/result.json")))
+    assert 0 < kept < 4
+
+    code, _, err = run("run", suite)
+    assert code == 0, err
+    assert f"{4 - kept} trials to run" in err
+    assert len(list(finished.glob("*/*/result.json"))) == 4
