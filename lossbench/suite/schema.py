@@ -137,8 +137,8 @@ class Recipe(Strict):
         input: Size and scaling of the images.
         precision: Precision of the model during training; the loss and all measurements are
             computed in float32.
-        compile: Whether model and loss are compiled for training (torch.compile). This takes up to
-            a minute at the start of every trial and makes steps faster. On CPUs it needs a C++
+        compile: Whether model and loss are compiled for training (torch.compile). This takes
+            about a minute at the start of every trial and makes steps faster. On CPUs it needs a C++
             compiler.
     """
 
