@@ -138,8 +138,8 @@ class Recipe(Strict):
         precision: Precision of the model during training; the loss and all measurements are
             computed in float32.
         compile: Whether model and loss are compiled for training (torch.compile). This takes
-            about a minute at the start of every trial and makes steps faster. On CPUs it needs a C++
-            compiler.
+            about a minute at the start of every trial and makes steps faster. On CPUs it needs a
+            C++ compiler.
     """
 
     epochs: int = Field(ge=1, le=1_000_000)
