@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +35,7 @@ from lossbench.planning.costs import Costs, Forecast
 from lossbench.planning.durations import format_duration
 from lossbench.planning.fairness import small_classes
 from lossbench.planning.plan import Plan
-from lossbench.planning.selection import final_trials
+from lossbench.planning.status import PlanStatus
 from lossbench.planning.trial import Trial
 from lossbench.records import Results
 from lossbench.suite.schema import Holdout
@@ -49,64 +48,11 @@ _SMALL = 5e8
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A table as far as it has come.
-
-    Attributes:
-        plan: With the points to which its searches have come.
-        trials: All that it has so far.
-        results: Of those that ran.
-        changed_code: `loss my_loss` -> number of trials that ran with other code of it.
-    """
-
-    plan: Plan
-    trials: Sequence[Trial]
-    results: Results
-    changed_code: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def left(self) -> list[Trial]:
-        return [trial for trial in self.trials if trial.identity not in self.results]
-
-    @cached_property
-    def coming(self) -> list[Trial]:
-        """Trials that stand in no table yet: points that a search has still to find, and the
-        final trainings of what will be chosen. Each by one of its cell, whose cost is the same.
-        """
-        plan, selection = self.plan, self.plan.suite.selection
-        if selection is None:
-            return []
-        coming: list[Trial] = []
-        # where nothing is left of a search, fewer points than wanted can be told apart
-        searches = plan.searches if self.left else ()
-        for search, variant in itertools.product(searches, plan.suite.variants):
-            points = [
-                row
-                for row in plan.rows
-                if row.loss.name == search.loss.name and row.applies_to(variant)
-            ]
-            missing = (selection.samples or 0) - len(points)
-            for seed in plan.suite.seeds if points else ():
-                coming += missing * [plan.trial(points[0], variant, seed, selection.holdout)]
-        if any(not trial.holdout for trial in self.trials):
-            return coming  # they are chosen
-        rows = {row.loss.name: row for row in reversed(plan.rows)}
-        some = {
-            (variant, name): row for variant in plan.suite.variants for name, row in rows.items()
-        }
-        return coming + list(final_trials(plan, some))
-
-    @property
-    def counted(self) -> str:
-        if self.plan.missing:
-            return f"{len(self.trials)} trials; {UNKNOWN}"
-        text = f"{len(self.trials)} trials, {len(self.left)} to do"
-        return (
-            f"{text}; then about {len(self.coming)} more, chosen by these" if self.coming else text
-        )
+class LocalPlanStatus(PlanStatus):
+    """Status of a plan, with the costs of its trials on this machine."""
 
     def costs(self, data_root: Path, probe_sec: float) -> Costs:
-        """What trials cost on this machine: by those that ran, else by some of their steps."""
+        """The costs of trials on this machine: of those that ran, or estimated from some steps."""
         from lossbench.runner.prober import local_prober, measured_costs
 
         device, _ = self.machine
@@ -117,7 +63,7 @@ class Recorded:
 
     @cached_property
     def processor_share(self) -> float:
-        """Share of a processor that each thread of the trials gets, with all of them started."""
+        """Fraction of a processor per thread if all trials are started that fit this machine."""
         from lossbench.runner.probe import processor_share
 
         device, concurrent = self.machine
@@ -129,19 +75,14 @@ class Recorded:
 
     @cached_property
     def machine(self) -> tuple[str, int]:
+        """The device, and the number of trials that run at a time."""
         from lossbench.runner.capacity import this_machine
 
         found = this_machine(self.plan.suite.resources)
         return found.device, found.trials
 
-    def forecast(self, costs: Costs) -> Forecast | None:
-        """Of all that is left; None if nothing is known."""
-        if not costs:
-            return None
-        return costs.forecast([*self.left, *self.coming], self.machine[1])
-
     def is_large(self, data_root: Path) -> bool:
-        """Whether it is worth a look at what a run will cost, before it starts."""
+        """Whether the costs of a run should be estimated before it starts."""
         from lossbench.data.facts import view_of
         from lossbench.data.suite_data import open_dataset
 
@@ -149,34 +90,42 @@ class Recorded:
         dataset = open_dataset(suite.dataset, data_root, verify=False)
         images = suite.dataset.train_size or len(dataset.splits["train"].labels)
         numbers = math.prod(dataset.image_shape(view_of(suite.recipe)))
-        epochs = sum(trial.recipe.epochs for trial in [*self.left, *self.coming])
-        return epochs * images * numbers >= _SMALL
+        return self.epochs_left * images * numbers >= _SMALL
 
 
-def recorded(plan: Plan, tracking_uri: str | None) -> Recorded:
-    """Look up what a table has; without a database, nothing."""
+def load_status(plan: Plan, tracking_uri: str | None) -> LocalPlanStatus:
+    """The status of a plan by the stored results; without a database there are none."""
     from lossbench.planning.selection import load_plan_with_results
     from lossbench.tracking.store import Tracker
 
     if plan.missing:
-        return Recorded(plan, plan.trials, {})
+        return LocalPlanStatus(plan, plan.trials, {})
     try:
         tracker = Tracker.open(tracking_uri, create=False)
     except NothingRecordedError:
-        return Recorded(plan, plan.trials, {})
+        return LocalPlanStatus(plan, plan.trials, {})
     found = load_plan_with_results(plan, tracker)
     left = [trial for trial in found.trials if trial.identity not in found.results]
-    return Recorded(found.plan, found.trials, found.results, tracker.changed_code(left))
+    return LocalPlanStatus(found.plan, found.trials, found.results, tracker.changed_code(left))
 
 
-def print_changed_code(out: Console, found: Recorded) -> None:
+def format_counts(found: PlanStatus) -> str:
+    """`6 trials, 3 to do; then about 4 more, chosen by these`."""
+    if found.plan.missing:
+        return f"{len(found.trials)} trials; {UNKNOWN}"
+    text = f"{len(found.trials)} trials, {len(found.left)} to do"
+    more = len(found.expected_trials)
+    return f"{text}; then about {more} more, chosen by these" if more else text
+
+
+def print_changed_code(out: Console, found: LocalPlanStatus) -> None:
     """Why trials are to be run again that ran before."""
     for what, count in found.changed_code.items():
         trials = "1 trial was" if count == 1 else f"{count} trials were"
         out.print(f"{what} changed since {trials} trained; they are to be trained again")
 
 
-def print_cells(out: Console, found: Recorded) -> None:
+def print_cells(out: Console, found: LocalPlanStatus) -> None:
     """Rows by columns: how many seeds of each cell have a result."""
     plan, trials, results = found.plan, found.trials, found.results
     variants = list(plan.suite.variants)
@@ -265,7 +214,7 @@ def _cell(trials: Sequence[Trial], results: Results) -> Text:
     return text
 
 
-def print_trials(out: Console, found: Recorded) -> None:
+def print_trials(out: Console, found: LocalPlanStatus) -> None:
     """A line for each trial, with its identity."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("variant", "row", "seed", "identity", "state"):
@@ -279,7 +228,7 @@ def print_trials(out: Console, found: Recorded) -> None:
     out.print(table)
 
 
-def format_forecast(found: Recorded, forecast: Forecast) -> list[str]:
+def format_forecast(found: LocalPlanStatus, forecast: Forecast) -> list[str]:
     """Return the lines that describe a forecast."""
     suite, (device, _) = found.plan.suite, found.machine
     hours = forecast.work_sec * suite.resources.workers / 3600
@@ -307,7 +256,7 @@ def format_forecast(found: Recorded, forecast: Forecast) -> list[str]:
     return lines
 
 
-def as_json(found: Recorded, forecast: Forecast | None) -> str:
+def as_json(found: LocalPlanStatus, forecast: Forecast | None) -> str:
     cells: dict[tuple[str, str, Holdout], dict[str, Any]] = {}
     counted = None if found.plan.missing else 0
     for trial in found.trials:
@@ -337,7 +286,7 @@ def as_json(found: Recorded, forecast: Forecast | None) -> str:
         "suite": found.plan.suite.suite,
         "cells": list(cells.values()),
         "data": {"notes": found.plan.facts.notes, "warnings": found.plan.facts.warnings},
-        "coming": len(found.coming),
+        "coming": len(found.expected_trials),
         "changed_code": dict(found.changed_code),
         "forecast": forecast_content,
         "missing": list(found.plan.missing),
@@ -401,23 +350,23 @@ def plan(
     if audit:
         print_audit(laid_out, tracking_uri)
         return
-    found = recorded(laid_out, tracking_uri)
+    found = load_status(laid_out, tracking_uri)
     if trials:
         print_trials(out, found)
-        out.print(found.counted, highlight=False)
+        out.print(format_counts(found), highlight=False)
         print_changed_code(out, found)
         print_missing(out, laid_out)
         return
     if format_ is Format.text:
         print_cells(out, found)
-        out.print(found.counted, highlight=False)
+        out.print(format_counts(found), highlight=False)
         print_changed_code(out, found)
         print_data(out, found.plan)
         print_missing(out, laid_out)
     forecast = None
-    if (found.left or found.coming) and not laid_out.missing:
+    if (found.left or found.expected_trials) and not laid_out.missing:
         with err.status("timing a few steps of each cell"):
-            forecast = found.forecast(found.costs(data_root, probe))
+            forecast = found.forecast(found.costs(data_root, probe), found.machine[1])
     if format_ is Format.json:
         typer.echo(as_json(found, forecast))
     elif forecast:

@@ -110,7 +110,7 @@ def run(
     seconds = None if time_budget is None else read_duration(time_budget, "--time-budget")
     plan = load_plan(suite, set_, only, seeds, data_root, plugin)
     report_folder(plan, output)  # refused now rather than after the training
-    from lossbench.cli.plan import recorded
+    from lossbench.cli.plan import load_status
     from lossbench.runner.budget import PROBE_SEC, Budget
     from lossbench.runner.run import run_plan
     from lossbench.tracking.store import Tracker
@@ -120,7 +120,7 @@ def run(
         deadline = time.monotonic() + seconds
         budget = Budget(deadline)
         if address is None:
-            costs = recorded(plan, tracking_uri).costs(data_root, PROBE_SEC)
+            costs = load_status(plan, tracking_uri).costs(data_root, PROBE_SEC)
             budget = Budget(deadline, costs)
     elif not yes and address is None:
         ask = typer.confirm if sys.stdin.isatty() else None
@@ -170,16 +170,17 @@ def confirm_long_run(
     Raises:
         RequestError: Nobody can answer, or the answer is no.
     """
-    from lossbench.cli.plan import Recorded, recorded
+    from lossbench.cli.plan import LocalPlanStatus, load_status
     from lossbench.planning.durations import format_duration
     from lossbench.runner.budget import PROBE_SEC
 
-    if not Recorded(plan, plan.trials, {}).is_large(data_root):  # even the whole table is small
+    whole = LocalPlanStatus(plan, plan.trials, {})
+    if not whole.is_large(data_root):
         return
-    found = recorded(plan, tracking_uri)
+    found = load_status(plan, tracking_uri)
     if not found.is_large(data_root):
         return
-    forecast = found.forecast(found.costs(data_root, PROBE_SEC))
+    forecast = found.forecast(found.costs(data_root, PROBE_SEC), found.machine[1])
     if forecast is None or forecast.wall_time_sec <= CONFIRM_FROM_SEC:
         return
     duration = format_duration(forecast.wall_time_sec)

@@ -133,8 +133,8 @@ def test_a_forecast_counts_in_what_other_processes_take(
         monkeypatch.setattr(
             "lossbench.runner.probe.processor_share", lambda threads, share=share: share
         )
-        found = planned.Recorded(plan, plan.trials, {})
-        forecast = found.forecast(found.costs(NOWHERE, 1.0))
+        found = planned.LocalPlanStatus(plan, plan.trials, {})
+        forecast = found.forecast(found.costs(NOWHERE, 1.0), found.machine[1])
         assert forecast is not None
         assert forecast.wall_time_sec == pytest.approx(3.0 / share * len(plan.trials))
         told[share] = "\n".join(planned.format_forecast(found, forecast))
@@ -175,7 +175,7 @@ def test_columns_without_room_come_in_further_tables(
     names = [f"column-{k:02}" for k in range(7)]
     suite = plan.suite.model_copy(update={"variants": dict.fromkeys(names)})
     trials = [t.model_copy(update={"variant": name}) for name in names for t in plan.trials]
-    found = planned.Recorded(dataclasses.replace(plan, suite=suite), trials, {})
+    found = planned.LocalPlanStatus(dataclasses.replace(plan, suite=suite), trials, {})
     planned.print_cells(Console(width=60), found)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     headings = [line for line in lines if line[0] == "row"]
@@ -187,15 +187,15 @@ def test_columns_without_room_come_in_further_tables(
 def test_the_table_of_cells_and_its_forecast(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(planned.Recorded, "machine", ("cpu", 2))
+    monkeypatch.setattr(planned.LocalPlanStatus, "machine", ("cpu", 2))
     softmax, zero, *_ = plan.trials
     results = {
         softmax.identity: result_of(softmax, 3600),
         zero.identity: result_of(zero, 3600, status="diverged"),
         plan.trials[3].identity: result_of(plan.trials[3], 3600, reason="no better than guessing"),
     }
-    found = planned.Recorded(plan, plan.trials, results)
-    forecast = found.forecast(found.costs(NOWHERE, 0))
+    found = planned.LocalPlanStatus(plan, plan.trials, results)
+    forecast = found.forecast(found.costs(NOWHERE, 0), found.machine[1])
     assert forecast is not None
     planned.print_cells(Console(width=100), found)
     told = " ".join(planned.format_forecast(found, forecast))
@@ -206,7 +206,7 @@ def test_the_table_of_cells_and_its_forecast(
         ["lgm(alpha=0)", "1/2", "1", "diverged"],
         ["lgm(alpha=0.3)", "0/2"],
     ]
-    assert found.counted == "6 trials, 3 to do"
+    assert planned.format_counts(found) == "6 trials, 3 to do"
     assert "about 2 h 12 min here (cpu, 2 at a time); 3.3 CPU-hours; up to 36,000 MiB" in told
     assert "2 guessed" in told
     content = json.loads(planned.as_json(found, forecast))
@@ -218,18 +218,20 @@ def test_long_work_is_asked_about(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
     hours = 1.0
     results: dict[str, TrialResult] = {}
 
-    def costs(self: planned.Recorded, data_root: Path, probe_sec: float) -> Costs:
+    def costs(self: planned.LocalPlanStatus, data_root: Path, probe_sec: float) -> Costs:
         return Costs(plan.trials, {}, "cpu", lambda t: Cost(3600 * hours, 1.0))
 
     def require(ask: Callable[[str], bool] | None) -> None:
         confirm_long_run(plan, None, NOWHERE, ask)
 
-    monkeypatch.setattr(planned.Recorded, "costs", costs)
-    monkeypatch.setattr(planned.Recorded, "machine", ("cpu", 2))
+    monkeypatch.setattr(planned.LocalPlanStatus, "costs", costs)
+    monkeypatch.setattr(planned.LocalPlanStatus, "machine", ("cpu", 2))
     require(None)  # too small to be worth a look, also at what is recorded
     monkeypatch.setattr(planned, "_SMALL", 1.0)
     monkeypatch.setattr(
-        planned, "recorded", lambda plan, uri: planned.Recorded(plan, plan.trials, results)
+        planned,
+        "load_status",
+        lambda plan, uri: planned.LocalPlanStatus(plan, plan.trials, results),
     )
     with pytest.raises(RequestError, match=r"6 trials will take about 3 h 0 min here; .* --yes"):
         require(None)
@@ -243,19 +245,6 @@ def test_long_work_is_asked_about(plan: Plan, monkeypatch: pytest.MonkeyPatch) -
     results.clear()
     hours = 0.3
     require(None)
-
-
-def test_what_a_selection_has_still_to_train(write_suite: Write) -> None:
-    path = write_suite()
-    grid = check(load_suite(path, ["selection={holdout: 0.25}"]), NOWHERE)
-    assert len(planned.Recorded(grid, grid.trials, {}).coming) == 2 * 2
-    overrides = [
-        "losses.lgm.alpha={search: {low: 0.01, high: 1}}",
-        "selection={holdout: 0.25, samples: 20}",
-    ]
-    search = check(load_suite(path, overrides), NOWHERE)
-    found = planned.Recorded(search, search.trials, {})
-    assert len(found.trials) + len(found.coming) == 2 * (1 + 20) + 2 * 2
 
 
 def test_a_trial_that_waited_at_a_rung_cost_no_more() -> None:

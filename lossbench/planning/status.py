@@ -1,0 +1,87 @@
+"""What is done and what is left of a plan."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from lossbench.planning.costs import Costs, Forecast
+from lossbench.planning.plan import Plan
+from lossbench.planning.selection import final_trials
+from lossbench.planning.trial import Trial
+from lossbench.records import Results
+
+
+@dataclass(frozen=True)
+class PlanStatus:
+    """State of a plan: its trials with a result, those without, and those that will follow.
+
+    Attributes:
+        plan: Plan with the points that its searches have proposed so far.
+        trials: Trials of the plan that are known so far.
+        results: Results of the trials that were run.
+        changed_code: `loss my_loss` -> number of trials that were run with other code of it.
+    """
+
+    plan: Plan
+    trials: Sequence[Trial]
+    results: Results
+    changed_code: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def left(self) -> list[Trial]:
+        """The known trials without a result."""
+        return [trial for trial in self.trials if trial.identity not in self.results]
+
+    @cached_property
+    def expected_trials(self) -> list[Trial]:
+        """Trials that will follow from results: further points of searches, and final trials.
+
+        Their parameters are not known yet. Each is represented by a trial of the same loss, column
+        and stage, whose cost is similar.
+        """
+        selection = self.plan.suite.selection
+        if selection is None:
+            return []
+        expected = list(self._further_points())
+        if any(not trial.holdout for trial in self.trials):
+            return expected  # the final trials are known
+        rows = {row.loss.name: row for row in reversed(self.plan.rows)}
+        some = {
+            (variant, name): row
+            for variant in self.plan.suite.variants
+            for name, row in rows.items()
+        }
+        return expected + list(final_trials(self.plan, some))
+
+    @property
+    def epochs_left(self) -> int:
+        return sum(trial.recipe.epochs for trial in [*self.left, *self.expected_trials])
+
+    def forecast(self, costs: Costs, concurrent: int) -> Forecast | None:
+        """Forecast of everything that is left; None if no cost is known.
+
+        Args:
+            costs: Costs of the trials.
+            concurrent: Number of trials that run at a time.
+        """
+        if not costs:
+            return None
+        return costs.forecast([*self.left, *self.expected_trials], concurrent)
+
+    def _further_points(self) -> Iterable[Trial]:
+        plan, selection = self.plan, self.plan.suite.selection
+        # if no trial is left, a search has fewer distinct points than it may propose
+        if selection is None or not self.left:
+            return
+        for search, variant in itertools.product(plan.searches, plan.suite.variants):
+            points = [
+                row
+                for row in plan.rows
+                if row.loss.name == search.loss.name and row.applies_to(variant)
+            ]
+            missing = (selection.samples or 0) - len(points)
+            for seed in plan.suite.seeds if points else ():
+                yield from missing * [plan.trial(points[0], variant, seed, selection.holdout)]
