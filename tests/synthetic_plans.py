@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,9 @@ import pytest
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import make_rows
 from lossbench.planning.search import SearchPoints
-from lossbench.planning.selection import choose_rows, final_trials
+from lossbench.planning.selection import PlanWithResults, choose_rows, final_trials
 from lossbench.planning.trial import Trial
-from lossbench.records import Metric
+from lossbench.records import Metric, TrialResult
 from lossbench.suite.grammar import expand_grids
 from lossbench.suite.load import load_suite
 from lossbench.suite.schema import Component
@@ -100,3 +102,30 @@ def run_all() -> Callable[[Plan], Results]:
         return results
 
     return run_all
+
+
+MakeSuite = Callable[..., PlanWithResults]
+
+
+@pytest.fixture
+def make_suite(make_plan: Callable[..., Plan]) -> MakeSuite:
+    """Name, losses and errors by row label -> a suite with results, two seeds each."""
+
+    def result(trial: Trial, error: float | None) -> TrialResult:
+        assert error is not None
+        status = "diverged" if math.isnan(error) else "finished"
+        return result_of(trial, error + 0.1 * trial.seed, status=status)
+
+    def make(
+        name: str, losses: str, errors: dict[str, float | None], more: str = ""
+    ) -> PlanWithResults:
+        plan = make_plan(f"seeds: [0, 1]\nlosses: {losses}\n{more}")
+        plan = replace(plan, suite=plan.suite.model_copy(update={"suite": name}))
+        results = {t.identity: result(t, errors[t.row]) for t in plan.trials if errors[t.row]}
+        if plan.suite.selection:
+            scores = {i: r.metrics["error"] for i, r in results.items()}
+            final = final_trials(plan, choose_rows(plan, scores))
+            results |= {t.identity: result(t, errors[t.row]) for t in final}
+        return PlanWithResults(plan, results)
+
+    return make

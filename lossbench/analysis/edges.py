@@ -1,14 +1,15 @@
-"""What a suite gives for a parameter, and whether a chosen number is at the edge of it."""
+"""Chosen parameters at the edge of what the suite gives for them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import Search
-from lossbench.planning.selection import Chosen, Stage
+from lossbench.planning.selection import Chosen
 from lossbench.suite.grammar import Span
 
 EDGE = 0.05
@@ -16,40 +17,46 @@ EDGE = 0.05
 NUMBER = (int, float)
 
 
-def edge_warnings(plan: Plan, chosen: Chosen) -> list[str]:
-    """One line for each chosen number beyond which the optimum may lie.
+@dataclass(frozen=True)
+class EdgeChoice:
+    """A chosen number beyond which the optimum may lie.
 
-    An end of a range that is the parameter's own limit, such as a margin of 0, is no edge: there
-    is nothing beyond.
+    Attributes:
+        variant: Name of the column.
+        loss: Name of the loss.
+        parameter: Name of its parameter.
+        value: Chosen value.
+        low, high: Smallest and largest value that the suite gives.
+        at_low: Whether the value is at the low end.
+        listed: Number of values given one by one; None if a range is searched.
     """
-    lines = []
+
+    variant: str
+    loss: str
+    parameter: str
+    value: float
+    low: float
+    high: float
+    at_low: bool
+    listed: int | None
+
+
+def edge_choices(plan: Plan, chosen: Chosen) -> Iterator[EdgeChoice]:
+    """Chosen numbers at an edge.
+
+    An end of a range that is the parameter's own limit, for example a margin of 0, is not an
+    edge, because no values are beyond it.
+    """
     for (variant, name), row in chosen.items():
         for key, value in row.varied.items():
             given = _given(plan, name, key)
             if given is None or not _is_number(value):
                 continue
-            limits = plan.limits.get((name, key), (None, None))
-            if warning := given.warning(value, limits):
-                lines.append(f"{variant}: {name} chose {key}={value:g}, {warning}")
-    return lines
-
-
-def selection_notes(plan: Plan, holdout: Stage, chosen: Chosen) -> list[str]:
-    """Warnings about the choice: numbers at an edge, and trials that are missing."""
-    lines = [*plan.search_notes, *edge_warnings(plan, chosen)]
-    if holdout.missing:
-        lines.append(
-            f"{holdout.missing} of {len(holdout.trials)} held-out trials are missing: "
-            "the choice may still change"
-        )
-    names = dict.fromkeys(row.loss.name for row in plan.rows)
-    lines += [
-        f"{variant}: nothing chosen for {name}, because no row of it finished all its seeds"
-        for variant in plan.suite.variants
-        for name in names
-        if (variant, name) not in chosen
-    ]
-    return lines
+            at_low = given.edge(value, plan.limits.get((name, key), (None, None)))
+            if at_low is not None:
+                low, high = given.ends
+                listed = None if given.spans else len(set(given.values))
+                yield EdgeChoice(variant, name, key, value, low, high, at_low, listed)
 
 
 def searched_on_log(plan: Plan, name: str) -> set[str]:
@@ -65,45 +72,38 @@ class _Given:
 
     Attributes:
         values: Numbers listed one by one.
-        spans: Ranges to search.
+        spans: Searched ranges.
     """
 
     values: tuple[float, ...]
     spans: tuple[Span, ...]
 
-    def warning(self, value: float, limits: tuple[float | None, float | None]) -> str:
-        """Why a value is at the edge and what to do; empty if it is not."""
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Smallest and largest number."""
         ends = [*self.values, *(s.low for s in self.spans), *(s.high for s in self.spans)]
-        low, high = min(ends), max(ends)
-        at = self._position(value, low, high)
-        room = EDGE if self.spans else 0.0
-        if low == high or (room < at < 1 - room):
-            return ""
-        below = at <= room
-        if (low if below else high) == limits[0 if below else 1]:
-            return ""
-        size = "smaller" if below else "larger"
-        if self.spans:
-            end, key = ("lower", "low") if below else ("upper", "high")
-            return (
-                f"at the {end} end of the range searched, {low:g} to {high:g}; the optimum may lie "
-                f"beyond: search again with a {size} {key}"
-            )
-        which = "smallest" if below else "largest"
-        return (
-            f"the {which} of the {len(set(self.values))} values given, {low:g} to {high:g}; the "
-            f"optimum may lie beyond: add {size} values"
-        )
+        return min(ends), max(ends)
+
+    def edge(self, value: float, limits: tuple[float | None, float | None]) -> bool | None:
+        """Whether a value is at the low (True) or high (False) edge; None if at neither."""
+        low, high = self.ends
+        position = self._position(value, low, high)
+        margin = EDGE if self.spans else 0.0
+        if low == high or (margin < position < 1 - margin):
+            return None
+        at_low = position <= margin
+        at_limit = low == limits[0] if at_low else high == limits[1]
+        return None if at_limit else at_low
 
     def _position(self, value: float, low: float, high: float) -> float:
-        """Place of a value between low (0) and high (1), on the scale of the search."""
+        """Position of a value between low (0) and high (1), on the scale of the search."""
         if any(span.log for span in self.spans) and low > 0:
             value, low, high = (math.log(number) for number in (value, low, high))
         return (value - low) / (high - low) if high > low else 0.0
 
 
 def _given(plan: Plan, name: str, key: str) -> _Given | None:
-    """What a suite gives for a parameter of a loss; None if not everything is a number."""
+    """Numbers that a suite gives for a parameter of a loss; None if some values are no numbers."""
     values: list[Any] = []
     spans = []
     for loss in plan.losses:

@@ -1,4 +1,4 @@
-"""The paper's numbers, to stand beside the measured ones."""
+"""Published numbers of papers, to be compared with the measured ones."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Published:
     """A published number, in the unit of its table (percent).
 
     Attributes:
-        mean: The number itself.
-        std: Its spread; None where the paper gives none.
+        mean: Published mean.
+        std: Published standard deviation; None if the paper gives none.
     """
 
     mean: float
@@ -37,11 +37,12 @@ def published_numbers(
     """Find the published numbers of one column.
 
     A published label (`softmax`, `lgm(alpha=1.0)`) belongs to the row with this name and these
-    parameters. Where several rows fit one label, or several labels one row, no number is shown.
+    parameters. If several rows match one label, or several labels one row, no number is returned.
 
     Args:
-        published: Of a suite: a table of `published.json` whose name ends in the metric's name
-            and whose columns are the variants; or metric -> such a table, or `TABLE/COLUMN`.
+        published: Value of the suite's key: a table of `published.json` whose name ends with the
+            metric's name and whose columns are the variants; or metric -> table or
+            `TABLE/COLUMN`.
         metric: Name of the measured metric.
         variant: Name of the measured column.
         rows: Rows that have a cell in this column.
@@ -53,14 +54,14 @@ def published_numbers(
     candidates = list(rows)
     found: dict[str, list[Published]] = {}
     for label, (mean, std) in _load().get(table, {}).get(column, {}).items():
-        fitting = [row for row in candidates if matches(label, row)]
+        fitting = [row for row in candidates if label_matches_row(label, row)]
         if len(fitting) == 1:
             found.setdefault(fitting[0].label, []).append(Published(mean, std))
     return {label: numbers[0] for label, numbers in found.items() if len(numbers) == 1}
 
 
 def _place(published: str | Mapping[str, str] | None, metric: str, variant: str) -> tuple[str, str]:
-    """Table and column for a metric's numbers; empty where there are none."""
+    """Table and column of a metric's numbers; empty if there are none."""
     if published is None or isinstance(published, str):
         return (published or "", variant) if (published or "").endswith(f"_{metric}") else ("", "")
     table, _, column = published.get(metric, "").partition("/")
@@ -68,7 +69,7 @@ def _place(published: str | Mapping[str, str] | None, metric: str, variant: str)
 
 
 def published_problems(suite: Suite, metrics: Iterable[Metric]) -> list[Problem]:
-    """Say why a suite's `published` shows nothing, where it can show nothing."""
+    """Problems of a suite's `published` for which no number can be shown."""
     published, names = suite.published, [metric.name for metric in metrics]
     if published is None:
         return []
@@ -96,7 +97,7 @@ def published_problems(suite: Suite, metrics: Iterable[Metric]) -> list[Problem]
     return problems
 
 
-def matches(label: str, row: Row) -> bool:
+def label_matches_row(label: str, row: Row) -> bool:
     """Whether a published label names this row; numbers compare as numbers (1.0 is 1)."""
     parsed = _LABEL.fullmatch(label.strip())
     if parsed is None or parsed["name"] != row.loss.name:

@@ -1,4 +1,4 @@
-"""The average rank of each row across the columns of a table."""
+"""Average rank of each row across the columns of a table, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Rank:
-    """Of one row.
+    """Rank of one row.
 
     Attributes:
-        row: Its label.
-        mean: Average rank, 1 for the best.
-        interval: 95 % of the resamples; None with one seed.
+        row: Label of the row.
+        mean: Average rank; 1 is best.
+        interval: 95 % interval of the average rank; None with one seed.
         by_variant: Rank in each column.
     """
 
@@ -33,13 +33,13 @@ class Rank:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Of the rows that have a cell in every column, best first.
+    """Ranks of the rows with results in every column.
 
     Attributes:
-        listed: The rows.
-        variants: The columns.
-        seeds: Most seeds of a cell.
-        left_out: Labels of rows that lack a result in some column.
+        listed: Ranks, best first.
+        variants: Names of the columns.
+        seeds: Largest number of seeds of a cell.
+        left_out: Labels of rows without results in some column.
     """
 
     listed: tuple[Rank, ...]
@@ -47,41 +47,23 @@ class Ranks:
     seeds: int
     left_out: tuple[str, ...]
 
-    @property
-    def note(self) -> str:
-        """How the numbers came about, and how much they mean."""
-        text = (
-            f"Rank of the mean in each of {len(self.variants)} columns, averaged; 1 is best, ties "
-            "share their ranks, and a row of which every seed diverged shares the last."
-        )
-        if self.seeds > 1:
-            text += (
-                f" Intervals: 95 % of {RESAMPLES:,} resamples of the seeds, the columns as they "
-                f"are; from {self.seeds} seeds they come out too narrow."
-            )
-        if len(self.variants) == 2:
-            text += " Two columns say little: they cannot tell a pattern from a coincidence."
-        if self.left_out:
-            text += f" Not ranked, for want of a result: {', '.join(self.left_out)}."
-        return text
-
 
 def rank_rows(
     cells: Mapping[tuple[str, str], Summary], variants: Sequence[str], higher: bool
 ) -> Ranks | None:
     """Rank the rows by their means in each column, and average over the columns.
 
-    The interval is a percentile bootstrap over the seeds: in each column seeds are drawn with
-    replacement, the same ones for all rows, since rows are matched by seed; columns are not
-    drawn, for a suite's variants are chosen and no sample of anything.
+    The interval is a percentile bootstrap over the seeds: in each column, seeds are drawn with
+    replacement, the same seeds for all rows, because rows are matched by seed. Columns are not
+    drawn, because a suite's variants are chosen and not a sample.
 
     Args:
-        cells: By (variant, row label).
-        variants: The columns.
+        cells: (variant, row label) -> results of the cell.
+        variants: Names of the columns.
         higher: Whether higher is better.
 
     Returns:
-        None below two columns, or two rows with a result in each of them.
+        None below two columns, or below two rows with results in all of them.
     """
     labels = list(dict.fromkeys(row for _, row in cells))
     ranked = [row for row in labels if all(_has_result(cells.get((v, row))) for v in variants)]
@@ -122,13 +104,13 @@ def _has_result(summary: Summary | None) -> bool:
 
 
 def _by_seed(summaries: Sequence[Summary]) -> Floats:
-    """(R, S): a row's value of each seed that any row finished, else NaN."""
+    """(R, S): value of each row for each seed that any row finished, else NaN."""
     seeds = sorted({seed for summary in summaries for seed in summary.seeds}) or [0]
     return np.array([[s.by_seed.get(seed, np.nan) for seed in seeds] for s in summaries])
 
 
 def _ranks(values: Floats) -> Floats:
-    """(..., R, S) -> (..., R): ranks of the means over the seeds there are; none is the worst."""
+    """(..., R, S) -> (..., R): ranks of the means over the finished seeds; no seed is the worst."""
     there = ~np.isnan(values)
     count = there.sum(-1)
     total = np.where(there, values, 0.0).sum(-1)

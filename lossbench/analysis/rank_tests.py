@@ -1,4 +1,4 @@
-"""Do losses rank differently across columns? Friedman's test, and pairs by signed ranks."""
+"""Tests of whether losses rank differently across columns: Friedman's and the signed-rank test."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ Floats = NDArray[np.float64]
 
 
 def friedman_p(scores: Floats) -> float | None:
-    """p of Friedman's test by Iman and Davenport's F, that all rows rank alike.
+    """p of Friedman's test that all rows rank alike, by Iman and Davenport's F.
+
+    scipy has only the chi-square approximation, which is too conservative (Demsar).
 
     Args:
-        scores: (C, R), lower is better; infinite where a row has no value.
+        scores: (C, R), lower is better; infinite for a row without a value.
 
     Returns:
-        None below two columns or where no column tells its rows apart.
+        None below two columns, or if all scores of each column are equal.
 
     Reference:
-        Demsar, JMLR 2006, Section 3.2.2. With the correction for ties of Conover.
+        Demsar, JMLR 2006, Section 3.2.2, with the correction for ties of Conover.
     """
     columns, rows = scores.shape
     if columns < 2 or rows < 2:
@@ -46,8 +48,9 @@ def friedman_p(scores: Floats) -> float | None:
 def signed_rank_p(differences: Sequence[float]) -> float:
     """Exact two-sided p of Wilcoxon's signed-rank test; differences of 0 are left out.
 
-    The distribution over all signs is counted, with the ranks that the differences have: so it
-    holds with ties, too, and at any number of differences. Infinite differences are the largest.
+    The distribution over all signs is counted with the ranks of these differences, so the p is
+    exact with ties, too; `scipy.stats.wilcoxon` ignores ties in its exact distribution. Infinite
+    differences are the largest.
     """
     there = [d for d in differences if d != 0]
     if not there:
@@ -66,7 +69,7 @@ def signed_rank_p(differences: Sequence[float]) -> float:
 
 
 def columns_to_decide(rows: int) -> int:
-    """The fewest columns in which any pair of so many rows can reach its verdict.
+    """Smallest number of columns in which any pair of so many rows can differ significantly.
 
     n columns have a smallest p of 2 / 2^n, which Holm's correction multiplies by the number of
     pairs.
@@ -76,14 +79,14 @@ def columns_to_decide(rows: int) -> int:
 
 
 def cliques(means: Sequence[float], apart: set[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Longest stretches of rows, sorted by rank, of which no two are told apart.
+    """Longest groups of neighbouring rows, by rank, of which no two differ significantly.
 
     Args:
-        means: Sorted.
-        apart: Pairs (i, j), i < j, that differ.
+        means: Average ranks, ascending.
+        apart: Pairs (i, j), i < j, that differ significantly.
 
     Returns:
-        (first, last) of each stretch of at least two rows, none inside another.
+        (first, last) of each group of at least two rows, none inside another.
     """
     found: list[tuple[int, int]] = []
     for first in range(len(means)):

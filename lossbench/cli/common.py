@@ -48,11 +48,11 @@ def load_plan(
     ):
         raise RequestError(f"--seeds {seeds}: --set gives seeds, too; give them once")
     suite = load_suite(path, overrides, None if seeds is None else _parse_seeds(seeds))
-    from lossbench.analysis.provenance import find_changes
     from lossbench.analysis.published import published_problems
     from lossbench.assembly.check import check
     from lossbench.assembly.outline import make_outline, missing_data, plan_without_data
     from lossbench.assembly.plugins import read_plugins
+    from lossbench.planning.changes import find_changes
 
     read = read_plugins(plugins)
     outline = make_outline(suite)
@@ -109,7 +109,7 @@ def report_folder(plan: Plan, output: Path | None) -> Path:
     Raises:
         RequestError: The default folder has the report of another suite file.
     """
-    from lossbench.analysis.provenance import require_own_folder
+    from lossbench.report.provenance import require_own_folder
 
     if output is not None:
         return output
@@ -127,9 +127,9 @@ def write_report(plan: Plan, tracking_uri: str | None, output: Path | None, comm
         output: Folder of the report; None for the default.
         command: Command that the report shows as its origin.
     """
-    from lossbench.analysis.provenance import describe_replaced
     from lossbench.report import terminal_table
     from lossbench.report.build import build_report
+    from lossbench.report.provenance import describe_replaced
 
     folder = report_folder(plan, output)
     found, tracker = load_results(plan, tracking_uri)

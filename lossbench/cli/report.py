@@ -57,8 +57,8 @@ def report(
     if format_ is None:
         write_report(plan, tracking_uri, output, context.obj)
         return
-    from lossbench.analysis.provenance import describe_more_seeds
     from lossbench.report import render
+    from lossbench.report.provenance import describe_more_seeds
 
     found, _ = load_results(plan, tracking_uri)
     typer.echo(render(found, format_.value))

@@ -78,7 +78,7 @@ def make_rows(
             for key, value in loss.params.items()
             if any(other.params[key] != value for other in listed if other.name == loss.name)
         }
-        inside = ",".join(f"{key}={_short(value)}" for key, value in varied.items())
+        inside = ",".join(f"{key}={short_value(value)}" for key, value in varied.items())
         own = columns[loss.model_dump_json()]
         variants = None if own == set(suite.variants) else frozenset(own)
         label = f"{loss.name}({inside})" if varied else loss.name
@@ -96,7 +96,8 @@ def find_reference_rows(reference: str | None, rows: Mapping[str, str]) -> list[
     return [label for label, loss in rows.items() if reference in (label, loss)]
 
 
-def _short(value: Any) -> str:
+def short_value(value: Any) -> str:
+    """Text of a parameter's value: 1.0 as `1`; floats keep all digits that they need."""
     if isinstance(value, float) and float(f"{value:g}") == value:
-        return f"{value:g}"  # 1.0 as 1; numbers with more than six digits stay whole
+        return f"{value:g}"
     return str(value)

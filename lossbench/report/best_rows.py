@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lossbench.analysis.number_format import format_number, format_signed
 from lossbench.analysis.tables import Cell, Table
+from lossbench.report.value_text import format_value
 from lossbench.report.verdict_text import describe_verdict, find_verdict, format_p, verdict_reason
 
 MAX_NAMED = 3
@@ -48,12 +49,14 @@ def _best_row(table: Table, variant: str) -> BestRow:
     best = [cell for cell in here if cell.best]
     if not best:
         if len(here) == 1 and complete:
-            return BestRow(column, here[0].row.label, f"{here[0].value}, the only row")
+            return BestRow(column, here[0].row.label, f"{format_value(here[0])}, the only row")
         return BestRow(column, "no answer yet", f"{len(complete)} of {len(here)} rows are complete")
     names = [cell.row.label for cell in best]
     more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     label = ", ".join(names[:MAX_NAMED]) + more
-    value = best[0].value if len(best) == 1 else format_number(best[0].summary.mean, table.spec)
+    value = (
+        format_value(best[0]) if len(best) == 1 else format_number(best[0].summary.mean, table.spec)
+    )
     incomplete = len(here) - len(complete)
     left = f"; {incomplete} of {len(here)} rows are not complete" if incomplete else ""
     if len(best) > 1:

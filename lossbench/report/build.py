@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from lossbench.analysis.predictions import PredictionAnalysis, ReadArrays, analyze_predictions
-from lossbench.analysis.provenance import provenance
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
@@ -22,6 +21,7 @@ from lossbench.report.formats import markdown
 from lossbench.report.html import render_html
 from lossbench.report.latex import latex_tables
 from lossbench.report.markdown import markdown_lines
+from lossbench.report.provenance import provenance
 from lossbench.report.uncertainty_table import TITLE, uncertainty_table
 from lossbench.suite.files import write_atomically
 

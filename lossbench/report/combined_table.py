@@ -8,6 +8,7 @@ from lossbench.analysis.statistics import Summary
 from lossbench.analysis.tables import Cell, Table
 from lossbench.report.display import Column, DisplayCell, DisplayTable
 from lossbench.report.metric_tables import format_published
+from lossbench.report.value_text import format_count, format_value
 
 MIN_METRICS = 2
 MAX_ROWS = 4
@@ -52,10 +53,10 @@ def _display(cell: Cell | None, line: Sequence[Cell | None]) -> DisplayCell:
         return DisplayCell()
     published = format_published(cell.published)
     return DisplayCell(
-        cell.value,
+        format_value(cell),
         "best" if _clearly_best(cell, line) else "",
         detail=f"published {published}" if published else "",
-        count="" if cell.summary.complete else cell.count,
+        count="" if cell.summary.complete else format_count(cell.summary),
         incomplete=not cell.summary.complete,
     )
 

@@ -19,7 +19,7 @@ def _latex_table(table: Table) -> str:
     import pandas as pd  # half a second, which the other formats need not wait for
 
     shown = value_table(table)
-    caption = f"{table.title}{'; changed: ' if table.changes else ''}{'; '.join(table.changes)}"
+    caption = f"{shown.title}{'; changed: ' if table.changes else ''}{'; '.join(table.changes)}"
     headings = [column.heading for column in shown.columns]
     missing = unsupported("".join([caption, *headings, *(row.label for row in table.rows)]))
     comments = [*origin_lines([table]), r"\usepackage{booktabs}"]

@@ -12,7 +12,7 @@ from lossbench.analysis.number_format import (
     format_signed_interval,
 )
 from lossbench.analysis.published import Published
-from lossbench.analysis.rank_bootstrap import Ranks
+from lossbench.analysis.rank_bootstrap import RESAMPLES, Ranks
 from lossbench.analysis.tables import Cell, Table
 from lossbench.report.display import (
     Column,
@@ -22,6 +22,17 @@ from lossbench.report.display import (
     name_cells,
     name_columns,
     plain_cells,
+)
+from lossbench.report.provenance import describe_changes, describe_more_seeds
+from lossbench.report.remarks import Remarks, make_remarks
+from lossbench.report.value_text import (
+    column_heading,
+    format_cell_interval,
+    format_count,
+    format_seed_values,
+    format_value,
+    table_legend,
+    table_title,
 )
 from lossbench.report.verdict_text import (
     describe_verdict,
@@ -33,17 +44,22 @@ from lossbench.report.verdict_text import (
     verdict_title,
 )
 
+NO_REMARKS = Remarks()
+
 
 def origin_lines(tables: Sequence[Table]) -> list[str]:
     """Changes from the suite file, and stored seeds that the tables lack; one line each."""
-    return [f"{line}." for t in tables[:1] for line in (t.origin, t.more_seeds) if line]
+    plans = [table.found.plan for table in tables[:1]]
+    lines = [line for plan in plans for line in (describe_changes(plan), describe_more_seeds(plan))]
+    return [f"{line}." for line in lines if line]
 
 
 def all_metric_tables(tables: Sequence[Table]) -> list[DisplayTable]:
     """Values, verdicts and ranks of every metric; notes that repeat are kept once."""
     shown = []
-    for table, notes in zip(tables, notes_once(tables), strict=True):
-        shown.append(value_table(table))
+    per_table = zip(tables, notes_once(tables), make_remarks(tables), strict=True)
+    for table, notes, remarks in per_table:
+        shown.append(value_table(table, remarks))
         if table.verdicts:
             shown.append(verdict_table(table, notes))
         if table.ranks:
@@ -51,11 +67,11 @@ def all_metric_tables(tables: Sequence[Table]) -> list[DisplayTable]:
     return shown
 
 
-def value_table(table: Table) -> DisplayTable:
-    """Mean ± std of every cell, next to published numbers."""
+def value_table(table: Table, remarks: Remarks = NO_REMARKS) -> DisplayTable:
+    """Mean ± std of every cell, next to published numbers, with the given remarks."""
     columns = [Column("loss", "text")]
     for variant in table.variants:
-        columns.append(Column(table.heading(variant)))
+        columns.append(Column(column_heading(table, variant)))
         if table.has_published(variant):
             columns.append(Column("published", published=True))
     rows = []
@@ -68,12 +84,12 @@ def value_table(table: Table) -> DisplayTable:
                 cells.append(DisplayCell(format_published(cell.published if cell else None)))
         rows.append(tuple(cells))
     return DisplayTable(
-        table.title,
+        table_title(table),
         tuple(columns),
         tuple(rows),
-        legend=table.legend,
-        findings=table.findings,
-        warnings=table.notes,
+        legend=table_legend(table),
+        findings=remarks.findings,
+        warnings=remarks.warnings,
     )
 
 
@@ -82,14 +98,14 @@ def _value_cell(table: Table, cell: Cell) -> DisplayCell:
     judged = table.verdicts is not None and bool(table.verdicts.listed)
     mean = cell.summary.mean
     return DisplayCell(
-        cell.value,
+        format_value(cell),
         "best" if cell.best else "",
         cell.chosen,
-        count=cell.count,
+        count=format_count(cell.summary),
         incomplete=not cell.summary.complete,
         views=Views(
-            interval=cell.interval,
-            seeds=cell.single_seeds,
+            interval=format_cell_interval(cell),
+            seeds=format_seed_values(cell),
             verdict=verdict_and_difference(verdict, table.spec) if judged else "",
             outcome=verdict.outcome if verdict else "",
         ),
@@ -146,5 +162,23 @@ def rank_table(ranks: Ranks) -> DisplayTable:
         (Column("loss", "text"), *map(Column, headings)),
         tuple(rows),
         subordinate=True,
-        notes=(ranks.note,),
+        notes=(_rank_note(ranks),),
     )
+
+
+def _rank_note(ranks: Ranks) -> str:
+    """How the ranks were computed, and what they are worth."""
+    text = (
+        f"Rank of the mean in each of {len(ranks.variants)} columns, averaged; 1 is best, ties "
+        "share their rank, and rows of which every seed diverged share the last rank."
+    )
+    if ranks.seeds > 1:
+        text += (
+            f" Intervals: 95 % of {RESAMPLES:,} resamples of the seeds, with fixed columns; "
+            f"{ranks.seeds} seeds make them too narrow."
+        )
+    if len(ranks.variants) == 2:
+        text += " Two columns are not enough to tell a pattern from a coincidence."
+    if ranks.left_out:
+        text += f" Not ranked, because a result is missing: {', '.join(ranks.left_out)}."
+    return text

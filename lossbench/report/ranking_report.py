@@ -20,7 +20,9 @@ from lossbench.report.escaping import markdown_text
 from lossbench.report.figures.rank_chart import rank_chart
 from lossbench.report.html import as_downloads, page_environment
 from lossbench.report.markdown import markdown_lines
+from lossbench.report.ranking_text import ranking_answer, ranking_notes, ranking_warnings
 from lossbench.report.terminal import terminal_parts
+from lossbench.report.value_text import format_count, format_value
 from lossbench.report.verdict_text import format_p
 from lossbench.suite.files import write_atomically
 
@@ -49,7 +51,10 @@ def write_ranking(
         .get_template("ranking.html.jinja")
         .render(
             ranking=ranking,
-            ranks=replace(rank_table(ranking), notes=ranking.notes),
+            answer=ranking_answer(ranking),
+            first=", ".join(ranking.first),
+            warnings=list(ranking_warnings(ranking)),
+            ranks=replace(rank_table(ranking), notes=tuple(ranking_notes(ranking))),
             pairs=pair_table(ranking),
             friedman=format_p(ranking.friedman),
             chart=rank_chart(ranking),
@@ -81,8 +86,8 @@ def _rank_cell(rank: float, cell: Cell) -> DisplayCell:
     return DisplayCell(
         f"{rank:g}",
         "best" if rank == 1 else "",
-        detail=cell.value,
-        count=cell.count,
+        detail=format_value(cell),
+        count=format_count(cell.summary),
         incomplete=not cell.summary.complete,
     )
 
@@ -93,7 +98,7 @@ def pair_table(ranking: Ranking) -> DisplayTable:
         (
             *plain_cells([pair.better, pair.other, str(pair.wins), str(pair.losses)]),
             *plain_cells([format_p(pair.p), format_p(pair.p_holm)]),
-            DisplayCell("yes", "better") if pair.apart else DisplayCell("no"),
+            DisplayCell("yes", "better") if pair.significant else DisplayCell("no"),
         )
         for pair in ranking.pairs
     )
@@ -105,10 +110,11 @@ def pair_table(ranking: Ranking) -> DisplayTable:
 def ranking_markdown(ranking: Ranking, command: str) -> str:
     text = markdown_text
     lines = [f"# Ranking of {len(ranking.listed)} losses", ""]
-    lines += [f"**{text(ranking.first)}**: {text(ranking.answer)}.", ""]
+    lines += [f"**{text(', '.join(ranking.first))}**: {text(ranking_answer(ranking))}.", ""]
     lines += markdown_lines(rank_table(ranking))
     lines += [f"Friedman: p {format_p(ranking.friedman)}.", ""]
-    pairs = replace(pair_table(ranking), warnings=ranking.warnings, notes=ranking.notes)
+    warnings, notes = tuple(ranking_warnings(ranking)), tuple(ranking_notes(ranking))
+    pairs = replace(pair_table(ranking), warnings=warnings, notes=notes)
     lines += markdown_lines(pairs)
     return "\n".join([*lines, "````", command, "````", ""])
 
@@ -147,10 +153,10 @@ def ranking_json(ranking: Ranking, made_from: Sequence[Mapping[str, Any]] = ()) 
             for row in ranking.listed
         ],
         "friedman_p": ranking.friedman,
-        "pairs": [{**vars(pair), "apart": pair.apart} for pair in ranking.pairs],
-        "columns_to_decide": ranking.needed,
-        "warnings": ranking.warnings,
-        "notes": ranking.notes,
+        "pairs": [{**vars(pair), "apart": pair.significant} for pair in ranking.pairs],
+        "columns_to_decide": ranking.columns_to_decide,
+        "warnings": list(ranking_warnings(ranking)),
+        "notes": list(ranking_notes(ranking)),
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
@@ -159,7 +165,7 @@ def terminal_ranking(ranking: Ranking) -> RenderableType:
     """For `rich.print`: average ranks, and the losses that each loss is better than."""
     rows = []
     for row in ranking.listed:
-        beaten = [pair.other for pair in ranking.decided if pair.better == row.label]
+        beaten = [pair.other for pair in ranking.significant_pairs if pair.better == row.label]
         ranks = " ".join(f"{rank:g}" for rank in row.ranks)
         texts = [row.label, f"{row.mean:.2f}", ranks, ", ".join(beaten)]
         rows.append(tuple(plain_cells(texts)))
@@ -174,8 +180,8 @@ def terminal_ranking(ranking: Ranking) -> RenderableType:
         columns,
         tuple(rows),
         findings=(f"Friedman: p {format_p(ranking.friedman)}",),
-        warnings=ranking.warnings,
-        notes=ranking.notes,
+        warnings=tuple(ranking_warnings(ranking)),
+        notes=tuple(ranking_notes(ranking)),
     )
     listed = ", ".join(column.label for column in ranking.columns)
     return Group(Text(f"Ranks in: {listed}"), *terminal_parts(summary))

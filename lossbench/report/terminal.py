@@ -16,6 +16,7 @@ from lossbench.report.combined_table import combine_metrics
 from lossbench.report.display import DisplayCell, DisplayTable
 from lossbench.report.escaping import plain_sentence
 from lossbench.report.metric_tables import origin_lines, value_table, verdict_table
+from lossbench.report.remarks import make_remarks
 from lossbench.report.verdict_text import notes_once, verdict_notes
 
 STYLES = {"best": "bold green", "better": "bold green", "worse": "red", "none": "yellow"}
@@ -24,17 +25,18 @@ STYLES = {"best": "bold green", "better": "bold green", "worse": "red", "none": 
 def terminal_table(found: PlanWithResults) -> RenderableType:
     """All tables of a suite for `rich.print`; many metrics in one."""
     tables = make_tables(found)
-    combined = combine_metrics(tables)
+    combined, remarks = combine_metrics(tables), make_remarks(tables)
     if combined is None:
         shown = [
             part
-            for table, notes in zip(tables, notes_once(tables), strict=True)
-            for part in (value_table(table), verdict_table(table, notes))
+            for table, notes, own in zip(tables, notes_once(tables), remarks, strict=True)
+            for part in (value_table(table, own), verdict_table(table, notes))
         ]
     else:
-        first = next(table for table in tables if not table.held_out)
-        combined = replace(combined, findings=first.findings, warnings=first.notes)
-        shown = [*(value_table(table) for table in tables if table.held_out), combined]
+        both = list(zip(tables, remarks, strict=True))
+        first, own = next((table, own) for table, own in both if not table.held_out)
+        combined = replace(combined, findings=own.findings, warnings=own.warnings)
+        shown = [*(value_table(table, own) for table, own in both if table.held_out), combined]
         if first.verdicts is not None:
             others = sum(table.verdicts is not None for table in tables) - 1
             metrics = "metric" if others == 1 else "metrics"

@@ -1,25 +1,19 @@
-"""Warnings of a choice at the edge: of searched ranges, searched lists and grids."""
+"""Choices at the edge of searched ranges, searched lists and grids."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from lossbench.analysis.edges import edge_warnings
+from lossbench.analysis.edges import EdgeChoice, edge_choices
 from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
-from lossbench.planning.selection import PlanWithResults
-from lossbench.report.build import build_report
-from lossbench.report.terminal import terminal_table
 from lossbench.suite.load import load_suite
-from tests.report.synthetic_report import result_of
 
 NOWHERE = Path("/nonexistent/data")
 HEAD = """
@@ -46,13 +40,13 @@ def make(tmp_path: Path) -> Callable[[str], Plan]:
     return make
 
 
-def warning_of(plan: Plan, key: str, value: Any) -> str:
-    """The warning where one loss chose this value of a parameter; empty if there is none."""
+def edge_of(plan: Plan, key: str, value: Any) -> EdgeChoice | None:
+    """The edge, if one loss chose this value of a parameter; None if it is not at an edge."""
     some = plan.losses[0]
     loss = some.loss if isinstance(some, Search) else some
     chosen = loss.model_copy(update={"params": {**loss.params, key: value}})
-    lines = edge_warnings(plan, {("default", loss.name): Row(loss.name, chosen, {key: value})})
-    return lines[0] if lines else ""
+    choices = edge_choices(plan, {("default", loss.name): Row(loss.name, chosen, {key: value})})
+    return next(choices, None)
 
 
 @pytest.mark.parametrize(
@@ -93,57 +87,30 @@ def warning_of(plan: Plan, key: str, value: Any) -> str:
 def test_a_choice_at_the_edge(
     make: Callable[[str], Plan], losses: str, key: str, value: Any, end: str
 ) -> None:
-    warning = warning_of(make(losses), key, value)
-    assert bool(warning) == bool(end)
-    assert end in warning
+    edge = edge_of(make(losses), key, value)
+    if not end:
+        assert edge is None
+        return
+    assert edge is not None
+    assert edge.at_low == (end in ("lower", "smallest"))
+    assert (edge.listed is None) == (end in ("lower", "upper"))
 
 
-@pytest.mark.parametrize(
-    ("losses", "key", "value", "text"),
-    [
-        (
-            "center: {weight: {search: {low: 0.01, high: 1}}}",
-            "weight",
-            0.99,
-            "default: center chose weight=0.99, at the upper end of the range searched, 0.01 to 1; "
-            "the optimum may lie beyond: search again with a larger high",
-        ),
-        (
-            "center: {weight: {grid: [0.01, 0.1, 1.0]}}",
-            "weight",
-            0.01,
-            "default: center chose weight=0.01, the smallest of the 3 values given, 0.01 to 1; the "
-            "optimum may lie beyond: add smaller values",
-        ),
-    ],
-)
-def test_the_warning_names_the_range_and_what_to_do(
-    make: Callable[[str], Plan], losses: str, key: str, value: Any, text: str
-) -> None:
-    assert warning_of(make(losses), key, value) == text
-
-
-def test_a_grid_keeps_its_edges_where_a_plan_is_narrowed(make: Callable[[str], Plan]) -> None:
-    plan = make("center: {weight: {grid: [0.01, 0.1, 1.0]}}").narrowed("*weight=0.1*")
-    assert warning_of(plan, "weight", 0.1) == ""
-
-
-def test_a_search_beside_single_rows_of_its_loss(make: Callable[[str], Plan]) -> None:
-    plan = make("center: {weight: {search: {low: 0.01, high: 1}}}, center: {weight: 0.003}")
-    assert warning_of(plan, "weight", 0.5) == ""
-    assert "0.003 to 1" in warning_of(plan, "weight", 0.003)
-
-
-def test_the_warning_is_in_every_format(make: Callable[[str], Plan], tmp_path: Path) -> None:
+def test_an_edge_has_the_ends_and_the_number_of_values(make: Callable[[str], Plan]) -> None:
     plan = make("center: {weight: {grid: [0.01, 0.1, 1.0]}}")
-    errors = {"0.01": 9.0, "0.1": 8.0, "1": 5.0}
-    results = {
-        trial.identity: result_of(trial, errors[trial.row.partition("=")[2].rstrip(")")])
-        for trial in plan.trials
-    }
-    build_report(PlanWithResults(plan, results), lambda *_: None, tmp_path, "lossbench run")
-    seen = io.StringIO()
-    Console(file=seen, width=300).print(terminal_table(PlanWithResults(plan, results)))
-    texts = [(tmp_path / f"report.{end}").read_text(encoding="utf-8") for end in ("html", "md")]
-    for text in (*texts, seen.getvalue()):
-        assert "center chose weight=1, the largest of the 3 values given, 0.01 to 1" in text
+    assert edge_of(plan, "weight", 0.01) == EdgeChoice(
+        "default", "center", "weight", 0.01, 0.01, 1.0, at_low=True, listed=3
+    )
+
+
+def test_a_grid_keeps_its_edges_in_a_narrowed_plan(make: Callable[[str], Plan]) -> None:
+    plan = make("center: {weight: {grid: [0.01, 0.1, 1.0]}}").narrowed("*weight=0.1*")
+    assert edge_of(plan, "weight", 0.1) is None
+
+
+def test_a_search_next_to_single_rows_of_its_loss(make: Callable[[str], Plan]) -> None:
+    plan = make("center: {weight: {search: {low: 0.01, high: 1}}}, center: {weight: 0.003}")
+    assert edge_of(plan, "weight", 0.5) is None
+    edge = edge_of(plan, "weight", 0.003)
+    assert edge is not None
+    assert (edge.low, edge.high) == (0.003, 1)

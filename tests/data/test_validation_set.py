@@ -23,6 +23,7 @@ from lossbench.planning.fairness import audit
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, final_trials
 from lossbench.records import TrialResult
+from lossbench.report.remarks import make_remarks
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
 from lossbench.suite.origin import SuiteError
@@ -141,7 +142,7 @@ def test_the_report_names_both_sets(data: Path, tmp_path: Path) -> None:
     assert choosing.label == "Validation error"
     assert choosing.unit == "% of validation images"
     said = "test/ (12 images) is tested; `selection` chooses on val/ (8 images)"
-    assert choosing.findings[0] == f"Data: {said}."
+    assert make_remarks([choosing])[0].findings[0] == f"Data: {said}."
     assert conditions_of(plan).holdout == "validation"
     assert data_of(plan).digest == plan.validation_digest
     assert not [d for d in audit(plan, plan.trials, results) if d.level == "fails"]

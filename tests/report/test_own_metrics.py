@@ -17,6 +17,7 @@ from lossbench.planning.selection import PlanWithResults
 from lossbench.report import render, terminal_table
 from lossbench.report.build import build_report
 from lossbench.report.ranking_report import ranking_markdown
+from lossbench.report.remarks import make_remarks
 from tests.report.synthetic_report import Results, with_own_metric
 
 BODY = """
@@ -102,5 +103,6 @@ def test_a_value_that_is_not_finite_is_none(make_plan: Callable[..., Plan], tmp_
     [table] = make_tables(PlanWithResults(plan, results))
     summary = table.cells[first.variant, first.row].summary
     assert (summary.n, summary.diverged) == (2, 1)
-    assert f"{first.variant}: {first.row} has no finite my metric with seed 0" in table.notes
+    [remarks] = make_remarks([table])
+    assert f"{first.variant}: {first.row} has no finite my metric with seed 0" in remarks.warnings
     everything(plan, results, tmp_path)

@@ -46,7 +46,7 @@ def rank_chart(ranking: Ranking) -> Markup:
             y(place) + 4,
             row.mean,
         )
-    for bar, (first, last) in enumerate(ranking.together):
+    for bar, (first, last) in enumerate(ranking.groups):
         drawn += Markup('<line class="together" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(
             RIGHT + 60 + 14 * (bar % 4), y(first) - 6, y(last) + 6
         )

@@ -1,59 +1,31 @@
-"""Which suite file a report comes from, so that no report replaces that of another one."""
+"""The suite file that a report comes from, so that no report replaces that of another suite."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lossbench.errors import RequestError
+from lossbench.planning.changes import suite_content
 from lossbench.planning.plan import Plan
-from lossbench.suite.schema import Suite
 
 RECORDS = ("verdicts.json", "ranking.json")
-"""Files of a report and of a ranking that have the record, under the key `made_from`."""
-
-
-def find_changes(
-    suite: Suite, written: Suite | None, overrides: Iterable[str], only: str | None
-) -> tuple[str, ...]:
-    """Differences of a suite from its file: `recipe.epochs=3`, `seeds 0,1`, `only lgm*`.
-
-    Args:
-        suite: With its overrides.
-        written: Without them; None if it is not valid without them.
-        overrides: `KEY=VALUE`.
-        only: Glob that narrows the table, if it does.
-    """
-    changes = []
-    if written is None or _content(suite) != _content(written):
-        for override in overrides:
-            if override.partition("=")[0] not in ("seeds", "title", "resources.gpus"):
-                changes.append(override)
-        if "seeds" in suite.origin.overridden and (written is None or suite.seeds != written.seeds):
-            changes.append(f"seeds {','.join(map(str, suite.seeds))}")
-    return (*changes, *([f"only {only}"] if only is not None else []))
-
-
-def _content(suite: Suite) -> dict[str, Any]:
-    """Everything in a suite that changes its table."""
-    content = suite.model_dump(mode="json", exclude={"title"})
-    del content["resources"]["gpus"]
-    return content
+"""Files of a report and of a ranking that contain the record, under the key `made_from`."""
 
 
 def describe_changes(plan: Plan) -> str:
-    """`first.yaml, changed: recipe.epochs=20; only lgm*`; empty for the file as it is written."""
+    """`first.yaml, changed: recipe.epochs=20; only lgm*`; empty without changes."""
     if not plan.changes:
         return ""
     return f"{Path(plan.suite.origin.path).name}, changed: {'; '.join(plan.changes)}"
 
 
 def describe_more_seeds(plan: Plan) -> str:
-    """`2 more seeds are stored: --seeds 0,1,2,3,4 shows them`; empty where there are none."""
+    """`2 more seeds are stored: --seeds 0,1,2,3,4 shows them`; empty without any."""
     count = len(plan.more_seeds)
     if not count:
         return ""
@@ -63,7 +35,7 @@ def describe_more_seeds(plan: Plan) -> str:
 
 
 def provenance(plan: Plan, folder: Path) -> dict[str, Any]:
-    """The record that a report in a folder keeps of its suite."""
+    """Record of the suite for a report in this folder."""
     return {
         "file": os.path.relpath(Path(plan.suite.origin.path).resolve(), folder.resolve()),
         "changes": list(plan.changes),
@@ -74,22 +46,23 @@ def provenance(plan: Plan, folder: Path) -> dict[str, Any]:
 def require_own_folder(plans: Sequence[Plan], folder: Path) -> None:
     """Refuse to replace the report of another suite file.
 
-    A file that is gone, or that has the same content, is no other one.
+    A file that no longer exists, or that has the same content, does not count.
 
     Raises:
-        RequestError: The folder has such a report.
+        RequestError: The folder contains the report of another suite file.
     """
     others = _other_files(plans, folder)
     if others:
         own = " and ".join(plan.suite.origin.path for plan in plans)
         raise RequestError(
-            f"{folder}: has the report of {' and '.join(others)}, another suite with the name of "
-            f"{own}; change `suite:` in one of them, or name another folder with --output DIR"
+            f"{folder}: contains the report of {' and '.join(others)}, another suite with the same "
+            f"name as {own}; change `suite:` in one of them, or give another folder with --output "
+            "DIR"
         )
 
 
 def describe_replaced(plans: Sequence[Plan], folder: Path) -> str:
-    """Which report of other content is replaced by one in a folder; empty for none."""
+    """Description of a report with other content that is replaced; empty for none."""
     before = _recorded(folder)
     others = _other_files(plans, folder)
     if others:
@@ -100,7 +73,7 @@ def describe_replaced(plans: Sequence[Plan], folder: Path) -> str:
 
 
 def _other_files(plans: Sequence[Plan], folder: Path) -> list[str]:
-    """Existing suite files of which the folder has a report, and that are none of the plans'."""
+    """Existing suite files, other than those of the plans, whose report is in the folder."""
     own = {Path(plan.suite.origin.path).resolve() for plan in plans}
     digests = set(map(_digest, plans))
     files = [
@@ -108,11 +81,11 @@ def _other_files(plans: Sequence[Plan], folder: Path) -> list[str]:
         for record in _recorded(folder)
         if record.get("content") not in digests
     ]
-    return [_shown(file) for file in files if file not in own and file.is_file()]
+    return [_display_path(file) for file in files if file not in own and file.is_file()]
 
 
 def _recorded(folder: Path) -> list[Mapping[str, Any]]:
-    """The records of a folder's report; none where there is no readable one."""
+    """Records of the report in a folder; empty if there is no readable one."""
     for name in RECORDS:
         try:
             content = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -125,11 +98,11 @@ def _recorded(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def _digest(plan: Plan) -> str:
-    content = _content(plan.suite)
-    del content["dataset"]["name"]  # the digest stands for the data
+    content = suite_content(plan.suite)
+    del content["dataset"]["name"]  # its digest identifies the data
     text = json.dumps([content, plan.data_digest, plan.changes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,142 @@
+"""Sentences around a table: what was chosen, and what a reader should be careful about."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from lossbench.analysis.edges import EdgeChoice, edge_choices
+from lossbench.analysis.published import published_problems
+from lossbench.analysis.tables import Table
+from lossbench.planning.divergence import NO_BETTER
+from lossbench.planning.selection import PlanWithResults, Stage
+from lossbench.records import OF_ALL
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """Sentences around one table.
+
+    Attributes:
+        findings: What was chosen, and on which images.
+        warnings: What a reader should be careful about.
+    """
+
+    findings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
+    """Remarks of each table; those of all tables of a stage are with the first one."""
+    remarks = []
+    for index, table in enumerate(tables):
+        facts = table.found.plan.facts
+        findings = [f"Data: {line}." for line in facts.notes] if index == 0 else []
+        warnings = [*facts.warnings] if index == 0 else []
+        if index == 0 or tables[index - 1].held_out != table.held_out:
+            warnings += _stage_warnings(table)
+        if not table.held_out:
+            findings += _chosen_rows(table.found)
+        warnings += _not_finite(table)
+        remarks.append(Remarks(tuple(findings), tuple(warnings)))
+    return remarks
+
+
+def _stage_warnings(table: Table) -> list[str]:
+    plan, stage = table.found.plan, table.stage
+    if table.held_out:
+        return [*_selection_warnings(table.found, stage), *_failures(stage), *_versions(stage)]
+    problems = published_problems(plan.suite, plan.metrics)
+    return [*_failures(stage), *_versions(stage), *(f"{p.key}: {p.message}" for p in problems)]
+
+
+def _selection_warnings(found: PlanWithResults, holdout: Stage) -> Iterator[str]:
+    yield from found.plan.search_notes
+    yield from map(describe_edge, edge_choices(found.plan, found.chosen))
+    if holdout.missing:
+        yield (
+            f"{holdout.missing} of {len(holdout.trials)} held-out trials are missing: "
+            "the choice may still change"
+        )
+    names = dict.fromkeys(row.loss.name for row in found.plan.rows)
+    for variant in found.plan.suite.variants:
+        for name in names:
+            if (variant, name) not in found.chosen:
+                yield f"{variant}: nothing chosen for {name}: none of its rows finished all seeds"
+
+
+def describe_edge(choice: EdgeChoice) -> str:
+    """Where the chosen number is among those given, and what to do."""
+    head = f"{choice.variant}: {choice.loss} chose {choice.parameter}={choice.value:g}"
+    ends = f"{choice.low:g} to {choice.high:g}"
+    size = "smaller" if choice.at_low else "larger"
+    if choice.listed is None:
+        end, key = ("lower", "low") if choice.at_low else ("upper", "high")
+        return (
+            f"{head}, at the {end} end of the range searched, {ends}; the optimum may lie "
+            f"beyond: search again with a {size} {key}"
+        )
+    which = "smallest" if choice.at_low else "largest"
+    return (
+        f"{head}, the {which} of the {choice.listed} values given, {ends}; the optimum may lie "
+        f"beyond: add {size} values"
+    )
+
+
+def _failures(stage: Stage) -> list[str]:
+    """One line per cell and reason, on trials that diverged or are no better than guessing."""
+    seeds: dict[tuple[str, str, str, str], list[int]] = {}
+    for trials in stage.cells.values():
+        for trial, result in trials:
+            if result and result.status == "diverged":
+                ending = "diverged", f": {result.reason}"
+            elif result and result.no_better_than_guessing:
+                ending = f"is {NO_BETTER}", ", and in the mean"
+            else:
+                continue
+            seeds.setdefault((trial.variant, trial.row, *ending), []).append(trial.seed)
+    return [
+        f"{variant}: {row} {what} with seed {_listed(seeds)}{more}"
+        for (variant, row, what, more), seeds in seeds.items()
+    ]
+
+
+def _versions(stage: Stage) -> list[str]:
+    """One line per part of the environment that differs between results."""
+    environments = [result.environment for result in stage.results.values()]
+    lines = []
+    for part in dict.fromkeys(part for environment in environments for part in environment):
+        known = [e for e in environments if part in e or part in OF_ALL]
+        count = Counter(environment.get(part, "unknown") for environment in known)
+        if len(count) > 1:
+            of = len(known)
+            listed = ", ".join(f"{version} ({n} of {of} trials)" for version, n in count.items())
+            lines.append(f"the results are of different versions: {part} {listed}")
+    return lines
+
+
+def _not_finite(table: Table) -> list[str]:
+    return [
+        f"{variant}: {row} has no finite {table.metric_label} with seed {_listed(seeds)}"
+        for (variant, row), seeds in table.not_finite.items()
+    ]
+
+
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _chosen_rows(found: PlanWithResults) -> Iterator[str]:
+    """Rows that were chosen, and rows that the suite names to compare with them."""
+    plan = found.plan
+    if not plan.compared:
+        return
+    compared = ", ".join(row.label for row in plan.compared)
+    for variant in plan.suite.variants:
+        chosen = [row.label for (v, _), row in found.chosen.items() if v == variant and row.varied]
+        column = f"{variant}: " if plan.has_columns else ""
+        yield (
+            f"{column}chosen on the held-out part: {', '.join(chosen)}; named by the suite for "
+            f"comparison: {compared}."
+        )
