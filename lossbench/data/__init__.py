@@ -1,1 +1,1 @@
-"""Prepared arrays, where they come from, augmentation, and the order of batches."""
+"""Data sets: their sources and formats, subsets and batches, decoding and augmentation."""

@@ -1,8 +1,8 @@
-"""Augmentation of whole batches on their device; no per-sample Python but where sizes differ.
+"""Augmentations of whole batches on their device.
 
-A factory takes the side of the crop that the model sees, or None for the image's own size. An
-augmentation maps images (B, C, H, W), uint8, and a CPU generator to images. Random numbers are
-drawn on the CPU, so that every device sees the same augmentations.
+The argument of a factory is the side of the crop that the model sees, or None for the size of the
+image. An augmentation maps images (B, C, H, W), uint8, and a CPU generator to images. Random
+numbers are drawn on the CPU, so that the augmentations are the same on every device.
 """
 
 from __future__ import annotations
@@ -19,18 +19,22 @@ from lossbench.data.images import Augment
 from lossbench.registry import Registry
 
 WIDEST = 4 / 3
-"""Aspect ratio, width to height, of the widest random part; the narrowest has its inverse."""
+"""Largest aspect ratio, width to height, of a random part; the smallest is its inverse."""
 AUGMENTATIONS: Registry[Augment] = Registry("augmentation")
 
 
 @AUGMENTATIONS.register("mirror", reference="He et al., CVPR 2016, Sect. 4.2")
 def mirror(_: int | None, *, probability: Annotated[float, Field(ge=0, le=1)] = 0.5) -> Augment:
-    """Flip each image left to right with a probability."""
+    """Mirror each image left to right with a probability.
+
+    Args:
+        probability: In [0, 1].
+    """
 
     def augment(images: Tensor, generator: Generator) -> Tensor:
         flip = torch.rand(len(images), generator=generator) < probability
         chosen = flip.nonzero().squeeze(1).to(images.device)
-        pixels = images.permute(0, 2, 3, 1)  # (B, H, W, C), as they lie in memory
+        pixels = images.permute(0, 2, 3, 1)  # (B, H, W, C), in memory order
         mirrored = pixels.index_select(0, chosen).flip(2)
         return pixels.index_copy(0, chosen, mirrored).permute(0, 3, 1, 2)
 
@@ -39,7 +43,12 @@ def mirror(_: int | None, *, probability: Annotated[float, Field(ge=0, le=1)] = 
 
 @AUGMENTATIONS.register("random_crop", reference="He et al., CVPR 2016, Sect. 4.2")
 def random_crop(crop: int | None, *, padding: Annotated[int, Field(ge=0)] = 4) -> Augment:
-    """Pad with black on each side, then crop at a random place: `recipe.input.crop`, or all."""
+    """Pad with black on each side, then crop at a random position.
+
+    Args:
+        crop: Side of the crop; None for the size of the image.
+        padding: Number of pixels to pad on each side, >= 0.
+    """
 
     def augment(images: Tensor, generator: Generator) -> Tensor:
         count, _, height, width = images.shape
@@ -54,7 +63,7 @@ def random_crop(crop: int | None, *, padding: Annotated[int, Field(ge=0)] = 4) -
         wide = F.pad(images.permute(0, 2, 3, 1), (0, 0, *(padding,) * 4)).contiguous()
         rows, row = wide.shape[1], wide[0, 0].numel()
         channels, taken = wide.shape[3], out[1] * wide.shape[3]
-        # each row of a crop is one piece of memory, found by where it starts
+        # each row of a crop is contiguous in memory and identified by its start
         pieces = wide.view(-1).unfold(0, taken, 1)
         starts = torch.arange(count, device=images.device) * rows + top  # (B,)
         starts = starts[:, None] + torch.arange(out[0], device=images.device)  # (B, H)
@@ -67,15 +76,19 @@ def random_crop(crop: int | None, *, padding: Annotated[int, Field(ge=0)] = 4) -
 
 @AUGMENTATIONS.register("random_resized_crop", reference="Szegedy et al., CVPR 2015, Sect. 6")
 class RandomResizedCrop:
-    """Crop a random part of random shape, and bring it to the size that the model sees.
+    """Crop a random part of random shape, and resize it to the size that the model sees.
 
-    Its area is `min_area` to 1 of the image's, its aspect ratio 3/4 to 4/3, uniform in its
-    logarithm. After ten draws that do not fit into the image it is the largest central part of
-    such a ratio: the whole image, if its own ratio is in the range.
+    Its area is a share of the image's, uniform in [`min_area`, 1]; its aspect ratio is in
+    [3/4, 4/3], uniform in its logarithm. After ten draws that do not fit into the image, it is the
+    largest central part with a ratio in this range: the whole image, if its ratio is in the range.
 
-    If it is the first augmentation it sees the whole image, not one that is resized to
-    `recipe.input.resize` before. Torchvision's transform of that name does the same; it draws
-    from the global generator.
+    If it is the first augmentation, it is applied to the whole image, which is then not resized to
+    `recipe.input.resize` first. Torchvision's transform of this name does the same, but draws from
+    the global generator.
+
+    Args:
+        crop: Side of the result; None for the size of the image.
+        min_area: Smallest share of the image's area, in (0, 1].
     """
 
     takes_whole_image = True
@@ -110,7 +123,7 @@ class RandomResizedCrop:
 
 
 def central_part(height: int, width: int) -> tuple[int, int, int, int]:
-    """Top, left, height and width of the largest central part whose aspect ratio is 3/4 to 4/3."""
+    """Top, left, height and width of the largest central part with a ratio in [3/4, 4/3]."""
     h, w = height, width
     if width / height < 1 / WIDEST:
         h = round(width * WIDEST)

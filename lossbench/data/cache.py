@@ -1,4 +1,4 @@
-"""Where a machine keeps what can be made again."""
+"""Folder for files that can be recomputed."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where a machine keeps what can be made again."""
+    """Folder for files that can be recomputed, such as digests; it need not exist."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossbench"

@@ -1,8 +1,8 @@
-"""Which image files a folder of classes has: CLASS/*.jpg, and folders below a class at any depth.
+"""Listing of the image files in a folder of classes: CLASS/*.jpg, in subfolders at any depth.
 
-Hidden files and folders are left out, as are those that archives and file servers add. Links are
-followed; what was read already is not read again, nor is a folder that the link or the class lies
-in: other classes are in there.
+Hidden files and folders are skipped, as are those added by archives and file servers. Links are
+followed, except to folders that were read already and to folders that contain the link or the
+class, because these contain other classes.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from lossbench.data.decoding import SUFFIXES
 from lossbench.errors import DataError
 
 LEFTOVERS = ("__MACOSX", "@eaDir")
-"""Folders of copies that macOS archives and Synology servers make; they hold no images."""
+"""Folders added by macOS archives and Synology servers; they contain no images of the data set."""
 
 
 class ImageFile(NamedTuple):
-    """An image file of a class.
+    """Image file of a class.
 
     Attributes:
-        name: Path below the folder of the class.
-        state: Its size and times.
+        name: Path relative to the folder of the class.
+        state: State of the file, such as size and times.
     """
 
     name: str
@@ -37,11 +37,11 @@ class ImageFile(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """The files in the folders of classes.
+    """Files in the folders of classes.
 
     Attributes:
         images: Class -> its image files, sorted.
-        skipped: Other files below the folder, and images in no folder of a class.
+        skipped: Other files below the folder, and images outside the folders of classes.
     """
 
     images: dict[str, list[ImageFile]]
@@ -49,15 +49,15 @@ class Listing:
 
 
 def list_classes(folder: Path, *, may_lack: bool = False) -> Listing:
-    """The images of every class.
+    """List the images of every class.
 
     Args:
-        folder: With a folder for each class.
-        may_lack: Leave out classes without images.
+        folder: Folder with one subfolder per class.
+        may_lack: Whether classes may have no images; these are left out then.
 
     Raises:
-        DataError: There are not two classes, or a class has no images, or a file is empty or
-            cannot be read.
+        DataError: There are fewer than two classes (with `may_lack`, none), a class has no images,
+            or a file is empty or cannot be read.
     """
     try:
         entries = sorted(visible(folder), key=lambda entry: entry.name)
@@ -69,7 +69,7 @@ def list_classes(folder: Path, *, may_lack: bool = False) -> Listing:
         raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
     if len(classes) < (1 if may_lack else 2):
         raise DataError(f"{folder}: should have a folder for each of two or more classes")
-    with ThreadPoolExecutor() as pool:  # a network's file system takes its time for each size
+    with ThreadPoolExecutor() as pool:  # network file systems are slow per file
         listed = pool.map(lambda k: _list_class(folder / k, may_lack), classes)
         found = dict(zip(classes, listed, strict=True))
     images = {k: files for k, (files, _) in found.items() if files}
@@ -78,7 +78,7 @@ def list_classes(folder: Path, *, may_lack: bool = False) -> Listing:
 
 
 def describe_skipped(skipped: list[str]) -> str:
-    """A line on files that are not read: how many of which suffix, and an example."""
+    """Line on files that are not read: their number per suffix, and an example."""
     count = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in skipped)
     kinds = ", ".join(f"{n:,} {suffix}" for suffix, n in count.most_common(6))
     more = ", ..." if len(count) > 6 else ""
@@ -87,17 +87,17 @@ def describe_skipped(skipped: list[str]) -> str:
 
 
 def visible(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, but for the hidden and what other programs leave there.
+    """Entries of a folder, without hidden ones and those added by other programs.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The folder cannot be read.
     """
     with os.scandir(folder) as entries:
         yield from (e for e in entries if not e.name.startswith(".") and e.name not in LEFTOVERS)
 
 
 def files_below(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    """Visible files in a folder and the folders below it, each of which is read once.
+    """Visible files in a folder and its subfolders, each of which is read once.
 
     Raises:
         OSError: A folder cannot be read.
@@ -122,19 +122,19 @@ def _files_below(folder: str, real: str, top: str, read: set[str]) -> Iterator[o
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image."""
+    """Whether a file name has the suffix of an image."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def suffixes_hint(others: list[str]) -> str:
-    """End of a message: which suffixes are read, if there are files with others."""
+    """End of a message on the suffixes that are read, if there are files with others."""
     if not others:
         return ""
-    return f", but files such as {others[0]}; read are {', '.join(sorted(SUFFIXES))}"
+    return f", but files such as {others[0]}; known suffixes: {', '.join(sorted(SUFFIXES))}"
 
 
 def _list_class(folder: Path, may_lack: bool) -> tuple[list[ImageFile], list[str]]:
-    """The images of a class, and its other files."""
+    """Image files and other files of a class."""
     start = str(folder)
     files, others = [], []
     try:
@@ -144,7 +144,7 @@ def _list_class(folder: Path, may_lack: bool) -> tuple[list[ImageFile], list[str
                 files.append(ImageFile(name, file_state(entry.stat())))
             else:
                 others.append(name)
-    except OSError as error:  # also a link that leads nowhere
+    except OSError as error:  # includes broken links
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from None
     if not files and not may_lack:
         hint = suffixes_hint(others) or "; was the data set extracted completely?"

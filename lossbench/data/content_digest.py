@@ -1,7 +1,7 @@
-"""Digests of the content of files, kept for as long as the files stay as they are.
+"""Digests of the content of files, cached until a file changes.
 
-Of a data set of up to 1 GiB every byte counts; of a larger one the name and size of each file, and
-a sample of its bytes.
+For a data set of up to 1 GiB, every byte is hashed; for a larger one, the name and size of each
+file and a sample of its bytes.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from lossbench.errors import DataError
 from lossbench.suite.files import write_atomically
 
 HASHED_BYTES = 2**30
-"""Up to this size in all every byte is hashed."""
+"""Largest total size at which every byte is hashed."""
 BLOCK_BYTES, BYTES_APART = 2**12, 2**24
-"""Of larger data sets the first, middle and last block of each file, and one for each 16 MiB."""
+"""Size of a sampled block, and size of a file per block; at least three blocks are sampled."""
 SAMPLED = "names, sizes and a sample of the bytes, since there is more than 1 GiB"
-"""What the digest of a larger data set covers."""
+"""Description of what the digest of a larger data set covers."""
 SETTLED_NS = 2 * 10**9
-"""Of a file that has just changed another change might not show in its times."""
+"""Age of a file from which its digest is cached: two changes in quick succession may leave the
+same times."""
 
 
 class FileState(NamedTuple):
-    """What changes whenever the content of a file does.
+    """File attributes that change whenever the content changes.
 
     Attributes:
-        size: Bytes.
-        mtime_ns, ctime_ns: Times of the last change; the second one cannot be set by programs that
-            copy files with their times.
+        size: Size in bytes.
+        mtime_ns: Time of the last change, in nanoseconds; programs that copy files may set it.
+        ctime_ns: Time of the last change of content or attributes, which programs cannot set.
         inode: Number of the file in its file system.
     """
 
@@ -46,12 +47,12 @@ class FileState(NamedTuple):
 
 
 class HashedFile(NamedTuple):
-    """A file whose content counts.
+    """File to hash.
 
     Attributes:
-        name: As it counts: the same wherever the data set is stored.
-        path: Where it is.
-        state: As it was when the file was listed.
+        name: Name that is hashed, the same wherever the data set is stored.
+        path: Path of the file.
+        state: State of the file when it was listed.
     """
 
     name: str
@@ -60,16 +61,17 @@ class HashedFile(NamedTuple):
 
 
 def file_state(stat: os.stat_result) -> FileState:
+    """State of a file from its `os.stat`."""
     return FileState(stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
 
 
 def is_hashed_whole(files: Iterable[HashedFile]) -> bool:
-    """Whether every byte of the files counts."""
+    """Whether every byte of the files is hashed, not only a sample."""
     return sum(file.state.size for file in files) <= HASHED_BYTES
 
 
 def content_digest(files: Sequence[HashedFile]) -> str:
-    """Hash of names, sizes and content, all of it or a sample.
+    """Digest of the names, the sizes and the content of files, all of it or a sample.
 
     Raises:
         DataError: A file cannot be read.
@@ -88,18 +90,18 @@ def content_digest(files: Sequence[HashedFile]) -> str:
 
 
 def cached_digest(form: str, files: Sequence[HashedFile], compute: Callable[[], str]) -> str:
-    """What `compute` makes of the files, or made of them when they were in the same state.
+    """Result of `compute`, from the cache if the files have not changed since.
 
     Args:
-        form: Name of what is computed.
-        files: Those that it is computed from.
-        compute: Reads them.
+        form: Name of the kind of digest.
+        files: Files that the digest depends on.
+        compute: Function that reads the files and returns a digest of 64 characters.
     """
     key = hashlib.sha256(f"{form}\n".encode())
     for file in files:
         key.update(os.fsencode(f"{file.name}\0{os.path.abspath(file.path)}\0{file.state}\n"))
     kept: Path | None = None
-    with contextlib.suppress(OSError, RuntimeError):  # no cache, or no home
+    with contextlib.suppress(OSError, RuntimeError):  # no cache, or no home folder
         kept = cache_folder() / "digests" / key.hexdigest()[:32]
         known = kept.read_text(encoding="ascii")
         if len(known) == 64:
@@ -118,7 +120,12 @@ def _keep(path: Path, text: str) -> None:
 
 
 def sample_bytes(path: str | Path, size: int) -> bytes:
-    """Blocks of a file: the first, the last, and some in between at equal distances."""
+    """Evenly spaced blocks of a file, including the first and the last.
+
+    Args:
+        path: File to read.
+        size: Its size in bytes.
+    """
     count = max(3, size // BYTES_APART)
     if size <= count * BLOCK_BYTES:
         return Path(path).read_bytes()

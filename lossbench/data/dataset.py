@@ -1,4 +1,4 @@
-"""What a suite trains and measures on, wherever it is stored."""
+"""Data sets, independent of how they are stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lossbench.errors import did_you_mean
 
 
 class Card(BaseModel):
-    """What `dataset.json` says. Keys beyond these are allowed and ignored."""
+    """Content of `dataset.json`. Other keys are allowed and ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -30,43 +30,42 @@ class Card(BaseModel):
 
 
 class Split(Protocol):
-    """The training set, the test set or the validation set."""
+    """Training set, test set or validation set."""
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """(N,), in [0, K)."""
+        """Labels (N,), in [0, K)."""
 
     @property
     def shape(self) -> Shape | None:
-        """(C, H, W) of every image; None where sizes differ."""
+        """Shape (C, H, W) of every image; None where sizes differ."""
 
     def subset(self, indices: NDArray[np.int64]) -> Split:
-        """Some of the images, in this order."""
+        """Split of the images with these indices, in this order."""
 
     def relabelled(self, labels: NDArray[np.int64]) -> Split:
-        """The same images with other labels."""
+        """Split of the same images with other labels."""
 
     def on(self, device: torch.device, view: View) -> Images:
-        """Ready for a training on a device."""
+        """Images for a training on a device."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training set, and a test set and a validation set where there are some.
+    """Training set, with a test set and a validation set if there are any.
 
     Attributes:
-        card: Its name, classes and source.
-        splits: By "train", "test" and "validation"; the last one only if it was asked for.
-        digest: Hash of the training set and the test set.
-        smallest: File and shorter side of the smallest image that was looked at, where sizes
-            differ.
-        no_test: Why there is no test set, where people might think that there is one.
-        vectors: Whether it has vectors that were computed before, not images.
-        notes: Lines on what of it is used for what, for people.
-        warnings: Lines that a reader should know before trusting the numbers.
-        common_size: (H, W) of all image files that were looked at, if it is one.
-        sizes_seen: How many were looked at, and two that differ.
-        validation_digest: Hash of all of it with the validation set; empty without one.
+        card: Name, classes and source of the data set.
+        splits: Splits by name, `train`, `test` and `validation`; the last one only on request.
+        digest: Digest of the training set and the test set.
+        smallest: File and shorter side of the smallest inspected image, where sizes differ.
+        no_test: Reason why there is no test set, where one might be expected.
+        vectors: Whether it has precomputed vectors instead of images.
+        notes: Lines for the user on the use of its parts.
+        warnings: Lines for the user on data that may give misleading results.
+        common_size: Size (H, W) of all inspected image files, if they have the same.
+        sizes_seen: Description of the inspected images: their number, and two that differ in size.
+        validation_digest: Digest of all splits including the validation set; empty without one.
     """
 
     card: Card
@@ -82,11 +81,13 @@ class Dataset:
     sizes_seen: str = ""
 
     def image_shape(self, view: View) -> Shape:
-        """(C, H, W) of what a model sees.
+        """Shape (C, H, W) of the input of a model.
+
+        Args:
+            view: Part of an image that the model sees.
 
         Raises:
-            ValueError: The images are too small for the view, or differ in size and it leaves
-                them so.
+            ValueError: The images are too small for the view, or differ in size without a crop.
         """
         shape = self.splits["train"].shape
         if shape is not None:
@@ -114,7 +115,7 @@ class Dataset:
         """Numbers of classes that are given by name or by number.
 
         Raises:
-            ValueError: A name is unknown, or that of several classes, or a class is given twice.
+            ValueError: A name is unknown or ambiguous, or a class is given twice.
         """
         names = self.card.class_names
         numbers = []
@@ -133,10 +134,10 @@ class Dataset:
         return numbers
 
     def require_clear_numbers(self, classes: Sequence[int | str]) -> None:
-        """Refuse numbers where names are other numbers, as of folders '1' to '11', sorted as text.
+        """Refuse class numbers that could also be class names, as for folders named '1' to '11'.
 
         Raises:
-            ValueError: A number may be read as a class's name.
+            ValueError: A number is ambiguous.
         """
         names = self.card.class_names
         values = [int(name) if name.isdecimal() else None for name in names]
@@ -164,11 +165,14 @@ class Dataset:
         )
 
     def restricted(self, classes: Sequence[int]) -> Dataset:
-        """The images of some classes only, which are numbered anew in the given order.
+        """Data set of the images of some classes, which are renumbered in the given order.
+
+        Args:
+            classes: Numbers of the classes.
 
         Raises:
-            ValueError: There is no such class, one has no training images, or there are test
-                images, but of none of them.
+            ValueError: A class does not exist or has no training images, or a split has no images
+                of the classes.
         """
         unknown = [k for k in classes if k >= self.card.num_classes]
         if unknown:

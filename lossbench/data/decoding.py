@@ -1,12 +1,12 @@
-"""Image files as bytes of red, green and blue.
+"""Decoding of image files to 8-bit RGB.
 
-- Grey levels of 16 bits are scaled to 8: divided by 257, rounded. So are the 32-bit integers of a
-  TIFF if one of them is above 255, and those of a PGM always; integers outside 0 to 65,535 and
-  floating-point levels are refused, since nobody knows what white is among them.
-- What is transparent is laid over white, whatever colour is stored there.
-- Everything else becomes RGB as Pillow does it. Of several pages or frames the first is read.
-- The image is turned as its EXIF orientation says, as every viewer shows it; an EXIF block that
-  cannot be read is ignored.
+- Grey levels of 16 bits are divided by 257 and rounded. So are the 32-bit integers of a TIFF if one
+  of them is above 255, and those of a PGM always. Integers outside 0 to 65,535 and floating-point
+  levels are refused, because their white level is unknown.
+- Transparent pixels are blended with white, whatever colour is stored there.
+- Other images are converted to RGB by Pillow. Of several pages or frames, the first is read.
+- The image is rotated by its EXIF orientation, as in image viewers; an EXIF block that cannot be
+  read is ignored.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
-"""Of files that count as images: those of Pillow in which photographs and drawings come."""
+"""Suffixes of image files: those formats of Pillow that are used for photographs and drawings."""
 DEEPEST = 65_535
-"""White, where grey levels have 16 bits."""
+"""White level of 16-bit grey images."""
 
 EXIF_MARKERS = (
     b"Exif",
@@ -41,21 +41,21 @@ EXIF_MARKERS = (
     b"com.adobe.xmp",
     b"ftypavi",
 )
-"""One of them is in every file whose orientation Pillow can read, except TIFF."""
+"""Byte strings of which one is in every file with an orientation that Pillow reads, except TIFF."""
 
-# it comes at half of the size that Pillow refuses, and says what the refusal says
+# Pillow warns at half of the size that it refuses, with the same message
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-# of EXIF blocks that cannot be read, whose images can
+# warnings about EXIF blocks that cannot be read, although the image can
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image file that lies in another file.
+    """Image file stored in another file.
 
     Attributes:
-        content: Its bytes.
-        place: What messages call it.
+        content: Bytes of the image file.
+        place: Name of the image in messages.
     """
 
     content: bytes
@@ -66,10 +66,10 @@ class EncodedImage:
 
 
 def decode(path: Path | EncodedImage) -> Tensor:
-    """An image file as uint8 (3, H, W), upright.
+    """Decode an image file to an upright image, uint8 (3, H, W).
 
     Raises:
-        DataError: It cannot be decoded, has too many pixels, or levels with no known white.
+        DataError: It cannot be decoded, has too many pixels, or its white level is unknown.
     """
     try:
         with opened(path) as image:
@@ -81,23 +81,24 @@ def decode(path: Path | EncodedImage) -> Tensor:
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise DataError(
-            f"{path}: has more than {most:,} pixels, the most that an image may have; make it "
-            "smaller"
+            f"{path}: has more than {most:,} pixels, the maximum for an image; make it smaller"
         ) from None
-    except Exception as error:  # Pillow raises what its decoders happen to raise
+    except Exception as error:  # Pillow's decoders raise various types
         raise DataError(f"{path}: does not decode: {str(error).partition(chr(10))[0]}") from None
-    return torch.from_numpy(array).permute(2, 0, 1)  # as stored: resizing is twice as fast
+    return torch.from_numpy(array).permute(
+        2, 0, 1
+    )  # channels last in memory: resizing is twice as fast
 
 
 def opened(path: Path | EncodedImage) -> Image.Image:
-    """The image, whose size is known and whose pixels are not decoded yet."""
+    """Open an image; its size is known, but its pixels are not decoded yet."""
     return Image.open(path if isinstance(path, Path) else io.BytesIO(path.content))
 
 
 def stores_16_bits(path: Path | EncodedImage) -> bool:
-    """Whether the levels of an image have 16 bits in its file, whatever part of them is used.
+    """Whether a file stores levels of 16 bits, even if it uses only a part of their range.
 
-    A PGM does not count: it says which level is white.
+    False for a PGM, which specifies its white level.
     """
     with opened(path) as image:
         if image.format == "PPM":
@@ -108,14 +109,14 @@ def stores_16_bits(path: Path | EncodedImage) -> bool:
 
 
 def may_be_turned(file: EncodedImage) -> bool:
-    """Whether the size of the opened image may not be that of the upright one."""
+    """Whether the upright image may differ in size from the opened one."""
     return any(marker in file.content for marker in EXIF_MARKERS)
 
 
 def is_turned(file: EncodedImage) -> bool:
-    """Whether `decode` turns or mirrors the image by its EXIF orientation.
+    """Whether `decode` rotates or mirrors the image by its EXIF orientation.
 
-    TIFF does not count: Pillow has always turned it by itself.
+    False for TIFF, which Pillow has always rotated itself.
     """
     if not may_be_turned(file):
         return False
@@ -123,12 +124,12 @@ def is_turned(file: EncodedImage) -> bool:
         with opened(file) as image:
             image.load()
             return _orientation(image) != 1
-    except Exception:  # Pillow raises what its decoders happen to raise; `decode` reports it
+    except Exception:  # Pillow's decoders raise various types; `decode` reports them
         return False
 
 
 def upright_size(path: Path | EncodedImage) -> tuple[int, int]:
-    """(H, W) that `decode` gives, from the head of the file as far as that says it.
+    """Size (H, W) of the decoded image, from the header of the file where possible.
 
     Raises:
         DataError: The file does not decode.
@@ -137,43 +138,43 @@ def upright_size(path: Path | EncodedImage) -> tuple[int, int]:
         with opened(path) as image:
             width, height = image.size
             turned = width != height and _orientation(image) > 4
-            # versions of Pillow differ in whether the size of a TIFF is known to be turned by now
+            # versions of Pillow differ in whether the size of a TIFF is already the rotated one
             if not turned or image.format != "TIFF":
                 return (width, height) if turned else (height, width)
-    except Exception:  # Pillow raises what its decoders happen to raise
+    except Exception:  # Pillow's decoders raise various types
         pass
-    shape = decode(path).shape  # it says what is wrong, if something is
+    shape = decode(path).shape  # raises a DataError if the file is broken
     return shape[1], shape[2]
 
 
 def _orientation(image: Image.Image) -> int:
     """EXIF orientation, 1 to 8, of an image whose pixels are decoded.
 
-    Before that PNG may have more to read, and TIFF is not turned by Pillow yet.
+    Before decoding, a PNG may have an unread EXIF block, and a TIFF is not rotated by Pillow yet.
     """
     try:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # the block is broken, the pixels are not
+    except Exception:  # a broken block; the pixels are fine
         return 1
     return int(found) if found in range(1, 9) else 1
 
 
 def _upright(array: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """(H, W, 3) or (W, H, 3)."""
+    """Pixels rotated by the orientation, (H, W, 3) or (W, H, 3)."""
     if orientation == 1:
         return array
-    # a new image with a new EXIF block: the file's own one may be broken elsewhere
+    # a new image with a new EXIF block, because other parts of the file's block may be broken
     image = Image.fromarray(array)
     image.getexif()[ExifTags.Base.Orientation] = orientation
     return np.array(ImageOps.exif_transpose(image))
 
 
 class _UnknownWhite(Exception):
-    """Levels that nobody can scale to a byte without knowing more."""
+    """The white level of an image is unknown, so its levels cannot be scaled to a byte."""
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W, 3). Pillow's own conversion of deeper levels cuts them off at 255."""
+    """Pixels (H, W, 3). Pillow's own conversion would clip deeper levels at 255."""
     if image.mode == "F":
         raise _UnknownWhite("floating-point images are not supported")
     if image.mode.startswith("I"):
@@ -188,14 +189,14 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _grey_in_a_byte(image: Image.Image) -> NDArray[np.uint8]:
-    """(H, W) of an image of deeper integers."""
+    """Pixels (H, W), in [0, 255], of an image of larger integers."""
     levels = np.asarray(image).astype(np.int64)
     low, high = int(levels.min()), int(levels.max())
     if low < 0 or high > DEEPEST:
         raise _UnknownWhite(f"grey levels from {low:,} to {high:,} are not supported")
-    # Pillow scales a PGM's levels to 16 bits, dark ones as well
+    # Pillow scales the levels of a PGM to 16 bits, even if all are dark
     deep = image.mode != "I" or image.format == "PPM" or high > 255
     bytes_ = (levels + 128) // 257 if deep else levels
     if image.info.get("transparency") is not None:
-        bytes_[levels == image.info["transparency"]] = 255  # over white, as any other image
+        bytes_[levels == image.info["transparency"]] = 255  # blended with white, as in other images
     return bytes_.astype(np.uint8)

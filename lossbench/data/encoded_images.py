@@ -1,4 +1,4 @@
-"""Image files that lie in the rows of a table."""
+"""Image files stored in the rows of a table."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lossbench.data.decoding import EncodedImage
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """The image files of some rows, read as they are needed.
+    """Image files in some rows of a table, read on demand.
 
     Attributes:
-        column: Of files, such as pyarrow's columns: an index gives something whose `as_py()` is
-            bytes.
-        rows: (N,) Those that are meant.
-        where: What messages call the table.
+        column: Column of image files, such as a pyarrow column: indexing gives an object whose
+            `as_py()` is bytes.
+        rows: (N,) Indices of the rows.
+        where: Name of the table in messages.
     """
 
     column: Any
@@ -34,7 +34,7 @@ class EncodedImages:
     @overload
     def __getitem__(self, index: NDArray[np.int64]) -> EncodedImages: ...
     def __getitem__(self, index: int | NDArray[np.int64]) -> EncodedImage | EncodedImages:
-        """One image, or some of the rows, as of an array."""
+        """One image for an index, or a subset for an array of indices."""
         if isinstance(index, np.ndarray):
             return EncodedImages(self.column, self.rows[index], self.where)
         row = int(self.rows[index])

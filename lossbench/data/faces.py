@@ -1,4 +1,4 @@
-"""Labeled Faces in the Wild: the faces, the pairs, and a training set from the rest.
+"""Labeled Faces in the Wild (LFW): faces, pairs, and a training set of the other people.
 
 images.npy    uint8 (N, H, W, C)
 labels.npy    int64 (N,), the person
@@ -31,15 +31,17 @@ from lossbench.data.prepared import (
 from lossbench.errors import DataError, did_you_mean
 
 TESTED_FOLDS = (1, 2, 3, 4, 5)
+"""Folds whose people are not in the training set `lfw_within`."""
 MIN_IMAGES = 3
+"""Smallest number of images of a person in the training set `lfw_within`."""
 
 
 class FaceCard(Card):
-    """What `dataset.json` says of faces.
+    """Content of `dataset.json` for faces.
 
     Attributes:
-        files: Name of each image, NAME_0001.jpg.
-        pairs: The text of `pairs.txt`, where there is no file of that name.
+        files: Name of each image, such as NAME_0001.jpg.
+        pairs: Text of `pairs.txt`, used if there is no such file.
     """
 
     files: list[str]
@@ -48,12 +50,13 @@ class FaceCard(Card):
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of faces, by their places among the images.
+    """Pairs of faces.
 
     Attributes:
-        first, second: (P,)
-        same: (P,) Whether both are the same person.
-        fold: (P,) From 1.
+        first: (P,) Index of the first image of each pair.
+        second: (P,) Index of the second image of each pair.
+        same: (P,) Whether both are of the same person.
+        fold: (P,) Number of the fold of each pair, from 1.
     """
 
     first: NDArray[np.int64]
@@ -62,7 +65,7 @@ class Pairs:
     fold: NDArray[np.int64]
 
     def of(self, folds: Iterable[int]) -> Pairs:
-        """Those of some folds."""
+        """Pairs of some folds."""
         kept = np.isin(self.fold, list(folds))
         return Pairs(self.first[kept], self.second[kept], self.same[kept], self.fold[kept])
 
@@ -73,10 +76,10 @@ class FaceSet:
 
     Attributes:
         images: uint8 (N, H, W, C)
-        labels: (N,) The person.
-        people: Their names.
-        pairs: All folds.
-        digest: Hash of all of it.
+        labels: (N,) Number of the person in each image.
+        people: Names of the people, in the order of the labels.
+        pairs: Pairs of all folds.
+        digest: Digest of images, labels and pairs.
     """
 
     images: NDArray[np.uint8]
@@ -90,11 +93,11 @@ def load_faces(folder: Path, *, verify: bool = True) -> FaceSet:
     """Open a folder of the form above.
 
     Args:
-        folder: With `images.npy`, `labels.npy`, `dataset.json` and `pairs.txt`.
-        verify: Read every byte and compare it with the digests of `dataset.json`.
+        folder: Folder with `images.npy`, `labels.npy`, `dataset.json` and `pairs.txt`.
+        verify: Whether to read every byte and compare it with the digests in `dataset.json`.
 
     Raises:
-        DataError: Something is missing or does not fit, or a pair names a missing face.
+        DataError: A file is missing or wrong, or a pair names a missing face.
     """
     card = read_card(folder / "dataset.json", FaceCard)
     images, labels = (read_array(folder / f"{name}.npy") for name in ("images", "labels"))
@@ -130,28 +133,31 @@ def load_faces(folder: Path, *, verify: bool = True) -> FaceSet:
 
 
 def _require_own_names(folder: Path, card: FaceCard, labels: NDArray[np.generic]) -> None:
-    """Pairs go by files, training by labels: both should tell the same of a face."""
+    """Require that file names and labels agree: pairs use the former, training the latter.
+
+    Raises:
+        DataError: They do not, or a file name occurs twice.
+    """
     if len(set(card.files)) < len(card.files):
         twice = next(file for file in card.files if card.files.count(file) > 1)
         raise DataError(f"{folder / 'dataset.json'}: files has {twice} twice")
     for index, (file, label) in enumerate(zip(card.files, labels.tolist(), strict=True)):
         if _person(Path(file).stem) != (person := card.class_names[label]):
             raise DataError(
-                f"{folder / 'labels.npy'}: says that image {index} is {person}, but dataset.json "
-                f"that it is {file}"
+                f"{folder / 'labels.npy'}: image {index} is {person}, but {file} in dataset.json"
             )
 
 
 def read_pairs(path: Path, files: Sequence[str], text: str = "") -> Pairs:
     """Read LFW's `pairs.txt`.
 
-    The first line has the number of folds F and of pairs P; then for each fold P lines
-    `NAME I J` of one person's images and P lines `NAME I OTHER J` of two people's.
+    The first line has the numbers of folds F and of pairs P. Each fold has P lines `NAME I J` for
+    pairs of the same person, and P lines `NAME I OTHER J` for pairs of different people.
 
     Args:
-        path: The file.
-        text: Its content, if it is known already.
-        files: Name of each image, `NAME_0001.jpg` for NAME's first.
+        path: Path of the file.
+        files: Name of each image, `NAME_0001.jpg` for the first of NAME.
+        text: Content of the file, if it is known already.
 
     Raises:
         DataError: The file is missing or broken, or names a face that is not among the files.
@@ -170,7 +176,7 @@ def read_pairs(path: Path, files: Sequence[str], text: str = "") -> Pairs:
     if len(rows) != 2 * folds * count:
         raise DataError(
             f"{path}: {len(rows)} pairs, but {folds} folds of 2 x {count} are {2 * folds * count}; "
-            "is the file whole?"
+            "is the file complete?"
         )
     first, second, same = [], [], []
     for number, (at, row) in enumerate(rows):
@@ -195,7 +201,7 @@ def _find(face: Sequence[str], place: dict[str, int], where: str) -> int:
     people = Counter(map(_person, place))
     if name in people:
         hint = f"; {name} has {people[name]}"
-    else:  # the nearest name only: all 5,749 would fill the screen
+    else:  # without the list of all 5,749 people
         hint = did_you_mean(name, people).partition(" (known: ")[0]
     raise DataError(f"{where}: there is no face {stem}.jpg{hint}")
 
@@ -207,20 +213,20 @@ def _person(stem: str) -> str:
 def people_outside_folds(
     faces: FaceSet, folds: Sequence[int] = TESTED_FOLDS, min_images: int = MIN_IMAGES
 ) -> tuple[dict[str, NDArray[np.generic]], list[str]]:
-    """A training set of the people who are in no pair of the tested folds.
+    """Training set of the people who are in no pair of the tested folds.
 
-    Five of the ten folds are tested: with all ten, 52 people with two or more images are left;
-    with five, 906 with 5,103. Of those, 485 have three or more images, 4,261 together. The other
-    421 would double the classes for a fifth more images; to ask for five would halve the people,
-    to 226 with 3,383 images.
+    Five of the ten folds are tested: outside all ten, only 52 people have two or more images;
+    outside five, 906 people with 5,103 images. Of these, 485 people have three or more images,
+    4,261 in total. The other 421 people would nearly double the number of classes for a fifth more
+    images; a minimum of five images would halve the number of people, to 226 with 3,383 images.
 
     Args:
-        faces: All of them.
-        folds: Those that are tested.
-        min_images: People with fewer are left out.
+        faces: Faces and pairs of LFW.
+        folds: Tested folds.
+        min_images: Smallest number of images of a person, >= 1.
 
     Returns:
-        `train_images` and `train_labels`, people numbered anew; and the people's names.
+        `train_images` and `train_labels`, with people renumbered; and the names of the people.
     """
     tested = faces.pairs.of(folds)
     seen = np.unique(faces.labels[np.concatenate([tested.first, tested.second])])
@@ -236,10 +242,14 @@ def people_outside_folds(
 
 
 def fetch_lfw_within(data_root: Path) -> tuple[Arrays, Card]:
-    """The data set `lfw_within`: `people_outside_folds` of the faces in `data_root/lfw`."""
+    """Create the data set `lfw_within` with `people_outside_folds` from `data_root/lfw`.
+
+    Raises:
+        DataError: There are no faces, or too few people.
+    """
     folder = data_root / "lfw"
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; lfw_within is made from the faces in it")
+        raise DataError(f"{folder}: no such folder; lfw_within is made from the faces there")
     arrays, people = people_outside_folds(load_faces(folder, verify=False))
     if len(people) < 2:
         raise DataError(
@@ -251,7 +261,10 @@ def fetch_lfw_within(data_root: Path) -> tuple[Arrays, Card]:
 
 
 def fetch_lfw(downloads: Path) -> tuple[Arrays, FaceCard]:
-    """LFW as it is published: `lfw/NAME/NAME_0001.jpg`, all of one size, and `lfw/pairs.txt`.
+    """Read LFW as published: `lfw/NAME/NAME_0001.jpg`, of the same size, and `lfw/pairs.txt`.
+
+    Args:
+        downloads: Download folder with the folder `lfw`.
 
     Raises:
         OSError: A folder or file is missing.
@@ -268,7 +281,7 @@ def fetch_lfw(downloads: Path) -> tuple[Arrays, FaceCard]:
     odd = next((i for i, image in enumerate(images) if image.shape != images[0].shape), None)
     if odd is not None:
         sizes = f"{images[odd].shape} instead of {images[0].shape}"
-        raise DataError(f"{paths[odd]}: is {sizes}; all faces should be of one size")
+        raise DataError(f"{paths[odd]}: is {sizes}; all faces should have the same size")
     files = [path.name for path in paths]
     read_pairs(folder / "pairs.txt", files)
     arrays: Arrays = {

@@ -1,7 +1,7 @@
-"""Image files of any size, decoded to RGB as they are needed (`decoding.py`).
+"""Splits of image files of any size, decoded to RGB on demand (`decoding.py`).
 
-Augmentation is that of arrays, applied to one image at a time, with a seed of its own: the number
-of loading processes changes nothing.
+Augmentations are those of arrays, applied to one image at a time. Each image has its own seed, so
+that the result does not depend on the number of loading processes.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from lossbench.data.images import Augment, Images, View, resizes_first
 from lossbench.errors import DataError
 
 DECODED_AT_CHECK = 1000
-"""Images that a check decodes, evenly spread over the folder; all of a smaller one."""
+"""Number of evenly spaced images that a check decodes; all images of a smaller split."""
 MEASURED_AT_CHECK = 50_000
-"""Of up to so many images every size is read where those that are decoded have one."""
+"""Largest number of images whose sizes are all read if the decoded ones have the same size."""
 TWELVE_BITS = 4095
-"""Largest level that cameras and scanners of 12 bits write into files of 16 bits."""
+"""Largest level of 12-bit cameras and scanners, which write files of 16 bits."""
 AT_ONCE = 64
-"""Images that are measured at a time, unless an evaluation says otherwise."""
+"""Default batch size without augmentation."""
 
 Item = tuple[int, int]
-"""An image's index and the seed of its augmentation."""
+"""Index of an image, and seed of its augmentation."""
 Files = NDArray[np.bytes_] | EncodedImages
-"""Paths in the file system's encoding (a million take little memory), or rows of a table."""
+"""Paths in the encoding of the file system, which saves memory for millions, or rows of a table."""
 Form = Literal["augmented", "central", "ten_crops"]
 
 
 @dataclass(frozen=True)
 class ImageFileSplit:
-    """Image files and their labels.
+    """Split of image files with labels.
 
     Attributes:
-        paths: Of N files.
+        paths: Paths of N files.
         labels: int64 (N,), in [0, K).
     """
 
@@ -56,7 +56,7 @@ class ImageFileSplit:
 
     @property
     def shape(self) -> None:
-        """Sizes differ."""
+        """None, because sizes may differ."""
 
     def subset(self, indices: NDArray[np.int64]) -> ImageFileSplit:
         return ImageFileSplit(self.paths[indices], self.labels[indices])
@@ -70,12 +70,14 @@ class ImageFileSplit:
 
 @dataclass(frozen=True)
 class ImageFiles(Images):
-    """Image files, decoded by one process fewer than the training has CPU threads, or in it.
+    """Images decoded from files, by as many processes as the training has CPU threads, minus one.
+
+    With one thread, or where processes cannot be forked, they are decoded in the training process.
 
     Attributes:
-        paths: Of N files.
-        labels: (N,), on the training's device.
-        view: With a crop, since sizes differ.
+        paths: Paths of N files.
+        labels: (N,), on the device of the training.
+        view: Part of each image that a model sees; with a crop if sizes differ.
     """
 
     paths: Files
@@ -86,7 +88,7 @@ class ImageFiles(Images):
         self, batches: Iterable[Tensor], augmentations: Sequence[Augment], generator: Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
         chosen = list(batches)
-        # all of them now: what is drawn does not depend on how far ahead images are decoded
+        # all seeds now, so that they do not depend on how far ahead images are decoded
         seeds = [torch.randint(2**62, (len(batch),), generator=generator) for batch in chosen]
         items = (
             list(zip(batch.tolist(), own.tolist(), strict=True))
@@ -109,7 +111,7 @@ class ImageFiles(Images):
         return self._load(_Decoder(self.paths, self.view, form), items)
 
     def _load(self, decoder: _Decoder, items: Iterable[list[Item]]) -> Iterator[Tensor]:
-        # augmentations are closures, which only a forked process can have
+        # augmentations are closures, which only forked processes can use
         forks = "fork" in multiprocessing.get_all_start_methods()
         processes = torch.get_num_threads() - 1 if forks else 0
         loader = DataLoader(
@@ -119,7 +121,7 @@ class ImageFiles(Images):
             multiprocessing_context="fork" if processes else None,
             collate_fn=_collate,
             pin_memory=self.labels.device.type == "cuda",
-            generator=Generator(),  # else it draws from the global one, as dropout does
+            generator=Generator(),  # else it would draw from the global generator, like dropout
         )
         for images in loader:
             if isinstance(images, str):
@@ -128,9 +130,10 @@ class ImageFiles(Images):
 
 
 class _Decoder(TorchDataset[Any]):
-    """One image as (C, H, W), or the message of what is wrong with its file.
+    """Data set of images (C, H, W), or of an error message for a broken file.
 
-    An exception would come out of a loading process as text with a traceback.
+    Messages instead of exceptions, because an exception in a loading process is raised again with
+    its traceback as text.
     """
 
     def __init__(
@@ -166,12 +169,12 @@ def _file(paths: Files, index: int) -> Path | EncodedImage:
 
 @dataclass(frozen=True)
 class InspectedImages:
-    """Images that were checked.
+    """Result of an inspection of images.
 
     Attributes:
-        count: How many there are in all.
-        sides: (H, W) of each whose size was read, by its file.
-        brightest: Largest byte of those whose files have 16 bits a level; None if none has.
+        count: Number of all images.
+        sides: File -> size (H, W), of the images whose size was read.
+        brightest: Largest 8-bit level of the decoded images stored with 16 bits; None without any.
     """
 
     count: int
@@ -180,15 +183,15 @@ class InspectedImages:
 
     @property
     def smallest(self) -> tuple[str, int]:
-        """File and shorter side of the smallest."""
+        """File and shorter side of the smallest image."""
         return min(((file, min(side)) for file, side in self.sides.items()), key=lambda f: f[1])
 
 
 def inspect_images(paths: Files) -> InspectedImages:
-    """Decode some of the images: all, or 1,000 of more, evenly spread; read the size of others.
+    """Decode all images, or 1,000 evenly spaced ones of more; read the sizes of others if useful.
 
     Raises:
-        DataError: One does not decode.
+        DataError: An image cannot be decoded.
     """
     chosen = np.unique(np.linspace(0, len(paths) - 1, min(DECODED_AT_CHECK, len(paths))).round())
 
@@ -213,7 +216,7 @@ def inspect_images(paths: Files) -> InspectedImages:
 
 
 def common_size(inspected: Sequence[InspectedImages]) -> tuple[tuple[int, int] | None, str]:
-    """(H, W) of all images that were looked at, if it is one, and what was looked at."""
+    """Size (H, W) of all inspected images, None if they differ; and a description of them."""
     sides = {file: side for part in inspected for file, side in part.sides.items()}
     looked, count = len(sides), sum(part.count for part in inspected)
     examples: dict[tuple[int, int], str] = {}
@@ -229,20 +232,20 @@ def common_size(inspected: Sequence[InspectedImages]) -> tuple[tuple[int, int] |
 
 
 def first_size(paths: Files) -> tuple[int, int]:
-    """(H, W) of the first image, for workers: that all have this size was checked before."""
+    """Size (H, W) of the first image, for workers: the check before found that all have it."""
     height, width = decode(_file(paths, 0)).shape[1:]
     return height, width
 
 
 def warn_of_dark_levels(inspected: Sequence[InspectedImages]) -> tuple[str, ...]:
-    """A warning where files of 16 bits use no more than 12 of them."""
+    """Warning if files of 16 bits use at most 12 of them."""
     deep = [part.brightest for part in inspected if part.brightest is not None]
     if not deep or max(deep) > TWELVE_BITS // 257 + 1:
         return ()
     return (
-        f"levels of 16-bit images go up to about {max(deep) * 257:,} of 65,535, so that "
-        f"{max(deep) + 1} of 256 levels are left of them; are they of 12 bits or fewer? Multiply "
-        "them (12 bits by 16) and save the images again",
+        f"the largest level of 16-bit images is about {max(deep) * 257:,} of 65,535, so that only "
+        f"{max(deep) + 1} of 256 levels remain; do they have 12 bits or fewer? Multiply the levels "
+        "(for 12 bits by 16) and save the images again",
     )
 
 
@@ -252,6 +255,6 @@ def _collate(images: list[Tensor | str]) -> Tensor | str:
         return broken[0]
     decoded = [image for image in images if isinstance(image, Tensor)]
     sizes = sorted({"x".join(map(str, image.shape[-2:])) for image in decoded})
-    if len(sizes) > 1:  # of those that the check before the training did not look at
-        return f"images of a batch are {sizes[0]} and {sizes[1]}: give recipe.input.crop"
+    if len(sizes) > 1:  # among images that the check did not inspect
+        return f"images of a batch are {sizes[0]} and {sizes[1]}: set recipe.input.crop"
     return torch.stack(decoded)

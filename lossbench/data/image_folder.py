@@ -1,11 +1,11 @@
-"""Image folders as data sets: which folder is which part, and which files are read.
+"""Image folders as data sets.
 
-    train/CLASS/*.jpg, test/CLASS/*     trained on, tested
-    val/CLASS/*                         the test set without test/; else what `selection` chooses on
-    CLASS/*.jpg                         training images only
+    train/CLASS/*.jpg, test/CLASS/*     training set, test set
+    val/CLASS/*                         validation set for `selection`; without test/ the test set
+    CLASS/*.jpg                         training set only
 
-`val` may also be called validation, valid or dev. Images in folders below that of a class are of
-the class, too.
+`val` may also be named validation, valid or dev. Images in subfolders of a class belong to the
+class, too.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from lossbench.data.split_names import MEASURED, assign_splits, describe_splits
 from lossbench.errors import DataError
 
 NEVER_CLASSES = ("test", "validation", "val")
-"""Folders that are parts of a data set even without train; `valid` may be a class."""
+"""Folders that are parts of a data set even without train; `valid` could be a class."""
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Whether there is an image in a folder of a class.
+    """Whether a folder of a class contains an image.
 
-    Without folders of parts only the folders of the classes themselves count: what lies deeper may
-    be classes in folders with other names.
+    Without folders of parts, subfolders of classes are not searched: deeper folders may be classes
+    of parts with other names.
     """
     parts = [folder / name for name in ("train", *NEVER_CLASSES) if (folder / name).is_dir()]
     files_of = files_below if parts else visible
@@ -61,7 +61,7 @@ def is_image_folder(folder: Path) -> bool:
 
 
 def explain_no_image_folder(folder: Path) -> str:
-    """End of a message on a folder that is none: a file of it, and where that should lie."""
+    """End of a message on a folder that is not an image folder: the right place of its files."""
     try:
         files = [Path(e.path).relative_to(folder) for e in islice(files_below(folder), 10_000)]
     except OSError:
@@ -72,8 +72,8 @@ def explain_no_image_folder(folder: Path) -> str:
     if len(images[0].parts) == 1:
         return f"; {images[0]} should be in a folder of its class"
     return (
-        f"; images such as {images[0]} lie deeper: put the folders of the classes into train, and "
-        "test or val"
+        f"; images such as {images[0]} are too deep: put the folders of the classes into train, "
+        "and test or val"
     )
 
 
@@ -86,18 +86,18 @@ def load_image_folder(
 ) -> Dataset:
     """Open an image folder.
 
-    Its digest covers the content of all files, of a large folder a sample of it: reading all of
-    ImageNet takes an hour.
+    Its digest covers the content of all files, or of a large folder a sample of it, because reading
+    all of ImageNet takes an hour.
 
     Args:
-        folder: Of one of the forms above.
-        verify: Decode images, too: all, or 1,000 of a larger folder.
-        validation: Read the validation set, too, where there is one next to a test set.
-        missing_test_classes: Take classes without test images, or without validation images.
+        folder: Folder of one of the forms above.
+        verify: Whether to decode images, too: all, or 1,000 of a larger split.
+        validation: Whether to read the validation set, too, if there is one next to a test set.
+        missing_test_classes: Whether classes may have no test images or no validation images.
 
     Raises:
-        DataError: There are no classes or a class is empty, training and test set have different
-            classes, or a file is no image.
+        DataError: There are no classes, a class is empty, training and test set have different
+            classes, or a file is not an image.
     """
     found = _find_parts(folder)
     offered = assign_splits(found)
@@ -155,13 +155,13 @@ def load_image_folder(
 
 
 def _find_parts(folder: Path) -> dict[str, Path]:
-    """Name -> the folder of that part; a folder of classes is its own training set."""
+    """Part -> its folder; a folder of classes is the training part itself."""
     if (folder / "train").is_dir():
         names = ("train", *MEASURED)
         return {name: folder / name for name in names if (folder / name).is_dir()}
     for name in NEVER_CLASSES:
         if (folder / name).is_dir():
-            raise DataError(f"{folder}: has {name}, but no train; is it whole?")
+            raise DataError(f"{folder}: has {name}, but no train; is it complete?")
     return {"train": folder}
 
 
@@ -178,7 +178,7 @@ def _split(part: Path, listing: Listing, classes: list[str]) -> ImageFileSplit:
 def _hashed_files(
     folder: Path, parts: Mapping[str, Path], listed: Mapping[str, Listing]
 ) -> list[HashedFile]:
-    """The images of some parts, by their paths below the folder of the data set."""
+    """Images of some parts, named by their paths relative to the folder of the data set."""
     files = []
     for name, part in parts.items():
         prefix = "" if part == folder else f"{part.name}/"
@@ -196,7 +196,7 @@ def _notes(
     offered: Mapping[str, Path],
     splits: Mapping[str, Split],
 ) -> list[str]:
-    """Lines on the parts of the folder."""
+    """Lines on the use of the parts of the folder."""
     if offered["train"] == folder:
         return []
 
@@ -257,6 +257,6 @@ def _require_same_classes(
             why = "its folder is without images" + suffixes_hint(others)
         raise DataError(
             f"{part}: has no images for {len(lacking)} of {len(trained.images)} classes, such as "
-            f"{lacking[0]} ({why}); was the data set extracted completely? If there are to be "
-            "none, set dataset.missing_test_classes: allow"
+            f"{lacking[0]} ({why}); was the data set extracted completely? If this is intended, "
+            "set dataset.missing_test_classes: allow"
         )

@@ -1,4 +1,4 @@
-"""Images as a training and its measurement see them, wherever they are stored."""
+"""Images as a training and its evaluations see them, independent of how they are stored."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from torch import Generator, Tensor
 Shape = tuple[int, int, int]
 """(C, H, W)"""
 Augment = Callable[[Tensor, Generator], Tensor]
-"""Images (B, C, H, W), uint8, and a CPU generator -> images.
+"""Function from images (B, C, H, W), uint8, and a CPU generator to images.
 
-One with a true attribute `takes_whole_image` brings images to the model's size by itself: nothing
-is resized before it if it is the first.
+An augmentation with a true attribute `takes_whole_image` resizes images itself: if it is the first
+one, images are not resized before it.
 """
 MOST_AT_ONCE, PIXELS_AT_ONCE = 1000, 2**20
-"""How many images, and of how many pixels together, are measured at a time."""
+"""Largest numbers of images and of pixels in a batch without augmentation."""
 
 
 @dataclass(frozen=True)
 class View:
-    """The part of an image that a model sees.
+    """Part of an image that a model sees.
 
     Attributes:
-        resize: Length that the shorter side is brought to; None: as it is.
-        crop: Side of the central square that is cut out then; None: all of it.
+        resize: Length of the shorter side after resizing, in pixels; None for no resizing.
+        crop: Side of the central square that is then cropped, in pixels; None for no crop.
     """
 
     resize: int | None = None
     crop: int | None = None
 
     def resized(self, images: Tensor) -> Tensor:
-        """Bring the shorter side of images (..., C, H, W) to `resize`."""
+        """Images (..., C, H, W), resized to the shorter side `resize`."""
         if self.resize is None or min(images.shape[-2:]) == self.resize:
             return images
         from lossbench.data.torchvision import functional
@@ -44,9 +44,9 @@ class View:
         return resized
 
     def cropped(self, images: Tensor) -> Tensor:
-        """Cut the central square out of images (..., C, H, W); none is smaller than that.
+        """Central squares of images (..., C, H, W), which must not be smaller.
 
-        Half a pixel is rounded to even, as in torchvision's `center_crop`.
+        Half pixels are rounded to even, as in torchvision's `center_crop`.
         """
         if self.crop is None or images.shape[-2:] == (self.crop, self.crop):
             return images
@@ -54,7 +54,7 @@ class View:
         return images[..., top : top + self.crop, left : left + self.crop]
 
     def ten_crops(self, images: Tensor) -> Tensor:
-        """Four corners and the centre, and their mirror images: (..., 10, C, crop, crop)."""
+        """Four corners, the centre, and their mirror images, (..., 10, C, crop, crop)."""
         from lossbench.data.torchvision import functional
 
         assert self.crop is not None
@@ -62,7 +62,7 @@ class View:
         return torch.stack(crops, -4)
 
     def shape(self, shape: Shape) -> Shape:
-        """What comes out, of an image (C, H, W).
+        """Shape of the view of an image (C, H, W).
 
         Raises:
             ValueError: The image is too small for the crop.
@@ -79,7 +79,7 @@ class View:
         return channels, self.crop, self.crop
 
     def margins(self, shape: Shape) -> tuple[int, int]:
-        """Rows and columns that the central crop cuts off from an image (C, H, W)."""
+        """Numbers of rows and columns that the crop removes from an image (C, H, W)."""
         return self._margins(*self._resized_size(shape))
 
     def _resized_size(self, shape: Shape) -> tuple[int, int]:
@@ -94,17 +94,17 @@ class View:
 
 
 def resizes_first(augmentations: Sequence[Augment]) -> bool:
-    """Whether images are resized before these augmentations."""
+    """Whether images are resized before the augmentations, not by the first of them."""
     return not (augmentations and getattr(augmentations[0], "takes_whole_image", False))
 
 
 class Images(ABC):
-    """Images of one size after the view, with their labels.
+    """Images with labels; all have the same size in the view.
 
     Attributes:
-        labels: int64 (N,), on the training's device.
-        view: What a model sees of each.
-        of_pixels: Whether they are images indeed, not vectors computed before.
+        labels: int64 (N,), on the device of the training.
+        view: Part of each image that a model sees.
+        of_pixels: Whether they are images, not precomputed vectors.
     """
 
     labels: Tensor
@@ -118,12 +118,12 @@ class Images(ABC):
     def augmented(
         self, batches: Iterable[Tensor], augmentations: Sequence[Augment], generator: Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches for training.
+        """Augmented batches for training.
 
         Args:
-            batches: Indices of each batch, on the CPU.
-            augmentations: Applied in this order.
-            generator: On the CPU; what is drawn does not depend on the device.
+            batches: Indices (B,) of each batch, on the CPU.
+            augmentations: Augmentations in the order of application.
+            generator: CPU generator, so that random numbers do not depend on the device.
 
         Yields:
             Images (B, C, H, W), uint8, and labels (B,), on the device.
@@ -131,21 +131,25 @@ class Images(ABC):
 
     @abstractmethod
     def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
-        """The images (B, C, H, W), uint8, without augmentation, in order.
+        """Batches of images (B, C, H, W), uint8, without augmentation, in order.
 
         Args:
-            chosen: Indices (M,); None: all.
-            size: Images at a time; None: as many as leave room for a network's maps.
+            chosen: (M,) Indices of the images; None for all.
+            size: Batch size; None for one that leaves memory for the feature maps of a network.
         """
 
     @abstractmethod
     def ten_crops(self, size: int) -> Iterator[Tensor]:
-        """Ten crops of each image (B, 10, C, H, W), uint8, in order, `size` images at a time."""
+        """Batches of ten crops per image (B, 10, C, H, W), uint8, in order.
+
+        Args:
+            size: Number of images per batch.
+        """
 
 
 @dataclass(frozen=True)
 class ArrayImages(Images):
-    """Images of one size, all of them on the training's device.
+    """Images of the same size, stored on the device of the training.
 
     Attributes:
         images: uint8 (N, H, W, C)
@@ -181,10 +185,11 @@ class ArrayImages(Images):
 
 @dataclass(frozen=True)
 class Normaliser:
-    """x -> (x - mean) / std, per channel, on pixels in [0, 255].
+    """Map x -> (x - mean) / std, per channel, of pixels in [0, 255].
 
     Attributes:
-        mean, std: (C, 1, 1) or (1, 1, 1)
+        mean: (C, 1, 1) or (1, 1, 1)
+        std: (C, 1, 1) or (1, 1, 1)
     """
 
     mean: Tensor
@@ -193,7 +198,7 @@ class Normaliser:
     def __call__(self, images: Tensor) -> Tensor:
         if self.mean.numel() == self.std.numel() == 1:
             return (images.float() - self.mean) / self.std
-        # by whole rows of pixels as they lie in memory, or each step would be 3 numbers long
+        # on whole rows of pixels in memory order, because loops over 3 channels are slow
         count, channels, height, width = images.shape
         rows = images.permute(0, 2, 3, 1).float().reshape(count, height, width * channels)
         mean, std = (
@@ -206,7 +211,13 @@ class Normaliser:
 def normaliser(
     mean: float | Sequence[float], std: float | Sequence[float], device: torch.device
 ) -> Normaliser:
-    """A `Normaliser` from one number, or one for each channel."""
+    """Create a `Normaliser`.
+
+    Args:
+        mean: One number, or one per channel.
+        std: Likewise.
+        device: Device of the images.
+    """
 
     def column(value: float | Sequence[float]) -> Tensor:
         numbers = [value] if isinstance(value, float) else list(value)

@@ -1,4 +1,4 @@
-"""Digests of official files: without them nothing is called official."""
+"""Digests of official data files; only data with these digests is called official."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ FILES: Mapping[str, Mapping[str, str]] = {
         ),
     }
 }
-"""Data set -> file in the folder of downloads -> its sha256, where torchvision takes files of any
-content. It compares the packed files of MNIST, and all files of CIFAR, with their md5 itself."""
+"""Data set -> file in the download folder -> SHA-256, for files that torchvision does not check. It
+compares the packed files of MNIST and all files of CIFAR with their MD5 itself."""
 ARRAYS: Mapping[str, Mapping[str, str]] = {
     "mnist": {
         "train_images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
@@ -34,45 +34,52 @@ ARRAYS: Mapping[str, Mapping[str, str]] = {
         "test_labels": "2fd8de6bdb8d11780b4b96dc57847bcfe6953f7c32aa48bfcd8237c3b7847243",
     }
 }
-"""Data set -> array -> its sha256 in a prepared folder made of the official files."""
+"""Data set -> array -> SHA-256 in a prepared folder made from the official files."""
 LFW_PAIRS_MD5 = "9f1ba174e4e1c508ff7cdf10ac338a7d"
-"""Of pairs.txt, as torchvision has it. The digests that are known of LFW's images are those of the
-packed files, so nothing is known of the images in a folder."""
+"""MD5 of pairs.txt, from torchvision. For the images of LFW, only digests of the packed files are
+known, so images in a folder cannot be verified."""
 LFW_IMAGES, LFW_PEOPLE = 13_233, 5_749
+"""Numbers of images and people in LFW."""
 
 
 def require_official_files(name: str, downloads: Path) -> None:
-    """Look at the files that somebody put into the folder of downloads.
+    """Check the files of a data set in the download folder.
 
     Raises:
-        DataError: One is not the official file.
+        DataError: A file is not the official one.
     """
     for file, digest in FILES.get(name, {}).items():
         path = downloads / file
         if path.is_file() and (found := _sha256(path)) != digest:
             raise DataError(
                 f"{path}: is not the official file of {name}: its sha256 is {found[:12]}..., not "
-                f"{digest[:12]}...; put the official one there, or data of your own into a folder "
-                "of another name"
+                f"{digest[:12]}...; replace it with the official one, or put your own data into a "
+                "folder of another name"
             )
 
 
 def require_official_arrays(name: str, digests: Mapping[str, str], downloads: Path) -> None:
-    """Look at the arrays that were made of these files.
+    """Check the arrays that were made from the official files.
 
     Raises:
-        DataError: They are not those of the official files.
+        DataError: An array is not the one made from the official files.
     """
     wrong = [key for key, digest in ARRAYS.get(name, {}).items() if digests.get(key) != digest]
     if wrong:
         raise DataError(
-            f"{downloads}: {' and '.join(wrong)} of {name} are not the official ones; move away "
-            "what is there of it, or put data of your own into a folder of another name"
+            f"{downloads}: {' and '.join(wrong)} of {name} are not the official ones; remove its "
+            "files from there, or put your own data into a folder of another name"
         )
 
 
 def describe_lfw(images: int, people: int, pairs: bytes) -> str:
-    """What is known of faces and pairs that somebody put into a folder."""
+    """Note on faces and pairs that were found in the download folder.
+
+    Args:
+        images: Number of images.
+        people: Number of people.
+        pairs: Content of `pairs.txt`.
+    """
     official = hashlib.md5(pairs, usedforsecurity=False).hexdigest() == LFW_PAIRS_MD5
     said = f"{images:,} images of {people:,} people as they were found, not verified"
     if (images, people) != (LFW_IMAGES, LFW_PEOPLE):

@@ -4,8 +4,8 @@
     train_labels.npy  int64 (N,)             test_labels.npy
     dataset.json      name, num_classes, class_names, source, note, sha256 of each array
 
-`val_images.npy` and `val_labels.npy` (or validation_, valid_, dev_) are what `selection` chooses
-on; without test_ they are the test set. Any folder of that form is a data set. The arrays are
+`val_images.npy` and `val_labels.npy` (or validation_, valid_, dev_) are the validation set for
+`selection`, or the test set without test_. Any folder of this form is a data set. The arrays are
 memory-mapped, so that the workers of one machine share them.
 """
 
@@ -36,7 +36,7 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 @dataclass(frozen=True)
 class ArraySplit:
-    """Images of one size.
+    """Split of images of the same size.
 
     Attributes:
         images: uint8 (N, H, W, C)
@@ -48,7 +48,7 @@ class ArraySplit:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """Shape (C, H, W) of each image."""
         _, height, width, channels = self.images.shape
         return channels, height, width
 
@@ -59,19 +59,27 @@ class ArraySplit:
         return replace(self, labels=labels)
 
     def on(self, device: torch.device, view: View) -> Images:
-        """On a device; on the CPU memory-mapped arrays stay mapped."""
+        """Images on a device; on the CPU, memory-mapped arrays stay mapped."""
         return ArrayImages(
             torch.from_numpy(self.images).to(device), torch.from_numpy(self.labels).to(device), view
         )
 
 
 def array_digest(array: NDArray[np.generic]) -> str:
-    """sha256 of an array's bytes in C order."""
+    """SHA-256 of the bytes of an array in C order."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def make_card(name: str, classes: list[str], source: str, note: str, arrays: Arrays) -> Card:
-    """A card with the digests of arrays."""
+    """Create a card with the digests of arrays.
+
+    Args:
+        name: Name of the data set.
+        classes: Class names in the order of the labels.
+        source: Source of the data set.
+        note: Note on its content.
+        arrays: Arrays by name.
+    """
     return Card(
         name=name,
         num_classes=len(classes),
@@ -83,7 +91,7 @@ def make_card(name: str, classes: list[str], source: str, note: str, arrays: Arr
 
 
 def make_dataset(arrays: Mapping[str, NDArray[np.generic]], card: Card) -> Dataset:
-    """Join arrays that are known to fit their card."""
+    """Create a data set from arrays that are known to fit their card."""
     splits: dict[str, Split] = {
         split: ArraySplit(arrays[f"{split}_images"], arrays[f"{split}_labels"])  # type: ignore[arg-type]
         for split in ("train", "test")
@@ -93,7 +101,7 @@ def make_dataset(arrays: Mapping[str, NDArray[np.generic]], card: Card) -> Datas
 
 
 def joined_digest(digests: Iterable[str]) -> str:
-    """One short digest for several long ones, in their order."""
+    """Short digest of several digests, in their order."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
@@ -101,9 +109,9 @@ def load_prepared(folder: Path, *, verify: bool = True, validation: bool = False
     """Open a prepared folder.
 
     Args:
-        folder: Of the form above.
-        verify: Read every byte and compare it with the digests of `dataset.json`.
-        validation: Read the validation set, too, where there is one next to a test set.
+        folder: Folder of the form above.
+        verify: Whether to read every byte and compare it with the digests in `dataset.json`.
+        validation: Whether to read the validation set, too, if there is one next to a test set.
 
     Raises:
         DataError: A file is missing, or shapes, types, labels or digests do not fit.
@@ -112,7 +120,7 @@ def load_prepared(folder: Path, *, verify: bool = True, validation: bool = False
     if (folder / "images.npy").exists() and not (folder / "train_images.npy").exists():
         raise DataError(
             f"{folder}: has faces for `verification`, not images of classes to train and test on; "
-            "lfw_within is the data set of that kind"
+            "use lfw_within for that"
         )
     parts, unused = find_array_splits(folder, "images")
     read = {split: part for split, part in parts.items() if split != "validation" or validation}
@@ -165,7 +173,7 @@ def read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
     """Read a `dataset.json`.
 
     Raises:
-        DataError: It is missing or does not say what it should.
+        DataError: It is missing, or a key is missing or wrong.
     """
     try:
         return kind.model_validate_json(path.read_bytes())
@@ -181,12 +189,12 @@ def read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
 
 
 def read_array(path: Path) -> NDArray[np.generic]:
-    """Map an array from a file.
+    """Memory-map an array from a file.
 
     Raises:
         DataError: It is missing or broken.
     """
-    try:  # copy-on-write: pages are shared between workers, and torch takes the array as it is
+    try:  # copy-on-write: pages are shared between workers, and torch needs a writable array
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None

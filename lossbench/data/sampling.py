@@ -1,4 +1,4 @@
-"""Which images, in which order: subsets, held-out parts, batches."""
+"""Subsets, held-out parts, and the order of images in batches."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ Indices = NDArray[np.int64]
 
 
 def stratified_subset(labels: Indices, size: int, names: Sequence[str] = ()) -> Indices:
-    """Indices of a subset with each class's share, the same at every call, in ascending order.
+    """Indices of a stratified subset in ascending order, the same at every call.
 
-    Each class has one image or more.
+    The subset has at least one image of each class.
 
     Args:
         labels: (N,)
-        size: Images of the subset.
-        names: Of the classes, for messages.
+        size: Number of images in the subset.
+        names: Class names, for messages.
 
     Raises:
-        ValueError: There are fewer images, or fewer places than classes.
+        ValueError: `size` is larger than N, or smaller than the number of classes.
     """
     if size > len(labels):
         raise ValueError(f"{size} of {len(labels)} images are more than there are")
@@ -42,15 +42,18 @@ def stratified_subset(labels: Indices, size: int, names: Sequence[str] = ()) -> 
 def split_off(
     labels: Indices, part: float | int, names: Sequence[str] = ()
 ) -> tuple[Indices, Indices]:
-    """Split off a share (or a number) of each class: indices of the rest, and of the part.
+    """Split off a stratified part of the images.
 
-    Each class has one image or more in both. The split depends on the labels only: every trial
-    holds out the same images.
+    Both parts have at least one image of each class. The split depends on the labels only, so that
+    every trial holds out the same images.
 
     Args:
         labels: (N,)
-        part: Share or number of images.
-        names: Of the classes, for messages.
+        part: Share in (0, 1), or number of images, to split off.
+        names: Class names, for messages.
+
+    Returns:
+        Indices of the rest, and indices of the part.
 
     Raises:
         ValueError: A class has too few images to be in both.
@@ -81,8 +84,8 @@ def draw_loses_class(labels: Indices, number: int, *, in_rest: bool) -> bool:
 
     Args:
         labels: (N,)
-        number: Images that are drawn.
-        in_rest: Whether the images that are not drawn should have every class, too.
+        number: Number of images to draw.
+        in_rest: Whether the images that are not drawn should include every class, too.
     """
     if number == len(labels):
         return False
@@ -93,9 +96,10 @@ def draw_loses_class(labels: Indices, number: int, *, in_rest: bool) -> bool:
 
 
 def _drawn_by_share(labels: Indices, number: int) -> Indices | None:
-    """A stratified draw, in ascending order, in which a rare class may be missing.
+    """Indices of a stratified draw, in ascending order; a rare class may be missing.
 
-    None where there is no such draw: a class has one image, or there are more classes than places.
+    None if scikit-learn cannot draw: a class has one image, or one part is smaller than the number
+    of classes.
     """
     from sklearn.model_selection import train_test_split
 
@@ -109,7 +113,7 @@ def _drawn_by_share(labels: Indices, number: int) -> Indices | None:
 
 
 def _drawn_with_least(labels: Indices, number: int, rest: int) -> Indices:
-    """A stratified draw with one image of each class or more; `rest` of each are not drawn."""
+    """Indices of a stratified draw of at least one image per class; at least `rest` are left."""
     classes, counts = np.unique(labels, return_counts=True)
     share = number * counts / len(labels)
     wanted = np.clip(np.floor(share), 1, counts - rest).astype(np.int64)
@@ -136,23 +140,26 @@ def _others(labels: Indices, chosen: Indices) -> Indices:
 
 
 def count_of_share(share: float, count: int) -> int:
-    """How many of `count` images a share is, rounded up."""
+    """Number of images in a share of `count` images, rounded up."""
     return math.ceil(share * count - 1e-9)  # 0.07 * 100 is 7.000000000000001
 
 
 def epoch_order(labels: Tensor, group_size: int | None, generator: Generator) -> Tensor:
-    """The order of one epoch; each image once.
+    """Random order of the images in one epoch.
 
     Args:
         labels: (N,)
-        group_size: None for a plain shuffle; else images come in groups of this many of one
-            class (the rest of a class in a smaller one), and the groups are shuffled.
-        generator: On the CPU.
+        group_size: Number of consecutive images of the same class; the last group of a class may
+            be smaller, and the groups are shuffled. None shuffles single images.
+        generator: CPU generator.
+
+    Returns:
+        (N,) Indices.
     """
     order = torch.randperm(len(labels), generator=generator)
     if group_size is None:
         return order
-    by_class = order[torch.argsort(labels[order], stable=True)]  # classes one after the other
+    by_class = order[torch.argsort(labels[order], stable=True)]  # sorted by class
     groups = [
         group
         for members in torch.split(by_class, torch.bincount(labels).tolist())
@@ -163,13 +170,13 @@ def epoch_order(labels: Tensor, group_size: int | None, generator: Generator) ->
 
 
 def split_into_batches(order: Tensor, batch_size: int, least: int = 2) -> Iterator[Tensor]:
-    """Cut an order into batches; a last one that is too small joins the one before.
+    """Split an order into batches; a last batch that is too small is joined to the one before.
 
     Args:
-        order: (N,)
-        batch_size: At least `least`.
-        least: Images of a batch. Batch normalisation cannot train on one image, so a process
-            needs two.
+        order: (N,) Indices.
+        batch_size: Number of images per batch, at least `least`.
+        least: Smallest number of images in a batch: two per process, because batch normalisation
+            cannot train on one image.
     """
     pieces = list(order.split(batch_size))
     if len(pieces) > 1 and len(pieces[-1]) < least:
@@ -179,6 +186,6 @@ def split_into_batches(order: Tensor, batch_size: int, least: int = 2) -> Iterat
 
 
 def steps_per_epoch(count: int, batch_size: int, least: int = 2) -> int:
-    """How many batches `batches` makes of `count` images."""
+    """Number of batches that `split_into_batches` makes of `count` images."""
     full, rest = divmod(count, batch_size)
     return max(full + (rest >= least), 1)

@@ -1,4 +1,4 @@
-"""Where data sets come from: bundled with a library, downloaded by torchvision, or a folder."""
+"""Sources of data sets: bundled with a library, downloaded by torchvision, or a folder."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from lossbench.registry import Registry, user_path
 
 @dataclass(frozen=True)
 class Source:
-    """A data set known by name.
+    """Source of a data set that is known by name.
 
     Attributes:
-        description: One line for listings.
-        fetch: Folder for downloads -> arrays and their card. None: an image folder that people
-            get for themselves.
-        bundled: Whether `fetch` needs no download but at most what is in the data root, which it
-            gets then; nothing has to be prepared.
-        files: What `fetch` looks for in that folder before it downloads.
-        derived_from: The data set in the data root that a bundled one is made of, if any.
+        description: Line for listings.
+        fetch: Function from the download folder to arrays and their card; None for an image folder
+            that users have to obtain themselves.
+        bundled: Whether nothing has to be downloaded or prepared; the argument of `fetch` is the
+            data root then.
+        files: Files in the download folder that `fetch` uses instead of downloading.
+        derived_from: Name of the data set in the data root that a bundled one is made from, if any.
     """
 
     description: str
@@ -64,7 +64,7 @@ def _digits() -> Source:
 
 @DATASETS.register("mnist", reference="LeCun et al., 1998")
 def _mnist() -> Source:
-    # torchvision takes them packed (.gz) or, as here, unpacked
+    # torchvision accepts them packed (.gz) or, as here, unpacked
     names = [f"{s}-{k}-ubyte" for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1")]
     files = tuple(f"MNIST/raw/{name}" for name in names)
     fetch = functools.partial(_fetch_torchvision, "MNIST", "mnist")
@@ -91,7 +91,7 @@ def _imagenet() -> Source:
 
 @DATASETS.register("casia_webface", reference="Yi et al., 2014")
 def _casia_webface() -> Source:
-    description = "494,414 aligned faces 128x128 of 10,575 people, in a folder a person"
+    description = "494,414 aligned faces 128x128 of 10,575 people, in one folder per person"
     return Source(description, None)
 
 
@@ -109,11 +109,18 @@ def _lfw_within() -> Source:
 
 
 def prepare(name: str, data_root: Path) -> Path:
-    """Make the prepared folder of a known data set, `data_root/name`, or check what is there.
+    """Create the prepared folder of a known data set, `data_root/name`, or check an existing one.
+
+    Args:
+        name: Name of the data set.
+        data_root: Folder of the prepared data sets.
+
+    Returns:
+        The prepared folder.
 
     Raises:
-        UnknownNameError: There is no such data set.
-        DataError: The files are not there and cannot be downloaded, or are broken.
+        UnknownNameError: The data set is unknown.
+        DataError: Files are missing and cannot be downloaded, or are broken.
     """
     source = DATASETS[name].create()
     folder = data_root / name
@@ -126,25 +133,25 @@ def prepare(name: str, data_root: Path) -> Path:
         load_image_folder(folder)
         return folder
     if folder.exists():
-        raise DataError(f"{folder}: exists, but has no dataset.json; move it away first")
+        raise DataError(f"{folder}: exists, but has no dataset.json; move it elsewhere first")
     downloads = data_root / "downloads"
     try:
         data_root.mkdir(parents=True, exist_ok=True)
         arrays, card = source.fetch(downloads)
         save_prepared(folder, arrays, card)
-    except (OSError, RuntimeError) as error:  # torchvision raises either for a failed download
+    except (OSError, RuntimeError) as error:  # both are raised by torchvision for a failed download
         wanted = "".join(f"\n  {downloads / file}" for file in source.files)
         reason = str(error).partition("\n")[0].rstrip(":")
         raise DataError(
             f"{name} cannot be prepared: {reason}\n"
-            f"Put the official files there by hand and try again:{wanted}\n"
+            f"Put the official files there yourself and try again:{wanted}\n"
             f"or put a prepared folder (dataset.json and its arrays) at {folder}"
         ) from None
     return folder
 
 
 def describe_prepared(name: str, folder: Path) -> str:
-    """What is known of the content of a known data set's folder."""
+    """Note on the origin of the content in the folder of a known data set."""
     if not (folder / "dataset.json").exists():
         return "an image folder as it was found, not verified"
     card = read_card(folder / "dataset.json", Card)
@@ -158,16 +165,20 @@ def describe_prepared(name: str, folder: Path) -> str:
 
 def _by_hand(name: str, source: Source, folder: Path) -> MissingDataError:
     return MissingDataError(
-        f"{name} cannot be downloaded from here: its licence asks you to get it yourself.\n"
-        f"It holds {source.description}.\nPut it, or a link to it, at {folder}"
+        f"{name} cannot be downloaded from here: its licence requires you to obtain it yourself.\n"
+        f"It contains {source.description}.\nPut it, or a link to it, at {folder}"
     )
 
 
 def find_folder(name: str, data_root: Path) -> Path | None:
-    """The folder that a suite's `dataset` names; None for a bundled data set.
+    """Folder of a suite's `dataset`; None for a bundled data set.
+
+    Args:
+        name: Known name, folder in `data_root`, or path.
+        data_root: Folder of the prepared data sets.
 
     Raises:
-        DataError: A known data set is not there yet, or a path holds no data set.
+        MissingDataError: A known data set has not been prepared yet.
         UnknownNameError: The name is neither known nor a folder in `data_root`.
     """
     if "/" in name or name.startswith("."):
@@ -197,7 +208,7 @@ def find_folder(name: str, data_root: Path) -> Path | None:
 
 
 def explain_missing(name: str, data_root: Path) -> str:
-    """Why a data set that a suite names is not on this machine, and how to get it; "" if it is.
+    """Message on a data set that is not on this machine, and how to get it; empty if it is.
 
     Raises:
         UnknownNameError: As for `find_folder`.
@@ -213,7 +224,7 @@ def explain_missing(name: str, data_root: Path) -> str:
 
 
 def is_ready(name: str, data_root: Path) -> bool:
-    """Whether a known data set can be used as it is."""
+    """Whether a known data set can be used without preparing it."""
     source, folder = DATASETS[name].create(), data_root / name
     if source.derived_from:
         return is_ready(source.derived_from, data_root)
@@ -225,11 +236,11 @@ def is_ready(name: str, data_root: Path) -> bool:
 
 
 FORMS = (is_vector_folder, is_table_folder, is_image_folder)
-"""Of folders that need no dataset.json."""
+"""Tests for folders that are data sets without a dataset.json."""
 
 
 def own_folders(data_root: Path) -> list[Path]:
-    """The user's own data sets in the data root."""
+    """Folders of the user's own data sets in the data root."""
     return [
         folder
         for folder in sorted(data_root.glob("[!.]*"))
@@ -312,8 +323,8 @@ def _load(
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder")
         raise DataError(
-            f"{folder}: no data set; it has neither dataset.json nor features.npy, nor tables, nor "
-            f"images in folders of classes"
+            f"{folder}: not a data set; it has neither dataset.json nor features.npy, nor tables, "
+            f"nor images in folders of classes"
             f"{explain_no_image_folder(folder)}"
         )
     source = DATASETS[name].create()
@@ -324,13 +335,16 @@ def _load(
 
 
 def _bundled(name: str, fetch: Callable[[Path], tuple[Arrays, Card]], data_root: Path) -> Dataset:
-    """A copy is kept: to import the library that has it takes every process seconds."""
+    """Load a bundled data set from a cached copy, or create the copy.
+
+    The copy saves each process seconds for the import of the library that contains the data.
+    """
     kept = cache_folder() / f"{name}-{version('scikit-learn')}"
-    with contextlib.suppress(DataError):  # there is none, or it is broken
+    with contextlib.suppress(DataError):  # no copy, or a broken one
         dataset = load_prepared(kept)
         return replace(dataset, digest=joined_digest(dataset.card.sha256.values()))
     arrays, card = fetch(data_root)
-    with contextlib.suppress(OSError):  # no room, or a broken one
+    with contextlib.suppress(OSError):  # no space, or a broken copy in the way
         save_prepared(kept, arrays, card)
     return make_dataset(arrays, card)
 

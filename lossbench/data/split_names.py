@@ -1,4 +1,4 @@
-"""Which part of a data set is trained on, which is tested, and which serves `selection`."""
+"""Assignment of the parts of a data set to the training, test and validation set."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import TypeVar
 TEST = "test"
 VALIDATION = ("validation", "valid", "val", "dev")
 MEASURED = (TEST, *VALIDATION)
-"""Names of parts that may be the test set; the first one that is there is it."""
+"""Names of parts that can be the test set; the first one that exists is it."""
 
 Found = TypeVar("Found")
 
 
 def assign_splits(found: Mapping[str, Found]) -> dict[str, Found]:
-    """Split -> what was found under a name that can be that split.
+    """Assign the parts that were found to the splits `train`, `test` and `validation`.
 
-    The test set is `test`; without one it is the validation set. Next to `test`, a validation set
-    is for `selection`.
+    The test set is the part `test`, or else the validation part. A validation part next to `test`
+    is the validation set, used by `selection`.
 
     Args:
-        found: With "train", and some of `MEASURED` in that order.
+        found: Name -> part, with `train` and some of `MEASURED`.
+
+    Returns:
+        Split -> part.
     """
     parts = {"train": found["train"]}
     measured = [name for name in MEASURED if name in found]
@@ -33,11 +36,14 @@ def assign_splits(found: Mapping[str, Found]) -> dict[str, Found]:
 
 
 def find_array_splits(folder: Path, kind: str) -> tuple[dict[str, str], list[str]]:
-    """Split -> the start of its files' names, and the starts of those that are no split.
+    """Find the arrays of each split in a folder.
 
     Args:
-        folder: With `train_KIND.npy`, `train_labels.npy`, and files of other parts likewise.
-        kind: "images" or "features".
+        folder: Folder with `train_KIND.npy`, `train_labels.npy`, and files of other parts.
+        kind: `images` or `features`.
+
+    Returns:
+        Split -> prefix of its files; and the prefixes of unused parts.
     """
 
     def has(name: str) -> bool:
@@ -51,11 +57,13 @@ def find_array_splits(folder: Path, kind: str) -> tuple[dict[str, str], list[str
 def describe_array_splits(
     parts: Mapping[str, str], unused: Sequence[str], kind: str, counts: Mapping[str, int]
 ) -> list[str]:
-    """Lines on the parts of a folder of arrays.
+    """Lines on the use of the arrays in a folder.
 
     Args:
-        parts, unused, kind: As for `find_array_splits`.
-        counts: Split -> how many images or vectors it has, of those that were read.
+        parts: Split -> prefix of its files.
+        unused: Prefixes of unused parts.
+        kind: `images` or `features`.
+        counts: Split -> number of images or vectors, of the splits that were read.
     """
     noun = "vectors" if kind == "features" else kind
 
@@ -81,14 +89,14 @@ def describe_splits(
     selects: bool,
     why: str = "there is no other",
 ) -> list[str]:
-    """Lines that name the parts of a data set, where their names do not do so already.
+    """Lines on the use of the parts of a data set, where their names do not tell it.
 
     Args:
-        test: The test set as messages name it, `val/ (50 images)`.
-        validation: The validation set next to it, likewise.
-        unused: Other parts.
+        test: Name of the test set in messages, such as `val/ (50 images)`; None without one.
+        validation: Name of the validation set next to it, likewise.
+        unused: Names of other parts.
         selects: Whether `selection` uses the validation set.
-        why: Reason why a validation set is the test set.
+        why: Reason why a validation part is the test set.
     """
     lines = []
     if test and validation and selects:

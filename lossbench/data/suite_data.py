@@ -1,4 +1,4 @@
-"""The data set of a suite, and that of one of its trials."""
+"""Opening of the data set of a suite, and of one of its trials."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from lossbench.suite.schema import DatasetChoice, Selection, Suite
 def open_dataset(
     choice: DatasetChoice, data_root: Path, *, verify: bool = True, validation: bool = False
 ) -> Dataset:
-    """The data set that a suite names, with the classes that it wants.
+    """Open the data set of a suite, restricted to the classes that the suite chooses.
 
     Args:
-        choice: What the suite names.
-        data_root: Where prepared data sets are.
-        verify, validation: As for `load_dataset`.
+        choice: `dataset` of the suite.
+        data_root: Folder of the prepared data sets.
+        verify: Whether the content is checked.
+        validation: Whether to read the validation set, too, if there is one next to a test set.
 
     Raises:
-        ValueError: There is no such class.
-        DataError, UnknownNameError: It cannot be opened.
+        ValueError: A chosen class does not exist.
+        DataError, UnknownNameError: The data set cannot be opened.
     """
     dataset = load_dataset(
         choice.name,
@@ -41,10 +42,14 @@ def open_dataset(
 
 
 def with_class_numbers(choice: DatasetChoice, data_root: Path) -> DatasetChoice:
-    """The same choice with its classes by number: names are no part of a trial's identity.
+    """Choice with classes given by number, because names are not part of a trial's identity.
+
+    Args:
+        choice: `dataset` of the suite.
+        data_root: Folder of the prepared data sets.
 
     Raises:
-        ValueError: There is no such class, or it may be another one.
+        ValueError: A class does not exist, or is ambiguous.
         DataError, UnknownNameError: The data set cannot be opened.
     """
     if choice.classes is None:
@@ -56,10 +61,14 @@ def with_class_numbers(choice: DatasetChoice, data_root: Path) -> DatasetChoice:
 
 
 def open_trial_data(trial: Trial, data_root: Path) -> Dataset:
-    """The data set of a trial, without another check of its content.
+    """Open the data set of a trial, without checking its content again.
+
+    Args:
+        trial: Trial to run.
+        data_root: Folder of the prepared data sets.
 
     Raises:
-        DataError: It is not the data set that was planned with, or cannot be opened.
+        DataError: It is not the data set of the plan, or cannot be opened.
     """
     validation = trial.on_validation_set
     dataset = open_dataset(trial.dataset, data_root, verify=False, validation=validation)
@@ -73,12 +82,17 @@ def open_trial_data(trial: Trial, data_root: Path) -> Dataset:
 
 
 def require_unchanged(trial: Trial, data_root: Path, dataset: Dataset) -> None:
-    """Refuse what was trained on image files that were replaced in the meantime.
+    """Refuse a training if its image files changed in the meantime.
 
-    Image files are read whenever they are needed; arrays and tables are open all the time.
+    Only image files are read during the training; arrays and tables stay open.
+
+    Args:
+        trial: Trial that was trained.
+        data_root: Folder of the prepared data sets.
+        dataset: Data set that it was trained on.
 
     Raises:
-        DataError: The data set is not that of the plan any more.
+        DataError: The data set is no longer that of the plan.
     """
     train = dataset.splits["train"]
     if not isinstance(train, ImageFileSplit) or isinstance(train.paths, EncodedImages):
@@ -88,20 +102,28 @@ def require_unchanged(trial: Trial, data_root: Path, dataset: Dataset) -> None:
         open_trial_data(trial, data_root)
     except DataError as error:
         raise DataError(
-            f"{error}; its files were changed while a trial was trained, whose result is not kept; "
-            "start again"
+            f"{error}; its files were changed while a trial was trained, so the result was "
+            "discarded; start again"
         ) from None
 
 
 def may_select_on_validation(selection: Selection | None) -> bool:
-    """Whether a suite may choose on the data set's own validation set."""
+    """Whether `selection` may use the data set's own validation set."""
     if selection is None:
         return False
     return selection.holdout == "validation" or "holdout" not in selection.model_fields_set
 
 
 def resolve_holdout(suite: Suite, dataset: Dataset) -> Suite:
-    """The suite, whose `selection` names the validation set if it is to choose on it."""
+    """Suite whose `selection.holdout` is `validation` if the validation set is used.
+
+    Args:
+        suite: Suite as written.
+        dataset: Its data set, with the validation set if `selection` may use it.
+
+    Raises:
+        SuiteError: `selection.holdout` is `validation`, but there is no validation set.
+    """
     if suite.selection is None:
         return suite
     if "validation" in dataset.splits:

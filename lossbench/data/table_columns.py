@@ -1,4 +1,4 @@
-"""Which columns of a table have the images and the labels, and what they say."""
+"""Image and label columns of a table, and their values."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from lossbench.errors import DataError
 
 IMAGES = ("image", "img")
 LABELS = ("label", "labels", "fine_label", "target", "class")
-"""Names that decide where several columns would do."""
+"""Column names to prefer, if several columns are suitable."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Two columns of a table.
+    """Image and label column of a table.
 
     Attributes:
-        image, label: Their names.
-        encoded: Whether images are files, else lists of numbers.
-        classes: Names of the classes, where the table has them.
+        image: Name of the image column.
+        label: Name of the label column.
+        encoded: Whether images are image files; otherwise they are lists of numbers.
+        classes: Class names; empty if the table does not have them.
     """
 
     image: str
@@ -39,10 +40,14 @@ class Columns:
 
 
 def find_columns(where: Path, schema: Any) -> Columns:
-    """Find them by their types, and by their names where several would do.
+    """Find the image and the label column by type, and by name if several are suitable.
+
+    Args:
+        where: Folder of the table.
+        schema: Schema of the table, from pyarrow.
 
     Raises:
-        DataError: There are none, or several.
+        DataError: No column is suitable, or several are.
     """
     features = _features(schema)
     kinds = {field.name: field.type for field in schema}
@@ -59,16 +64,16 @@ def find_columns(where: Path, schema: Any) -> Columns:
 def labels_of(
     where: str, column: Any, columns: Columns, known: list[str]
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Labels (N,), and the names of the classes.
+    """Labels (N,) and class names.
 
     Args:
-        where: The table.
-        column: Numbers, or names of classes.
-        columns: With the names of the classes, if the table says them.
-        known: Those of the training set, once they are known.
+        where: Name of the table in messages.
+        column: Column of class numbers or class names.
+        columns: Columns of the table, with class names if it has them.
+        known: Class names of the training set; empty for the training set itself.
 
     Raises:
-        DataError: A label is missing, or is no class of the training set.
+        DataError: A label is missing, or is not a class of the training set.
     """
     if column.null_count:
         raise DataError(f"{where}: {column.null_count} of {len(column)} labels are missing")
@@ -86,10 +91,14 @@ def labels_of(
 
 
 def image_arrays(where: str, column: Any) -> NDArray[np.uint8]:
-    """(N, H, W, C) of lists of numbers: rows, or rows and channels, or channels first.
+    """Images (N, H, W, C) from lists of numbers (H, W), (H, W, C) or (C, H, W).
+
+    Args:
+        where: Name of the table in messages.
+        column: Column of nested lists.
 
     Raises:
-        DataError: They are of several sizes, or no bytes.
+        DataError: Sizes differ, or numbers are outside [0, 255].
     """
     import pyarrow
 
@@ -101,7 +110,7 @@ def image_arrays(where: str, column: Any) -> NDArray[np.uint8]:
         lengths = np.unique(inner.value_lengths().to_numpy(zero_copy_only=False))
         if len(lengths) != 1 or not lengths[0]:
             raise DataError(
-                f"{where}: images given as numbers should be of one size; save them as files"
+                f"{where}: images given as numbers should have the same size; save them as files"
             )
         sizes.append(int(lengths[0]))
         inner = inner.flatten()
@@ -125,7 +134,7 @@ def image_arrays(where: str, column: Any) -> NDArray[np.uint8]:
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """What the library `datasets` noted of each column."""
+    """Description of each column by the library `datasets`; empty without one."""
     try:
         noted = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
@@ -148,7 +157,7 @@ def _holds_labels(kind: Any) -> bool:
 
 
 def _depth(kind: Any) -> int:
-    """How many lists are in each other."""
+    """Nesting depth of a list type; 0 for other types."""
     import pyarrow.types as types
 
     lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)

@@ -1,4 +1,4 @@
-"""Which files of a folder of tables have which split."""
+"""Files of each split in a folder of tables."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lossbench.data.split_names import MEASURED
 from lossbench.errors import DataError
 
 MOST_SUBFOLDERS = 20
-"""A folder with more holds classes, not configurations."""
+"""Largest number of subfolders that may be configurations; a folder with more has classes."""
 PARQUET_BYTES = 2**32
-"""Larger ones do not fit in the memory of every worker, and cannot be mapped into it."""
+"""Largest total size of parquet files: each worker reads them into memory, without mapping."""
 
 Files = dict[str, list[Path]]
 """Split -> its files, in order."""
 
 
 def is_table_folder(folder: Path) -> bool:
-    """Whether there are tables in a folder."""
+    """Whether a folder contains tables."""
     try:
         saved = ("dataset_dict.json", "state.json")
         return any((folder / name).is_file() for name in saved) or bool(_parquet_files(folder))
@@ -30,10 +30,10 @@ def is_table_folder(folder: Path) -> bool:
 
 
 def find_split_files(folder: Path) -> Files:
-    """The files of every split.
+    """Find the files of each split.
 
     Raises:
-        DataError: They are incomplete, too large, or of several configurations.
+        DataError: Files are missing, too large, or of several configurations.
     """
     dictionary = folder / "dataset_dict.json"
     if dictionary.is_file():
@@ -48,14 +48,23 @@ def find_split_files(folder: Path) -> Files:
         files.setdefault(_split_of(path), []).append(path)
     if (size := sum(path.stat().st_size for own in files.values() for path in own)) > PARQUET_BYTES:
         raise DataError(
-            f"{folder}: {size / 2**30:.1f} GiB of parquet are read whole by every worker; make "
-            "arrow files of them, which are mapped: datasets.load_dataset(...).save_to_disk(...)"
+            f"{folder}: each worker would read {size / 2**30:.1f} GiB of parquet into memory; "
+            "convert them to arrow files, which are mapped: "
+            "datasets.load_dataset(...).save_to_disk(...)"
         )
     return files
 
 
 def choose_split_files(folder: Path, files: Files) -> tuple[Files, list[str]]:
-    """Training set and those to measure on, the best first; the other splits' names."""
+    """Choose the splits that may be used.
+
+    Returns:
+        Training split and the splits to measure on, in order of preference; and the names of the
+        other splits.
+
+    Raises:
+        DataError: There is no split `train`.
+    """
     if "train" not in files:
         found = ", ".join(sorted(files)) or "none"
         raise DataError(f"{folder}: has no split train; splits are {found}")
@@ -66,21 +75,25 @@ def choose_split_files(folder: Path, files: Files) -> tuple[Files, list[str]]:
 def _arrow_files(folder: Path) -> list[Path]:
     state = _json(folder / "state.json")
     if state.get("_indices_data_files"):
-        raise DataError(f"{folder}: its rows are chosen by a second table; save it anew")
+        raise DataError(
+            f"{folder}: its rows are selected by an index table; save it again with datasets"
+        )
     try:
         files = [folder / Path(entry["filename"]).name for entry in state["_data_files"]]
     except (KeyError, TypeError):
         raise DataError(f"{folder / 'state.json'}: _data_files lists no files") from None
     for file in files:
         if not file.is_file():
-            raise DataError(f"{file}: no such file, but state.json names it; is the folder whole?")
+            raise DataError(
+                f"{file}: no such file, but state.json names it; is the folder complete?"
+            )
     if not files:
         raise DataError(f"{folder / 'state.json'}: _data_files lists no files")
     return files
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """In the folder, or in one below it.
+    """Parquet files in a folder or its subfolders.
 
     Raises:
         DataError: There are several configurations.
@@ -104,14 +117,14 @@ def _is_split(name: str) -> bool:
 
 
 def _split_of(path: Path) -> str:
-    """By the name of the folder, or the start of the file's."""
+    """Split of a file, from the name of its folder or the start of its own name."""
     if _is_split(path.parent.name):
         return path.parent.name
     return re.split(r"[-_.]", path.stem)[0]
 
 
 def table_name(paths: list[Path]) -> str:
-    """The table as messages name it."""
+    """Name of a table in messages."""
     return str(paths[0] if len(paths) == 1 else paths[0].parent)
 
 
@@ -119,9 +132,11 @@ def _json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; is the folder whole?") from None
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}; is the folder complete?"
+        ) from None
     except ValueError:
-        raise DataError(f"{path}: is no JSON") from None
+        raise DataError(f"{path}: is not JSON") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: should be a mapping")
     return content

@@ -1,12 +1,12 @@
-"""Data sets of the Hugging Face hub on disk: tables with a column of images and one of labels.
+"""Data sets of the Hugging Face hub on disk: tables with an image and a label column.
 
     dataset_dict.json, train/state.json, train/data-*.arrow, test/...    (DatasetDict.save_to_disk)
     state.json, data-*.arrow                     (Dataset.save_to_disk; training images only)
     data/train-00000-of-00001.parquet, data/test-*.parquet               (as the hub has them)
 
-Read with pyarrow alone. Where there is no test set, or its labels are held back (-1), the
-validation set is tested; else it is there for `selection`. Images of one size become arrays, grey
-ones with one channel; others are decoded as they are needed, like those of an image folder.
+Only pyarrow is required. Without a test set, or if its labels are withheld (-1), the validation
+set is the test set; otherwise it is used by `selection`. Images of the same size become arrays,
+with one channel if they are grey; others are decoded on demand, like those of an image folder.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from lossbench.data.table_files import Files, choose_split_files, find_split_fil
 from lossbench.errors import DataError
 
 ENCODED_BYTES, DECODED_BYTES = 2**28, 2**30
-"""Images of one size stay decoded if they take no more, before and after."""
+"""Largest sizes before and after decoding at which images of the same size stay decoded."""
 
 
 def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) -> Dataset:
     """Open a folder of tables.
 
     Args:
-        folder: Of one of the forms above.
-        verify: Decode images of different sizes, too: all, or 1,000 of a larger split.
-        validation: Read the validation set, too, where there is one next to a test set.
+        folder: Folder of one of the forms above.
+        verify: Whether to decode images of different sizes, too: all, or 1,000 of a larger split.
+        validation: Whether to read the validation set, too, if there is one next to a test set.
 
     Raises:
-        DataError: A file is missing or broken, or has no images or labels that can be read.
+        DataError: A file is missing or broken, or has no readable images or labels.
     """
     files, others = choose_split_files(folder, find_split_files(folder))
     tables = {split: _read(paths) for split, paths in files.items()}
@@ -120,7 +120,7 @@ def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) 
 def _labels(
     files: Files, tables: Mapping[str, Any], columns: Columns, measured: int
 ) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
-    """Labels of the training set and of the first other splits that have some; the classes."""
+    """Labels of the training set and of the first splits to measure on; and class names."""
     labels: dict[str, NDArray[np.int64]] = {}
     classes: list[str] = []
     for split in files:
@@ -138,7 +138,7 @@ def _notes(
     unread: list[str],
     others: list[str],
 ) -> list[str]:
-    """Lines on the splits."""
+    """Lines on the use of the splits."""
 
     def describe(split: str | None) -> str | None:
         if split is None or split not in labels:
@@ -155,7 +155,7 @@ def _notes(
         describe(validation),
         [name for name in [*unread, *others] if name != validation],
         selects="validation" in kept,
-        why="the labels of test are held back" if held_back else "there is no other",
+        why="the labels of test are withheld" if held_back else "there is no other",
     )
 
 
@@ -172,7 +172,7 @@ def _read(paths: list[Path]) -> Any:
                 tables.append(pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all())
         except (pyarrow.ArrowException, OSError) as error:
             reason = str(error).partition("\n")[0][:200]
-            raise DataError(f"{path}: is not a whole table: {reason}") from None
+            raise DataError(f"{path}: is not a complete table: {reason}") from None
     try:
         table = pyarrow.concat_tables(tables)
     except pyarrow.ArrowException:
@@ -200,7 +200,7 @@ def _splits(
     columns: Columns,
     verify: bool,
 ) -> tuple[dict[str, Split], list[InspectedImages]]:
-    """The splits, and what was seen of their image files."""
+    """Splits, and results of the inspection of their image files."""
     inspected: list[InspectedImages] = []
     if not columns.encoded:
         arrays = {name: image_arrays(where[name], column) for name, column in images.items()}
@@ -209,7 +209,7 @@ def _splits(
             name: EncodedImages(_bytes_of(where[name], column), np.arange(len(column)), where[name])
             for name, column in images.items()
         }
-        # whether a validation set is used or not, the others have the same form
+        # the form of the other splits does not depend on the use of a validation set
         inspected = [inspect_images(rows) for rows in files.values() if verify]
         known = _one_size({name: rows for name, rows in files.items() if name != "validation"})
         if known is None:
@@ -219,8 +219,8 @@ def _splits(
             return mixed, inspected
         if "validation" in files and _one_size({"validation": files["validation"]}) != known:
             raise DataError(
-                f"{where['validation']}: its images are not all {known}, as those of training and "
-                "test are; to do without them, give selection.holdout a share"
+                f"{where['validation']}: its images are not all {known} like those of training and "
+                "test; to select without them, set selection.holdout to a share"
             )
         arrays = {name: _decoded(rows, known) for name, rows in files.items()}
     shapes = {name: array.shape[1:] for name, array in arrays.items()}
@@ -228,7 +228,10 @@ def _splits(
         other = next(name for name, shape in shapes.items() if shape != shapes["train"])
         raise DataError(
             f"{where[other]}: images are {shapes[other]}, those of training {shapes['train']}"
-            + ("; to do without them, give selection.holdout a share" * (other == "validation"))
+            + (
+                "; to select without them, set selection.holdout to a share"
+                * (other == "validation")
+            )
         )
     return {name: ArraySplit(array, labels[name]) for name, array in arrays.items()}, inspected
 
@@ -236,14 +239,14 @@ def _splits(
 def _smallest(
     inspected: list[InspectedImages], splits: Mapping[str, Split]
 ) -> tuple[str, int] | None:
-    """File and shorter side of the smallest image that was looked at, where sizes may differ."""
+    """File and shorter side of the smallest inspected image, if sizes may differ."""
     if not isinstance(splits["train"], ImageFileSplit):
         return None
     return min((part.smallest for part in inspected), key=lambda file: file[1], default=None)
 
 
 def _bytes_of(where: str, column: Any) -> Any:
-    """The column of files; a struct has their paths, too."""
+    """Column of image files; in a struct with their paths, it is the field `bytes`."""
     import pyarrow
     from pyarrow import compute
 
@@ -251,8 +254,8 @@ def _bytes_of(where: str, column: Any) -> Any:
         column = compute.struct_field(column, "bytes")
     if column.null_count:
         raise DataError(
-            f"{where}: {column.null_count} of {len(column)} images are not in the table, at most "
-            "their paths; load and save it with `datasets`, which puts them in"
+            f"{where}: {column.null_count} of {len(column)} images are not in the table, only "
+            "their paths if any; load and save it with `datasets`, which embeds them"
         )
     return column
 
@@ -268,7 +271,7 @@ class _Size:
 
 
 def _one_size(files: Mapping[str, EncodedImages]) -> _Size | None:
-    """Of all images, if it is one, and they are few enough to be kept decoded."""
+    """Size of all images, if it is the same and they are few enough to stay decoded."""
     if sum(rows.column.nbytes for rows in files.values()) > ENCODED_BYTES:
         return None
     sizes, grey, count = set(), True, 0
@@ -280,8 +283,8 @@ def _one_size(files: Mapping[str, EncodedImages]) -> _Size | None:
                     side = decode(image).shape[:0:-1] if turned else seen.size
                     sizes.add(tuple(side))  # (W, H)
                     grey = grey and seen.mode == "L" and not seen.has_transparency_data
-            except Exception:  # Pillow raises what its decoders happen to raise
-                decode(image)  # says what is wrong with it
+            except Exception:  # Pillow's decoders raise various types
+                decode(image)  # raises the DataError
             if len(sizes) > 1:
                 return None
         count += len(rows)
@@ -291,7 +294,7 @@ def _one_size(files: Mapping[str, EncodedImages]) -> _Size | None:
 
 
 def _decoded(rows: EncodedImages, size: _Size) -> NDArray[np.uint8]:
-    """uint8 (N, H, W, C)"""
+    """Decoded images, uint8 (N, H, W, C)."""
     images = np.empty((len(rows), size.height, size.width, size.channels), np.uint8)
     for index, image in enumerate(_rows(rows)):
         images[index] = decode(image)[: size.channels].permute(1, 2, 0)
@@ -299,7 +302,7 @@ def _decoded(rows: EncodedImages, size: _Size) -> NDArray[np.uint8]:
 
 
 def _has_turned(column: Any) -> bool:
-    """Whether an image is turned, as in earlier results of the same files none was."""
+    """Whether an image is rotated; earlier versions did not, so the digest has to differ."""
     rows = EncodedImages(_bytes_of("", column), np.arange(len(column)), "")
     return any(is_turned(image) for image in _rows(rows))
 
@@ -309,11 +312,11 @@ def _rows(rows: EncodedImages) -> Iterator[Any]:
 
 
 def _digest(files: Files, encoded: list[Any]) -> tuple[str, str]:
-    """Hash of the files, and what it covers.
+    """Digest of the files of some splits, and a description of what it covers.
 
     Args:
-        files: Those that are used.
-        encoded: Their columns of image files, if that is what they have.
+        files: Split -> its files.
+        encoded: Their columns of image files; empty if images are lists of numbers.
     """
     listed = [
         HashedFile(f"{split} {path.name}", str(path), file_state(path.stat()))

@@ -1,14 +1,14 @@
-"""Embeddings that were computed before: a quick comparison of heads, without a backbone.
+"""Precomputed embeddings, for a fast comparison of heads without a backbone.
 
     train_features.npy  float32 (N, D)     test_features.npy
     train_labels.npy    int64 (N,)         test_labels.npy
 
-`val_` (or validation_, valid_, dev_) are what `selection` chooses on; without test_ they are the
-test set. Or `features.npy` and `labels.npy`, of which 20 % of each class are the test set, always
-the same. `dataset.json` is optional: class_names, num_classes, and sha256 of arrays, of which a
-worker then need not read every byte.
+`val_` (or validation_, valid_, dev_) are the validation set for `selection`, or the test set
+without test_. Alternatively `features.npy` and `labels.npy`, of which 20 % of each class are the
+test set, always the same. `dataset.json` is optional: class_names, num_classes, and sha256 of
+arrays, which saves workers from reading every byte.
 
-A vector goes through a training as an image of D channels and one pixel, which nothing scales.
+In a training, a vector is an image of D channels and one pixel, without scaling.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from lossbench.data.split_names import VALIDATION, describe_array_splits, find_a
 from lossbench.errors import DataError
 
 TEST_SHARE = 0.2
+"""Share of the vectors in the test set, if the folder has no split."""
 ROWS_AT_ONCE = 100_000
-"""That are looked at for numbers that are not finite."""
+"""Number of vectors at a time that are checked for numbers that are not finite."""
 
 
 class VectorCard(Card):
-    """What `dataset.json` says of embeddings; nothing has to be said."""
+    """Content of `dataset.json` for embeddings; all keys are optional."""
 
     name: str = ""
     num_classes: int | None = Field(default=None, ge=2)  # type: ignore[assignment]
@@ -46,7 +47,7 @@ class VectorCard(Card):
 
 @dataclass(frozen=True)
 class VectorSplit(ArraySplit):
-    """Vectors, as images of one pixel: float32 (N, 1, 1, D)."""
+    """Split of vectors as images of one pixel, float32 (N, 1, 1, D)."""
 
     def on(self, device: torch.device, view: View) -> Images:
         vectors, labels = torch.from_numpy(self.images), torch.from_numpy(self.labels)
@@ -55,13 +56,13 @@ class VectorSplit(ArraySplit):
 
 @dataclass(frozen=True)
 class Vectors(ArrayImages):
-    """Vectors, all of them on the training's device."""
+    """Vectors stored on the device of the training."""
 
     of_pixels: ClassVar[bool] = False
 
 
 def is_vector_folder(folder: Path) -> bool:
-    """Whether there are embeddings in a folder."""
+    """Whether a folder contains embeddings."""
     names = ("train_features", "test_features", "features")
     return any((folder / f"{name}.npy").exists() for name in names)
 
@@ -70,9 +71,9 @@ def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False)
     """Open a folder of embeddings.
 
     Args:
-        folder: Of one of the forms above.
-        verify: Look at every number, and compare the arrays with the digests of `dataset.json`.
-        validation: Read the validation set, too, where there is one next to a test set.
+        folder: Folder of one of the forms above.
+        verify: Whether to check every number, and the digests in `dataset.json`.
+        validation: Whether to read the validation set, too, if there is one next to a test set.
 
     Raises:
         DataError: A file is missing, or shapes, types, numbers, labels or digests do not fit.
@@ -129,7 +130,7 @@ def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False)
     validating = f"{read['validation']}_" if "validation" in read and not split_here else None
     of_validation = {n: d for n, d in digests.items() if validating and n.startswith(validating)}
     others = {n: d for n, d in digests.items() if n not in of_validation}
-    of_split = [*others, *others.values()]  # whose split it is counts, too
+    of_split = [*others, *others.values()]  # the digest covers the names of the splits, too
     if split_here and draw_loses_class(labels, len(off), in_rest=True):
         of_split.append("one vector of each class or more")
     digest = joined_digest(of_split)
@@ -181,7 +182,11 @@ def _check_pair(
 
 
 def _classes(folder: Path, said: VectorCard, arrays: dict[str, NDArray[np.generic]]) -> list[str]:
-    """Names of the classes, by which every label is one."""
+    """Class names; checks that every label is a class.
+
+    Raises:
+        DataError: A label is not a class, or class names do not fit.
+    """
     names = said.class_names
     if names and said.num_classes not in (None, len(names)):
         raise DataError(
@@ -206,7 +211,7 @@ def _classes(folder: Path, said: VectorCard, arrays: dict[str, NDArray[np.generi
     if found < known and not (names or said.num_classes):
         raise DataError(
             f"{folder / f'{train}.npy'}: labels go up to {known - 1}, but only {found} are there; "
-            "number the classes from 0, or say num_classes in dataset.json"
+            "number the classes from 0, or set num_classes in dataset.json"
         )
     return names or [str(k) for k in range(known)]
 

@@ -16,7 +16,7 @@ def torchvisions(height: int, width: int, scale: tuple[float, float]) -> tuple[i
     return tuple(torchvision.transforms.RandomResizedCrop.get_params(image, scale, RATIO))
 
 
-def test_the_part_without_a_draw_is_torchvisions() -> None:
+def test_central_part_equals_that_of_torchvision() -> None:
     """Areas of nine images fit in none, so that torchvision falls back at once."""
     for height in (1, 2, 3, 5, 17, 64, 224, 375, 500):
         for width in range(1, 700, 13):
@@ -27,7 +27,7 @@ def test_the_part_without_a_draw_is_torchvisions() -> None:
 
 @pytest.mark.parametrize("size", [(375, 500), (500, 375), (64, 64), (300, 100)])
 @pytest.mark.parametrize("min_area", [0.08, 0.8, 0.95, 1.0])
-def test_random_parts_are_distributed_as_torchvisions(
+def test_random_parts_are_distributed_as_in_torchvision(
     size: tuple[int, int], min_area: float
 ) -> None:
     crop = AUGMENTATIONS["random_resized_crop"].create(8, min_area=min_area)

@@ -33,7 +33,7 @@ def names_in(folder: Path) -> list[str]:
     return [f"{k}/{name}" for k, files in list_classes(folder).images.items() for name, *_ in files]
 
 
-def test_folders_below_a_class_are_read_as_torchvision_does(tmp_path: Path) -> None:
+def test_subfolders_of_a_class_are_read_as_by_torchvision(tmp_path: Path) -> None:
     write(tmp_path / "train", *FILES)
     dataset = load_image_folder(tmp_path)
     split = dataset.splits["train"]
@@ -43,12 +43,12 @@ def test_folders_below_a_class_are_read_as_torchvision_does(tmp_path: Path) -> N
     assert len(found) == len(FILES)
 
 
-def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+def test_hidden_folders_are_skipped(tmp_path: Path) -> None:
     write(tmp_path, "a/1.png", "b/1.png", "b/.cache/2.png", "b/sub/.hidden/3.png", "b/sub/.4.png")
     assert names_in(tmp_path) == ["a/1.png", "b/1.png"]
 
 
-def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+def test_links_are_followed_but_not_loops(tmp_path: Path) -> None:
     data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     write(data, "a/1.png", "a/sub/2.png", "b/1.png")
     write(elsewhere, "3.png")
@@ -66,7 +66,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_message_names_an_unreadable_folder(tmp_path: Path) -> None:
     write(tmp_path, "a/1.png", "b/1.png")
     (tmp_path / "b" / "loop").symlink_to("loop")
     with pytest.raises(DataError, match="b/loop: cannot be read: Too many levels"):
@@ -74,22 +74,28 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert [Path(entry.path).name for entry in files_below(tmp_path / "a")] == ["1.png"]
 
 
-def test_suffixes_are_told_where_a_class_has_other_files_only(tmp_path: Path) -> None:
+def test_message_lists_suffixes_if_a_class_has_only_other_files(tmp_path: Path) -> None:
     write(tmp_path / "photos", "a/1.png", "b/1.png")
     (tmp_path / "photos/a/1.png").rename(tmp_path / "photos/a/1.heic")
-    with pytest.raises(DataError, match=r"/a: has no images, but files such as 1\.heic; read are"):
+    with pytest.raises(
+        DataError, match=r"/a: has no images, but files such as 1\.heic; known suffixes"
+    ):
         load_dataset("photos", tmp_path)
     (tmp_path / "photos/b/1.png").rename(tmp_path / "photos/b/1.heic")
-    with pytest.raises(DataError, match=r"no data set; .* but files such as a/1\.heic; read are"):
+    with pytest.raises(
+        DataError, match=r"not a data set; .* but files such as a/1\.heic; known suffixes"
+    ):
         load_dataset("photos", tmp_path)
     (tmp_path / "photos/b/2.JFIF").write_bytes(b"not even an image")
     with pytest.raises(DataError, match=r"/a: has no images"):
         load_dataset("photos", tmp_path)
 
 
-def test_splits_of_other_names_are_not_taken_for_classes(tmp_path: Path) -> None:
+def test_parts_with_other_names_are_not_classes(tmp_path: Path) -> None:
     write(tmp_path / "photos", *(f"{part}/{k}/1.png" for part in ("fit", "rest") for k in "ab"))
-    with pytest.raises(DataError, match=r"images such as fit/a/1\.png lie deeper: put the folders"):
+    with pytest.raises(
+        DataError, match=r"images such as fit/a/1\.png are too deep: put the folders"
+    ):
         load_dataset("photos", tmp_path)
     assert own_folders(tmp_path) == []
     write(tmp_path / "loose", "1.png")
@@ -97,7 +103,7 @@ def test_splits_of_other_names_are_not_taken_for_classes(tmp_path: Path) -> None
         load_dataset("loose", tmp_path)
 
 
-def test_which_folder_is_the_test_set(tmp_path: Path) -> None:
+def test_folder_of_the_test_set(tmp_path: Path) -> None:
     write(tmp_path, "train/a/1.png", "train/b/1.png", "more/a/1.png")
     alone = load_image_folder(tmp_path)
     assert "test" not in alone.splits
@@ -112,9 +118,7 @@ def test_which_folder_is_the_test_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["validation", "valid", "val", "dev"])
-def test_a_validation_folder_is_tested_only_without_a_test_folder(
-    tmp_path: Path, name: str
-) -> None:
+def test_validation_folder_is_the_test_set_without_a_test_folder(tmp_path: Path, name: str) -> None:
     write(tmp_path, *(f"{part}/{k}/1.png" for part in ("train", name) for k in "ab"))
     measured = load_image_folder(tmp_path, validation=True)
     assert list(measured.splits) == ["train", "test"]
@@ -136,7 +140,7 @@ def test_a_validation_folder_is_tested_only_without_a_test_folder(
     assert later.validation_digest not in (both.validation_digest, both.digest, "")
 
 
-def test_a_folder_named_valid_may_be_a_class(tmp_path: Path) -> None:
+def test_folder_named_valid_may_be_a_class(tmp_path: Path) -> None:
     """Without train it is no part of the data set; `val` and `validation` are."""
     write(tmp_path / "parts", "valid/1.png", "invalid/1.png")
     assert load_dataset("parts", tmp_path).card.class_names == ["invalid", "valid"]
@@ -166,7 +170,7 @@ def test_files_of_every_suffix_are_read(tmp_path: Path, suffix: str) -> None:
     assert (batch.int() - torch.from_numpy(pixels).permute(2, 0, 1)).abs().max() < 12
 
 
-def test_the_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
+def test_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
     write(tmp_path, "a/1.png", "b/1.png")
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a" / "2.gif", save_all=True, append_images=frames[1:])
@@ -193,7 +197,7 @@ def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", [True, False])
-def test_a_class_without_test_images_needs_a_key(tmp_path: Path, folder: bool) -> None:
+def test_class_without_test_images_requires_a_setting(tmp_path: Path, folder: bool) -> None:
     write(tmp_path, *(f"train/{k}/1.png" for k in "abc"), "val/a/1.png", "val/c/1.png")
     if folder:
         (tmp_path / "val" / "b").mkdir()

@@ -47,7 +47,7 @@ def replace_pixel(path: Path) -> None:
     os.utime(path, ns=times)
 
 
-def test_the_digest_follows_names_and_content(images: Path, tmp_path: Path) -> None:
+def test_digest_depends_on_names_and_content(images: Path, tmp_path: Path) -> None:
     before = load_image_folder(images).digest
     lines = "".join(
         f"{path.relative_to(images)} {path.stat().st_size} "
@@ -64,7 +64,7 @@ def test_the_digest_follows_names_and_content(images: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("file", ["train/a/1.bmp", "val/b/2.bmp"])
 @pytest.mark.parametrize("large", [False, True])
-def test_content_of_the_same_size_is_noticed(
+def test_digest_changes_with_content_of_the_same_size(
     images: Path, file: str, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if large:
@@ -78,7 +78,7 @@ def test_content_of_the_same_size_is_noticed(
     assert load_image_folder(images).digest == before.digest
 
 
-def test_classes_that_exchange_their_images_are_noticed(images: Path) -> None:
+def test_digest_changes_if_classes_exchange_images(images: Path) -> None:
     before = load_image_folder(images).digest
     (images / "train/a").rename(images / "train/c")
     (images / "train/b").rename(images / "train/a")
@@ -86,7 +86,7 @@ def test_classes_that_exchange_their_images_are_noticed(images: Path) -> None:
     assert load_image_folder(images).digest != before
 
 
-def test_files_are_read_again_only_if_they_changed(
+def test_files_are_hashed_again_only_after_a_change(
     images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -106,7 +106,7 @@ def test_files_are_read_again_only_if_they_changed(
     assert len(read) == 24
 
 
-def test_a_file_that_changed_just_now_is_not_kept(
+def test_digest_of_a_recently_changed_file_is_not_cached(
     images: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Within a tick of the clock its times would not show another change."""
@@ -115,7 +115,7 @@ def test_a_file_that_changed_just_now_is_not_kept(
     assert not cache.exists()
 
 
-def test_the_cache_lies_elsewhere_and_may_be_broken_or_missing(
+def test_cache_may_be_broken_or_missing(
     images: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = sorted(images.rglob("*"))
@@ -133,7 +133,7 @@ def test_the_cache_lies_elsewhere_and_may_be_broken_or_missing(
     assert load_image_folder(images).digest == first
 
 
-def test_several_processes_may_fill_the_cache(images: Path, cache: Path) -> None:
+def test_several_threads_may_fill_the_cache(images: Path, cache: Path) -> None:
     found: list[str] = []
     threads = [
         threading.Thread(
@@ -150,7 +150,7 @@ def test_several_processes_may_fill_the_cache(images: Path, cache: Path) -> None
     assert [len(path.read_text(encoding="utf-8")) for path in cache.iterdir()] == [64]
 
 
-def test_a_sample_has_the_first_the_last_and_blocks_in_between(tmp_path: Path) -> None:
+def test_sample_covers_first_last_and_intermediate_blocks(tmp_path: Path) -> None:
     path = tmp_path / "large"
     size = 5 * 2**24
     with path.open("wb") as file:
@@ -170,7 +170,7 @@ def test_a_sample_has_the_first_the_last_and_blocks_in_between(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_tables_are_noticed_alike(
+def test_digest_of_tables_changes_with_their_content(
     tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = save(tmp_path / "mine", train=of_split(12), test=of_split(6, seed=1))

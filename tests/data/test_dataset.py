@@ -65,7 +65,7 @@ def test_classes_by_name_and_number(
         (["0", "1", "3", "2"], [2, 3], ['["2", "3"] for the', '["3", "2"] for those']),
     ],
 )
-def test_numbers_that_may_be_names_are_refused(
+def test_class_numbers_that_may_be_names_are_refused(
     names: list[str], classes: list[int | str], readings: list[str]
 ) -> None:
     with pytest.raises(ValueError, match="can be read as names and as positions") as caught:
@@ -74,7 +74,7 @@ def test_numbers_that_may_be_names_are_refused(
 
 
 @pytest.mark.parametrize("names", [["cat", "dog", "9"], ["0", "1", "rest"], ["a1", "b0", "c2"]])
-def test_numbers_of_classes_with_other_names_are_clear(names: list[str]) -> None:
+def test_class_numbers_are_unambiguous_for_other_names(names: list[str]) -> None:
     dataset = make(names)
     dataset.require_clear_numbers([0, 1])
 
@@ -87,12 +87,12 @@ def test_numbers_of_classes_with_other_names_are_clear(names: list[str]) -> None
         (["same", "cat"], "2 classes are named 'same'; give their numbers"),
     ],
 )
-def test_wrong_names(classes: list[int | str], expected: str) -> None:
+def test_wrong_class_names_are_refused(classes: list[int | str], expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         make(["cat", "dog", "same", "same"]).class_numbers(classes)
 
 
-def test_names_and_numbers_are_the_same_trial(write_suite: Write, tmp_path: Path) -> None:
+def test_class_names_and_numbers_give_the_same_trial(write_suite: Write, tmp_path: Path) -> None:
     make(["cat", "dog", "cow"], tmp_path)
     path = write_suite(("dataset: digits", "dataset: {name: named}"))
     plans = [
@@ -107,7 +107,7 @@ def test_names_and_numbers_are_the_same_trial(write_suite: Write, tmp_path: Path
     assert "classes cow, cat" in gather_facts(PlanWithResults(plans[0], {}), "lossbench").dataset
 
 
-def test_the_plan_prints_the_classes(
+def test_plan_prints_the_classes(
     write_suite: Write, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
 ) -> None:
     make(LEXICOGRAPHIC, tmp_path)
@@ -121,7 +121,7 @@ def test_the_plan_prints_the_classes(
     assert "dataset.classes: [1, 2] can be read as names and as positions" in err
 
 
-def test_a_class_without_training_images_is_named(write_suite: Write, tmp_path: Path) -> None:
+def test_message_names_a_class_without_training_images(write_suite: Write, tmp_path: Path) -> None:
     dataset = make(["cat", "dog", "cow"], tmp_path)
     arrays = {
         "train_images": np.zeros((4, 8, 8, 1), np.uint8),

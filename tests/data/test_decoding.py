@@ -36,7 +36,7 @@ def grey(path: Path) -> NDArray[np.uint8]:
         ("16.pgm", np.uint16, "I"),
     ],
 )
-def test_deep_grey_levels_are_scaled_to_a_byte(
+def test_16_bit_grey_levels_are_scaled_to_a_byte(
     tmp_path: Path, name: str, kind: str, mode: str
 ) -> None:
     Image.fromarray(RAMP.astype(kind)).save(tmp_path / name)
@@ -44,7 +44,7 @@ def test_deep_grey_levels_are_scaled_to_a_byte(
     assert np.array_equal(grey(tmp_path / name), TO_BYTES)
 
 
-def test_integers_of_a_byte_stay_and_a_dark_pgm_stays_dark(tmp_path: Path) -> None:
+def test_small_integers_and_dark_pgms_keep_their_levels(tmp_path: Path) -> None:
     levels = np.arange(256).reshape(16, 16)
     Image.fromarray(levels.astype(np.int32)).save(tmp_path / "bytes.tif")
     assert np.array_equal(grey(tmp_path / "bytes.tif"), levels)
@@ -64,7 +64,7 @@ def test_integers_of_a_byte_stay_and_a_dark_pgm_stays_dark(tmp_path: Path) -> No
         (np.arange(9, dtype=np.int32).reshape(3, 3) * 9000, "grey levels from 0 to 72,000 are not"),
     ],
 )
-def test_levels_without_a_known_white_are_refused(
+def test_levels_with_unknown_white_are_refused(
     tmp_path: Path, pixels: NDArray[np.generic], expected: str
 ) -> None:
     Image.fromarray(pixels).save(tmp_path / "x.tiff")
@@ -85,7 +85,7 @@ def over_white(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[n
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
-def test_an_alpha_channel_is_laid_over_white(tmp_path: Path, mode: str) -> None:
+def test_alpha_channel_is_blended_with_white(tmp_path: Path, mode: str) -> None:
     random = np.random.default_rng(0)
     alpha = random.integers(0, 256, (9, 7), dtype=np.uint8)
     alpha[0], alpha[1] = 0, 255
@@ -121,12 +121,10 @@ def test_a_transparent_colour_becomes_white(tmp_path: Path, mode: str) -> None:
     assert np.array_equal(grey(tmp_path / "x.png"), expected)
 
 
-def test_too_many_pixels_are_told_in_plain_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_message_on_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.new("L", (40, 30)).save(tmp_path / "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
-    with pytest.raises(DataError, match=r"x\.png: has more than 1,198 pixels, the most that an"):
+    with pytest.raises(DataError, match=r"x\.png: has more than 1,198 pixels, the maximum for an"):
         decode(tmp_path / "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
     assert decode(tmp_path / "x.png").shape == (3, 30, 40)

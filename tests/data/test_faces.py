@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_pairs(folder: Path) -> None:
+def test_pairs_are_read(folder: Path) -> None:
     pairs = read_pairs(folder / "pairs.txt", FILES)
     assert pairs.first.tolist() == [0, 3, 0, 4, 7, 6, 6, 8]
     assert pairs.second.tolist() == [1, 5, 4, 2, 8, 8, 3, 4]
@@ -93,7 +93,7 @@ def swap(old: str, new: str) -> Callable[[Path], Any]:
         (swap("2\t2\n", "2\n"), "pairs.txt:1: should be"),
         (swap("2\t2\n", "2 \u00b2\n"), "pairs.txt:1: should be"),
         (swap("2\t2\n", "0 2\n"), "pairs.txt:1: should be"),
-        (swap("2\t2\n", "3\t2\n"), "8 pairs, but 3 folds of 2 x 2 are 12; is the file whole?"),
+        (swap("2\t2\n", "3\t2\n"), "8 pairs, but 3 folds of 2 x 2 are 12; is the file complete?"),
         (swap("Bo\t1\t3\n", ""), "7 pairs, but 2 folds of 2 x 2 are 8"),
         (swap("Bo\t1\t3", "Bo\t1"), "pairs.txt:3: should be NAME I J, not 'Bo 1'"),
         (swap("Bo\t1\t3", "Bo\t1\tx"), "pairs.txt:3: should be NAME I J, not 'Bo 1 x'"),
@@ -106,7 +106,9 @@ def swap(old: str, new: str) -> Callable[[Path], Any]:
         (swap("Ann_Ash\t1\t2", "Xyz\t1\t2"), "pairs.txt:2: there is no face Xyz_0001.jpg"),
     ],
 )
-def test_broken_pairs(folder: Path, breakage: Callable[[Path], Any], expected: str) -> None:
+def test_broken_pairs_are_refused(
+    folder: Path, breakage: Callable[[Path], Any], expected: str
+) -> None:
     breakage(folder / "pairs.txt")
     with pytest.raises(DataError) as caught:
         load_faces(folder)
@@ -181,7 +183,7 @@ def test_the_digest_is_of_images_labels_and_pairs(folder: Path) -> None:
         (lambda f: save(f, "labels", np.arange(12) // 3 - 1), "labels outside 0 to 3"),
         (
             lambda f: save(f, "labels", np.arange(12) % 4),
-            "labels.npy: says that image 1 is Bo, but dataset.json that it is Ann_Ash_0002.jpg",
+            "labels.npy: image 1 is Bo, but Ann_Ash_0002.jpg in dataset.json",
         ),
         (
             lambda f: np.save(f / "images.npy", np.zeros((12, 4, 5, 3), np.uint8)),
@@ -193,7 +195,9 @@ def test_the_digest_is_of_images_labels_and_pairs(folder: Path) -> None:
         ),
     ],
 )
-def test_a_broken_folder(folder: Path, breakage: Callable[[Path], Any], expected: str) -> None:
+def test_broken_folder_is_refused(
+    folder: Path, breakage: Callable[[Path], Any], expected: str
+) -> None:
     breakage(folder)
     with pytest.raises(DataError) as caught:
         load_faces(folder)
@@ -202,12 +206,12 @@ def test_a_broken_folder(folder: Path, breakage: Callable[[Path], Any], expected
     assert "\n" not in str(caught.value)
 
 
-def test_without_verify_content_is_not_read(folder: Path) -> None:
+def test_content_is_not_read_without_verify(folder: Path) -> None:
     np.save(folder / "images.npy", np.zeros((12, 4, 5, 3), np.uint8))
     assert load_faces(folder, verify=False).images.max() == 0
 
 
-def test_pairs_in_the_card(folder: Path) -> None:
+def test_pairs_in_dataset_json_are_read(folder: Path) -> None:
     """As a prepared folder keeps them; a file beside it counts before."""
     expected = load_faces(folder).pairs.first.tolist()
     change_card(folder, pairs=PAIRS.replace("Bo\t1\t3", "Bo\t2\t3"))
@@ -216,7 +220,7 @@ def test_pairs_in_the_card(folder: Path) -> None:
     assert load_faces(folder).pairs.first.tolist() != expected
 
 
-def test_people_outside(folder: Path) -> None:
+def test_people_outside_the_tested_folds(folder: Path) -> None:
     """By hand: fold 1 has Ann and Bo, fold 2 Bo and Cy."""
     faces = load_faces(folder)
     arrays, people = people_outside_folds(faces, folds=[1], min_images=2)
@@ -228,7 +232,7 @@ def test_people_outside(folder: Path) -> None:
     assert people_outside_folds(faces, folds=[1], min_images=4)[1] == []
 
 
-def test_too_few_people_are_left(folder: Path) -> None:
+def test_too_few_people_outside_the_tested_folds(folder: Path) -> None:
     folder.rename(folder.parent / "lfw")
     with pytest.raises(DataError, match="lfw: has 1 people with 3 or more images"):
         fetch_lfw_within(folder.parent)
@@ -236,7 +240,7 @@ def test_too_few_people_are_left(folder: Path) -> None:
         fetch_lfw_within(folder)
 
 
-def test_the_published_folders(tmp_path: Path) -> None:
+def test_published_folders_are_read(tmp_path: Path) -> None:
     for file in FILES:
         path = tmp_path / "lfw" / file[:-9] / file
         path.parent.mkdir(parents=True, exist_ok=True)

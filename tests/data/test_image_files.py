@@ -41,7 +41,7 @@ def imagenet(tmp_path: Path) -> Path:
     return tmp_path / "mine"
 
 
-def test_train_and_val_become_the_splits(imagenet: Path) -> None:
+def test_train_and_val_are_the_splits(imagenet: Path) -> None:
     dataset = load_image_folder(imagenet)
     assert dataset.card.class_names == ["class0", "class1", "class2"]
     assert dataset.splits["train"].labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
@@ -51,7 +51,7 @@ def test_train_and_val_become_the_splits(imagenet: Path) -> None:
         dataset.image_shape(View())
 
 
-def test_a_flat_folder_has_a_training_set_only(tmp_path: Path) -> None:
+def test_flat_folder_is_a_training_set(tmp_path: Path) -> None:
     dataset = load_image_folder(write_images(tmp_path / "faces", name="{}.JPG"))
     assert list(dataset.splits) == ["train"]
 
@@ -77,13 +77,13 @@ def test_image_folders_are_listed_and_other_folders_are_not(imagenet: Path) -> N
     assert is_ready("imagenet", root)
     assert load_dataset("imagenet", root).card.name == "imagenet"
     assert own_folders(root) == [root / "flat", imagenet]
-    with pytest.raises(DataError, match=r"downloads: no data set; it has neither dataset\.json"):
+    with pytest.raises(DataError, match=r"downloads: not a data set; it has neither dataset\.json"):
         load_dataset("downloads", root)
     with pytest.raises(DataError, match="nowhere: no such folder"):
         load_dataset(str(root / "nowhere"), root)
 
 
-def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
+def test_hidden_files_and_other_files_are_skipped(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "faces", count=2)
     (folder / "class0" / "._0.png").write_bytes(b"of a Mac")
     (folder / "class0" / "labels.txt").write_text("no image", encoding="utf-8")
@@ -139,7 +139,7 @@ def test_augmentation_depends_on_the_seed_and_not_on_the_processes(
     assert torch.equal(state, torch.get_rng_state())  # dropout draws from it
 
 
-def test_a_measurement_may_ask_for_many_images_at_once(tmp_path: Path) -> None:
+def test_batch_size_of_central_views(tmp_path: Path) -> None:
     """Attacks pair such batches with the labels, split alike."""
     images = load_image_folder(write_images(tmp_path, count=30), verify=False).splits["train"]
     parts = images.on(CPU, View(resize=18, crop=16)).central(size=80)
@@ -160,7 +160,7 @@ def test_random_resized_crop_sees_the_whole_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [["random_resized_crop"], ["mirror", "random_resized_crop"]])
-def test_random_resized_crop_sees_the_same_of_arrays_as_of_files(
+def test_random_resized_crop_is_the_same_for_arrays_and_files(
     tmp_path: Path, names: list[str]
 ) -> None:
     """The whole image if it stands first, else the resized one."""
@@ -185,7 +185,7 @@ def test_random_resized_crop_sees_the_same_of_arrays_as_of_files(
     assert torch.equal(of_array, images)
 
 
-def test_files_become_rgb(tmp_path: Path) -> None:
+def test_files_are_decoded_to_rgb(tmp_path: Path) -> None:
     folder = write_images(tmp_path, classes=2, count=1)
     grey = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).save(folder / "class0" / "0.png")
@@ -194,7 +194,7 @@ def test_files_become_rgb(tmp_path: Path) -> None:
     assert torch.equal(image, torch.from_numpy(grey).expand(3, 16, 16))
 
 
-def test_random_resized_crop_draws_areas_and_shapes_in_their_range() -> None:
+def test_random_resized_crop_draws_areas_and_ratios_in_their_ranges() -> None:
     crop = AUGMENTATIONS["random_resized_crop"].create(8, min_area=0.25)
     generator = Generator().manual_seed(0)
     drawn = [crop._draw(60, 80, generator) for _ in range(400)]  # type: ignore[attr-defined]
@@ -226,7 +226,7 @@ def test_an_image_that_does_not_decode_is_found_before_and_during_training(image
         assert "\n" not in str(caught.value)
 
 
-def test_half_extracted_folders(imagenet: Path, tmp_path: Path) -> None:
+def test_incomplete_folders_are_refused(imagenet: Path, tmp_path: Path) -> None:
     (imagenet / "train/class1/0.png").write_bytes(b"")
     with pytest.raises(DataError, match=r"class1/0\.png: is empty; was the data set extracted"):
         load_image_folder(imagenet)
@@ -251,7 +251,7 @@ def test_half_extracted_folders(imagenet: Path, tmp_path: Path) -> None:
         load_image_folder(imagenet)
 
 
-def test_an_image_too_small_for_the_crop_is_named(tmp_path: Path) -> None:
+def test_message_names_an_image_too_small_for_the_crop(tmp_path: Path) -> None:
     images = (
         load_image_folder(write_images(tmp_path / "small")).splits["train"].on(CPU, View(crop=50))
     )
@@ -261,7 +261,7 @@ def test_an_image_too_small_for_the_crop_is_named(tmp_path: Path) -> None:
         augmented(images, 0, ["random_crop"])  # type: ignore[arg-type]
 
 
-def test_what_cannot_be_downloaded_says_where_it_goes(tmp_path: Path) -> None:
+def test_message_says_where_to_put_data_that_cannot_be_downloaded(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="licence") as caught:
         prepare("imagenet", tmp_path)
     assert str(tmp_path / "imagenet") in str(caught.value)
@@ -278,7 +278,7 @@ def write_equal(folder: Path, size: tuple[int, int] = (20, 24), top: int = 255) 
     return folder
 
 
-def test_images_of_one_size_need_no_crop(tmp_path: Path) -> None:
+def test_images_of_the_same_size_need_no_crop(tmp_path: Path) -> None:
     folder = write_equal(tmp_path)
     for verify in (True, False):  # before a run, and in its workers
         dataset = load_image_folder(folder, verify=verify)
@@ -296,7 +296,7 @@ def test_images_of_one_size_need_no_crop(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("levels", "warned"), [(4095, True), (1023, True), (65535, False)])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_twelve_bits_in_sixteen_are_warned_of(
+def test_warning_on_12_bit_levels_in_16_bits(
     tmp_path: Path, levels: int, warned: bool, suffix: str
 ) -> None:
     for k in "ab":
@@ -306,10 +306,10 @@ def test_twelve_bits_in_sixteen_are_warned_of(
         Image.new("L", (8, 8), 200).save(tmp_path / k / "8 bits.png")
     found = load_image_folder(tmp_path).warnings
     assert bool(found) == warned
-    assert all("Multiply them (12 bits by 16)" in line for line in found)
+    assert all("Multiply the levels (for 12 bits by 16)" in line for line in found)
 
 
-def test_dark_images_of_a_byte_are_not_warned_of(tmp_path: Path) -> None:
+def test_no_warning_on_dark_8_bit_images(tmp_path: Path) -> None:
     assert load_image_folder(write_equal(tmp_path, top=0)).warnings == ()
     grey = np.full((8, 8), 4, np.uint16)
     Image.fromarray(grey).save(tmp_path / "a" / "x.pgm")  # a PGM says which level is white
@@ -332,7 +332,7 @@ def png_of_16_bits(levels: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
 @pytest.mark.parametrize(("brightest", "warned"), [(4095, True), (65535, False)])
-def test_twelve_bits_in_colour_are_warned_of_in_folders_and_tables(
+def test_warning_on_12_bit_colours_in_folders_and_tables(
     tmp_path: Path, channels: int, brightest: int, warned: bool
 ) -> None:
     levels = np.random.default_rng(1).integers(0, brightest + 1, (6, 9, channels))
@@ -350,7 +350,7 @@ def test_twelve_bits_in_colour_are_warned_of_in_folders_and_tables(
     assert bool(load_tables(tmp_path / "table").warnings) == warned
 
 
-def test_sizes_of_all_files_are_read_where_those_looked_at_agree(
+def test_sizes_of_all_files_are_read_if_the_decoded_ones_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lossbench.data.image_files.DECODED_AT_CHECK", 3)
@@ -375,9 +375,7 @@ def test_sizes_of_all_files_are_read_where_those_looked_at_agree(
 
 
 @pytest.mark.parametrize("leftover", ["__MACOSX/{}/._0.png", "{}/@eaDir/0.png/thumb.jpg"])
-def test_what_archives_and_file_servers_add_is_no_class_and_no_image(
-    tmp_path: Path, leftover: str
-) -> None:
+def test_files_of_archives_and_file_servers_are_skipped(tmp_path: Path, leftover: str) -> None:
     folder = write_images(tmp_path, classes=2)
     before = load_image_folder(folder)
     added = folder / leftover.format(before.card.class_names[0])

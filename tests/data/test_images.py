@@ -13,7 +13,7 @@ CROP = 5
 
 @pytest.mark.parametrize("crop", [CROP, CROP + 1])
 @pytest.mark.parametrize("vertical", range(21))
-def test_the_central_crop_is_torchvisions(vertical: int, crop: int) -> None:
+def test_central_crop_equals_that_of_torchvision(vertical: int, crop: int) -> None:
     for horizontal in range(21):
         height, width = crop + vertical, crop + horizontal
         image = torch.arange(height * width).view(1, height, width)
@@ -24,7 +24,7 @@ def test_the_central_crop_is_torchvisions(vertical: int, crop: int) -> None:
 
 
 @pytest.mark.parametrize("resize", [4, 7, 31, 32])
-def test_the_size_after_resizing_is_torchvisions(resize: int) -> None:
+def test_size_after_resizing_equals_that_of_torchvision(resize: int) -> None:
     for height, width in itertools.product(range(3, 60, 4), range(3, 60, 5)):
         view = View(resize=resize)
         resized = view.resized(torch.zeros(3, height, width, dtype=torch.uint8))

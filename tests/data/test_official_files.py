@@ -49,7 +49,7 @@ def official_mnist(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_black_images_are_not_mnist(tmp_path: Path, run: Run) -> None:
+def test_black_images_are_not_official_mnist(tmp_path: Path, run: Run) -> None:
     write_black(tmp_path)
     code, out, err = run("data", "prepare", "mnist", "--data-root", tmp_path)
     assert (code, out) == (2, "")
@@ -58,7 +58,7 @@ def test_black_images_are_not_mnist(tmp_path: Path, run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_file_of_other_content_is_named(tmp_path: Path, name: str) -> None:
+def test_message_names_a_file_with_other_content(tmp_path: Path, name: str) -> None:
     path = tmp_path / "downloads" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no images")
@@ -67,7 +67,7 @@ def test_one_file_of_other_content_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_changed_byte_is_found(official_mnist: Path, name: str) -> None:
+def test_changed_byte_is_detected(official_mnist: Path, name: str) -> None:
     path = official_mnist / "downloads" / name
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -76,7 +76,7 @@ def test_one_changed_byte_is_found(official_mnist: Path, name: str) -> None:
         prepare("mnist", official_mnist)
 
 
-def test_the_official_files_are_called_official(official_mnist: Path, run: Run) -> None:
+def test_official_files_are_called_official(official_mnist: Path, run: Run) -> None:
     code, out, _ = run("data", "prepare", "mnist", "--data-root", official_mnist)
     assert code == 0
     assert out == f"mnist is in {official_mnist / 'mnist'}: the official images and labels\n"
@@ -85,7 +85,7 @@ def test_the_official_files_are_called_official(official_mnist: Path, run: Run) 
     assert card.sha256 == ARRAYS["mnist"]
 
 
-def test_tensors_of_an_old_torchvision_are_looked_at(tmp_path: Path) -> None:
+def test_tensors_of_old_torchvision_versions_are_checked(tmp_path: Path) -> None:
     """torchvision takes them without looking at any file of raw/."""
     folder = tmp_path / "downloads" / "MNIST" / "processed"
     folder.mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_torchvision_refuses_other_files_of_cifar(
     assert not (tmp_path / name).exists()
 
 
-def test_faces_are_called_what_they_are(tmp_path: Path) -> None:
+def test_note_on_faces(tmp_path: Path) -> None:
     for person in ("Ann", "Bob"):
         for number in (1, 2):
             path = tmp_path / "downloads" / "lfw" / person / f"{person}_{number:04d}.jpg"
@@ -143,7 +143,7 @@ def test_official_pairs_are_called_official() -> None:
     )
 
 
-def test_a_prepared_folder_of_a_known_name_is_called_what_it_is(
+def test_note_on_a_prepared_folder_with_a_known_name(
     make_folder: Callable[..., Path], run: Run
 ) -> None:
     folder = make_folder("mnist", side=28)
@@ -165,7 +165,7 @@ def test_image_folders_are_not_called_official(tmp_path: Path, run: Run) -> None
     assert "an image folder as it was found, not verified" in out
 
 
-def test_the_digests_of_arrays_and_files_are_of_the_same_data() -> None:
+def test_digests_of_arrays_and_files_match() -> None:
     """An array's bytes are those of its file without the header."""
     packed = SHARED_DATA / "mnist"
     if not packed.is_dir():

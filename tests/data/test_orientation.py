@@ -79,7 +79,7 @@ def test_images_are_decoded_upright(orientation: int, kind: str, tmp_path: Path)
     assert is_turned(again) == (orientation != 1 and kind != "tiff")
 
 
-def test_grey_levels_and_transparency_are_turned_with_the_colours(tmp_path: Path) -> None:
+def test_grey_levels_and_transparency_are_rotated_with_the_colours(tmp_path: Path) -> None:
     levels = np.arange(12, dtype=np.uint16).reshape(4, 3) * 5000
     block = Image.Exif()
     block[ORIENTATION] = 6
@@ -92,7 +92,7 @@ def test_grey_levels_and_transparency_are_turned_with_the_colours(tmp_path: Path
     assert decode(tmp_path / "clear.png")[0].tolist() == [[7] * 3, *[[255] * 3] * 3]
 
 
-def test_an_orientation_before_or_after_the_pixels_or_in_xmp_counts(tmp_path: Path) -> None:
+def test_orientation_before_or_after_the_pixels_or_in_xmp_is_used(tmp_path: Path) -> None:
     content = encoded(coarse(), 6)
     chunks, rest = [], content[8:]
     while rest:
@@ -126,7 +126,7 @@ def test_an_orientation_before_or_after_the_pixels_or_in_xmp_counts(tmp_path: Pa
     ],
 )
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
-def test_a_broken_exif_block_turns_nothing(block: bytes, kind: str, tmp_path: Path) -> None:
+def test_broken_exif_block_is_ignored(block: bytes, kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"x.{kind}"
     path.write_bytes(encoded(coarse(), 1, kind, exif=block))
     found = decode(path).permute(1, 2, 0).numpy().astype(int)
@@ -145,7 +145,7 @@ def write_folder(folder: Path, orientation: int) -> Path:
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_folders_show_models_upright_images(orientation: int, tmp_path: Path) -> None:
+def test_images_of_folders_are_upright(orientation: int, tmp_path: Path) -> None:
     """What is stored upright for training and turned for the test is the same image."""
     dataset = load_image_folder(write_folder(tmp_path, orientation))
     views = (View(), View(crop=32), View(resize=16, crop=16))
@@ -158,7 +158,7 @@ def test_folders_show_models_upright_images(orientation: int, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_tables_show_models_upright_images(orientation: int, tmp_path: Path) -> None:
+def test_images_of_tables_are_upright(orientation: int, tmp_path: Path) -> None:
     images = [coarse(seed=k) for k in range(4)]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     parts = {}
@@ -179,7 +179,7 @@ def table_of(folder: Path, orientation: int, **changed: Pixels) -> Path:
     return made.save(folder, train=rows, test=rows)
 
 
-def test_a_table_gets_another_digest_only_if_an_image_is_turned(
+def test_digest_of_a_table_changes_only_with_a_rotated_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upright, turned = table_of(tmp_path / "upright", 1), table_of(tmp_path / "turned", 6)
@@ -219,7 +219,7 @@ losses: [softmax]
 """
 
 
-def test_a_training_on_upright_images_recognises_turned_ones(tmp_path: Path) -> None:
+def test_model_trained_on_upright_images_classifies_rotated_files(tmp_path: Path) -> None:
     """Lying and standing bars: who ignores the orientation confuses all of them."""
     random = np.random.default_rng(0)
     for part, turned in (("train", 1), ("val", 6)):

@@ -19,14 +19,14 @@ from lossbench.errors import DataError, UnknownNameError
 Make = Callable[..., Path]
 
 
-def test_a_folder_round_trips_memory_mapped(make_folder: Make) -> None:
+def test_prepared_folder_is_memory_mapped(make_folder: Make) -> None:
     dataset = load_prepared(make_folder())
     assert isinstance(dataset.splits["train"].images, np.memmap)
     assert dataset.image_shape(View()) == (1, 8, 8)
     assert dataset.splits["test"].labels.tolist() == [k % 3 for k in range(30)]
 
 
-def test_the_digest_is_of_the_content(make_folder: Make) -> None:
+def test_digest_depends_on_the_content(make_folder: Make) -> None:
     first, other = make_folder("a"), make_folder("b", classes=2)
     assert load_prepared(first).digest != load_prepared(other).digest
     assert load_prepared(make_folder("c")).digest == load_prepared(first).digest
@@ -64,7 +64,9 @@ def save(folder: Path, name: str, array: np.ndarray) -> None:
         (lambda f: save(f, "train_labels", np.array([{}] * 60)), "is not a whole .npy array"),
     ],
 )
-def test_a_broken_folder(make_folder: Make, breakage: Callable[[Path], Any], expected: str) -> None:
+def test_broken_folder_is_refused(
+    make_folder: Make, breakage: Callable[[Path], Any], expected: str
+) -> None:
     folder = make_folder()
     breakage(folder)
     with pytest.raises(DataError) as caught:
@@ -73,7 +75,7 @@ def test_a_broken_folder(make_folder: Make, breakage: Callable[[Path], Any], exp
     assert str(folder) in str(caught.value)
 
 
-def test_a_truncated_array(make_folder: Make) -> None:
+def test_truncated_array_is_refused(make_folder: Make) -> None:
     path = make_folder() / "train_images.npy"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="is not a whole"):
@@ -91,7 +93,7 @@ def test_digits_are_bundled_and_stratified(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_digits_are_kept_and_made_again_where_the_copy_is_broken(
+def test_copy_of_digits_is_replaced_if_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -118,7 +120,7 @@ def test_digits_are_kept_and_made_again_where_the_copy_is_broken(
     close_datasets()
 
 
-def test_names_are_found(make_folder: Make) -> None:
+def test_data_sets_are_found_by_name(make_folder: Make) -> None:
     folder = make_folder("mine")
     assert find_folder("mine", folder.parent) == folder
     assert find_folder(str(folder), Path("elsewhere")) == folder
@@ -129,7 +131,7 @@ def test_names_are_found(make_folder: Make) -> None:
         find_folder("mnist", folder.parent)
 
 
-def test_a_failed_download_says_where_the_files_go(
+def test_message_on_a_failed_download_says_where_to_put_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lossbench.data.torchvision import torchvision
@@ -146,7 +148,7 @@ def test_a_failed_download_says_where_the_files_go(
     assert not (tmp_path / "data" / "cifar10").exists()
 
 
-def test_files_put_by_hand_are_prepared(tmp_path: Path, real_mnist: Path) -> None:
+def test_files_from_the_user_are_prepared(tmp_path: Path, real_mnist: Path) -> None:
     """What the error message promises, with the real MNIST files."""
     packed = Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist"
     raw = tmp_path / "downloads" / "MNIST" / "raw"

@@ -35,7 +35,7 @@ def test_mirror_flips_about_half_and_only_flips() -> None:
     assert 150 < int(flipped.sum()) < 250
 
 
-def test_random_crop_against_a_loop() -> None:
+def test_random_crop_agrees_with_a_loop() -> None:
     images = torch.randint(1, 256, (50, 3, 6, 5), dtype=torch.uint8)
     out = AUGMENTATIONS["random_crop"].create(None, padding=2)(images, generator(3))
     top, left = torch.randint(5, (2, 50), generator=generator(3)).tolist()
@@ -53,7 +53,7 @@ def test_normaliser_per_channel() -> None:
 
 
 @pytest.mark.parametrize("group", [None, 1, 4, 7])
-def test_every_image_once_an_epoch(group: int | None) -> None:
+def test_epoch_has_every_image_once(group: int | None) -> None:
     labels = torch.randint(0, 5, (103,))
     order = epoch_order(labels, group, generator())
     assert sorted(order.tolist()) == list(range(103))
@@ -61,7 +61,7 @@ def test_every_image_once_an_epoch(group: int | None) -> None:
     assert torch.equal(order, epoch_order(labels, group, generator()))
 
 
-def test_groups_are_of_one_class() -> None:
+def test_groups_have_images_of_one_class() -> None:
     labels = torch.arange(100) % 5  # 20 a class: five groups of four each
     order = epoch_order(labels, 4, generator())
     groups = labels[order].reshape(25, 4)
@@ -72,14 +72,14 @@ def test_groups_are_of_one_class() -> None:
 @pytest.mark.parametrize(
     ("count", "size"), [(10, 4), (12, 4), (13, 4), (1, 4), (5, 4), (3, 4), (129, 64)]
 )
-def test_batches_hold_everything_and_none_is_single(count: int, size: int) -> None:
+def test_batches_cover_all_images_and_have_at_least_two(count: int, size: int) -> None:
     pieces = list(split_into_batches(torch.arange(count), size))
     assert torch.cat(pieces).tolist() == list(range(count))
     assert len(pieces) == steps_per_epoch(count, size)
     assert count == 1 or min(map(len, pieces)) > 1
 
 
-def test_a_split_keeps_shares_and_is_always_the_same() -> None:
+def test_split_is_stratified_and_deterministic() -> None:
     labels = np.repeat(np.arange(4), [40, 30, 20, 10]).astype(np.int64)
     rest, part = split_off(labels, 0.2)
     assert sorted([*rest, *part]) == list(range(100))
@@ -96,24 +96,24 @@ def test_a_split_keeps_shares_and_is_always_the_same() -> None:
         (700, "700 of 600 images leaves 0, fewer than the 10 classes"),
     ],
 )
-def test_too_small_a_part_is_told_in_numbers(part: float | int, expected: str) -> None:
+def test_message_on_a_part_too_small_has_the_numbers(part: float | int, expected: str) -> None:
     with pytest.raises(ValueError, match=f"^{expected}$"):
         split_off(np.arange(600) % 10, part)
 
 
-def test_a_class_of_one_image_is_not_split() -> None:
+def test_class_with_one_image_is_not_split() -> None:
     labels = np.repeat([0, 3, 5], [20, 1, 20])
     with pytest.raises(ValueError, match=r"^class 3 has one image, which cannot be split$"):
         split_off(labels, 0.5)
 
 
-def test_an_impossible_subset_is_refused() -> None:
+def test_impossible_subset_is_refused() -> None:
     with pytest.raises(ValueError, match="fewer than the 10 classes"):
         stratified_subset(np.arange(10).repeat(2).astype(np.int64), 5)
 
 
 @pytest.mark.parametrize("share", ["0.05", "0.07", "0.1", "0.14", "0.2", "0.28", "0.55", "0.9"])
-def test_a_share_of_the_images_is_the_exact_one_rounded_up(share: str) -> None:
+def test_share_of_images_is_exact_and_rounded_up(share: str) -> None:
     for count in range(10, 3000):
         assert count_of_share(float(share), count) == math.ceil(Fraction(share) * count)
 
@@ -124,7 +124,7 @@ def test_seven_hundredths_of_a_hundred_images_are_seven() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.1666666666, 0.2, 1 / 3])
-def test_a_split_by_share_is_the_one_that_sklearn_makes(share: float) -> None:
+def test_split_by_share_equals_that_of_sklearn(share: float) -> None:
     labels = np.random.default_rng(0).integers(0, 5, 600)
     expected = train_test_split(np.arange(600), test_size=share, random_state=0, stratify=labels)
     for own, other in zip(split_off(labels, share), expected, strict=True):
@@ -143,7 +143,7 @@ RARE = [
 
 
 @pytest.mark.parametrize(("counts", "size"), RARE)
-def test_a_subset_has_every_class(counts: list[int], size: int) -> None:
+def test_subset_has_every_class(counts: list[int], size: int) -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     chosen = stratified_subset(labels, size)
     assert len(set(chosen.tolist())) == len(chosen) == size
@@ -159,7 +159,7 @@ def test_a_subset_has_every_class(counts: list[int], size: int) -> None:
 
 @pytest.mark.parametrize("counts", [[500, 498, 2], [50, 2, 2, 2], [2, 2], [400, 400, 3, 3]])
 @pytest.mark.parametrize("part", [0.01, 0.05, 0.2, 0.5, 0.9, 0.99])
-def test_a_split_has_every_class_on_both_sides(counts: list[int], part: float) -> None:
+def test_both_parts_of_a_split_have_every_class(counts: list[int], part: float) -> None:
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
     number = count_of_share(part, len(labels))
     if not len(counts) <= number <= len(labels) - len(counts):
@@ -173,7 +173,7 @@ def test_a_split_has_every_class_on_both_sides(counts: list[int], part: float) -
         assert set(labels[side]) == set(labels)
 
 
-def test_a_draw_that_has_every_class_is_the_plain_one() -> None:
+def test_draw_with_every_class_is_the_plain_one() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 30, 20]))
     for number in range(10, 90, 7):
         _, plain = train_test_split(
@@ -184,7 +184,7 @@ def test_a_draw_that_has_every_class_is_the_plain_one() -> None:
         assert split_off(labels, number)[1].tolist() == sorted(plain)
 
 
-def test_a_class_of_one_image_is_named() -> None:
+def test_message_names_a_class_with_one_image() -> None:
     labels = np.repeat([0, 1], [20, 1])
     with pytest.raises(ValueError, match="class tools has one image"):
         split_off(labels, 0.5, ["cars", "tools"])

@@ -29,7 +29,7 @@ def saved(tmp_path: Path) -> Path:
     return save(tmp_path / "mine", train=of_split(12), test=of_split(6, seed=1))
 
 
-def test_images_of_one_size_become_arrays(saved: Path) -> None:
+def test_images_of_the_same_size_are_arrays(saved: Path) -> None:
     dataset = load_tables(saved)
     assert dataset.card.class_names == list(made.NAMES)
     train, test = dataset.splits["train"], dataset.splits["test"]
@@ -59,7 +59,7 @@ def test_parquet_and_shards_have_the_same_content(saved: Path, tmp_path: Path, b
             assert np.array_equal(here.labels, there.labels)
 
 
-def test_the_digest_is_of_the_content(saved: Path, tmp_path: Path) -> None:
+def test_digest_depends_on_the_content(saved: Path, tmp_path: Path) -> None:
     first = load_tables(saved).digest
     assert load_tables(saved, verify=False).digest == first
     moved = Path(shutil.copytree(saved, tmp_path / "moved"))
@@ -68,7 +68,7 @@ def test_the_digest_is_of_the_content(saved: Path, tmp_path: Path) -> None:
     assert load_tables(moved).digest != first
 
 
-def test_colour_has_three_channels(tmp_path: Path) -> None:
+def test_colour_images_have_three_channels(tmp_path: Path) -> None:
     images = pixels(6, 5, 4, 3)
     content = table(made.files(images), [0, 1] * 3)
     split = load_tables(save(tmp_path / "rgb", train=content, test=content)).splits["test"]
@@ -76,7 +76,7 @@ def test_colour_has_three_channels(tmp_path: Path) -> None:
     assert np.array_equal(split.images, np.stack(images))
 
 
-def test_images_of_several_sizes_are_decoded_when_needed(tmp_path: Path) -> None:
+def test_images_of_different_sizes_are_decoded_on_demand(tmp_path: Path) -> None:
     images = [image for side in range(8, 20) for image in pixels(1, side, 12, 3, seed=side)]
     content = table(made.files(images), [i % 3 for i in range(12)])
     folder = save(tmp_path / "mixed", 3, train=content, test=content)
@@ -99,7 +99,7 @@ def numbers(change: Callable[[Any], Any] = lambda image: image) -> pa.Table:
     return table(images, ["b", "a", "c"] * 2, None, image="img")
 
 
-def test_numbers_are_images_and_words_are_classes(tmp_path: Path) -> None:
+def test_images_as_numbers_and_class_names_as_labels(tmp_path: Path) -> None:
     for name, change in (("last", lambda i: i), ("first", lambda i: i.transpose(2, 0, 1))):
         content = numbers(change)
         dataset = load_tables(save(tmp_path / name, train=content, test=content))
@@ -114,13 +114,13 @@ def test_numbers_are_images_and_words_are_classes(tmp_path: Path) -> None:
     assert load_tables(save(tmp_path / "g", train=grey)).splits["train"].shape == (1, 4, 4)
 
 
-def test_where_test_labels_are_held_back_the_validation_set_is_measured(tmp_path: Path) -> None:
+def test_validation_set_is_the_test_set_if_test_labels_are_withheld(tmp_path: Path) -> None:
     hidden = table(of_split(6).column("image"), [-1] * 6)
     parts = {"train": of_split(12), "test": hidden, "validation": of_split(6, seed=3)}
     dataset = load_tables(save(tmp_path / "mine", **parts))
     assert dataset.splits["test"].labels.tolist() == [0, 1, 2] * 2
     [note] = dataset.notes
-    assert note == "validation (6 images) is the test set: the labels of test are held back"
+    assert note == "validation (6 images) is the test set: the labels of test are withheld"
     assert load_tables(tmp_path / "mine", validation=True).digest == dataset.digest
     assert "validation" not in load_tables(tmp_path / "mine", validation=True).splits
     del parts["validation"]
@@ -129,7 +129,7 @@ def test_where_test_labels_are_held_back_the_validation_set_is_measured(tmp_path
     assert alone.no_test.endswith("found train, test, unsupervised")
 
 
-def test_a_validation_split_next_to_a_test_split_is_for_selection(tmp_path: Path) -> None:
+def test_validation_split_next_to_a_test_split_is_for_selection(tmp_path: Path) -> None:
     parts = {"train": of_split(12), "test": of_split(6, seed=1)}
     plain = load_tables(save(tmp_path / "plain", **parts))
     parts |= {"valid": of_split(9, seed=3), "extra": of_split(6)}
@@ -148,19 +148,19 @@ def test_a_validation_split_next_to_a_test_split_is_for_selection(tmp_path: Path
     save_split(folder / "valid", of_split(9, seed=4))
     assert load_tables(folder, validation=True).validation_digest != dataset.validation_digest
     save_split(folder / "valid", of_split(9, side=7))
-    with pytest.raises(DataError, match=r"not all 6x6 with 1 channel.* give selection\.holdout"):
+    with pytest.raises(DataError, match=r"not all 6x6 with 1 channel.* set selection\.holdout"):
         load_tables(folder, validation=True)
     load_tables(folder)
 
 
-def test_one_saved_split_is_a_training_set(tmp_path: Path) -> None:
+def test_single_saved_split_is_a_training_set(tmp_path: Path) -> None:
     save_split(tmp_path / "one", of_split())
     dataset = load_tables(tmp_path / "one")
     assert list(dataset.splits) == ["train"]
     assert dataset.no_test.startswith("looked for test, validation")
 
 
-def test_a_name_decides_between_several_columns(tmp_path: Path) -> None:
+def test_name_decides_between_several_columns(tmp_path: Path) -> None:
     content = of_split().append_column("image_mask", of_split(seed=5).column("image"))
     content = content.append_column("coarse", pa.array([0] * 12))
     split = load_tables(save(tmp_path / "mine", train=content)).splits["train"]
@@ -211,11 +211,11 @@ PATHS_ONLY = pa.array([{"bytes": None, "path": "a.png"}] * 12, made.files([]).ty
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (cut, "train/data-00000-of-00001.arrow: is not a whole table: "),
+        (cut, "train/data-00000-of-00001.arrow: is not a complete table: "),
         (lambda f: (f / "train/state.json").unlink(), "train/state.json: cannot be read: No such"),
         (
             lambda f: (f / "train/state.json").write_text("{", encoding="utf-8"),
-            "train/state.json: is no JSON",
+            "train/state.json: is not JSON",
         ),
         (
             lambda f: (f / "train/state.json").write_text("{}", encoding="utf-8"),
@@ -238,10 +238,10 @@ PATHS_ONLY = pa.array([{"bytes": None, "path": "a.png"}] * 12, made.files([]).ty
         (renamed("label", "mood"), "has no column of labels; columns are image (struct<bytes"),
         (put("image", [f"{i}.png" for i in range(12)]), "has no column of images; columns are"),
         (put("image", BROKEN_FILE), "train/data-00000-of-00001.arrow, row 0: does not decode"),
-        (put("image", PATHS_ONLY), "12 of 12 images are not in the table, at most their paths"),
+        (put("image", PATHS_ONLY), "12 of 12 images are not in the table, only their paths"),
         (put("image", [[[0.5, 1.0]]] * 12), "should be whole numbers from 0 to 255, not double"),
         (put("image", [[[0, 256]]] * 12), "should be numbers from 0 to 255, not 0 to 256"),
-        (put("image", [[[0] * (i + 1)] for i in range(12)]), "numbers should be of one size"),
+        (put("image", [[[0] * (i + 1)] for i in range(12)]), "numbers should have the same size"),
         (put("image", [[[[0] * 5] * 5] * 5] * 12), "5x5x5 have no side of 1 or 3 channels"),
         (put("label", [0, None] * 6), "6 of 12 labels are missing"),
         (put("label", [0, 3] * 6), "labels go from 0 to 3, but there are 3 classes"),
@@ -254,7 +254,7 @@ PATHS_ONLY = pa.array([{"bytes": None, "path": "a.png"}] * 12, made.files([]).ty
         (only_unknown_names, "has no split train; splits are part"),
     ],
 )
-def test_a_broken_folder(saved: Path, edit: Callable[[Path], Any], message: str) -> None:
+def test_broken_folder_is_refused(saved: Path, edit: Callable[[Path], Any], message: str) -> None:
     edit(saved)
     with pytest.raises(DataError) as caught:
         load_tables(saved)

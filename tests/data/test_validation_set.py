@@ -64,7 +64,7 @@ def plan_of(data: Path, *overrides: str) -> Plan:
     return check(load_suite(data.parent / "suite.yaml", overrides), data)
 
 
-def test_nothing_is_held_out_of_the_training_set(data: Path) -> None:
+def test_training_set_is_used_whole_with_a_validation_set(data: Path) -> None:
     plan = plan_of(data)
     assert plan.suite.selection is not None
     assert plan.suite.selection.holdout == "validation"
@@ -80,7 +80,7 @@ def test_nothing_is_held_out_of_the_training_set(data: Path) -> None:
     assert (len(parts.train), len(parts.measured), parts.measured_name) == (20, 12, "test")
 
 
-def test_the_validation_images_count_for_the_choice_only(data: Path) -> None:
+def test_validation_images_affect_selection_only(data: Path) -> None:
     before = plan_of(data)
     final = final_trials(before, {("default", "lgm"): before.rows[0]})
     assert final[0].data_digest == before.data_digest
@@ -96,7 +96,7 @@ def test_the_validation_images_count_for_the_choice_only(data: Path) -> None:
         open_trial_data(before.trials[0], data)
 
 
-def test_a_suite_that_names_a_share_still_splits_the_training_set(data: Path) -> None:
+def test_suite_with_a_share_splits_the_training_set(data: Path) -> None:
     plan = plan_of(data, "selection.holdout=0.2")
     first = plan.trials[0]
     assert (first.holdout, first.data_digest) == (0.2, plan.data_digest)
@@ -109,7 +109,7 @@ def test_a_suite_that_names_a_share_still_splits_the_training_set(data: Path) ->
     assert [t.identity for t in asked.trials] == [t.identity for t in plan_of(data).trials]
 
 
-def test_without_a_test_folder_there_is_no_validation_set(data: Path) -> None:
+def test_no_validation_set_without_a_test_folder(data: Path) -> None:
     (data / "mine/test").rename(data / "elsewhere")
     plan = plan_of(data)
     assert [trial.holdout for trial in plan.trials] == [0.2, 0.2]
@@ -118,7 +118,7 @@ def test_without_a_test_folder_there_is_no_validation_set(data: Path) -> None:
         plan_of(data, "selection.holdout=validation")
 
 
-def test_tables_choose_on_their_validation_split(tmp_path: Path) -> None:
+def test_selection_uses_the_validation_split_of_tables(tmp_path: Path) -> None:
     parts = {"train": of_split(30, 8), "validation": of_split(6, 8, 1), "test": of_split(9, 8, 2)}
     save(tmp_path / "data" / "mine", **parts)
     plan = plan_of(tmp_path / "data")
@@ -129,7 +129,7 @@ def test_tables_choose_on_their_validation_split(tmp_path: Path) -> None:
     assert (len(parts_of_it.train), len(parts_of_it.measured)) == (30, 6)
 
 
-def test_the_report_names_both_sets(data: Path, tmp_path: Path) -> None:
+def test_report_names_both_sets(data: Path, tmp_path: Path) -> None:
     plan = plan_of(data)
     results: dict[str, TrialResult] = {}
     for trial in [*plan.trials, *final_trials(plan, {("default", "lgm"): plan.rows[0]})]:
@@ -157,7 +157,7 @@ def test_plan_and_audit_name_both_sets(data: Path, run: Run, arguments: tuple[st
     assert "test/ (12 images) is tested; selection chooses on val/ (8 images)" in text
 
 
-def test_the_key_for_missing_classes_reaches_workers_and_no_identity(data: Path) -> None:
+def test_missing_test_classes_reaches_workers_but_not_the_identity(data: Path) -> None:
     plain = plan_of(data)
     asked = plan_of(data, "dataset.missing_test_classes=allow")
     assert [t.identity for t in asked.trials] == [t.identity for t in plain.trials]
@@ -197,7 +197,7 @@ def write_arrays(folder: Path, kind: str, parts: Sequence[str], **changes: Any) 
 
 @pytest.mark.parametrize("kind", ["images", "features"])
 @pytest.mark.parametrize("name", ["val", "validation", "dev"])
-def test_arrays_choose_on_their_validation_set(tmp_path: Path, kind: str, name: str) -> None:
+def test_selection_uses_the_validation_set_of_arrays(tmp_path: Path, kind: str, name: str) -> None:
     write_arrays(tmp_path / "mine", kind, ["train", "test", name])
     before, after = (load_dataset("mine", tmp_path, validation=v) for v in (False, True))
     assert set(before.splits) == {"train", "test"}
@@ -215,9 +215,7 @@ def test_arrays_choose_on_their_validation_set(tmp_path: Path, kind: str, name: 
 
 
 @pytest.mark.parametrize("kind", ["images", "features"])
-def test_arrays_without_a_test_set_are_tested_on_their_validation_set(
-    tmp_path: Path, kind: str
-) -> None:
+def test_validation_set_of_arrays_is_the_test_set_without_one(tmp_path: Path, kind: str) -> None:
     write_arrays(tmp_path / "mine", kind, ["train", "valid"])
     dataset = load_dataset("mine", tmp_path, validation=True)
     assert len(dataset.splits["test"].labels) == 9
@@ -235,7 +233,7 @@ def test_arrays_without_a_test_set_are_tested_on_their_validation_set(
         ("features", "val_labels", np.arange(5), "5 labels for 6 vectors"),
     ],
 )
-def test_a_validation_set_that_does_not_fit(
+def test_unsuitable_validation_set_is_refused(
     tmp_path: Path, kind: str, name: str, array: np.ndarray, expected: str
 ) -> None:
     write_arrays(tmp_path / "mine", kind, ["train", "test", "val"], **{name: array})
@@ -245,7 +243,7 @@ def test_a_validation_set_that_does_not_fit(
 
 
 @pytest.mark.parametrize("replaced", [True, False])
-def test_images_that_are_replaced_during_a_trial_give_no_result(
+def test_images_replaced_during_a_trial_give_no_result(
     data: Path, tmp_path: Path, replaced: bool
 ) -> None:
     [trial, *_] = plan_of(data).trials

@@ -41,7 +41,7 @@ def saved(tmp_path: Path) -> Path:
     return save(tmp_path / "data" / "mine")
 
 
-def test_numbers_reach_the_head_as_they_are(saved: Path, write_suite: Callable[..., Path]) -> None:
+def test_vectors_reach_the_head_unchanged(saved: Path, write_suite: Callable[..., Path]) -> None:
     trial = trial_of(write_suite(), saved, "identity")
     parts = build(trial, load_dataset("mine", saved.parent), CPU)
     stored = torch.from_numpy(np.load(saved / "test_features.npy"))
@@ -63,7 +63,7 @@ def trial_of(path: Path, folder: Path, model: str, *more: str) -> Trial:
     ("model", "loss"),
     [("identity", "softmax"), ("identity", "lgm"), ("{name: mlp, hidden: [8]}", "lgm")],
 )
-def test_heads_are_trained_on_them(
+def test_heads_are_trained_on_vectors(
     saved: Path, tmp_path: Path, write_suite: Callable[..., Path], model: str, loss: str
 ) -> None:
     trial = trial_of(write_suite(), saved, model, f"losses=[{loss}]", "recipe.epochs=20")
@@ -77,7 +77,7 @@ def test_heads_are_trained_on_them(
         assert "log_density" in np.load(drawn)
 
 
-def test_one_pair_of_files_is_split_by_class_and_always_alike(tmp_path: Path) -> None:
+def test_folder_without_splits_is_split_deterministically(tmp_path: Path) -> None:
     dataset = load_vectors(save(tmp_path / "one", ("",)))
     train, test = dataset.splits["train"], dataset.splits["test"]
     assert np.bincount(train.labels).tolist() == [32] * 3
@@ -94,7 +94,7 @@ def test_one_pair_of_files_is_split_by_class_and_always_alike(tmp_path: Path) ->
     assert np.array_equal(np.sort(rows.numpy(), 0), np.sort(stored, 0))
 
 
-def test_a_card_is_not_needed_and_names_the_classes(saved: Path) -> None:
+def test_dataset_json_is_optional_and_names_the_classes(saved: Path) -> None:
     plain = load_vectors(saved)
     assert plain.card.class_names == ["0", "1", "2"]
     assert find_folder("mine", saved.parent) == saved
@@ -107,7 +107,7 @@ def test_a_card_is_not_needed_and_names_the_classes(saved: Path) -> None:
     assert named.restricted([2, 1]).splits["test"].on(CPU, View()).of_pixels is False
 
 
-def test_the_digest_is_of_the_content(saved: Path, tmp_path: Path) -> None:
+def test_digest_depends_on_the_content(saved: Path, tmp_path: Path) -> None:
     first = load_vectors(saved).digest
     features = np.load(saved / "test_features.npy")
     features[3, 3] += 1

@@ -25,5 +25,5 @@ BLACK = bytes.fromhex("00000803000002580000001c0000001c") + bytes(600 * 28 * 28)
 BY_HAND = [
     mnist("black images", "train-images-idx3-ubyte", BLACK, f"{RAW}/train-images-idx3-ubyte: is not the official file of mnist", "its sha256 is"),
     mnist("labels of nothing", "t10k-labels-idx1-ubyte", b"", f"{RAW}/t10k-labels-idx1-ubyte: is not the official file of mnist"),
-    mnist("a page instead of images", "t10k-images-idx3-ubyte", b"<html>404</html>", f"{RAW}/t10k-images-idx3-ubyte: is not the official file of mnist", "data of your own into a folder of another name"),
+    mnist("a page instead of images", "t10k-images-idx3-ubyte", b"<html>404</html>", f"{RAW}/t10k-images-idx3-ubyte: is not the official file of mnist", "your own data into a folder of another name"),
 ]  # fmt: skip

@@ -112,8 +112,8 @@ def _objects(array: np.ndarray) -> np.ndarray:
 
 PREPARED = [
     prepared("missing array", lambda f: (f / "test_labels.npy").unlink(), "data/mine/test_labels.npy: no such file"),
-    prepared("missing card", lambda f: (f / "dataset.json").unlink(), "data/mine: no data set; it has neither dataset.json nor features.npy, nor tables, nor images"),
-    prepared("an empty folder", _empty_folder, "data/mine: no data set; it has neither dataset.json nor features.npy, nor tables, nor images"),
+    prepared("missing card", lambda f: (f / "dataset.json").unlink(), "data/mine: not a data set; it has neither dataset.json nor features.npy, nor tables, nor images"),
+    prepared("an empty folder", _empty_folder, "data/mine: not a data set; it has neither dataset.json nor features.npy, nor tables, nor images"),
     prepared("the card is a folder", _card_folder, "data/mine/dataset.json: cannot be read: Is a directory"),
     prepared("a changed byte", _flip, "data/mine/test_images.npy: its sha256 is", "the file was changed or is incomplete"),
     prepared("a truncated array", _truncate, "data/mine/train_images.npy: is not a whole .npy array"),
@@ -132,7 +132,7 @@ PREPARED = [
     replaced("labels from 1", "train_labels", lambda a: a + 1, "train_labels.npy: labels go from 1 to 3, but num_classes is 3"),
     replaced("labels negative", "test_labels", lambda a: a - 1, "test_labels.npy: labels go from -1 to 1, but num_classes is 3"),
     replaced("labels all alike", "train_labels", lambda a: 0 * a, "train_labels.npy: all images are of class 0"),
-    content("the card is no JSON", "dataset.json", b"{name: mine", "data/mine/dataset.json: invalid JSON"),
+    content("the card is not JSON", "dataset.json", b"{name: mine", "data/mine/dataset.json: invalid JSON"),
     content("the card is empty", "dataset.json", b"", "data/mine/dataset.json: invalid JSON"),
     content("the card is a list", "dataset.json", b"[1]", "data/mine/dataset.json: should be", "not [1]"),
     content("the card is not UTF-8", "dataset.json", b'{"name": "\xff"}', "data/mine/dataset.json: invalid JSON"),
@@ -227,14 +227,14 @@ def _heic(folder: Path) -> None:
 
 
 IMAGES = [
-    images("only val", lambda f: (f / "train").rename(f / "rest"), "data/photos: has val, but no train; is it whole?"),
+    images("only val", lambda f: (f / "train").rename(f / "rest"), "data/photos: has val, but no train; is it complete?"),
     images("classes differ", lambda f: (f / "val/class1").rename(f / "val/class2"), "data/photos/train: lacks 1 of the 2 classes in val, such as class2"),
     images("a class lacks in val", lambda f: _remove(f / "val/class1"), "data/photos/val: has no images for 1 of 2 classes, such as class1 (there is no such folder)", "set dataset.missing_test_classes: allow"),
-    images("a class of val has other files only", lambda f: _suffix(f / "val/class1", ".heic"), "data/photos/val: has no images for 1 of 2 classes, such as class1 (its folder is without images, but files such as class1/", ".heic; read are"),
+    images("a class of val has other files only", lambda f: _suffix(f / "val/class1", ".heic"), "data/photos/val: has no images for 1 of 2 classes, such as class1 (its folder is without images, but files such as class1/", ".heic; known suffixes"),
     images("eval for val", lambda f: (f / "val").rename(f / "eval"), "bad.yaml: evaluate: error needs a test set, and photos has none: looked for test/, validation/, valid/, val/, dev/; found eval/"),
-    images("other names for the splits", _renamed, "data/photos: no data set; it has neither dataset.json nor features.npy, nor tables, nor images in folders of classes; images such as fit/class0/0.png lie deeper"),
+    images("other names for the splits", _renamed, "data/photos: not a data set; it has neither dataset.json nor features.npy, nor tables, nor images in folders of classes; images such as fit/class0/0.png are too deep"),
     images("floats", lambda f: Image.new("F", (9, 9)).save(f / "train/class0/1.tiff"), "data/photos/train/class0/1.tiff: floating-point images are not supported"),
-    images("a class of other files", _heic, "data/photos/train/class0: has no images, but files such as 0.heic; read are .apng, .avif, .bmp"),
+    images("a class of other files", _heic, "data/photos/train/class0: has no images, but files such as 0.heic; known suffixes: .apng, .avif, .bmp"),
     images("one class of images", _one_class, "data/photos/train: should have a folder for each of two or more classes"),
     images("an empty class", _empty_class, "data/photos/train/class1: has no images; was the data set extracted completely?"),
     images("an empty image", lambda f: _overwrite(f / "val/class0/1.png", b""), "data/photos/val/class0/1.png: is empty"),
@@ -391,7 +391,7 @@ OTHER = [
     _plain("data at no path", "dataset=./nowhere", "nowhere: no such folder"),
     _plain("data in a file", "dataset=./bad.yaml", "bad.yaml"),
     _plain("data with a licence", "dataset=imagenet", "imagenet cannot be downloaded from here", "Put it, or a link to it, at data/imagenet"),
-    Case("faces as images of classes", _compare_faces, ("data/lfw: has faces for `verification`", "lfw_within is the data set of that kind")),
+    Case("faces as images of classes", _compare_faces, ("data/lfw: has faces for `verification`", "use lfw_within for that")),
     Case("prepare misspelt", lambda _: ["data", "prepare", "minst"], ("unknown data set 'minst'; did you mean 'mnist'",)),
     Case("prepare what has a licence", lambda _: ["data", "prepare", "imagenet"], ("imagenet cannot be downloaded", "Put it, or a link to it, at data/imagenet")),
 ]  # fmt: skip
