@@ -1,4 +1,4 @@
-"""`python -m lossbench.cli`."""
+"""Entry point of `python -m lossbench.cli`."""
 
 from lossbench.cli.main import main
 

@@ -70,8 +70,8 @@ def check(
 ) -> None:
     """Compare a suite's results with its committed baseline.
 
-    Nothing is trained. Exit code 0: no regression; 1: a regression; 2: the request was wrong, or
-    results are missing; 3: too little evidence for at least one cell.
+    Nothing is trained. Exit code 0: no regression; 1: a regression; 2: invalid request or missing
+    results; 3: too little evidence for at least one cell.
 
     \b
     Examples:

@@ -32,7 +32,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override one key, dotted: recipe.epochs=3, losses.lgm.lambda=0.2. Repeatable.",
+        help="Override a key of the suite: recipe.epochs=3, losses.lgm.lambda=0.2. Repeatable.",
     ),
 ]
 OnlyOption = Annotated[
@@ -40,7 +40,7 @@ OnlyOption = Annotated[
     typer.Option(metavar="GLOB", help="Only these rows ('lgm*') or cells ('2-D/lgm*')."),
 ]
 SeedsOption = Annotated[
-    str | None, typer.Option(metavar="0,1,2", help="Seeds instead of the suite's.")
+    str | None, typer.Option(metavar="0,1,2", help="Seeds to use instead of the suite's.")
 ]
 DataRootOption = Annotated[
     Path,

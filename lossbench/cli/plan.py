@@ -333,9 +333,9 @@ def plan(
         ),
     ] = 15.0,
 ) -> None:
-    """Check a suite; show its progress and the cost of the rest.
+    """Check a suite; show its progress and the remaining cost.
 
-    If its data are not on this machine, the table is shown, with the missing data and how to get
+    If its data are not on this machine, show the table, which data are missing, and how to get
     them.
 
     \b

@@ -1,4 +1,4 @@
-"""The process before any verb runs: its text encoding, its outputs, and folders for caches."""
+"""Preparation of the process before any verb: text encoding, outputs, cache folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
-STAND_INS = {
+REPLACEMENTS = {
     "±": "+-",
     "ß": "ss",
     "–": "-",
@@ -35,20 +35,21 @@ STAND_INS = {
     "‘": "'",
     "’": "'",
 }
-"""Plain characters for outputs that cannot show these."""
+"""Character -> ASCII text for outputs whose encoding lacks it."""
 _ERRORS = "lossbench.plain"
 
 
 def prepare_process() -> None:
-    """Make text UTF-8 in files and file names, outputs tolerant, and caches writable.
+    """Use UTF-8 for files and file names, make outputs tolerant, and provide cache folders.
 
-    Starts the same command again where Python took another encoding from the locale: the names of
-    files cannot be changed to UTF-8 later. Workers and servers get it by the environment.
+    If Python took another encoding from the locale, the process is replaced by the same command
+    in UTF-8 mode, because the encoding of file names cannot be changed later. Workers and servers
+    inherit the mode from the environment.
     """
     if sys.getfilesystemencoding() != "utf-8":
         output = sys.stdout.encoding if sys.stdout else "utf-8"
         os.environ["PYTHONUTF8"] = "1"
-        # the terminal still expects the locale's
+        # the terminal still expects the locale's encoding
         os.environ.setdefault("PYTHONIOENCODING", output)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     os.environ["PYTHONUTF8"] = "1"
@@ -60,23 +61,25 @@ def prepare_process() -> None:
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Replace what an output's encoding lacks: by a stand-in, the letter without accent, or ?."""
+    """Replace characters that an output's encoding lacks, for `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_stand_in, error.object[error.start : error.end])), error.end
+    return "".join(map(_replacement, error.object[error.start : error.end])), error.end
 
 
-def _stand_in(character: str) -> str:
-    if character in STAND_INS:
-        return STAND_INS[character]
-    # of a byte of a file name that is no UTF-8 nothing is left
+def _replacement(character: str) -> str:
+    """Return the ASCII text for a character: an entry of the table, a letter, or `?`."""
+    if character in REPLACEMENTS:
+        return REPLACEMENTS[character]
+    # nothing is left of a byte of a file name that is not UTF-8
     return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
 
 
 def _provide_caches() -> None:
-    """Give libraries a user's name and folders for their caches where there is no home.
+    """Set a user name and cache folders for libraries if there is no home folder.
 
-    So it is with `docker run --user 12345`: no entry in the list of users, HOME unset or "/".
+    With `docker run --user 12345`, the user has no entry in the list of users, and HOME is unset
+    or "/".
     """
     user = os.getuid()
     try:
@@ -96,7 +99,7 @@ def _provide_caches() -> None:
 
 
 def _own_folder(user: int) -> Path:
-    """A temporary folder that only this user can write; the same at each call, if possible."""
+    """Return a temporary folder that only this user can write, if possible always the same."""
     path = Path(tempfile.gettempdir(), f"lossbench-{user}")
     try:
         path.mkdir(mode=0o700, exist_ok=True)

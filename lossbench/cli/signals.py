@@ -1,4 +1,4 @@
-"""Signals that stop the program: SIGTERM and SIGHUP end it in order, as Ctrl-C does."""
+"""SIGTERM and SIGHUP: they end the program in the same orderly way as Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ INTERRUPTED = 128 + signal.SIGINT
 class StopSignals:
     """Handlers of SIGTERM (scancel, docker stop, Kubernetes) and SIGHUP (a closed terminal).
 
-    The first of them raises KeyboardInterrupt at once: Ray Tune, which handles Ctrl-C while trials
-    run, may take longer than there is until SIGKILL. Later ones change nothing.
+    The first signal raises KeyboardInterrupt at once, because Ray Tune's own handling while trials
+    run may take longer than the time until SIGKILL. Later signals have no effect.
     """
 
     def __init__(self) -> None:
         self._received: signal.Signals | None = None
 
     def install(self) -> None:
-        """Handle the signals from now on, except those that `nohup` lets the program ignore."""
+        """Install the handlers, except for signals that are ignored already (`nohup`)."""
         self._received = None
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -35,13 +35,13 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as shells count; 0 while none has come."""
+        """128 plus the signal's number, as in shells; 0 before any signal."""
         return 0 if self._received is None else 128 + self._received
 
     def leave(self) -> NoReturn:
-        """End this process and all that it started, without waiting for any of them.
+        """Kill all child processes and exit, without waiting for any of them.
 
-        Ray's handlers at exit would wait, for processes that the signal may have ended.
+        Ray's exit handlers would wait for processes that the signal may have ended.
         """
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -61,17 +61,17 @@ class StopSignals:
 
 
 def _leave_closed_terminal() -> None:
-    """Replace outputs to a terminal that is gone: a write there would raise an error."""
+    """Redirect outputs to a closed terminal, where writing raises an error, to the null device."""
     for output in (1, 2):
         try:
-            gone = stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output)
+            closed = stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output)
         except OSError:
             continue
-        if gone:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, output)
-            os.close(nowhere)
+        if closed:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, output)
+            os.close(null)
 
 
 stop_signals = StopSignals()
-"""Those of this process, which `main` installs."""
+"""Handlers of this process, installed by `main`."""
