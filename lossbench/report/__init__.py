@@ -1,8 +1,8 @@
-"""The report: tables with mean ± std, figures, one self-contained page.
+"""What a person sees: tables with mean ± std, figures, one self-contained page.
 
-Imports no torch, no ray and no mlflow: a trial's evaluation stores arrays, the report draws
-them. `lossbench.report.build.build_report` writes everything; it is not imported here because
-the drawing libraries take a second, which tables alone need not wait for.
+Imports no torch, no ray and no mlflow: the evaluation of a trial stores arrays, which the report
+draws. `lossbench.report.build.build_report` writes a whole report; it is not imported here, because
+the drawing libraries take a second to import and tables do not need them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes a report: tables as text, figures, one page."""
+"""Writes a report: tables as text, figures, and one page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_report(
     """Write `report.html`, `report.md`, `results.csv`, `results.json`, `verdicts.json`,
     `table.tex` and `figures/`.
 
-    Each file appears whole or not at all, the page last.
+    Each file is written whole or not at all, the page last.
 
     Args:
         found: Plan of the suite with its results; cells say which trials have none.
@@ -40,11 +40,11 @@ def build_report(
             `embedding` has features (M, 2), labels (M,), class_means (K, 2) and for losses that
             model a density grid_x (G,), grid_y (G,), log_density (G, G) with row = y.
             `predictions` has labels (N,) and predicted (N,) of all test images.
-        output: Folder; made if it is not there.
-        command: What the user typed, for the report's last section.
+        output: Folder; created if it does not exist.
+        command: Command of the user, for the report's last section.
 
     Returns:
-        Every file written, the page first.
+        Paths of all files, the page first.
     """
     plan, tables = found.plan, make_tables(found)
     curves = learning_curves(found)
@@ -103,11 +103,11 @@ def _markdown(
             markdown_sentence(drawing.caption),
             "",
         ]
-    lines += ["## What differs between the rows", ""]
+    lines += ["## Differences between the rows", ""]
     lines += [
         f"- {'' if d.level == 'listed' else f'**{d.level}** '}{markdown_sentence(d.text)}"
         for d in facts.differences
-    ] or ["Nothing but the loss."]
+    ] or ["Only the loss."]
     lines += ["", "## How this was made", "", *_fenced(facts.command)]
     lines += [f"- Data digest: {facts.data_digest}"]
     lines += [f"- Device: {text(name)} ({count} trials)" for name, count in facts.devices.items()]

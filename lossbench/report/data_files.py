@@ -16,7 +16,7 @@ from lossbench.suite.schema import Suite
 
 
 def json_lines(tables: Iterable[Table]) -> str:
-    """A JSON array with one object a cell and metric, one object a line."""
+    """A JSON array with one object per cell and metric, one object per line."""
     objects = [
         {
             "suite": table.suite,
@@ -59,9 +59,9 @@ CSV_COLUMNS = [
 
 
 def csv(tables: Iterable[Table]) -> str:
-    """Tidy: one line a cell and metric. `params` and `values` are JSON; intervals are 95 %.
+    """Tidy: one line per cell and metric. `params` and `values` are JSON; intervals are 95 %.
 
-    `changes` has the differences from the suite file, empty for none.
+    `changes` lists the differences from the suite file.
     """
     import pandas as pd  # half a second, which the other formats need not wait for
 
@@ -97,12 +97,12 @@ def verdicts_json(
     test_set: PredictionAnalysis | None,
     made_from: Mapping[str, Any],
 ) -> str:
-    """One object: `suite`, `reference`, `metrics` (one a table with verdicts or ranks), `test_set`.
+    """One object: `suite`, `reference`, `metrics` (those with verdicts or ranks), `test_set`.
 
-    `made_from` has the suite file, relative to the report, and the changes that were made to it.
+    `made_from` has the suite file, relative to the report, and the changes made to it.
 
     Errors and their differences are in the metric's unit, intervals are [low, high] at 95 %.
-    `p` is that of a comparison alone, `p_holm` the corrected one that the verdict rests on.
+    `p` is that of a single comparison, `p_holm` the corrected one that decides the verdict.
     """
     content = {
         "suite": suite.suite,

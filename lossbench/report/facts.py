@@ -17,15 +17,15 @@ class Facts:
     """How the numbers were made.
 
     Attributes:
-        dataset: Its name, with the classes and the number of images where the suite limits it.
-        varied: What the columns vary; empty for a suite without variants.
-        progress: How many of the planned trials have a result.
-        suite_yaml: The suite with every default filled in and grids expanded.
+        dataset: Name of the data set, with classes and numbers of images if the suite limits them.
+        varied: Names of the variants; empty for a suite without variants.
+        progress: Number of planned trials that have a result.
+        suite_yaml: Suite with every default filled in and grids expanded.
         devices: Device -> number of trials.
         environments: `python 3.11.2, torch 2.13.0` -> number of trials.
-        data_digest: Of every pixel and label.
-        command: What was typed.
-        differences: In what the rows differ beside the loss.
+        data_digest: Digest of every pixel and label.
+        command: Command that made the report.
+        differences: Differences between the rows besides the loss.
     """
 
     dataset: str
@@ -40,6 +40,7 @@ class Facts:
 
 
 def gather_facts(found: PlanWithResults, command: str) -> Facts:
+    """Facts about the trials that have a result, and the differences between the rows."""
     plan, suite, trials = found.plan, found.plan.suite, found.trials
     results = [found.results[t.identity] for t in trials if t.identity in found.results]
     ran = [result for result in results if result.status != "stopped"]

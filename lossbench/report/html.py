@@ -29,9 +29,9 @@ SECTIONS = {
     "detection": "Adversarial and foreign inputs",
     "cost": "Cost",
 }
-"""Kinds of drawings, in the page's order, with their headings."""
+"""Kinds of figures in the page's order, with their headings."""
 FILTER_FROM = 8
-"""More rows than these have a field to filter them."""
+"""With more rows the page has a field to filter them."""
 MEDIA_TYPES = {
     "csv": "text/csv",
     "json": "application/json",
@@ -52,13 +52,13 @@ def render_html(
     """The whole page.
 
     Args:
-        plan: The suite, laid out.
-        tables: All of them.
+        plan: Plan of the suite.
+        tables: Tables of all metrics.
         uncertainty: Table on the uncertainty from the test set; None without stored predictions.
-        drawings: All of them.
-        curves: Drawn inside the page, instead of the drawings of that kind.
+        drawings: Figures; those of learning curves are left out, since the page draws `curves`.
+        curves: Learning curves of every variant.
         facts: How the numbers were made.
-        files: File name -> text, offered for download from inside the page.
+        files: File name -> text of the files that the page offers for download.
     """
     environment = page_environment()
     environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
@@ -84,7 +84,7 @@ def render_html(
 
 
 def page_environment() -> Environment:
-    """Where this folder's templates are rendered: everything inserted is escaped."""
+    """Environment of this folder's templates: everything inserted is escaped."""
     environment = Environment(
         loader=PackageLoader("lossbench.report", "."),
         autoescape=True,
@@ -98,7 +98,7 @@ def page_environment() -> Environment:
 
 
 def as_downloads(files: Mapping[str, str]) -> dict[str, str]:
-    """File name -> a link that holds the file."""
+    """File name -> data URI with the whole file."""
     return {
         name: _data_uri(f"{MEDIA_TYPES[name.rpartition('.')[2]]};charset=utf-8", text.encode())
         for name, text in files.items()
@@ -106,7 +106,7 @@ def as_downloads(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _headline(tables: Sequence[Table]) -> str:
-    """What the answers are about: `Test error, % of test images`."""
+    """Metric of the best rows: `Test error, % of test images`."""
     table = next((t for t in tables if not t.held_out), None)
     if table is None:
         return ""
@@ -116,7 +116,7 @@ def _headline(tables: Sequence[Table]) -> str:
 def _sections(
     drawings: Iterable[Drawing], curves: Sequence[LearningCurves]
 ) -> list[tuple[str, str, list[Drawing]]]:
-    """(kind, heading, its drawings), kinds without drawings left out."""
+    """(kind, heading, figures) of every kind that has figures."""
     listed = [drawing for drawing in drawings if drawing.kind != "curves"]
     found = [
         (kind, title, [d for d in listed if d.kind == kind]) for kind, title in SECTIONS.items()

@@ -1,11 +1,11 @@
 "use strict";
-// What the page does beyond text: tables sort, rows are filtered, curves name their points.
+// Interaction: tables are sorted, rows filtered, and curves have tooltips.
 (() => {
   const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
   const make = (tag, properties = {}) => Object.assign(document.createElement(tag), properties);
   document.documentElement.classList.add("js");
 
-  // Tables: up, down, and back to the suite's order; cells without a value stay last.
+  // Tables: ascending, descending, and back to the suite's order; cells without a value stay last.
   const NOTHING = "–";
   const shown = (cell) => cell.dataset.v ?? cell.textContent.trim();
   const number = (text) => (text ? Number.parseFloat(text.replace("−", "-").replace(/^[<>]\s*/, "")) : NaN);
@@ -50,20 +50,20 @@
   // The command.
   for (const block of all("pre.command")) {
     const button = make("button", { type: "button", className: "copy", textContent: "Copy" });
-    const told = make("span", { role: "status", className: "quiet" });
+    const status = make("span", { role: "status", className: "quiet" });
     button.addEventListener("click", async () => {
       try {
         await navigator.clipboard.writeText(block.textContent);
-        told.textContent = " copied";
+        status.textContent = " copied";
       } catch {
         getSelection().selectAllChildren(block); // ready for Ctrl-C
-        told.textContent = " selected";
+        status.textContent = " selected";
       }
     });
-    block.after(button, told);
+    block.after(button, status);
   }
 
-  // Curves: the nearest point says what it is; arrow keys go from epoch to epoch and row to row.
+  // Curves: a tooltip for the nearest point; arrow keys go from epoch to epoch and row to row.
   for (const figure of all("figure.curves")) {
     const panels = JSON.parse(figure.querySelector("script").textContent);
     const hiddenRows = new Set();
@@ -101,10 +101,10 @@
     const pick = (r, i) => {
       clear();
       [row, step] = [r, i];
-      const { label, epochs, values, ranges, lost } = rows[r];
+      const { label, epochs, values, ranges, diverged } = rows[r];
       const [x, y] = lines[r][i];
       const range = ranges[i] ? ` (seeds ${ranges[i][0]} to ${ranges[i][1]})` : "";
-      tip.textContent = `${label}${lost ? ", diverged" : ""}: ${values[i]}${range}, epoch ${epochs[i]}`;
+      tip.textContent = `${label}${diverged ? ", diverged" : ""}: ${values[i]}${range}, epoch ${epochs[i]}`;
       dot.style.display = "";
       dot.setAttribute("cx", x);
       dot.setAttribute("cy", y);
@@ -125,7 +125,7 @@
       let best = [Infinity];
       for (const r of visible()) {
         lines[r].forEach(([x, y], i) => {
-          const distance = 4 * (x - px) ** 2 + (y - py) ** 2; // an epoch is a column
+          const distance = 4 * (x - px) ** 2 + (y - py) ** 2; // nearer in epochs counts more
           if (distance < best[0]) best = [distance, r, i];
         });
       }

@@ -1,4 +1,4 @@
-"""A ranking as a page, as Markdown, CSV and JSON."""
+"""A ranking of losses as a page, Markdown, CSV and JSON, and for the terminal."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def write_ranking(
     """Write `ranking.html`, `ranking.md`, `ranking.csv` and `ranking.json`, the page last.
 
     Args:
-        ranking: What to write.
-        output: Folder; made if it is not there.
-        command: What the user typed.
+        ranking: Ranking to write.
+        output: Folder; created if it does not exist.
+        command: Command of the user.
         made_from: Records of the suites, see `provenance`.
 
     Returns:
-        Every file written, the page first.
+        Paths of all files, the page first.
     """
     texts = {
         "ranking.csv": ranking_csv(ranking),
@@ -120,7 +120,7 @@ def ranking_markdown(ranking: Ranking, command: str) -> str:
 
 
 def ranking_csv(ranking: Ranking) -> str:
-    """Tidy: one line a loss and column."""
+    """Tidy: one line per loss and column."""
     buffer = io.StringIO()
     write = csv.writer(buffer, lineterminator="\n").writerow
     heads = ["loss", "params", "mean_rank", "suite", "variant", "metric", "rank", "mean", "std"]

@@ -32,9 +32,9 @@ def test_the_page_lists_differences(make_plan: Callable[..., Plan]) -> None:
     shown = page(plan, results)
     assert "<li><strong>fails</strong> device is cpu for softmax; &lt;GPU&gt; for center" in shown
     assert "<li>center: moves centers itself after each step" in shown
-    assert "the same for every row, but for</p>" in shown
+    assert "<p>Only the loss differs between the rows, except for:</p>" in shown
 
 
 def test_a_table_without_differences_says_so(make_plan: Callable[..., Plan]) -> None:
     plan = make_plan("losses: [softmax]\n")
-    assert "<p>The loss; everything else is the same for every row.</p>" in page(plan, {})
+    assert "<p>Only the loss differs between the rows.</p>" in page(plan, {})

@@ -22,7 +22,7 @@ MAX_TICKS = 6
 
 @dataclass(frozen=True)
 class Axis:
-    """Values -> pixels."""
+    """Maps values to pixels."""
 
     low: float
     high: float
@@ -58,7 +58,7 @@ def _tooltip(curve: Curve) -> dict[str, Any]:
             [_short(low), _short(high)] if low < high else None
             for low, high in zip(curve.lows, curve.highs, strict=True)
         ],
-        "lost": curve.diverged,
+        "diverged": curve.diverged,
     }
 
 
@@ -112,7 +112,7 @@ def _group(curve: Curve, x: Axis, y: Axis) -> Markup:
         drawn += Markup('<polygon points="{}"/>').format(" ".join([*upper, *reversed(lower)]))
     end_x, end_y = x(curve.epochs[-1]), y(curve.means[-1])
     if curve.diverged:
-        drawn += Markup('<polyline class="lost" points="{}"/>').format(" ".join(points))
+        drawn += Markup('<polyline class="diverged" points="{}"/>').format(" ".join(points))
         drawn += Markup('<text x="{}" y="{}" text-anchor="middle">×</text>').format(
             end_x, end_y + 4
         )
