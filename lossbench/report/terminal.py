@@ -20,6 +20,8 @@ from lossbench.report.remarks import make_remarks
 from lossbench.report.verdict_text import notes_once, verdict_notes
 
 STYLES = {"best": "bold green", "better": "bold green", "worse": "red", "none": "yellow"}
+MIN_WIDTH = 8
+"""Characters to which a heading may be wrapped."""
 
 
 def terminal_table(found: PlanWithResults) -> RenderableType:
@@ -87,7 +89,8 @@ def _value_width(table: DisplayTable, index: int) -> int | None:
     column = table.columns[index]
     if column.kind == "text":
         return None
-    return max(map(len, [*column.heading.split(), *(row[index].text for row in table.rows)]))
+    texts = (row[index].text for row in table.rows)
+    return max(MIN_WIDTH, *map(len, [*column.heading.split(), *texts]))
 
 
 def _rich_cell(cell: DisplayCell) -> Text:
