@@ -154,11 +154,11 @@ def test_cells_show_what_is_asked_for_and_rows_are_filtered(open_page: Callable[
     cell = page.locator("table.sortable").first.locator("tbody tr").nth(1).locator("td").first
     assert cell.inner_text().splitlines()[0] == "10.81 ± 0.31"
     page.locator("#show-mean").focus()
-    told = []
+    shown = []
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-        told.append(cell.inner_text().splitlines()[0])
-    assert told == ["95 % 10.04 to 11.58", "10.50, 10.81, 11.12", "worse, +6.63"]
+        shown.append(cell.inner_text().splitlines()[0])
+    assert shown == ["95 % 10.04 to 11.58", "10.50, 10.81, 11.12", "worse, +6.63"]
     page.get_by_label("Rows", exact=True).fill("LGM(alpha=0.")
     assert rows_of(page) == [label for label in ORDER if label.startswith("lgm(alpha=0.")]
 
@@ -252,5 +252,7 @@ def test_the_ranking_sorts(open_page: Callable[..., Any]) -> None:
     page = open_page("ranking.html")
     best = rows_of(page)
     assert best[0] == "lgm(alpha=0.5)"
+    first = page.locator("table.sortable tbody tr").first.locator("td").nth(1)
+    assert first.get_attribute("data-v") == "1"  # not "1" followed by the small print
     page.locator("table.sortable thead").first.get_by_role("button", name="loss").click()
     assert rows_of(page) == sorted(best)

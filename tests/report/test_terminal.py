@@ -11,6 +11,8 @@ from rich.console import Console
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report import terminal_table
+from lossbench.report.display import Column, DisplayCell, DisplayTable, plain_cells
+from lossbench.report.terminal import terminal_parts
 
 
 def in_terminal(plan: Plan, results: Any) -> str:
@@ -24,3 +26,16 @@ def test_terminal_table_shows_labels_literally(
 ) -> None:
     plan = make_plan("losses: [softmax, {lgm: {covariance: {grid: ['[red]', '[b]']}}}]\n")
     assert "lgm(covariance=[red])" in in_terminal(plan, run_all(plan))
+
+
+def test_headings_of_numbers_wrap_before_text_does() -> None:
+    columns = (Column("loss", "text"), Column("verdict", "text"), Column("seeds to decide"))
+    row = (*plain_cells(["softmax", "undecided (identical on every seed)"]), DisplayCell("12"))
+    table = DisplayTable("Against softmax", columns, (row,), subordinate=True)
+    console = Console(width=60, file=io.StringIO(), record=True)
+    for part in terminal_parts(table):
+        console.print(part)
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert lines[1] == "Against softmax"
+    assert lines[2].endswith("seeds to")
+    assert lines[4] == "softmax  undecided (identical on every seed)        12"
