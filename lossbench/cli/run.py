@@ -110,7 +110,7 @@ def run(
     seconds = None if time_budget is None else read_duration(time_budget, "--time-budget")
     plan = load_plan(suite, set_, only, seeds, data_root, plugin)
     report_folder(plan, output)  # refused now rather than after the training
-    from lossbench.cli.plan import load_status
+    from lossbench.cli.local_status import load_status
     from lossbench.runner.budget import PROBE_SEC, Budget
     from lossbench.runner.run import run_plan
     from lossbench.tracking.store import Tracker
@@ -170,7 +170,7 @@ def confirm_long_run(
     Raises:
         RequestError: Nobody can answer, or the answer is no.
     """
-    from lossbench.cli.plan import LocalPlanStatus, load_status
+    from lossbench.cli.local_status import LocalPlanStatus, load_status
     from lossbench.planning.durations import format_duration
     from lossbench.runner.budget import PROBE_SEC
 

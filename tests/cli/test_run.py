@@ -13,8 +13,58 @@ from pathlib import Path
 
 import pytest
 
+from lossbench.assembly.check import check
+from lossbench.cli import local_status
+from lossbench.cli.local_status import LocalPlanStatus
+from lossbench.cli.run import confirm_long_run
+from lossbench.errors import RequestError
+from lossbench.planning.costs import Cost, Costs
+from lossbench.planning.plan import Plan
+from lossbench.records import TrialResult
+from lossbench.suite.load import load_suite
+from tests.planning.test_costs import NOWHERE, result_of
+
 Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def plan(write_suite: Write) -> Plan:
+    """Two seeds of softmax and two rows of L-GM."""
+    return check(load_suite(write_suite()), NOWHERE)
+
+
+def test_long_runs_ask_for_confirmation(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = 1.0
+    results: dict[str, TrialResult] = {}
+
+    def costs(self: LocalPlanStatus, data_root: Path, probe_sec: float) -> Costs:
+        return Costs(plan.trials, {}, "cpu", lambda t: Cost(3600 * hours, 1.0))
+
+    def require(ask: Callable[[str], bool] | None) -> None:
+        confirm_long_run(plan, None, NOWHERE, ask)
+
+    monkeypatch.setattr(LocalPlanStatus, "costs", costs)
+    monkeypatch.setattr(LocalPlanStatus, "machine", ("cpu", 2))
+    require(None)  # too small to be worth a look, also at what is recorded
+    monkeypatch.setattr(local_status, "LARGE", 1.0)
+    monkeypatch.setattr(
+        local_status,
+        "load_status",
+        lambda plan, uri: LocalPlanStatus(plan, plan.trials, results),
+    )
+    with pytest.raises(RequestError, match=r"6 trials will take about 3 h 0 min here; .* --yes"):
+        require(None)
+    asked: list[str] = []
+    require(lambda text: bool(asked.append(text) or True))
+    assert asked == ["6 trials will take about 3 h 0 min here. Continue?"]
+    with pytest.raises(RequestError, match="nothing was started"):
+        require(lambda text: False)
+    results |= {t.identity: result_of(t, 1) for t in plan.trials[1:]}
+    require(None)  # one trial of an hour is left
+    results.clear()
+    hours = 0.3
+    require(None)
 
 
 def lossbench(folder: Path, *arguments: str | Path) -> subprocess.Popen[str]:

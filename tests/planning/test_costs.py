@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 import subprocess
 import sys
 import time
@@ -12,17 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from lossbench.assembly.check import check
-from lossbench.cli import plan as planned
-from lossbench.cli.run import confirm_long_run
-from lossbench.errors import RequestError
 from lossbench.planning.costs import Cost, Costs, cost_of
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.runner.capacity import Capacity, processors
+from lossbench.runner.capacity import processors
 from lossbench.runner.probe import probe, processor_share
 from lossbench.suite.load import load_suite
 
@@ -123,27 +117,6 @@ def test_a_probe_leaves_nothing_and_scales_with_the_epochs(plan: Plan) -> None:
     assert short_cost.memory_mib > 50
 
 
-def test_a_forecast_counts_in_what_other_processes_take(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("lossbench.runner.probe.probe", lambda *_: Cost(3.0, 100.0))
-    monkeypatch.setattr("lossbench.runner.capacity.this_machine", lambda _: Capacity(0, 1, 1))
-    told = {}
-    for share in (1.0, 0.25):
-        monkeypatch.setattr(
-            "lossbench.runner.probe.processor_share", lambda threads, share=share: share
-        )
-        found = planned.LocalPlanStatus(plan, plan.trials, {})
-        forecast = found.forecast(found.costs(NOWHERE, 1.0), found.machine[1])
-        assert forecast is not None
-        assert forecast.wall_time_sec == pytest.approx(3.0 / share * len(plan.trials))
-        told[share] = "\n".join(planned.format_forecast(found, forecast))
-        content = json.loads(planned.as_json(found, forecast))
-        assert content["forecast"]["processor_share"] == share
-    assert "busy" not in told[1.0]
-    assert "other processes keep this machine busy: each thread gets 25 % of a proc" in told[0.25]
-
-
 def test_threads_that_compete_share_the_processors() -> None:
     assert processor_share(4 * processors(), seconds=0.3) < 0.5
 
@@ -167,84 +140,6 @@ def test_a_short_trial_is_not_probed_longer_than_it_takes(plan: Plan) -> None:
     started = time.monotonic()
     probe(plan.trials[1], NOWHERE, "cpu", seconds=3600)
     assert time.monotonic() - started < 60
-
-
-def test_columns_without_room_come_in_further_tables(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = [f"column-{k:02}" for k in range(7)]
-    suite = plan.suite.model_copy(update={"variants": dict.fromkeys(names)})
-    trials = [t.model_copy(update={"variant": name}) for name in names for t in plan.trials]
-    found = planned.LocalPlanStatus(dataclasses.replace(plan, suite=suite), trials, {})
-    planned.print_cells(Console(width=60), found)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    headings = [line for line in lines if line[0] == "row"]
-    assert len(headings) > 1
-    assert [name for line in headings for name in line[1:]] == names
-    assert all(cell == "0/2" for line in lines if line[0] != "row" for cell in line[1:])
-
-
-def test_the_table_of_cells_and_its_forecast(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(planned.LocalPlanStatus, "machine", ("cpu", 2))
-    softmax, zero, *_ = plan.trials
-    results = {
-        softmax.identity: result_of(softmax, 3600),
-        zero.identity: result_of(zero, 3600, status="diverged"),
-        plan.trials[3].identity: result_of(plan.trials[3], 3600, reason="no better than guessing"),
-    }
-    found = planned.LocalPlanStatus(plan, plan.trials, results)
-    forecast = found.forecast(found.costs(NOWHERE, 0), found.machine[1])
-    assert forecast is not None
-    planned.print_cells(Console(width=100), found)
-    told = " ".join(planned.format_forecast(found, forecast))
-    seen = capsys.readouterr().out
-    assert [line.split() for line in seen.splitlines()] == [
-        ["row", "done"],
-        ["softmax", "2/2", "✓", "1", "no", "better", "than", "guessing"],
-        ["lgm(alpha=0)", "1/2", "1", "diverged"],
-        ["lgm(alpha=0.3)", "0/2"],
-    ]
-    assert planned.format_counts(found) == "6 trials, 3 to do"
-    assert "about 2 h 12 min here (cpu, 2 at a time); 3.3 CPU-hours; up to 36,000 MiB" in told
-    assert "2 guessed" in told
-    content = json.loads(planned.as_json(found, forecast))
-    assert content["forecast"]["wall_time_sec"] == 2 * 3960
-    assert content["cells"][1]["diverged"] == 1
-
-
-def test_long_work_is_asked_about(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    hours = 1.0
-    results: dict[str, TrialResult] = {}
-
-    def costs(self: planned.LocalPlanStatus, data_root: Path, probe_sec: float) -> Costs:
-        return Costs(plan.trials, {}, "cpu", lambda t: Cost(3600 * hours, 1.0))
-
-    def require(ask: Callable[[str], bool] | None) -> None:
-        confirm_long_run(plan, None, NOWHERE, ask)
-
-    monkeypatch.setattr(planned.LocalPlanStatus, "costs", costs)
-    monkeypatch.setattr(planned.LocalPlanStatus, "machine", ("cpu", 2))
-    require(None)  # too small to be worth a look, also at what is recorded
-    monkeypatch.setattr(planned, "_SMALL", 1.0)
-    monkeypatch.setattr(
-        planned,
-        "load_status",
-        lambda plan, uri: planned.LocalPlanStatus(plan, plan.trials, results),
-    )
-    with pytest.raises(RequestError, match=r"6 trials will take about 3 h 0 min here; .* --yes"):
-        require(None)
-    asked: list[str] = []
-    require(lambda text: bool(asked.append(text) or True))
-    assert asked == ["6 trials will take about 3 h 0 min here. Continue?"]
-    with pytest.raises(RequestError, match="nothing was started"):
-        require(lambda text: False)
-    results |= {t.identity: result_of(t, 1) for t in plan.trials[1:]}
-    require(None)  # one trial of an hour is left
-    results.clear()
-    hours = 0.3
-    require(None)
 
 
 def test_a_trial_that_waited_at_a_rung_cost_no_more() -> None:

@@ -87,7 +87,7 @@ def test_a_fault_of_our_own(
     def fail(*_: object, **__: object) -> None:
         raise KeyError(f"http://me:{PASSWORD}@host")
 
-    monkeypatch.setattr("lossbench.cli.plan.recorded", fail)
+    monkeypatch.setattr("lossbench.cli.local_status.load_status", fail)
     code, _, err = run("plan", write_suite())
     assert code == 1
     assert "Traceback" in err

@@ -1,0 +1,83 @@
+"""Status of a plan by its stored results, and the costs of its trials on this machine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lossbench.errors import NothingRecordedError
+from lossbench.planning.costs import Costs
+from lossbench.planning.plan import Plan
+from lossbench.planning.status import PlanStatus
+
+LARGE = 5e8
+"""Input numbers of all epochs of a run from which its costs are estimated before it starts."""
+
+
+@dataclass(frozen=True)
+class LocalPlanStatus(PlanStatus):
+    """Status of a plan, with the costs of its trials on this machine."""
+
+    def costs(self, data_root: Path, probe_sec: float) -> Costs:
+        """Return the costs of trials on this machine: measured ones, else probes of a few steps.
+
+        Args:
+            data_root: Folder of prepared data sets.
+            probe_sec: Maximum time for all probes.
+        """
+        from lossbench.runner.prober import local_prober, measured_costs
+
+        device, _ = self.machine
+        with local_prober(device, data_root, self.plan.plugins) as prober:
+            return measured_costs(
+                self.trials, self.results, prober, probe_sec, lambda: self.processor_share
+            )
+
+    @cached_property
+    def processor_share(self) -> float:
+        """Fraction of a processor per thread if all trials are started that fit this machine."""
+        from lossbench.runner.probe import processor_share
+
+        device, concurrent = self.machine
+        if device != "cpu":
+            return 1.0
+        resources = self.plan.suite.resources
+        started = min(concurrent, len(self.left) or 1)
+        return processor_share(started * resources.cpus * resources.workers)
+
+    @cached_property
+    def machine(self) -> tuple[str, int]:
+        """Device, and number of trials that run at a time."""
+        from lossbench.runner.capacity import this_machine
+
+        found = this_machine(self.plan.suite.resources)
+        return found.device, found.trials
+
+    def is_large(self, data_root: Path) -> bool:
+        """Whether a run is so large that its costs are estimated before it starts."""
+        from lossbench.data.facts import view_of
+        from lossbench.data.suite_data import open_dataset
+
+        suite = self.plan.suite
+        dataset = open_dataset(suite.dataset, data_root, verify=False)
+        images = suite.dataset.train_size or len(dataset.splits["train"].labels)
+        numbers = math.prod(dataset.image_shape(view_of(suite.recipe)))
+        return self.epochs_left * images * numbers >= LARGE
+
+
+def load_status(plan: Plan, tracking_uri: str | None) -> LocalPlanStatus:
+    """Return the status of a plan by its stored results; without a database there are none."""
+    from lossbench.planning.selection import load_plan_with_results
+    from lossbench.tracking.store import Tracker
+
+    if plan.missing:
+        return LocalPlanStatus(plan, plan.trials, {})
+    try:
+        tracker = Tracker.open(tracking_uri, create=False)
+    except NothingRecordedError:
+        return LocalPlanStatus(plan, plan.trials, {})
+    found = load_plan_with_results(plan, tracker)
+    left = [trial for trial in found.trials if trial.identity not in found.results]
+    return LocalPlanStatus(found.plan, found.trials, found.results, tracker.changed_code(left))

@@ -1,0 +1,215 @@
+"""What `lossbench plan` prints: the table of progress, the trials, the forecast, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lossbench.cli.local_status import LocalPlanStatus
+from lossbench.planning.costs import Forecast
+from lossbench.planning.durations import format_duration
+from lossbench.planning.fairness import small_classes
+from lossbench.planning.plan import Plan
+from lossbench.planning.status import PlanStatus
+from lossbench.planning.trial import Trial
+from lossbench.records import Results
+from lossbench.suite.schema import Holdout
+
+UNKNOWN = "without the data, their identities, their progress and the remaining cost are unknown"
+BUSY_SHARE = 0.85
+"""Fraction of a processor per thread below which the machine is reported as busy."""
+
+
+def format_counts(status: PlanStatus) -> str:
+    """Return the counts of trials: `6 trials, 3 to do; then about 4 more, chosen by these`."""
+    if status.plan.missing:
+        return f"{len(status.trials)} trials; {UNKNOWN}"
+    text = f"{len(status.trials)} trials, {len(status.left)} to do"
+    more = len(status.expected_trials)
+    return f"{text}; then about {more} more, chosen by these" if more else text
+
+
+def print_changed_code(console: Console, status: LocalPlanStatus) -> None:
+    """Print which changes of code require training again."""
+    for what, count in status.changed_code.items():
+        trials = "1 trial was" if count == 1 else f"{count} trials were"
+        console.print(f"{what} changed since {trials} trained; they will be trained again")
+
+
+def print_cells(console: Console, status: LocalPlanStatus) -> None:
+    """Print the table of cells, with the number of seeds that have a result."""
+    plan, trials, results = status.plan, status.trials, status.results
+    variants = list(plan.suite.variants)
+    rows: dict[str, dict[str, list[Trial]]] = {}
+    for trial in trials:
+        label = trial.row if trial.holdout or not plan.suite.selection else f"{trial.row}, final"
+        rows.setdefault(label, {}).setdefault(trial.variant, []).append(trial)
+    cells = {
+        variant: [
+            Text(variant if plan.has_columns else "done", "bold"),
+            *(
+                _unknown_cell(columns.get(variant, []))
+                if plan.missing
+                else _cell(columns.get(variant, []), results)
+                for columns in rows.values()
+            ),
+        ]
+        for variant in variants
+    }
+    names = [Text("row", "bold"), *(Text(label) for label in rows)]
+    for part in _side_by_side(names, list(cells.values()), console.width):
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for _ in part:
+            table.add_column(no_wrap=True)
+        for line in zip(*part, strict=True):
+            table.add_row(*line)
+        console.print(table)
+
+
+def print_data(console: Console, plan: Plan) -> None:
+    """Print the use of the data, warnings, and the chosen classes."""
+    for line in plan.facts.notes:
+        console.print(Text(f"data: {line}"), soft_wrap=True)
+    for line in (*plan.facts.warnings, *plan.search_notes):
+        console.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
+    if plan.suite.dataset.classes is not None:
+        console.print(
+            f"classes: {', '.join(plan.facts.class_names)}", highlight=False, soft_wrap=True
+        )
+    for line in small_classes(plan):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def print_missing(console: Console, plan: Plan) -> None:
+    """Print which data are missing, and how to get them."""
+    for message in plan.missing:
+        console.print(Text(f"missing: {message}", "yellow"), soft_wrap=True)
+
+
+def _side_by_side(
+    names: list[Text], columns: Sequence[list[Text]], width: int
+) -> Iterator[list[list[Text]]]:
+    """Yield the columns of each table: the row names, and as many cells as fit into the width."""
+
+    def room(column: list[Text]) -> int:
+        return max(cell.cell_len for cell in column) + 2
+
+    part = [names]
+    for column in columns:
+        if len(part) > 1 and sum(map(room, [*part, column])) > width:
+            yield part
+            part = [names]
+        part.append(column)
+    yield part
+
+
+def _unknown_cell(trials: Sequence[Trial]) -> Text:
+    return Text(f"?/{len(trials)}" if trials else "–", "dim")
+
+
+def _cell(trials: Sequence[Trial], results: Results) -> Text:
+    if not trials:
+        return Text("–", "dim")
+    finished = [results[t.identity] for t in trials if t.identity in results]
+    diverged = sum(result.status == "diverged" for result in finished)
+    complete = len(finished) == len(trials)
+    text = Text(
+        f"{len(finished)}/{len(trials)}", "green" if complete else "" if finished else "dim"
+    )
+    if complete:
+        text.append(" ✓", "green")
+    if diverged:
+        text.append(f" {diverged} diverged", "yellow")
+    guessing = sum(result.no_better_than_guessing for result in finished)
+    if guessing:
+        text.append(f" {guessing} no better than guessing", "yellow")
+    stopped = sum(result.status == "stopped" for result in finished)
+    if stopped:
+        text.append(f" {stopped} stopped", "dim")
+    return text
+
+
+def print_trials(console: Console, status: LocalPlanStatus) -> None:
+    """Print one line per trial, with its identity."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("variant", "row", "seed", "identity", "state"):
+        table.add_column(heading, no_wrap=True)
+    for trial in status.trials:
+        result = status.results.get(trial.identity)
+        known = not status.plan.missing
+        identity = trial.identity if known else "unknown"
+        state = (result.status if result else "to do") if known else "unknown"
+        table.add_row(trial.variant, Text(trial.row), str(trial.seed), identity, Text(state))
+    console.print(table)
+
+
+def format_forecast(status: LocalPlanStatus, forecast: Forecast) -> list[str]:
+    """Return the lines that describe a forecast."""
+    suite, (device, _) = status.plan.suite, status.machine
+    hours = forecast.work_sec * suite.resources.workers / 3600
+    work = f"{hours * suite.resources.cpus:.2g} CPU-hours"
+    if device == "cuda":
+        share = 1.0 if suite.resources.gpus == "auto" else suite.resources.gpus
+        work += f", {hours * share:.2g} GPU-hours"
+    duration = format_duration(forecast.wall_time_sec)
+    basis = ", ".join(f"{count} {kind}" for kind, count in forecast.basis.items())
+    lines = [
+        f"about {duration} here ({device}, {forecast.concurrent} at a time); {work}; "
+        f"up to {forecast.memory_mib:,.0f} MiB per trial",
+        f"estimated from its cells ({basis}); excludes start-up; parallel trials slow each other "
+        "down",
+    ]
+    if "probed" in forecast.basis and status.processor_share < BUSY_SHARE:
+        share_text = f"{100 * status.processor_share:.0f} % of a processor"
+        lines.append(
+            f"other processes keep this machine busy: each thread gets {share_text}, which the "
+            "estimate includes"
+        )
+    at_the_end = sorted({chosen.name for chosen in suite.evaluate} - {"error", "top5_error"})
+    if at_the_end and set(forecast.basis) - {"ran"}:
+        lines.append(f"excludes the evaluations after training: {', '.join(at_the_end)}")
+    return lines
+
+
+def as_json(status: LocalPlanStatus, forecast: Forecast | None) -> str:
+    """Return the status of a plan and its forecast as JSON."""
+    cells: dict[tuple[str, str, Holdout], dict[str, Any]] = {}
+    counted = None if status.plan.missing else 0
+    for trial in status.trials:
+        cell = cells.setdefault(
+            (trial.variant, trial.row, trial.holdout),
+            {"variant": trial.variant, "row": trial.row, "holdout": trial.holdout}
+            | {"trials": 0, **dict.fromkeys(("finished", "diverged", "stopped"), counted)},
+        )
+        cell["trials"] += 1
+        result = status.results.get(trial.identity)
+        if result:
+            cell[result.status] += 1
+    forecast_content = None
+    if forecast:
+        forecast_content = {
+            "trials": forecast.trials,
+            "wall_time_sec": round(forecast.wall_time_sec, 1),
+            "work_sec": round(forecast.work_sec, 1),
+            "memory_mib": round(forecast.memory_mib),
+            "concurrent": forecast.concurrent,
+            "cells": dict(forecast.basis),
+            "processor_share": round(status.processor_share, 2)
+            if "probed" in forecast.basis
+            else None,
+        }
+    content = {
+        "suite": status.plan.suite.suite,
+        "cells": list(cells.values()),
+        "data": {"notes": status.plan.facts.notes, "warnings": status.plan.facts.warnings},
+        "coming": len(status.expected_trials),
+        "changed_code": dict(status.changed_code),
+        "forecast": forecast_content,
+        "missing": list(status.plan.missing),
+    }
+    return json.dumps(content, indent=1)

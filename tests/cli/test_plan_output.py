@@ -1,0 +1,94 @@
+"""What `lossbench plan` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lossbench.assembly.check import check
+from lossbench.cli import plan_output
+from lossbench.cli.local_status import LocalPlanStatus
+from lossbench.planning.costs import Cost
+from lossbench.planning.plan import Plan
+from lossbench.runner.capacity import Capacity
+from lossbench.suite.load import load_suite
+from tests.planning.test_costs import NOWHERE, result_of
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def plan(write_suite: Write) -> Plan:
+    """Two seeds of softmax and two rows of L-GM."""
+    return check(load_suite(write_suite()), NOWHERE)
+
+
+def test_a_forecast_counts_in_what_other_processes_take(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossbench.runner.probe.probe", lambda *_: Cost(3.0, 100.0))
+    monkeypatch.setattr("lossbench.runner.capacity.this_machine", lambda _: Capacity(0, 1, 1))
+    told = {}
+    for share in (1.0, 0.25):
+        monkeypatch.setattr(
+            "lossbench.runner.probe.processor_share", lambda threads, share=share: share
+        )
+        found = LocalPlanStatus(plan, plan.trials, {})
+        forecast = found.forecast(found.costs(NOWHERE, 1.0), found.machine[1])
+        assert forecast is not None
+        assert forecast.wall_time_sec == pytest.approx(3.0 / share * len(plan.trials))
+        told[share] = "\n".join(plan_output.format_forecast(found, forecast))
+        content = json.loads(plan_output.as_json(found, forecast))
+        assert content["forecast"]["processor_share"] == share
+    assert "busy" not in told[1.0]
+    assert "other processes keep this machine busy: each thread gets 25 % of a proc" in told[0.25]
+
+
+def test_columns_without_room_come_in_further_tables(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"column-{k:02}" for k in range(7)]
+    suite = plan.suite.model_copy(update={"variants": dict.fromkeys(names)})
+    trials = [t.model_copy(update={"variant": name}) for name in names for t in plan.trials]
+    found = LocalPlanStatus(dataclasses.replace(plan, suite=suite), trials, {})
+    plan_output.print_cells(Console(width=60), found)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    headings = [line for line in lines if line[0] == "row"]
+    assert len(headings) > 1
+    assert [name for line in headings for name in line[1:]] == names
+    assert all(cell == "0/2" for line in lines if line[0] != "row" for cell in line[1:])
+
+
+def test_the_table_of_cells_and_its_forecast(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(LocalPlanStatus, "machine", ("cpu", 2))
+    softmax, zero, *_ = plan.trials
+    results = {
+        softmax.identity: result_of(softmax, 3600),
+        zero.identity: result_of(zero, 3600, status="diverged"),
+        plan.trials[3].identity: result_of(plan.trials[3], 3600, reason="no better than guessing"),
+    }
+    found = LocalPlanStatus(plan, plan.trials, results)
+    forecast = found.forecast(found.costs(NOWHERE, 0), found.machine[1])
+    assert forecast is not None
+    plan_output.print_cells(Console(width=100), found)
+    told = " ".join(plan_output.format_forecast(found, forecast))
+    seen = capsys.readouterr().out
+    assert [line.split() for line in seen.splitlines()] == [
+        ["row", "done"],
+        ["softmax", "2/2", "✓", "1", "no", "better", "than", "guessing"],
+        ["lgm(alpha=0)", "1/2", "1", "diverged"],
+        ["lgm(alpha=0.3)", "0/2"],
+    ]
+    assert plan_output.format_counts(found) == "6 trials, 3 to do"
+    assert "about 2 h 12 min here (cpu, 2 at a time); 3.3 CPU-hours; up to 36,000 MiB" in told
+    assert "2 guessed" in told
+    content = json.loads(plan_output.as_json(found, forecast))
+    assert content["forecast"]["wall_time_sec"] == 2 * 3960
+    assert content["cells"][1]["diverged"] == 1
