@@ -62,6 +62,13 @@ def test_links_lead_to_files_of_the_repository(path: Path) -> None:
             assert file.resolve().is_relative_to(ROOT), f"{path.name}: {link}"
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_files_are_in_the_repository(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for named in re.findall(r"`((?:lossbench|tests|deploy|suites|docs)/[\w./-]+)`", text):
+        assert "NAME" in named or (ROOT / named).exists(), f"{path.name}: {named}"
+
+
 def test_docs_prints_every_page(run: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = run("docs")
     assert code == 0
