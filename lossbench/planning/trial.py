@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field
@@ -61,7 +63,7 @@ class Trial(Strict):
     workers: int
     seed: int
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Hash of everything that determines the numbers; digests stand for data and weights."""
         content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
@@ -79,7 +81,14 @@ class Trial(Strict):
             del content["stop_early"]
         return digest_of(content)
 
-    @property
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Trial:
+        """Copy without the cached identities, since it may have other fields."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("identity", "earlier_identity"):
+            copied.__dict__.pop(name, None)
+        return copied
+
+    @cached_property
     def earlier_identity(self) -> str:
         """Identity that earlier versions gave the same training: with whole files of plugins."""
         if not self.file_digests:

@@ -88,6 +88,18 @@ def check_database(location: Location, path: Path, *, write: bool) -> None:
         raise location.error(f"cannot be read: {error.strerror}; {_CHOOSE}") from None
 
 
+def content_version(path: Path) -> tuple[bytes, int, int]:
+    """Value that differs after every committed change of a database."""
+    with path.open("rb") as file:
+        header = file.read(28)
+    journal = path.with_name(f"{path.name}-wal")  # in this mode, changes are only there at first
+    try:
+        stat = journal.stat()
+    except FileNotFoundError:
+        return header[24:], 0, 0
+    return header[24:], stat.st_size, stat.st_mtime_ns
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=_TIMEOUT_SEC)
 

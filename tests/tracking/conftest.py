@@ -16,6 +16,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import make_rows
@@ -83,6 +84,11 @@ def make_result() -> Callable[..., TrialResult]:
         return TrialResult(**{**values, **changes})
 
     return make
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    return MlflowClient(uri, registry_uri=uri)
 
 
 @pytest.fixture

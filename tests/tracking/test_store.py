@@ -2,45 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
-from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import SearchPoints
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
+from tests.tracking.started import all_runs, started
 
 pytestmark = pytest.mark.long
 
 MakeResult = Callable[..., TrialResult]
 PARENT = "mlflow.parentRunId"
-
-
-@pytest.fixture
-def client(uri: str) -> MlflowClient:
-    return MlflowClient(uri, registry_uri=uri)
-
-
-def all_runs(client: MlflowClient) -> list[Run]:
-    experiment = client.get_experiment_by_name("demo")
-    return list(client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]))
-
-
-def started(uri: str, plan: Plan) -> Tracker:
-    tracker = Tracker.open(uri)
-    tracker.start_suite(plan, {"python": "3.11"})
-    return tracker
 
 
 def test_a_result_survives_exactly(
@@ -59,73 +40,6 @@ def test_a_result_survives_exactly(
         tracker.log_epochs(trial, expected[trial.identity].history)
         tracker.finish(trial, expected[trial.identity], artifacts)
     assert Tracker.open(uri, create=False).results(plan.trials) == expected
-
-
-@pytest.mark.parametrize(
-    ("right", "constant", "status", "reason"),
-    [
-        (10, False, "finished", "no better than guessing: right on 10 of 32 images"),
-        (16, False, "finished", "no better than guessing: right on 16 of 32 images"),
-        (3, False, "diverged", "was right on 3 of 32 images, worse than guessing among 2 classes"),
-        (16, True, "diverged", "gave the same class for all 32 images"),
-    ],
-)
-def test_a_result_called_diverged_by_an_earlier_version_is_judged_anew(
-    uri: str,
-    plan: Plan,
-    make_result: MakeResult,
-    artifacts: Path,
-    right: int,
-    constant: bool,
-    status: str,
-    reason: str,
-) -> None:
-    labels = np.arange(32) % 2
-    predicted = np.where(np.arange(32) < right, labels, 1 - labels)
-    if constant:
-        predicted[:] = 0
-    np.savez(artifacts / "predictions.npz", labels=labels, predicted=predicted)
-    trial = plan.trials[0]
-    stored = make_result(trial, status="diverged", reason="ended no better than chance")
-    started(uri, plan).finish(trial, stored, artifacts)
-    [found] = Tracker.open(uri, create=False).results(plan.trials).values()
-    assert (found.status, found.reason[: len(reason)]) == (status, reason)
-    assert found.metrics == stored.metrics
-
-
-def test_a_divergence_of_an_earlier_version_without_predictions_stays_one(
-    uri: str, plan: Plan, make_result: MakeResult, artifacts: Path
-) -> None:
-    (artifacts / "predictions.npz").unlink()
-    trial = plan.trials[0]
-    stored = make_result(trial, status="diverged", reason="ended no better than chance")
-    started(uri, plan).finish(trial, stored, artifacts)
-    assert [*Tracker.open(uri, create=False).results(plan.trials).values()] == [stored]
-
-
-def test_arrays_survive_and_what_is_missing_or_broken_is_none(
-    uri: str,
-    plan: Plan,
-    make_result: MakeResult,
-    artifacts: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    trial = plan.trials[0]
-    np.savez(artifacts / "pickled.npz", objects=np.array([{}], dtype=object))
-    (artifacts / "embedding.npz").write_bytes(b"no zip file")
-    started(uri, plan).finish(trial, make_result(trial), artifacts)
-
-    tracker = Tracker.open(uri, create=False)
-    arrays = tracker.arrays(trial.identity, "predictions")
-    assert arrays is not None
-    np.testing.assert_array_equal(arrays["labels"], np.arange(6))
-    assert arrays["correct"].dtype == bool
-    assert tracker.arrays(trial.identity, "absent") is None
-    assert tracker.arrays("0" * 16, "predictions") is None
-    assert not caplog.records
-    assert tracker.arrays(trial.identity, "embedding") is None
-    assert tracker.arrays(trial.identity, "pickled") is None
-    assert ["embedding" in r.getMessage() for r in caplog.records] == [True, False]
 
 
 def test_structure_names_and_tags(
@@ -272,26 +186,6 @@ def test_what_is_not_finished_is_no_result(
     assert tracker.results(plan.trials[7:]) == {}
 
 
-def test_of_two_finished_runs_the_earliest_readable_counts(
-    uri: str, client: MlflowClient, plan: Plan, make_result: MakeResult, artifacts: Path
-) -> None:
-    trial = plan.trials[0]
-    tracker = started(uri, plan)
-    tracker.finish(trial, make_result(trial), artifacts)
-    experiment = client.get_experiment_by_name("demo").experiment_id
-    later = client.create_run(
-        experiment,
-        tags={"lossbench.identity": trial.identity},
-        start_time=int(time.time() * 1000) + 60_000,
-    ).info.run_id
-    other = make_result(trial, wall_time_sec=99.0)
-    client.log_text(later, other.model_dump_json(), "result.json")
-    client.set_terminated(later)
-    assert tracker.results([trial])[trial.identity].wall_time_sec == 1.5
-    Path(all_runs(client)[1].info.artifact_uri, "result.json").unlink()
-    assert tracker.results([trial])[trial.identity].wall_time_sec == 99.0
-
-
 def test_logging_again_changes_nothing(
     uri: str, client: MlflowClient, plan: Plan, make_result: MakeResult
 ) -> None:
@@ -332,44 +226,6 @@ def test_values_that_mlflow_does_not_take(
     assert tracker.results([trial])[trial.identity].reason == "y" * 9000
 
 
-def test_a_deleted_experiment_is_said_and_not_hidden(
-    uri: str, client: MlflowClient, plan: Plan
-) -> None:
-    started(uri, plan)
-    client.delete_experiment(client.get_experiment_by_name("demo").experiment_id)
-    with pytest.raises(TrackingError, match="'demo' was deleted in MLflow"):
-        started(uri, plan)
-
-
-def test_reading_makes_no_experiment(uri: str, client: MlflowClient, plan: Plan) -> None:
-    reader = Tracker.open(uri, create=False)
-    assert reader.results(plan.trials) == {}
-    assert [e.name for e in client.search_experiments()] == ["Default"]
-
-
-def test_many_trials_are_found_quickly(
-    uri: str,
-    make_plan: Callable[..., Plan],
-    make_result: MakeResult,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    plan = make_plan(seeds=list(range(4)))
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    tracker = started(uri, plan)
-    begin = time.perf_counter()
-    for trial in plan.trials:
-        tracker.finish(trial, make_result(trial), empty)
-    logged = time.perf_counter()
-    results = Tracker.open(uri, create=False).results(plan.trials)
-    found = time.perf_counter()
-    assert len(results) == len(plan.trials) == 24
-    with capsys.disabled():
-        print(f"\n24 trials: logged in {logged - begin:.1f} s, found in {found - logged:.2f} s")
-    assert found - logged < 2
-
-
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 def test_epochs_of_a_broken_off_trial_do_not_stand_twice(
     uri: str,
@@ -402,26 +258,6 @@ def test_epochs_of_a_broken_off_trial_do_not_stand_twice(
         assert sorted(steps) == [1, 1, 2, 2, 3]
         first.finish(trial, result, artifacts)
         assert len(all_runs(client)) == 2
-
-
-def test_two_machines_that_begin_at_once_share_one_run(
-    uri: str, client: MlflowClient, plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trial = plan.trials[0]
-    first, second = started(uri, plan), started(uri, plan)
-    first.begin(trial)
-    find, calls = second._find, []
-
-    def too_early(tags: dict[str, str]) -> object:
-        calls.append(tags)
-        return None if len(calls) == 1 else find(tags)
-
-    monkeypatch.setattr(second, "_find", too_early)
-    monkeypatch.setattr(second, "location", dataclasses.replace(second.location, database=None))
-    second.begin(trial)
-    assert len(calls) == 2
-    [run] = all_runs(client)[1:]
-    assert second._begun == first._begun == {trial.identity: run.info.run_id}
 
 
 def test_points_of_searches_are_kept_with_the_table(uri: str, plan: Plan) -> None:

@@ -1,0 +1,124 @@
+"""Experiments and runs of MLflow: search, creation, closing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from lossbench.tracking import names
+from lossbench.tracking.artifacts import artifact_root
+from lossbench.tracking.database import content_version
+from lossbench.tracking.location import EXPERIMENT_KIND, Location
+
+_PAGE = 1000
+"""Number of runs per search."""
+
+
+class Runs:
+    """Runs of a store.
+
+    Args:
+        client: Returns MLflow's client.
+        location: Location of the store.
+    """
+
+    def __init__(self, client: Callable[[], MlflowClient], location: Location) -> None:
+        self._client, self._location = client, location
+        self._finished: dict[frozenset[str], tuple[object, list[Run]]] = {}
+
+    def finished(self, suites: Collection[str]) -> list[Run]:
+        """Finished runs of suites, the earliest first.
+
+        A database is searched again only after a change.
+        """
+        version = content_version(self._location.database) if self._location.database else None
+        key = frozenset(suites)
+        known = self._finished.get(key)
+        if version is None or known is None or known[0] != version:
+            found = [self._client().get_experiment_by_name(name) for name in key]
+            experiments = [experiment.experiment_id for experiment in found if experiment]
+            runs = list(self.search(experiments, "attributes.status = 'FINISHED'"))
+            known = self._finished[key] = (version, runs)
+        return known[1]
+
+    def tables(self, suite: str) -> Iterator[Run]:
+        """Parent runs of the tables of a suite, the earliest first."""
+        experiment = self._client().get_experiment_by_name(suite)
+        if experiment:
+            yield from self.search([experiment.experiment_id], _equals(names.KIND, "table"))
+
+    def finished_with_tag(self, key: str, value: str) -> Run | None:
+        """The earliest finished run with a tag, in any experiment; None without one."""
+        experiments = [e.experiment_id for e in self._client().search_experiments()]
+        condition = f"attributes.status = 'FINISHED' AND {_equals(key, value)}"
+        return next(self.search(experiments, condition), None)
+
+    def open_experiment(self, name: str) -> str:
+        """Id of the experiment with a name, which is created if there is none.
+
+        Raises:
+            TrackingError: The experiment was deleted in MLflow.
+        """
+        client, location = self._client(), self._location
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            folder = str(artifact_root(location.database) / name) if location.database else None
+            tags = {EXPERIMENT_KIND: "custom_model_development"}
+            return str(client.create_experiment(name, artifact_location=folder, tags=tags))
+        if found.lifecycle_stage != "active":
+            raise location.error(
+                f"the experiment {name!r} was deleted in MLflow; restore it with 'mlflow "
+                f"experiments restore -x {found.experiment_id}', or rename the suite"
+            )
+        return str(found.experiment_id)
+
+    def find(self, experiment: str, tags: Mapping[str, str]) -> Run | None:
+        """The earliest run of an experiment with some tags; None without one."""
+        condition = " AND ".join(_equals(key, value) for key, value in tags.items())
+        return next(self.search([experiment], condition), None)
+
+    def create(
+        self, experiment: str, key: Mapping[str, str], tags: Mapping[str, str], name: str
+    ) -> Run:
+        """Create a run, or return the one that another machine created on a server before.
+
+        Args:
+            experiment: Id of the experiment.
+            key: Tags that identify the run.
+            tags: All tags of the run.
+            name: Name of the run.
+        """
+        client = self._client()
+        run = client.create_run(experiment, tags=dict(tags), run_name=name)
+        if self._location.database is not None:  # it is locked
+            return run
+        first = self.find(experiment, key) or run
+        if first.info.run_id != run.info.run_id:
+            client.delete_run(run.info.run_id)
+        return first
+
+    def close(self, run_id: str, status: str, reason: str) -> None:
+        tags = names.status_tags(status.lower(), reason)
+        self._client().log_batch(run_id, tags=names.as_tags(tags))
+        self._client().set_terminated(run_id, status)
+
+    def search(self, experiments: list[str], condition: str) -> Iterator[Run]:
+        """Runs that meet a condition, the earliest first."""
+        token = None
+        while experiments:
+            page = self._client().search_runs(
+                experiments,
+                condition,
+                max_results=_PAGE,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            yield from page
+            if not (token := page.token):
+                return
+
+
+def _equals(key: str, value: str) -> str:
+    return f"tags.`{key}` = '{value}'"
