@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from lossbench.planning.rows import Row, find_reference_rows
 from lossbench.planning.selection import Stage
-from lossbench.report.figures.style import Colour, Drawing, finish, new_figure, titled
+from lossbench.report.figures.style import Colour, Drawing, figure_title, new_figure, save_figure
 
 
 def cost_figure(
@@ -51,7 +51,7 @@ def cost_figure(
     if len(devices) > 1:
         caption += " The trials ran on several devices, so these costs are not comparable."
     caption += " Trials that ran in parallel slow each other down."
-    return finish(figure, "cost", f"cost-{variant}", titled("Cost", variant), caption)
+    return save_figure(figure, "cost", f"cost-{variant}", figure_title("Cost", variant), caption)
 
 
 def relative_cost(own: Sequence[float], reference: Sequence[float]) -> str:

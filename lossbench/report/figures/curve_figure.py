@@ -12,9 +12,9 @@ from lossbench.report.figures.curves import Curve, LearningCurves, Panel
 from lossbench.report.figures.style import (
     PNG_DPI,
     Drawing,
-    finish,
-    lay_out,
     new_figure,
+    run_layout,
+    save_figure,
     shade,
 )
 
@@ -35,13 +35,13 @@ def curve_figure(curves: LearningCurves) -> Drawing:
         axes.set_xlabel("epoch")
         _scale_epochs(axes, panel)
         _scale_values(axes, panel)
-    lay_out(figure)  # the limits are final
+    run_layout(figure)  # the limits are final
     for axes, panel in drawn:
         _label_ends(axes, panel.curves)
     caption = f"Line: mean over the finished seeds; band: their range. {curves.trials} trials" + (
         f", of which {curves.diverged} diverged (dashed, up to ×)." if curves.diverged else "."
     )
-    return finish(figure, "curves", curves.name, curves.title, caption)
+    return save_figure(figure, "curves", curves.name, curves.title, caption)
 
 
 def _draw_curve(axes: Axes, curve: Curve) -> None:

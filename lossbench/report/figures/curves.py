@@ -9,7 +9,7 @@ from statistics import fmean
 
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.records import TrialResult
-from lossbench.report.figures.style import Colour, row_colours, titled
+from lossbench.report.figures.style import Colour, figure_title, row_colours
 
 LOG_FROM_RATIO = 10
 """Values that span at least this factor are drawn on a logarithmic axis."""
@@ -97,7 +97,7 @@ class LearningCurves:
     @property
     def title(self) -> str:
         """Heading of the figure."""
-        return titled("Learning curves", self.variant)
+        return figure_title("Learning curves", self.variant)
 
 
 def learning_curves(found: PlanWithResults) -> list[LearningCurves]:

@@ -21,9 +21,9 @@ from lossbench.report.figures.style import (
     INK,
     Colour,
     Drawing,
-    finish,
+    figure_title,
     new_figure,
-    titled,
+    save_figure,
 )
 
 Array = np.ndarray[Any, Any]
@@ -56,28 +56,28 @@ def detection_figures(
     of = f"One trial per row, seed {seeds}."
     name = f"{artifact.key}-{variant}"
     return [
-        finish(
+        save_figure(
             _histograms(found, "posterior", artifact, colours),
             "detection",
             f"posterior-{name}",
-            titled(f"Posterior of the predicted class: {artifact.title}", variant),
+            figure_title(f"Posterior of the predicted class: {artifact.title}", variant),
             f"Share of the inputs in each of 40 bins. {of}",
         ),
-        finish(
+        save_figure(
             _histograms(found, "likelihood", artifact, colours),
             "detection",
             f"likelihood-{name}",
-            titled(f"Likelihood of the predicted class: {artifact.title}", variant),
+            figure_title(f"Likelihood of the predicted class: {artifact.title}", variant),
             "Share of the inputs in each of 40 bins. For losses that model a density: above the "
             "likelihood exp(-d) of the predicted class, below its logarithm -d / ln 10; values "
             "below 1e-30 are drawn at -30. For other losses: the affinity, scaled to [0, 1] over "
             f"both kinds of inputs. {of}",
         ),
-        finish(
+        save_figure(
             _roc(found, artifact, colours),
             "detection",
             f"roc-{name}",
-            titled(f"Separation of normal and other inputs: {artifact.title}", variant),
+            figure_title(f"Separation of normal and other inputs: {artifact.title}", variant),
             "Inputs are accepted by a threshold on the likelihood. The horizontal axis is "
             f"logarithmic, from {LOWEST_FALSE_ACCEPT:g} %; markers on the grey line: equal error "
             f"rate (EER). {of}",

@@ -22,9 +22,9 @@ from lossbench.report.figures.style import (
     FIGURE_WIDTH_IN,
     PNG_DPI,
     Drawing,
-    finish,
+    figure_title,
     new_figure,
-    titled,
+    save_figure,
 )
 
 MAX_NUMBERED_CLASSES = 20
@@ -60,8 +60,8 @@ def embedding_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None
         f"{_seeds(panels)} Each panel has its own scale, the same for x and y. "
         f"Errors are those of the drawn trial, in % of the measured images."
     )
-    title = titled("Two-dimensional features", variant)
-    return finish(figure, "embedding", f"embedding-{variant}", title, caption)
+    title = figure_title("Two-dimensional features", variant)
+    return save_figure(figure, "embedding", f"embedding-{variant}", title, caption)
 
 
 def likelihood_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
@@ -90,8 +90,8 @@ def likelihood_figure(variant: str, panels: list[StoredArrays]) -> Drawing | Non
             f"{len(attacked[0].arrays['adversarial'])} measured images; inside the map: "
             f"{', '.join(inside)}."
         )
-    title = titled("Likelihood of the features", variant)
-    return finish(figure, "likelihood", f"likelihood-{variant}", title, caption)
+    title = figure_title("Likelihood of the features", variant)
+    return save_figure(figure, "likelihood", f"likelihood-{variant}", title, caption)
 
 
 def class_colours(num_classes: int) -> list[tuple[float, float, float]]:

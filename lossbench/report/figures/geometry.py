@@ -11,7 +11,14 @@ from matplotlib.patches import Patch
 
 from lossbench.report.figures.embeddings import class_colours, class_names
 from lossbench.report.figures.stored_arrays import StoredArrays
-from lossbench.report.figures.style import FIGURE_WIDTH_IN, INK, Drawing, finish, new_figure, titled
+from lossbench.report.figures.style import (
+    FIGURE_WIDTH_IN,
+    INK,
+    Drawing,
+    figure_title,
+    new_figure,
+    save_figure,
+)
 
 MARGIN = "#F3D9A4"
 
@@ -55,11 +62,11 @@ def geometry_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
         "beyond the dashed line on its own side; without a margin (alpha = 0) the lines coincide. "
         "Each panel shows the first finished seed of its row."
     )
-    return finish(
+    return save_figure(
         figure,
         "geometry",
         f"geometry-{variant}",
-        titled("Geometry of the margin between two classes", variant),
+        figure_title("Geometry of the margin between two classes", variant),
         caption,
     )
 

@@ -11,7 +11,7 @@ from lossbench.planning.rows import Row
 from lossbench.planning.selection import Stage
 from lossbench.records import Metric
 from lossbench.report.figures.detection import MARKERS
-from lossbench.report.figures.style import Colour, Drawing, finish, new_figure, titled
+from lossbench.report.figures.style import Colour, Drawing, figure_title, new_figure, save_figure
 
 DODGE = 0.16
 """How far the rows' points spread sideways, as a share of the distance between two sizes."""
@@ -73,6 +73,6 @@ def robustness_figure(
         f"Mean over up to {drawn} seeds; bars: standard deviation (n-1). Measured at the marked "
         "sizes; the rows' points are shifted sideways."
     )
-    return finish(
-        figure, "detection", f"fgsm-{variant}", titled("Error under FGSM", variant), caption
+    return save_figure(
+        figure, "detection", f"fgsm-{variant}", figure_title("Error under FGSM", variant), caption
     )

@@ -16,15 +16,21 @@ from matplotlib.patches import Patch, Rectangle
 
 from lossbench.analysis.number_format import format_number
 from lossbench.analysis.tables import Cell, Table
-from lossbench.report.figures.selection_points import STAR, axis_label, draw_points, ordered, short
+from lossbench.report.figures.selection_points import (
+    STAR,
+    axis_label,
+    distinct_values,
+    draw_points,
+    parameter_text,
+)
 from lossbench.report.figures.style import (
     INK,
     Colour,
     Drawing,
-    finish,
+    figure_title,
     new_figure,
-    readable_on,
-    titled,
+    save_figure,
+    text_colour_on,
 )
 
 CHOSEN: dict[str, Any] = {"fill": False, "edgecolor": "#D55E00", "linewidth": 3}
@@ -61,7 +67,9 @@ def selection_figure(
     parameters = list(cells[0].row.varied)
     caption = f"{axis_label(table)}: mean over the finished of {table.seeds} seeds"
     named = [cell for cell in cells if cell.row.label in compared]
-    pairs = math.prod(len(ordered([c.row.varied[key] for c in cells])) for key in parameters)
+    pairs = math.prod(
+        len(distinct_values([c.row.varied[key] for c in cells])) for key in parameters
+    )
     if len(parameters) == 2 and len(cells) >= FULL * pairs:
         figure = _heat_map(cells, parameters, table, named)
         caption += " ± std; the chosen cell is outlined"
@@ -69,19 +77,21 @@ def selection_figure(
         figure = draw_points(cells, parameters, table, colours, named, searched_on_log)
         caption += ", bars ± std, small points the seeds; the chosen row is circled"
     caption += "; star: named by the suite for comparison." if named else "."
-    title = titled(f"Selection of {loss}", variant)
-    return finish(figure, "selection", f"selection-{variant}-{loss}", title, caption)
+    title = figure_title(f"Selection of {loss}", variant)
+    return save_figure(figure, "selection", f"selection-{variant}-{loss}", title, caption)
 
 
 def _heat_map(
     cells: list[Cell], parameters: list[str], table: Table, named: Collection[Cell]
 ) -> Figure:
     down, across = parameters
-    lines, columns = (ordered([cell.row.varied[key] for cell in cells]) for key in parameters)
+    lines, columns = (
+        distinct_values([cell.row.varied[key] for cell in cells]) for key in parameters
+    )
     grid = pd.DataFrame(index=lines, columns=columns, dtype=float)
     numbers = pd.DataFrame("", index=lines, columns=columns)
     for cell in cells:
-        place = short(cell.row.varied[down]), short(cell.row.varied[across])
+        place = parameter_text(cell.row.varied[down]), parameter_text(cell.row.varied[across])
         summary = cell.summary
         if summary.mean is not None:
             grid.loc[place] = summary.mean
@@ -102,8 +112,8 @@ def _heat_map(
     _write_readably(axes)
     handles: list[Patch | Line2D] = []
     for cell in cells:
-        x = columns.index(short(cell.row.varied[across]))
-        y = lines.index(short(cell.row.varied[down]))
+        x = columns.index(parameter_text(cell.row.varied[across]))
+        y = lines.index(parameter_text(cell.row.varied[down]))
         _mark_absent(axes, cell, x, y)
         if cell.chosen:
             axes.add_patch(Rectangle((x, y), 1, 1, clip_on=False, **CHOSEN))
@@ -145,4 +155,4 @@ def _write_readably(axes: Axes) -> None:
     values: Any = np.ma.asarray(mesh.get_array()).ravel()
     shown = np.asarray(mesh.get_facecolor())[~np.ma.getmaskarray(values)]  # as seaborn writes them
     for text, colour in zip(axes.texts, shown, strict=True):
-        text.set_color(readable_on(tuple(colour[:3])))
+        text.set_color(text_colour_on(tuple(colour[:3])))

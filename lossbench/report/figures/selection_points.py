@@ -56,7 +56,7 @@ class Scale:
     places: Mapping[str, float]
 
     def __getitem__(self, value: Any) -> float:
-        return self.places[short(value)]
+        return self.places[parameter_text(value)]
 
 
 def scale_of(values: Sequence[Any], searched_on_log: bool) -> Scale:
@@ -69,17 +69,19 @@ def scale_of(values: Sequence[Any], searched_on_log: bool) -> Scale:
         searched_on_log: Whether the suite searches it on a logarithmic scale.
     """
     if not all(map(_is_number, values)):
-        return Scale("category", {text: float(i) for i, text in enumerate(ordered(values))})
+        return Scale("category", {text: float(i) for i, text in enumerate(distinct_values(values))})
     numbers = sorted(set(values))
     positive = [number for number in numbers if number > 0]
     others = [number for number in numbers if number <= 0]
     spread = positive[-1] / positive[0] if positive else 1.0
     logarithmic = searched_on_log or (spread > LOG_FROM_RATIO and len(others) <= 1)
     if not logarithmic or not positive:
-        return Scale("linear", {short(number): float(number) for number in numbers})
+        return Scale("linear", {parameter_text(number): float(number) for number in numbers})
     step = max(spread, 10.0) ** (1 / max(len(positive) - 1, 2))
-    left = {short(n): positive[0] / step ** (i + 1) for i, n in enumerate(reversed(others))}
-    return Scale("log", left | {short(number): float(number) for number in positive})
+    left = {
+        parameter_text(n): positive[0] / step ** (i + 1) for i, n in enumerate(reversed(others))
+    }
+    return Scale("log", left | {parameter_text(number): float(number) for number in positive})
 
 
 def draw_points(
@@ -146,7 +148,7 @@ def _set_scale(axes: Axes, scale: Scale) -> None:
         axes.xaxis.set_major_locator(FixedLocator(places))
         axes.set_xticks(places, list(scale.places))
     elif scale.kind == "log":
-        off = [place for text, place in scale.places.items() if text != short(place)]
+        off = [place for text, place in scale.places.items() if text != parameter_text(place)]
         inside = [t for t in LogLocator(subs=(1, 3)).tick_values(low, high) if low <= t <= high]
         ticks = [*off, *(tick for tick in inside if not off or tick > max(off))]
         names = {place: text for text, place in scale.places.items() if place in off}
@@ -198,14 +200,15 @@ def _legend(cells: Sequence[Cell], named: Collection[Cell]) -> list[Line2D]:
     return handles
 
 
-def ordered(values: Sequence[Any]) -> list[str]:
+def distinct_values(values: Sequence[Any]) -> list[str]:
     """Distinct values as text: first those that are not numbers, then numbers by size."""
     others = [value for value in values if not _is_number(value)]
     numbers = sorted(value for value in values if _is_number(value))
-    return list(dict.fromkeys(map(short, [*others, *numbers])))
+    return list(dict.fromkeys(map(parameter_text, [*others, *numbers])))
 
 
-def short(value: Any) -> str:
+def parameter_text(value: Any) -> str:
+    """`0.1`, `identity`."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from lossbench.planning.rows import Row
 from lossbench.report.figures.fonts import FAMILY, replace_undrawable
+from lossbench.suite.schema import ONLY_COLUMN
 
 Colour = tuple[float, float, float]
 
@@ -86,17 +87,17 @@ def new_figure(height_in: float, width_in: float = FIGURE_WIDTH_IN) -> Figure:
     return figure
 
 
-def lay_out(figure: Figure) -> None:
+def run_layout(figure: Figure) -> None:
     """Run the layout: afterwards limits and sizes are known."""
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.execute(figure)
 
 
-def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Drawing:
+def save_figure(figure: Figure, kind: str, name: str, title: str, caption: str) -> Drawing:
     """Save a figure in memory, as PNG and as SVG."""
     numbered = replace_undrawable(figure)
-    lay_out(figure)
+    run_layout(figure)
     figure.set_layout_engine(None)  # else each file would run the layout again
     files = {}
     for format in ("png", "svg"):
@@ -108,9 +109,9 @@ def finish(figure: Figure, kind: str, name: str, title: str, caption: str) -> Dr
     return Drawing(kind, name, title, whole, files["png"], files["svg"])
 
 
-def titled(title: str, variant: str) -> str:
+def figure_title(title: str, variant: str) -> str:
     """Title with the variant, unless it is the only one without a name."""
-    return title if variant == "default" else f"{title}, {variant}"
+    return title if variant == ONLY_COLUMN else f"{title}, {variant}"
 
 
 def loss_hues(losses: Iterable[str]) -> dict[str, Colour]:
@@ -132,7 +133,7 @@ def row_colours(rows: Iterable[Row]) -> dict[str, Colour]:
     return colours
 
 
-def readable_on(colour: Colour) -> str:
+def text_colour_on(colour: Colour) -> str:
     """Black or white: the one with the higher contrast (WCAG 2) to a background."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -30,6 +30,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
         return Drawing(kind, name, title, caption, b"", b"")
 
     for module in (cost, curve_figure, detection, embeddings, geometry, robustness, selection):
-        monkeypatch.setattr(module, "finish", keep)
+        monkeypatch.setattr(module, "save_figure", keep)
     with figure_style():
         yield kept

@@ -13,7 +13,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from lossbench.report.figures import fonts
-from lossbench.report.figures.style import Drawing, figure_style, finish, new_figure
+from lossbench.report.figures.style import Drawing, figure_style, new_figure, save_figure
 
 NAMES = {
     "Chinese": "猫",
@@ -62,7 +62,7 @@ def drawn(*names: str) -> tuple[Figure, Drawing]:
         axes.set_title(" ".join(names))
         axes.set_xlabel(names[0])
         axes.legend()
-        return figure, finish(figure, "cost", "cost", "Cost", "Bars: medians.")
+        return figure, save_figure(figure, "cost", "cost", "Cost", "Bars: medians.")
 
 
 def texts(figure: Figure) -> list[str]:
@@ -107,7 +107,7 @@ def test_axes_that_share_their_labels_keep_them() -> None:
         figure = new_figure(3)
         left, _ = figure.subplots(1, 2, sharey=True)
         left.set_yticks([0, 1], ["softmax", "猫"])
-        drawing = finish(figure, "cost", "cost", "Cost", "")
+        drawing = save_figure(figure, "cost", "cost", "Cost", "")
     assert [label.get_text() for label in left.get_yticklabels()] == ["softmax", "[1]"]
     assert drawing.caption.endswith(": [1] 猫.")
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.figures.selection_points import draw_points, ordered, scale_of
+from lossbench.report.figures.selection_points import distinct_values, draw_points, scale_of
 from lossbench.report.figures.style import figure_style, row_colours
 from tests.report.synthetic_report import Results, result_of
 
@@ -54,7 +54,7 @@ def test_values_stand_by_size_on_their_scale(
     assert sorted(scale.places, key=lambda text: scale.places[text]) == names
     if kind == "log":
         assert min(scale.places.values()) > 0
-    assert ordered(values) == names
+    assert distinct_values(values) == names
 
 
 def draw(plan: Plan, results: Results, **options: Any) -> Figure:

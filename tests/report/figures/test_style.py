@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from lossbench.planning.plan import Plan
-from lossbench.report.figures.style import HUES, readable_on, row_colours
+from lossbench.report.figures.style import HUES, row_colours, text_colour_on
 from tests.report.figures.drawing import contrast
 
 
@@ -26,5 +26,5 @@ def test_rows_of_one_loss_get_shades_of_its_colour(make_plan: Callable[..., Plan
 def test_text_stands_out_from_any_colour() -> None:
     for colour in np.random.default_rng(0).random((500, 3)):
         text = max(("black", "white"), key=lambda t: contrast(colour, to_rgb(t)))
-        assert readable_on(tuple(colour)) == text
+        assert text_colour_on(tuple(colour)) == text
         assert contrast(colour, to_rgb(text)) > 4.5
