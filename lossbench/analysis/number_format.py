@@ -1,7 +1,7 @@
 """Text of a metric's values and of their differences: decimals, sign and unit.
 
-This is the only text in `analysis`: `report` and `gate`, which may not import each other, write
-numbers alike, and a table marks its best rows at the precision that is shown.
+Apart from messages, this is the only text in `analysis`: `report` and `gate`, which may not import
+each other, format numbers in the same way, and a table marks its best rows at the shown precision.
 """
 
 from __future__ import annotations
@@ -76,5 +76,7 @@ def difference_unit(unit: str) -> str:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """`0.5 percentage points`, `12 s`; the text alone if there is no unit."""
+    """`0.5 percentage points`, `1 percentage point`, `12 s`; the text alone without a unit."""
+    if text == "1" and unit == "percentage points":
+        unit = "percentage point"
     return f"{text} {unit}" if unit else text

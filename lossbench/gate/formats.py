@@ -83,7 +83,8 @@ def _value(cell: BaselineCell | None, spec: str) -> str:
 def _sentence(cell: CheckedCell) -> str:
     """Cell, reason and values in one line."""
     spec = _spec(cell)
-    values = f"{_value(cell.before, spec)} in the baseline, {_value(cell.after, spec)} now"
+    sides = ((cell.before, "in the baseline"), (cell.after, "now"))
+    values = ", ".join(f"{_value(side, spec)} {when}" for side, when in sides if side)
     return f"{cell.cell.name} {cell.cell.metric}: {cell.reason}. {values}"
 
 

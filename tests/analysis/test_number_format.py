@@ -67,5 +67,6 @@ def test_intervals_and_standard_deviations_that_do_not_exist_are_left_out() -> N
 
 def test_differences_have_the_metrics_unit() -> None:
     assert with_unit("0.5", difference_unit("% of pairs")) == "0.5 percentage points"
+    assert with_unit("1", difference_unit("% of pairs")) == "1 percentage point"
     assert with_unit("0.5", difference_unit("s")) == "0.5 s"
     assert with_unit("0.5", difference_unit("")) == "0.5"

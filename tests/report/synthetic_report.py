@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Metric, TrialResult
+from lossbench.report import terminal_table
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "softmax": {},
@@ -107,3 +112,10 @@ def with_own_metric(
         for trial in plan.trials
     }
     return replace(plan, metrics=(metric,)), results
+
+
+def in_terminal(plan: Plan, results: Mapping[str, TrialResult]) -> str:
+    """Tables as a terminal of 120 columns shows them."""
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(terminal_table(PlanWithResults(plan, results)))
+    return console.export_text()

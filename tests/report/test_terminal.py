@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Console
 
 from lossbench.planning.plan import Plan
-from lossbench.planning.selection import PlanWithResults
-from lossbench.report import terminal_table
 from lossbench.report.display import Column, DisplayCell, DisplayTable, plain_cells
 from lossbench.report.terminal import terminal_parts
-
-
-def in_terminal(plan: Plan, results: Any) -> str:
-    console = Console(width=120, file=io.StringIO(), record=True)
-    console.print(terminal_table(PlanWithResults(plan, results)))
-    return console.export_text()
+from tests.report.synthetic_report import in_terminal
 
 
 def test_terminal_table_shows_labels_literally(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report import render, terminal_table
+from lossbench.report import render
 from lossbench.report.value_text import (
     column_heading,
     format_cell_interval,
@@ -23,13 +21,7 @@ from lossbench.report.value_text import (
     table_title,
 )
 from tests.analysis.made_up_tables import NAN, TWO, cell, errors, only_table
-from tests.report.synthetic_report import GRID
-
-
-def in_terminal(plan: Plan, results: Any) -> str:
-    console = Console(width=120, file=io.StringIO(), record=True)
-    console.print(terminal_table(PlanWithResults(plan, results)))
-    return console.export_text()
+from tests.report.synthetic_report import GRID, in_terminal
 
 
 def test_values_and_titles_in_words(make_plan: Callable[..., Plan], fill: Callable) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
-from lossbench.report import render, terminal_table
+from lossbench.report import render
 from lossbench.report.verdict_text import (
     describe_verdict,
     exact_test_note,
@@ -22,6 +20,7 @@ from lossbench.report.verdict_text import (
     verdict_notes,
 )
 from tests.analysis.compared_rows import CLEAR, NAN, NOISY, REFERENCE, judge_rows, only
+from tests.report.synthetic_report import in_terminal
 
 TWO = "reference: softmax\nlosses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]\n"
 
@@ -84,12 +83,6 @@ def errors(softmax: Any, alpha0: Any, alpha1: Any) -> dict[str, Any]:
         "default/lgm(alpha=0)": alpha0,
         "default/lgm(alpha=1)": alpha1,
     }
-
-
-def in_terminal(plan: Plan, results: Any) -> str:
-    console = Console(width=120, file=io.StringIO(), record=True)
-    console.print(terminal_table(PlanWithResults(plan, results)))
-    return console.export_text()
 
 
 def test_a_resolution_above_all_percentages_is_none(plan: Plan, fill: Callable) -> None:
