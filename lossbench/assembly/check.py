@@ -12,7 +12,7 @@ from lossbench.assembly.registries import plugin_entries
 from lossbench.assembly.validate import optimizer_problems, variant_problems, worker_problems
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import data_facts, view_of
-from lossbench.data.sources import find_folder
+from lossbench.data.loading import find_folder
 from lossbench.data.suite_data import (
     may_select_on_validation,
     open_dataset,

@@ -16,7 +16,7 @@ from lossbench.assembly.validate import (
     variant_problems,
     worker_problems,
 )
-from lossbench.data.sources import explain_missing
+from lossbench.data.loading import explain_missing
 from lossbench.errors import Loc, ParameterError, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES

@@ -89,7 +89,7 @@ def describe_splits(
     selects: bool,
     why: str = "there is no other",
 ) -> list[str]:
-    """Lines on the use of the parts of a data set, where their names do not tell it.
+    """Lines on the use of the parts of a data set, where their names do not show it.
 
     Args:
         test: Name of the test set in messages, such as `val/ (50 images)`; None without one.

@@ -8,7 +8,7 @@ from pathlib import Path
 from lossbench.data.dataset import Dataset
 from lossbench.data.encoded_images import EncodedImages
 from lossbench.data.image_files import ImageFileSplit
-from lossbench.data.sources import close_datasets, load_dataset
+from lossbench.data.loading import close_datasets, load_dataset
 from lossbench.errors import DataError, Problem
 from lossbench.planning.trial import Trial
 from lossbench.suite.schema import DatasetChoice, Selection, Suite

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import Shape, View
-from lossbench.data.sources import load_dataset
+from lossbench.data.loading import load_dataset
 from lossbench.errors import DataError
 from lossbench.evaluation.base import EVALUATIONS, Evaluation, Measurement, Trained
 from lossbench.evaluation.ood_detection import (

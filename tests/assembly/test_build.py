@@ -7,7 +7,7 @@ import torch
 
 from lossbench.assembly.build import build
 from lossbench.assembly.check import check
-from lossbench.data.sources import load_dataset
+from lossbench.data.loading import load_dataset
 from lossbench.data.suite_data import open_dataset
 from lossbench.suite.load import load_suite
 

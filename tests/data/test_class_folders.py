@@ -16,7 +16,7 @@ from lossbench.data.decoding import SUFFIXES
 from lossbench.data.image_files import ImageFileSplit
 from lossbench.data.image_folder import load_image_folder
 from lossbench.data.images import View
-from lossbench.data.sources import load_dataset, own_folders
+from lossbench.data.loading import load_dataset, own_folders
 from lossbench.data.torchvision import torchvision
 from lossbench.errors import DataError
 

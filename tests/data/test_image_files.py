@@ -16,7 +16,8 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.image_files import ImageFiles
 from lossbench.data.image_folder import load_image_folder
 from lossbench.data.images import ArrayImages, View
-from lossbench.data.sources import find_folder, is_ready, load_dataset, own_folders, prepare
+from lossbench.data.loading import find_folder, load_dataset, own_folders
+from lossbench.data.sources import is_ready, prepare
 from lossbench.data.tables import load_tables
 from lossbench.errors import DataError, UnknownNameError
 

@@ -12,8 +12,9 @@ import pytest
 
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import View
+from lossbench.data.loading import close_datasets, find_folder, load_dataset
 from lossbench.data.prepared import load_prepared
-from lossbench.data.sources import close_datasets, find_folder, load_dataset, prepare
+from lossbench.data.sources import prepare
 from lossbench.errors import DataError, UnknownNameError
 
 Make = Callable[..., Path]

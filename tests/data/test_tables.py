@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from lossbench.data.images import View
+from lossbench.data.loading import find_folder, load_dataset, own_folders
 from lossbench.data.prepared import ArraySplit
-from lossbench.data.sources import find_folder, load_dataset, own_folders
 from lossbench.data.tables import load_tables
 from lossbench.errors import DataError
 from tests.data import written_tables as made

@@ -14,8 +14,8 @@ from PIL import Image
 from lossbench.analysis.tables import make_tables
 from lossbench.assembly.build import build
 from lossbench.assembly.check import check
+from lossbench.data.loading import close_datasets, load_dataset
 from lossbench.data.prepared import make_card, save_prepared
-from lossbench.data.sources import close_datasets, load_dataset
 from lossbench.data.suite_data import open_trial_data
 from lossbench.errors import DataError
 from lossbench.gate.from_results import conditions_of, data_of

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lossbench.assembly.build import build
 from lossbench.assembly.check import check
 from lossbench.data.images import View
-from lossbench.data.sources import find_folder, load_dataset, own_folders
+from lossbench.data.loading import find_folder, load_dataset, own_folders
 from lossbench.data.vectors import Vectors, load_vectors
 from lossbench.models import MODELS
 from lossbench.planning.trial import Trial

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lossbench.data.images import View
-from lossbench.data.sources import load_dataset
+from lossbench.data.loading import load_dataset
 from lossbench.evaluation.base import Trained
 from lossbench.evaluation.other_images import OtherImages
 from tests.evaluation.trained_model import (

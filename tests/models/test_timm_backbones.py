@@ -12,7 +12,7 @@ import torch
 
 from lossbench.assembly.build import build
 from lossbench.assembly.check import check
-from lossbench.data.sources import load_dataset
+from lossbench.data.loading import load_dataset
 from lossbench.errors import DataError, ParameterError, RequestError, UnknownNameError
 from lossbench.gate.from_results import conditions_of
 from lossbench.models import MODELS

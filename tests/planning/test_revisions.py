@@ -13,8 +13,8 @@ from PIL import Image
 
 from lossbench.assembly.check import check
 from lossbench.data.facts import data_facts
+from lossbench.data.loading import load_dataset
 from lossbench.data.prepared import make_card, save_prepared
-from lossbench.data.sources import load_dataset
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
 from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of

@@ -12,7 +12,7 @@ import torch
 from lossbench.assembly.build import build
 from lossbench.assembly.check import check
 from lossbench.data.images import Images
-from lossbench.data.sources import load_dataset
+from lossbench.data.loading import load_dataset
 from lossbench.errors import DataError, NotFiniteError
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lossbench.assembly.check import check
-from lossbench.data import sources
-from lossbench.data.sources import close_datasets, load_dataset
+from lossbench.data import loading
+from lossbench.data.loading import close_datasets, load_dataset
 from lossbench.errors import DataError
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
@@ -20,14 +20,14 @@ Make = Callable[..., Path]
 def openings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """`verify` of each time that a prepared folder is opened."""
     found: list[bool] = []
-    load_prepared = sources.load_prepared
+    load_prepared = loading.load_prepared
 
     def load(folder: Path, *, verify: bool = True, validation: bool = False) -> object:
         found.append(verify)
         return load_prepared(folder, verify=verify, validation=validation)
 
     close_datasets()
-    monkeypatch.setattr(sources, "load_prepared", load)
+    monkeypatch.setattr(loading, "load_prepared", load)
     return found
 
 
