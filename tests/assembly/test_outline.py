@@ -33,7 +33,7 @@ def test_shipped_suites_can_be_looked_at_without_data(name: str, run: Run) -> No
     assert (code, err) == (0, "")
     words = " ".join(out.split())
     assert HOW[name] in words
-    assert "unknown without the data" in words
+    assert "the remaining cost are unknown" in words
     for row in outline.rows:
         assert row.label in out
     assert "?/3" in out
