@@ -1,4 +1,4 @@
-"""`lossbench check` as its users type it; what MLflow would have is made up."""
+"""`lossbench check`, on made-up results."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 
 
-class Recorded:
-    """Stands for the tracker: every trial has a result, made of its row's error and its seed."""
+class FakeTracker:
+    """Tracker that has a result for every trial, made of its row's error and its seed."""
 
     def __init__(self) -> None:
         self.errors = {"softmax": 5.0, "lgm(alpha=0)": 4.0, "lgm(alpha=0.3)": 3.0}
@@ -43,13 +43,13 @@ class Recorded:
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    tracker = Recorded()
+def tracker(monkeypatch: pytest.MonkeyPatch) -> FakeTracker:
+    tracker = FakeTracker()
     monkeypatch.setattr(Tracker, "open", lambda uri, *, create: tracker)
     return tracker
 
 
-def test_update_commit_check(run: Run, write_suite: Write, recorded: Recorded) -> None:
+def test_update_commit_check(run: Run, write_suite: Write, tracker: FakeTracker) -> None:
     suite = write_suite()
     code, out, err = run("check", suite, "--update", "--min-effect", "error=0.4")
     assert (code, out) == (0, "")
@@ -62,13 +62,13 @@ def test_update_commit_check(run: Run, write_suite: Write, recorded: Recorded) -
     assert code == 0
     assert "3 identical: no regression" in out
 
-    recorded.errors["lgm(alpha=0)"] = 9.0
+    tracker.errors["lgm(alpha=0)"] = 9.0
     code, out, err = run("check", suite)
     assert code == 1
     assert [line for line in out.splitlines() if line.endswith("  regression")] == [
         line for line in out.splitlines() if line.startswith("default/lgm(alpha=0) ")
     ]
-    assert max(map(len, out.splitlines())) > 80  # a line a cell, also where a terminal is narrow
+    assert max(map(len, out.splitlines())) > 80  # one line per cell, even if the terminal is narrow
     assert run("check", suite, "--only", "softmax")[0] == 0
     assert run("check", suite, "--format", "github")[1].startswith("::error title=small")
     assert json.loads(run("check", suite, "--format", "json")[1])["exit_code"] == 1
@@ -82,12 +82,12 @@ def test_update_commit_check(run: Run, write_suite: Write, recorded: Recorded) -
     assert run("check", suite)[0] == 0
 
 
-def test_one_seed_of_others_decides_nothing(
-    run: Run, write_suite: Write, recorded: Recorded
+def test_one_other_seed_is_too_little_evidence(
+    run: Run, write_suite: Write, tracker: FakeTracker
 ) -> None:
     suite = write_suite()
     run("check", suite, "--update")
-    recorded.errors["softmax"] = 9.0
+    tracker.errors["softmax"] = 9.0
     code, out, _ = run("check", suite, "--seeds", "7")
     assert code == 3
     assert "too little evidence" in out
@@ -106,8 +106,8 @@ def test_one_seed_of_others_decides_nothing(
         (["--only", "lmg*"], "--only lmg*: matches no cell"),
     ],
 )
-def test_a_wrong_check_is_one_message_and_exit_2(
-    run: Run, write_suite: Write, recorded: Recorded, arguments: list[str], expected: str
+def test_a_wrong_request_is_one_message_and_exit_code_2(
+    run: Run, write_suite: Write, tracker: FakeTracker, arguments: list[str], expected: str
 ) -> None:
     suite = write_suite()
     run("check", suite, "--update")

@@ -1,4 +1,4 @@
-"""Plans and results as the verbs with a suite load them."""
+"""Loading of plans, shared by the verbs that take a suite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_a_changed_suite_has_a_file_of_its_own_in_mlflow(
+def test_a_changed_suite_has_its_own_file_in_mlflow(
     run: Run, write_suite: Write, store: Store, tmp_path: Path
 ) -> None:
     suite = write_suite()

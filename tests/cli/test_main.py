@@ -45,7 +45,7 @@ Run = Callable[..., tuple[int, str, str]]
         (["ui"], "nothing has been run here yet"),
     ],
 )
-def test_a_wrong_request_is_one_message_and_exit_2(
+def test_a_wrong_request_is_one_message_and_exit_code_2(
     run: Run, write_suite: Write, arguments: list[str], expected: str
 ) -> None:
     suite = str(write_suite())

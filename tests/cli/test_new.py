@@ -17,7 +17,7 @@ from lossbench.suite.load import load_suite
 from lossbench.suite.shipped import shipped_suites
 
 
-def test_a_new_loss_works_as_it_is_written(tmp_path: Path) -> None:
+def test_a_new_loss_passes_its_own_test(tmp_path: Path) -> None:
     loss, test, suite = write_loss("my_own", tmp_path / "new")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test.name]
     done = subprocess.run(

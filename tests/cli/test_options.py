@@ -1,4 +1,4 @@
-"""An option given twice is refused on every verb, unless it collects its values."""
+"""An option given twice is an error for every verb, unless it is repeatable."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def _argument(param: Any) -> str:
     return "losses" if param.name == "kind" else "x"
 
 
-def test_a_flag_given_twice_says_the_same(run: Run) -> None:
+def test_a_flag_may_be_given_twice(run: Run) -> None:
     assert "nowhere.yaml: no such file" in run("run", "nowhere.yaml", "--yes", "--yes")[2]
 
 
-def test_values_of_one_key_given_twice(run: Run) -> None:
+def test_a_key_given_twice(run: Run) -> None:
     code, _, err = run("test-loss", "lgm", "--set", "alpha=1", "--set", "alpha=2")
     assert (code, err) == (2, "error: --set alpha=2: alpha is set twice; give it once\n")
 

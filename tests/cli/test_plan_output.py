@@ -28,12 +28,12 @@ def plan(write_suite: Write) -> Plan:
     return check(load_suite(write_suite()), NOWHERE)
 
 
-def test_a_forecast_counts_in_what_other_processes_take(
+def test_a_forecast_includes_the_load_of_other_processes(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lossbench.runner.probe.probe", lambda *_: Cost(3.0, 100.0))
     monkeypatch.setattr("lossbench.runner.capacity.this_machine", lambda _: Capacity(0, 1, 1))
-    told = {}
+    shown = {}
     for share in (1.0, 0.25):
         monkeypatch.setattr(
             "lossbench.runner.probe.processor_share", lambda threads, share=share: share
@@ -42,14 +42,14 @@ def test_a_forecast_counts_in_what_other_processes_take(
         forecast = found.forecast(found.costs(NOWHERE, 1.0), found.machine[1])
         assert forecast is not None
         assert forecast.wall_time_sec == pytest.approx(3.0 / share * len(plan.trials))
-        told[share] = "\n".join(plan_output.format_forecast(found, forecast))
+        shown[share] = "\n".join(plan_output.format_forecast(found, forecast))
         content = json.loads(plan_output.as_json(found, forecast))
         assert content["forecast"]["processor_share"] == share
-    assert "busy" not in told[1.0]
-    assert "other processes keep this machine busy: each thread gets 25 % of a proc" in told[0.25]
+    assert "busy" not in shown[1.0]
+    assert "other processes keep this machine busy: each thread gets 25 % of a proc" in shown[0.25]
 
 
-def test_columns_without_room_come_in_further_tables(
+def test_columns_that_do_not_fit_are_in_further_tables(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"column-{k:02}" for k in range(7)]
@@ -78,7 +78,7 @@ def test_the_table_of_cells_and_its_forecast(
     forecast = found.forecast(found.costs(NOWHERE, 0), found.machine[1])
     assert forecast is not None
     plan_output.print_cells(Console(width=100), found)
-    told = " ".join(plan_output.format_forecast(found, forecast))
+    shown = " ".join(plan_output.format_forecast(found, forecast))
     seen = capsys.readouterr().out
     assert [line.split() for line in seen.splitlines()] == [
         ["row", "done"],
@@ -87,8 +87,8 @@ def test_the_table_of_cells_and_its_forecast(
         ["lgm(alpha=0.3)", "0/2"],
     ]
     assert plan_output.format_counts(found) == "6 trials, 3 to do"
-    assert "about 2 h 12 min here (cpu, 2 at a time); 3.3 CPU-hours; up to 36,000 MiB" in told
-    assert "2 guessed" in told
+    assert "about 2 h 12 min here (cpu, 2 at a time); 3.3 CPU-hours; up to 36,000 MiB" in shown
+    assert "2 guessed" in shown
     content = json.loads(plan_output.as_json(found, forecast))
     assert content["forecast"]["wall_time_sec"] == 2 * 3960
     assert content["cells"][1]["diverged"] == 1

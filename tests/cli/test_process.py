@@ -1,4 +1,4 @@
-"""Real processes: outputs that are ASCII, locales without UTF-8, and users without a home."""
+"""Real processes with ASCII outputs, locales without UTF-8, and users without a home."""
 
 from __future__ import annotations
 

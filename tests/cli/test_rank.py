@@ -14,7 +14,7 @@ Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_rankings_of_other_suites_have_folders_of_their_own(
+def test_rankings_of_other_suites_have_their_own_folder(
     run: Run, write_suite: Write, store: Store, tmp_path: Path
 ) -> None:
     suite = write_suite(("[0.0, 0.3]", "[0.3]"))

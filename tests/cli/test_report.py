@@ -1,4 +1,4 @@
-"""Where reports go and how they are labelled; the results are stored without a training."""
+"""`lossbench report`: folders and labels of reports, on made-up results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def contents(folder: str) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.is_file()}
 
 
-def test_changed_and_narrowed_reports_leave_the_suites_own_alone(
+def test_reports_of_changed_suites_have_their_own_folder(
     run: Run, write_suite: Write, store: Store
 ) -> None:
     suite = write_suite()
@@ -70,7 +70,7 @@ def test_changed_and_narrowed_reports_leave_the_suites_own_alone(
     ],
     ids=" ".join,
 )
-def test_what_changes_no_number_is_no_change(
+def test_changes_without_effect_on_numbers_are_not_listed(
     run: Run, write_suite: Write, store: Store, arguments: list[str]
 ) -> None:
     suite = write_suite()
@@ -80,22 +80,20 @@ def test_what_changes_no_number_is_no_change(
     assert "changed:" not in Path("reports/small/report.md").read_text(encoding="utf-8")
 
 
-def test_stored_seeds_that_were_not_asked_for_are_named(
-    run: Run, write_suite: Write, store: Store
-) -> None:
+def test_further_stored_seeds_are_listed(run: Run, write_suite: Write, store: Store) -> None:
     suite = write_suite()
     store(suite, "seeds=[0, 1, 2, 7]")
     store(suite, "recipe.epochs=20", "seeds=[9]")  # of another table
-    told = "2 more seeds are stored: --seeds 0,1,2,7 shows them"
+    note = "2 more seeds are stored: --seeds 0,1,2,7 shows them"
     _, out, _ = run("report", suite)
-    assert told in " ".join(out.split())
-    assert f"<p>{told}.</p>" in Path("reports/small/report.html").read_text(encoding="utf-8")
-    assert told in Path("reports/small/report.md").read_text(encoding="utf-8")
-    assert f"% {told}.\n" in Path("reports/small/table.tex").read_text(encoding="utf-8")
+    assert note in " ".join(out.split())
+    assert f"<p>{note}.</p>" in Path("reports/small/report.html").read_text(encoding="utf-8")
+    assert note in Path("reports/small/report.md").read_text(encoding="utf-8")
+    assert f"% {note}.\n" in Path("reports/small/table.tex").read_text(encoding="utf-8")
     for format in ("markdown", "latex", "csv", "json"):
         code, out, err = run("report", suite, "--format", format)
-        assert (code, err) == (0, f"{told}\n")
-        assert (told in out) == (format in ("markdown", "latex"))
+        assert (code, err) == (0, f"{note}\n")
+        assert (note in out) == (format in ("markdown", "latex"))
     _, out, err = run("report", suite, "--seeds", "0,1,2,7", "--format", "latex")
     assert "over 4 seeds" in out
     assert "stored" not in out + err
@@ -103,7 +101,7 @@ def test_stored_seeds_that_were_not_asked_for_are_named(
     assert one in " ".join(run("report", suite, "--seeds", "7,2,0")[1].split())
 
 
-def test_another_file_of_the_same_name_does_not_replace_a_report(
+def test_a_suite_of_the_same_name_does_not_replace_a_report(
     run: Run, write_suite: Write, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = write_suite()
@@ -139,7 +137,7 @@ def test_another_file_of_the_same_name_does_not_replace_a_report(
     assert "replaces" not in err
 
 
-def test_an_edited_suite_says_that_it_replaces_its_report(
+def test_an_edited_suite_replaces_its_report_with_a_note(
     run: Run, write_suite: Write, store: Store
 ) -> None:
     suite = write_suite()
@@ -155,7 +153,7 @@ def test_an_edited_suite_says_that_it_replaces_its_report(
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"made_from": 3}', '{"made_from": [{}, 4]}', "x"])
-def test_a_folder_without_a_record_is_written(
+def test_a_folder_without_a_valid_record_is_replaced(
     run: Run, write_suite: Write, store: Store, content: str
 ) -> None:
     suite = write_suite()

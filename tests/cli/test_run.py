@@ -115,9 +115,7 @@ def test_run_report_and_run_again(run: Run, write_suite: Write, tmp_path: Path) 
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("one_ray")
-def test_ctrl_c_leaves_a_state_from_which_run_goes_on(
-    run: Run, write_suite: Write, tmp_path: Path
-) -> None:
+def test_run_continues_after_ctrl_c(run: Run, write_suite: Write, tmp_path: Path) -> None:
     suite = write_suite(
         ("[0, 1]", "[0]"), ("[0.0, 0.3]", "[0.0, 0.3, 1.0]"), ("epochs: 2", "epochs: 15")
     )

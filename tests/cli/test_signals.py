@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP at every stage of `lossbench run`: it ends in order, and goes on later."""
+"""SIGTERM and SIGHUP at every stage of `lossbench run`: orderly end, later continuation."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ TO_THE_PROCESS, TO_ITS_GROUP = os.kill, os.killpg
 
 
 def as_in_a_terminal() -> None:
-    """Undo what `nohup` does, in case these tests run under it."""
+    """Handle SIGHUP by default, in case these tests run under `nohup`."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @dataclass
 class Started:
-    """A `lossbench` that runs in a process group of its own."""
+    """A `lossbench` process in its own process group."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -67,7 +67,7 @@ class Started:
             time.sleep(0.05)
 
     def ends_with(self, code: int) -> str:
-        """Its output; nothing that it started is left over, and no stack trace is shown."""
+        """Wait for the exit code and return the output; no child process or traceback is left."""
         assert self.process.wait(timeout=60) == code, self.seen
         _, alive = psutil.wait_procs(self.family(), timeout=15)
         assert not alive
@@ -240,7 +240,7 @@ def test_while_the_report_is_written(
 
 
 def test_a_closed_terminal(tmp_path: Path) -> None:
-    """The terminal is gone: whatever is written to it fails."""
+    """Writing to a closed terminal fails."""
     slow = "import pathlib, time; pathlib.Path('reached').touch(); time.sleep(300)"
     (tmp_path / "slow.py").write_text(slow, encoding="utf-8")
     (tmp_path / "stopped.yaml").write_text(SUITE, encoding="utf-8")
@@ -258,7 +258,7 @@ def test_a_closed_terminal(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 129
 
 
-def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

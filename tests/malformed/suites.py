@@ -165,7 +165,7 @@ VALUES = [
 ]  # fmt: skip
 
 ROWS = [
-    edited("a loss twice", "- softmax", "- softmax\n  - softmax", "bad.yaml:10: losses: softmax stands twice with the same parameters"),
+    edited("a loss twice", "- softmax", "- softmax\n  - softmax", "bad.yaml:10: losses: softmax is given twice with the same parameters"),
     edited("two names in a row", "- softmax", "- {softmax: {}, center: {}}", "bad.yaml:11: losses: should be one name with its parameters, not 2 names"),
     edited("parameters as a number", "- softmax", "- softmax: 3", "bad.yaml:11: losses: the parameters of 'softmax' should be a mapping, not 3"),
     edited("a number as a loss", "- softmax", "- 3", "bad.yaml:11: losses: should be a name, or a name with its parameters, not 3"),
@@ -173,7 +173,7 @@ ROWS = [
     edited("a mapping of losses", "  - softmax\n  - lgm: {alpha: {grid: [0.0, 0.3]}}\n", "  softmax: {}\n", "bad.yaml:10: losses: should be a list"),
     edited("an empty grid", "[0.0, 0.3]", "[]", "bad.yaml:12: losses.lgm.alpha.grid: should be a list of at least one value"),
     edited("a grid of one number", "[0.0, 0.3]", "0.3", "losses.lgm.alpha.grid: should be a list of at least one value"),
-    edited("a grid twice the same", "[0.0, 0.3]", "[0.3, 0.3]", "losses: lgm stands twice with the same parameters"),
+    edited("a grid twice the same", "[0.0, 0.3]", "[0.3, 0.3]", "losses: lgm is given twice with the same parameters"),
     edited("a grid with company", "{grid: [0.0, 0.3]}", "{grid: [0.0, 0.3], scale: log}", "losses.lgm.alpha: a grid stands alone"),
     edited("a grid of the recipe", "epochs: 2", "epochs: {grid: [1, 2]}", "bad.yaml:5: recipe.epochs: a grid stands alone, on a parameter of a loss"),
     edited("a grid of the model", "feature_dim: 2", "feature_dim: {grid: [2, 3]}", "bad.yaml:3: model.feature_dim: a grid stands alone"),

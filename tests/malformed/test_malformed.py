@@ -1,8 +1,6 @@
-"""Whatever is wrong with a request: exit 2, one message, nothing started, nothing written.
+"""A wrong request gives exit code 2 and one message; nothing is started or written.
 
-A case is a line of a table (`suites.py`, `folders.py`, `tracking_uris.py`,
-`baselines.py`); more tables join in
-`CASES`.
+Each line of the tables in this folder is one case.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def test_nearly_equal_parameters_keep_different_labels(write_suite: Write) -> No
 
 
 def test_a_row_twice_is_refused(write_suite: Write) -> None:
-    with pytest.raises(RequestError, match="lgm stands twice"):
+    with pytest.raises(RequestError, match="lgm is given twice"):
         plan_of(write_suite(("[0.0, 0.3]", "[0.3, 0.3]")))
 
 
