@@ -1,7 +1,7 @@
 """Optimizers by name. A factory takes the suite's parameters and returns groups -> optimizer.
 
-So parameters can be checked without an optimizer, whose first one makes torch import its compiler:
-two seconds.
+Parameters can thus be checked without creating an optimizer: with the first one, torch imports its
+compiler, which takes two seconds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ def sgd(
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
 ) -> Callable[[Groups], optim.Optimizer]:
-    """Stochastic gradient descent with momentum; weight decay is added to the gradient."""
+    """Stochastic gradient descent with momentum.
+
+    Args:
+        lr: Learning rate, > 0.
+        momentum: Momentum, in [0, 1).
+        nesterov: Whether the momentum is Nesterov's.
+        weight_decay: Weight decay (L2), added to the gradient, >= 0.
+    """
     if nesterov and not momentum:
         problem = Problem(("nesterov",), "needs a momentum greater than 0")
         raise ParameterError("sgd", [problem])
@@ -51,7 +58,14 @@ def adamw(
     beta2: Fraction = 0.999,
     weight_decay: NonNegative = 0.01,
 ) -> Callable[[Groups], optim.Optimizer]:
-    """Adam with decoupled weight decay."""
+    """Adam with decoupled weight decay.
+
+    Args:
+        lr: Learning rate, > 0.
+        beta1: Decay rate of the mean of the gradients, in [0, 1).
+        beta2: Decay rate of the mean of their squares, in [0, 1).
+        weight_decay: Decoupled weight decay, >= 0.
+    """
     return partial(optim.AdamW, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay)
 
 

@@ -1,6 +1,6 @@
-"""Learning-rate schedules: pure functions of the epochs done so far, with fractions.
+"""Learning-rate schedules: pure functions of the epochs done so far, including fractions.
 
-A factory takes the total number of epochs and returns epochs done -> factor of the base rate.
+A factory maps the total number of epochs to a function: epochs done -> factor of the base rate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lossbench.registry import Registry
 Schedule = Callable[[float], float]
 Positive = Annotated[float, Field(gt=0)]
 ROUNDING = 1e-9
-"""What epochs done may lack for a change to be due: 1 + 9/25 is 1.3599999999999999."""
+"""Tolerance of the epochs done at a change of the rate: 1 + 9/25 is 1.3599999999999999."""
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -34,23 +34,33 @@ SCHEDULES: Registry[Schedule] = Registry("schedule")
 
 @SCHEDULES.register("constant")
 def constant(_: int) -> Schedule:
-    """The base rate throughout."""
+    """Constant learning rate."""
     return lambda epoch: 1.0
 
 
 @SCHEDULES.register("multistep")
 def multistep(_: int, *, milestones: Milestones, gamma: Positive = 0.1) -> Schedule:
-    """Times gamma at each milestone (in epochs, ascending)."""
+    """Multiply the learning rate by gamma at each milestone.
+
+    Args:
+        milestones: Epochs in ascending order, > 0; fractions are allowed.
+        gamma: Factor of the learning rate, > 0.
+    """
     return lambda epoch: gamma ** bisect.bisect_right(milestones, epoch + ROUNDING)
 
 
 @SCHEDULES.register("step")
 def step(_: int, *, every: Positive, gamma: Positive = 0.1) -> Schedule:
-    """Times gamma whenever `every` more epochs (also a fraction) are done."""
+    """Multiply the learning rate by gamma at regular intervals.
+
+    Args:
+        every: Interval in epochs, > 0; fractions are allowed.
+        gamma: Factor of the learning rate, > 0.
+    """
     return lambda epoch: gamma ** math.floor(epoch / every + ROUNDING)
 
 
 @SCHEDULES.register("cosine", reference="Loshchilov & Hutter, ICLR 2017")
 def cosine(epochs: int) -> Schedule:
-    """Half a cosine from the base rate to 0."""
+    """Decrease the learning rate to 0 along half a cosine."""
     return lambda epoch: 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
