@@ -1,4 +1,4 @@
-"""What a trial leaves behind: frozen, plain data."""
+"""Results of trials as frozen, plain data."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Exact types, no unknown key, no infinities, no change afterwards."""
+    """Frozen model with exact types that accepts no unknown key and no infinities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 Status = Literal["finished", "diverged", "stopped"]
-OF_ALL = frozenset({"device", "lossbench", "code", "python", "torch", "numpy", "platform"})
-"""What every result should know of its making; of a library only those that use it know."""
+"""Status of a result; a pruned trial is stored as `stopped`, as earlier versions did."""
+REQUIRED_ENVIRONMENT_KEYS = frozenset(
+    {"device", "lossbench", "code", "python", "torch", "numpy", "platform"}
+)
+"""Keys that the environment of every result should have; other libraries are recorded only by
+trials that use them."""
 
 
 class EpochRecord(Strict):
     """One epoch of one trial.
 
     Attributes:
-        epoch: 1 for the first.
-        timestamp_ms: When it ended, in milliseconds since 1970.
+        epoch: Number of the epoch, from 1.
+        timestamp_ms: End of the epoch in milliseconds since 1970.
         metrics: `train_loss`, `train_<term>`, `train_error` (percent, in training mode),
             `lr`, and `test_error` or `holdout_error` (percent).
     """
@@ -35,22 +39,22 @@ class EpochRecord(Strict):
 
 
 class TrialResult(Strict):
-    """What a trial leaves behind, apart from its arrays.
+    """Result of a trial, without its arrays.
 
     Attributes:
-        identity: Of the trial.
-        status: `diverged` if its loss was not finite, or its answers collapsed (see
-            `lossbench.planning.divergence`); `stopped` if it was behind others on the held-out
-            part: no result, but not to be run again.
-        reason: Why it counts as diverged, or when it was stopped. Of a finished trial that is no
-            better than guessing, a note on that; else empty.
+        identity: Identity of the trial.
+        status: `diverged` if its loss was not finite, or its predictions collapsed (see
+            `lossbench.planning.divergence`); `stopped` if it was pruned because it was behind
+            others on the held-out part.
+        reason: Reason why it counts as diverged, or epoch after which it was pruned; a note if it
+            finished no better than guessing; otherwise empty.
         metrics: After the last epoch, by the suite's names (`error` in percent). Measured on
             the test set, or on the held-out part if the trial has one.
-        history: One record an epoch.
-        wall_time_sec: Of the training, without evaluation and start-up.
-        peak_memory_mib: While training, without evaluation: of the whole process (CPU, its resident
-            set with all libraries), or of the GPU's allocator.
-        device: `cpu`, or the GPU's name.
+        history: One record per epoch.
+        wall_time_sec: Duration of the training, without evaluation and start-up.
+        peak_memory_mib: Peak memory of the training, without evaluation: of the whole process (CPU:
+            its resident set with all libraries), or of the GPU's allocator.
+        device: `cpu`, or the name of the GPU.
         environment: Versions of Python and the libraries that decide the numbers.
     """
 
@@ -65,8 +69,13 @@ class TrialResult(Strict):
     environment: dict[str, str]
 
     @property
+    def pruned(self) -> bool:
+        """Whether early stopping ended it: it has no metrics, and is not run again."""
+        return self.status == "stopped"
+
+    @property
     def no_better_than_guessing(self) -> bool:
-        """Whether it finished, but its answers are not shown to be better than guessing."""
+        """Whether it finished, but its predictions are not shown to be better than guessing."""
         return self.status == "finished" and bool(self.reason)
 
 
@@ -80,10 +89,10 @@ class Metric(Strict):
     """A number that a suite's evaluations give for each trial.
 
     Attributes:
-        name: As in JSON and MLflow: `error`, `fgsm_0.3_eer`.
-        label: As in a heading: `equal error rate, FGSM, ε = 0.3`.
-        unit: Unit of its values: `% of images`, `s`; empty where they have none.
-        higher_is_better: Else lower is.
+        name: Name in JSON and MLflow: `error`, `fgsm_0.3_eer`.
+        label: Name in a heading: `equal error rate, FGSM, ε = 0.3`.
+        unit: Unit of its values: `% of images`, `s`; empty if they have none.
+        higher_is_better: Whether higher values are better; otherwise lower values are.
         attack: Name of the attack under which it is an error; empty for other metrics.
         epsilon: Size of that attack's perturbation as a share of the pixel range.
     """
@@ -119,11 +128,11 @@ class Artifact(Strict):
 
 
 class Plugin(Strict):
-    """A file of the user's own that registers losses.
+    """A user's file that registers losses.
 
     Attributes:
-        file: Its absolute path.
-        text: What stands in it.
+        file: Absolute path of the file.
+        text: Content of the file.
     """
 
     file: str

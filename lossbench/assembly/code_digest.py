@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import ast
 import copy
-import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from lossbench.planning.trial import short_digest
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BLOCKS = (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Match)
@@ -82,7 +83,7 @@ class CodeDigests:
         for statement in statements:
             parts.append(_canonical(statement))
             parts += [found for node in ast.walk(statement) for found in _files(node, self._file)]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+        return short_digest("\0".join(parts))
 
     def _essence(self, node: ast.stmt) -> ast.stmt | None:
         """A statement without what only registers; None where nothing is left."""

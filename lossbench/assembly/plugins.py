@@ -15,7 +15,6 @@ cannot name a plugin, so to run somebody's suite never runs their code.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import linecache
 import sys
@@ -27,6 +26,7 @@ from lossbench.assembly.code_digest import CodeDigests
 from lossbench.assembly.registries import REGISTRIES
 from lossbench.errors import RequestError, did_you_mean, format_exception
 from lossbench.losses import LOSSES, LossHead
+from lossbench.planning.trial import short_digest
 from lossbench.records import Plugin
 from lossbench.registry import Entry, registering
 
@@ -112,7 +112,7 @@ def _read(path: Path) -> Plugin:
 
 
 def _digest(plugin: Plugin) -> str:
-    return hashlib.sha256(plugin.text.encode()).hexdigest()[:16]
+    return short_digest(plugin.text)
 
 
 def _why(error: BaseException, file: Path) -> str:

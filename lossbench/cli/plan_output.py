@@ -128,9 +128,9 @@ def _cell(trials: Sequence[Trial], results: Results) -> Text:
     guessing = sum(result.no_better_than_guessing for result in finished)
     if guessing:
         text.append(f" {guessing} no better than guessing", "yellow")
-    stopped = sum(result.status == "stopped" for result in finished)
-    if stopped:
-        text.append(f" {stopped} stopped", "dim")
+    pruned = sum(result.pruned for result in finished)
+    if pruned:
+        text.append(f" {pruned} pruned", "dim")
     return text
 
 

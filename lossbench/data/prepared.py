@@ -27,6 +27,7 @@ from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
 from lossbench.data.split_names import describe_array_splits, find_array_splits
 from lossbench.errors import DataError, problems_of
+from lossbench.planning.trial import short_digest
 from lossbench.suite.files import atomic_path
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -102,7 +103,7 @@ def make_dataset(arrays: Mapping[str, NDArray[np.generic]], card: Card) -> Datas
 
 def joined_digest(digests: Iterable[str]) -> str:
     """Short digest of several digests, in their order."""
-    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
+    return short_digest("\n".join(digests))
 
 
 def load_prepared(folder: Path, *, verify: bool = True, validation: bool = False) -> Dataset:

@@ -6,7 +6,6 @@ field by field, and `--update` writes the current side unchanged.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -18,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from lossbench.analysis.statistics import Summary
 from lossbench.errors import Loc, RequestError, did_you_mean, problems_of
 from lossbench.planning.plan import matches
+from lossbench.planning.trial import short_digest
 from lossbench.records import HELD_OUT_PREFIX, Strict
 from lossbench.suite.schema import Component, Holdout, NonNegativeInt, Recipe
 
@@ -285,7 +285,7 @@ def baseline_text(baseline: Baseline) -> str:
 
 
 def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return short_digest(json.dumps(content, sort_keys=True))
 
 
 def join_distinct(texts: Iterable[str]) -> str:

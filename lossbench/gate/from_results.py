@@ -110,7 +110,7 @@ def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
                 for t, r in finished
                 if math.isfinite(r.metrics.get(name, math.nan))
             }
-            ended = [t.seed for t, r in trials if r is not None and r.status != "stopped"]
+            ended = [t.seed for t, r in trials if r is not None and not r.pruned]
             diverged = [seed for seed in ended if seed not in values]
             if ended:
                 loss = trials[0][0].loss

@@ -1,4 +1,4 @@
-"""How long the trials of a table will take: from those that ran, or from probes."""
+"""Costs of trials, from those that ran or from probes, and forecasts for a table."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 
 Cell = tuple[str, str, bool]
-"""Variant, row, and whether a part is held out: trials of a cell cost the same."""
+"""Variant, row, and whether a part is held out; trials of a cell have similar costs."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one trial.
+    """Cost of one trial.
 
     Attributes:
-        wall_time_sec: From its first step to its result.
-        memory_mib: At its peak, of the process or of the GPU.
+        wall_time_sec: Time from its first step to its result.
+        memory_mib: Peak memory of the process or of the GPU.
     """
 
     wall_time_sec: float
@@ -30,15 +30,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of the trials that are left.
+    """Forecast of the trials that are left.
 
     Attributes:
-        trials: How many.
-        wall_time_sec: Until the last has ended.
-        work_sec: The sum over all trials.
-        memory_mib: Of the largest trial.
-        concurrent: Trials at a time.
-        basis: What it rests on: cells that ran, cells probed, cells guessed from the others.
+        trials: Number of trials.
+        wall_time_sec: Time until the last one has ended.
+        work_sec: Sum of the times of all trials.
+        memory_mib: Peak memory of the largest trial.
+        concurrent: Number of trials that run at a time.
+        basis: Number of cells by the origin of their costs: `ran`, `probed`, or `guessed` from
+            other cells.
     """
 
     trials: int
@@ -54,14 +55,14 @@ def cell_of(trial: Trial) -> Cell:
 
 
 class Costs:
-    """What trials cost, cell by cell.
+    """Costs of trials by cell.
 
     Args:
-        trials: All of the table.
-        results: Of those that ran, by identity.
-        device: Results of other devices tell nothing.
-        probe: Measures a trial's cost; None: nothing is probed.
-        enough: Whether to stop probing; the cells left are taken to cost what the others do.
+        trials: Trials of the table.
+        results: Results of those that ran, by identity.
+        device: Device of the forecast; results of other devices are ignored.
+        probe: Measures a trial's cost; None to probe nothing.
+        enough: Whether to stop probing; the costs of the other cells are guessed.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Costs:
                 self.basis[cell] = "probed"
 
     def learn(self, trials: Iterable[Trial], results: Mapping[str, TrialResult]) -> None:
-        """Take over what trials took that have run."""
+        """Use the costs of trials that have run."""
         ran: dict[Cell, list[Cost]] = {}
         for trial in trials:
             result = results.get(trial.identity)
@@ -99,7 +100,7 @@ class Costs:
         return bool(self._known)
 
     def of(self, trial: Trial) -> Cost:
-        """Its cell's; else the median of its column's, or of all. Not without any."""
+        """The cost of the trial's cell; if unknown, the median of its column, or of all cells."""
         cell = cell_of(trial)
         if cell in self._known:
             return self._known[cell]
@@ -126,7 +127,7 @@ class Costs:
         )
 
     def fitting(self, left: Sequence[Trial], concurrent: int, seconds: float) -> list[Trial]:
-        """Those that can be expected to end in time, in the order given."""
+        """The trials that are expected to end in time, in the given order."""
         free = [0.0] * concurrent
         chosen = []
         for trial in left:
@@ -138,16 +139,16 @@ class Costs:
 
 
 def cost_of(result: TrialResult) -> Cost:
-    """What a trial took, its measurements between the epochs included."""
+    """The cost of a finished trial, including the measurements between its epochs."""
     times = [record.timestamp_ms / 1000 for record in result.history]
     wall = result.wall_time_sec
-    if len(times) > 1:  # a median, since a trial may have waited or been broken off in between
+    if len(times) > 1:  # a median, since a trial may have waited or been interrupted in between
         wall = max(wall, median(end - start for start, end in pairwise(times)) * len(times))
     return Cost(wall, result.peak_memory_mib)
 
 
 def _ends(lengths: Iterable[float], concurrent: int) -> list[float]:
-    """When each ends, if the next one always takes the place that is free first."""
+    """End times, if each trial starts as soon as one of the concurrent ones has ended."""
     free = [0.0] * concurrent
     ends = []
     for length in lengths:

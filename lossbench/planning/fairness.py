@@ -1,8 +1,8 @@
-"""The fairness audit: in what the rows of a table differ beside the loss.
+"""Fairness audit: differences between the rows of a table other than the loss.
 
 A difference `fails` the table if it could have been avoided and may explain what the table
-shows; it is a `warning` if the table can be read wrongly because of it; what belongs to a loss
-(a center update, balanced batches) is `listed`.
+shows; it is a `warning` if it can mislead a reader; what belongs to a loss (a center update,
+balanced batches) is `listed`.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.requirements import HeadRequirements, head_key
 from lossbench.planning.rows import Row
 from lossbench.planning.trial import Trial
-from lossbench.records import OF_ALL, Results
+from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, Results
 
 Level = Literal["fails", "warning", "listed"]
 LEVELS: tuple[Level, ...] = ("fails", "warning", "listed")
 Found = tuple[Level, str, str]
-"""A level, the column it was found in, and what was found."""
+"""Level, column and text of a difference."""
 
 SMALL, NAMED = 10, 5
-"""Images of a class below which it is named, and how many classes are named."""
-_ITS_OWN = frozenset({"suite", "variant", "row", "loss", "seed", "sources", "revisions"})
-"""Of a trial: what may differ between two rows, or is compared elsewhere."""
+"""A class with fewer images is small; number of small classes that are named."""
+EXCLUDED_FIELDS = frozenset({"suite", "variant", "row", "loss", "seed", "sources", "revisions"})
+"""Fields of a trial that may differ between two rows, or are compared elsewhere."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something in which rows differ.
+    """A difference between rows.
 
     Attributes:
         level: `fails`, `warning` or `listed`.
-        text: Which rows, and in what.
+        text: The rows, and their values.
     """
 
     level: Level
@@ -42,12 +42,12 @@ class Difference:
 
 
 def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Difference]:
-    """Everything in which the rows differ beside the loss, the worst first.
+    """All differences between the rows other than the loss, the worst first.
 
     Args:
-        plan: The suite, laid out.
+        plan: Plan of the suite.
         trials: All of its trials, those on the held-out part and those on the test set.
-        results: By trial identity; trials not run yet are absent.
+        results: Results of the trials that were run.
     """
     listed = list(trials)
     found: list[Found] = []
@@ -71,7 +71,7 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
 
 
 def _joined(plan: Plan, found: Iterable[Found]) -> Iterator[Difference]:
-    """One line for what holds in every column; else the columns stand before it."""
+    """One difference per text; columns are named unless it holds in all of them."""
     columns: dict[tuple[Level, str], list[str]] = {}
     for level, variant, text in found:
         columns.setdefault((level, text), []).append(variant)
@@ -83,11 +83,11 @@ def _joined(plan: Plan, found: Iterable[Found]) -> Iterator[Difference]:
 
 
 def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
-    """Whether every row is trained and measured in the same way, at the same seeds."""
+    """Rows that are trained or measured differently, or with other seeds."""
     contents: dict[str, dict[str, Any]] = {}
     seeds: dict[str, list[int]] = {}
     for trial in trials:
-        dumped = trial.model_dump(mode="json", exclude=set(_ITS_OWN))
+        dumped = trial.model_dump(mode="json", exclude=set(EXCLUDED_FIELDS))
         contents.setdefault(trial.row, dict(_flat(dumped, "")))
         seeds.setdefault(trial.row, []).append(trial.seed)
     keys = dict.fromkeys(key for content in contents.values() for key in content)
@@ -100,13 +100,13 @@ def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
 
 
 def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level, str]]:
-    """Whether what was measured so far can be compared: seeds that count, devices, versions."""
+    """Differences of results: seeds in the mean, devices, versions."""
     found = [(t, results[t.identity]) for t in trials if t.identity in results]
-    ran = [(trial, result) for trial, result in found if result.status != "stopped"]
+    ran = [(trial, result) for trial, result in found if not result.pruned]
     if not ran:
         return
-    stopped = {trial.row for trial, result in found if result.status == "stopped"}
-    rows = dict.fromkeys(trial.row for trial in trials if trial.row not in stopped)
+    pruned = {trial.row for trial, result in found if result.pruned}
+    rows = dict.fromkeys(trial.row for trial in trials if trial.row not in pruned)
     counted = {
         row: sorted(t.seed for t, r in ran if t.row == row and r.status == "finished")
         for row in rows
@@ -120,7 +120,7 @@ def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level
     for key in dict.fromkeys(key for _, place in places for key in place):
         by_seed: dict[int, dict[str, str]] = {}
         for trial, place in places:
-            if key in place or key in OF_ALL:
+            if key in place or key in REQUIRED_ENVIRONMENT_KEYS:
                 by_seed.setdefault(trial.seed, {})[trial.row] = place.get(key, "unknown")
         uneven = {seed: by_row for seed, by_row in by_seed.items() if _differ(by_row.values())}
         if uneven:
@@ -137,7 +137,7 @@ def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level
 
 
 def _uneven_budget(plan: Plan) -> Iterator[str]:
-    """With `selection`: losses that have parameters should choose among equally many rows."""
+    """With `selection`: losses with parameters that choose among different numbers of rows."""
     if plan.suite.selection is None:
         return
     budget = {name: len(rows) for name, rows in _by_loss(plan.rows).items() if rows[0].loss.params}
@@ -156,7 +156,7 @@ def _untuned(plan: Plan) -> Iterator[str]:
 
 
 def _tuned_on_test(plan: Plan) -> Iterator[str]:
-    """Without `selection`: the best of several rows is chosen on the test set."""
+    """Without `selection`: losses with several rows, all measured on the test set."""
     if plan.suite.selection is None:
         for name, rows in _by_loss(plan.rows).items():
             if len(rows) > 1:
@@ -167,7 +167,7 @@ def _tuned_on_test(plan: Plan) -> Iterator[str]:
 
 
 def small_classes(plan: Plan) -> Iterator[str]:
-    """Classes with so few images that a single one decides much, by what the images are for."""
+    """Classes with few images, by the use of the images."""
     facts = plan.facts
     for kind, counts in facts.class_counts.items():
         small = sorted((n, name) for n, name in zip(counts, facts.class_names, strict=True))

@@ -1,4 +1,4 @@
-"""Suite -> list[Trial]: losses x grids x variants x seeds."""
+"""Plan of a suite: its rows, columns and trials."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ from lossbench.planning.trial import PROTOCOL, Trial, digest_of
 from lossbench.records import Artifact, Metric, Plugin
 from lossbench.suite.schema import Component, Holdout, Suite
 
-LONGEST_LABEL = 80
-"""Characters of the changes in a file label; file systems take 255 bytes with the suite's name."""
+MAX_LABEL_LENGTH = 80
+"""Maximum number of characters for changes; file names have at most 255 bytes in all."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A suite laid out: its rows, its columns, and the trials of its cells.
+    """A checked suite with its rows, its columns, and the trials of its cells.
 
     Attributes:
-        suite: With every default filled in.
-        rows: In the suite's order, grids expanded.
-        data_digest: Of the data set.
-        metrics: What the suite's evaluations give, in its order.
-        artifacts: Likewise of arrays.
-        other_digests: Of the other data that the evaluations read, by the name in the suite.
-        compared: Rows that the suite's `selection` tests beside the chosen ones.
-        losses: What the rows come from, with the suite's searches.
-        only: What the plan was narrowed to.
+        suite: Suite with every default filled in.
+        rows: Rows in the suite's order, grids expanded.
+        data_digest: Digest of the data set.
+        metrics: Metrics of the suite's evaluations, in its order.
+        artifacts: Arrays that the evaluations store, in the same order.
+        other_digests: Digests of the other data that the evaluations read, by the name in the
+            suite.
+        compared: Rows that the suite's `selection` tests in addition to the chosen ones.
+        losses: Losses and searches that make the rows.
+        only: Glob of the rows and columns to which the plan was narrowed.
         changes: Differences from the suite file as it is written: `recipe.epochs=3`, `only lgm*`.
         more_seeds: Seeds with stored results that the suite does not ask for.
-        sources: Digests of the code of what comes from plugins, as in `Trial`.
-        file_digests: Digests of the files of these.
-        plugins: All that were named.
+        sources: Digests of the code of components from plugins, as in `Trial`.
+        file_digests: Digests of the files of these components.
+        plugins: Plugins of the command line.
         weights: Digest of the file that a variant's model starts from, by variant, if any.
-        facts: What the plan needs to know of the data.
-        validation_digest: Of the data set with its validation set, if `selection` chooses on it.
-        missing: Data that are not on this machine, and how to get them. With any, the digests are
-            unknown, and the identities of the trials are none.
+        facts: Facts about the data.
+        validation_digest: Digest of the data set with its validation set, if `selection` chooses on
+            it.
+        missing: Messages about data that are not on this machine. If there are any, the digests and
+            the identities of the trials are unknown.
         head_requirements: Extra training requirements of each row's head; see `head_key`.
         unusable_heads: Reason why the dry run of a row's head failed. Only points that a search
             proposes after its first round can be here; the others are refused as the suite is
@@ -55,9 +57,9 @@ class Plan:
         search_points: Points that the searches have proposed so far, stored ones included, by
             `selection.search_identity`.
         search_notes: One line per search of which stored points differ from those of a replay.
-        limits: Smallest and largest value that a loss's parameter may have, where it may have them,
-            by the names of the loss and the parameter.
-        table_identity: Hash of what all trials share.
+        limits: Smallest and largest valid value of a loss's parameter, or None, by the names of the
+            loss and the parameter.
+        table_identity: Hash of everything that all trials share.
     """
 
     suite: Suite
@@ -92,7 +94,7 @@ class Plan:
         shared = self.suite.model_dump(
             mode="json", include={"suite", "dataset", "recipe", "selection"}
         )
-        for key in ("name", "missing_test_classes"):  # the digest stands for the data
+        for key in ("name", "missing_test_classes"):  # the digest identifies the data
             del shared["dataset"][key]
         if shared["selection"]:
             for key, absent in (("samples", None), ("stop_early", False)):
@@ -108,17 +110,17 @@ class Plan:
 
     @property
     def label(self) -> str:
-        """Name for files: `digits`, or `digits@recipe.epochs=3` where the suite was changed."""
+        """Name for files: `digits`, or `digits@recipe.epochs=3` if the suite was changed."""
         return file_label(self.suite.suite, self.changes)
 
     @property
     def expanded_suite(self) -> Suite:
-        """The suite with its grids expanded and every default of every loss written out."""
+        """The suite with its grids expanded and every default of its losses filled in."""
         return self.suite.model_copy(update={"losses": [row.loss for row in self.rows]})
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """The trials to run first: all of them, or with `selection` those that choose."""
+        """The trials to run first: all of them, or with `selection` those on the held-out part."""
         holdout = self.suite.selection.holdout if self.suite.selection else 0.0
         return tuple(
             self.trial(row, variant, seed, holdout)
@@ -155,7 +157,7 @@ class Plan:
         return replace(self, rows=rows, head_requirements=requirements, unusable_heads=unusable)
 
     def compared_model(self, variant: str) -> Component:
-        """A variant's model with the digest of the weights that it starts from, not their place."""
+        """A variant's model with the digest of its first weights instead of their path."""
         model = self.suite.variant_model(variant)
         if variant not in self.weights:
             return model
@@ -163,7 +165,7 @@ class Plan:
         return Component(name=model.name, params={**params, "weights": self.weights[variant]})
 
     def narrowed(self, only: str) -> Plan:
-        """Some rows and variants only.
+        """The plan with some of its rows and variants.
 
         Args:
             only: A glob for rows (by label or loss name), or VARIANT/ROW with a glob each.
@@ -228,7 +230,7 @@ class Plan:
 
 
 def matches(only: str, variant: str, row: str, loss: str) -> bool:
-    """Whether `--only` means a cell: a glob for the row's label or loss, or VARIANT/ROW."""
+    """Whether `--only` matches a cell: a glob for the row's label or loss, or VARIANT/ROW."""
     variant_glob, separator, row_glob = only.rpartition("/")
     return fnmatchcase(variant, variant_glob if separator else "*") and (
         fnmatchcase(row, row_glob) or fnmatchcase(loss, row_glob)
@@ -236,17 +238,17 @@ def matches(only: str, variant: str, row: str, loss: str) -> bool:
 
 
 def file_label(name: str, changes: Iterable[str]) -> str:
-    """A name for files and folders that needs no quoting in a shell, one for each set of changes.
+    """Name for files and folders that needs no quoting in a shell; other changes, another name.
 
     Args:
-        name: Letters, digits and signs that a file name may have.
-        changes: As in `Plan`. Where the readable form is shortened or has other signs, a digest
-            follows it.
+        name: Name of the suite.
+        changes: Changes as in `Plan`. If their readable form is shortened or has other characters,
+            a digest follows it.
     """
     exact = "+".join(re.sub("^(only|seeds) ", r"\1=", change) for change in sorted(changes))
     if not exact:
         return name
-    shown = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", exact)[:LONGEST_LABEL].strip("_")
+    shown = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", exact)[:MAX_LABEL_LENGTH].strip("_")
     if shown != exact:
         shown += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
     return f"{name}@{shown}"

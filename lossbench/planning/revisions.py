@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 from lossbench.suite.schema import Component, Holdout, Recipe
 
 _ROUNDING = 1e-9
-"""That of the learning rate's schedules and of the number of images that are held out."""
+"""Rounding error of schedules and of the number of held-out images."""
 
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What a plan needs to know of the data of its suite.
+    """Facts about the data of a suite that its plan depends on.
 
     Attributes:
-        image_size: (H, W) of every training image; None where sizes differ, or there are no images.
-        crop_margins: Rows and columns that central crops cut off from the images that are trained
-            and measured; None where sizes differ.
-        train_images: Images of the training set, before a part of it is held out.
-        steps: Training steps of an epoch, by what is held out, as in `Trial`.
-        class_names: Of the classes that are used, in the order of their labels.
-        class_counts: Images of each class, by what they are for: `training`, beside a part that is
-            held out, `held-out`, `validation`, `test`.
+        image_size: (H, W) of every training image; None if sizes differ, or there are no images.
+        crop_margins: Numbers of rows and columns that central crops cut off from the images that
+            are trained and measured; None if sizes differ.
+        train_images: Number of training images, including those that are held out.
+        steps: Training steps per epoch, by the held-out part, as in `Trial`.
+        class_names: Names of the used classes, in the order of their labels.
+        class_counts: Images of each class by their use: `training` (without a held-out part),
+            `held-out`, `validation`, `test`.
         amended: Draws of images, `train_size`, `test_size` or `holdout`, that a plain stratified
             one would have left without a class.
         notes: Lines on which part of the data is used for what.
@@ -51,12 +51,12 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class TrainingParts:
-    """What a training is made of, as far as a revision depends on it.
+    """Parts of a training that revisions depend on.
 
     Attributes:
         recipe, augment, loss, holdout: As in `Trial`.
-        stop_early: Whether it is stopped if its row is behind.
-        facts: Of the data.
+        stop_early: Whether it is pruned if its row is behind.
+        facts: Facts about the data.
     """
 
     recipe: Recipe
@@ -114,7 +114,7 @@ def _switches_late(parts: TrainingParts) -> bool:
 
 
 def _nearest_steps(epochs: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    """Epochs done, as the training loop counts them, at the steps nearest to some."""
+    """Epochs done, as the training loop counts them, at the steps nearest to given epochs."""
     whole, step = np.divmod(np.rint(epochs * steps), steps)
     return np.asarray(whole + step / steps)
 
@@ -137,7 +137,7 @@ def _would_lose_class(parts: TrainingParts) -> bool:
 
 
 def _stops_early(parts: TrainingParts) -> bool:
-    """Whole rows are stopped, late and by all their seeds; single trials were before."""
+    """Whole rows are pruned, late and with all their seeds; before, single trials were."""
     return parts.stop_early
 
 

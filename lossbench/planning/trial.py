@@ -14,32 +14,35 @@ from lossbench.records import Strict
 from lossbench.suite.schema import Component, DatasetChoice, Holdout, Recipe
 
 PROTOCOL = 4
-"""Part of every trial's identity. A change that gives other numbers to some trials only is a
-revision of what it touches (`revisions.py`); the protocol stays."""
+"""Part of every trial's identity. A change of the code that changes the numbers of some trials only
+is a revision of that part (`revisions.py`); the protocol stays the same."""
 
 
 class Trial(Strict):
     """One training: one cell of the table at one seed.
 
     Attributes:
-        suite, variant, row: Labels. They are no part of the identity.
-        loss, model, recipe, augment: With every default filled in.
-        dataset, data_digest: What it is trained on; the digest covers every pixel and label.
-        other_digests: Of the other data that its evaluations read, by the name in the suite.
-        weights_digest: Of the file that the model starts from; empty: it is drawn at random.
-        sources: Digests of the code of what it takes from plugins, by what: `loss my_loss`.
-        file_digests: Digests of the whole files of these, by which earlier versions identified
-            them.
-        revisions: Revision of each part this training uses whose numbers have changed since
+        suite, variant, row: Labels; they are not part of the identity.
+        loss, model, recipe, augment: Components and settings with every default filled in.
+        dataset, data_digest: Training data; the digest covers every pixel and label.
+        other_digests: Digests of the other data that its evaluations read, by the name in the
+            suite.
+        weights_digest: Digest of the file that the model starts from; empty if it is initialised at
+            random.
+        sources: Digests of the code of its components from plugins, by kind and name:
+            `loss my_loss`.
+        file_digests: Digests of the whole files of these components, which earlier versions hashed
+            instead.
+        revisions: Revision of each part of this training whose numbers have changed since
             protocol 4.
-        holdout: Share of the training set that is held out and measured instead of the test set;
+        holdout: Fraction of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set; `validation` trains on everything
             and measures on the validation set.
-        stop_early: Whether it is stopped when its row is behind others; see `Selection`.
-        evaluate: What is measured after the last epoch.
-        threads: CPU threads of the training; another count gives other bits.
-        workers: Processes that train it together.
-        seed: Of initialisation, batch order and augmentation.
+        stop_early: Whether it may be pruned if its row is behind others; see `Selection`.
+        evaluate: Evaluations after the last epoch.
+        threads: CPU threads of the training; another number gives other bits.
+        workers: Number of processes of one training.
+        seed: Seed of initialisation, batch order and augmentation.
     """
 
     suite: str
@@ -65,9 +68,9 @@ class Trial(Strict):
 
     @cached_property
     def identity(self) -> str:
-        """Hash of everything that determines the numbers; digests stand for data and weights."""
+        """Hash of everything that determines the numbers, with digests of data and weights."""
         content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
-        for key in ("name", "missing_test_classes"):  # the digest stands for the data
+        for key in ("name", "missing_test_classes"):  # the digest identifies the data
             del content["dataset"][key]
         if self.weights_digest:
             content["model"]["params"].pop("checkpoint", None)
@@ -90,7 +93,7 @@ class Trial(Strict):
 
     @cached_property
     def earlier_identity(self) -> str:
-        """Identity that earlier versions gave the same training: with whole files of plugins."""
+        """Identity of this training in earlier versions, which hashed whole files of plugins."""
         if not self.file_digests:
             return self.identity
         return self.model_copy(update={"sources": self.file_digests}).identity
@@ -101,12 +104,16 @@ class Trial(Strict):
 
     @property
     def name(self) -> str:
-        """`variant/row/seed0`, with `/holdout` where it is not the test set that is measured."""
+        """`variant/row/seed0`, with `/holdout` if the test set is not what is measured."""
         stage = "/holdout" if self.holdout else ""
         return f"{self.variant}/{self.row}/seed{self.seed}{stage}"
 
 
 def digest_of(content: Any) -> str:
-    """A short hash of JSON content and the protocol."""
-    text = json.dumps({"protocol": PROTOCOL, "content": content}, sort_keys=True)
+    """Short hash of JSON content and the protocol."""
+    return short_digest(json.dumps({"protocol": PROTOCOL, "content": content}, sort_keys=True))
+
+
+def short_digest(text: str) -> str:
+    """First 16 hexadecimal digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -43,7 +43,7 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
     """Facts about the trials that have a result, and the differences between the rows."""
     plan, suite, trials = found.plan, found.plan.suite, found.trials
     results = [found.results[t.identity] for t in trials if t.identity in found.results]
-    ran = [result for result in results if result.status != "stopped"]
+    ran = [result for result in results if not result.pruned]
     diverged = sum(result.status == "diverged" for result in results)
     classes = plan.facts.class_names if suite.dataset.classes is not None else ()
     sizes = [f"classes {', '.join(classes)}"] if classes else []

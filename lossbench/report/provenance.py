@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from lossbench.errors import RequestError
 from lossbench.planning.changes import suite_content
 from lossbench.planning.plan import Plan
+from lossbench.planning.trial import short_digest
 
 RECORDS = ("verdicts.json", "ranking.json")
 """Files of a report and of a ranking that contain the record, under the key `made_from`."""
@@ -101,7 +101,7 @@ def _digest(plan: Plan) -> str:
     content = suite_content(plan.suite)
     del content["dataset"]["name"]  # its digest identifies the data
     text = json.dumps([content, plan.data_digest, plan.changes], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return short_digest(text)
 
 
 def _display_path(path: Path) -> str:

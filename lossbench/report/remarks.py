@@ -11,7 +11,7 @@ from lossbench.analysis.published import published_problems
 from lossbench.analysis.tables import Table
 from lossbench.planning.divergence import NO_BETTER
 from lossbench.planning.selection import PlanWithResults, Stage
-from lossbench.records import OF_ALL
+from lossbench.records import REQUIRED_ENVIRONMENT_KEYS
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _versions(stage: Stage) -> list[str]:
     environments = [result.environment for result in stage.results.values()]
     lines = []
     for part in dict.fromkeys(part for environment in environments for part in environment):
-        known = [e for e in environments if part in e or part in OF_ALL]
+        known = [e for e in environments if part in e or part in REQUIRED_ENVIRONMENT_KEYS]
         count = Counter(environment.get(part, "unknown") for environment in known)
         if len(count) > 1:
             of = len(known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from filelock import FileLock
 from lossbench.data.cache import cache_folder
 from lossbench.data.sources import DATASETS
 from lossbench.errors import DataError
-from lossbench.planning.trial import Trial
+from lossbench.planning.trial import Trial, short_digest
 from lossbench.registry import user_path
 from lossbench.runner.file_server import FileServerClient, file_server_client
 from lossbench.suite.files import atomic_path
@@ -54,7 +53,7 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
         if all((root / name).is_dir() for name in names):
             return root
     digests = f"{trial.data_digest} {sorted(trial.other_digests.values())}"
-    root = cache_folder() / hashlib.sha256(digests.encode()).hexdigest()[:16]
+    root = cache_folder() / short_digest(digests)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".lock"):  # only one worker of the node copies

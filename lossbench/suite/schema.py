@@ -185,11 +185,11 @@ class Selection(Strict):
             validation set of the data set. By default the validation set if there is one, else 0.2.
         metric: Metric to choose by; the best mean over the seeds is chosen.
         samples: Number of points that a `search` proposes for each loss and column.
-        stop_early: Stop held-out rows that are behind (successive halving). After 5/8 and after
+        stop_early: Prune held-out rows that are behind (successive halving). After 5/8 and after
             3/4 of the epochs the rows of a loss in a column are compared by their mean held-out
-            error over the seeds; the better half continues, the others stop with all their seeds.
-            Needs `metric: error`. A stopped trial has no result: it is shown as stopped, and its
-            row cannot be chosen.
+            error over the seeds; the better half continues, the others are pruned with all
+            their seeds. Needs `metric: error`. A pruned trial has no metrics, and its row cannot
+            be chosen.
         compare: Rows of the suite that are tested in addition to the chosen ones, for example with
             a paper's own values.
     """
@@ -273,7 +273,7 @@ class Suite(Strict):
         return list(self.variants) != [ONLY_COLUMN]
 
     def variant_model(self, name: str) -> Component:
-        """The model of a variant: its own parameters laid over the suite's."""
+        """The model of a variant: the suite's model with the variant's own parameters."""
         own = dict(self.variants[name].model)
         model_name = own.pop("name", self.model.name)
         base = self.model.params if model_name == self.model.name else {}

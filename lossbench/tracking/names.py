@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, RunTag
 
 from lossbench.errors import redacted
-from lossbench.planning.trial import Trial
+from lossbench.planning.trial import Trial, short_digest
 
 PREFIX = "lossbench."
 IDENTITY = f"{PREFIX}identity"
@@ -106,7 +105,7 @@ def shortened(value: str) -> str:
     """A value within MLflow's limit; of a longer one the digest tells two of them apart."""
     if len(value) <= _MAX_VALUE:
         return value
-    digest = hashlib.sha256(value.encode()).hexdigest()[:16]
+    digest = short_digest(value)
     return f"{value[:_MAX_VALUE]}... sha256 {digest}"
 
 

@@ -177,7 +177,7 @@ ROWS = [
     edited("a grid with company", "{grid: [0.0, 0.3]}", "{grid: [0.0, 0.3], scale: log}", "losses.lgm.alpha: a grid stands alone"),
     edited("a grid of the recipe", "epochs: 2", "epochs: {grid: [1, 2]}", "bad.yaml:5: recipe.epochs: a grid stands alone, on a parameter of a loss"),
     edited("a grid of the model", "feature_dim: 2", "feature_dim: {grid: [2, 3]}", "bad.yaml:3: model.feature_dim: a grid stands alone"),
-    edited("a grid beyond measure", "[0.0, 0.3]}", f"{MANY}}}, lambda: {{grid: {MANY}}}", "bad.yaml:12: losses.lgm: its grids make 10,000 rows; at most 1,000 are taken"),
+    edited("a grid beyond measure", "[0.0, 0.3]}", f"{MANY}}}, lambda: {{grid: {MANY}}}", "bad.yaml:12: losses.lgm: its grids make 10,000 rows; at most 1,000 are allowed"),
     edited("a choice that is none", "alpha: {grid: [0.0, 0.3]}", "covariance: full", "bad.yaml:12: losses.lgm.covariance: should be 'identity' or 'diagonal', not 'full'"),
     edited("a margin of 5", "- softmax", "- l_softmax: {margin: 5}", "losses.l_softmax.margin: should be less than or equal to 4, not 5"),
     edited("weights of 0", "- softmax", "- softmax\n  - triplet: {weight: 0, softmax_weight: 0}", "losses.triplet.weight: should not be 0 if softmax_weight is 0"),
