@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
 from matplotlib.colors import to_hex
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from lossbench.report.figures.curves import Curve, LearningCurves, Panel
 
@@ -147,17 +149,13 @@ def _thinned(curve: Curve) -> Curve:
 def ticks(low: float, high: float, logarithmic: bool = False) -> Sequence[float]:
     """Round values inside [low, high], about five of them."""
     if logarithmic:
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        few = len(decades) <= 4
-        every = [m * 10.0**d for d in decades for m in ((1, 2, 5) if few else (1,))]
-        inside = [tick for tick in every if low * 0.999 <= tick <= high * 1.001]
+        decades = math.ceil(math.log10(high)) - math.floor(math.log10(low)) + 1
+        locator = LogLocator(subs=(1, 2, 5) if decades <= 4 else (1,), numticks=sys.maxsize)
+        inside = [t for t in locator.tick_values(low, high) if 0.999 * low <= t <= 1.001 * high]
         return inside[:: math.ceil(len(inside) / (MAX_TICKS + 3)) or 1]
-    rough = (high - low) / MAX_TICKS
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough)
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    return [float(f"{(first + i) * step:.12g}") for i in range(count)]
+    margin = 1e-9 * (high - low)
+    found = MaxNLocator(MAX_TICKS, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [float(f"{t:.12g}") for t in found if low - margin <= t <= high + margin]
 
 
 def _short(value: float) -> float:
