@@ -201,7 +201,7 @@ def read_array(path: Path) -> NDArray[np.generic]:
         raise DataError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError) as error:
         first = str(error).partition("\n")[0]
-        raise DataError(f"{path}: is not a whole .npy array: {first}") from None
+        raise DataError(f"{path}: is not a complete .npy array: {first}") from None
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path}: is not a .npy array")
     return array

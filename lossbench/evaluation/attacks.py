@@ -133,6 +133,12 @@ class Fgsm(Attack):
 
     Args:
         epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
+
+    Reference: Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples. ICLR
+        2015. Wan et al., CVPR 2018, Sect. 4.3.
+
+    Deviations: the gradient is that of -log-odds instead of the loss. In exact arithmetic its sign
+        is the same, but the gradient of the loss underflows in float32 for confident predictions.
     """
 
     name, title = "fgsm", "FGSM"
@@ -155,6 +161,8 @@ class TargetedFgsm(Attack):
 
     Args:
         epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
+
+    Reference: Wan et al., CVPR 2018, Sect. 4.3.
     """
 
     name, title = "targeted_fgsm", "targeted FGSM"
@@ -181,6 +189,12 @@ class Pgd(Attack):
         epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
         steps: Number of gradient steps, >= 1.
         step_size: Size of a step as a share of the pixel range, in (0, 1].
+
+    Reference: Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks. ICLR
+        2018.
+
+    Deviations: the gradient is that of -log-odds instead of the loss. In exact arithmetic its sign
+        is the same, but the gradient of the loss underflows in float32 for confident predictions.
     """
 
     name, title = "pgd", "PGD"

@@ -173,7 +173,7 @@ def test_the_digest_is_of_images_labels_and_pairs(folder: Path) -> None:
         (lambda f: (f / "labels.npy").unlink(), "labels.npy: no such file"),
         (
             lambda f: (f / "images.npy").write_bytes((f / "images.npy").read_bytes()[:-10]),
-            "images.npy: is not a whole .npy array",
+            "images.npy: is not a complete .npy array",
         ),
         (lambda f: save(f, "images", np.zeros((12, 4, 5))), "should be uint8 (N, H, W, C)"),
         (lambda f: save(f, "images", np.zeros((0, 4, 5, 3), np.uint8)), "images.npy: is empty"),

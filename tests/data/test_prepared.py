@@ -54,7 +54,7 @@ def save(folder: Path, name: str, array: np.ndarray) -> None:
         (lambda f: change_card(f, class_names=["a"]), "class_names has 1 names"),
         (lambda f: change_card(f, sha256={}), "sha256.train_images is missing; add"),
         (lambda f: (f / "test_labels.npy").unlink(), "test_labels.npy: no such file"),
-        (lambda f: (f / "test_images.npy").write_bytes(b"no"), "is not a whole .npy array"),
+        (lambda f: (f / "test_images.npy").write_bytes(b"no"), "is not a complete .npy array"),
         (lambda f: save(f, "train_labels", np.zeros(60)), "should be int64 (N,), not float64"),
         (lambda f: save(f, "train_labels", np.zeros(59, np.int64)), "59 labels for 60 images"),
         (lambda f: save(f, "train_labels", np.full(60, 3)), "labels go from 3 to 3"),
@@ -62,7 +62,7 @@ def save(folder: Path, name: str, array: np.ndarray) -> None:
         (lambda f: save(f, "train_images", np.zeros((60, 8, 8), np.uint8)), "uint8 (N, H, W, C)"),
         (lambda f: save(f, "test_images", np.zeros((30, 9, 8, 1), np.uint8)), "test_images.npy"),
         (lambda f: save(f, "test_images", np.zeros((30, 8, 8, 1), np.uint8)), "its sha256 is"),
-        (lambda f: save(f, "train_labels", np.array([{}] * 60)), "is not a whole .npy array"),
+        (lambda f: save(f, "train_labels", np.array([{}] * 60)), "is not a complete .npy array"),
     ],
 )
 def test_broken_folder_is_refused(
@@ -79,7 +79,7 @@ def test_broken_folder_is_refused(
 def test_truncated_array_is_refused(make_folder: Make) -> None:
     path = make_folder() / "train_images.npy"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="is not a whole"):
+    with pytest.raises(DataError, match="is not a complete"):
         load_prepared(path.parent)
 
 
