@@ -83,7 +83,7 @@ def check(
     if not update and (accept or min_effect):
         option = "--accept" if accept else "--min-effect"
         raise RequestError(f"{option}: only together with --update")
-    from lossbench.gate.baseline import read_baseline
+    from lossbench.gate.baseline_file import read_baseline
     from lossbench.gate.comparability import require_comparable
     from lossbench.gate.formats import FORMATS
     from lossbench.gate.from_results import baseline_from_results

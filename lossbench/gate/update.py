@@ -12,9 +12,9 @@ from lossbench.gate.baseline import (
     DEFAULT_MIN_EFFECT,
     Baseline,
     BaselineCell,
-    baseline_text,
     join_distinct,
 )
+from lossbench.gate.baseline_file import baseline_text
 from lossbench.gate.comparability import condition_differences, require_same_suite
 from lossbench.suite.files import write_atomically
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from lossbench.gate.baseline import read_baseline
+from lossbench.gate.baseline_file import read_baseline
 from lossbench.gate.comparability import require_comparable
 from lossbench.gate.formats import FORMATS
 from lossbench.gate.from_results import baseline_from_results

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lossbench.errors import RequestError
-from lossbench.gate.baseline import read_baseline
+from lossbench.gate.baseline_file import read_baseline
 from lossbench.planning.plan import Plan
 from tests.gate.files import BODY, STEADY, Fill, MakePlan, update
 from tests.report.synthetic_report import HEAD, Results, with_own_metric

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lossbench.errors import RequestError
-from lossbench.gate.baseline import baseline_text, read_baseline
+from lossbench.gate.baseline_file import baseline_text, read_baseline
 
 
 def test_reading_inverts_writing_and_each_cell_has_a_line(written: Path) -> None:
