@@ -1,4 +1,4 @@
-"""What a person sees while trials run: a bar, the running trials, the time left."""
+"""Progress display: a bar, the running trials, the time left."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lossbench.records import EpochRecord, TrialResult
 
 
 class Display:
-    """Live on a terminal; elsewhere only failures and divergences are printed.
+    """Progress display, live on a terminal; elsewhere it prints failures and divergences only.
 
     Args:
-        console: On standard error, so that standard output stays clean.
-        total_trials, total_epochs: Of the trials that are to run.
+        console: Console on standard error.
+        total_trials, total_epochs: Number of trials to run, and of their epochs.
         until: Epoch after which a trial is paused, by its identity; all other trials run to the
             end.
     """
@@ -66,7 +66,7 @@ class Display:
             self._live.stop()
 
     def started(self, trial: Trial) -> None:
-        """Also of a trial that starts again because its worker died."""
+        """Show a trial as running, also one that restarts because its worker died."""
         _, last = self._running.get(trial.identity, (trial, None))
         if last:
             self._bar.advance(self._task, -last.epoch)

@@ -1,4 +1,4 @@
-"""Where a Ray on this machine keeps its sockets, logs and objects."""
+"""Folders for the sockets, logs and objects of a Ray on this machine."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lossbench.errors import RequestError
 
 SHARED_MEMORY = Path("/dev/shm")
 STORE_BYTES = 100 * 2**20
-"""Size of Ray's object store; what trials report is far smaller. Ray's least is 75 MiB."""
+"""Size of Ray's object store; reports of trials are far smaller. Ray's minimum is 75 MiB."""
 LOGS_BYTES = 64 * 2**20
 """Room for logs and sockets."""
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
-MOST_LETTERS = 107 - len(_SOCKET)
-"""Longest path of the folder: Linux takes 107 bytes for the path of a socket."""
+MAX_PATH_BYTES = 107 - len(_SOCKET)
+"""Maximum length of the folder's path: on Linux, the path of a socket has up to 107 bytes."""
 
 
 def ray_options() -> dict[str, Any]:
-    """Return arguments of `ray.init` with which Ray starts also where shared memory is small.
+    """Arguments of `ray.init` with which Ray starts even if shared memory is small.
 
-    Ray's own choice is a store of 30 % of the memory in /dev/shm, of which Docker gives 64 MiB.
-    Sets RAY_TMPDIR: Ray's processes read it, too.
+    By default, Ray puts a store of 30 % of the memory in /dev/shm, of which Docker provides 64 MiB.
+    Sets RAY_TMPDIR, which Ray's processes read, too.
 
     Raises:
         RequestError: No folder has room for Ray's files.
@@ -41,7 +41,7 @@ def ray_options() -> dict[str, Any]:
 
 
 def logs_folder() -> Path:
-    """Where the Ray that was started last on this machine writes its logs."""
+    """Log folder of the Ray that was started last on this machine."""
     return Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
 
 
@@ -58,12 +58,12 @@ def _folder(needed: int) -> Path:
         listed += "; in Docker, --shm-size=256m makes /dev/shm larger"
     raise RequestError(
         f"no folder for Ray's sockets and logs: {listed}. Make room, or set RAY_TMPDIR to a folder "
-        f"with {needed >> 20} MiB of room and a path of at most {MOST_LETTERS} letters"
+        f"with {needed >> 20} MiB of room and a path of at most {MAX_PATH_BYTES} letters"
     )
 
 
 def _problem(folder: Path, needed: int) -> str:
-    """What keeps files of so many bytes out of a folder; empty: nothing."""
+    """Reason why a folder cannot hold files of so many bytes; empty if it can."""
     if not folder.is_dir():
         return "no such folder"
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -73,7 +73,7 @@ def _problem(folder: Path, needed: int) -> str:
 
 
 def _problem_as_base(folder: Path) -> str:
-    if len(os.fsencode(folder)) > MOST_LETTERS:
+    if len(os.fsencode(folder)) > MAX_PATH_BYTES:
         return "its path is too long for sockets"
     inside = folder / "ray"
     if inside.exists() and not os.access(inside, os.W_OK | os.X_OK):

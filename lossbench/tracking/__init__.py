@@ -1,7 +1,7 @@
-"""What MLflow remembers: the only place that imports it.
+"""Results in MLflow; the only room that imports mlflow.
 
-MLflow reads its environment when it is imported, so what it may say and send is settled here.
-Whoever set a variable beforehand keeps it.
+MLflow reads its environment on import, so its output and its network use are configured here.
+Variables that are already set are kept.
 """
 
 import os
@@ -12,7 +12,7 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # results wait in the outbox, not in a retry
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",  # a server may ask for an hour
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # failures reach the user as one line of TrackingError
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # failures become a TrackingError of one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 for _key, _value in QUIET.items():

@@ -1,4 +1,4 @@
-"""What a failure of a tracking server means, and which failures are worth another try."""
+"""Failures of a tracking server: explanations, and retries where they may help."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from lossbench.errors import redacted
 
 FAILURES = (MlflowException, SQLAlchemyError, requests.RequestException, OSError)
-"""What MLflow raises where a store fails it."""
+"""Exceptions of MLflow if a store fails."""
 
 DELAYS_SEC = (0.5, 1.0, 2.0, 4.0)
 """Pauses between the attempts to reach a busy server."""
 PATIENCE_SEC = 10.0
-"""After this no further attempt is made; a silent server takes seconds for each."""
+"""Time after which no further attempt is made; each takes seconds if the server is silent."""
 
 _BUSY = {408, 429, 502, 503, 504}
 _BROKEN_OFF = ("Connection aborted", "RemoteDisconnected", "reset by peer", "IncompleteRead")
@@ -41,14 +41,14 @@ _Result = TypeVar("_Result")
 
 
 def one_line(error: Exception) -> str:
-    """The first line of an error, of bearable length, without secrets."""
-    error = getattr(error, "orig", None) or error  # what SQLAlchemy wraps says what is wrong
+    """First line of an error, truncated and without secrets."""
+    error = getattr(error, "orig", None) or error  # the error that SQLAlchemy wraps is clearer
     text = redacted(str(error)).strip().partition("\n")[0] or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def with_retries(action: Callable[[], _Result]) -> _Result:
-    """Call an action; again, with growing pauses, while the server is busy."""
+    """Call an action; retry with growing pauses while the server is busy."""
     begin = time.monotonic()
     for delay in DELAYS_SEC:
         try:
@@ -61,7 +61,7 @@ def with_retries(action: Callable[[], _Result]) -> _Result:
 
 
 def explain(error: Exception, uri: str) -> str:
-    """Say what a server's silence or answer means, and what to do about it.
+    """Explain a failure of a server, and what the user can do.
 
     Args:
         error: One of `FAILURES`.
@@ -85,7 +85,7 @@ def explain(error: Exception, uri: str) -> str:
         )
     if status == 500:
         return "the server has failed (500, Internal Server Error); see its log, or try again"
-    # an answer of MLflow itself, unless it does not know MLflow's own addresses
+    # an error of MLflow itself, unless the server lacks MLflow's own endpoints
     if isinstance(error, RestException) and "ENDPOINT_NOT_FOUND" not in text:
         return one_line(error)
     if status is not None or "valid JSON format" in text:
@@ -112,7 +112,7 @@ def _symptom(error: Exception) -> str:
 
 
 def _status_of(error: Exception) -> int | None:
-    """The HTTP status of an answer; None if there was none."""
+    """HTTP status of the response; None without a response."""
     found = _STATUS.search(str(error))
     if found:
         return int(next(filter(None, found.groups())))

@@ -1,8 +1,8 @@
-"""Where the artifacts of a run are: next to the database, also after it was moved or copied.
+"""Locations of artifacts: next to the database, even if it was moved or copied.
 
-MLflow stores absolute paths. Of a path like `/old/place/mlartifacts/digits/RUN/artifacts` only the
+MLflow stores absolute paths. Of a path like `/old/place/mlartifacts/digits/RUN/artifacts`, only the
 part from `mlartifacts` on is used here, so that a moved folder keeps its results and a copy never
-writes into the original.
+writes to the original.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ FOLDER = "mlartifacts"
 
 
 def artifact_root(database: Path) -> Path:
-    """The folder of all artifacts of a database."""
+    """Folder of all artifacts of a database."""
     return database.resolve().parent / FOLDER
 
 
 def write_folder(client: MlflowClient, location: Location, run_id: str, source: Path) -> None:
-    """Keep every file of a folder as an artifact of a run."""
+    """Store every file of a folder as an artifact of a run."""
     folder = _folder(client.get_run(run_id), location.database)
     if folder is None:
         client.log_artifacts(run_id, str(source))
@@ -40,7 +40,7 @@ def write_folder(client: MlflowClient, location: Location, run_id: str, source: 
 
 
 def write_text(client: MlflowClient, location: Location, run_id: str, name: str, text: str) -> None:
-    """Keep a text as an artifact of a run."""
+    """Store a text as an artifact of a run."""
     folder = _folder(client.get_run(run_id), location.database)
     if folder is None:
         client.log_text(run_id, text, name)
@@ -50,14 +50,14 @@ def write_text(client: MlflowClient, location: Location, run_id: str, name: str,
 
 
 def read_artifact(client: MlflowClient, location: Location, run: Run, name: str) -> bytes | None:
-    """An artifact's content; None if the run has no such artifact.
+    """Read an artifact; None if the run does not have it.
 
     Raises:
-        One of FAILURES: A server or bucket does not give it.
+        One of FAILURES: A server or bucket does not return it.
     """
     recorded, folder = _recorded_folder(run), _folder(run, location.database)
     if recorded is not None and folder is not None:
-        # where only the database was copied, the artifacts are still in their old place
+        # if only the database was copied, the artifacts are still in the old folder
         files = [place / name for place in (folder, recorded) if (place / name).is_file()]
         return files[0].read_bytes() if files else None
     with tempfile.TemporaryDirectory() as target:
@@ -76,7 +76,7 @@ def read_artifact(client: MlflowClient, location: Location, run: Run, name: str)
 
 
 def _recorded_folder(run: Run) -> Path | None:
-    """Folder of a run's artifacts as MLflow has it; None if it is no folder of this machine."""
+    """Folder of a run's artifacts as MLflow recorded it; None if it is not on this machine."""
     uri = run.info.artifact_uri
     if not _is_local(uri):
         return None
@@ -84,11 +84,11 @@ def _recorded_folder(run: Run) -> Path | None:
 
 
 def _folder(run: Run, database: Path | None) -> Path | None:
-    """The folder in which a run's artifacts belong; None if it is no folder of this machine.
+    """Folder to which a run's artifacts belong; None if it is not on this machine.
 
     Args:
         run: The run.
-        database: The sqlite database that has it; None for a server.
+        database: SQLite database with the run; None for a server.
     """
     recorded = _recorded_folder(run)
     if recorded is None or database is None:
@@ -104,10 +104,10 @@ def _is_local(uri: str) -> bool:
 
 
 def relocate(database: Path) -> None:
-    """Update the artifact paths of a database that was moved, for MLflow's own programs.
+    """Update the artifact paths of a moved database, for MLflow's own programs.
 
-    Only experiments with a path that lossbench gave them are changed. A run keeps its path where
-    its artifacts were left in their old place.
+    Only experiments whose path was set by lossbench are changed. A run keeps its path if its
+    artifacts were left in the old folder.
 
     Raises:
         sqlite3.Error: The database cannot be written.
@@ -137,7 +137,7 @@ def relocate(database: Path) -> None:
 
 
 def _is_left_behind(uri: str, moved: str) -> bool:
-    """Whether the artifacts of a run are in their old place only."""
+    """Whether the artifacts of a run are only in the old folder."""
     if Path(moved).is_dir():
         return False
     return Path(local_file_uri_to_path(uri)).is_dir()  # type: ignore[no-untyped-call]

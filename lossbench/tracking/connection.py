@@ -1,4 +1,4 @@
-"""Open a tracking store at once or say why not; MLflow alone retries for minutes."""
+"""Opening of a tracking store, or an error within seconds; MLflow alone retries for minutes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _Result = TypeVar("_Result")
 def translate_store_errors(
     method: Callable[Concatenate[_Self, _Args], _Result],
 ) -> Callable[Concatenate[_Self, _Args], _Result]:
-    """Turn a failure of the store inside a method into one line of TrackingError."""
+    """Convert failures of the store in a method to a TrackingError of one line."""
 
     @functools.wraps(method)
     def wrapper(self: _Self, /, *args: _Args.args, **kwargs: _Args.kwargs) -> _Result:
@@ -71,7 +71,7 @@ def _reason(location: Location, error: Exception) -> str:
 
 @contextmanager
 def locked(location: Location) -> Iterator[None]:
-    """Keep other processes out of a database; a server does without.
+    """Lock a database against other processes; a server needs no lock.
 
     Raises:
         TrackingError: The folder cannot be written, or the lock is held for a minute.
@@ -95,7 +95,7 @@ def locked(location: Location) -> Iterator[None]:
 def _lock(location: Location, path: Path) -> BaseFileLock:
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_TIMEOUT_SEC)
     try:
-        Path(lock.lock_file).touch()  # of some folders the lock itself would not say why it waits
+        Path(lock.lock_file).touch()  # the lock itself would wait without a reason
     except OSError as error:
         raise _unwritable(location, path, error) from None
     return lock
@@ -109,12 +109,10 @@ def _unwritable(location: Location, path: Path, error: OSError) -> TrackingError
 
 
 def open_store(location: Location, *, create: bool) -> Future[MlflowClient]:
-    """Open the store; where there is no database yet, one is being made when this returns.
-
-    Making one takes seconds, in which whoever asked can do other things.
+    """Open the store; a missing database is created in the background, which takes seconds.
 
     Raises:
-        TrackingError: It cannot be used; within seconds, and nothing was written.
+        TrackingError: The store cannot be used; nothing was written.
     """
     path = location.database
     if path is not None and create and not path.exists():
@@ -159,7 +157,7 @@ def _open(location: Location, *, create: bool) -> MlflowClient:
 
 
 def _client(uri: str) -> MlflowClient:
-    # both named, or the registry's comes from MLflow's own default
+    # both are given, since MLflow has another default for the registry
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

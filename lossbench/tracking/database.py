@@ -1,4 +1,4 @@
-"""A sqlite database of MLflow: checked before use, and never changed by reading it."""
+"""Checks of MLflow's SQLite database before use; reading never changes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHOOSE = "choose another file with --tracking-uri"
 
 
 def read_only_uri(path: Path) -> str:
-    """The URI with which MLflow can only read a database."""
+    """URI with which MLflow can only read a database."""
     # for `sqlite:///` MLflow would make the folder `file:` in the working folder
     return f"sqlite+pysqlite:///file:{path}?mode=ro&uri=true"
 
@@ -31,10 +31,10 @@ def check_folder(location: Location, path: Path) -> None:
 
 
 def check_started(location: Location, path: Path) -> None:
-    """Make sure that there is a database to read.
+    """Require a database that can be read.
 
     Raises:
-        NothingRecordedError: There is none.
+        NothingRecordedError: There is no database.
         TrackingError: It cannot be read.
     """
     check_folder(location, path)
@@ -46,21 +46,21 @@ def check_started(location: Location, path: Path) -> None:
 
 
 def check_database(location: Location, path: Path, *, write: bool) -> None:
-    """Make sure that a file is a database of this MLflow, and can be read or written.
+    """Require that a file is a database of the installed MLflow and can be read or written.
 
-    MLflow itself tries for 100 seconds to open a file that it cannot, adds its tables to any
-    database that it can, and upgrades an older schema without being asked.
+    MLflow itself tries for 100 seconds to open an unusable file, adds its tables to any database
+    that it can open, and upgrades an older schema without asking.
 
     Raises:
-        NothingRecordedError: It has no experiments yet; only if it is to be read.
-        TrackingError: It is no such database, or cannot be used.
+        NothingRecordedError: It has no experiments yet; for reading only.
+        TrackingError: It is not a database of MLflow, or cannot be used.
     """
     if path.is_dir():
         raise location.error("is a folder; name a file in it, as in .../mlflow.db")
     try:
         if not path.stat().st_size:
             raise location.error(f"is an empty file, no database; remove it, or {_CHOOSE}")
-        # sqlite notices it at the first change only; next to the file it writes a journal
+        # sqlite would fail only at the first change; it writes a journal next to the file
         if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             raise location.error(
                 f"you may read it, but not write it or its folder; copy the folder, or {_CHOOSE}"
@@ -105,7 +105,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _restore(path: Path) -> None:
-    """Undo what a process that was killed left half written: a reader cannot look past it."""
+    """Roll back the incomplete transaction of a killed process, which blocks readers."""
     try:
         _look(path, "ro")
     except sqlite3.Error as error:
@@ -124,10 +124,10 @@ def _name(error: sqlite3.Error) -> str:
 
 
 def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
-    """Compare the schema of a database with the one of the MLflow that is installed.
+    """Compare the schema of a database with that of the installed MLflow.
 
     Raises:
-        TrackingError: It is another one.
+        TrackingError: They differ.
     """
     head, known = _known_revisions()
     if revisions == [head]:
@@ -151,7 +151,7 @@ def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
 
 @functools.cache
 def _known_revisions() -> tuple[str, set[str]]:
-    """The newest schema revision of the MLflow that is installed, and all that it knows."""
+    """Newest schema revision of the installed MLflow, and all revisions that it knows."""
     script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
     [head] = script.get_heads()
     return head, {revision.revision for revision in script.walk_revisions()}

@@ -1,4 +1,4 @@
-"""Where results are kept: a tracking URI, checked before anything is written to it."""
+"""Location of the results: a tracking URI, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from lossbench.registry import user_path
 
 DEFAULT_DATABASE = "mlflow.db"
 EXPERIMENT_KIND = "mlflow.experimentKind"
-"""Experiment tag by which the dashboard shows trainings, not the traces of chats."""
+"""Experiment tag with which the dashboard shows trainings instead of chat traces."""
 _SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
 class Location:
-    """A tracking URI that can be used.
+    """Valid tracking URI.
 
     Attributes:
-        uri: What MLflow is given; the path of a database is absolute in it.
-        shown: The same without credentials.
-        database: The file of a sqlite store; None for a server.
+        uri: URI for MLflow; the path of a database is absolute.
+        shown: URI without credentials.
+        database: File of a SQLite store; None for a server.
     """
 
     uri: str
@@ -35,12 +35,12 @@ class Location:
 
 
 def locate(uri: str | None) -> Location:
-    """Settle the tracking URI: the given one, else MLFLOW_TRACKING_URI, else `./mlflow.db`.
+    """Determine the tracking URI: the given one, else MLFLOW_TRACKING_URI, else `./mlflow.db`.
 
-    The store is never left to MLflow's own default, which a leftover `mlruns/` folder changes.
+    MLflow's own default is not used, since a leftover `mlruns/` folder changes it.
 
     Raises:
-        TrackingError: It is no URI that lossbench can use.
+        TrackingError: lossbench cannot use the URI.
     """
     if uri is None:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE + DEFAULT_DATABASE

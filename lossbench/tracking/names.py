@@ -1,4 +1,4 @@
-"""How a trial is named in MLflow: run name, parameters, tags, metrics."""
+"""Representation of a trial in MLflow: run name, parameters, tags, metrics."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def run_name(trial: Trial) -> str:
 
 
 def params(trial: Trial) -> dict[str, str]:
-    """Everything that a trial is made of, by dotted key; a component's name stands at its own."""
+    """All fields of a trial by dotted key; the key of a component holds its name."""
     return dict(_flat("", trial.model_dump(mode="json")))
 
 
 def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
-    """Keys of the plugins' code, if a stored trial differs from this one in nothing else.
+    """Keys of changed plugin code, if a stored trial differs from this one in nothing else.
 
     Args:
-        trial: It may have keys that the stored one, of an earlier version, lacks.
-        stored: The parameters of the other one.
+        trial: Trial; it may have keys that a stored trial of an earlier version lacks.
+        stored: Parameters of the stored trial.
     """
     own = params(trial)
     differing = {key for key in own.keys() & stored.keys() if own[key] != stored[key]}
@@ -97,12 +97,12 @@ def environment_tags(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def clean_key(key: str) -> str:
-    """MLflow's keys hold letters, digits, spaces, and `_ - . / :` only."""
+    """Replace characters that MLflow does not allow in keys."""
     return re.sub(r"[^\w./: -]", "_", key)
 
 
 def shortened(value: str) -> str:
-    """A value within MLflow's limit; of a longer one the digest tells two of them apart."""
+    """Value within MLflow's limit; a digest is appended to a truncated value."""
     if len(value) <= _MAX_VALUE:
         return value
     digest = short_digest(value)
@@ -118,7 +118,7 @@ def as_tags(values: Mapping[str, str]) -> list[RunTag]:
 
 
 def as_metrics(values: Mapping[str, float], timestamp_ms: int, step: int) -> list[Metric]:
-    """Infinities are left out: MLflow would store them as 1.8e308."""
+    """Metrics of MLflow, without infinities, which it would store as 1.8e308."""
     return [
         Metric(clean_key(key), value, timestamp_ms, step)
         for key, value in values.items()

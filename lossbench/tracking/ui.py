@@ -1,4 +1,4 @@
-"""MLflow's dashboard, in the foreground."""
+"""MLflow's dashboard, run in the foreground."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lossbench.tracking.database import check_started
 from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
 
 _HOST = "127.0.0.1"
-# ordered by a metric, the trials are not folded away below their table
+# with an order by a metric, MLflow does not collapse the trials below their table
 _SIDE_BY_SIDE = (
     "workflowType=machine_learning&compareRunsMode=CHART"
     "&orderByKey=metrics.%60error%60&orderByAsc=true"
@@ -33,14 +33,14 @@ _STOP_TIMEOUT_SEC = 5.0
 
 
 def serve(uri: str | None, port: int) -> int:
-    """Show the dashboard until Ctrl-C or a signal to stop; for a server print its address.
+    """Run the dashboard until Ctrl-C or a signal to stop; for a server, print its address.
 
     Args:
-        uri: As of `Tracker.open`.
-        port: On 127.0.0.1.
+        uri: Tracking URI, as in `Tracker.open`.
+        port: Port on 127.0.0.1.
 
     Returns:
-        0, the exit code after either.
+        Exit code 0.
 
     Raises:
         TrackingError: There is nothing to show, the port is taken, or MLflow does not start.
@@ -69,7 +69,7 @@ def serve(uri: str | None, port: int) -> int:
 
 
 def _relocate(database: Path) -> None:
-    """Let MLflow find the artifacts of a database that was moved."""
+    """Update the artifact paths of a database that was moved."""
     try:
         relocate(database)
     except sqlite3.Error as error:
@@ -81,7 +81,7 @@ def _relocate(database: Path) -> None:
 
 
 def _check_port(port: int) -> None:
-    """MLflow would start beside an older server, and the older one would answer."""
+    """Require a free port: MLflow would start, but the other server would answer."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -118,7 +118,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        start_new_session=True,  # Ctrl-C reaches us alone, and we stop its whole group
+        start_new_session=True,  # Ctrl-C reaches this process only, which stops the whole group
     )
 
 
@@ -136,7 +136,7 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: IO[b
 
 
 def _get(port: int, path: str) -> bytes:
-    # a proxy that the environment names does not know our 127.0.0.1
+    # a proxy from the environment cannot reach 127.0.0.1 of this machine
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://{_HOST}:{port}/{path}", timeout=10) as answer:
         content: bytes = answer.read()
@@ -144,7 +144,7 @@ def _get(port: int, path: str) -> bytes:
 
 
 def _suites(port: int) -> Iterator[tuple[str, str]]:
-    """The page of each suite, its trials side by side; MLflow itself opens on chat traces."""
+    """Name and page of each suite, with its trials side by side."""
     answer = json.loads(_get(port, "api/2.0/mlflow/experiments/search?max_results=100"))
     for experiment in answer.get("experiments", []):
         if any(tag["key"] == EXPERIMENT_KIND for tag in experiment.get("tags", [])):
@@ -159,7 +159,7 @@ def _last_line(log: IO[bytes]) -> str:
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and its workers; a second Ctrl-C meanwhile changes nothing."""
+    """Stop the server and its workers; a second Ctrl-C meanwhile has no effect."""
     before = None
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -18,22 +18,22 @@ from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
 
 SMALL_BATCH = 8
-"""Images of a batch whose classes are named where its loss was not finite."""
+"""Largest batch whose classes are listed if its loss was not finite."""
 
 
 @dataclass
 class Training:
-    """What one training is made of, and how far it has come.
+    """Components and state of one training.
 
     Attributes:
-        schedule: Epochs done -> factor of the optimizer's base learning rate.
-        epochs, batch_size, seed: Of the trial.
-        autocast: Type of the model's computation; None: that of its parameters.
-        compiled: Whether model and head are compiled together, for a single process.
+        schedule: Function of the epochs done that returns the factor of the base learning rate.
+        epochs, batch_size, seed: Settings of the trial.
+        autocast: Type of the model's computation; None: the type of its parameters.
+        compiled: Whether model and head are compiled together; for a single process only.
         group: Processes that train it together.
-        epochs_done: Of `epochs`.
-        order_stream: Draws the order of the images, the same in every process.
-        augment_stream: Draws the augmentations.
+        epochs_done: Number of epochs trained so far.
+        order_stream: Generator for the order of the images, the same in every process.
+        augment_stream: Generator for the augmentations.
     """
 
     model: nn.Module
@@ -64,9 +64,9 @@ def train(
     on_epoch: Callable[[int, dict[str, float]], None],
     until: int | None = None,
 ) -> str:
-    """Train the epochs that are not done yet.
+    """Train the remaining epochs.
 
-    After each, `on_epoch(epoch, metrics)` is called with the model in eval mode.
+    After each epoch, `on_epoch(epoch, metrics)` is called with the model in eval mode.
 
     The metrics are means over the epoch: `train_loss`, `train_<term>`, `train_error` (percent,
     of the augmented images, in training mode), `lr`, and `train_time_sec`.
@@ -78,8 +78,8 @@ def train(
         until: Last epoch to train now; None: all epochs of the training.
 
     Returns:
-        Where the loss was not finite first, and which of its terms; empty if it always was.
-        Training ends with that epoch.
+        Epoch, step and terms where the loss was first not finite, which ends the training; empty
+        if it was always finite.
     """
     model, head, optimizer = training.model, training.head, training.optimizer
     group = training.group
@@ -95,7 +95,7 @@ def train(
         started = time.perf_counter()
         order = epoch_order(labels_on_cpu, head.samples_per_class, training.order_stream)
         sums: dict[str, Tensor] = {}
-        values: list[dict[str, Tensor]] = []  # of each step; looked at where the sum is not finite
+        values: list[dict[str, Tensor]] = []  # terms of each step, to find those not finite
         whole = list(split_into_batches(order, training.batch_size, min_batch))
         used = sum(group.used(batch) for batch in whole)
         shares = [group.share(batch) for batch in whole]
@@ -109,7 +109,7 @@ def train(
 
             features, labels, terms = forward(images, labels)
             loss = total(terms)
-            with torch.no_grad():  # before the step: by the parameters that made the features
+            with torch.no_grad():  # before the step, with the parameters that gave the features
                 wrong = misclassified(head.logits(features.detach()), labels).float().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -134,13 +134,13 @@ def train(
 
 
 def misclassified(scores: Tensor, labels: Tensor) -> Tensor:
-    """(N,) whether the best of the class scores (N, K) is not the label's, or is not a number."""
+    """(N,) whether the largest class score (N, K) is not that of the label, or is NaN."""
     best, predicted = scores.max(1)  # NaN if there is one
     return (predicted != labels) | best.isnan()
 
 
 def _where(values: Sequence[Mapping[str, Tensor]], step_labels: Sequence[Tensor]) -> str:
-    """The first step whose loss was not finite, its terms, and its batch if it is a small one."""
+    """First step whose loss was not finite, its terms, and its batch if it is small."""
     for step, (terms, labels) in enumerate(zip(values, step_labels, strict=True)):
         numbers = {name: float(value) for name, value in terms.items()}
         broken = [
@@ -172,6 +172,6 @@ def _forward(training: Training, joined: nn.Module) -> Forward:
 
 
 def _compiled(training: Training, joined: nn.Module) -> Forward:
-    """Batches have two sizes at most, the usual one and the last."""
+    """Compile for fixed shapes: there are at most two batch sizes, the usual and the last one."""
     compiled: Forward = torch.compile(_forward(training, joined), dynamic=False)
     return compiled

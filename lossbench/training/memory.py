@@ -13,7 +13,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Start measuring anew. Where the system does not allow it, the process's peak stays."""
+    """Reset the peak. Where the system does not allow it, the peak of the process remains."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -22,7 +22,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Peak since the reset, in MiB: of the GPU's allocator, or of the resident set."""
+    """Peak memory since the reset, in MiB: of the GPU's allocator, or of the resident set."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if _STATUS.exists():

@@ -1,4 +1,4 @@
-"""Several processes that train one model, each on its share of every batch."""
+"""Group of processes that train one model, each on its share of every batch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from torch.distributed.nn.functional import all_gather
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of one training; `torch.distributed` joins them where they are several.
+    """Processes of one training, connected by `torch.distributed` if there are several.
 
-    Every process computes the loss of the whole batch from everybody's features, so that a loss
-    over pairs, a batch's class counts or moving centers are those of a training by one process.
-    What differs is batch normalisation, which sees one process's share, and augmentation, which
-    every process draws for itself.
+    Every process computes the loss of the whole batch from the features of all processes, so that
+    losses over pairs, class counts of a batch and moving centers equal those of a training with one
+    process. Batch normalisation, which sees the share of one process, and augmentation, which every
+    process draws independently, differ.
 
     Attributes:
-        rank: Of this process, from 0.
+        rank: Rank of this process, from 0.
         size: Number of processes.
     """
 
@@ -31,11 +31,11 @@ class ProcessGroup:
 
     @property
     def min_batch(self) -> int:
-        """Images of a batch: batch normalisation cannot train on one."""
+        """Minimum number of images in a batch: batch normalisation cannot train on one."""
         return 2 * self.size
 
     def used(self, batch: Tensor) -> int:
-        """How many images of a batch the group trains on."""
+        """Number of images of a batch that the group trains on."""
         return len(batch) // self.size * self.size
 
     @property
@@ -44,7 +44,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
-        """This process's part; what does not divide evenly is left out."""
+        """Share of this process; a remainder of the division is left out."""
         each = len(batch) // self.size
         return batch[self.rank * each : (self.rank + 1) * each]
 
@@ -55,10 +55,10 @@ class ProcessGroup:
         return nn.parallel.DistributedDataParallel(model)
 
     def gather(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Everybody's features and labels, in the order of the ranks.
+        """Features and labels of all processes, in the order of the ranks.
 
-        The gradient of a loss that every process computes comes back to a process's own features
-        once from each of them; the average over all processes divides by their number again.
+        Since every process computes the whole loss, the gradient of a process's own features
+        arrives once from each process; averaging the gradients divides by their number again.
         """
         if self.size == 1:
             return features, labels
@@ -67,7 +67,7 @@ class ProcessGroup:
         return torch.cat(all_gather(features.contiguous())), torch.cat(gathered)
 
     def collect(self, own: Any) -> list[Any]:
-        """What every process has, in the order of the ranks."""
+        """Objects of all processes, in the order of the ranks."""
         if self.size == 1:
             return [own]
         gathered: list[Any] = [None] * self.size
@@ -75,7 +75,7 @@ class ProcessGroup:
         return gathered
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Keep what every process computes the same from drifting apart by rounding."""
+        """Average gradients over all processes, since rounding may make them differ."""
         if self.size == 1:
             return
         for parameter in parameters:

@@ -1,4 +1,4 @@
-"""One seed, several streams: what one part of a training draws does not move another's."""
+"""Random streams from one seed: draws of one part of a training do not affect another part."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from torch import Generator
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the global generators, which initialise the model and the head."""
+    """Seed the global generators, from which the model and the head are initialised."""
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
 
 
 def stream(seed: int, name: str) -> Generator:
-    """A CPU generator of its own for one purpose (`order`, `augment`).
+    """Separate CPU generator for one purpose (`order`, `augment`).
 
-    With the same seed every row sees the same batches and the same augmentations.
+    With the same seed, every row gets the same batches and the same augmentations.
     """
     state = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
     return Generator().manual_seed(int(state[0] >> 1))
 
 
 def random_states() -> dict[str, Any]:
-    """The global generators' states as tensors, numbers and text."""
+    """States of the global generators, as tensors, numbers and text."""
     version, inner, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     states: dict[str, Any] = {

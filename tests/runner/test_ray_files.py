@@ -14,7 +14,7 @@ import pytest
 
 from lossbench.errors import RequestError
 from lossbench.runner import ray_files
-from lossbench.runner.ray_files import MOST_LETTERS, ray_options
+from lossbench.runner.ray_files import MAX_PATH_BYTES, ray_options
 
 Limit = Callable[[Mapping[str, int]], None]
 
@@ -83,7 +83,7 @@ def test_without_room_anywhere_each_folder_is_named(
 
 def test_a_socket_fits_into_the_longest_folder() -> None:
     session = "/ray/session_2026-11-28_00-37-00_132477_4194304/sockets/plasma_store"
-    assert len("x" * MOST_LETTERS + session) == 107
+    assert len("x" * MAX_PATH_BYTES + session) == 107
 
 
 SUITE = """\

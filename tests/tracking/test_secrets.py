@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from lossbench.cli.common import load_plan
 from lossbench.records import TrialResult
@@ -125,7 +126,7 @@ def test_a_report_from_a_server_with_a_password(
     page = (tmp_path / "folder" / "reports" / "small" / "report.html").read_text(encoding="utf-8")
     assert "--tracking-uri=http://***@127.0.0.1" in page
 
-    client = tracker._client
+    client = MlflowClient(uri, registry_uri=uri)
     [experiment] = [e for e in client.search_experiments() if e.name == "small"]
     for found in client.search_runs([experiment.experiment_id]):
         require_clean(str(found.to_dictionary()))

@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from mlflow import MlflowClient
 
 from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.tracking.store import Tracker
 from lossbench.tracking.ui import serve
+from tests.tracking.started import run_id_of
 
 pytestmark = pytest.mark.long
 
@@ -48,7 +50,8 @@ def test_a_result_through_a_server(
     tracker.stop(stopped, "FAILED", "out of memory")
     # finished, but its result got lost
     tracker.begin(broken)
-    tracker._client.set_terminated(tracker._begun[broken.identity])
+    client = MlflowClient(server, registry_uri=server)
+    client.set_terminated(run_id_of(client, broken))
     tracker.finish_suite("FAILED")
 
     reader = Tracker.open(server, create=False)
@@ -118,7 +121,7 @@ def test_the_dashboard_shows_the_runs_and_stops_cleanly(
         assert process.stdout is not None
         assert f"http://127.0.0.1:{port} " in process.stdout.readline()
         assert f"demo: http://127.0.0.1:{port}/#/experiments/" in process.stdout.readline()
-        run_id = tracker._begun[trial.identity]
+        run_id = run_id_of(MlflowClient(uri, registry_uri=uri), trial)
         address = f"http://127.0.0.1:{port}/get-artifact?path=result.json&run_uuid={run_id}"
         with urllib.request.urlopen(address) as answer:
             assert json.load(answer)["identity"] == trial.identity

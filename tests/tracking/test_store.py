@@ -240,7 +240,7 @@ def test_epochs_of_a_broken_off_trial_do_not_stand_twice(
     result = make_result(trial)
     with monkeypatch.context() as patch:
         if where == "elsewhere":
-            patch.setattr("lossbench.tracking.store._owner", lambda: "another machine")
+            patch.setattr("platform.node", lambda: "another machine")
         first = started(uri, plan)
         first.begin(trial)
         at_another_time = [

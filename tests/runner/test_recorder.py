@@ -1,0 +1,102 @@
+"""Recorder: Tune's events become results, pauses and failures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from lossbench.planning.plan import Plan
+from lossbench.runner.outbox import Outbox
+from lossbench.runner.progress import Display
+from lossbench.runner.recorder import Recorder
+from lossbench.tracking.store import Tracker
+from tests.runner.fake_runs import FakeTuneTrial, WorkFolder, result_of
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def recorder(plan: Plan, folder: WorkFolder) -> Recorder:
+    folder.work.mkdir()
+    tracker = Tracker.open(folder.uri)
+    tracker.start_suite(plan, {})
+    outbox = Outbox(folder.work, plan.table_identity)
+    display = Display(Console(file=folder.seen, width=200), 3, 6)
+    return Recorder(plan.trials, tracker, outbox, display, folder.work)
+
+
+def shown(folder: WorkFolder) -> str:
+    assert isinstance(folder.seen, io.StringIO)
+    return folder.seen.getvalue()
+
+
+def test_a_failed_trial_has_a_log_and_no_result(
+    plan: Plan, folder: WorkFolder, recorder: Recorder, tmp_path: Path
+) -> None:
+    trial = plan.trials[0]
+    tune_trial = FakeTuneTrial(trial, tmp_path)
+    recorder.on_trial_start(0, [], tune_trial)
+    recorder.on_trial_result(0, [], tune_trial, {"failed": "Traceback\nValueError: too small"})
+    recorder.on_trial_complete(0, [], tune_trial)
+    recorder.close()
+    assert recorder.failed == {trial.identity: "ValueError: too small"}
+    assert recorder.finished == set()
+    log = folder.work / "logs" / f"{trial.identity}.log"
+    assert log.read_text(encoding="utf-8") == (
+        f"{trial.name}\n\nTraceback\nValueError: too small\n"
+    )
+    assert f"failed: {trial.name}: ValueError: too small (log: {log})" in shown(folder)
+
+
+def test_a_paused_trial_keeps_its_partial_result(
+    plan: Plan, folder: WorkFolder, recorder: Recorder, tmp_path: Path
+) -> None:
+    trial = plan.trials[0]
+    partial = result_of(trial, "stopped", "Fake GPU 9000")
+    tune_trial = FakeTuneTrial(trial, tmp_path)
+    recorder.on_trial_start(0, [], tune_trial)
+    recorder.on_trial_result(0, [], tune_trial, {"paused": partial.model_dump_json()})
+    recorder.on_trial_complete(0, [], tune_trial)
+    recorder.close()
+    assert recorder.paused == {trial.identity: partial}
+    assert (recorder.finished, recorder.failed) == (set(), {})
+
+
+@pytest.mark.parametrize(
+    ("report", "attribute", "expected"),
+    [
+        ({"refused": "other data than planned"}, "refused", "other data than planned"),
+        ({"failed": "OSError: [Errno 28] No space left on device"}, "stuck", "the disk is full"),
+    ],
+)
+def test_some_failures_end_the_whole_run(
+    plan: Plan,
+    recorder: Recorder,
+    tmp_path: Path,
+    report: dict[str, Any],
+    attribute: str,
+    expected: str,
+) -> None:
+    tune_trial = FakeTuneTrial(plan.trials[0], tmp_path)
+    recorder.on_trial_start(0, [], tune_trial)
+    recorder.on_trial_result(0, [], tune_trial, report)
+    recorder.close()
+    assert getattr(recorder, attribute).startswith(expected)
+
+
+def test_a_restart_after_the_death_of_a_worker_is_noted(
+    plan: Plan, folder: WorkFolder, recorder: Recorder, tmp_path: Path
+) -> None:
+    tune_trial = FakeTuneTrial(plan.trials[0], tmp_path)
+    assert not recorder.begun
+    recorder.on_trial_start(0, [], tune_trial)
+    assert recorder.begun
+    recorder.on_trial_recover(0, [], tune_trial)
+    assert "worker died" not in shown(folder)  # only when it starts again
+    recorder.on_trial_start(0, [], tune_trial)
+    recorder.close()
+    assert f"{plan.trials[0].name}: its worker died; the trial is restarted" in shown(folder)
