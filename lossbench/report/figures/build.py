@@ -49,8 +49,8 @@ def _draw(
     for variant in plan.suite.variants:
         panels = find_embeddings(stage, variant, plan.rows, read)
         yield from (curve_figure(one) for one in curves if one.variant == variant)
-        yield embedding_figure(variant, panels)
-        yield likelihood_figure(variant, panels)
+        yield embedding_figure(variant, panels, stage.images)
+        yield likelihood_figure(variant, panels, stage.images)
         yield geometry_figure(variant, panels)
         yield robustness_figure(stage, variant, plan.rows, plan.metrics, colours)
         for artifact in plan.artifacts:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from lossbench.analysis.predictions import ReadArrays
 from lossbench.planning.rows import Row
@@ -34,6 +35,8 @@ DECADES = 3.0
 """Range of the likelihood map's colours below the peak, in powers of ten."""
 LIKELIHOOD_COLOURS = "magma"
 ATTACKED = "#56E0FF"
+NOT_EVALUATED = "#B8B8B8"
+"""Colour of the area outside the grid of densities."""
 
 
 def find_embeddings(
@@ -44,8 +47,14 @@ def find_embeddings(
     return [panel for panel in found if panel.arrays["features"].shape[1] == 2]
 
 
-def embedding_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
-    """One scatter plot per row, points coloured by class, class means marked."""
+def embedding_figure(variant: str, panels: list[StoredArrays], images: str) -> Drawing | None:
+    """One scatter plot per row, points coloured by class, class means marked.
+
+    Args:
+        variant: Name of the column.
+        panels: Arrays of every row.
+        images: Kind of the images that the error is measured on: `test`.
+    """
     if not panels:
         return None
     num_classes = max(len(panel.arrays["class_means"]) for panel in panels)
@@ -58,14 +67,20 @@ def embedding_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None
     caption = (
         f"Features of up to {points} training images, one colour per class. {means}. "
         f"{_seeds(panels)} Each panel has its own scale, the same for x and y. "
-        f"Errors are those of the drawn trial, in % of the measured images."
+        f"Below each row: the error of the drawn trial, in % of the {images} images."
     )
     title = figure_title("Two-dimensional features", variant)
     return save_figure(figure, "embedding", f"embedding-{variant}", title, caption)
 
 
-def likelihood_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
-    """One heat map per row whose loss models the features' density (Fig. 1 f)."""
+def likelihood_figure(variant: str, panels: list[StoredArrays], images: str) -> Drawing | None:
+    """One heat map per row whose loss models the features' density (Fig. 1 f).
+
+    Args:
+        variant: Name of the column.
+        panels: Arrays of every row.
+        images: Kind of the images that the FGSM examples are made from: `test`.
+    """
     panels = [panel for panel in panels if "log_density" in panel.arrays]
     if not panels:
         return None
@@ -77,18 +92,23 @@ def likelihood_figure(variant: str, panels: list[StoredArrays]) -> Drawing | Non
     ticks = np.arange(-DECADES, 1)
     bar.set_ticks(list(ticks), labels=[_power_of_ten(int(tick)) for tick in ticks])
     bar.set_label("p(x) relative to its peak")
+    beyond = any(not _inside(panel, _finite_means(panel)).all() for panel in panels)
+    outside = "; grey: outside the evaluated area" if beyond else ""
     caption = (
         f"Mixture density of the features with equal class priors, relative to its peak; "
-        f"black: below {10**-DECADES:g} of it. Circles: class means"
+        f"black: at most {10**-DECADES:g} of it{outside}. Circles: class means"
         f"{_marked_by(panels[0], len(panels[0].arrays['class_means']))}. {_seeds(panels)}"
     )
     attacked = [panel for panel in panels if "adversarial" in panel.arrays]
     if attacked:
-        inside = [f"{panel.row.label} {len(_attacked_inside(panel))}" for panel in attacked]
+        inside = [
+            f"{panel.row.label} {_inside(panel, _attacked(panel)).sum()}" for panel in attacked
+        ]
         caption += (
-            f" Crosses: FGSM examples, epsilon {float(attacked[0].arrays['epsilon']):g}, of "
-            f"{len(attacked[0].arrays['adversarial'])} measured images; inside the map: "
-            f"{', '.join(inside)}."
+            f" Crosses: features of FGSM examples with epsilon "
+            f"{float(attacked[0].arrays['epsilon']):g}, made for this figure from "
+            f"{len(attacked[0].arrays['adversarial'])} {images} images of each row; those "
+            f"inside the map are drawn: {', '.join(inside)}."
         )
     title = figure_title("Likelihood of the features", variant)
     return save_figure(figure, "likelihood", f"likelihood-{variant}", title, caption)
@@ -169,22 +189,32 @@ def _heat_map(axes: Axes, panel: StoredArrays) -> None:
         interpolation="bilinear",
         rasterized=True,
     )
-    axes.set_facecolor("black")
+    axes.set_facecolor(NOT_EVALUATED)
     _mark_means(axes, panel, None)
-    attacked = _attacked_inside(panel)
+    attacked = _attacked(panel)
+    attacked = attacked[_inside(panel, attacked)]
     axes.scatter(
         attacked[:, 0], attacked[:, 1], marker="x", s=12, c=ATTACKED, linewidths=0.8, zorder=2
     )
     _frame(axes, panel)
 
 
-def _attacked_inside(panel: StoredArrays) -> np.ndarray[Any, Any]:
-    """(A, 2) Adversarial examples inside the map."""
-    attacked = panel.arrays.get("adversarial", np.empty((0, 2)))
-    inside = np.ones(len(attacked), bool)
+def _attacked(panel: StoredArrays) -> NDArray[np.floating[Any]]:
+    """Features (A, 2) of the adversarial examples; none if the trial stored none."""
+    return panel.arrays.get("adversarial", np.empty((0, 2)))
+
+
+def _finite_means(panel: StoredArrays) -> NDArray[np.floating[Any]]:
+    means = panel.arrays["class_means"]  # (K, 2)
+    return means[np.isfinite(means).all(axis=1)]
+
+
+def _inside(panel: StoredArrays, points: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Whether each point (P, 2) is inside the map."""
+    inside = np.ones(len(points), bool)
     for axis, grid in enumerate((panel.arrays["grid_x"], panel.arrays["grid_y"])):
-        inside &= (attacked[:, axis] >= grid[0]) & (attacked[:, axis] <= grid[-1])
-    return attacked[inside]
+        inside &= (points[:, axis] >= grid[0]) & (points[:, axis] <= grid[-1])
+    return inside
 
 
 def _mark_means(
