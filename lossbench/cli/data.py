@@ -17,7 +17,7 @@ def prepare(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name in `lossbench list datasets`.")],
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
 ) -> None:
-    """Download a known data set and write its prepared folder.
+    """Download a known data set and write its prepared folder, or print how to obtain it.
 
     \b
     Example:

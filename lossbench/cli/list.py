@@ -135,9 +135,12 @@ def _print_datasets(data_root: Path) -> None:
 
     for name in sources.DATASETS:
         source = sources.DATASETS[name].create()
-        state = f"`lossbench data prepare {source.derived_from or name}`"
+        needed = source.derived_from or name
+        state = f"`lossbench data prepare {needed}`"
         if sources.is_ready(name, data_root):
             state = "ready"
+        elif sources.DATASETS[needed].create().by_hand:
+            state = f"obtain it yourself; {state} prints how"
         out.print(
             Text.assemble((name, "bold"), f"  {source.description}  [{state}]"), soft_wrap=True
         )

@@ -75,7 +75,7 @@ def print_data(console: Console, plan: Plan) -> None:
     """Print the use of the data, warnings, and the chosen classes."""
     for line in plan.facts.notes:
         console.print(Text(f"data: {line}"), soft_wrap=True)
-    for line in (*plan.facts.warnings, *plan.search_notes):
+    for line in (*plan.warnings, *plan.search_notes):
         console.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
     if plan.suite.dataset.classes is not None:
         console.print(
@@ -206,7 +206,7 @@ def as_json(status: LocalPlanStatus, forecast: Forecast | None) -> str:
     content = {
         "suite": status.plan.suite.suite,
         "cells": list(cells.values()),
-        "data": {"notes": status.plan.facts.notes, "warnings": status.plan.facts.warnings},
+        "data": {"notes": status.plan.facts.notes, "warnings": status.plan.warnings},
         "coming": len(status.expected_trials),
         "changed_code": dict(status.changed_code),
         "forecast": forecast_content,

@@ -109,6 +109,8 @@ def run(
 
     seconds = None if time_budget is None else read_duration(time_budget, "--time-budget")
     plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+    for line in plan.warnings:
+        err.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
     report_folder(plan, output)  # refused now rather than after the training
     from lossbench.cli.local_status import load_status
     from lossbench.runner.budget import PROBE_SEC, Budget

@@ -37,6 +37,7 @@ class Source:
             data root then.
         files: Files in the download folder that `fetch` uses instead of downloading.
         derived_from: Name of the data set in the data root that a bundled one is made from, if any.
+        by_hand: Whether users have to obtain the data set themselves.
     """
 
     description: str
@@ -44,6 +45,7 @@ class Source:
     bundled: bool = False
     files: tuple[str, ...] = ()
     derived_from: str = ""
+    by_hand: bool = False
 
 
 DATASETS: Registry[Source] = Registry("data set")
@@ -78,20 +80,20 @@ def _cifar100() -> Source:
 @DATASETS.register("imagenet", reference="Russakovsky et al., IJCV 2015")
 def _imagenet() -> Source:
     description = "1,281,167 + 50,000 images of 1,000 classes, in train/CLASS and val/CLASS"
-    return Source(description, None)
+    return Source(description, None, by_hand=True)
 
 
 @DATASETS.register("casia_webface", reference="Yi et al., 2014")
 def _casia_webface() -> Source:
     description = "494,414 aligned faces 128x128 of 10,575 people, in one folder per person"
-    return Source(description, None)
+    return Source(description, None, by_hand=True)
 
 
 @DATASETS.register("lfw", reference="Huang et al., 2007")
 def _lfw() -> Source:
     description = "13,233 faces of 5,749 people with the official pairs, for verification"
     files = ("lfw/NAME/NAME_0001.jpg, ...", "lfw/pairs.txt")
-    return Source(description, faces.fetch_lfw, files=files)
+    return Source(description, faces.fetch_lfw, files=files, by_hand=True)
 
 
 @DATASETS.register("lfw_within", reference="Huang et al., 2007")
@@ -133,9 +135,13 @@ def prepare(name: str, data_root: Path) -> Path:
         save_prepared(folder, arrays, card)
     except (OSError, RuntimeError) as error:  # both are raised by torchvision for a failed download
         wanted = "".join(f"\n  {downloads / file}" for file in source.files)
-        reason = str(error).partition("\n")[0].rstrip(":")
+        if source.by_hand and isinstance(error, FileNotFoundError):
+            problem = f"{name} cannot be downloaded from here"
+        else:
+            reason = str(error).partition("\n")[0].rstrip(":")
+            problem = f"{name} cannot be prepared: {reason}"
         raise DataError(
-            f"{name} cannot be prepared: {reason}\n"
+            f"{problem}\n"
             f"Put the official files there yourself and try again:{wanted}\n"
             f"or put a prepared folder (dataset.json and its arrays) at {folder}"
         ) from None

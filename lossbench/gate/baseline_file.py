@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from lossbench.errors import Loc, RequestError, did_you_mean, problems_of
+from lossbench.errors import Loc, RequestError, problems_of
 from lossbench.gate.baseline import (
     Baseline,
     BaselineCell,
@@ -31,9 +32,9 @@ def read_baseline(path: Path) -> Baseline:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = [p.name for p in path.parent.glob("*.json")] if path.parent.is_dir() else []
-        message = f"{path}: no such baseline{did_you_mean(path.name, near)}"
-        raise RequestError(f"{message}; `--update` writes one") from None
+        raise RequestError(
+            f"{path}: no such file{_near_file(path)}; `--update` writes it"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not a text file in UTF-8"
         raise RequestError(f"{path}: cannot be read: {reason}") from None
@@ -56,6 +57,13 @@ def read_baseline(path: Path) -> Baseline:
             "edited by hand: measure again and use --update"
         )
     return baseline
+
+
+def _near_file(path: Path) -> str:
+    """Suggestion of a JSON file in the same folder with a similar name; empty without one."""
+    stems = [other.stem for other in path.parent.glob("*.json")]
+    near = difflib.get_close_matches(path.stem, stems, n=1, cutoff=0.7)
+    return f"; did you mean '{near[0]}.json'?" if near else ""
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

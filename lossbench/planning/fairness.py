@@ -61,7 +61,7 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
         ("fails", _uneven_budget(plan)),
         ("warning", _tuned_on_test(plan)),
         ("listed", _untuned(plan)),
-        ("warning", iter(plan.facts.warnings)),
+        ("warning", iter(plan.warnings)),
         ("listed", iter(plan.facts.notes)),
         ("listed", small_classes(plan)),
     )

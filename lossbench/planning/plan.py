@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -17,7 +17,7 @@ from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
 from lossbench.planning.trial import PROTOCOL, Trial, digest_of
 from lossbench.records import Artifact, Metric, Plugin
-from lossbench.suite.schema import Component, Holdout, Suite
+from lossbench.suite.schema import Component, Holdout, Recipe, Suite
 
 MAX_LABEL_LENGTH = 80
 """Maximum number of characters for changes; file names have at most 255 bytes in all."""
@@ -107,6 +107,11 @@ class Plan:
     def has_columns(self) -> bool:
         """Whether the suite gives variants; otherwise the table has one column without a name."""
         return self.suite.has_columns
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader should know before trusting the numbers, one line each."""
+        return (*self.facts.warnings, *_unreached_milestones(self.suite.recipe))
 
     @property
     def label(self) -> str:
@@ -256,3 +261,17 @@ def file_label(name: str, changes: Iterable[str]) -> str:
 
 def _only(keys: Set[str], digests: Mapping[str, str]) -> dict[str, str]:
     return {key: digests[key] for key in sorted(keys & digests.keys())}
+
+
+def _unreached_milestones(recipe: Recipe) -> Iterator[str]:
+    """Warning about milestones of the learning rate that the training does not reach, if any."""
+    schedule = recipe.schedule
+    milestones = schedule.params["milestones"] if schedule.name == "multistep" else ()
+    unreached = [milestone for milestone in milestones if milestone >= recipe.epochs]
+    if unreached:
+        are = "milestone {} is" if len(unreached) == 1 else "milestones {} are"
+        listed = ", ".join(f"{milestone:g}" for milestone in unreached)
+        yield (
+            f"schedule multistep: {are.format(listed)} not before the end of the "
+            f"training ({recipe.epochs} epochs), so the learning rate does not change there"
+        )

@@ -31,9 +31,9 @@ def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
     """Remarks of each table; those of all tables of a stage are with the first one."""
     remarks = []
     for index, table in enumerate(tables):
-        facts = table.found.plan.facts
-        findings = [f"Data: {line}." for line in facts.notes] if index == 0 else []
-        warnings = [*facts.warnings] if index == 0 else []
+        plan = table.found.plan
+        findings = [f"Data: {line}." for line in plan.facts.notes] if index == 0 else []
+        warnings = [*plan.warnings] if index == 0 else []
         if index == 0 or tables[index - 1].held_out != table.held_out:
             warnings += _stage_warnings(table)
         if not table.held_out:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -25,6 +26,8 @@ from lossbench.tracking.store import Tracker
 
 FLUSH_SEC = 10.0
 """Time between two writes of a running trial's epochs to MLflow; the rest follow at its end."""
+MAX_WORKER_DEATHS = 100
+"""Number of workers of one trial that may die, with or without new checkpoints between them."""
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 """Messages of the errors of a full disk or quota: not all libraries keep the error number."""
 
@@ -59,6 +62,7 @@ class Recorder(tune.Callback):
         self._flushed: dict[str, float] = {}
         self._delivered: dict[str, Path] = {}
         self._died: set[str] = set()
+        self._deaths: Counter[str] = Counter()
         self.finished: set[str] = set()
         self.diverged: set[str] = set()
         self.failed: dict[str, str] = {}
@@ -101,7 +105,10 @@ class Recorder(tune.Callback):
         self._display.started(own)
         if own.identity in self._died:  # not earlier: during a stop it is not restarted
             self._died.remove(own.identity)
-            self._display.note(f"{own.name}: its worker died; the trial is restarted")
+            self._display.note(
+                f"{own.name}: its worker process died; "
+                f"restart {self._deaths[own.identity]} of at most {MAX_WORKER_DEATHS}"
+            )
         self._log.begin(own)
 
     def on_trial_result(
@@ -149,7 +156,9 @@ class Recorder(tune.Callback):
         self._log.log_result(own)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._died.add(self.trial_of(trial).identity)
+        identity = self.trial_of(trial).identity
+        self._died.add(identity)
+        self._deaths[identity] += 1
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         error_file = getattr(trial, "error_file", None)
@@ -158,7 +167,7 @@ class Recorder(tune.Callback):
             if error_file and Path(error_file).exists()
             else ""
         )
-        self._fail(self.trial_of(trial), text or "its worker died")
+        self._fail(self.trial_of(trial), text or "its worker process died")
 
     def _log_epochs(self, trial: Trial, records: list[EpochRecord]) -> None:
         """Log epochs together with those of earlier reports, from time to time."""

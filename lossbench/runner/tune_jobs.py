@@ -22,12 +22,10 @@ from lossbench.runner.file_server import running_file_server
 from lossbench.runner.outbox import Outbox
 from lossbench.runner.progress import Display
 from lossbench.runner.ray_files import logs_folder
-from lossbench.runner.recorder import Recorder
+from lossbench.runner.recorder import MAX_WORKER_DEATHS, Recorder
 from lossbench.runner.worker import run_job
 from lossbench.tracking.store import Tracker
 
-MAX_WORKER_DEATHS = 100
-"""Number of workers of one trial that may die, with or without new checkpoints between them."""
 WORKERS_START_SEC = 300.0
 """Time after which no worker is expected to start any more; a busy machine needs one minute."""
 

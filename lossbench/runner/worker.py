@@ -37,7 +37,7 @@ def run_job(config: dict[str, Any]) -> None:
     install(Plugin.model_validate(plugin) for plugin in config["plugins"])
     checkpoints = checkpoints_of(trial, config)
     if checkpoints.attempt(config["storage"]) > MAX_ATTEMPTS:
-        message = f"its worker died {MAX_ATTEMPTS} times without a new checkpoint; out of memory?"
+        message = f"its process died {MAX_ATTEMPTS} times without a new checkpoint; out of memory?"
         tune.report({"failed": message})
         return
     unreported: list[dict[str, Any]] = []

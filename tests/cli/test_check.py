@@ -100,7 +100,7 @@ def test_one_other_seed_is_too_little_evidence(
         (["--set", "losses.lgm.lambda=1"], "lgm.lambda: 0.1 in the baseline, 1.0 now"),
         (["--set", "resources.cpus=2"], "threads: 1 in the baseline, 2 now"),
         (["--set", "dataset.train_size=500"], "train_size: null in the baseline, 500 now"),
-        (["--baseline", "baselines/smal.json"], "no such baseline; did you mean 'small.json'?"),
+        (["--baseline", "baselines/smal.json"], "no such file; did you mean 'small.json'?"),
         (["--update", "--min-effect", "eror=1"], "unknown metric; did you mean 'error'?"),
         (["--update", "--min-effect", "error"], "--min-effect error: should be METRIC=NUMBER"),
         (["--only", "lmg*"], "--only lmg*: matches no cell"),

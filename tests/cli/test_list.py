@@ -19,6 +19,9 @@ def test_lists(run: Run, make_folder: Callable[..., Path]) -> None:
     assert "did you mean 'lgm'" in run("list", "losses", "lgmm")[2]
     folder = make_folder("mine")
     _, datasets, _ = run("list", "datasets", "--data-root", folder.parent)
-    assert "mnist" in datasets
+    assert re.search(r"^mnist .*\[`lossbench data prepare mnist`\]", datasets, re.MULTILINE)
+    for name, needed in (("imagenet", "imagenet"), ("lfw", "lfw"), ("lfw_within", "lfw")):
+        command = f"`lossbench data prepare {needed}`"
+        assert f"[obtain it yourself; {command} prints how]" in datasets.split(f"\n{name} ")[1]
     assert "mine" in datasets
     assert "mnist_cnn" in run("list", "models")[1]

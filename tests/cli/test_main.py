@@ -33,7 +33,7 @@ Run = Callable[..., tuple[int, str, str]]
         (["plan", "SUITE", "--set", "losses=[]"], "losses: should not be empty"),
         (["report", "SUITE"], "nothing has been run here yet"),
         (["report", "SUITE", "--format", "xml"], "'xml' is not one of"),
-        (["check", "SUITE"], "baselines/small.json: no such baseline; `--update` writes one"),
+        (["check", "SUITE"], "baselines/small.json: no such file; `--update` writes it"),
         (["check", "SUITE", "--update"], "nothing has been run here yet"),
         (["check", "SUITE", "--accept"], "--accept: only together with --update"),
         (["check", "SUITE", "--min-effect", "error=1"], "--min-effect: only together with"),

@@ -119,6 +119,15 @@ def test_torchvision_refuses_other_files_of_cifar(
     assert not (tmp_path / name).exists()
 
 
+def test_faces_have_to_be_obtained_by_the_user(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        prepare("lfw", tmp_path)
+    first, second, *files, _ = str(caught.value).splitlines()
+    assert first == "lfw cannot be downloaded from here"
+    assert second == "Put the official files there yourself and try again:"
+    assert files[1].strip() == str(tmp_path / "downloads" / "lfw" / "pairs.txt")
+
+
 def test_note_on_faces(tmp_path: Path) -> None:
     for person in ("Ann", "Bob"):
         for number in (1, 2):

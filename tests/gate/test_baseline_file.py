@@ -46,3 +46,19 @@ def test_an_invalid_file_is_reported_with_its_key(
         read_baseline(written)
     assert str(caught.value).startswith(f"{written}: ")
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [("smal.json", "; did you mean 'small.json'?"), ("nope.json", "")],
+)
+def test_a_missing_file_suggests_only_a_similar_name(
+    tmp_path: Path, name: str, suggestion: str
+) -> None:
+    for other in ("small.json", "container_info.json"):
+        (tmp_path / other).write_text("{}", encoding="utf-8")
+    with pytest.raises(RequestError) as caught:
+        read_baseline(tmp_path / name)
+    assert str(caught.value) == (
+        f"{tmp_path / name}: no such file{suggestion}; `--update` writes it"
+    )

@@ -75,7 +75,7 @@ BASELINES = [
     written("a key of a baseline twice", COMMITTED.read_bytes().replace(b'"suite":', b'"suite": "x", "suite":', 1), "base.json: broken JSON: duplicate key 'suite'"),
     changed("a recipe changed by hand", lambda c: c["conditions"]["recipe"].update(epochs=3), "base.json"),
     changed("a row that the suite lost", lambda c: _first(c).update(loss="circle", row="circle"), "base.json", "the suite has no 2-D/circle"),
-    asked("no baseline there", ["--baseline", "bsae.json"], "bsae.json: no such baseline; did you mean 'base.json'"),
+    asked("no baseline there", ["--baseline", "bsae.json"], "bsae.json: no such file; did you mean 'base.json'"),
     asked("a baseline that is a folder", ["--baseline", "."], "error: ."),
     asked("accept without update", ["--baseline", "base.json", "--accept"], "--accept: only together with --update"),
     asked("nothing run yet", ["--baseline", "base.json"], "nothing has been run here yet"),

@@ -39,6 +39,34 @@ def test_one_trial_for_each_cell_and_seed(write_suite: Write) -> None:
     assert [t.seed for t in plan.trials[:6]] == [0] * 6  # one seed everywhere first
 
 
+@pytest.mark.parametrize(
+    ("milestones", "expected"),
+    [
+        ("[1, 1.9]", ()),
+        (
+            "[1, 2]",
+            (
+                "schedule multistep: milestone 2 is not before the end of the training (2 epochs), "
+                "so the learning rate does not change there",
+            ),
+        ),
+        (
+            "[2.5, 4]",
+            (
+                "schedule multistep: milestones 2.5, 4 are not before the end of the training "
+                "(2 epochs), so the learning rate does not change there",
+            ),
+        ),
+    ],
+)
+def test_milestones_after_the_training_are_a_warning(
+    write_suite: Write, milestones: str, expected: tuple[str, ...]
+) -> None:
+    schedule = f"recipe.schedule={{name: multistep, milestones: {milestones}}}"
+    assert plan_of(write_suite(), schedule).warnings == expected
+    assert plan_of(write_suite()).warnings == ()
+
+
 def test_identity_is_content_not_labels(write_suite: Write) -> None:
     first = plan_of(write_suite()).trials[0]
     renamed = first.model_copy(update={"suite": "other", "variant": "v", "row": "r"})

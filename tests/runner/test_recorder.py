@@ -12,7 +12,7 @@ from rich.console import Console
 from lossbench.planning.plan import Plan
 from lossbench.runner.outbox import Outbox
 from lossbench.runner.progress import Display
-from lossbench.runner.recorder import Recorder
+from lossbench.runner.recorder import MAX_WORKER_DEATHS, Recorder
 from lossbench.tracking.store import Tracker
 from tests.runner.fake_runs import FakeTuneTrial, WorkFolder, result_of
 
@@ -88,7 +88,7 @@ def test_some_failures_end_the_whole_run(
     assert getattr(recorder, attribute).startswith(expected)
 
 
-def test_a_restart_after_the_death_of_a_worker_is_noted(
+def test_restarts_after_the_death_of_a_worker_are_counted(
     plan: Plan, folder: WorkFolder, recorder: Recorder, tmp_path: Path
 ) -> None:
     tune_trial = FakeTuneTrial(plan.trials[0], tmp_path)
@@ -96,7 +96,11 @@ def test_a_restart_after_the_death_of_a_worker_is_noted(
     recorder.on_trial_start(0, [], tune_trial)
     assert recorder.begun
     recorder.on_trial_recover(0, [], tune_trial)
-    assert "worker died" not in shown(folder)  # only when it starts again
+    assert "died" not in shown(folder)  # only when it starts again
+    recorder.on_trial_start(0, [], tune_trial)
+    recorder.on_trial_recover(0, [], tune_trial)
     recorder.on_trial_start(0, [], tune_trial)
     recorder.close()
-    assert f"{plan.trials[0].name}: its worker died; the trial is restarted" in shown(folder)
+    message = f"{plan.trials[0].name}: its worker process died; restart"
+    assert f"{message} 1 of at most {MAX_WORKER_DEATHS}" in shown(folder)
+    assert f"{message} 2 of at most {MAX_WORKER_DEATHS}" in shown(folder)
