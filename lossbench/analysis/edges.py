@@ -10,7 +10,7 @@ from typing import Any
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import Search
 from lossbench.planning.selection import Chosen
-from lossbench.suite.grammar import Span
+from lossbench.suite.grammar import SearchRange
 
 EDGE = 0.05
 """Outer share of a searched range that counts as its edge, at either end, on the search's scale."""
@@ -63,7 +63,7 @@ def searched_on_log(plan: Plan, name: str) -> set[str]:
     """Parameters of a loss that the suite searches on a logarithmic scale."""
     searches = (search for search in plan.searches if search.loss.name == name)
     spaces = (item for search in searches for item in search.spaces.items())
-    return {key for key, space in spaces if isinstance(space, Span) and space.log}
+    return {key for key, space in spaces if isinstance(space, SearchRange) and space.log}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class _Given:
     """
 
     values: tuple[float, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[SearchRange, ...]
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -109,7 +109,7 @@ def _given(plan: Plan, name: str, key: str) -> _Given | None:
     for loss in plan.losses:
         if isinstance(loss, Search) and loss.loss.name == name:
             space = loss.spaces.get(key, (loss.loss.params[key],))
-            if isinstance(space, Span):
+            if isinstance(space, SearchRange):
                 spans.append(space)
             else:
                 values += space

@@ -102,7 +102,7 @@ def _ranked_cells(table: Table, variant: str) -> tuple[Cell, ...]:
 
 
 def _column(table: Table, variant: str) -> RankedColumn:
-    parts = [table.suite, *([variant] if table.has_columns else []), table.metric]
+    parts = [table.suite, *([variant] if table.has_variants else []), table.metric]
     [higher] = [m.higher_is_better for m in table.found.plan.metrics if m.name == table.metric]
     label = " · ".join(parts)
     return RankedColumn(

@@ -50,7 +50,7 @@ class Table:
         suite: Name of the suite.
         metric: Name of the metric as in JSON: `error`, `holdout_error`.
         held_out: Whether the values are of the held-out part, not of the test set.
-        has_columns: Whether the suite gives variants; otherwise its one column has no name.
+        has_variants: Whether the suite gives variants; otherwise its one column has no name.
         metric_label: Label of the metric: `error`.
         label: Label with what is measured on: `Test error`.
         unit: Unit of the values: `% of test images`; empty without a unit.
@@ -72,7 +72,7 @@ class Table:
     suite: str
     metric: str
     held_out: bool
-    has_columns: bool
+    has_variants: bool
     metric_label: str
     label: str
     unit: str
@@ -154,7 +154,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         suite=plan.suite.suite,
         metric=metric.json_name(held_out=not tested),
         held_out=not tested,
-        has_columns=plan.has_columns,
+        has_variants=plan.has_variants,
         metric_label=metric.label,
         label=f"{measured} {metric.label}",
         unit=metric.unit.replace("% of images", f"% of {stage.images} images"),

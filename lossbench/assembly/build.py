@@ -26,7 +26,7 @@ from lossbench.training.seeding import seed_everything
 
 
 @dataclass(frozen=True)
-class Assembled:
+class TrialObjects:
     """Objects of a trial.
 
     Attributes:
@@ -49,7 +49,7 @@ class Assembled:
 
 def build(
     trial: Trial, dataset: Dataset, device: torch.device, group: ProcessGroup | None = None
-) -> Assembled:
+) -> TrialObjects:
     """Build the objects of a trial. Seeds the global generators first.
 
     Raises:
@@ -85,7 +85,7 @@ def build(
         compiled=recipe.compile,
         group=group or ProcessGroup(),
     )
-    return Assembled(
+    return TrialObjects(
         training=training,
         train=parts["train"].on(device, view),
         measured=parts["measured"].on(device, view) if "measured" in parts else None,

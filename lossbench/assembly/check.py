@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lossbench.assembly.data_checks import check_evaluations, input_problems, size_problems
+from lossbench.assembly.checks_with_data import check_evaluations, input_problems, size_problems
+from lossbench.assembly.checks_without_data import (
+    optimizer_problems,
+    variant_problems,
+    worker_problems,
+)
 from lossbench.assembly.dry_run import dry_run
-from lossbench.assembly.outline import make_outline
 from lossbench.assembly.registries import plugin_entries
-from lossbench.assembly.validate import optimizer_problems, variant_problems, worker_problems
+from lossbench.assembly.resolved_suite import resolve_suite
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import data_facts, view_of
 from lossbench.data.loading import find_folder
@@ -35,37 +39,37 @@ def check(suite: Suite, data_root: Path) -> Plan:
         SuiteError: Everything that is wrong with the suite.
         DataError, UnknownNameError: The data set cannot be used.
     """
-    outline = make_outline(suite)
+    resolved = resolve_suite(suite)
     choice, dataset = _open(suite, data_root)
-    resolved = resolve_holdout(outline.suite.model_copy(update={"dataset": choice}), dataset)
-    evaluations, collector = outline.evaluations, ProblemCollector()
+    planned_suite = resolve_holdout(resolved.suite.model_copy(update={"dataset": choice}), dataset)
+    evaluations, collector = resolved.evaluations, ProblemCollector()
     others = check_evaluations(suite, evaluations, dataset, data_root, collector)
     suite.origin.raise_if_any(collector)
     plugins = plugin_entries()
     plan = Plan(
-        suite=resolved,
-        rows=outline.rows,
+        suite=planned_suite,
+        rows=resolved.rows,
         data_digest=dataset.digest,
-        metrics=outline.metrics,
+        metrics=resolved.metrics,
         artifacts=tuple(a for evaluation in evaluations for a in evaluation.artifacts()),
         other_digests=others,
-        compared=outline.compared,
-        losses=outline.losses,
+        compared=resolved.compared,
+        losses=resolved.losses,
         limits={
             (row.loss.name, key): LOSSES[row.loss.name].limits(key)
-            for row in outline.rows
+            for row in resolved.rows
             for key in row.loss.params
         },
         sources={key: entry.code for key, entry in plugins.items()},
         file_digests={key: entry.source for key, entry in plugins.items()},
         validation_digest=dataset.validation_digest,
     )
-    collector.extend(variant_problems(resolved))
+    collector.extend(variant_problems(planned_suite))
     blocking = [
-        *input_problems(resolved, dataset),
-        *size_problems(resolved, dataset),
-        *worker_problems(resolved),
-        *optimizer_problems(resolved),
+        *input_problems(planned_suite, dataset),
+        *size_problems(planned_suite, dataset),
+        *worker_problems(planned_suite),
+        *optimizer_problems(planned_suite),
     ]
     collector.extend(blocking)
     if blocking:  # a dry run would fail by them
@@ -79,7 +83,7 @@ def check(suite: Suite, data_root: Path) -> Plan:
         head_requirements=tried.requirements,
         dry_run_head=tried.head,
         weights=tried.weights,
-        facts=data_facts(dataset, resolved, filter(None, others_seen)),
+        facts=data_facts(dataset, planned_suite, filter(None, others_seen)),
     )
 
 

@@ -21,10 +21,10 @@ from lossbench.errors import (
 )
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
+from lossbench.planning.head_requirements import HeadKey, HeadRequirements, head_key
 from lossbench.planning.plan import Plan
-from lossbench.planning.requirements import HeadKey, HeadRequirements, head_key
 from lossbench.suite.schema import Component
-from lossbench.training.requirements import head_requirements
+from lossbench.training.head_inspection import head_requirements
 
 
 @dataclass(frozen=True)

@@ -50,14 +50,14 @@ def load_plan(
     suite = load_suite(path, overrides, None if seeds is None else _parse_seeds(seeds))
     from lossbench.analysis.published import published_problems
     from lossbench.assembly.check import check
-    from lossbench.assembly.outline import make_outline, missing_data, plan_without_data
     from lossbench.assembly.plugins import read_plugins
+    from lossbench.assembly.resolved_suite import missing_data, plan_without_data, resolve_suite
     from lossbench.planning.changes import find_changes
 
     read = read_plugins(plugins)
-    outline = make_outline(suite)
-    if without_data and (missing := missing_data(outline, data_root)):
-        whole = plan_without_data(outline, missing)
+    resolved = resolve_suite(suite)
+    if without_data and (missing := missing_data(resolved, data_root)):
+        whole = plan_without_data(resolved, missing)
     else:
         whole = replace(check(suite, data_root), plugins=read)
     problems = published_problems(suite, whole.metrics)

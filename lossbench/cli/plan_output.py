@@ -51,7 +51,7 @@ def print_cells(console: Console, status: LocalPlanStatus) -> None:
         rows.setdefault(label, {}).setdefault(trial.variant, []).append(trial)
     cells = {
         variant: [
-            Text(variant if plan.has_columns else "done", "bold"),
+            Text(variant if plan.has_variants else "done", "bold"),
             *(
                 _unknown_cell(columns.get(variant, []))
                 if plan.missing

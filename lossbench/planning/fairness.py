@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lossbench.planning.head_requirements import HeadRequirements, head_key
 from lossbench.planning.plan import Plan
-from lossbench.planning.requirements import HeadRequirements, head_key
 from lossbench.planning.rows import Row
 from lossbench.planning.trial import Trial
 from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, Results

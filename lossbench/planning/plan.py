@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 
 from lossbench.errors import ParameterError, RequestError
-from lossbench.planning.requirements import DryRunHead, HeadKey, HeadRequirements, head_key
+from lossbench.planning.head_requirements import DryRunHead, HeadKey, HeadRequirements, head_key
 from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
@@ -104,9 +104,9 @@ class Plan:
         return digest_of({**shared, "data_digest": digest, "protocol": PROTOCOL})
 
     @property
-    def has_columns(self) -> bool:
+    def has_variants(self) -> bool:
         """Whether the suite gives variants; otherwise the table has one column without a name."""
-        return self.suite.has_columns
+        return self.suite.has_variants
 
     @property
     def warnings(self) -> tuple[str, ...]:

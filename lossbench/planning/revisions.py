@@ -72,7 +72,7 @@ def revisions_of(parts: TrainingParts) -> dict[str, int]:
     return {part: number for part, (number, touches) in _REVISIONS.items() if touches(parts)}
 
 
-def _cuts_odd_margin(parts: TrainingParts) -> bool:
+def _rounds_margin_differently(parts: TrainingParts) -> bool:
     """The central crop rounds half to even, as torchvision does; it rounded down before.
 
     Both agree unless a margin is 3, 7, 11, ... pixels.
@@ -142,7 +142,7 @@ def _stops_early(parts: TrainingParts) -> bool:
 
 
 _REVISIONS: Mapping[str, tuple[int, Callable[[TrainingParts], bool]]] = {
-    "central crop": (2, _cuts_odd_margin),
+    "central crop": (2, _rounds_margin_differently),
     "random_resized_crop": (2, _crops_at_random),
     "schedule": (2, _switches_late),
     "held-out part": (2, _holds_out_one_more),

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossbench.records import Strict
-from lossbench.suite.grammar import Space, Span
+from lossbench.suite.grammar import SearchRange, Space
 from lossbench.suite.schema import Component
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _defaults(search: Search) -> Iterator[tuple[str, Any]]:
             yield name, default
 
 
-def _inside(value: Any, span: Span) -> bool:
+def _inside(value: Any, span: SearchRange) -> bool:
     return isinstance(value, int | float) and span.low <= value <= span.high
 
 

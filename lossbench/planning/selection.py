@@ -15,7 +15,7 @@ from lossbench.planning.rows import Row, find_reference_rows, make_rows
 from lossbench.planning.search import Search, SearchPoints, propose
 from lossbench.planning.trial import Trial, digest_of
 from lossbench.records import Results, TrialResult
-from lossbench.suite.grammar import Span
+from lossbench.suite.grammar import SearchRange
 from lossbench.suite.schema import Component
 
 VERSION = version("optuna")
@@ -242,7 +242,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
             stored.points if stored else (),
         )
         if stored and proposals.replaced:
-            column = f" in {variant}" if plan.has_columns else ""
+            column = f" in {variant}" if plan.has_variants else ""
             notes.append(
                 f"search of {search.loss.name}{column}: {proposals.replaced} of "
                 f"{len(proposals.values)} points, stored by Optuna {stored.optuna}, differ from "
@@ -268,7 +268,7 @@ def search_identity(plan: Plan, search: Search, variant: str) -> str:
     assert selection is not None
     trial = plan.trial(Row("", search.loss, {}), variant, 0, selection.holdout)
     spaces = {
-        name: space.model_dump() if isinstance(space, Span) else list(space)
+        name: space.model_dump() if isinstance(space, SearchRange) else list(space)
         for name, space in search.spaces.items()
     }
     content = {"trial": trial.identity, "spaces": spaces, "whole": sorted(search.whole)}

@@ -39,7 +39,7 @@ def find_best_rows(tables: Sequence[Table]) -> list[BestRow]:
 
 
 def _best_row(table: Table, variant: str) -> BestRow:
-    column = variant if table.has_columns else ""
+    column = variant if table.has_variants else ""
     here = [cell for cell in table.cells.values() if cell.variant == variant]
     complete = [cell for cell in here if cell.summary.complete]
     if table.held_out:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from lossbench.analysis.predictions import PredictionAnalysis, ReadArrays, analyze_predictions
 from lossbench.analysis.tables import Table, make_tables
+from lossbench.atomic_files import write_atomically
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.data_files import csv, json_lines, verdicts_json
@@ -23,7 +24,6 @@ from lossbench.report.latex import latex_tables
 from lossbench.report.markdown import markdown_lines
 from lossbench.report.provenance import provenance
 from lossbench.report.uncertainty_table import TITLE, uncertainty_table
-from lossbench.suite.files import write_atomically
 
 
 def build_report(
@@ -51,7 +51,7 @@ def build_report(
     drawings = draw_figures(found, tables, curves, arrays)
     facts = gather_facts(found, command)
     test_set = _test_set(found, arrays)
-    uncertainty = uncertainty_table(test_set, plan.has_columns) if test_set else None
+    uncertainty = uncertainty_table(test_set, plan.has_variants) if test_set else None
     texts = {
         "report.md": _markdown(plan, tables, uncertainty, drawings, facts),
         "results.csv": csv(tables),

@@ -118,12 +118,12 @@ def plain_cells(texts: Iterable[str]) -> list[DisplayCell]:
     return [DisplayCell(text) for text in texts]
 
 
-def name_columns(has_columns: bool) -> list[Column]:
+def name_columns(has_variants: bool) -> list[Column]:
     """Columns that name a cell of the suite: its loss, and its variant where there are several."""
-    names = ["loss", "variant"] if has_columns else ["loss"]
+    names = ["loss", "variant"] if has_variants else ["loss"]
     return [Column(name, "text") for name in names]
 
 
-def name_cells(row: str, variant: str, has_columns: bool) -> list[DisplayCell]:
+def name_cells(row: str, variant: str, has_variants: bool) -> list[DisplayCell]:
     """Cells under `name_columns`."""
-    return plain_cells([row, variant] if has_columns else [row])
+    return plain_cells([row, variant] if has_variants else [row])

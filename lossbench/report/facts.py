@@ -57,7 +57,7 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
     ]
     return Facts(
         dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
-        varied=", ".join(suite.variants) if suite.has_columns else "",
+        varied=", ".join(suite.variants) if suite.has_variants else "",
         progress=f"{len(results)} of {len(trials)} trials run"
         + (f", {diverged} diverged" if diverged else "")
         + (f", {len(results) - len(ran)} stopped early" if len(ran) < len(results) else ""),

@@ -124,7 +124,7 @@ def verdict_table(table: Table, notes: Iterable[str]) -> DisplayTable:
     if verdicts is None or not verdicts.listed:
         return DisplayTable("", subordinate=True, notes=tuple(notes))
     columns = (
-        *name_columns(table.has_columns),
+        *name_columns(table.has_variants),
         Column("verdict", "text"),
         Column("difference"),
         Column("95 % interval"),
@@ -139,7 +139,7 @@ def verdict_table(table: Table, notes: Iterable[str]) -> DisplayTable:
 def _verdict_cells(table: Table, verdict: Verdict) -> list[DisplayCell]:
     gap, spec = verdict.difference, table.spec
     return [
-        *name_cells(verdict.row, verdict.variant, table.has_columns),
+        *name_cells(verdict.row, verdict.variant, table.has_variants),
         DisplayCell(describe_verdict(verdict), verdict.outcome),
         DisplayCell(format_signed(gap.mean, spec)),
         DisplayCell(format_signed_interval(gap.interval, spec)),

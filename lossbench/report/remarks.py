@@ -135,7 +135,7 @@ def _chosen_rows(found: PlanWithResults) -> Iterator[str]:
     compared = ", ".join(row.label for row in plan.compared)
     for variant in plan.suite.variants:
         chosen = [row.label for (v, _), row in found.chosen.items() if v == variant and row.varied]
-        column = f"{variant}: " if plan.has_columns else ""
+        column = f"{variant}: " if plan.has_variants else ""
         yield (
             f"{column}chosen on the held-out part: {', '.join(chosen)}; named by the suite for "
             f"comparison: {compared}."

@@ -24,13 +24,13 @@ HEADINGS = (
 )
 
 
-def uncertainty_table(test_set: PredictionAnalysis, has_columns: bool) -> DisplayTable:
+def uncertainty_table(test_set: PredictionAnalysis, has_variants: bool) -> DisplayTable:
     """One line per cell with stored predictions."""
     rows = tuple(
-        (*name_cells(entry.row, entry.variant, has_columns), *_cells(entry))
+        (*name_cells(entry.row, entry.variant, has_variants), *_cells(entry))
         for entry in test_set.listed
     )
-    columns = (*name_columns(has_columns), *map(Column, HEADINGS))
+    columns = (*name_columns(has_variants), *map(Column, HEADINGS))
     return DisplayTable("", columns, rows, notes=_notes(test_set.images))
 
 

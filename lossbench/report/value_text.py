@@ -51,7 +51,7 @@ def table_title(table: Table) -> str:
 
 def column_heading(table: Table, variant: str) -> str:
     """Name of the column; the metric for a suite without variants."""
-    return variant if table.has_columns else table.label
+    return variant if table.has_variants else table.label
 
 
 def table_legend(table: Table) -> str:

@@ -118,7 +118,7 @@ def verdict_notes(table: Table) -> list[str]:
     lines = [f"{rule}."]
     if verdicts.detectable:
         columns = "; ".join(
-            f"{f'{column.variant} ' if table.has_columns else ''}{_detectable(table, column)} "
+            f"{f'{column.variant} ' if table.has_variants else ''}{_detectable(table, column)} "
             f"({column.n} seeds, spread {column.std:{table.spec}} of the differences, pooled over "
             f"{'1 row' if column.rows == 1 else f'{column.rows} rows'})"
             for column in verdicts.detectable

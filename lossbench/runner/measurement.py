@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lossbench.assembly.build import Assembled
+from lossbench.assembly.build import TrialObjects
 from lossbench.errors import NotFiniteError
 from lossbench.evaluation.accuracy import all_alike
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
@@ -32,7 +32,7 @@ class Outcome:
     note: str = ""
 
 
-def trained_model(trial: Trial, parts: Assembled, data_root: Path) -> Trained:
+def trained_model(trial: Trial, parts: TrialObjects, data_root: Path) -> Trained:
     """View of the current state of a training for the evaluations."""
     training = parts.training
     trained = Trained(
@@ -50,7 +50,7 @@ def trained_model(trial: Trial, parts: Assembled, data_root: Path) -> Trained:
     return trained
 
 
-def measure(trained: Trained, parts: Assembled, artifacts: Path) -> Outcome:
+def measure(trained: Trained, parts: TrialObjects, artifacts: Path) -> Outcome:
     """Measure a model after its last epoch, and write its artifacts.
 
     Args:

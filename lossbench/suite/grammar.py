@@ -24,7 +24,7 @@ MAX_ROWS = 1000
 SEARCH_EXAMPLE = "alpha: {search: {low: 0.01, high: 1, log: true}}"
 
 
-class Span(Strict):
+class SearchRange(Strict):
     """Numbers from low to high, evenly or on a logarithmic scale."""
 
     low: float
@@ -32,7 +32,7 @@ class Span(Strict):
     log: bool = False
 
 
-Space = Span | tuple[Any, ...]
+Space = SearchRange | tuple[Any, ...]
 """A range to search, or the values to choose from."""
 
 
@@ -112,9 +112,9 @@ def _read_space(value: Any) -> Space:
     if not isinstance(value, dict):
         raise ValueError("should be {low: ..., high: ..., log: true|false}, or a list of values")
     try:
-        span = Span.model_validate(value)
+        span = SearchRange.model_validate(value)
     except ValidationError as error:
-        [first, *_] = problems_of(error, lambda path: list(Span.model_fields))
+        [first, *_] = problems_of(error, lambda path: list(SearchRange.model_fields))
         raise ValueError(f"{first.key}: {first.message}") from None
     if span.low >= span.high:
         raise ValueError(f"low ({span.low:g}) should be less than high ({span.high:g})")

@@ -268,7 +268,7 @@ class Suite(Strict):
         return suite
 
     @property
-    def has_columns(self) -> bool:
+    def has_variants(self) -> bool:
         """Whether the suite gives variants; otherwise its table has one column without a name."""
         return list(self.variants) != [ONLY_COLUMN]
 

@@ -11,8 +11,8 @@ import pytest
 from lossbench.assembly.check import check
 from lossbench.errors import ParameterError, Problem
 from lossbench.planning.fairness import audit
+from lossbench.planning.head_requirements import HeadRequirements, head_key
 from lossbench.planning.plan import Plan
-from lossbench.planning.requirements import HeadRequirements, head_key
 from lossbench.planning.search import ROUND
 from lossbench.planning.selection import load_plan_with_results
 from lossbench.planning.trial import Trial

@@ -380,9 +380,9 @@ VECTORS = [
     vectors("vectors and another digest", _said(sha256={"train_features": "0"}), "train_features.npy: its sha256 is"),
     vectors("a class with one vector", _one_pair(lambda a: np.r_[a[1:], 3]), "labels.npy: class 3 has one vector, which cannot be split; give train_ and test_"),
     vectors("vectors are not augmented", lambda f: None, "variants.a.augment: vectors has vectors, not images", change="variants={a: {augment: [mirror]}}"),
-    vectors("vectors are not scaled", lambda f: None, "recipe.input: vectors has vectors, not images: they are taken as they are", change="recipe.input.std=1.0"),
+    vectors("vectors are not scaled", lambda f: None, "recipe.input: vectors has vectors, not images: vectors are used unchanged", change="recipe.input.std=1.0"),
     vectors("vectors are not attacked", lambda f: None, "evaluate: fgsm is measured on images, and vectors has vectors", change="evaluate=[error, fgsm]"),
-    vectors("vectors to a network", lambda f: None, "model: vectors has vectors, not images, which digits_cnn does not take; take identity or mlp", change="model=digits_cnn"),
+    vectors("vectors to a network", lambda f: None, "model: vectors has vectors, not images, which digits_cnn does not accept; use identity or mlp", change="model=digits_cnn"),
 ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from lossbench.planning.selection import (
     with_searched_rows,
 )
 from lossbench.planning.trial import Trial
-from lossbench.suite.grammar import Span
+from lossbench.suite.grammar import SearchRange
 from lossbench.suite.load import load_suite
 from lossbench.suite.origin import SuiteError
 from lossbench.suite.schema import Component
@@ -29,7 +29,7 @@ from tests.synthetic_plans import SyntheticStore
 
 SEARCH = Search(
     Component(name="lgm", params={"alpha": 0.1, "lambda": 0.3}),
-    {"alpha": Span(low=1e-3, high=10, log=True), "lambda": Span(low=0, high=1)},
+    {"alpha": SearchRange(low=1e-3, high=10, log=True), "lambda": SearchRange(low=0, high=1)},
 )
 SUITE = """\
 suite: searching
@@ -73,12 +73,12 @@ def test_what_is_not_measured_yet_ends_a_replay_after_its_round() -> None:
 
 def test_the_loss_starts_from_its_default() -> None:
     assert points(SEARCH, 2, bowl)[0] == SEARCH.loss
-    outside = Search(SEARCH.loss, {"alpha": Span(low=1, high=10)})
+    outside = Search(SEARCH.loss, {"alpha": SearchRange(low=1, high=10)})
     assert 1 <= points(outside, 2, bowl)[0].params["alpha"] <= 10
 
 
 def test_points_stay_inside_and_can_be_read() -> None:
-    narrow = Search(SEARCH.loss, {"alpha": Span(low=0.12345, high=0.12349)})
+    narrow = Search(SEARCH.loss, {"alpha": SearchRange(low=0.12345, high=0.12349)})
     found = points(narrow, 30, bowl)
     assert all(0.12345 <= point.params["alpha"] <= 0.12349 for point in found)
     for point in points(SEARCH, 30, bowl):
@@ -86,7 +86,7 @@ def test_points_stay_inside_and_can_be_read() -> None:
 
 
 def test_whole_numbers_and_choices_come_once_each() -> None:
-    whole = Search(SEARCH.loss, {"alpha": Span(low=1, high=4)}, frozenset({"alpha"}))
+    whole = Search(SEARCH.loss, {"alpha": SearchRange(low=1, high=4)}, frozenset({"alpha"}))
     found = [point.params["alpha"] for point in points(whole, 60, bowl)]
     assert sorted(found) == [1, 2, 3, 4]
     assert all(isinstance(value, int) for value in found)
@@ -195,7 +195,7 @@ def test_a_search_goes_on_after_its_stored_points(
 
 def test_a_search_has_an_identity_of_its_own_space_and_training(plan: Plan) -> None:
     [search] = plan.searches
-    wider = replace(search, spaces={"alpha": Span(low=0.01, high=4, log=True)})
+    wider = replace(search, spaces={"alpha": SearchRange(low=0.01, high=4, log=True)})
     longer = replace(plan, suite=plan.suite.model_copy(update={"evaluate": []}))
     more_seeds = replace(plan, suite=plan.suite.model_copy(update={"seeds": [0, 1, 2]}))
     identity = search_identity(plan, search, "2-D")

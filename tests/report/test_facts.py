@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from lossbench.planning.head_requirements import HeadRequirements, head_key
 from lossbench.planning.plan import Plan
-from lossbench.planning.requirements import HeadRequirements, head_key
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.facts import gather_facts
 from lossbench.report.html import render_html

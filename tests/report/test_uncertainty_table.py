@@ -22,7 +22,7 @@ def test_mcnemar_tests_are_counted_by_their_direction(
     stage = PlanWithResults(plan, run_all(plan)).test_stage
     analysis = analyze_predictions(stage, "softmax", predictions(plan))
     assert analysis is not None
-    rows = uncertainty_table(analysis, has_columns=False).rows
+    rows = uncertainty_table(analysis, has_variants=False).rows
     assert [(row[0].text, row[3].text, row[3].detail) for row in rows] == [
         ("softmax", "–", ""),
         ("center", "0 better, 0 worse", "of 3 seeds"),

@@ -9,7 +9,7 @@ import pytest
 
 from lossbench.errors import Problem
 from lossbench.suite.grammar import (
-    Span,
+    SearchRange,
     expand_grids,
     explain_misplaced_grids,
     grammar_problems,
@@ -30,7 +30,7 @@ def test_a_search_is_a_span_or_a_list() -> None:
     params = {"alpha": {"search": {"low": 1, "high": 2.0}}, "lambda": {"search": [1, 2]}, "m": 4}
     assert grammar_problems(params) == []
     spaces = read_spaces(Component(name="lgm", params=params))
-    assert spaces == {"alpha": Span(low=1, high=2), "lambda": (1, 2)}
+    assert spaces == {"alpha": SearchRange(low=1, high=2), "lambda": (1, 2)}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_a_variant_lies_over_the_model(write_suite: Write) -> None:
 
 
 def test_a_suite_has_columns_if_it_gives_variants(write_suite: Write) -> None:
-    assert not load_suite(write_suite()).has_columns
+    assert not load_suite(write_suite()).has_variants
     for variants in ("{one: {}}", "{default: {}, other: {augment: none}}"):
         text = f"variants: {variants}\nseeds: [0, 1]"
-        assert load_suite(write_suite(("seeds: [0, 1]", text))).has_columns
+        assert load_suite(write_suite(("seeds: [0, 1]", text))).has_variants

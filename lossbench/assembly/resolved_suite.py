@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lossbench.assembly.resolve import resolve_components, resolve_losses
-from lossbench.assembly.validate import (
+from lossbench.assembly.checks_without_data import (
     compared_rows,
     optimizer_problems,
+    pixel_range_problems,
     reference_problems,
-    scale_problems,
     search_problems,
     suite_metrics,
     variant_problems,
     worker_problems,
 )
+from lossbench.assembly.components import resolve_components, resolve_losses
 from lossbench.data.loading import explain_missing
 from lossbench.errors import Loc, ParameterError, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import EVALUATIONS, Evaluation
@@ -31,7 +31,7 @@ ANY_CLASSES, ANY_DIMENSION = 10, 2
 
 
 @dataclass(frozen=True)
-class Outline:
+class ResolvedSuite:
     """A suite with its names looked up, its parameters checked and their defaults filled in.
 
     Attributes:
@@ -51,7 +51,7 @@ class Outline:
     metrics: tuple[Metric, ...]
 
 
-def make_outline(suite: Suite) -> Outline:
+def resolve_suite(suite: Suite) -> ResolvedSuite:
     """Check the names and parameters of a suite.
 
     Raises:
@@ -70,18 +70,18 @@ def make_outline(suite: Suite) -> Outline:
     collector.extend(reference_problems(suite, rows))
     compared = compared_rows(suite, rows, collector)
     suite.origin.raise_if_any(collector)
-    return Outline(resolved, tuple(losses), rows, compared, tuple(evaluations), metrics)
+    return ResolvedSuite(resolved, tuple(losses), rows, compared, tuple(evaluations), metrics)
 
 
-def missing_data(outline: Outline, data_root: Path) -> tuple[str, ...]:
+def missing_data(resolved: ResolvedSuite, data_root: Path) -> tuple[str, ...]:
     """Data sets that are not in the data root: one message each, with how to get it.
 
     Raises:
         SuiteError: A data set is unknown.
     """
-    suite = outline.suite
+    suite = resolved.suite
     wanted: dict[str, Loc] = {suite.dataset.name: ("dataset", "name")}
-    for index, evaluation in enumerate(outline.evaluations):
+    for index, evaluation in enumerate(resolved.evaluations):
         if evaluation.dataset:
             wanted.setdefault(evaluation.dataset, ("evaluate", index))
     messages = []
@@ -93,18 +93,18 @@ def missing_data(outline: Outline, data_root: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, messages)))
 
 
-def plan_without_data(outline: Outline, missing: tuple[str, ...]) -> Plan:
+def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan:
     """The table of a suite whose data are missing; its trials have no identity.
 
     Raises:
         SuiteError: The suite has problems that do not depend on the data.
     """
-    suite, collector = outline.suite, ProblemCollector()
+    suite, collector = resolved.suite, ProblemCollector()
     collector.extend(variant_problems(suite))
     collector.extend(worker_problems(suite))
-    collector.extend(scale_problems(suite.recipe.input, None))
+    collector.extend(pixel_range_problems(suite.recipe.input, None))
     collector.extend(optimizer_problems(suite))
-    for loss in (row.loss for row in outline.rows):
+    for loss in (row.loss for row in resolved.rows):
         try:
             LOSSES[loss.name].create(ANY_CLASSES, ANY_DIMENSION, **loss.params)
         except ParameterError as error:
@@ -114,10 +114,10 @@ def plan_without_data(outline: Outline, missing: tuple[str, ...]) -> Plan:
     suite.origin.raise_if_any(collector)
     return Plan(
         suite=suite,
-        rows=outline.rows,
+        rows=resolved.rows,
         data_digest="",
-        metrics=outline.metrics,
-        compared=outline.compared,
-        losses=outline.losses,
+        metrics=resolved.metrics,
+        compared=resolved.compared,
+        losses=resolved.losses,
         missing=missing,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lossbench.losses import LossHead
-from lossbench.planning.requirements import HeadRequirements
+from lossbench.planning.head_requirements import HeadRequirements
 
 
 def head_requirements(head: LossHead) -> HeadRequirements:

@@ -13,8 +13,8 @@ from lossbench.models import MODELS
 from lossbench.planning.search import Search
 from lossbench.registry import Registry
 from lossbench.suite.grammar import (
+    SearchRange,
     Space,
-    Span,
     expand_grids,
     explain_misplaced_grids,
     grammar_problems,
@@ -105,11 +105,11 @@ def _resolve_search(
     middle = dict(given)
     for key, space in spaces.items():
         known = key in fields and not fields[key].is_required()
-        first = space.low if isinstance(space, Span) else space[0]
+        first = space.low if isinstance(space, SearchRange) else space[0]
         middle[key] = fields[key].default if known else first
     whole, found = set(), ProblemCollector()
     for key, space in spaces.items():
-        listed = [space.low, space.high] if isinstance(space, Span) else list(space)
+        listed = [space.low, space.high] if isinstance(space, SearchRange) else list(space)
         for value in listed:
             wrong = _value_problems(loss.name, {**middle, key: value}, key)
             if wrong and isinstance(value, float) and value.is_integer():

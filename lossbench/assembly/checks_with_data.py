@@ -1,4 +1,4 @@
-"""Checks of a suite against its data set: sizes, held-out part, scaling, evaluations."""
+"""Checks of a suite against its data set: input, sizes, held-out part, evaluations."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 
-from lossbench.assembly.validate import scale_problems, scaling_problems, vector_problems
+from lossbench.assembly.checks_without_data import pixel_range_problems
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import pixel_statistics, view_of
 from lossbench.data.sampling import stratified_subset
 from lossbench.data.trial_splits import choose_splits
-from lossbench.errors import DataError, Problem, ProblemCollector, UnknownNameError
+from lossbench.errors import DataError, Loc, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import Evaluation
-from lossbench.suite.schema import DatasetChoice, Suite
+from lossbench.models.vectors import OF_VECTORS
+from lossbench.suite.schema import DatasetChoice, Input, Suite
 
 
 def check_evaluations(
@@ -60,12 +61,42 @@ def input_problems(suite: Suite, dataset: Dataset) -> list[Problem]:
         channels = dataset.image_shape(view)[0]
     except ValueError as error:
         return [Problem(("recipe", "input"), str(error))]
-    problems = scaling_problems(suite.recipe.input, channels)
+    problems = channel_count_problems(suite.recipe.input, channels)
     if dataset.vectors or problems:
         return problems
-    return scale_problems(
+    return pixel_range_problems(
         suite.recipe.input, functools.cache(lambda: pixel_statistics(dataset, view))
     )
+
+
+def vector_problems(suite: Suite, data: str) -> list[Problem]:
+    """Problems of settings for images if the samples are vectors."""
+    reason = f"{data} has vectors, not images"
+    problems = []
+    if suite.recipe.input != Input():
+        problems.append(Problem(("recipe", "input"), f"{reason}: vectors are used unchanged"))
+    for name, variant in suite.variants.items():
+        if variant.augment:
+            problems.append(
+                Problem(("variants", name, "augment"), f"{reason}; remove the augmentations")
+            )
+        if (model := suite.variant_model(name).name) not in OF_VECTORS:
+            message = f"{reason}, which {model} does not accept; use {' or '.join(OF_VECTORS)}"
+            loc: Loc = ("variants", name, "model") if variant.model else ("model",)
+            problems.append(Problem(loc, message))
+    return list(dict.fromkeys(problems))
+
+
+def channel_count_problems(scaling: Input, channels: int) -> list[Problem]:
+    """Problems of a mean or std that has neither one value nor one per channel."""
+    values = {"mean": scaling.mean, "std": scaling.std}
+    return [
+        Problem(
+            ("recipe", "input", name), f"{len(value)} numbers, but images have {channels} channels"
+        )
+        for name, value in values.items()
+        if isinstance(value, list) and len(value) not in (1, channels)
+    ]
 
 
 def size_problems(suite: Suite, dataset: Dataset) -> list[Problem]:

@@ -1,12 +1,11 @@
-"""Consistency of a suite's parts, without any data."""
+"""Checks of a suite that need no data: metrics, rows, columns, workers, pixel range."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable
 
-from lossbench.assembly.resolve import resolve_losses
+from lossbench.assembly.components import resolve_losses
 from lossbench.errors import (
     Loc,
     ParameterError,
@@ -16,7 +15,6 @@ from lossbench.errors import (
     format_exception,
 )
 from lossbench.evaluation import EVALUATIONS, Evaluation
-from lossbench.models.vectors import OF_VECTORS
 from lossbench.planning.rows import Row, find_reference_rows
 from lossbench.planning.search import Search
 from lossbench.records import Metric
@@ -166,35 +164,7 @@ def optimizer_problems(suite: Suite) -> list[Problem]:
     return []
 
 
-def vector_problems(suite: Suite, data: str) -> list[Problem]:
-    """Settings for images, where the data are vectors that were computed before."""
-    reason = f"{data} has vectors, not images"
-    problems = []
-    if suite.recipe.input != Input():
-        problems.append(Problem(("recipe", "input"), f"{reason}: they are taken as they are"))
-    for name, variant in suite.variants.items():
-        if variant.augment:
-            problems.append(Problem(("variants", name, "augment"), f"{reason}; give none"))
-        if (model := suite.variant_model(name).name) not in OF_VECTORS:
-            message = f"{reason}, which {model} does not take; take {' or '.join(OF_VECTORS)}"
-            loc: Loc = ("variants", name, "model") if variant.model else ("model",)
-            problems.append(Problem(loc, message))
-    return list(dict.fromkeys(problems))
-
-
-def scaling_problems(scaling: Input, channels: int) -> list[Problem]:
-    """A mean or std with a number of values that is neither 1 nor that of the channels."""
-    values: Mapping[str, Any] = {"mean": scaling.mean, "std": scaling.std}
-    return [
-        Problem(
-            ("recipe", "input", name), f"{len(value)} numbers, but images have {channels} channels"
-        )
-        for name, value in values.items()
-        if isinstance(value, list) and len(value) not in (1, channels)
-    ]
-
-
-def scale_problems(
+def pixel_range_problems(
     scaling: Input, pixels: Callable[[], tuple[float, float]] | None
 ) -> list[Problem]:
     """A mean or std for pixels in [0, 1], like torchvision's; here pixels are in [0, 255].

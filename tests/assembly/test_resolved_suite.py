@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.assembly.outline import make_outline, missing_data
+from lossbench.assembly.resolved_suite import missing_data, resolve_suite
 from lossbench.suite.load import load_suite
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,13 +28,13 @@ HOW = {
 @pytest.mark.parametrize("name", HOW)
 def test_shipped_suites_can_be_looked_at_without_data(name: str, run: Run) -> None:
     suite = REPOSITORY / "suites" / f"{name}.yaml"
-    outline = make_outline(load_suite(suite))
+    resolved = resolve_suite(load_suite(suite))
     code, out, err = run("plan", suite)
     assert (code, err) == (0, "")
     words = " ".join(out.split())
     assert HOW[name] in words
     assert "the remaining cost are unknown" in words
-    for row in outline.rows:
+    for row in resolved.rows:
         assert row.label in out
     assert "?/3" in out
     assert list(Path.cwd().iterdir()) == []
@@ -157,4 +157,4 @@ def test_broken_data_are_not_missing(
 
 
 def test_nothing_is_missing_of_bundled_data(write_suite: Write, tmp_path: Path) -> None:
-    assert missing_data(make_outline(load_suite(write_suite())), tmp_path) == ()
+    assert missing_data(resolve_suite(load_suite(write_suite())), tmp_path) == ()

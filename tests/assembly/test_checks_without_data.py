@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lossbench.assembly.check import check
-from lossbench.assembly.validate import scale_problems
+from lossbench.assembly.checks_without_data import pixel_range_problems
 from lossbench.data.prepared import make_card, save_prepared
 from lossbench.errors import RequestError
 from lossbench.suite.load import load_suite
@@ -49,10 +49,12 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 def test_numbers_of_another_scale_are_refused(
     given: dict[str, object], expected: dict[str, str]
 ) -> None:
-    problems = {p.loc[-1]: p.message for p in scale_problems(Input(**given), lambda: (33.3, 78.6))}
+    problems = {
+        p.loc[-1]: p.message for p in pixel_range_problems(Input(**given), lambda: (33.3, 78.6))
+    }
     assert problems.keys() == expected.keys()
     assert all(expected[key] in message for key, message in problems.items())
-    without_data = {p.loc[-1]: p.message for p in scale_problems(Input(**given), None)}
+    without_data = {p.loc[-1]: p.message for p in pixel_range_problems(Input(**given), None)}
     assert without_data.keys() == expected.keys()
     assert not any("these images" in message for message in without_data.values())
 
@@ -72,13 +74,13 @@ def test_numbers_of_another_scale_are_refused(
     ],
 )
 def test_numbers_of_bytes_are_taken(given: dict[str, object]) -> None:
-    assert scale_problems(Input(**given), lambda: (33.3, 78.6)) == []
+    assert pixel_range_problems(Input(**given), lambda: (33.3, 78.6)) == []
 
 
 def test_small_numbers_are_right_for_images_that_are_as_dark() -> None:
     given = Input(mean=0.1307, std=0.3081)
-    assert scale_problems(given, lambda: (0.13, 0.34)) == []
-    problems = scale_problems(given, lambda: (0.5, 9.0))  # dark, with bright dots
+    assert pixel_range_problems(given, lambda: (0.13, 0.34)) == []
+    problems = pixel_range_problems(given, lambda: (0.5, 9.0))  # dark, with bright dots
     assert [problem.loc[-1] for problem in problems] == ["std"]
 
 

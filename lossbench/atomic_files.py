@@ -1,4 +1,4 @@
-"""Files and folders that appear complete or not at all."""
+"""Write files and folders atomically: a reader sees the old content or the new, no half of it."""
 
 from __future__ import annotations
 
