@@ -3,99 +3,30 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
-import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
-from urllib.parse import quote, unquote
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from lossbench.redaction import redacted
+
 Loc = tuple[str | int, ...]
-"""Location of a key inside a request, from the outermost key inwards; list items by index."""
+"""Location of a key in a request (a suite, a baseline or options): keys and indices of lists, from
+the outermost inwards."""
 
 _UNION_BRANCH = re.compile(r"^(float|int|str|bool|none|constrained-\w+|(list|literal|dict)\[.*)$")
 
 
-_REDACTED = "***"
-_MIN_SECRET_LENGTH = 6
-"""Shorter values are not searched for: they would be found inside ordinary words."""
-_SECRET_NAME = (
-    r"(?:[\w.-]*[\W_])?(?:password|passwd|secret|token|api_?key|access_?key(?:_?id)?|secret_?key)"
-)
-_SECRET_VARIABLE = re.compile(_SECRET_NAME, re.IGNORECASE)
-_AUTHORITY = r"((?<![\w+.-])[a-z][\w+.-]*://)"
-_SECRETS = tuple(
-    (re.compile(pattern, re.IGNORECASE), rf"\1{_REDACTED}\2")
-    for pattern in (
-        _AUTHORITY + r"[^\s/?#]*(@)",  # user:password@; a password may hold an @
-        _AUTHORITY + r"[^\s/@:\[]+:(?!\d+(?:[/?#]|$))[^\s]*(@)",  # and a /, too
-        r"((?<![\w+.-])[a-z][\w+.-]*%3a%2f%2f)(?:(?!%2f|%3f|%23)[^\s/?#&])*(%40)",
-        rf"((?:[?&;#]|%3f|%26)(?:{_SECRET_NAME}|[\w.-]*(?:pwd|sig|signature|credential|auth))"
-        r"(?:=|%3d))(?:(?!%26|:\s)[^\s&;#'\"])+()",
-        rf"((?<![\w.-]){_SECRET_NAME}=['\"]?)(?!(?:true|false|none|null|\d{{1,3}})\b)(?:(?!:\s)[^\s&;,'\"])+()",
-        rf"(['\"]{_SECRET_NAME}['\"]\s*:\s*['\"])[^'\"]+()",  # JSON
-        r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[^\s'\",]+()",
-        r"(\bbearer\s+)[\w.~+/=-]{8,}()",
-    )
-)
-"""Forms in which credentials appear in URLs, command lines and messages of libraries."""
-
-
-def redacted(text: str) -> str:
-    """Return the text with `***` instead of passwords, tokens and keys.
-
-    These are: user and password in a URL of any scheme, query parameters and KEY=VALUE pairs with
-    a name like `token`, authorization headers, and, wherever they occur, the secrets in the
-    environment and in the URLs of the environment and the command line.
-    """
-    for secret in sorted(set(_known_secrets()), key=len, reverse=True):
-        text = text.replace(secret, _REDACTED)
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def holds_secret(text: str) -> bool:
-    """Whether a text contains a credential in one of the known forms."""
-    return any(pattern.search(text) for pattern, _ in _SECRETS)
-
-
-def _known_secrets() -> Iterator[str]:
-    found = [value for name, value in os.environ.items() if _SECRET_VARIABLE.fullmatch(name)]
-    for text in (*os.environ.values(), *sys.argv[1:]):
-        found += re.findall(r"://[^\s:@/\[]*:(?!\d+(?:[/?#]|$))(.+)@", text)
-    for secret in map(str.strip, found):
-        for form in (secret, unquote(secret), quote(unquote(secret), safe="")):
-            if len(form) >= _MIN_SECRET_LENGTH:
-                yield form
-
-
-class RedactedStream:
-    """A text stream that writes `***` instead of secrets, and is the given stream otherwise.
-
-    Args:
-        stream: The stream to write to.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        self._stream.write(redacted(text))
-        return len(text)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 class LossbenchError(Exception):
-    """A trial failed, or a check found a regression; its message has no secrets."""
+    """Error that is reported to the user without a traceback; its message has no secrets.
+
+    The exit code is 1, or 2 for a `RequestError`.
+    """
 
     exit_code = 1
 
@@ -130,7 +61,7 @@ class NotFiniteError(ValueError):
 
 
 class UnknownNameError(RequestError):
-    """A name that no registry has."""
+    """A registry has no entry of this name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], more: str = "") -> None:
         self.kind, self.name = kind, name
@@ -150,12 +81,12 @@ _PLAIN_MESSAGES = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a request.
+    """A single fault of a request.
 
     Attributes:
         loc: Location of the key.
-        message: What is wrong, and what would be right.
-        value: The value that was given, where it is known.
+        message: Description of the fault and of valid values.
+        value: The given value, if it is known.
     """
 
     loc: Loc
@@ -168,12 +99,12 @@ class Problem:
         return ".".join(part for part in self.loc if isinstance(part, str))
 
     def under(self, loc: Loc) -> Problem:
-        """The same problem of a part of a request, located in the whole."""
+        """The same problem, located in the whole request; `loc` is the location of the part."""
         return replace(self, loc=(*loc, *self.loc))
 
 
 class ProblemCollector:
-    """Collects everything that is wrong with a request, so that it is reported at once."""
+    """Collects all problems of a request, so that they are reported together."""
 
     def __init__(self) -> None:
         self._problems: list[Problem] = []
@@ -204,11 +135,11 @@ class ParameterError(RequestError):
 
 
 MAX_LISTED = 100
-"""Maximum number of valid names that a message lists; of more it has the three nearest."""
+"""Maximum number of valid names that a message lists; if there are more, it lists three."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest valid name, and all if they are few."""
+    """End of an error message: the nearest valid name, and all valid names if they are few."""
     known = sorted(known)
 
     def plain(text: str) -> str:
@@ -224,7 +155,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def truncated_repr(value: object) -> str:
-    """The `repr` of a value, at most 100 characters of it."""
+    """First 100 characters of the `repr` of a value."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write out integers of thousands of digits
@@ -242,8 +173,10 @@ def _plain_message(found: ErrorDetails) -> str:
     return _PLAIN_MESSAGES.get(found["type"], found["msg"])
 
 
-def problems_of(error: ValidationError, keys_at: Callable[[Loc], Iterable[str]]) -> list[Problem]:
-    """Translate pydantic's errors, one `Problem` per key.
+def validation_problems(
+    error: ValidationError, keys_at: Callable[[Loc], Iterable[str]]
+) -> list[Problem]:
+    """Convert pydantic's errors to messages for the user, one `Problem` per key.
 
     Args:
         error: Exception that pydantic raised.
@@ -277,15 +210,15 @@ def problems_of(error: ValidationError, keys_at: Callable[[Loc], Iterable[str]])
 
 
 def format_exception(error: BaseException, file: Path | None = None) -> str:
-    """`ValueError: no such thing (my_losses.py:12)`: an exception and its place in one line.
+    """Exception and its place in one line: `ValueError: no such file (my_losses.py:12)`.
 
-    The place is the innermost one in `file`; if there is none, the innermost of all.
+    The place is the innermost frame in `file`, or the innermost of all frames if none is in it.
     """
     text = str(error).strip().partition("\n")[0]
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if file is not None and Path(frame.filename) == file]
-    places = own or list(frames)
+    in_file = [frame for frame in frames if file is not None and Path(frame.filename) == file]
+    places = in_file or list(frames)
     if not places:
         return reason
     return f"{reason} ({Path(places[-1].filename).name}:{places[-1].lineno})"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """Frozen model with exact types that accepts no unknown key and no infinities."""
+    """Frozen model with exact types, without unknown keys, NaN and infinities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -24,12 +24,12 @@ trials that use them."""
 
 
 class EpochRecord(Strict):
-    """One epoch of one trial.
+    """Metrics of one epoch of a trial.
 
     Attributes:
         epoch: Number of the epoch, from 1.
-        timestamp_ms: End of the epoch in milliseconds since 1970.
-        metrics: `train_loss`, `train_<term>`, `train_error` (percent, in training mode),
+        timestamp_ms: Time of the end of the epoch in milliseconds since 1970.
+        metrics: Values of `train_loss`, `train_<term>`, `train_error` (percent, in training mode),
             `lr`, and `test_error` or `holdout_error` (percent).
     """
 
@@ -43,19 +43,19 @@ class TrialResult(Strict):
 
     Attributes:
         identity: Identity of the trial.
-        status: `diverged` if its loss was not finite, or its predictions collapsed (see
+        status: `diverged` if a number was not finite, or its predictions collapsed (see
             `lossbench.planning.divergence`); `stopped` if it was pruned because it was behind
             others on the held-out part.
         reason: Reason why it counts as diverged, or epoch after which it was pruned; a note if it
-            finished no better than guessing; otherwise empty.
-        metrics: After the last epoch, by the suite's names (`error` in percent). Measured on
-            the test set, or on the held-out part if the trial has one.
+            finished and is no better than guessing; otherwise empty.
+        metrics: Values after the last epoch by the suite's names (`error` in percent), measured on
+            the test set, the validation set or the held-out part.
         history: One record per epoch.
         wall_time_sec: Duration of the training, without evaluation and start-up.
-        peak_memory_mib: Peak memory of the training, without evaluation: of the whole process (CPU:
-            its resident set with all libraries), or of the GPU's allocator.
-        device: `cpu`, or the name of the GPU.
-        environment: Versions of Python and the libraries that decide the numbers.
+        peak_memory_mib: Peak memory of the training, without evaluation: resident set of the
+            process with all libraries (CPU), or memory of the GPU's allocator.
+        device: Name of the GPU, or `cpu`.
+        environment: Versions of Python and of the libraries that affect the numbers.
     """
 
     identity: str
@@ -70,7 +70,7 @@ class TrialResult(Strict):
 
     @property
     def pruned(self) -> bool:
-        """Whether early stopping ended it: it has no metrics, and is not run again."""
+        """Whether it was ended by pruning: it has no metrics, and is not run again."""
         return self.status == "stopped"
 
     @property
@@ -86,15 +86,15 @@ HELD_OUT_PREFIX = "holdout_"
 
 
 class Metric(Strict):
-    """A number that a suite's evaluations give for each trial.
+    """Description of a number that a suite's evaluations measure for each trial.
 
     Attributes:
         name: Name in JSON and MLflow: `error`, `fgsm_0.3_eer`.
         label: Name in a heading: `equal error rate, FGSM, ε = 0.3`.
         unit: Unit of its values: `% of images`, `s`; empty if they have none.
         higher_is_better: Whether higher values are better; otherwise lower values are.
-        attack: Name of the attack under which it is an error; empty for other metrics.
-        epsilon: Size of that attack's perturbation as a share of the pixel range.
+        attack: Name of the attack whose error it is; empty for other metrics.
+        epsilon: Size of that attack's perturbation as a fraction of the pixel range.
     """
 
     name: str
@@ -110,11 +110,11 @@ class Metric(Strict):
 
 
 class Artifact(Strict):
-    """Arrays that a suite's evaluations store for each trial, for the report to draw.
+    """Description of arrays that a suite's evaluations store for each trial, for figures.
 
     Attributes:
         name: Name of the file, without `.npz`.
-        kind: `detection`: how well other inputs are separated from normal ones.
+        kind: Type of the figure; `detection`: separation of other inputs from normal ones.
         title: Description of the other inputs.
         key: Short name of the other inputs: `fgsm_0.3`.
         eer_metric: Name of the metric with their equal error rate.
@@ -128,7 +128,7 @@ class Artifact(Strict):
 
 
 class Plugin(Strict):
-    """A user's file that registers losses.
+    """A user's Python file that registers components.
 
     Attributes:
         file: Absolute path of the file.

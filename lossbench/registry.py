@@ -1,7 +1,7 @@
-"""Names for things that can be built: losses, models, optimizers, schedules, augmentations.
+"""Registries: names of losses, models, evaluations, data sets, optimizers and so on.
 
-A factory's keyword-only arguments are its parameters. Their annotations say which values
-are right, so one signature gives the checks, the defaults and what `lossbench list` shows:
+The keyword-only arguments of a factory are its parameters. Their annotations define the valid
+values, so a single signature gives the checks, the defaults and the output of `lossbench list`:
 
     @LOSSES.register("center", reference="Wen et al., ECCV 2016")
     class CenterHead(LossHead):
@@ -21,18 +21,23 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from lossbench.errors import ParameterError, Problem, RequestError, UnknownNameError, problems_of
+from lossbench.errors import (
+    ParameterError,
+    Problem,
+    RequestError,
+    UnknownNameError,
+    validation_problems,
+)
 
 T = TypeVar("T")
 
 
 class _Parameters(BaseModel):
-    """Base of the models made from signatures: exact types, no unknown key, no infinities."""
+    """Base of the models made from signatures: exact types, known keys, finite numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -42,13 +47,15 @@ class Entry(Generic[T]):
     """One registered factory.
 
     Attributes:
-        name: The name in suites.
-        factory: Called with the caller's context and the parameters.
-        reference: The paper.
-        parameters: A pydantic model made from the factory's keyword-only arguments.
+        kind: Kind of the component, such as `loss`.
+        name: Name in suites.
+        factory: Function or class that builds the component, from the caller's context and the
+            parameters.
+        reference: Paper of the component.
+        parameters: Pydantic model made from the factory's keyword-only arguments.
         source: Digest of the user's file that registered it; empty for all others.
-        code: Digest of what it is made of in that file; see `code_digest`.
-        distribution: The installed library that it comes from; empty for lossbench itself.
+        code: Digest of the component's code in that file; see `code_digest`.
+        distribution: Installed package that defines it; empty for lossbench itself.
     """
 
     kind: str
@@ -61,8 +68,8 @@ class Entry(Generic[T]):
     distribution: str = ""
 
     @property
-    def foreign(self) -> bool:
-        """Whether its code is no part of lossbench, and may raise what it likes."""
+    def external(self) -> bool:
+        """Whether its code is not part of lossbench, and may raise any exception."""
         return bool(self.source or self.distribution)
 
     @property
@@ -72,11 +79,11 @@ class Entry(Generic[T]):
 
     @property
     def parameter_names(self) -> list[str]:
-        """Public names, in the order of the signature (`lambda`, not `lambda_`)."""
+        """Public names (`lambda`, not `lambda_`) in the order of the signature."""
         return list(self.parameters.model_fields)
 
     def limits(self, name: str) -> tuple[float | None, float | None]:
-        """Smallest and largest value that a parameter may have; None where there is none."""
+        """Inclusive lower and upper limit of a parameter; None if there is none."""
         known = self.parameters.model_fields.get(name)
         metadata = known.metadata if known else ()
         lowest = [limit.ge for limit in metadata if hasattr(limit, "ge")]
@@ -87,10 +94,10 @@ class Entry(Generic[T]):
         """Check parameters and fill in the defaults.
 
         Args:
-            params: By public name, or by the Python name where that differs.
+            params: Values by public name, or by the name in Python (`lambda_`).
 
         Returns:
-            Every parameter by its public name.
+            Values of all parameters by public name.
 
         Raises:
             ParameterError: A key is unknown, or a value has a wrong type or range.
@@ -106,7 +113,7 @@ class Entry(Generic[T]):
         try:
             checked = self.parameters.model_validate(public)
         except ValidationError as error:
-            problems = problems_of(error, lambda path: self.parameter_names)
+            problems = validation_problems(error, lambda path: self.parameter_names)
             raise ParameterError(self.name, problems) from None
         return checked.model_dump()
 
@@ -114,8 +121,8 @@ class Entry(Generic[T]):
         """Build the object.
 
         Args:
-            *context: What the caller knows and no suite says (`num_classes`, an input shape).
-            **params: As for `resolve`.
+            *context: Arguments that are not parameters, such as `num_classes` or an image shape.
+            **params: Values as for `resolve`.
 
         Raises:
             ParameterError: As for `resolve`, or the factory refuses a combination of values.
@@ -125,7 +132,7 @@ class Entry(Generic[T]):
 
 
 def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str = "") -> Entry[T]:
-    """An entry whose parameters are the factory's keyword-only arguments."""
+    """Create an entry whose parameters are the factory's keyword-only arguments."""
     source, digest_of = _SOURCE.get()
     parameters = _parameters_model(name, factory)
     return Entry(kind, name, factory, reference, parameters, source, digest_of(factory))
@@ -137,11 +144,11 @@ _SOURCE: ContextVar[tuple[str, DigestOf]] = ContextVar("source", default=("", la
 
 @contextmanager
 def registering(source: str, digest_of: DigestOf) -> Iterator[None]:
-    """Mark what is registered meanwhile as coming from a user's file.
+    """Mark components registered in this context as those of a user's file.
 
     Args:
-        source: The file's digest.
-        digest_of: Factory -> digest of what it is made of in that file.
+        source: Digest of the file.
+        digest_of: Factory -> digest of its code in that file.
     """
     token = _SOURCE.set((source, digest_of))
     try:
@@ -151,12 +158,12 @@ def registering(source: str, digest_of: DigestOf) -> Iterator[None]:
 
 
 class Registry(Generic[T]):
-    """Name -> factory + metadata. A duplicate raises; a miss lists the near names.
+    """Components of one kind by name; errors on unknown names list the nearest ones.
 
     Args:
-        kind: Of what is registered, for messages.
-        group: Of the entry points by which installed packages offer more. One is imported when
-            its name is asked for; names that are registered here are never taken from elsewhere.
+        kind: Kind of the components, for messages.
+        group: Entry-point group of installed packages with further components. A package is
+            imported when one of its names is looked up; registered names take precedence.
     """
 
     def __init__(self, kind: str, group: str = "") -> None:
@@ -168,7 +175,7 @@ class Registry(Generic[T]):
         ] = {}
 
     def register(self, name: str, *, reference: str = "") -> Callable[[Callable[..., T]], Any]:
-        """Decorate a factory; `reference` is its paper."""
+        """Return a decorator that registers a factory; `reference` is its paper."""
 
         def decorate(factory: Callable[..., T]) -> Callable[..., T]:
             if name in self._entries:
@@ -178,27 +185,28 @@ class Registry(Generic[T]):
 
         return decorate
 
-    def provide(
+    def register_prefix(
         self,
         prefix: str,
         provider: Callable[[str], Entry[T]],
         names: Callable[[], Iterable[str]],
     ) -> None:
-        """Take names `prefix.rest` from elsewhere, such as another library, when asked for.
+        """Register components of a library as `prefix.NAME`; each is looked up when needed.
 
         Args:
-            prefix: Without the dot.
-            provider: `rest` -> its entry, for one of `names`.
-            names: Every `rest`. Both may raise RequestError: the library is not installed.
+            prefix: First part of the names, without the dot.
+            provider: Returns the entry of a name after the prefix.
+            names: Returns all names after the prefix. Both functions may raise RequestError, if the
+                library is not installed.
         """
         if prefix in self._providers:
-            raise RequestError(f"{self.kind} {prefix!r} is provided twice")
+            raise RequestError(f"{self.kind} {prefix!r} is registered twice")
         self._providers[prefix] = (provider, names)
 
     @property
-    def own_names(self) -> list[str]:
-        """Names of lossbench's own entries, sorted; no installed package is imported."""
-        return sorted(name for name, entry in self._entries.items() if not entry.foreign)
+    def builtin_names(self) -> list[str]:
+        """Names of the components of lossbench, sorted; no installed package is imported."""
+        return sorted(name for name, entry in self._entries.items() if not entry.external)
 
     def entry_of(self, factory: Callable[..., T]) -> Entry[T] | None:
         """Return the entry of a registered factory; no installed package is imported."""
@@ -206,33 +214,33 @@ class Registry(Generic[T]):
         return next((entry for entry in entries if entry.factory is factory), None)
 
     def registered_by(self, source: str) -> list[Entry[T]]:
-        """What a user's file has registered."""
+        """Entries that a user's file has registered."""
         return [entry for entry in self._entries.values() if entry.source == source]
 
-    def users_entries(self) -> dict[str, Entry[T]]:
-        """What users' files have registered, by kind and name, as in `loss my_loss`."""
-        found = self._entries.values()
-        return {f"{self.kind} {entry.name}": entry for entry in found if entry.source}
+    def plugin_entries(self) -> dict[str, Entry[T]]:
+        """Entries that users' files have registered, by kind and name, as in `loss my_loss`."""
+        entries = self._entries.values()
+        return {f"{self.kind} {entry.name}": entry for entry in entries if entry.source}
 
-    def forget(self, source: str) -> None:
-        """Drop what a user's file has registered."""
+    def unregister(self, source: str) -> None:
+        """Remove the entries that a user's file has registered."""
         for entry in self.registered_by(source):
             del self._entries[entry.name]
 
     def __getitem__(self, name: str) -> Entry[T]:
         if name in self._entries:
             return self._entries[name]
-        if name in self._offered:
-            return self._take(name, self._offered[name])
+        if name in self._entry_points:
+            return self._load(name, self._entry_points[name])
         prefix, dot, rest = name.partition(".")
         if not dot or prefix not in self._providers:
             provided = (f"{prefix}.NAME" for prefix in self._providers)
-            own = f"; a {self.kind} of your own takes --plugin FILE.py" if self._group else ""
-            raise UnknownNameError(self.kind, name, [*self, *provided], own)
+            hint = f"; for a {self.kind} of your own, add --plugin FILE.py" if self._group else ""
+            raise UnknownNameError(self.kind, name, [*self, *provided], hint)
         provider, names = self._providers[prefix]
         known = set(names())
         if rest not in known:
-            raise UnknownNameError(self.kind, name, (f"{prefix}.{found}" for found in known))
+            raise UnknownNameError(self.kind, name, (f"{prefix}.{other}" for other in known))
         return provider(rest)
 
     def __contains__(self, name: object) -> bool:
@@ -242,31 +250,31 @@ class Registry(Generic[T]):
             return False
 
     def __iter__(self) -> typing.Iterator[str]:
-        """Names registered here or offered by packages; those provided are too many to list."""
-        return iter(sorted({*self._entries, *self._offered}))
+        """Names that are registered or entry points; those under a prefix are left out."""
+        return iter(sorted({*self._entries, *self._entry_points}))
 
     @cached_property
-    def _offered(self) -> dict[str, list[EntryPoint]]:
-        offered: dict[str, list[EntryPoint]] = {}
+    def _entry_points(self) -> dict[str, list[EntryPoint]]:
+        points: dict[str, list[EntryPoint]] = {}
         if self._group:
             for point in importlib.metadata.entry_points(group=self._group):
-                offered.setdefault(point.name, []).append(point)
-        return offered
+                points.setdefault(point.name, []).append(point)
+        return points
 
-    def _take(self, name: str, points: list[EntryPoint]) -> Entry[T]:
-        owners = [point.dist.name if point.dist else point.value for point in points]
+    def _load(self, name: str, points: list[EntryPoint]) -> Entry[T]:
+        packages = [point.dist.name if point.dist else point.value for point in points]
         if len(points) > 1:
-            raise RequestError(f"{self.kind} {name!r} is offered by {' and by '.join(owners)}")
+            raise RequestError(f"{self.kind} {name!r} is defined by {' and by '.join(packages)}")
         [point] = points
         try:
             factory = point.load()
             entry = self._entries.get(name) or make_entry(self.kind, name, factory)
-        except Exception as error:  # a package's code raises what it likes
+        except Exception as error:  # other packages may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise RequestError(
-                f"{self.kind} {name!r} of {owners[0]} ({point.value}) cannot be used: {reason}"
+                f"{self.kind} {name!r} of {packages[0]} ({point.value}) cannot be used: {reason}"
             ) from None
-        self._entries[name] = replace(entry, distribution=owners[0])
+        self._entries[name] = replace(entry, distribution=packages[0])
         return self._entries[name]
 
 
@@ -293,23 +301,5 @@ def _parameters_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]
 
 
 def parameters_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
-    """The model of parameters: name -> (type, default)."""
+    """Create the model of parameters from name -> (type, default)."""
     return create_model(f"{name}_parameters", __base__=_Parameters, **fields)
-
-
-def user_path(written: str | Path) -> Path:
-    """Return a path with `~` and `~user` replaced by that home; other paths as they are.
-
-    A shell does so in `--data-root ~/data`, but not in `--data-root=~/data`, in a suite or in an
-    environment variable.
-
-    Raises:
-        RequestError: There is no such home.
-    """
-    try:
-        return Path(written).expanduser()
-    except RuntimeError:
-        home = Path(written).parts[0]
-        raise RequestError(
-            f"{written}: {home} is no home folder of this machine; write the path in full"
-        ) from None

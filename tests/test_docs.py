@@ -197,7 +197,7 @@ def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with registering("a page", lambda _: "a page"):
         exec(compile(block.text, str(block), "exec"), {"__name__": "page"})
     for registry in REGISTRIES:
-        registry.forget("a page")
+        registry.unregister("a page")
 
 
 @pytest.mark.parametrize("block", SUITES, ids=str)

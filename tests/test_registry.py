@@ -36,7 +36,7 @@ def test_defaults_are_filled_in_and_integers_become_floats() -> None:
 
 
 @pytest.mark.parametrize("name", ["lambda", "lambda_"])
-def test_a_reserved_word_is_taken_with_and_without_underscore(name: str) -> None:
+def test_a_keyword_of_python_is_accepted_with_and_without_underscore(name: str) -> None:
     assert make_registry()["lens"].create(7, **{name: 0.25}) == (7, 1.0, 0.25, False)
 
 
@@ -69,7 +69,7 @@ def test_every_wrong_parameter_is_reported_at_once() -> None:
     assert [problem.key for problem in caught.value.problems] == ["power", "coated", "powr"]
 
 
-def test_a_miss_names_the_nearest() -> None:
+def test_an_unknown_name_lists_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'lens'"):
         make_registry()["Lense"]
 
@@ -80,21 +80,21 @@ def test_a_duplicate_raises() -> None:
         registry.register("lens")(lambda: ())
 
 
-def provided(registry: Registry[tuple[object, ...]]) -> list[str]:
-    """Names `far.N`; what was asked for."""
+def register_far(registry: Registry[tuple[object, ...]]) -> list[str]:
+    """Register names `far.lens0` to `far.lens199`; returns the list of those looked up."""
     asked: list[str] = []
 
     def provider(rest: str) -> Entry[tuple[object, ...]]:
         asked.append(rest)
         return registry["lens"]
 
-    registry.provide("far", provider, lambda: (f"lens{n}" for n in range(200)))
+    registry.register_prefix("far", provider, lambda: (f"lens{n}" for n in range(200)))
     return asked
 
 
-def test_a_prefix_takes_names_from_elsewhere() -> None:
+def test_names_under_a_prefix_are_looked_up_when_needed() -> None:
     registry = make_registry()
-    asked = provided(registry)
+    asked = register_far(registry)
     assert asked == []
     assert registry["far.lens7"].create(7) == (7, 1.0, 0.5, False)
     assert asked == ["lens7"]
@@ -103,12 +103,12 @@ def test_a_prefix_takes_names_from_elsewhere() -> None:
     assert "far." not in registry
     assert list(registry) == ["lens"]
     with pytest.raises(RequestError, match="twice"):
-        provided(registry)
+        register_far(registry)
 
 
-def test_a_miss_among_provided_names_shows_the_near_ones_only() -> None:
+def test_an_unknown_name_under_a_prefix_lists_the_nearest_only() -> None:
     registry = make_registry()
-    provided(registry)
+    register_far(registry)
     with pytest.raises(UnknownNameError) as caught:
         registry["far.lense77"]
     assert "did you mean 'far.lens77' or " in str(caught.value)
@@ -118,13 +118,13 @@ def test_a_miss_among_provided_names_shows_the_near_ones_only() -> None:
         registry["near.lens77"]
 
 
-def test_what_is_not_installed_is_told_when_asked_for() -> None:
+def test_a_library_that_is_not_installed_is_reported_at_the_look_up() -> None:
     registry = make_registry()
 
     def names() -> list[str]:
         raise RequestError("needs far: pip install far")
 
-    registry.provide("far", lambda rest: registry[rest], names)
+    registry.register_prefix("far", lambda rest: registry[rest], names)
     with pytest.raises(RequestError, match="pip install far"):
         registry["far.lens"]
     assert "far.lens" not in registry

@@ -35,7 +35,7 @@ def suite_metrics(
         try:
             metrics += evaluation.metrics()
         except Exception as error:
-            if not EVALUATIONS[chosen.name].foreign:
+            if not EVALUATIONS[chosen.name].external:
                 raise
             message = f"cannot be used: {format_exception(error)}"
             collector.add(("evaluate", chosen.name), message)

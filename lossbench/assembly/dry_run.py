@@ -55,7 +55,7 @@ class HeadDryRun:
         except ParameterError:
             raise
         except Exception as error:
-            if not LOSSES[loss.name].foreign:
+            if not LOSSES[loss.name].external:
                 raise
             problem = Problem((), f"cannot be used: {format_exception(error)}")
             raise ParameterError(loss.name, [problem]) from None
@@ -141,7 +141,7 @@ def _run_model(
         message = f"does not take the {size} images of {dataset.card.name}: {reason}"
         collector.add(variant or ("model",), message)
     except Exception as error:
-        if not MODELS[chosen.name].foreign:
+        if not MODELS[chosen.name].external:
             raise
         collector.add(("model",), f"cannot be used: {format_exception(error)}")
     return None

@@ -88,7 +88,7 @@ def _forget(file: str) -> None:
     if digest is not None:
         sys.modules.pop(Path(file).stem, None)
         for registry in REGISTRIES:
-            registry.forget(digest)
+            registry.unregister(digest)
 
 
 def _read(path: Path) -> Plugin:

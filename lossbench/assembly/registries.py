@@ -25,5 +25,5 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 def plugin_entries() -> dict[str, Entry[Any]]:
     """The entries that plugins registered, by kind and name, as in `loss my_loss`."""
     return {
-        key: entry for registry in REGISTRIES for key, entry in registry.users_entries().items()
+        key: entry for registry in REGISTRIES for key, entry in registry.plugin_entries().items()
     }

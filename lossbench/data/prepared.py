@@ -27,7 +27,7 @@ from lossbench.atomic_files import atomic_path
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
 from lossbench.data.split_names import describe_array_splits, find_array_splits
-from lossbench.errors import DataError, problems_of
+from lossbench.errors import DataError, validation_problems
 from lossbench.planning.trial import short_digest
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -183,7 +183,7 @@ def read_card(path: Path, kind: type[AnyCard]) -> AnyCard:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
-        problem = problems_of(error, lambda _: kind.model_fields)[0]
+        problem = validation_problems(error, lambda _: kind.model_fields)[0]
         raise DataError(
             f"{path}: {problem.key}{': ' * bool(problem.key)}{problem.message}"
         ) from None

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lossbench.errors import Loc, RequestError, problems_of
+from lossbench.errors import Loc, RequestError, validation_problems
 from lossbench.gate.baseline import (
     Baseline,
     BaselineCell,
@@ -44,7 +44,7 @@ def read_baseline(path: Path) -> Baseline:
     except ValidationError as error:
         lines = [
             f"{path}: {_dotted(p.loc) + ': ' if p.loc else ''}{p.message}"
-            for p in problems_of(error, _keys_at)
+            for p in validation_problems(error, _keys_at)
         ]
         raise RequestError("\n".join(lines)) from None
     except ValueError as error:

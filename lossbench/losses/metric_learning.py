@@ -210,4 +210,4 @@ def _density_below_last_bin(loss: Any, similarities: Tensor) -> Tensor:
     return density
 
 
-LOSSES.provide("pml", metric_learning_entry, class_names)
+LOSSES.register_prefix("pml", metric_learning_entry, class_names)

@@ -20,7 +20,8 @@ from torch import nn
 from lossbench.errors import ParameterError, Problem, RequestError
 from lossbench.models.base import MODELS, Backbone, ImageShape
 from lossbench.models.weights import UnusableWeights, downloaded, file_digest, read_weights
-from lossbench.registry import Entry, make_entry, user_path
+from lossbench.paths import user_path
+from lossbench.registry import Entry, make_entry
 
 REFERENCE = "Wightman: PyTorch Image Models, 2019"
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -171,4 +172,4 @@ def _refused(name: str, options: dict[str, Any], error: TypeError) -> Exception:
     return ParameterError(f"timm.{name}", problems)
 
 
-MODELS.provide("timm", timm_entry, _names)
+MODELS.register_prefix("timm", timm_entry, _names)

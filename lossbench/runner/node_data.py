@@ -14,8 +14,8 @@ from lossbench.atomic_files import atomic_path
 from lossbench.data.cache import cache_folder
 from lossbench.data.sources import DATASETS
 from lossbench.errors import DataError
+from lossbench.paths import user_path
 from lossbench.planning.trial import Trial, short_digest
-from lossbench.registry import user_path
 from lossbench.runner.file_server import FileServerClient, file_server_client
 
 MAX_COPIED_BYTES = 4 * 2**30

@@ -14,9 +14,10 @@ from typing import Any
 from ray import tune
 
 from lossbench.assembly.plugins import install
-from lossbench.errors import DataError, redacted
+from lossbench.errors import DataError
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Plugin
+from lossbench.redaction import redacted
 from lossbench.runner.checkpoints import checkpoints_of
 from lossbench.runner.file_server import file_server_client, read_files, shares_filesystem
 from lossbench.runner.node_data import data_root_of

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lossbench.errors import Problem, problems_of
+from lossbench.errors import Problem, validation_problems
 from lossbench.records import Strict
 from lossbench.suite.schema import Component
 
@@ -114,7 +114,7 @@ def _read_space(value: Any) -> Space:
     try:
         span = SearchRange.model_validate(value)
     except ValidationError as error:
-        [first, *_] = problems_of(error, lambda path: list(SearchRange.model_fields))
+        [first, *_] = validation_problems(error, lambda path: list(SearchRange.model_fields))
         raise ValueError(f"{first.key}: {first.message}") from None
     if span.low >= span.high:
         raise ValueError(f"low ({span.low:g}) should be less than high ({span.high:g})")

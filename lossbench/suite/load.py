@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from lossbench.errors import Loc, Problem, did_you_mean, problems_of
+from lossbench.errors import Loc, Problem, did_you_mean, validation_problems
 from lossbench.records import Strict
 from lossbench.suite.grammar import explain_misplaced_grids
 from lossbench.suite.origin import Origin
@@ -61,7 +61,7 @@ def load_suite(
     try:
         suite = Suite.model_validate(content)
     except ValidationError as error:
-        raise origin.error(explain_misplaced_grids(problems_of(error, _keys_at))) from None
+        raise origin.error(explain_misplaced_grids(validation_problems(error, _keys_at))) from None
     return suite.with_origin(origin)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from lossbench.errors import TrackingError, redacted
-from lossbench.registry import user_path
+from lossbench.errors import TrackingError
+from lossbench.paths import user_path
+from lossbench.redaction import redacted
 
 DEFAULT_DATABASE = "mlflow.db"
 EXPERIMENT_KIND = "mlflow.experimentKind"

@@ -31,7 +31,7 @@ def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
     ("override", "expected"),
     [
         ("losses=[softmaks]", "losses: unknown loss 'softmaks'; did you mean 'softmax'"),
-        ("losses=[mine]", "a loss of your own takes --plugin FILE.py"),
+        ("losses=[mine]", "for a loss of your own, add --plugin FILE.py"),
         ("losses.lgm.alfa=1", "losses.lgm.alfa: unknown key; did you mean 'alpha'"),
         ("losses.lgm.alpha=-1", "losses.lgm.alpha: should be greater than or equal to 0, not -1"),
         ("losses.lgm.alpha={grid: [0.1, -1]}", "losses.lgm.alpha: should be greater"),

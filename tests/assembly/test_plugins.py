@@ -170,7 +170,7 @@ def test_packages_offer_losses_by_entry_points(
     assert (losses["theirs"].distribution, losses["softmax"].distribution) == ("numpy", "")
     with pytest.raises(RequestError, match=r"'broken' of bad-package .* no module named x"):
         losses["broken"]
-    with pytest.raises(RequestError, match="'twice' is offered by one and by two"):
+    with pytest.raises(RequestError, match="'twice' is defined by one and by two"):
         losses["twice"]
     with pytest.raises(RequestError, match="did you mean 'theirs'"):
         losses["their"]

@@ -11,9 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.errors import RequestError
-from lossbench.registry import user_path
-
 SUITE = """\
 suite: plain
 dataset: digits
@@ -130,14 +127,6 @@ def test_a_user_without_a_home_can_run(open_folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (open_folder / "reports" / "plain" / "report.html").exists()
     assert b"Matplotlib" not in done.stderr
-
-
-def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert user_path("~/data") == tmp_path / "data"
-    assert user_path("data/~") == Path("data/~")
-    with pytest.raises(RequestError, match="~nobody_at_all is no home folder"):
-        user_path("~nobody_at_all/data")
 
 
 def test_every_option_takes_a_home(folder: Path) -> None:

@@ -57,7 +57,7 @@ def components(title: str, registry: Registry[Any], level: str = "##") -> str:
     """Return a section for each of lossbench's own entries of a registry."""
     head = f"{level} {title}" if level == "##" else ""
     below = level + "#" if head else "##"
-    sections = [component(registry[name], below) for name in registry.own_names]
+    sections = [component(registry[name], below) for name in registry.builtin_names]
     return "\n\n".join(part for part in [head, *sections] if part)
 
 
@@ -124,4 +124,4 @@ def datasets() -> str:
 
 def loss_names() -> list[str]:
     """Return the names of lossbench's own losses, `softmax` first."""
-    return sorted(LOSSES.own_names, key=lambda name: (name != "softmax", name))
+    return sorted(LOSSES.builtin_names, key=lambda name: (name != "softmax", name))
