@@ -16,9 +16,9 @@ FEW = 10
 """Images of rare classes on which a good model may well give one answer throughout."""
 RULE = (
     "A trial counts as diverged if its loss, features or class scores were not finite; if it "
-    "gave one class for all test images though their labels differ; or if it was right less "
-    f"often than guessing, with p < {WORSE_LEVEL:g} in a one-sided exact binomial test against "
-    "1/K. Every other trial is in the mean."
+    "predicted the same class for all test images, with at most 1 % exceptions among the images "
+    "of other classes; or if its accuracy was below that of guessing among K classes, 1/K "
+    f"(p < {WORSE_LEVEL:g} in a one-sided exact binomial test). All other trials are in the mean."
 )
 NO_BETTER = "no better than guessing"
 FORMER_REASON = "ended no better than chance"

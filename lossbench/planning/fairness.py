@@ -113,9 +113,16 @@ def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level
     }
     if _differ(counted.values()):
         texts = {row: ", ".join(map(str, seeds)) or "none" for row, seeds in counted.items()}
-        diverged = sorted({f"{t.row} {t.seed}" for t, r in ran if r.status == "diverged"})
-        why = f"; diverged: {', '.join(diverged)}" if diverged else ""
-        yield "warning", f"seeds that count are {_by_value(texts)}{why}"
+        diverged: dict[str, list[int]] = {}
+        for trial, result in ran:
+            if result.status == "diverged":
+                diverged.setdefault(trial.row, []).append(trial.seed)
+        named = "; ".join(
+            f"{row} with seed {', '.join(map(str, sorted(seeds)))}"
+            for row, seeds in sorted(diverged.items())
+        )
+        why = f" (diverged: {named})" if named else ""
+        yield "warning", f"seeds in the mean are {_by_value(texts)}{why}"
     places = [(t, {"device": r.device, **r.environment}) for t, r in ran]
     for key in dict.fromkeys(key for _, place in places for key in place):
         by_seed: dict[int, dict[str, str]] = {}
@@ -161,8 +168,9 @@ def _tuned_on_test(plan: Plan) -> Iterator[str]:
         for name, rows in _by_loss(plan.rows).items():
             if len(rows) > 1:
                 yield (
-                    f"{name}: {len(rows)} rows, all measured on the test set; whoever quotes the "
-                    "best of them has tuned on it (`selection` would choose on a held-out part)"
+                    f"{name}: {len(rows)} rows, all measured on the test set; quoting the best "
+                    "of them is tuning on the test set (use `selection` to choose on held-out "
+                    "images)"
                 )
 
 
@@ -200,14 +208,18 @@ def _heads(plan: Plan, variant: str) -> Iterator[tuple[Level, str]]:
         yield "listed", f"{_names(own, rows)}: {text}"
     if len(sizes) > 1:
         by_size = (f"{n} for {_names(own, rows)}" for n, own in sizes.items())
-        yield "listed", f"learnable parameters of the head are {'; '.join(by_size)}"
+        yield "listed", f"number of trainable parameters of the head is {'; '.join(by_size)}"
 
 
 def _requirement_texts(plan: Plan, need: HeadRequirements) -> Iterator[str]:
     if need.samples_per_class is not None:
-        yield f"batches of {need.samples_per_class} images of a class at a time, not drawn singly"
+        yield (
+            f"training images are shuffled in groups of {need.samples_per_class} of the same "
+            "class, not one by one"
+        )
     if need.self_updated:
-        yield f"moves {', '.join(need.self_updated)} itself after each step, not by the optimizer"
+        names = ", ".join(need.self_updated)
+        yield f"{names} updated by the loss after each step, not by the optimizer"
     for name, scale in need.lr_scales.items():
         yield f"learning rate of {name} is {scale:g} times the recipe's"
     if need.undecayed and plan.suite.recipe.optimizer.params.get("weight_decay"):

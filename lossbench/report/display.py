@@ -23,13 +23,11 @@ class Column:
         heading: Text of its head.
         kind: Numbers are aligned right, text left.
         published: Whether it has the numbers of a paper, which are shown less prominently.
-        in_terminal: Whether the terminal has room for it.
     """
 
     heading: str
     kind: Literal["number", "text"] = "number"
     published: bool = False
-    in_terminal: bool = True
 
 
 @dataclass(frozen=True)

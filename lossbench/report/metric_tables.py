@@ -128,7 +128,7 @@ def verdict_table(table: Table, notes: Iterable[str]) -> DisplayTable:
         Column("verdict", "text"),
         Column("difference"),
         Column("95 % interval"),
-        Column("p (Holm)", in_terminal=False),
+        Column("p (Holm)"),
         Column("seeds to decide"),
     )
     rows = tuple(tuple(_verdict_cells(table, verdict)) for verdict in verdicts.listed)
@@ -169,13 +169,13 @@ def rank_table(ranks: Ranks) -> DisplayTable:
 def _rank_note(ranks: Ranks) -> str:
     """How the ranks were computed, and what they are worth."""
     text = (
-        f"Rank of the mean in each of {len(ranks.variants)} columns, averaged; 1 is best, ties "
-        "share their rank, and rows of which every seed diverged share the last rank."
+        f"Average over {len(ranks.variants)} columns of the rank of the row's mean. 1 is best, "
+        "ties share their rank, and rows of which every seed diverged share the last rank."
     )
     if ranks.seeds > 1:
         text += (
-            f" Intervals: 95 % of {RESAMPLES:,} resamples of the seeds, with fixed columns; "
-            f"{ranks.seeds} seeds make them too narrow."
+            f" 95 % interval: percentile bootstrap over the seeds ({RESAMPLES:,} resamples), with "
+            f"fixed columns; with only {ranks.seeds} seeds it is too narrow."
         )
     if len(ranks.variants) == 2:
         text += " Two columns are not enough to tell a pattern from a coincidence."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lossbench.analysis.edges import EdgeChoice, edge_choices
 from lossbench.analysis.published import published_problems
 from lossbench.analysis.tables import Table
-from lossbench.planning.divergence import NO_BETTER
+from lossbench.planning.divergence import BETTER_LEVEL
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.records import REQUIRED_ENVIRONMENT_KEYS
 
@@ -86,19 +86,22 @@ def describe_edge(choice: EdgeChoice) -> str:
 
 def _failures(stage: Stage) -> list[str]:
     """One line per cell and reason, on trials that diverged or are no better than guessing."""
-    seeds: dict[tuple[str, str, str, str], list[int]] = {}
+    seeds: dict[tuple[str, str, str], list[int]] = {}
     for trials in stage.cells.values():
         for trial, result in trials:
             if result and result.status == "diverged":
-                ending = "diverged", f": {result.reason}"
+                text = f"diverged: {result.reason}"
             elif result and result.no_better_than_guessing:
-                ending = f"is {NO_BETTER}", ", and in the mean"
+                text = (
+                    "is not shown to be better than always predicting the most frequent class "
+                    f"(p > {BETTER_LEVEL:g}); it is included in the mean"
+                )
             else:
                 continue
-            seeds.setdefault((trial.variant, trial.row, *ending), []).append(trial.seed)
+            seeds.setdefault((trial.variant, trial.row, text), []).append(trial.seed)
     return [
-        f"{variant}: {row} {what} with seed {_listed(seeds)}{more}"
-        for (variant, row, what, more), seeds in seeds.items()
+        f"{variant}: {row} with {_listed(own)} {text}"
+        for (variant, row, text), own in seeds.items()
     ]
 
 
@@ -118,13 +121,15 @@ def _versions(stage: Stage) -> list[str]:
 
 def _not_finite(table: Table) -> list[str]:
     return [
-        f"{variant}: {row} has no finite {table.metric_label} with seed {_listed(seeds)}"
+        f"{variant}: {row} has no finite {table.metric_label} with {_listed(seeds)}"
         for (variant, row), seeds in table.not_finite.items()
     ]
 
 
 def _listed(seeds: Iterable[int]) -> str:
-    return ", ".join(map(str, seeds))
+    """`seed 1`, `seeds 1, 2`."""
+    listed = list(map(str, seeds))
+    return f"{'seed' if len(listed) == 1 else 'seeds'} {', '.join(listed)}"
 
 
 def _chosen_rows(found: PlanWithResults) -> Iterator[str]:

@@ -69,9 +69,7 @@ def _rich_table(table: DisplayTable) -> RichTable:
     if any(cell.chosen for row in table.rows for cell in row):
         drawn.caption = "✓ chosen: the best mean of its loss in this column"
         drawn.caption_justify = "left"
-    kept = [index for index, column in enumerate(table.columns) if column.in_terminal]
-    for index in kept:
-        column = table.columns[index]
+    for index, column in enumerate(table.columns):
         drawn.add_column(
             Text(column.heading),
             justify="right" if column.kind == "number" else "left",
@@ -80,7 +78,7 @@ def _rich_table(table: DisplayTable) -> RichTable:
             max_width=_value_width(table, index) if table.subordinate else None,
         )
     for row in table.rows:
-        drawn.add_row(*(_rich_cell(row[index]) for index in kept))
+        drawn.add_row(*map(_rich_cell, row))
     return drawn
 
 

@@ -20,7 +20,8 @@ HEADINGS = (
     "error (95 % over images)",
     "difference (95 % over images)",
     "McNemar",
-    "spread from the test set",
+    "std from the test set",
+    "share of the variance",
 )
 
 
@@ -37,23 +38,22 @@ def uncertainty_table(test_set: PredictionAnalysis, has_variants: bool) -> Displ
 def _cells(entry: CellPredictions) -> list[DisplayCell]:
     """Cells under `HEADINGS`."""
     over, gap, spread = entry.interval, entry.difference_interval, entry.spread
-    mcnemar, share = DisplayCell(), DisplayCell()
+    mcnemar, std, share = DisplayCell(), DisplayCell(), DisplayCell()
     if entry.mcnemar:
         mcnemar = DisplayCell(
             _format_mcnemar(entry.mcnemar), detail=f"of {_seeds(len(entry.mcnemar))}"
         )
     if spread:
         low, high = 100 * spread.interval.low, 100 * spread.interval.high
-        share = DisplayCell(
-            f"{spread.test_set:.2f} of {spread.std:.2f}",
-            detail=f"{100 * spread.share:.0f} %, {low:.0f} to {high:.0f}",
-        )
+        std = DisplayCell(f"{spread.test_set:.2f}", detail=f"std over seeds {spread.std:.2f}")
+        share = DisplayCell(f"{100 * spread.share:.0f} %", detail=f"{low:.0f} to {high:.0f} %")
     gap_interval = format_signed_interval(gap) if gap else ""
     interval = f"{over.low:.2f} to {over.high:.2f}" if over else ""
     return [
         DisplayCell(f"{entry.error:.2f}", detail=interval),
         DisplayCell(format_signed(entry.difference), detail=gap_interval),
         mcnemar,
+        std,
         share,
     ]
 
@@ -76,7 +76,8 @@ def _notes(images: int) -> tuple[str, ...]:
         "the variation between seeds.",
         f"McNemar: seeds with p < {ALPHA:g} in the exact test of two networks on the same images, "
         "uncorrected. Reported per seed, not pooled, because seeds share their images.",
-        "Spread from the test set: the part of the standard deviation between seeds that would "
-        "vanish with infinitely many test images, and its share of the variance (with 95 % "
-        "interval). The part can exceed the whole if the measured spread is small by chance.",
+        "Std from the test set: the part of the standard deviation over seeds that would vanish "
+        "with infinitely many test images. Share of the variance: its square as a share of the "
+        "variance over seeds, at most 100 %, with a 95 % interval. The part can exceed the "
+        "standard deviation over seeds if that is small by chance.",
     )

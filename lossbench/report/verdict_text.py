@@ -48,7 +48,7 @@ def verdict_reason(verdict: Verdict) -> str:
             return _why_no_value(own)
         if not against.n:
             return f"{verdict.reference}: {_why_no_value(against)}"
-        return "one seed has no spread" if gap.n else "no seed finished in both"
+        return "only one paired seed" if gap.n else "no seed finished in both rows"
     if not gap.std:
         return "identical on every seed" if gap.mean == 0 else "same difference on every seed"
     return ""
@@ -71,7 +71,7 @@ def _unmatched_seeds(verdict: Verdict) -> str:
     against = _absent_seeds(verdict.reference_summary)
     parts = [_absent_seeds(verdict.summary), f"{verdict.reference}: {against}" if against else ""]
     listed = "; ".join(part for part in parts if part)
-    return f"{listed}; {verdict.difference.n} matched" if listed else ""
+    return f"{listed}; {verdict.difference.n} paired" if listed else ""
 
 
 def format_seeds_to_decide(verdict: Verdict) -> str:
@@ -94,10 +94,10 @@ def verdict_and_difference(verdict: Verdict | None, spec: str = PERCENT_SPEC) ->
 
 
 def verdict_title(verdicts: Verdicts, unit: str) -> str:
-    """`Against softmax, matched by seed, percentage points`."""
+    """`Difference to softmax, paired by seed, in percentage points`."""
     differences = difference_unit(unit)
-    of = f", {differences}" if differences else ""
-    return f"Against {verdicts.reference}, matched by seed{of}"
+    of = f", in {differences}" if differences else ""
+    return f"Difference to {verdicts.reference}, paired by seed{of}"
 
 
 def verdict_notes(table: Table) -> list[str]:
@@ -108,25 +108,30 @@ def verdict_notes(table: Table) -> list[str]:
     if not verdicts.listed:
         return [_why_no_verdicts(table, verdicts.reference)]
     if not verdicts.comparisons:
-        return ["No verdicts: a spread needs two seeds that finished in both rows."]
-    rule = f"A verdict needs p ≤ {ALPHA:g}, from a paired t test"
-    if verdicts.comparisons > 1:
-        rule += (
-            f" corrected for {verdicts.comparisons} comparisons of this metric (Holm). "
-            f"An interval may exclude 0 although the corrected p is above {ALPHA:g}"
-        )
-    lines = [f"{rule}."]
+        return [
+            "No verdicts: a paired t test needs at least two seeds with results of the row and of "
+            f"the reference row, {verdicts.reference}."
+        ]
+    one = verdicts.comparisons == 1
+    corrected = f" corrected for {verdicts.comparisons} comparisons of this metric (Holm)"
+    rule = (
+        f"Better or worse: p ≤ {ALPHA:g} in a paired t test{'' if one else corrected}; otherwise "
+        "the verdict is undecided."
+    )
+    if not one:
+        rule += f" An interval may exclude 0 although the corrected p is above {ALPHA:g}."
+    lines = [rule]
     if verdicts.detectable:
         columns = "; ".join(
             f"{f'{column.variant} ' if table.has_variants else ''}{_detectable(table, column)} "
-            f"({column.n} seeds, spread {column.std:{table.spec}} of the differences, pooled over "
-            f"{'1 row' if column.rows == 1 else f'{column.rows} rows'})"
+            f"({column.n} seeds; standard deviation of the paired differences "
+            f"{column.std:{table.spec}}, from {_rows(column.rows)})"
             for column in verdicts.detectable
         )
         unit = difference_unit(table.unit)
         lines.append(
-            f"Resolution: smallest true difference that is detected with {100 * POWER:.0f} % "
-            f"power{f', in {unit}' if unit else ''}: {columns}."
+            "Minimum detectable difference, the smallest true difference that is found with "
+            f"{100 * POWER:.0f} % power{f', in {unit}' if unit else ''}: {columns}."
         )
     note = exact_test_note(max(v.difference.n for v in verdicts.listed))
     return [*lines, note] if note else lines
@@ -139,22 +144,25 @@ def _why_no_verdicts(table: Table, reference: str) -> str:
 
 
 def _detectable(table: Table, column: DetectableDifference) -> str:
-    """The smallest detectable difference; percentages cannot differ by more than 100."""
+    """The minimum detectable difference; percentages cannot differ by more than 100."""
     if is_percentage(table.unit) and column.difference > 100:
-        return "none, since not even 100 would be"
+        return "more than 100, so none"
     return f"{column.difference:{table.spec}}"
 
 
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count} rows pooled"
+
+
 def exact_test_note(n: int) -> str:
-    """Smallest p of exact tests with n matched seeds; empty if they can reach p < 0.05."""
-    flips, exchanges = smallest_exact_p(n)
-    if n < 2 or max(flips, exchanges) <= ALPHA:
+    """Smallest p of the exact test with n paired seeds; empty if it can reach p < 0.05."""
+    smallest, _ = smallest_exact_p(n)
+    if n < 2 or smallest <= ALPHA:
         return ""
-    no = "no" if min(flips, exchanges) > ALPHA else "not every"
     return (
-        f"With {n} seeds {no} exact test reaches p < {ALPHA:g}: the smallest possible p is "
-        f"{flips:.2g} for the signs of matched differences and {exchanges:.2g} for two unmatched "
-        "rows. The verdicts rely on Student's t, which assumes normally distributed differences."
+        f"With {n} seeds an exact paired test (sign flips) cannot reach p < {ALPHA:g}: its "
+        f"smallest possible p is {smallest:.2g}. The verdicts rely on Student's t test, which "
+        "assumes normally distributed differences."
     )
 
 

@@ -64,8 +64,8 @@ def test_every_point_of_every_round_is_audited(plan: Plan) -> None:
     assert len(whole.rows) > 1 + 2 * ROUND
     assert whole.head_requirements.keys() == cells(whole)
     assert not whole.unusable_heads
-    texts = [d.text for d in audit(whole, whole.trials, {}) if "moves" in d.text]
-    assert texts == ["center: moves centers itself after each step, not by the optimizer"]
+    texts = [d.text for d in audit(whole, whole.trials, {}) if "updated" in d.text]
+    assert texts == ["center: centers updated by the loss after each step, not by the optimizer"]
 
 
 def test_two_losses_with_one_label_have_requirements_of_their_own(plan: Plan) -> None:

@@ -65,16 +65,17 @@ def test_what_belongs_to_a_loss_is_listed(make: Callable[..., Plan]) -> None:
     differences = found(plan)
     assert {level for level, _ in differences} == {"listed"}
     assert set(texts(differences, "listed")) == {
-        "center: moves centers itself after each step, not by the optimizer",
+        "center: centers updated by the loss after each step, not by the optimizer",
         "l_softmax: beta changes with the training's progress",
         "lgm: alpha changes with the training's progress",
-        "triplet, contrastive: batches of 4 images of a class at a time, not drawn singly",
+        "triplet, contrastive: training images are shuffled in groups of 4 of the same class, not "
+        "one by one",
         "contrastive: classified by the nearest class mean of the training set, without a linear "
         "layer",
         "lgm: learning rate of means is 2 times the recipe's",
         "lgm: no weight decay on log_variance",
-        "learnable parameters of the head are 30 for softmax, center, triplet; 20 for l_softmax; "
-        "0 for contrastive; 40 for lgm",
+        "number of trainable parameters of the head is 30 for softmax, center, triplet; 20 for "
+        "l_softmax; 0 for contrastive; 40 for lgm",
     }
     without = found(make(losses))  # without weight decay none can be spared from it
     assert "lgm: no weight decay on log_variance" not in texts(without, "listed")
@@ -83,9 +84,9 @@ def test_what_belongs_to_a_loss_is_listed(make: Callable[..., Plan]) -> None:
 def test_a_column_is_named_where_it_alone_differs(make: Callable[..., Plan]) -> None:
     plan = make("variants={a: {}, b: {model: {feature_dim: 3}}}", "losses=[softmax, lgm, center]")
     assert texts(found(plan), "listed") == [
-        "center: moves centers itself after each step, not by the optimizer",
-        "a: learnable parameters of the head are 30 for softmax, center; 20 for lgm",
-        "b: learnable parameters of the head are 40 for softmax, center; 30 for lgm",
+        "center: centers updated by the loss after each step, not by the optimizer",
+        "a: number of trainable parameters of the head is 30 for softmax, center; 20 for lgm",
+        "b: number of trainable parameters of the head is 40 for softmax, center; 30 for lgm",
     ]
 
 
@@ -176,13 +177,13 @@ def test_devices_and_versions(make: Callable[..., Plan]) -> None:
     ]
 
 
-def test_seeds_that_do_not_count(make: Callable[..., Plan]) -> None:
+def test_different_seeds_in_the_mean_are_a_warning(make: Callable[..., Plan]) -> None:
     plan = make("losses=[softmax, center]")
     results = [result(t) for t in plan.trials]
     results[3] = result(plan.trials[3], status="diverged", reason="x", metrics={})
     assert texts(found(plan, results=results), "warning") == [
-        "seeds that count are 0, 1 for softmax; 0 for center; diverged: center 1"
+        "seeds in the mean are 0, 1 for softmax; 0 for center (diverged: center with seed 1)"
     ]
     assert texts(found(plan, results=results[:3]), "warning") == [
-        "seeds that count are 0, 1 for softmax; 0 for center"
+        "seeds in the mean are 0, 1 for softmax; 0 for center"
     ]

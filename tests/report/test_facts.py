@@ -31,7 +31,7 @@ def test_the_page_lists_differences(make_plan: Callable[..., Plan]) -> None:
     results[odd.identity] = result_of(odd, 1.0, device="<GPU>")
     shown = page(plan, results)
     assert "<li><strong>fails</strong> device is cpu for softmax; &lt;GPU&gt; for center" in shown
-    assert "<li>center: moves centers itself after each step" in shown
+    assert "<li>center: centers updated by the loss after each step" in shown
     assert "<p>Only the loss differs between the rows, except for:</p>" in shown
 
 

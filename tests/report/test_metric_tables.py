@@ -27,7 +27,7 @@ def test_the_notes_of_ranks_say_what_they_are_worth() -> None:
     ]
     [note] = table.notes
     assert "Two columns are not enough" in note
-    assert "2 seeds make them too narrow" in note
+    assert "with only 2 seeds it is too narrow" in note
     assert note.endswith("Not ranked, because a result is missing: c.")
 
 

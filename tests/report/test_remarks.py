@@ -53,7 +53,7 @@ def test_a_diverged_trial_is_a_warning_with_seed_and_reason(
     plan = make_plan(TWO)
     results = fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3))
     assert warnings_of(plan, results) == (
-        "default: softmax diverged with seed 1, 2: the loss was not finite in epoch 4",
+        "default: softmax with seeds 1, 2 diverged: the loss was not finite in epoch 4",
     )
 
 
@@ -64,7 +64,7 @@ def test_a_reason_may_have_braces(make_plan: Callable[..., Plan], fill: Callable
         if result.status == "diverged":
             results[identity] = result.model_copy(update={"reason": "loss {nan} of {}"})
     assert warnings_of(plan, results) == (
-        "default: softmax diverged with seed 2: loss {nan} of {}",
+        "default: softmax with seed 2 diverged: loss {nan} of {}",
     )
 
 
@@ -83,7 +83,8 @@ def test_trials_no_better_than_guessing_are_in_the_mean_and_named(
     row = cell(table, "softmax")
     assert (format_value(row), format_count(row.summary)) == ("36.00 ± 4.58", "n=3")
     assert warnings_of(plan, results) == (
-        "default: softmax is no better than guessing with seed 1, 2, and in the mean",
+        "default: softmax with seeds 1, 2 is not shown to be better than always predicting the "
+        "most frequent class (p > 0.05); it is included in the mean",
     )
     diverged = only_table(plan, fill(plan, errors([2, NAN, NAN], [3] * 3, [1] * 3)))
     assert table_legend(diverged).endswith(RULE)

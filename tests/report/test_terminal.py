@@ -23,11 +23,11 @@ def test_terminal_table_shows_labels_literally(
 def test_headings_of_numbers_wrap_before_text_does() -> None:
     columns = (Column("loss", "text"), Column("verdict", "text"), Column("seeds to decide"))
     row = (*plain_cells(["softmax", "undecided (identical on every seed)"]), DisplayCell("12"))
-    table = DisplayTable("Against softmax", columns, (row,), subordinate=True)
+    table = DisplayTable("Difference to softmax", columns, (row,), subordinate=True)
     console = Console(width=60, file=io.StringIO(), record=True)
     for part in terminal_parts(table):
         console.print(part)
     lines = [line.rstrip() for line in console.export_text().splitlines()]
-    assert lines[1] == "Against softmax"
+    assert lines[1] == "Difference to softmax"
     assert lines[2].endswith("seeds to")
     assert lines[4] == "softmax  undecided (identical on every seed)        12"

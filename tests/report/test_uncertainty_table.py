@@ -60,7 +60,7 @@ def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
         (tmp_path / "report.md").read_text(encoding="utf-8"),
     )
     for words in (
-        "Against softmax, matched by seed, percentage points",
+        "Difference to softmax, paired by seed, in percentage points",
         "undecided (same difference on every seed)",
         "Average rank",
         "Uncertainty from the test set",

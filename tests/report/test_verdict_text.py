@@ -32,14 +32,14 @@ TWO = "reference: softmax\nlosses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]
         ([2, 3, 4], [1, 2, 3], "undecided (same difference on every seed)", ""),
         ([2, 3, 4], [1, 3, 5], "undecided", "no gap to decide"),
         ([2, 3, 4], [1, 3, 5.0001], "undecided", "> 1000"),
-        ([2], [1], "none (one seed has no spread)", ""),
+        ([2], [1], "none (only one paired seed)", ""),
         (REFERENCE, [NAN] * 3, "none (all 3 seeds diverged)", ""),
         ([NAN] * 3, REFERENCE, "none (0: all 3 seeds diverged)", ""),
-        ([1, NAN], [NAN, 1], "none (no seed finished in both)", ""),
+        ([1, NAN], [NAN, 1], "none (no seed finished in both rows)", ""),
         (
             [2, 2.1, 2.3, NAN],
             [1, NAN, 1.71, 1],
-            "undecided (1 of 4 diverged; 0: 1 of 4 diverged; 2 matched)",
+            "undecided (1 of 4 diverged; 0: 1 of 4 diverged; 2 paired)",
             "4",
         ),
     ],
@@ -53,19 +53,20 @@ def test_a_verdict_without_a_test_has_a_reason(
 
 def test_a_verdict_names_the_seeds_it_leaves_out() -> None:
     verdict = only(judge_rows([*REFERENCE, 2.2], [*CLEAR, NAN]))
-    assert describe_verdict(verdict) == "better (1 of 4 diverged; 3 matched)"
+    assert describe_verdict(verdict) == "better (1 of 4 diverged; 3 paired)"
 
 
 @pytest.mark.parametrize(
     ("seeds", "words"),
     [
-        (2, "p is 0.5 for the signs of matched differences and 0.33"),
-        (3, "no exact test reaches p < 0.05: the smallest possible p is 0.25"),
-        (5, "not every exact test reaches p < 0.05: the smallest possible p is 0.062"),
+        (2, "p is 0.5"),
+        (3, "p is 0.25"),
+        (5, "p is 0.062"),
     ],
 )
 def test_exact_tests_are_out_of_reach_with_few_seeds(seeds: int, words: str) -> None:
-    assert words in exact_test_note(seeds)
+    assert f"With {seeds} seeds an exact paired test" in exact_test_note(seeds)
+    assert f"its smallest possible {words}" in exact_test_note(seeds)
 
 
 def test_exact_tests_are_within_reach_with_six_seeds() -> None:
@@ -85,18 +86,21 @@ def errors(softmax: Any, alpha0: Any, alpha1: Any) -> dict[str, Any]:
     }
 
 
-def test_a_resolution_above_all_percentages_is_none(plan: Plan, fill: Callable) -> None:
+def test_a_detectable_difference_above_all_percentages_is_none(plan: Plan, fill: Callable) -> None:
     results = fill(plan, errors([10.0, 90.0, 40.0], [80.0, 20.0, 5.0], [30.0, 25.0, 95.0]))
     text = " ".join(in_terminal(plan, results).split())
-    assert "in percentage points: none, since not even 100 would be (3 seeds, spread" in text
+    assert (
+        "in percentage points: more than 100, so none (3 seeds; standard deviation of the paired"
+        in text
+    )
 
 
 def test_every_row_is_judged_in_terminal_and_markdown(plan: Plan, fill: Callable) -> None:
     results = fill(plan, errors(REFERENCE, NOISY, CLEAR))
     for text in (in_terminal(plan, results), render(PlanWithResults(plan, results), "markdown")):
-        assert "Against softmax, matched by seed, percentage points" in text
-        assert "Resolution: smallest true difference that is detected" in text
-        assert "no exact test reaches" in text
+        assert "Difference to softmax, paired by seed, in percentage points" in text
+        assert "Minimum detectable difference, the smallest true difference" in text
+        assert "exact paired test" in text
     lines = render(PlanWithResults(plan, results), "markdown").splitlines()
     assert r"| lgm(alpha=1) | **better** | −0.99 | −1.01 to −0.98 | \< 0.001 | – |" in lines
     assert "| lgm(alpha=0) | undecided | −0.17 | −2.16 to +1.83 | 0.75 | 223 |" in lines
@@ -109,7 +113,7 @@ def test_without_reference_or_its_results_there_is_no_verdict(
     values = errors(REFERENCE, NOISY, CLEAR)
     [table] = make_tables(PlanWithResults(free, fill(free, values)))
     assert table.verdicts is None
-    assert "Against" not in in_terminal(free, fill(free, values))
+    assert "Difference to" not in in_terminal(free, fill(free, values))
     narrowed = make_plan(TWO).narrowed("lgm*")
     [table] = make_tables(PlanWithResults(narrowed, {}))
     assert verdict_notes(table) == ["No verdicts: the reference row softmax is not in this table."]
@@ -118,9 +122,9 @@ def test_without_reference_or_its_results_there_is_no_verdict(
 def test_one_seed_has_no_verdict(make_plan: Callable[..., Plan], fill: Callable) -> None:
     plan = make_plan(f"seeds: [0]\n{TWO}")
     text = in_terminal(plan, fill(plan, errors([2], [1], [NAN])))
-    assert "none (one seed has no spread)" in text
+    assert "none (only one paired seed)" in text
     assert "none (diverged)" in text
-    assert "No verdicts: a spread needs two seeds that finished in both rows." in text
+    assert "No verdicts: a paired t test needs at least two seeds" in text
 
 
 def test_of_many_metrics_the_terminal_judges_the_first_only(plan: Plan, fill: Callable) -> None:
@@ -134,6 +138,6 @@ def test_of_many_metrics_the_terminal_judges_the_first_only(plan: Plan, fill: Ca
         for identity, result in fill(plan, errors(REFERENCE, NOISY, CLEAR)).items()
     }
     text = in_terminal(plan, results)
-    assert text.count("Against softmax") == 1
+    assert text.count("Difference to softmax") == 1
     assert "Test error only; the report has the other 1 metric." in text
-    assert render(PlanWithResults(plan, results), "markdown").count("Against softmax") == 2
+    assert render(PlanWithResults(plan, results), "markdown").count("Difference to softmax") == 2

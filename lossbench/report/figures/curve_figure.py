@@ -38,9 +38,10 @@ def curve_figure(curves: LearningCurves) -> Drawing:
     run_layout(figure)  # the limits are final
     for axes, panel in drawn:
         _label_ends(axes, panel.curves)
-    caption = f"Line: mean over the finished seeds; band: their range. {curves.trials} trials" + (
-        f", of which {curves.diverged} diverged (dashed, up to ×)." if curves.diverged else "."
-    )
+    caption = f"Line: mean over the finished seeds; band: their range. {curves.trials} trials."
+    if curves.diverged:
+        lines = "line" if curves.diverged == 1 else "lines"
+        caption += f" Dashed {lines}: {curves.diverged} diverged; × marks the last epoch."
     return save_figure(figure, "curves", curves.name, curves.title, caption)
 
 

@@ -113,7 +113,7 @@ def _learning_curves(stage: Stage, variant: str, colours: Mapping[str, Colour]) 
     panels = []
     for metric, title in (
         (f"{stage.measured}_error", f"Error, % of {stage.images} images"),
-        ("train_loss", "Training loss (each row its own quantity)"),
+        ("train_loss", "Training loss (not comparable between losses)"),
     ):
         curves = [
             c for label, ran in rows.items() for c in _curves(label, colours[label], ran, metric)

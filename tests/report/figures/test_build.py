@@ -36,4 +36,4 @@ def test_everything_is_drawn(plan: Plan, tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "All measurements; mean ± std over 2 seeds" in page
     assert "published 84.87" in page
-    assert "inside the map: softmax 2, lgm(alpha=0) 2, lgm(alpha=1) 2." in page
+    assert "inside the map are drawn: softmax 2, lgm(alpha=0) 2, lgm(alpha=1) 2." in page
