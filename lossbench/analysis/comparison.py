@@ -17,7 +17,7 @@ from lossbench.analysis.statistics import (
     seeds_to_decide,
 )
 
-Outcome = Literal["better", "worse", "undecided", "none"]
+VerdictKind = Literal["better", "worse", "undecided", "none"]
 Cells = Mapping[tuple[str, str], Summary]
 """(variant, row label) -> results of the cell."""
 
@@ -48,7 +48,7 @@ class Verdict:
     reference_summary: Summary
     difference: MatchedDifference
     p_holm: float | None
-    outcome: Outcome
+    outcome: VerdictKind
     seeds_to_decide: int | None = None
 
 
@@ -147,7 +147,7 @@ def compare_with_reference(
     return Verdicts(reference, tuple(listed), len(tested), tuple(d for d in detectable if d))
 
 
-def _outcome(difference: MatchedDifference, p: float | None, higher: bool) -> Outcome:
+def _outcome(difference: MatchedDifference, p: float | None, higher: bool) -> VerdictKind:
     if p is None or difference.mean is None:
         return "none"
     if not difference.std or p > ALPHA:

@@ -30,7 +30,7 @@ from lossbench.errors import DataError, LossbenchError, RequestError, TrackingEr
 
 if TYPE_CHECKING:
     from lossbench.planning.plan import Plan
-    from lossbench.runner.outcome import Outcome
+    from lossbench.runner.outcome import RunOutcome
 
 WORK = Path(".lossbench")
 """Folder for a run's files that are not results yet."""
@@ -143,16 +143,16 @@ def run(
     if outcome.interrupted and stop_signals.exit_code:  # no report: SIGKILL follows soon
         _print_stopped(outcome.interrupted)
         raise typer.Exit(stop_signals.exit_code)
-    if not outcome.started and not outcome.late:
+    if not outcome.started and not outcome.over_budget:
         err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
     try:
         write_report(plan, tracking_uri, output, context.obj)
     except TrackingError as error:
-        if not outcome.unlogged and not outcome.lost:
+        if not outcome.unlogged and not outcome.abort_reason:
             raise
         err.print(Text(f"no report: {error}", "yellow"))
     except LossbenchError as error:
-        if not outcome.lost:  # a full disk, for example: the outcome's message says what to do
+        if not outcome.abort_reason:  # which is printed below, for example a full disk
             raise
         err.print(Text(str(error), "yellow"))
     _print_outcome(outcome, time_budget)
@@ -201,16 +201,16 @@ def _print_stopped(left: int = 0) -> None:
     err.print(f"stopped{trials}; run the same command to continue", highlight=False)
 
 
-def _print_outcome(outcome: Outcome, time_budget: str | None) -> None:
+def _print_outcome(outcome: RunOutcome, time_budget: str | None) -> None:
     """Print what went wrong in a run, if anything, and exit with the matching code."""
-    if outcome.refused:
-        raise DataError(f"{outcome.refused}; finished trials are kept")
-    if outcome.late:
-        left = f"{outcome.late} trials left; run the same command to continue"
+    if outcome.data_problem:
+        raise DataError(f"{outcome.data_problem}; finished trials are kept")
+    if outcome.over_budget:
+        left = f"{outcome.over_budget} trials left; run the same command to continue"
         err.print(f"the time budget of {time_budget} is used up: {left}", highlight=False)
-    if outcome.interrupted and outcome.lost:
+    if outcome.interrupted and outcome.abort_reason:
         left = f"{outcome.interrupted} trials left; run the same command to continue"
-        err.print(Text(f"error: {outcome.lost}; {left}", "red"), soft_wrap=True)
+        err.print(Text(f"error: {outcome.abort_reason}; {left}", "red"), soft_wrap=True)
         raise typer.Exit(1)
     if outcome.interrupted:
         _print_stopped(outcome.interrupted)
@@ -225,6 +225,9 @@ def _print_outcome(outcome: Outcome, time_budget: str | None) -> None:
     if outcome.ended_by_fail_fast:
         err.print("stopped at the first trial that failed or diverged (--fail-fast)")
     if outcome.undecided:
-        err.print("no parameters were chosen or tested: trials that the choice needs have failed")
+        err.print(
+            "no parameters were chosen or tested: trials that the choice needs failed or were not "
+            "run"
+        )
     if outcome.failed or outcome.unlogged or outcome.ended_by_fail_fast:
         raise typer.Exit(1)

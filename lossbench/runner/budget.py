@@ -21,7 +21,7 @@ class Budget:
 
     Attributes:
         deadline: End of the budget, on the monotonic clock.
-        costs: Costs of the trials; None: they are measured on the cluster of the run.
+        costs: Costs of the trials; None if they are still to be measured on the cluster.
     """
 
     deadline: float

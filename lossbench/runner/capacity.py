@@ -1,4 +1,4 @@
-"""How many trials fit on a machine or a cluster at once."""
+"""Number of trials that fit on a machine or a cluster at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from lossbench.suite.schema import Resources
 
 _ROUNDING = 1e-9
-"""Tolerance of a division: three workers with a third of a GPU each fit on one."""
+"""Tolerance of a division: three workers with a third of a GPU each fit on one GPU."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Capacity:
-    """Room for the workers of trials on some nodes.
+    """Numbers of workers and trials that fit on some nodes at once.
 
     Attributes:
         gpus: GPUs of each worker, possibly a fraction of one.
-        workers: Number of workers that fit at once.
-        trials: Number of trials that fit at once.
+        workers: Number of workers.
+        trials: Number of trials.
     """
 
     gpus: float
@@ -48,7 +48,7 @@ class Capacity:
 
 
 def capacity(nodes: Sequence[Node], wanted: Resources) -> Capacity:
-    """Room on some nodes for trials with the wanted resources; a worker is on one node."""
+    """Capacity of some nodes for trials with given resources; each worker runs on one node."""
     largest = max(node.gpus for node in nodes)
     gpus = float(min(largest, 1)) if wanted.gpus == "auto" else wanted.gpus
 
@@ -61,7 +61,7 @@ def capacity(nodes: Sequence[Node], wanted: Resources) -> Capacity:
 
 
 def this_machine(wanted: Resources) -> Capacity:
-    """Room on this machine; at least for one trial, which `run` itself may refuse."""
+    """Capacity of this machine, at least one trial: `run` itself reports missing resources."""
     gpus = torch.cuda.device_count()
     found = capacity([Node(processors(), gpus)], wanted)
     return replace(found, gpus=found.gpus if gpus else 0.0, trials=max(found.trials, 1))

@@ -36,18 +36,18 @@ DRIVER_ONLY = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
 )
-"""Variables that Ray's processes do not get: only the driver connects to MLflow."""
+"""Variables that are hidden from Ray's processes: only the driver connects to MLflow."""
 
 
 @dataclass(frozen=True)
-class Slot:
-    """Resources of each trial on the cluster.
+class TrialResources:
+    """Resources of each trial on the cluster, and the number of trials that fit.
 
     Attributes:
-        cpus, gpus: Number per worker; it may be a fraction of a GPU.
+        cpus, gpus: Numbers per worker; `gpus` may be a fraction.
         workers: Number of workers per trial.
         concurrent: Number of trials that fit on the cluster at once.
-        attached: Whether the cluster was running before; its nodes may share no file system.
+        attached: Whether the cluster was running before. Its nodes may have no common file system.
     """
 
     cpus: int
@@ -62,7 +62,7 @@ class Slot:
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None, resources: Resources) -> Iterator[Slot]:
+def ray_cluster(address: str | None, resources: Resources) -> Iterator[TrialResources]:
     """Start Ray on this machine, or attach to a running cluster; shut down or detach at the end.
 
     Args:
@@ -71,10 +71,10 @@ def ray_cluster(address: str | None, resources: Resources) -> Iterator[Slot]:
 
     Raises:
         RequestError: The cluster cannot be reached, none of its nodes has the resources of a trial,
-            or there is no room for Ray's files.
+            or no folder has room for Ray's files.
         LossbenchError: Ray does not start.
     """
-    # ray reads its environment on import, so a setting after that has no effect
+    # ray reads environment variables on import; later changes have no effect
     fresh = "ray" not in sys.modules
     os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
     if address is None and fresh and "RAY_AUTH_MODE" not in os.environ:
@@ -100,7 +100,7 @@ def ray_cluster(address: str | None, resources: Resources) -> Iterator[Slot]:
     else:
         _attach(address)
     try:
-        yield replace(_slot(resources), attached=address is not None)
+        yield replace(_trial_resources(resources), attached=address is not None)
     finally:
         ray.shutdown()
 
@@ -109,8 +109,8 @@ def ray_cluster(address: str | None, resources: Resources) -> Iterator[Slot]:
 def _secrets_withheld() -> Iterator[None]:
     """Hide MLflow's credentials from Ray's processes and from its list of jobs.
 
-    Ray copies the environment to its workers, and the command line of the driver to a list that
-    everybody on the cluster can read.
+    Ray copies the environment to its workers, and the command line of the driver to a list of jobs
+    that every user of the cluster can read.
     """
     from ray._private import utils
 
@@ -167,13 +167,13 @@ def _attach(address: str) -> None:
         raise RequestError(f"--address {address}: no Ray cluster there: {first}") from None
 
 
-def _slot(wanted: Resources) -> Slot:
+def _trial_resources(wanted: Resources) -> TrialResources:
     import ray
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [Node(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in alive]
     found = capacity(nodes, wanted)
-    if not found.workers:  # ray would wait for ever
+    if not found.workers:  # ray would wait forever
         raise RequestError(
             f"resources: a trial needs {wanted.cpus} CPUs and {found.gpus:g} GPUs, but the largest "
             f"node has {max(node.cpus for node in nodes):g} CPUs and "
@@ -184,4 +184,4 @@ def _slot(wanted: Resources) -> Slot:
             f"resources: a trial needs {wanted.workers} workers with {wanted.cpus} CPUs and "
             f"{found.gpus:g} GPUs each, but only {found.workers} fit on the cluster"
         )
-    return Slot(wanted.cpus, found.gpus, wanted.workers, found.trials)
+    return TrialResources(wanted.cpus, found.gpus, wanted.workers, found.trials)

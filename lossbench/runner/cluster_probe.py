@@ -1,4 +1,4 @@
-"""Probing of trials on a node of a Ray cluster."""
+"""Prober that runs on a node of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lossbench.assembly.plugins import install
 from lossbench.planning.costs import Cost
 from lossbench.planning.trial import Trial
 from lossbench.records import Plugin
-from lossbench.runner.cluster import Slot
+from lossbench.runner.cluster import TrialResources
 from lossbench.runner.environment import device_name
 from lossbench.runner.file_server import running_file_server
 from lossbench.runner.node_data import data_root_of
@@ -46,12 +46,12 @@ class ProbeActor:
 
 @contextlib.contextmanager
 def cluster_prober(
-    slot: Slot, data_root: Path, work: Path, plugins: Sequence[Plugin]
+    resources: TrialResources, data_root: Path, work: Path, plugins: Sequence[Plugin]
 ) -> Iterator[Prober]:
     """Prober for the connected cluster.
 
     Args:
-        slot: Resources of a trial.
+        resources: Resources of a trial.
         data_root: The driver's data root; for other nodes see `node_data`.
         work: Working folder of the run.
         plugins: Files that register components of the trials.
@@ -59,7 +59,7 @@ def cluster_prober(
     storage = work / "ray" / f"probe-{time.time_ns()}"
     config: dict[str, Any] = {
         "data_root": str(data_root.resolve()),
-        "device": slot.device,
+        "device": resources.device,
         "storage": str(storage.resolve()),
         "checkpoints": str((work / "checkpoints").resolve()),
         "plugins": [plugin.model_dump() for plugin in plugins],
@@ -68,7 +68,7 @@ def cluster_prober(
         with running_file_server(config) as config["file_server"]:
             actor: Any = (
                 ray.remote(ProbeActor)
-                .options(num_cpus=slot.cpus, num_gpus=slot.gpus)
+                .options(num_cpus=resources.cpus, num_gpus=resources.gpus)
                 .remote(config)
             )
             try:

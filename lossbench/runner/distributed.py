@@ -16,14 +16,14 @@ from lossbench.assembly.plugins import install
 from lossbench.errors import DataError
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Plugin, TrialResult
-from lossbench.runner.checkpoints import checkpoints_of
+from lossbench.runner.checkpoint_folders import checkpoints_of
 from lossbench.runner.file_server import DELIVERED, shares_filesystem
 from lossbench.runner.node_data import data_root_of
 from lossbench.runner.trial import PausedError, run_trial
 from lossbench.training.process_group import ProcessGroup
 
 PAUSED = "paused.json"
-REFUSED = "refused"
+DATA_PROBLEM = "data_problem"
 
 
 def train_distributed(config: Mapping[str, Any]) -> Path:
@@ -44,7 +44,7 @@ def train_distributed(config: Mapping[str, Any]) -> Path:
     _require_shared_filesystem(config)
     trial = Trial.model_validate_json(config["trial"])
     folder = Path(config["storage"]) / f"distributed-{trial.identity}"
-    shutil.rmtree(folder, ignore_errors=True)  # left by an attempt whose worker died
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt whose worker died
     (folder / DELIVERED).mkdir(parents=True)
     gpu = {"GPU": config["gpus"]} if config["gpus"] else {}
     trainer = TorchTrainer(
@@ -61,7 +61,7 @@ def train_distributed(config: Mapping[str, Any]) -> Path:
             callbacks=[TuneReportCallback()],  # type: ignore[list-item]
         ),
     )
-    refused = folder / REFUSED
+    refused = folder / DATA_PROBLEM
     try:
         trainer.fit()
     except Exception:
@@ -75,10 +75,7 @@ def train_distributed(config: Mapping[str, Any]) -> Path:
 
 
 def _require_shared_filesystem(config: Mapping[str, Any]) -> None:
-    """Require shared folders, through which the workers of one trial exchange files.
-
-    A trial with a single worker does not need them.
-    """
+    """Require the shared folders that the workers of one trial use to exchange files."""
     if not shares_filesystem(config):
         raise DataError(
             f"node {platform.node()} cannot access {config['storage']}: with resources.workers "
@@ -118,7 +115,7 @@ def _train_in_worker(config: dict[str, Any]) -> None:
             (folder / PAUSED).write_text(partial, encoding="utf-8")
         return
     except DataError as error:
-        (folder / REFUSED).write_text(str(error), encoding="utf-8")
+        (folder / DATA_PROBLEM).write_text(str(error), encoding="utf-8")
         raise
     if group.is_main_process:
         (folder / DELIVERED / "result.json").write_text(result.model_dump_json(), encoding="utf-8")

@@ -23,11 +23,11 @@ ROOTS = (
     *("losses", "models", "data", "training", "evaluation"),
     *("planning/divergence.py", "runner/trial.py"),
 )
-"""Folders and files of the package whose code decides the numbers of a trial, together with the
-modules that they import."""
-NOT_DECISIVE = ("errors", "records", "suite", "planning")
-"""Modules that are left out although others import them: what they contribute to the numbers of a
-trial is part of its identity, or they have only messages and types."""
+"""Folders and files of the package whose code, with the modules that they import, affects the
+results of a trial."""
+EXCLUDED = ("errors", "records", "suite", "planning")
+"""Imported modules that are left out: they have only messages and types, or their effect on the
+results of a trial is part of its identity."""
 
 
 def device_name(device: str) -> str:
@@ -36,7 +36,7 @@ def device_name(device: str) -> str:
 
 
 def environment(trial: Trial | None = None) -> dict[str, str]:
-    """Versions that decide the numbers.
+    """Versions that affect the results.
 
     Args:
         trial: Trial whose loss and model may come from other libraries, which are included.
@@ -57,10 +57,10 @@ def environment(trial: Trial | None = None) -> dict[str, str]:
 
 @functools.cache
 def code_digest(package: Path = Path(lossbench.__file__).parent) -> str:
-    """Digest of the source code that decides the numbers of a trial.
+    """Digest of the source code that affects the results of a trial.
 
-    Two installations with the same version number may differ in it. Comments, docstrings,
-    formatting and the code that plans, runs and reports do not count.
+    It may differ between two installations with the same version number. It does not depend on
+    comments, docstrings, formatting, and the code that plans, runs and reports.
 
     Args:
         package: Folder of the package.
@@ -83,7 +83,7 @@ def code_digest(package: Path = Path(lossbench.__file__).parent) -> str:
 
 
 def _imported_files(tree: ast.Module, package: Path) -> Iterator[Path]:
-    """Files of the package that a module imports, without those that decide no numbers."""
+    """Files of the package that a module imports, without the excluded ones."""
     modules: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -92,7 +92,7 @@ def _imported_files(tree: ast.Module, package: Path) -> Iterator[Path]:
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     for module in modules:
         first, *parts = module.split(".")
-        if first == "lossbench" and parts and parts[0] not in NOT_DECISIVE:
+        if first == "lossbench" and parts and parts[0] not in EXCLUDED:
             base = package.joinpath(*parts)
             files = (base.with_suffix(".py"), base / "__init__.py")
             yield from (file for file in files if file.is_file())

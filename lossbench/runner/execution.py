@@ -1,4 +1,4 @@
-"""Execution of trials: each once, although other processes may run the same suite."""
+"""Execution of trials: each once, even if other processes run the same suite."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.runner.budget import PROBE_SEC, Budget
-from lossbench.runner.cluster import Slot, ray_cluster
+from lossbench.runner.cluster import TrialResources, ray_cluster
 from lossbench.runner.environment import environment
-from lossbench.runner.halving import Step, next_step
+from lossbench.runner.halving import NextTrainings, next_trainings
 from lossbench.runner.outbox import Outbox, log_from_outbox
-from lossbench.runner.outcome import Outcome, RunStatus
+from lossbench.runner.outcome import RunOutcome, RunStatus
 from lossbench.runner.pruning import pruned_line, pruned_result
 from lossbench.runner.ray_watchdog import Watchdog, ray_watchdog
 from lossbench.runner.trial_locks import TrialLocks
@@ -76,12 +76,12 @@ class Execution:
         self._budget, self._stop_code = budget, stop_code
         self._outbox, self._locks = Outbox(work, plan.table_identity), TrialLocks(work)
         self._stack = ExitStack()
-        self._slot: Slot | None = None
+        self._resources: TrialResources | None = None
         self._watchdog: Watchdog | None = None
         self._left: list[Trial] = []
         self._started: set[str] = set()
         self._pruned: set[str] = set()
-        self.outcome = Outcome()
+        self.outcome = RunOutcome()
 
     def __enter__(self) -> Execution:
         self._stack.callback(self._locks.release)
@@ -93,13 +93,13 @@ class Execution:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """Close the table's run and shut Ray down; Ctrl-C with trials left is an outcome."""
+        """Close the table's run and shut Ray down; Ctrl-C with trials left does not raise."""
         with self._stack:
             interrupted = isinstance(error, KeyboardInterrupt)  # while no trial was running
             if interrupted:
                 self.outcome.interrupted = len(self._left)
             is_outcome = interrupted and bool(self._left)
-            if self._slot is not None and (error is None or interrupted):
+            if self._resources is not None and (error is None or interrupted):
                 self._finish(self.outcome.status if error is None or is_outcome else "KILLED")
         return is_outcome
 
@@ -107,7 +107,7 @@ class Execution:
         """Log the results that an earlier run could not log."""
         waiting = self._locks.acquire(self._outbox.waiting())
         logged = self._tracker.results(waiting) if waiting else {}
-        for trial in waiting:  # a crash came between logging and removing
+        for trial in waiting:  # logged before a crash, but not removed
             if trial.identity in logged:
                 self._outbox.remove(trial)
         waiting = [trial for trial in waiting if trial.identity not in logged]
@@ -120,7 +120,7 @@ class Execution:
         self._locks.release()
 
     def run(self, trials: Sequence[Trial]) -> None:
-        """Run the trials of a stage that have no result; the outcome says how far it came."""
+        """Run the trials of a stage that have no result, and update `outcome`."""
         tried: set[tuple[str, int]] = set()
         results: dict[str, TrialResult] = {}
         paused: dict[str, TrialResult] = {}
@@ -129,27 +129,27 @@ class Execution:
             self._budget.costs.learn(trials, self._tracker.results(trials))
         while not self.outcome.halted:
             self._look_up(trials, results)
-            step = next_step(trials, results, paused)
-            self._left = _to_train(trials, step, tried)
-            to_prune = [t for t in trials if t.identity in step.pruned.keys() - self._pruned]
+            upcoming = next_trainings(trials, results, paused)
+            self._left = _to_train(trials, upcoming, tried)
+            to_prune = [t for t in trials if t.identity in upcoming.pruned.keys() - self._pruned]
             if not self._left and not to_prune:
                 break
-            slot = self._connect(trials, results)
-            if self._prune(to_prune, step, results, paused):
+            resources = self._connect(trials, results)
+            if self._prune(to_prune, upcoming, results, paused):
                 continue
             chosen = self._left
             if self._budget:
-                chosen = self._budget.fitting(self._left, slot.concurrent)
+                chosen = self._budget.fitting(self._left, resources.concurrent)
                 if self._left and not chosen:
-                    self.outcome.late = len(self._left)
+                    self.outcome.over_budget = len(self._left)
                     break
             own = self._locks.acquire(chosen)
             self._look_up(own, results)  # another process may have finished them meanwhile
-            step = next_step(trials, results, paused)
-            own = _to_train(own, step, tried)
+            upcoming = next_trainings(trials, results, paused)
+            own = _to_train(own, upcoming, tried)
             if own:
-                tried |= {(trial.identity, step.until[trial.identity]) for trial in own}
-                paused |= self._train(own, step, slot).paused
+                tried |= {(trial.identity, upcoming.until[trial.identity]) for trial in own}
+                paused |= self._train(own, upcoming, resources).paused
                 if not paused:
                     self._locks.release()
                 continue
@@ -159,20 +159,25 @@ class Execution:
                 waits = True
             time.sleep(POLL_SEC)
 
-    def _connect(self, trials: Sequence[Trial], results: dict[str, TrialResult]) -> Slot:
-        """Start Ray before anything is written: the cluster may refuse the trials."""
-        if self._slot is None:
-            slot = self._stack.enter_context(ray_cluster(self._address, self._plan.suite.resources))
+    def _connect(self, trials: Sequence[Trial], results: dict[str, TrialResult]) -> TrialResources:
+        """Start Ray, measure costs if there is a budget, then open the table's run in MLflow.
+
+        In this order, nothing is written if the cluster has too few resources.
+        """
+        if self._resources is None:
+            resources = self._stack.enter_context(
+                ray_cluster(self._address, self._plan.suite.resources)
+            )
             self._watchdog = self._stack.enter_context(
                 ray_watchdog(self._console, self._stop_code, lambda: self._finish("KILLED"))
             )
-            self._measure_costs(trials, results, slot)
-            self._slot = slot
+            self._measure_costs(trials, results, resources)
+            self._resources = resources
             self._tracker.start_suite(self._plan, environment())
-        return self._slot
+        return self._resources
 
     def _measure_costs(
-        self, trials: Sequence[Trial], results: dict[str, TrialResult], slot: Slot
+        self, trials: Sequence[Trial], results: dict[str, TrialResult], resources: TrialResources
     ) -> None:
         if self._budget is None or self._budget.costs is not None:
             return
@@ -180,17 +185,19 @@ class Execution:
         from lossbench.runner.cluster_probe import cluster_prober
         from lossbench.runner.prober import measured_costs
 
-        with cluster_prober(slot, self._data_root, self._work, self._plan.plugins) as prober:
+        with cluster_prober(resources, self._data_root, self._work, self._plan.plugins) as prober:
             self._budget.costs = measured_costs(trials, results, prober, PROBE_SEC)
 
-    def _train(self, trials: Sequence[Trial], step: Step, slot: Slot) -> Recorder:
+    def _train(
+        self, trials: Sequence[Trial], upcoming: NextTrainings, resources: TrialResources
+    ) -> Recorder:
         from lossbench.runner.tune_jobs import run_trials
 
         budget = self._budget
         recorder = run_trials(
             trials,
-            step.until,
-            slot,
+            upcoming.until,
+            resources,
             self._tracker,
             self._outbox,
             data_root=self._data_root,
@@ -201,40 +208,40 @@ class Execution:
             plugins=self._plan.plugins,
             deadline=budget.deadline if budget else math.inf,
         )
-        late = budget is not None and budget.is_over
+        over_budget = budget is not None and budget.is_over
         self._started |= {trial.identity for trial in trials}
-        self._add(trials, recorder, late)
+        self._add(trials, recorder, over_budget)
         if budget and budget.costs:
             budget.costs.learn(trials, self._tracker.results(trials))
         return recorder
 
-    def _add(self, trials: Sequence[Trial], recorder: Recorder, late: bool) -> None:
-        """Add what a recorder has seen to the outcome."""
+    def _add(self, trials: Sequence[Trial], recorder: Recorder, over_budget: bool) -> None:
+        """Add the results and failures of a recorder to the outcome."""
         outcome, failed = self.outcome, recorder.failed
         outcome.started = len(self._started)
         outcome.failed |= {t.name: failed[t.identity] for t in trials if t.identity in failed}
         outcome.unlogged += [trial.name for trial in recorder.unlogged.values()]
-        outcome.refused = recorder.refused
+        outcome.data_problem = recorder.data_problem
         left = len(trials) - len(recorder.finished) - len(failed) - len(recorder.paused)
         outcome.ended_by_fail_fast = bool(
             self._fail_fast and left and (failed or recorder.diverged)
         )
-        if late:
-            outcome.late = left
+        if over_budget:
+            outcome.over_budget = left
         elif not outcome.ended_by_fail_fast:
             outcome.interrupted += left
-        died = self._watchdog.message if self._watchdog and self._watchdog.lost else ""
-        outcome.lost = recorder.stuck or died
+        died = self._watchdog.message if self._watchdog and self._watchdog.dead_process else ""
+        outcome.abort_reason = recorder.abort_reason or died
 
     def _prune(
         self,
         trials: Sequence[Trial],
-        step: Step,
+        upcoming: NextTrainings,
         results: dict[str, TrialResult],
         paused: dict[str, TrialResult],
     ) -> bool:
-        """Record pruned trials; whether any of them was locked by this process."""
-        from lossbench.runner.checkpoints import drop_checkpoints
+        """Record pruned trials; return whether this process has locked any of them."""
+        from lossbench.runner.checkpoint_folders import drop_checkpoints
 
         locked = self._locks.acquire(trials)
         if not locked:
@@ -242,10 +249,10 @@ class Execution:
         self._look_up(locked, results)  # another process may have recorded them meanwhile
         own = [trial for trial in locked if trial.identity not in results]
         self._pruned |= {trial.identity for trial in own}
-        assert self._slot is not None
+        assert self._resources is not None
         for trial in own:
-            reason = step.pruned[trial.identity]
-            result = pruned_result(trial, reason, paused, results, self._slot.device)
+            reason = upcoming.pruned[trial.identity]
+            result = pruned_result(trial, reason, paused, results, self._resources.device)
             try:
                 self._outbox.save_result(trial, result)
                 log_from_outbox(self._tracker, self._outbox, trial)
@@ -259,7 +266,7 @@ class Execution:
         return True
 
     def _look_up(self, trials: Iterable[Trial], results: dict[str, TrialResult]) -> None:
-        """Add the results that are recorded by now."""
+        """Add the results that have been recorded meanwhile."""
         if missing := [trial for trial in trials if trial.identity not in results]:
             results |= self._tracker.results(missing)
 
@@ -270,11 +277,13 @@ class Execution:
             self._console.print(Text(f"MLflow: {error}", "yellow"))
 
 
-def _to_train(trials: Iterable[Trial], step: Step, tried: set[tuple[str, int]]) -> list[Trial]:
-    """Trials to train next, without those that this run has already tried to bring that far."""
+def _to_train(
+    trials: Iterable[Trial], upcoming: NextTrainings, tried: set[tuple[str, int]]
+) -> list[Trial]:
+    """Trials to train next, without those that this run already tried to train to that epoch."""
     return [
         trial
         for trial in trials
-        if trial.identity in step.until
-        and (trial.identity, step.until[trial.identity]) not in tried
+        if trial.identity in upcoming.until
+        and (trial.identity, upcoming.until[trial.identity]) not in tried
     ]

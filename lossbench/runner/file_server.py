@@ -1,9 +1,9 @@
 """Access to the driver's files for workers on nodes that do not share its file system.
 
-A worker that sees the driver's folder writes there directly, as on one machine. Any other worker
-works in a temporary folder, and files that must survive the worker go through an actor on the
-driver's node: each checkpoint when it is written, the result once at the end. If a node dies, its
-trials resume on another node from their last checkpoints.
+A worker with access to the driver's folder writes there directly, as on one machine. Other workers
+use a temporary folder, and an actor on the driver's node saves the files that have to survive the
+worker: each checkpoint, and the result. If a node dies, its trials resume on another node from
+their last checkpoints.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lossbench.atomic_files import atomic_path
 
 MARKER = "driver"
-"""Name of a file in the run's storage; a node that sees it shares the driver's file system."""
+"""Name of a file in the run's storage; a node with this file shares the driver's file system."""
 DELIVERED = "delivered"
 """Name of the folder for the files of finished trials, inside a storage folder."""
 CHUNK_BYTES = 64 * 2**20
@@ -143,7 +143,7 @@ def read_files(folder: Path) -> Files:
 
 
 def write_files(folder: Path, files: Files) -> None:
-    """Write each file completely or not at all, even if the power fails."""
+    """Write each file completely or not at all, even if the machine loses power."""
     for name, content in files.items():
         with atomic_path(folder / name, durable=True) as temporary:
             temporary.write_bytes(content)

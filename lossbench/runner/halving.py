@@ -1,9 +1,9 @@
 """Early stopping of held-out trials: successive halving of the rows of a loss.
 
 All trials train up to a rung and pause there. The score of a row is its mean held-out error at that
-epoch over all its seeds, so that noise between seeds prunes a row no more often than it would
-mislead the final choice. The better half of the rows continues; the others are pruned with all
-their seeds. The decision depends only on the recorded epochs, not on the order or the time in
+epoch over all its seeds, so a row is pruned because of noise between seeds at most as often as this
+noise changes the final choice. The better half of the rows continues; the others are pruned with
+all their seeds. The decision depends only on the recorded epochs, not on the order or the time in
 which trials ran: a run that is resumed after a crash makes the same decisions.
 
 Reference: Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
@@ -32,12 +32,12 @@ KEPT = Fraction(1, 2)
 
 
 @dataclass(frozen=True)
-class Step:
-    """Next trainings of a selection.
+class NextTrainings:
+    """Trainings and prunings that come next in a selection.
 
     Attributes:
-        until: Epoch up to which a trial is trained next, by the identity of the trial. Trials that
-            wait for others are left out.
+        until: Epoch up to which a trial is trained next, by the identity of the trial, without
+            trials that wait for others.
         pruned: Reason why a trial is pruned, by the identity of the trial.
     """
 
@@ -45,9 +45,9 @@ class Step:
     pruned: Mapping[str, str] = field(default_factory=dict)
 
 
-def next_step(
+def next_trainings(
     trials: Iterable[Trial], results: Mapping[str, TrialResult], paused: Mapping[str, TrialResult]
-) -> Step:
+) -> NextTrainings:
     """Decide how far each trial without a result is trained next, and which trials are pruned.
 
     Args:
@@ -65,10 +65,10 @@ def next_step(
         elif trial.identity not in results:
             until[trial.identity] = trial.recipe.epochs
     for rows in groups.values():
-        step = _Group(rows, results, paused).next_step()
-        until |= step.until
-        pruned |= step.pruned
-    return Step(until, pruned)
+        upcoming = _Group(rows, results, paused).next_trainings()
+        until |= upcoming.until
+        pruned |= upcoming.pruned
+    return NextTrainings(until, pruned)
 
 
 def rungs(epochs: int) -> tuple[int, ...]:
@@ -80,8 +80,8 @@ def rungs(epochs: int) -> tuple[int, ...]:
 class _Group:
     """Rows of one loss in one column.
 
-    Losses are not compared with one another: a loss that learns slowly by its nature, for instance
-    with a growing margin, would be pruned because another one leads early.
+    Losses are not compared with each other: a loss that learns slowly, for instance because its
+    margin grows, would be pruned because another one is better at first.
     """
 
     def __init__(
@@ -100,18 +100,17 @@ class _Group:
             for trial in itertools.chain.from_iterable(rows.values())
         }
 
-    def next_step(self) -> Step:
-        some = next(iter(self._rows.values()))[0]
-        epochs = some.recipe.epochs
-        pruned = self._left_of_pruned_rows()
+    def next_trainings(self) -> NextTrainings:
+        epochs = next(iter(self._rows.values()))[0].recipe.epochs
+        pruned = self._trials_of_pruned_rows()
         remaining = list(self._rows)
         for rung in rungs(epochs) if len(self._rows) > 1 else ():
             open_trials = [t for t in self._open(remaining) if t.identity not in pruned]
             if not open_trials:
-                return Step({}, pruned)
+                return NextTrainings({}, pruned)
             below_rung = [trial for trial in open_trials if not self._reached(trial, rung)]
             if below_rung:
-                return Step({trial.identity: rung for trial in below_rung}, pruned)
+                return NextTrainings({trial.identity: rung for trial in below_rung}, pruned)
             scores = {row: self._score(row, rung) for row in remaining}
             cutoff = sorted(scores.values())[math.ceil(KEPT * len(scores)) - 1]
             kept = [row for row in remaining if scores[row] <= min(cutoff, _MAX_ERROR)]
@@ -121,13 +120,13 @@ class _Group:
             # a row that continued with fewer competitors, in an earlier round of a search, is kept
             remaining = [row for row in remaining if row in kept or self._continued(row, rung)]
         left = [trial for trial in self._open(remaining) if trial.identity not in pruned]
-        return Step({trial.identity: epochs for trial in left}, pruned)
+        return NextTrainings({trial.identity: epochs for trial in left}, pruned)
 
     def _open(self, rows: Iterable[str]) -> list[Trial]:
         return [t for row in rows for t in self._rows[row] if t.identity not in self._results]
 
-    def _left_of_pruned_rows(self) -> dict[str, str]:
-        """Reasons for the open trials of pruned rows: seeds that were added after the pruning."""
+    def _trials_of_pruned_rows(self) -> dict[str, str]:
+        """Reasons for pruning the open trials of pruned rows: seeds added after the pruning."""
         return {
             trial.identity: "another seed of its row was pruned before"
             for row, trials in self._rows.items()
@@ -147,8 +146,8 @@ class _Group:
     def _score(self, row: str, rung: int) -> float:
         """Mean error over the seeds at the epoch of the rung.
 
-        It is infinite if a seed diverged, since such a row is never chosen, and if a seed did not
-        reach the rung, as in a row that was pruned before seeds were added.
+        It is infinite if a seed diverged, because a row with a diverged seed is never chosen, and
+        if a seed did not reach the rung, as in a row that was pruned before seeds were added.
         """
         trials = self._rows[row]
         errors = [self._errors[trial.identity].get(rung, math.inf) for trial in trials]
@@ -162,7 +161,7 @@ class _Group:
 
 
 _MAX_ERROR = 100.0
-"""Largest error in percent; the score of a diverged row is above."""
+"""Largest error in percent; the score of a diverged row is larger."""
 
 
 def _history(result: TrialResult | None) -> Sequence[EpochRecord]:

@@ -40,11 +40,11 @@ class LogWriter:
         self._submit(self._tracker.stop, trial, status, message)
 
     def log_result(self, trial: Trial) -> None:
-        """Log the result of a trial from the outbox, after the earlier ones that still wait."""
+        """Log the result of a trial from the outbox, after earlier results that are still there."""
         self._thread.submit(self._log_result, trial)
 
     def close(self) -> None:
-        """Try the waiting results once more, and wait for the thread."""
+        """Try once more to log the remaining results, and wait for the thread."""
         self._thread.submit(self._log_waiting)
         self._thread.shutdown(wait=True)
 
@@ -54,7 +54,7 @@ class LogWriter:
                 return
             try:
                 action(*arguments)
-            except Exception as error:  # the result itself is safe in the outbox
+            except Exception as error:  # the result is safe in the outbox
                 self._unreachable = True
                 self._display.note(f"MLflow: {_first_line(error)}")
 
@@ -66,7 +66,7 @@ class LogWriter:
             self._display.note(f"not logged to MLflow yet: {trial.name}: {error}")
 
     def _log_waiting(self) -> str:
-        """Log the waiting results up to the first that fails; return its error, or ''."""
+        """Log results until one of them fails; return the error, or ''."""
         for trial in list(self.unlogged.values()):
             try:
                 log_from_outbox(self._tracker, self._outbox, trial)

@@ -18,11 +18,11 @@ from lossbench.planning.trial import Trial
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Result of measuring a trained model.
+class TrainingOutcome:
+    """Outcome of one training.
 
     Attributes:
-        metrics: Values by the suite's names; empty if the training diverged.
+        metrics: Values by the suite's metric names; empty if the training diverged.
         divergence: Reason why the training counts as diverged; else empty.
         note: Note on predictions that are no better than guessing; else empty.
     """
@@ -45,12 +45,12 @@ def trained_model(trial: Trial, parts: TrialObjects, data_root: Path) -> Trained
         seed=trial.seed,
         class_names=parts.class_names,
     )
-    if training.head.wants_class_means:  # it classifies by the nearest class mean
+    if training.head.wants_class_means:  # the head classifies by the nearest class mean
         training.head.fit_class_means(trained.train_features, parts.train.labels)
     return trained
 
 
-def measure(trained: Trained, parts: TrialObjects, artifacts: Path) -> Outcome:
+def measure(trained: Trained, parts: TrialObjects, artifacts: Path) -> TrainingOutcome:
     """Measure a model after its last epoch, and write its artifacts.
 
     Args:
@@ -60,9 +60,9 @@ def measure(trained: Trained, parts: TrialObjects, artifacts: Path) -> Outcome:
     """
     features = trained.train_features if trained.measured is None else trained.features
     if not torch.isfinite(features).all():
-        return Outcome(divergence="its features were not finite in the end")
+        return TrainingOutcome(divergence="its features were not finite in the end")
     if trained.measured is not None and trained.scores.softmax(1).isnan().any():
-        return Outcome(divergence="its class scores were not finite in the end")
+        return TrainingOutcome(divergence="its class scores were not finite in the end")
     weights = {
         part: {name: tensor.cpu() for name, tensor in module.state_dict().items()}
         for part, module in (("model", trained.model), ("head", trained.head))
@@ -73,20 +73,20 @@ def measure(trained: Trained, parts: TrialObjects, artifacts: Path) -> Outcome:
         try:
             measurement = evaluation(trained)
         except NotFiniteError as error:
-            return Outcome(divergence=f"in the end {error}")
+            return TrainingOutcome(divergence=f"in the end {error}")
         values |= measurement.values
         for name, arrays in measurement.arrays.items():
             _save(artifacts / f"{name}.npz", arrays)
     if trained.head.feature_dim == 2:
         _save(artifacts / "embedding.npz", embedding(trained))
-    return Outcome(values, *_collapse(trained, artifacts))
+    return TrainingOutcome(values, *_collapse(trained, artifacts))
 
 
 def _collapse(trained: Trained, artifacts: Path) -> tuple[str, str]:
-    """Reason for a collapse and a note on guessing, each possibly empty; saves the predictions.
+    """Save the predictions; return the reason for a collapse and a note on guessing, or ''.
 
-    Without a test set nothing is classified, and a model that knows its many classes poorly may
-    still tell identities apart; it collapsed if all its features are the same.
+    Without a test set nothing is classified, and a model with a large training error may still
+    distinguish identities. It has collapsed if all features are the same.
     """
     identical = "its features were all the same in the end"
     if trained.measured is None:

@@ -1,4 +1,4 @@
-"""Data on a node of a cluster: found on the node, or copied once from the driver."""
+"""Data sets on a node of a cluster: already there, or copied once from the driver."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from lossbench.planning.trial import Trial, short_digest
 from lossbench.runner.file_server import FileServerClient, file_server_client
 
 MAX_COPIED_BYTES = 4 * 2**30
-"""Size above which a data set is not copied from the driver: the user puts it on each node."""
+"""Largest size of a data set that is copied from the driver."""
 
 
 def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
-    """Folder in which a trial finds its data, in a worker.
+    """Folder with the data sets of a trial, in a worker.
 
-    It is the first of these folders that has all of the data:
+    It is the first of these folders that has all data sets:
 
     1. `LOSSBENCH_DATA_ROOT`, as set when Ray was started on this node,
     2. the driver's data root, at the same path,
     3. this node's cache, into which missing data sets are copied from the driver.
 
-    The trial itself checks that the data are those of the plan.
+    The trial checks the data against the plan.
 
     Raises:
-        DataError: The data are only on the driver's node, and too large to copy or named by a path.
+        DataError: The data are missing on this node, and are too large to copy, or the suite names
+            them by a path.
     """
     client, driver_root = file_server_client(config), Path(config["data_root"])
     if client is None:
@@ -43,8 +44,8 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
     for path in (user_path(name) for name in wanted if "/" in name):
         if not path.is_dir():
             raise DataError(
-                f"node {platform.node()}: no data set {path} there, which the suite names by its "
-                "path; put it into the data root and give its name only, so that it is copied"
+                f"node {platform.node()}: no data set {path}, which the suite names by its path; "
+                "put it into the data root and use its name, so that it is copied"
             )
     names = sorted(name for name in wanted if "/" not in name)
     own = os.environ.get("LOSSBENCH_DATA_ROOT")
@@ -67,7 +68,7 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
 
 
 def _stored_as(name: str) -> str:
-    """Name of a data set's folder in the data root; empty if it needs none."""
+    """Name of a data set's folder in the data root; empty if it has no folder."""
     if "/" in name or name not in DATASETS:
         return name
     source = DATASETS[name].create()

@@ -26,7 +26,7 @@ class Outbox:
 
     Args:
         work: Working folder of the run.
-        table: Identity of the table; results are logged to their own table only.
+        table: Identity of the table.
     """
 
     def __init__(self, work: Path, table: str) -> None:

@@ -23,10 +23,10 @@ from lossbench.training.loop import train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
 
 STEPS = 2
-"""Number of training steps per round; the first round is not counted."""
+"""Number of training steps per round; the first round warms up and is not counted."""
 MIN_ROUNDS = 2
 MAX_SHARE = 0.1
-"""Maximum time for probing, as a fraction of the trial's own time."""
+"""Largest share of a trial's estimated time that is spent on probing it."""
 _SPIN = """
 import sys, time
 start = time.perf_counter()
@@ -36,7 +36,7 @@ print(time.process_time() / took)
 
 
 class _First(Images):
-    """The first images of a set."""
+    """First images of a data set."""
 
     def __init__(self, images: Images, count: int) -> None:
         self._images, self.labels, self.view = images, images.labels[:count], images.view
@@ -86,7 +86,7 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
         training.epochs = training.epochs_done + 1
         train(training, few, lambda epoch, metrics: rounds.append(metrics["train_time_sec"]))
         step_sec = median(rounds[1:] or rounds) / steps
-    # the mean, not the median: with other busy processes a few rounds wait long, and most do not
+    # mean instead of median: if other processes are busy, a few rounds wait long, and most do not
     step_sec = fmean(rounds[1:]) / steps
     share = (time.process_time() - started_cpu) / (time.perf_counter() - started)
 

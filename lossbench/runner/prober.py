@@ -1,4 +1,4 @@
-"""Probing of trials where they will run, and the costs that follow."""
+"""Costs of trials on the device of the run: from stored results, otherwise from probing."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lossbench.errors import LossbenchError
 from lossbench.planning.costs import Cost, Costs, cell_of
 from lossbench.planning.trial import Trial
 from lossbench.records import Plugin, TrialResult
-from lossbench.runner import probe as probing
 from lossbench.runner.environment import device_name
+from lossbench.runner.probe import probe
 
 Measure = Callable[[Trial, float], Cost]
 """Function of a trial and of the maximum time in seconds that returns the trial's cost."""
 
 
 class Prober:
-    """Function that probes trials on one device.
+    """Callable that probes trials on one device.
 
     Args:
         device_name: `cpu`, or the product name of the GPU.
@@ -51,8 +51,8 @@ class Prober:
 def local_prober(device: str, data_root: Path, plugins: Sequence[Plugin]) -> Iterator[Prober]:
     """Prober for this machine.
 
-    A GPU is probed in another process, since a CUDA context in this one would occupy memory of the
-    GPU while the trials run. A CPU is probed in this process, which has imported everything.
+    A GPU is probed in another process, because a CUDA context in this process would occupy memory
+    of the GPU while the trials run. A CPU is probed in this process, where all imports are done.
 
     Args:
         device: `cpu` or `cuda`.
@@ -60,7 +60,7 @@ def local_prober(device: str, data_root: Path, plugins: Sequence[Plugin]) -> Ite
         plugins: Files that register components of the trials.
     """
     if device == "cpu":
-        yield Prober(device, lambda trial, sec: probing.probe(trial, data_root, device, sec))
+        yield Prober(device, lambda trial, sec: probe(trial, data_root, device, sec))
         return
     context = multiprocessing.get_context("spawn")
     own, other = context.Pipe()
@@ -98,14 +98,14 @@ def local_prober(device: str, data_root: Path, plugins: Sequence[Plugin]) -> Ite
 def serve_probes(
     connection: Connection, device: str, data_root: Path, plugins: Sequence[Plugin]
 ) -> None:
-    """Send the device's name, then the cost of each trial that is received, or the error."""
+    """Send the device name, then a cost or an error for each trial that is received."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent kills this process
     try:
         install(plugins)
         connection.send(device_name(device))
         while True:
             trial, seconds = connection.recv()
-            connection.send(probing.probe(trial, data_root, device, seconds))
+            connection.send(probe(trial, data_root, device, seconds))
     except EOFError:  # the parent is done
         return
     except Exception as error:
@@ -113,7 +113,7 @@ def serve_probes(
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that can be unpickled: some classes cannot be made from their message."""
+    """The error, or a LossbenchError with its message if it cannot be unpickled."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -128,15 +128,15 @@ def measured_costs(
     probe_sec: float,
     processor_share: Callable[[], float] = lambda: 1.0,
 ) -> Costs:
-    """Costs of trials: from results on the prober's device, else by probing.
+    """Costs of trials: from results on the prober's device, otherwise from probing.
 
     Args:
         trials: All trials of the table.
         results: Results by identity.
         prober: Prober for the device of the run.
         probe_sec: Maximum time for probing; 0: nothing is probed.
-        processor_share: Returns the share of a processor that each thread will get, by which
-            probed times are divided.
+        processor_share: Returns the share of a processor that each thread will get; probed times
+            are divided by it.
     """
     left = [trial for trial in trials if trial.identity not in results]
     done = [trial for trial in trials if trial.identity in results]

@@ -22,7 +22,7 @@ from lossbench.records import EpochRecord, TrialResult
 
 
 class Display:
-    """Progress display, live on a terminal; elsewhere it prints failures and divergences only.
+    """Live display on a terminal; otherwise only failures, divergences and notes are printed.
 
     Args:
         console: Console on standard error.

@@ -1,4 +1,4 @@
-"""Results of pruned trials: what they have trained so far, without metrics."""
+"""Results of pruned trials: their epochs so far, without metrics."""
 
 from __future__ import annotations
 

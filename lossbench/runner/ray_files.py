@@ -1,4 +1,4 @@
-"""Folders for the sockets, logs and objects of a Ray on this machine."""
+"""Folders for Ray's sockets, logs and objects on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lossbench.errors import RequestError
 
 SHARED_MEMORY = Path("/dev/shm")
 STORE_BYTES = 100 * 2**20
-"""Size of Ray's object store; reports of trials are far smaller. Ray's minimum is 75 MiB."""
+"""Size of Ray's object store, far above the size of trial reports. Ray's minimum is 75 MiB."""
 LOGS_BYTES = 64 * 2**20
 """Room for logs and sockets."""
 _SOCKET = "/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
@@ -20,10 +20,10 @@ MAX_PATH_BYTES = 107 - len(_SOCKET)
 
 
 def ray_options() -> dict[str, Any]:
-    """Arguments of `ray.init` with which Ray starts even if shared memory is small.
+    """Arguments of `ray.init` that let Ray start even if shared memory is small.
 
     By default, Ray puts a store of 30 % of the memory in /dev/shm, of which Docker provides 64 MiB.
-    Sets RAY_TMPDIR, which Ray's processes read, too.
+    Sets RAY_TMPDIR, because Ray's processes read it, too.
 
     Raises:
         RequestError: No folder has room for Ray's files.
@@ -41,7 +41,7 @@ def ray_options() -> dict[str, Any]:
 
 
 def logs_folder() -> Path:
-    """Log folder of the Ray that was started last on this machine."""
+    """Log folder of the most recent Ray session on this machine."""
     return Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "session_latest", "logs")
 
 
@@ -58,12 +58,12 @@ def _folder(needed: int) -> Path:
         listed += "; in Docker, --shm-size=256m makes /dev/shm larger"
     raise RequestError(
         f"no folder for Ray's sockets and logs: {listed}. Make room, or set RAY_TMPDIR to a folder "
-        f"with {needed >> 20} MiB of room and a path of at most {MAX_PATH_BYTES} letters"
+        f"with {needed >> 20} MiB of room and a path of at most {MAX_PATH_BYTES} bytes"
     )
 
 
 def _problem(folder: Path, needed: int) -> str:
-    """Reason why a folder cannot hold files of so many bytes; empty if it can."""
+    """Reason why a folder cannot hold files of this size; empty if it can."""
     if not folder.is_dir():
         return "no such folder"
     if not os.access(folder, os.W_OK | os.X_OK):

@@ -1,6 +1,6 @@
-"""Watchdog for the processes of a Ray that this process has started.
+"""Watchdog for the Ray processes that this process has started.
 
-If one of them dies, Ray waits for ever.
+If one of them dies, Ray waits forever.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from rich.console import Console
 
 POLL_SEC = 1.0
 GRACE_SEC = 20.0
-"""Time for an orderly end after a process died; a thread that waits for Ray cannot be stopped."""
+"""Time for the main thread to end after a process died; it may be blocked by a call of Ray."""
 STOP_GRACE_SEC = 6.0
-"""Time for an orderly end after a signal to stop: `docker stop` sends SIGKILL after 10 seconds."""
+"""Time for the main thread to end after a signal to stop: `docker stop` kills after 10 seconds."""
 NEEDED = ("raylet", "gcs_server")
 """Names of the processes without which Ray does not work."""
 
@@ -29,14 +29,14 @@ class Watchdog:
     """State of Ray's processes.
 
     Attributes:
-        lost: Name of the process that has died; empty while all are alive.
+        dead_process: Name of the process that has died; empty while all are alive.
     """
 
-    lost: str = ""
+    dead_process: str = ""
 
     @property
     def message(self) -> str:
-        return f"Ray's process {self.lost} has died"
+        return f"Ray's process {self.dead_process} has died"
 
 
 @contextlib.contextmanager
@@ -47,16 +47,16 @@ def ray_watchdog(
 ) -> Iterator[Watchdog]:
     """Interrupt the main thread, like Ctrl-C, when a process that Ray needs has died.
 
-    Only child processes are watched, which a Ray cluster elsewhere does not have. If the main
-    thread does not end in time, this process exits with code 1: results are in the outbox or in
-    MLflow, and the system releases the locks on trials.
+    Only child processes are watched; with a cluster that was running before, there are none. If the
+    main thread does not end in time, this process exits with code 1: results are in the outbox or
+    in MLflow, and the system releases the locks on trials.
 
-    After a signal to stop, which interrupts the main thread itself and often ends Ray's processes,
-    too, the remaining processes are killed.
+    A signal to stop interrupts the main thread without this watchdog, and often ends Ray's
+    processes. The remaining ones are killed.
 
     Args:
         console: Console for the message before a forced exit.
-        stop_code: Returns the exit code that a signal to stop asks for; 0 without a signal.
+        stop_code: Returns the exit code for a signal to stop; 0 without a signal.
         before_exit: Called before a forced exit after a signal to stop.
     """
     watchdog, done = Watchdog(), threading.Event()
@@ -74,10 +74,10 @@ def ray_watchdog(
                     console.print("stopped; run the same command to continue")
                     os._exit(stop_code())
                 return
-            watchdog.lost = next(
+            watchdog.dead_process = next(
                 (name for child, name in needed.items() if not _is_alive(child)), ""
             )
-            if watchdog.lost:
+            if watchdog.dead_process:
                 os.kill(os.getpid(), signal.SIGINT)
                 if not done.wait(GRACE_SEC):
                     _kill(processes)
@@ -93,7 +93,7 @@ def ray_watchdog(
     finally:
         done.set()
         thread.join()
-        if watchdog.lost or (needed and stop_code()):
+        if watchdog.dead_process or (needed and stop_code()):
             _kill(processes)
 
 
@@ -105,7 +105,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 
 def _kill(processes: set[psutil.Process]) -> None:
-    """Kill Ray's remaining processes, which nothing else would end."""
+    """Kill Ray's remaining processes, which would not end without it."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -1,4 +1,4 @@
-"""Recording of Ray Tune's events in MLflow and on the display, without blocking the trials."""
+"""Recorder of Ray Tune's events, in MLflow and on the display, without blocking the trials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ray import tune
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.redaction import redacted
-from lossbench.runner.checkpoints import drop_checkpoints
+from lossbench.runner.checkpoint_folders import drop_checkpoints
 from lossbench.runner.log_writer import LogWriter
 from lossbench.runner.outbox import Outbox, read_result
 from lossbench.runner.progress import Display
@@ -29,22 +29,23 @@ FLUSH_SEC = 10.0
 MAX_WORKER_DEATHS = 100
 """Number of workers of one trial that may die, with or without new checkpoints between them."""
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-"""Messages of the errors of a full disk or quota: not all libraries keep the error number."""
+"""Error messages for a full disk or quota; some libraries do not keep the error number."""
 
 
 class Recorder(tune.Callback):
-    """Callback of Tune that records what happens to the trials.
+    """Callback of Tune that records results and failures of the trials.
 
-    It never raises into Tune, which would mark every trial as failed: a result that cannot be
-    logged stays in the outbox.
+    It never raises an exception, because Tune would then mark every trial as failed. A result that
+    cannot be logged stays in the outbox.
 
     Attributes:
         finished: Identities of the trials with a result.
         diverged: Identities of the trials with a result that diverged.
         failed: Error messages of the trials that failed, by identity.
         paused: Partial results of the trials that are paused at a rung, by identity.
-        refused: Problem of the data that a trial found; else empty.
-        stuck: Reason why no trial can continue (no worker starts, the disk is full); else empty.
+        data_problem: Problem of the data that a trial found; else empty.
+        abort_reason: Reason why no trial can continue: no worker starts, or the disk is full; else
+            empty.
     """
 
     def __init__(
@@ -67,11 +68,11 @@ class Recorder(tune.Callback):
         self.diverged: set[str] = set()
         self.failed: dict[str, str] = {}
         self.paused: dict[str, TrialResult] = {}
-        self.refused = ""
-        self.stuck = ""
+        self.data_problem = ""
+        self.abort_reason = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        """No state: Tune pickles its callbacks for a restore, which is not used here."""
+        """Return no state: Tune pickles its callbacks for a restore, which is not used here."""
         return {}
 
     @property
@@ -95,7 +96,7 @@ class Recorder(tune.Callback):
         self._log.close()
 
     def trial_of(self, tune_trial: Any) -> Trial:
-        """Trial that a Tune trial trains."""
+        """Trial of lossbench for a trial of Tune."""
         return self._trials[tune_trial.config["trial"]]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
@@ -103,7 +104,7 @@ class Recorder(tune.Callback):
         self._flushed[own.identity] = time.monotonic()
         self._pending[own.identity] = []
         self._display.started(own)
-        if own.identity in self._died:  # not earlier: during a stop it is not restarted
+        if own.identity in self._died:  # noted here, because a stop prevents the restart
             self._died.remove(own.identity)
             self._display.note(
                 f"{own.name}: its worker process died; "
@@ -115,9 +116,9 @@ class Recorder(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
     ) -> None:
         own = self.trial_of(trial)
-        if "refused" in result:
-            self.refused = result["refused"]
-            self._fail(own, self.refused)
+        if "data_problem" in result:
+            self.data_problem = result["data_problem"]
+            self._fail(own, self.data_problem)
         if "failed" in result:
             self._fail(own, result["failed"])
         if "delivered" in result:
@@ -170,7 +171,7 @@ class Recorder(tune.Callback):
         self._fail(self.trial_of(trial), text or "its worker process died")
 
     def _log_epochs(self, trial: Trial, records: list[EpochRecord]) -> None:
-        """Log epochs together with those of earlier reports, from time to time."""
+        """Log the pending epochs of a trial, at most once per `FLUSH_SEC`."""
         pending = self._pending.setdefault(trial.identity, [])
         pending += records
         now = time.monotonic()
@@ -180,7 +181,7 @@ class Recorder(tune.Callback):
             self._log.log_epochs(trial, pending)
 
     def _delivery(self, trial: Trial, tune_trial: Any) -> AbstractContextManager[str] | None:
-        """Folder with the files of a trial's result; None without a result."""
+        """Folder with the files of a trial's result; None if there is no result."""
         folder = self._delivered.pop(trial.identity, None)
         if folder:
             return nullcontext(str(folder))
@@ -193,7 +194,7 @@ class Recorder(tune.Callback):
         text = redacted(text)
         last_line = text.strip().rpartition("\n")[2]
         if any(reason in last_line for reason in FULL):  # the other trials would fail, too
-            self.stuck = f"the disk is full: make room in {self._fullest_folder()}"
+            self.abort_reason = f"the disk is full: make room in {self._fullest_folder()}"
             return
         log = self._work / "logs" / f"{trial.identity}.log"
         try:

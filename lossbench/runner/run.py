@@ -12,7 +12,7 @@ from lossbench.planning.selection import PlanWithResults, with_searched_rows, wi
 from lossbench.planning.trial import Trial
 from lossbench.runner.budget import Budget
 from lossbench.runner.execution import Execution
-from lossbench.runner.outcome import Outcome
+from lossbench.runner.outcome import RunOutcome
 from lossbench.tracking.store import Tracker
 
 
@@ -28,14 +28,14 @@ def run_plan(
     fail_fast: bool = False,
     budget: Budget | None = None,
     stop_code: Callable[[], int] = lambda: 0,
-) -> Outcome:
+) -> RunOutcome:
     """Run the missing trials: first those of the plan, then with `selection` the chosen rows.
 
     Args:
         plan: Checked plan.
         tracker: Open tracker.
         data_root: Folder of the prepared data sets.
-        work: Working folder, for everything that is not a result yet.
+        work: Working folder, for checkpoints, locks and results that are not logged yet.
         address: Address of a running Ray cluster; None starts Ray on this machine if it is needed.
         console: Console for the progress display.
         checkpoint_sec: Minimum time between two checkpoints of a trial.

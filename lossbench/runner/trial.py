@@ -16,7 +16,7 @@ from lossbench.evaluation.accuracy import top_error
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Status, TrialResult
 from lossbench.runner.environment import device_name, environment
-from lossbench.runner.measurement import Outcome, measure, trained_model
+from lossbench.runner.measurement import TrainingOutcome, measure, trained_model
 from lossbench.training.checkpoints import Checkpoints, restore, snapshot
 from lossbench.training.loop import Training, train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
@@ -71,11 +71,11 @@ def run_trial(
         artifacts: Existing folder for `predictions.npz`, `weights.pt`, `embedding.npz` (if features
             are two-dimensional), and the arrays of the evaluations.
         device: `cpu` or `cuda`.
-        on_epoch: Called after each epoch; with None in processes other than the main process. When
-            a trial resumes from a checkpoint, it is first called for the epochs before.
+        on_epoch: Called after each epoch; with None in processes other than the main process. If
+            the trial resumes from a checkpoint, it is first called for each earlier epoch.
         group: Processes that train the trial together, each of which calls this function; None:
             this process only.
-        checkpoints: Checkpoints of this trial, which it resumes from and writes; None: none.
+        checkpoints: Checkpoints of this trial, for resuming and saving; None for no checkpoints.
         until: Epoch after which the training is paused; None: train all epochs and measure.
 
     Returns:
@@ -90,14 +90,14 @@ def run_trial(
     torch.set_num_threads(trial.threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False  # float32 means float32, as on the CPU
+    torch.backends.cudnn.allow_tf32 = False  # full float32 precision, as on the CPU
     dataset = open_trial_data(trial, data_root)
     reset_peak_memory(place)
     parts = build(trial, dataset, place, group)
     if checkpoints:
         checkpoints.required_after = until
     progress = _resume(parts.training, checkpoints)
-    if progress is None:  # some of the parts may have been restored
+    if progress is None:  # parts may be restored incompletely
         progress, parts = TrainingProgress(), build(trial, dataset, place, group)
     for earlier in progress.history:
         on_epoch(earlier if group.is_main_process else None)
@@ -135,7 +135,7 @@ def run_trial(
     not_finite = train(parts.training, parts.train, record, until)
     if until is not None and not not_finite and parts.training.epochs_done < trial.recipe.epochs:
         raise PausedError(result("stopped", "", {}))
-    outcome = Outcome(divergence=not_finite)
+    outcome = TrainingOutcome(divergence=not_finite)
     if group.is_main_process:
         if not not_finite:
             outcome = measure(trained_model(trial, parts, data_root), parts, artifacts)
@@ -147,7 +147,7 @@ def run_trial(
 def _save_checkpoint(
     training: Training, progress: TrainingProgress, checkpoints: Checkpoints
 ) -> None:
-    """Write a checkpoint if it is due; with several processes, whose epochs are long, always."""
+    """Write a checkpoint if it is due; with several processes always, because epochs are long."""
     if training.group.size == 1 and not checkpoints.is_due(training.epochs_done):
         return
     state = snapshot(training)
@@ -166,7 +166,7 @@ def _resume(training: Training, checkpoints: Checkpoints | None) -> TrainingProg
     """Resume from the newest checkpoint.
 
     Returns:
-        Progress up to the checkpoint, empty without one; None if the checkpoint does not fit.
+        Progress up to the checkpoint, empty if there is none; None if the checkpoint does not fit.
     """
     state = checkpoints.load() if checkpoints else None
     if checkpoints is None or state is None:

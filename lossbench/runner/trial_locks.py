@@ -11,7 +11,8 @@ from lossbench.errors import RequestError
 from lossbench.planning.trial import Trial
 
 FOLDER = "claims"
-"""Name of the folder in the working folder, as in earlier versions, which may run there, too."""
+"""Name of the folder in the working folder; the same as in earlier versions, which may run at the
+same time."""
 
 
 class TrialLocks:

@@ -17,7 +17,7 @@ from rich.console import Console
 from lossbench.planning.durations import format_duration
 from lossbench.planning.trial import Trial
 from lossbench.records import Plugin
-from lossbench.runner.cluster import Slot
+from lossbench.runner.cluster import TrialResources
 from lossbench.runner.file_server import running_file_server
 from lossbench.runner.outbox import Outbox
 from lossbench.runner.progress import Display
@@ -27,13 +27,13 @@ from lossbench.runner.worker import run_job
 from lossbench.tracking.store import Tracker
 
 WORKERS_START_SEC = 300.0
-"""Time after which no worker is expected to start any more; a busy machine needs one minute."""
+"""Maximum time for the first worker to start; a busy machine needs one minute."""
 
 
 def run_trials(
     trials: Sequence[Trial],
     until: Mapping[str, int],
-    slot: Slot,
+    resources: TrialResources,
     tracker: Tracker,
     outbox: Outbox,
     *,
@@ -52,7 +52,7 @@ def run_trials(
     Args:
         trials: Trials to run, in order of priority.
         until: Epoch after which each trial is paused or ends, by its identity.
-        slot: Resources of each trial.
+        resources: Resources of each trial.
         tracker: Tracker whose suite is started.
         outbox: Outbox of the suite's table.
         data_root: The driver's data root; for other nodes see `node_data`.
@@ -61,7 +61,7 @@ def run_trials(
         checkpoint_sec: Minimum time between two checkpoints of a trial.
         fail_fast: Whether the first trial that fails or diverges ends the run.
         plugins: Files that register components of the trials.
-        deadline: Time on the monotonic clock at which running trials are stopped, as by Ctrl-C.
+        deadline: Time on the monotonic clock at which running trials are stopped, as with Ctrl-C.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display shows errors in one line
     epochs = sum(until[trial.identity] for trial in trials)
@@ -69,7 +69,8 @@ def run_trials(
     pausing = sum(until[trial.identity] < trial.recipe.epochs for trial in trials)
     up_to = f" ({pausing} of them up to a comparison of their rows)" if pausing else ""
     console.print(
-        f"{len(trials)} trials to run{up_to}, {slot.concurrent} at a time on {slot.device}",
+        f"{len(trials)} trials to run{up_to}, "
+        f"{resources.concurrent} at a time on {resources.device}",
         highlight=False,
     )
     started = time.monotonic()
@@ -78,20 +79,22 @@ def run_trials(
         try:
             shared = {
                 "data_root": str(data_root.resolve()),
-                "device": slot.device,
-                "gpus": slot.gpus,
+                "device": resources.device,
+                "gpus": resources.gpus,
                 "storage": str(storage.resolve()),
                 "checkpoints": str((work / "checkpoints").resolve()),
                 "checkpoint_sec": checkpoint_sec,
                 "plugins": [plugin.model_dump() for plugin in plugins],
                 "until": dict(until),
             }
-            stopper = RunStopper(recorder, fail_fast, deadline, waits=slot.attached)
+            stopper = RunStopper(recorder, fail_fast, deadline, waits=resources.attached)
             # on a single machine all workers share the file system
-            server = running_file_server(shared) if slot.attached else contextlib.nullcontext("")
+            server = (
+                running_file_server(shared) if resources.attached else contextlib.nullcontext("")
+            )
             # Ctrl-C, or a signal to stop, before Tune handles it
             with server as shared["file_server"], contextlib.suppress(KeyboardInterrupt):
-                _tuner(trials, slot, recorder, shared, stopper).fit()
+                _tuner(trials, resources, recorder, shared, stopper).fit()
         finally:
             recorder.close()
             shutil.rmtree(storage, ignore_errors=True)
@@ -103,22 +106,22 @@ def run_trials(
 
 def _tuner(
     trials: Sequence[Trial],
-    slot: Slot,
+    resources: TrialResources,
     recorder: Recorder,
     shared: dict[str, Any],
     stopper: RunStopper,
 ) -> tune.Tuner:
     storage = Path(shared["storage"])
-    resources: dict[str, float] = {"cpu": slot.cpus, "gpu": slot.gpus}
-    if slot.workers > 1:  # the job only waits for its workers, which Ray Train places itself
-        resources = {"memory": 2**20}
+    request: dict[str, float] = {"cpu": resources.cpus, "gpu": resources.gpus}
+    if resources.workers > 1:  # the job only waits for its workers, which Ray Train places itself
+        request = {"memory": 2**20}
     return tune.Tuner(
-        tune.with_resources(run_job, resources),
+        tune.with_resources(run_job, request),
         param_space={
             "trial": tune.grid_search([trial.model_dump_json() for trial in trials]),
             **shared,
         },
-        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=slot.concurrent),
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=resources.concurrent),
         run_config=tune.RunConfig(
             name=storage.name,
             storage_path=str(storage.parent),
@@ -134,15 +137,15 @@ def _tuner(
 class RunStopper(tune.Stopper):
     """Stopper of Tune that ends the whole run, never a single trial.
 
-    It ends the run when a trial finds that the data cannot be used or the disk is full, since the
-    other trials would fail, too; with `fail_fast`, when a trial has failed or diverged; at the
-    deadline; and when no worker starts.
+    It ends the run if the data cannot be used or the disk is full, because the other trials would
+    fail, too; with `fail_fast`, after a trial has failed or diverged; at the deadline; and if no
+    worker starts.
 
     Args:
         recorder: Recorder of the run.
         fail_fast: Whether the first trial that fails or diverges ends the run.
         deadline: Time on the monotonic clock.
-        waits: Whether to wait for workers without limit, since the cluster may still grow.
+        waits: Whether to wait for workers without a limit, because the cluster may still grow.
     """
 
     def __init__(
@@ -152,7 +155,7 @@ class RunStopper(tune.Stopper):
         self._workers_until = math.inf if waits else time.monotonic() + WORKERS_START_SEC
 
     def __getstate__(self) -> dict[str, Any]:
-        """No state: Tune pickles its stoppers for a restore, which is not used here."""
+        """Return no state: Tune pickles its stoppers for a restore, which is not used here."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -161,14 +164,14 @@ class RunStopper(tune.Stopper):
     def stop_all(self) -> bool:
         recorder = self._recorder
         if not recorder.begun and time.monotonic() >= self._workers_until:
-            recorder.stuck = (
+            recorder.abort_reason = (
                 f"no worker of Ray has started in {WORKERS_START_SEC / 60:.0f} minutes; its logs, "
                 f"raylet.out and raylet.err, are in {logs_folder()}"
             )
             return True
         return bool(
-            recorder.refused
-            or recorder.stuck
+            recorder.data_problem
+            or recorder.abort_reason
             or (self._fail_fast and (recorder.failed or recorder.diverged))
             or time.monotonic() >= self._deadline
         )

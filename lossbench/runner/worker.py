@@ -18,7 +18,7 @@ from lossbench.errors import DataError
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Plugin
 from lossbench.redaction import redacted
-from lossbench.runner.checkpoints import checkpoints_of
+from lossbench.runner.checkpoint_folders import checkpoints_of
 from lossbench.runner.file_server import file_server_client, read_files, shares_filesystem
 from lossbench.runner.node_data import data_root_of
 from lossbench.runner.trial import PausedError, run_trial
@@ -26,18 +26,18 @@ from lossbench.runner.trial import PausedError, run_trial
 REPORT_SEC = 0.5
 """Time between two reports to the driver: a report blocks the trial for 5 ms."""
 MAX_ATTEMPTS = 3
-"""Number of times that a trial is started without a new checkpoint before it counts as failed."""
+"""Maximum number of starts of a trial without a new checkpoint; after that it has failed."""
 
 
 def run_job(config: dict[str, Any]) -> None:
     """Run one trial.
 
-    Exceptions are reported as results, since Tune would repeat a trial that raises, in vain.
+    Exceptions are reported as results: Tune would restart the trial, which would fail again.
     """
     trial = Trial.model_validate_json(config["trial"])
     install(Plugin.model_validate(plugin) for plugin in config["plugins"])
     checkpoints = checkpoints_of(trial, config)
-    if checkpoints.attempt(config["storage"]) > MAX_ATTEMPTS:
+    if checkpoints.count_start(config["storage"]) > MAX_ATTEMPTS:
         message = f"its process died {MAX_ATTEMPTS} times without a new checkpoint; out of memory?"
         tune.report({"failed": message})
         return
@@ -79,7 +79,7 @@ def run_job(config: dict[str, Any]) -> None:
             tune.report({**pending_report(), "paused": paused.partial_result.model_dump_json()})
             return
         except DataError as error:
-            tune.report({"refused": str(error)})
+            tune.report({"data_problem": str(error)})
             return
         except Exception:
             tune.report({"failed": redacted(traceback.format_exc())})

@@ -138,7 +138,7 @@ class Checkpoints:
                 self.notes.append(f"checkpoint {path.name} is not used: {error}")
         return None
 
-    def attempt(self, run: str) -> int:
+    def count_start(self, run: str) -> int:
         """Count the starts of this trial from its newest checkpoint.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from lossbench.planning.trial import Trial
-from tests.runner.test_halving import make_trial
+from tests.synthetic_trials import make_trial
 
 
 def test_a_changed_copy_has_another_identity() -> None:

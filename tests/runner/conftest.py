@@ -25,7 +25,7 @@ def folder(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> WorkFol
     """Working folder whose runs train nothing."""
     made = WorkFolder(tmp_path, uri)
     module = "lossbench.runner.execution"
-    monkeypatch.setattr(f"{module}.ray_cluster", lambda *_: contextlib.nullcontext(made.slot))
+    monkeypatch.setattr(f"{module}.ray_cluster", lambda *_: contextlib.nullcontext(made.resources))
     monkeypatch.setattr("lossbench.runner.tune_jobs.run_trials", made.run_trials)
     monkeypatch.setattr(f"{module}.POLL_SEC", 0.05)
     return made

@@ -13,10 +13,10 @@ from rich.console import Console
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Status, TrialResult
-from lossbench.runner.cluster import Slot
+from lossbench.runner.cluster import TrialResources
 from lossbench.runner.environment import environment
 from lossbench.runner.outbox import Outbox
-from lossbench.runner.outcome import Outcome
+from lossbench.runner.outcome import RunOutcome
 from lossbench.runner.progress import Display
 from lossbench.runner.recorder import Recorder
 from lossbench.runner.run import run_plan
@@ -65,7 +65,7 @@ class WorkFolder:
         diverging: Rows whose trials diverge.
         worse: Rows with a larger held-out error.
         device: Device name in the results.
-        slot: Resources of the trials.
+        resources: Resources of the trials.
         seen: Output of the console.
     """
 
@@ -74,7 +74,7 @@ class WorkFolder:
         self.diverging: set[str] = set()
         self.worse: set[str] = set()
         self.device = "cpu"
-        self.slot = Slot(cpus=1, gpus=0, workers=1, concurrent=1)
+        self.resources = TrialResources(cpus=1, gpus=0, workers=1, concurrent=1)
         self.seen = io.StringIO()
 
     @property
@@ -89,7 +89,7 @@ class WorkFolder:
         self.work.mkdir(exist_ok=True)
         return TrialLocks(self.work)
 
-    def run(self, plan: Plan, **options: Any) -> Outcome:
+    def run(self, plan: Plan, **options: Any) -> RunOutcome:
         return run_plan(
             plan,
             self.tracker(),
@@ -121,7 +121,7 @@ class WorkFolder:
         self,
         trials: Sequence[Trial],
         until: Mapping[str, int],
-        slot: Slot,
+        resources: TrialResources,
         tracker: Tracker,
         outbox: Outbox,
         *,

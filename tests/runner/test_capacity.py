@@ -41,15 +41,16 @@ def test_workers_of_a_trial_may_be_on_several_nodes_but_each_on_one() -> None:
     "wanted",
     [Resources(), Resources(cpus=3), Resources(cpus=2, workers=2), Resources(gpus=0)],
 )
-def test_a_plan_and_a_run_count_alike(
+def test_plan_and_run_count_the_same_concurrent_trials(
     gpus: int, wanted: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The forecast of this machine has as many trials at a time as a Ray on it."""
+    """The forecast and Ray have the same number of concurrent trials."""
     monkeypatch.setattr("lossbench.runner.capacity.processors", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr("ray.init", lambda **_: None)
-    resources = {"CPU": 8.0, "GPU": float(gpus), "memory": 1e9}
-    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": resources}])
-    with ray_cluster("auto", wanted) as slot:
-        room = this_machine(wanted)
-        assert (slot.device, slot.gpus, slot.concurrent) == (room.device, room.gpus, room.trials)
+    node = {"CPU": 8.0, "GPU": float(gpus), "memory": 1e9}
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": node}])
+    with ray_cluster("auto", wanted) as found:
+        expected = this_machine(wanted)
+        assert (found.device, found.gpus) == (expected.device, expected.gpus)
+        assert found.concurrent == expected.trials

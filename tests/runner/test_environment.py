@@ -32,12 +32,12 @@ def digest_after(package: Path, file: str, old: str, new: str) -> str:
     return code_digest(package)
 
 
-def test_comments_docstrings_and_formatting_do_not_count(package: Path) -> None:
+def test_comments_docstrings_and_formatting_do_not_change_the_digest(package: Path) -> None:
     before = code_digest(package)
     assert before == code_digest()
     old = "def constant(_: int) -> Schedule:\n"
     assert digest_after(package, "training/schedules.py", old, f"{COMMENT}{old}") == before
-    old = '"""The base rate throughout."""'
+    old = '"""Constant learning rate."""'
     assert digest_after(package, "training/schedules.py", old, '"""Another text."""') == before
     old = "    return lambda epoch: 1.0"
     new = "    return (\n        lambda epoch: 1.0\n    )"
@@ -55,7 +55,7 @@ def test_comments_docstrings_and_formatting_do_not_count(package: Path) -> None:
         "runner/measurement.py",
     ],
 )
-def test_code_that_decides_the_numbers_counts(package: Path, file: str) -> None:
+def test_code_that_affects_results_changes_the_digest(package: Path, file: str) -> None:
     assert digest_after(package, file, FIRST, f"{FIRST}\nCONSTANT = 1\n") != code_digest()
 
 
@@ -71,16 +71,18 @@ def test_code_that_decides_the_numbers_counts(package: Path, file: str) -> None:
         "tracking/store.py",
     ],
 )
-def test_code_that_plans_runs_and_reports_does_not_count(package: Path, file: str) -> None:
+def test_code_for_plans_runs_and_reports_does_not_change_the_digest(
+    package: Path, file: str
+) -> None:
     assert digest_after(package, file, FIRST, f"{FIRST}\nCONSTANT = 1\n") == code_digest()
 
 
-def test_a_changed_constant_counts(package: Path) -> None:
+def test_a_changed_constant_changes_the_digest(package: Path) -> None:
     old, new = "ROUNDING = 1e-9", "ROUNDING = 1e-8"
     assert digest_after(package, "training/schedules.py", old, new) != code_digest()
 
 
-def test_a_module_that_is_added_to_a_room_counts(package: Path) -> None:
+def test_a_new_module_changes_the_digest(package: Path) -> None:
     (package / "losses" / "mine.py").write_text("CONSTANT = 1\n", encoding="utf-8")
     code_digest.cache_clear()
     assert code_digest(package) != code_digest()

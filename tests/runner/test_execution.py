@@ -20,7 +20,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.runner.budget import Budget
 from lossbench.runner.outbox import Outbox
-from lossbench.runner.outcome import Outcome
+from lossbench.runner.outcome import RunOutcome
 from lossbench.runner.prober import Prober
 from lossbench.suite.load import load_suite
 from tests.runner.fake_runs import NOWHERE, WorkFolder, result_of
@@ -76,12 +76,12 @@ def test_fail_fast_stops_at_a_divergence(plan: Plan, folder: WorkFolder) -> None
     assert outcome.interrupted == 0
     kept = folder.tracker().results(plan.trials)
     assert [kept[t.identity].status for t in plan.trials[:2]] == ["finished", "diverged"]
-    assert folder.run(plan, fail_fast=True) == Outcome(started=1)  # the rest
+    assert folder.run(plan, fail_fast=True) == RunOutcome(started=1)  # the rest
 
 
 def test_without_fail_fast_all_run(plan: Plan, folder: WorkFolder) -> None:
     folder.diverging = {plan.trials[0].row}
-    assert folder.run(plan) == Outcome(started=3)
+    assert folder.run(plan) == RunOutcome(started=3)
 
 
 def test_a_time_budget_starts_what_fits_and_the_next_run_goes_on(
@@ -91,9 +91,9 @@ def test_a_time_budget_starts_what_fits_and_the_next_run_goes_on(
     costs = Costs(plan.trials, {}, "cpu", lambda t: Cost(lengths[t.row], 1.0))
     outcome = folder.run(plan, budget=Budget(time.monotonic() + 100, costs))
     assert folder.trained == ["softmax", "lgm(alpha=0.3)"]
-    assert (outcome.late, outcome.interrupted, outcome.halted) == (1, 0, True)
+    assert (outcome.over_budget, outcome.interrupted, outcome.halted) == (1, 0, True)
     outcome = folder.run(plan, budget=Budget(time.monotonic() - 1, costs))
-    assert (outcome.started, outcome.late) == (0, 1)
+    assert (outcome.started, outcome.over_budget) == (0, 1)
     assert folder.run(plan).halted is False
     assert folder.trained == ["softmax", "lgm(alpha=0.3)", "lgm(alpha=0)"]
 
@@ -124,10 +124,10 @@ def test_a_full_disk_ends_the_run_which_goes_on_later(
     assert len(calls) == 2  # the others are not trained in vain
     assert outcome.failed == {}
     assert outcome.interrupted == len(plan.trials) - 1
-    assert "the disk is full: make room in /" in outcome.lost
+    assert "the disk is full: make room in /" in outcome.abort_reason
     assert "failed" not in folder.seen.getvalue()
     again = folder.run(plan)
-    assert (again.started, again.lost) == (len(plan.trials) - 1, "")
+    assert (again.started, again.abort_reason) == (len(plan.trials) - 1, "")
     assert len(folder.tracker().results(plan.trials)) == len(plan.trials)
 
 
@@ -140,7 +140,7 @@ def cluster(folder: WorkFolder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     Trials take 5 seconds there, those of softmax 100.
     """
-    folder.slot = replace(folder.slot, gpus=1.0, concurrent=2, attached=True)
+    folder.resources = replace(folder.resources, gpus=1.0, concurrent=2, attached=True)
     folder.device = GPU
     probed: list[str] = []
 
@@ -161,7 +161,7 @@ def test_a_time_budget_on_a_cluster_is_by_its_own_devices(
 ) -> None:
     outcome = folder.run(plan, budget=Budget(time.monotonic() + 75), address="auto")
     assert cluster == [trial.row for trial in plan.trials]
-    assert (outcome.started, outcome.late) == (2, 1)
+    assert (outcome.started, outcome.over_budget) == (2, 1)
 
 
 def test_a_time_budget_on_a_cluster_counts_results_of_its_gpus(
@@ -172,7 +172,7 @@ def test_a_time_budget_on_a_cluster_counts_results_of_its_gpus(
     # by its results, of 1 s, softmax fits; by a probe it would not
     outcome = folder.run(more, budget=Budget(time.monotonic() + 75), address="auto")
     assert cluster == []
-    assert (outcome.started, outcome.late) == (3, 0)
+    assert (outcome.started, outcome.over_budget) == (3, 0)
 
 
 def test_results_of_another_device_are_no_costs_on_a_cluster(
@@ -184,7 +184,7 @@ def test_results_of_another_device_are_no_costs_on_a_cluster(
     more = check(load_suite(write_suite(), ["seeds=[0, 1]"]), NOWHERE)
     outcome = folder.run(more, budget=Budget(time.monotonic() + 75), address="auto")
     assert cluster == [trial.row for trial in plan.trials]
-    assert (outcome.started, outcome.late) == (2, 1)
+    assert (outcome.started, outcome.over_budget) == (2, 1)
 
 
 def test_an_error_of_a_probe_on_a_cluster_starts_nothing(

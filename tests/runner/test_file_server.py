@@ -14,7 +14,7 @@ from lossbench.assembly.check import check
 from lossbench.errors import DataError
 from lossbench.planning.trial import Trial
 from lossbench.runner import node_data
-from lossbench.runner.checkpoints import checkpoints_of
+from lossbench.runner.checkpoint_folders import checkpoints_of
 from lossbench.runner.file_server import FileServer, read_files, shares_filesystem
 from lossbench.runner.node_data import data_root_of
 from lossbench.suite.load import load_suite
@@ -48,7 +48,7 @@ def trial(
 def test_checkpoints_outlast_the_node(config: Config, trial: Trial, tmp_path: Path) -> None:
     assert not shares_filesystem(config)
     first = checkpoints_of(trial, config)
-    assert first.attempt("run") == 1
+    assert first.count_start("run") == 1
     for epoch in (1, 2, 3):
         first.save(epoch, {"epoch": epoch})
     kept = tmp_path / "driver" / "checkpoints" / trial.identity
@@ -56,9 +56,9 @@ def test_checkpoints_outlast_the_node(config: Config, trial: Trial, tmp_path: Pa
     assert sorted(path.name for path in kept.iterdir()) == names
     elsewhere = checkpoints_of(trial, config)
     assert elsewhere.load() == {"epoch": 3}
-    assert [elsewhere.attempt("run") for _ in range(2)] == [1, 2]  # since the checkpoint
+    assert [elsewhere.count_start("run") for _ in range(2)] == [1, 2]  # since the checkpoint
     at_the_driver = Checkpoints(kept, {})
-    assert at_the_driver.attempt("run") == 3
+    assert at_the_driver.count_start("run") == 3
 
 
 def test_a_full_disk_at_the_driver_is_a_note(

@@ -10,36 +10,11 @@ import pytest
 
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.runner.halving import Step, next_step, rungs
-from lossbench.suite.schema import Component, DatasetChoice, Recipe
+from lossbench.runner.halving import NextTrainings, next_trainings, rungs
+from tests.synthetic_trials import EPOCHS, make_trial
 
-EPOCHS = 16  # rungs after 10 and 12
 Curves = Mapping[tuple[str, int], list[float]]
 """(row, seed) -> held-out error after each epoch."""
-
-
-def make_trial(
-    row: str, seed: int, *, epochs: int = EPOCHS, loss: str = "lgm", variant: str = "2-D"
-) -> Trial:
-    recipe = Recipe(epochs=epochs, batch_size=2, optimizer=Component(name="sgd"))
-    return Trial(
-        suite="small",
-        variant=variant,
-        row=row,
-        loss=Component(name=loss, params={"alpha": row}),
-        model=Component(name="digits_cnn", params={"variant": variant}),
-        recipe=recipe,
-        augment=(),
-        dataset=DatasetChoice(name="digits"),
-        data_digest="",
-        other_digests={},
-        holdout=0.2,
-        stop_early=True,
-        evaluate=(),
-        threads=1,
-        workers=1,
-        seed=seed,
-    )
 
 
 def history_of(errors: list[float]) -> tuple[EpochRecord, ...]:
@@ -79,12 +54,12 @@ class Selection:
         self.trained = 0
         self.untils: list[set[int]] = []
 
-    def train(self, step: Step, most: int | None = None) -> None:
+    def train(self, upcoming: NextTrainings, most: int | None = None) -> None:
         """Train what is next, in the order of the trials, `most` of them at most."""
-        todo = [t for t in self.trials if t.identity in step.until]
-        self.untils.append({step.until[trial.identity] for trial in todo})
+        todo = [t for t in self.trials if t.identity in upcoming.until]
+        self.untils.append({upcoming.until[trial.identity] for trial in todo})
         for trial in todo[:most]:
-            identity, until = trial.identity, step.until[trial.identity]
+            identity, until = trial.identity, upcoming.until[trial.identity]
             if identity in self.failing:
                 continue
             errors = self.curves[trial.row, trial.seed][:until]
@@ -98,23 +73,23 @@ class Selection:
             else:
                 self.paused[identity] = result_of(trial, errors, "stopped")
 
-    def prune(self, step: Step) -> None:
+    def prune(self, upcoming: NextTrainings) -> None:
         for trial in self.trials:
-            if trial.identity in step.pruned:
+            if trial.identity in upcoming.pruned:
                 partial = self.paused.get(trial.identity)
                 self.results[trial.identity] = partial or result_of(trial, [0.0], "stopped")
 
     def run(self) -> None:
         while True:
-            step = next_step(self.trials, self.results, self.paused)
-            self.prune(step)
-            if not step.until:
-                if step.pruned:
+            upcoming = next_trainings(self.trials, self.results, self.paused)
+            self.prune(upcoming)
+            if not upcoming.until:
+                if upcoming.pruned:
                     continue
                 break
             before = len(self.results), self.trained
-            self.train(step)
-            if not step.pruned and before == (len(self.results), self.trained):
+            self.train(upcoming)
+            if not upcoming.pruned and before == (len(self.results), self.trained):
                 break
 
     @property
@@ -175,13 +150,13 @@ def test_a_row_is_judged_by_its_mean_and_not_by_a_seed() -> None:
 def test_nothing_is_decided_before_every_seed_is_at_the_rung() -> None:
     selection = make_selection(flat({"a": 5, "b": 3}, seeds=2))
     for done in range(1, 4):
-        step = next_step(selection.trials, selection.results, selection.paused)
-        selection.train(step, most=1)
-        step = next_step(selection.trials, selection.results, selection.paused)
-        assert step.pruned == {}
-        assert sorted(step.until.values()) == [10] * (4 - done)
-    selection.train(step, most=1)
-    assert set(next_step(selection.trials, {}, selection.paused).pruned) == {
+        upcoming = next_trainings(selection.trials, selection.results, selection.paused)
+        selection.train(upcoming, most=1)
+        upcoming = next_trainings(selection.trials, selection.results, selection.paused)
+        assert upcoming.pruned == {}
+        assert sorted(upcoming.until.values()) == [10] * (4 - done)
+    selection.train(upcoming, most=1)
+    assert set(next_trainings(selection.trials, {}, selection.paused).pruned) == {
         trial.identity for trial in selection.trials if trial.row == "a"
     }
 
@@ -196,9 +171,9 @@ def test_a_run_that_goes_on_after_a_crash_decides_the_same() -> None:
     for crash_after in range(1, 12):
         broken = make_selection(curves)
         for turn in range(crash_after):
-            step = next_step(broken.trials, broken.results, broken.paused)
-            broken.prune(Step({}, dict(list(step.pruned.items())[: 1 + turn % 2])))
-            broken.train(step, most=3)
+            upcoming = next_trainings(broken.trials, broken.results, broken.paused)
+            broken.prune(NextTrainings({}, dict(list(upcoming.pruned.items())[: 1 + turn % 2])))
+            broken.train(upcoming, most=3)
         broken.paused.clear()  # only results outlast a process; a checkpoint tells its epochs again
         broken.run()
         assert broken.ended("finished") == whole.ended("finished")
@@ -228,7 +203,7 @@ def test_a_loss_of_one_row_is_trained_in_one_go() -> None:
 
 def test_trials_without_early_stopping_are_trained_in_one_go() -> None:
     trials = [t.model_copy(update={"stop_early": False}) for t in (make_trial("a", 0),)]
-    assert next_step(trials, {}, {}) == Step({trials[0].identity: 16}, {})
+    assert next_trainings(trials, {}, {}) == NextTrainings({trials[0].identity: 16}, {})
 
 
 def test_a_row_with_a_diverged_seed_counts_as_the_worst() -> None:
@@ -239,7 +214,7 @@ def test_a_row_with_a_diverged_seed_counts_as_the_worst() -> None:
     assert selection.ended("diverged") == {"a": [1]}
     assert selection.ended("stopped")["a"] == [0]
     assert selection.chosen == "b"
-    reasons = next_step(
+    reasons = next_trainings(
         [t for t in selection.trials if t.row in "ab"],
         {i: r for i, r in selection.results.items() if r.status == "diverged"},
         selection.paused,

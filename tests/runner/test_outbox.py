@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
 from lossbench.runner.outbox import Outbox, read_result
-from lossbench.runner.outcome import Outcome
+from lossbench.runner.outcome import RunOutcome
 from lossbench.tracking.store import Tracker
 from tests.runner.fake_runs import WorkFolder, result_of
 
@@ -31,7 +31,7 @@ def test_a_server_that_stays_away_loses_nothing(
     assert len(outcome.unlogged) == 3
     assert folder.tracker().results(plan.trials) == {}
     again = folder.run(plan)
-    assert again == Outcome()
+    assert again == RunOutcome()
     assert len(folder.trained) == 3  # none twice
     assert len(folder.tracker().results(plan.trials)) == 3
 

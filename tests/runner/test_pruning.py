@@ -16,7 +16,7 @@ from lossbench.errors import TrackingError
 from lossbench.planning.fairness import audit
 from lossbench.planning.selection import load_plan_with_results
 from lossbench.runner import execution as module
-from lossbench.runner.halving import Step, next_step
+from lossbench.runner.halving import NextTrainings, next_trainings
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
 from tests.runner.fake_runs import EARLY, NOWHERE, WorkFolder
@@ -24,15 +24,15 @@ from tests.runner.fake_runs import EARLY, NOWHERE, WorkFolder
 pytestmark = pytest.mark.long
 
 
-def fails_at_call(number: int) -> Callable[..., Step]:
+def fails_at_call(number: int) -> Callable[..., NextTrainings]:
     calls = 0
 
-    def fail(*arguments: Any) -> Step:
+    def fail(*arguments: Any) -> NextTrainings:
         nonlocal calls
         calls += 1
         if calls == number:
             raise KeyboardInterrupt
-        return next_step(*arguments)
+        return next_trainings(*arguments)
 
     return fail
 
@@ -77,7 +77,7 @@ def test_an_end_between_two_rungs_is_gone_on_from(
     plan = check(load_suite(write_suite(), ["seeds=[0, 1]", *EARLY]), NOWHERE)
     folder.worse = {"lgm(alpha=0)"}
     with monkeypatch.context() as patch:
-        patch.setattr(module, "next_step", fails_at_call(3))  # the first rung is reached
+        patch.setattr(module, "next_trainings", fails_at_call(3))  # the first rung is reached
         assert folder.run(plan).halted
     paused = [trial for trial in plan.trials if trial.loss.name == "lgm"]
     assert not folder.tracker().results(paused)
@@ -130,7 +130,7 @@ def test_a_server_that_is_away_at_a_rung_gets_the_pruned_trials_later(
 def test_pruned_and_finished_trials_record_the_same_device_and_their_whole_cost(
     write_suite: Callable[..., Path], folder: WorkFolder
 ) -> None:
-    folder.slot = replace(folder.slot, gpus=1.0)
+    folder.resources = replace(folder.resources, gpus=1.0)
     folder.device = "Fake GPU 9000"
     folder.worse = {"lgm(alpha=0)"}
     plan = check(load_suite(write_suite(), ["seeds=[0]", *EARLY]), NOWHERE)

@@ -29,7 +29,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_dead_process_interrupts_the_main_thread(child: subprocess.Popen[bytes]) -> None:
     with ray_watchdog(Console()) as seen:
         time.sleep(0.3)
-        assert seen.lost == ""
+        assert seen.dead_process == ""
         child.kill()
         with pytest.raises(KeyboardInterrupt):
             time.sleep(30)
@@ -57,4 +57,4 @@ def test_what_does_not_end_is_ended(
 def test_without_a_ray_of_our_own_nothing_is_watched() -> None:
     with ray_watchdog(Console()) as seen:
         time.sleep(0.2)
-    assert seen.lost == ""
+    assert seen.dead_process == ""

@@ -69,8 +69,12 @@ def test_a_paused_trial_keeps_its_partial_result(
 @pytest.mark.parametrize(
     ("report", "attribute", "expected"),
     [
-        ({"refused": "other data than planned"}, "refused", "other data than planned"),
-        ({"failed": "OSError: [Errno 28] No space left on device"}, "stuck", "the disk is full"),
+        ({"data_problem": "other data than planned"}, "data_problem", "other data than planned"),
+        (
+            {"failed": "OSError: [Errno 28] No space left on device"},
+            "abort_reason",
+            "the disk is full",
+        ),
     ],
 )
 def test_some_failures_end_the_whole_run(

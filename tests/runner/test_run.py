@@ -20,8 +20,8 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.selection import load_plan_with_results
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
-from lossbench.runner.cluster import Slot, ray_cluster
-from lossbench.runner.outcome import Outcome
+from lossbench.runner.cluster import TrialResources, ray_cluster
+from lossbench.runner.outcome import RunOutcome
 from lossbench.runner.run import run_plan
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
@@ -40,20 +40,20 @@ def tracker(uri: str) -> Tracker:
 
 
 @contextlib.contextmanager
-def one_at_a_time(address: str | None, resources: Resources) -> Iterator[Slot]:
+def one_at_a_time(address: str | None, resources: Resources) -> Iterator[TrialResources]:
     """As `ray_cluster`; one worker starts, not one for each processor: each takes seconds."""
-    with ray_cluster(address, resources) as slot:
-        yield replace(slot, concurrent=1)
+    with ray_cluster(address, resources) as resources:
+        yield replace(resources, concurrent=1)
 
 
 @pytest.fixture
 def start(
     tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[Outcome, str]]:
+) -> Callable[..., tuple[RunOutcome, str]]:
     """Run a plan; return how it ended, and what a person would have seen."""
     monkeypatch.setattr("lossbench.runner.execution.ray_cluster", one_at_a_time)
 
-    def run(plan: Plan, data_root: Path = NOWHERE) -> tuple[Outcome, str]:
+    def run(plan: Plan, data_root: Path = NOWHERE) -> tuple[RunOutcome, str]:
         seen = io.StringIO()
         console = Console(file=seen, width=200)
         work = tmp_path / "work"
@@ -70,7 +70,10 @@ def plan_of(path: Path, *overrides: str, data_root: Path = NOWHERE) -> Plan:
 
 
 def test_every_trial_once_and_as_without_ray(
-    write_suite: Write, tmp_path: Path, tracker: Tracker, start: Callable[..., tuple[Outcome, str]]
+    write_suite: Write,
+    tmp_path: Path,
+    tracker: Tracker,
+    start: Callable[..., tuple[RunOutcome, str]],
 ) -> None:
     plan = plan_of(write_suite(), "seeds=[0]")
     outcome, seen = start(plan)
@@ -93,7 +96,7 @@ def test_every_trial_once_and_as_without_ray(
         curve = client.get_metric_history(run.info.run_id, "test_error")
         assert [point.step for point in curve] == [1, 2]
 
-    assert start(plan) == (Outcome(), "")  # nothing started, nothing said
+    assert start(plan) == (RunOutcome(), "")  # nothing started, nothing said
 
 
 def test_a_failing_trial_is_told_and_tried_again_later(
@@ -101,7 +104,7 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     make_folder: Callable[..., Path],
     tmp_path: Path,
     tracker: Tracker,
-    start: Callable[..., tuple[Outcome, str]],
+    start: Callable[..., tuple[RunOutcome, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = make_folder("mine")
@@ -116,11 +119,11 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     shutil.move(folder, tmp_path / "away")
     outcome, seen = start(plan, folder.parent)
     assert list(outcome.failed) == ["default/softmax/seed0"]
-    assert outcome.refused.endswith("data/mine: no such folder")
+    assert outcome.data_problem.endswith("data/mine: no such folder")
     assert "failed: default/softmax/seed0" in seen
     log = next((tmp_path / "work" / "logs").glob("*.log"))
     assert str(log) in seen
-    assert outcome.refused in log.read_text(encoding="utf-8")
+    assert outcome.data_problem in log.read_text(encoding="utf-8")
     assert tracker.results(plan.trials) == {}
 
     shutil.move(tmp_path / "away", folder)
@@ -132,7 +135,7 @@ def test_a_failing_trial_is_told_and_tried_again_later(
 def test_a_search_tests_only_what_it_chose(
     write_suite: Write,
     tracker: Tracker,
-    start: Callable[..., tuple[Outcome, str]],
+    start: Callable[..., tuple[RunOutcome, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("lossbench.planning.search.ROUND", 2)
@@ -179,12 +182,15 @@ def test_resources_that_no_node_has_are_refused(resources: Resources, expected: 
 
 
 def test_two_workers_train_one_trial_through_ray_train(
-    write_suite: Write, start: Callable[..., tuple[Outcome, str]], tracker: Tracker, tmp_path: Path
+    write_suite: Write,
+    start: Callable[..., tuple[RunOutcome, str]],
+    tracker: Tracker,
+    tmp_path: Path,
 ) -> None:
     overrides = ["seeds=[0]", "losses=[center]", "recipe.batch_size=60"]
     plan = check(load_suite(write_suite(), [*overrides, "resources.workers=2"]), NOWHERE)
     outcome, seen = start(plan)
-    assert outcome == Outcome(started=1)
+    assert outcome == RunOutcome(started=1)
     assert "1 trials to run, 1 at a time" in seen
     [result] = tracker.results(plan.trials).values()
     [trial] = check(load_suite(write_suite(), overrides), NOWHERE).trials
@@ -207,7 +213,7 @@ def test_more_workers_than_the_cluster_has_room_for() -> None:
 
 
 def test_an_image_that_changes_during_the_run_ends_it_in_one_message(
-    write_suite: Write, start: Callable[..., tuple[Outcome, str]], tmp_path: Path
+    write_suite: Write, start: Callable[..., tuple[RunOutcome, str]], tmp_path: Path
 ) -> None:
     root = tmp_path / "data"
     for part in ("train", "val"):
@@ -221,7 +227,7 @@ def test_an_image_that_changes_during_the_run_ends_it_in_one_message(
     path = root / "mine/train/class1/3.png"
     path.write_bytes(path.read_bytes()[:40].ljust(path.stat().st_size, b"x"))  # the same size
     outcome, seen = start(plan, root)
-    assert outcome.refused.startswith(f"data set 'mine' in {root} ")
-    assert f"but the suite was planned with {plan.data_digest}" in outcome.refused
-    assert "\n" not in outcome.refused
+    assert outcome.data_problem.startswith(f"data set 'mine' in {root} ")
+    assert f"but the suite was planned with {plan.data_digest}" in outcome.data_problem
+    assert "\n" not in outcome.data_problem
     assert "Traceback" not in seen

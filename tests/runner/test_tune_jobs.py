@@ -13,7 +13,7 @@ from lossbench.runner.tune_jobs import RunStopper
 
 
 def fake_recorder(**changes: Any) -> SimpleNamespace:
-    state = {"begun": True, "refused": "", "failed": {}, "diverged": set(), "stuck": ""}
+    state = {"begun": True, "data_problem": "", "failed": {}, "diverged": set(), "abort_reason": ""}
     return SimpleNamespace(**{**state, **changes})
 
 
@@ -22,8 +22,8 @@ def test_without_any_worker_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> Non
     recorder = fake_recorder(begun=False)
     assert not RunStopper(recorder, False, float("inf"), waits=True).stop_all()
     assert RunStopper(recorder, False, float("inf")).stop_all()
-    assert "no worker of Ray has started" in recorder.stuck
-    recorder.begun, recorder.stuck = True, ""
+    assert "no worker of Ray has started" in recorder.abort_reason
+    recorder.begun, recorder.abort_reason = True, ""
     assert not RunStopper(recorder, False, float("inf")).stop_all()
 
 
@@ -31,8 +31,8 @@ def test_without_any_worker_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> Non
     ("changes", "ends", "ends_with_fail_fast"),
     [
         ({}, False, False),
-        ({"refused": "other data"}, True, True),
-        ({"stuck": "the disk is full"}, True, True),
+        ({"data_problem": "other data"}, True, True),
+        ({"abort_reason": "the disk is full"}, True, True),
         ({"failed": {"a": "out of memory"}}, False, True),
         ({"diverged": {"a"}}, False, True),
     ],

@@ -220,12 +220,12 @@ def test_checkpoints_are_as_far_apart_as_asked_and_as_they_cost(
 
 def test_attempts_are_counted_until_one_gets_further(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, HERE)
-    assert [checkpoints.attempt("a") for _ in range(3)] == [1, 2, 3]
+    assert [checkpoints.count_start("a") for _ in range(3)] == [1, 2, 3]
     checkpoints.save(4, {})
-    assert [checkpoints.attempt("a") for _ in range(2)] == [1, 2]
-    assert checkpoints.attempt("b") == 1
+    assert [checkpoints.count_start("a") for _ in range(2)] == [1, 2]
+    assert checkpoints.count_start("b") == 1
     (tmp_path / "attempts.json").write_text("[", encoding="utf-8")
-    assert checkpoints.attempt("b") == 1
+    assert checkpoints.count_start("b") == 1
 
 
 def test_global_random_states_come_back() -> None:

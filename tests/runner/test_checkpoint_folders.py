@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lossbench.planning.plan import Plan
-from lossbench.runner.checkpoints import checkpoints_of, drop_checkpoints
+from lossbench.runner.checkpoint_folders import checkpoints_of, drop_checkpoints
 
 
 def test_checkpoints_are_in_the_shared_folder_and_dropped_with_the_result(

@@ -1,4 +1,4 @@
-"""Locations of the checkpoints of a run's trials."""
+"""Folders with the checkpoints of the trials of a run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _LocalCopy:
         self._uploaded = self._modification_times()
 
     def upload(self) -> None:
-        """Update the driver's files."""
+        """Send changed files to the driver, and delete the others there."""
         times = self._modification_times()
         changed = [name for name, time in times.items() if self._uploaded.get(name) != time]
         files = {name: (self.folder / name).read_bytes() for name in changed}
