@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lossbench.analysis.number_format import format_number, format_signed
+from lossbench.analysis.number_format import (
+    difference_unit,
+    format_number,
+    format_signed,
+    is_percentage,
+    with_unit,
+)
 from lossbench.analysis.tables import Cell, Table
-from lossbench.report.value_text import format_value
+from lossbench.report.value_text import format_count, format_value
 from lossbench.report.verdict_text import describe_verdict, find_verdict, format_p, verdict_reason
 
 MAX_NAMED = 3
@@ -44,43 +50,55 @@ def _best_row(table: Table, variant: str) -> BestRow:
     complete = [cell for cell in here if cell.summary.complete]
     if table.held_out:
         chosen = [cell.row.label for cell in here if cell.chosen]
-        text = f"chosen so far: {', '.join(chosen) or 'nothing'}; the test set was not looked at"
-        return BestRow(column, "no answer yet", text)
+        text = f"chosen so far: {', '.join(chosen) or 'nothing'}"
+        return BestRow(column, "no result on the test set yet", text)
     best = [cell for cell in here if cell.best]
     if not best:
         if len(here) == 1 and complete:
-            return BestRow(column, here[0].row.label, f"{format_value(here[0])}, the only row")
-        return BestRow(column, "no answer yet", f"{len(complete)} of {len(here)} rows are complete")
-    names = [cell.row.label for cell in best]
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    label = ", ".join(names[:MAX_NAMED]) + more
-    value = (
-        format_value(best[0]) if len(best) == 1 else format_number(best[0].summary.mean, table.spec)
-    )
-    incomplete = len(here) - len(complete)
-    left = f"; {incomplete} of {len(here)} rows are not complete" if incomplete else ""
+            value = _with_unit(table, format_value(here[0]))
+            return BestRow(column, here[0].row.label, f"is the only row: {value}")
+        text = f"{len(complete)} of {len(here)} rows have results of all seeds"
+        return BestRow(column, "no best row yet", text)
+    label = _some([cell.row.label for cell in best])
+    left_out = [f"{c.row.label} ({format_count(c.summary)})" for c in here if c not in complete]
+    left = f"; not compared: {_some(left_out)}" if left_out else ""
     if len(best) > 1:
-        return BestRow(column, label, f"{value}: equal at the shown precision{left}")
+        value = _with_unit(table, format_number(best[0].summary.mean, table.spec))
+        text = f"have the same best mean at the shown precision: {value}{left}"
+        return BestRow(column, label, text)
     compared, outcome = _compare_with_reference(table, best[0])
-    return BestRow(column, label, f"{value}{compared}{left}", outcome)
+    value = _with_unit(table, format_value(best[0]))
+    return BestRow(column, label, f"has the best mean: {value}{compared}{left}", outcome)
 
 
 def _compare_with_reference(table: Table, best: Cell) -> tuple[str, str]:
     """How the best row compares with the reference: words, and the verdict's outcome."""
     if table.verdicts is None:
-        return "; the suite names no reference to compare it with", "none"
+        return "; the suite names no reference row", "none"
     verdict = find_verdict(table, best.variant, best.row.label)
     if verdict is None:
         beaten = any(
             v.outcome == "worse" for v in table.verdicts.listed if v.variant == best.variant
         )
         rest = "" if beaten else ", and no other row differs significantly"
-        return f"; it is the reference itself{rest}", "none"
-    gap = format_signed(verdict.difference.mean, table.spec)
+        return f"; it is the reference row{rest}", "none"
     if verdict.p_holm is None:
         return (
-            f"; {gap} against {verdict.reference}, without a verdict: {verdict_reason(verdict)}",
+            f"; no verdict on its difference to {verdict.reference}: {verdict_reason(verdict)}",
             "none",
         )
+    gap = format_signed(verdict.difference.mean, table.spec)
+    gap = with_unit(gap, difference_unit(table.unit))
     outcome = f"{describe_verdict(verdict)}, p (Holm) {format_p(verdict.p_holm)}"
-    return f"; {gap} against {verdict.reference}: {outcome}", verdict.outcome
+    return f"; difference to {verdict.reference} {gap} ({outcome})", verdict.outcome
+
+
+def _with_unit(table: Table, value: str) -> str:
+    """`1.17 ± 0.02 %`; the sentence below has the whole unit, `% of test images`."""
+    return with_unit(value, "%" if is_percentage(table.unit) else table.unit)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and the number of the others."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more

@@ -14,7 +14,7 @@ from lossbench.planning.selection import PlanWithResults
 from lossbench.report.data_files import csv, json_lines, verdicts_json
 from lossbench.report.display import DisplayTable
 from lossbench.report.escaping import markdown_sentence, markdown_text
-from lossbench.report.facts import Facts, gather_facts
+from lossbench.report.facts import FAIRNESS_TITLE, PROVENANCE_TITLE, Facts, gather_facts
 from lossbench.report.figures.build import draw_figures
 from lossbench.report.figures.curves import learning_curves
 from lossbench.report.figures.style import Drawing
@@ -103,15 +103,18 @@ def _markdown(
             markdown_sentence(drawing.caption),
             "",
         ]
-    lines += ["## Differences between the rows", ""]
+    lines += [f"## {FAIRNESS_TITLE}", "", markdown_sentence(facts.difference_summary), ""]
     lines += [
         f"- {'' if d.level == 'listed' else f'**{d.level}** '}{markdown_sentence(d.text)}"
         for d in facts.differences
-    ] or ["Only the loss."]
-    lines += ["", "## How this was made", "", *_fenced(facts.command)]
-    lines += [f"- Data digest: {facts.data_digest}"]
+    ]
+    lines += ["", f"## {PROVENANCE_TITLE}", "", *_fenced(facts.command)]
+    lines += [f"- Digest of the data set: {facts.data_digest}"]
     lines += [f"- Device: {text(name)} ({count} trials)" for name, count in facts.devices.items()]
-    lines += [f"- {text(name)} ({count} trials)" for name, count in facts.environments.items()]
+    lines += [
+        f"- Environment: {text(name)} ({count} trials)"
+        for name, count in facts.environments.items()
+    ]
     return "\n".join([*lines, "", *_fenced(facts.suite_yaml)])
 
 

@@ -11,6 +11,8 @@ from lossbench.planning.selection import PlanWithResults
 from lossbench.records import TrialResult
 from lossbench.suite.dump import suite_yaml
 
+FAIRNESS_TITLE, PROVENANCE_TITLE = "Fairness audit", "Provenance"
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -37,6 +39,12 @@ class Facts:
     data_digest: str
     command: str
     differences: Sequence[Difference] = ()
+
+    @property
+    def difference_summary(self) -> str:
+        """Whether only the loss differs; the sentence before the list of differences."""
+        rows = f"the rows of each variant ({self.varied})" if self.varied else "the rows"
+        return f"Only the loss differs between {rows}{', except for:' if self.differences else '.'}"
 
 
 def gather_facts(found: PlanWithResults, command: str) -> Facts:
@@ -71,4 +79,6 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
 
 
 def _environment(result: TrialResult) -> str:
-    return ", ".join(f"{name} {version}" for name, version in result.environment.items())
+    names = {"code": "code digest"}
+    versions = result.environment.items()
+    return ", ".join(f"{names.get(name, name)} {version}" for name, version in versions)

@@ -13,7 +13,7 @@ from lossbench.report.best_rows import find_best_rows
 from lossbench.report.combined_table import combine_metrics
 from lossbench.report.display import DisplayTable
 from lossbench.report.escaping import html_sentence, plain_sentence
-from lossbench.report.facts import Facts
+from lossbench.report.facts import FAIRNESS_TITLE, PROVENANCE_TITLE, Facts
 from lossbench.report.figures.curve_charts import chart, legend, script_json, tooltips
 from lossbench.report.figures.curves import LearningCurves
 from lossbench.report.figures.style import Drawing
@@ -76,6 +76,8 @@ def render_html(
         metric_tables=all_metric_tables(tables),
         uncertainty=uncertainty,
         uncertainty_title=TITLE,
+        fairness_title=FAIRNESS_TITLE,
+        provenance_title=PROVENANCE_TITLE,
         curves=curves,
         sections=_sections(drawings, curves),
         facts=facts,

@@ -16,9 +16,7 @@ from tests.report.synthetic_report import Results, result_of
 def page(plan: Plan, results: Results) -> str:
     facts = gather_facts(PlanWithResults(plan, results), "lossbench report")
     html = render_html(plan, [], None, [], [], facts, {})
-    return " ".join(
-        html.partition('<section id="differences">')[2].partition("</section>")[0].split()
-    )
+    return " ".join(html.partition('<section id="fairness">')[2].partition("</section>")[0].split())
 
 
 def test_the_page_lists_differences(make_plan: Callable[..., Plan]) -> None:
