@@ -13,12 +13,12 @@ from lossbench.evaluation.base import EVALUATIONS, IMAGES, Evaluation, Measureme
 from lossbench.records import Metric
 
 TEN_CROP_IMAGES = 32
-"""Number of images at a time; each has ten crops."""
+"""Number of images per batch; each has ten crops."""
 
 
 @EVALUATIONS.register("error")
 class Error(Evaluation):
-    """Top-1 error rate: share of images whose predicted class is wrong."""
+    """Top-1 error rate: percentage of images whose predicted class is wrong."""
 
     needs_images = False
 
@@ -26,12 +26,12 @@ class Error(Evaluation):
         return (Metric(name="error", label="error", unit=IMAGES),)
 
     def __call__(self, trained: Trained) -> Measurement:
-        return Measurement({"error": top_error(trained.scores, trained.test.labels, 1)})
+        return Measurement({"error": top_error(trained.scores, trained.measured_images.labels, 1)})
 
 
 @EVALUATIONS.register("top5_error")
 class Top5Error(Evaluation):
-    """Top-5 error rate: share of images whose class is not among the five highest scores."""
+    """Top-5 error rate: percentage of images whose class is not among the five highest scores."""
 
     needs_images = False
 
@@ -39,7 +39,9 @@ class Top5Error(Evaluation):
         return (Metric(name="top5_error", label="top-5 error", unit=IMAGES),)
 
     def __call__(self, trained: Trained) -> Measurement:
-        return Measurement({"top5_error": top_error(trained.scores, trained.test.labels, 5)})
+        return Measurement(
+            {"top5_error": top_error(trained.scores, trained.measured_images.labels, 5)}
+        )
 
 
 @EVALUATIONS.register("ten_crop", reference="Krizhevsky et al., NIPS 2012, Sect. 4.1")
@@ -47,7 +49,7 @@ class TenCrop(Evaluation):
     """Top-1 and top-5 error rates of the posterior averaged over ten crops.
 
     The crops are the four corners and the centre of the resized image, and their mirror images.
-    Memory is that of a few hundred crops, independent of the size of the test set.
+    The memory for a few hundred crops is required, independent of the size of the test set.
 
     Reference: Krizhevsky, Sutskever, Hinton: ImageNet Classification with Deep Convolutional
         Neural Networks. NIPS 2012, Sect. 4.1.
@@ -79,11 +81,11 @@ class TenCrop(Evaluation):
     @torch.no_grad()
     def __call__(self, trained: Trained) -> Measurement:
         posteriors = []
-        for crops in trained.test.ten_crops(TEN_CROP_IMAGES):  # (B, 10, C, H, W)
+        for crops in trained.measured_images.ten_crops(TEN_CROP_IMAGES):  # (B, 10, C, H, W)
             features = trained.model(trained.normalise(crops.flatten(0, 1)))  # (10 B, D)
             posterior = trained.head.logits(features).softmax(1)  # (10 B, K)
             posteriors.append(posterior.unflatten(0, crops.shape[:2]).mean(1))
-        mean, labels = torch.cat(posteriors), trained.test.labels  # (N, K)
+        mean, labels = torch.cat(posteriors), trained.measured_images.labels  # (N, K)
         return Measurement(
             {
                 "ten_crop_error": top_error(mean, labels, 1),
@@ -105,12 +107,3 @@ def top_error(scores: Tensor, labels: Tensor, k: int) -> float:
     best = scores.topk(min(k, scores.shape[1]), dim=1).indices  # (N, k)
     hits = (best == labels[:, None]).any(1) & ~scores.isnan().any(1)
     return 100.0 * (len(labels) - int(hits.sum())) / len(labels)
-
-
-def all_alike(features: Tensor) -> bool:
-    """Whether all features are equal up to rounding: a collapsed training.
-
-    Args:
-        features: (N, D)
-    """
-    return bool(features.std(0).max() <= 1e-6 * features.abs().max())

@@ -1,4 +1,6 @@
-"""Adversarial examples, and scores that detect them (L-GM paper, Sect. 4.3).
+"""Functions for adversarial examples and scores that detect them (L-GM paper, Sect. 4.3).
+
+The evaluations that use them are in `attacks` and `ood_detection`.
 
 Pixels are floats in [0, 255]; the size `epsilon` of a perturbation is a share of that range.
 """
@@ -41,7 +43,7 @@ def classification_objective(
 def target_objective(
     model: nn.Module, head: LossHead, normalise: Normaliser, targets: Tensor
 ) -> Objective:
-    """Objective of a targeted attack: minus the whole loss with the targets as labels.
+    """Objective of a targeted attack: minus the full loss with the targets as labels.
 
     The loss is averaged over the images; a loss on pairs couples the images of a batch.
 
@@ -104,11 +106,11 @@ def pgd(
     pixels = pixels.float()  # (B, C, H, W)
     start = 2 * torch.rand(pixels.shape, generator=generator).to(pixels.device) - 1
     low, high = (pixels - epsilon * WHITE).clamp_min(0), (pixels + epsilon * WHITE).clamp_max(WHITE)
-    found = torch.clamp(pixels + epsilon * WHITE * start, low, high)
+    attacked = torch.clamp(pixels + epsilon * WHITE * start, low, high)
     for _ in range(steps):
-        step = step_size * WHITE * _gradient(objective, found).sign()
-        found = torch.clamp(found + step, low, high)
-    return found
+        step = step_size * WHITE * _gradient(objective, attacked).sign()
+        attacked = torch.clamp(attacked + step, low, high)
+    return attacked
 
 
 def _gradient(objective: Objective, pixels: Tensor) -> Tensor:
@@ -128,11 +130,11 @@ def second_class(scores: Tensor) -> Tensor:
 
 
 def in_distribution_score(head: LossHead, features: Tensor) -> Tensor:
-    """Score of how likely each input is under the model, for out-of-distribution detection.
+    """Score for out-of-distribution detection: plausibility of each input under the model.
 
-    A head with a density: -1/2 ||x - mu_z||^2, the log-likelihood of the predicted class z =
-    arg max_k p(k|x) with identity covariance and equal priors, without its constant. Other heads:
-    the class score w_z^T x + b_z.
+    For a head with a density: -1/2 ||x - mu_z||^2, the log-likelihood of the predicted class z =
+    arg max_k p(k|x) with identity covariance and equal priors, without its constant. For other
+    heads: the class score w_z^T x + b_z.
 
     Args:
         head: Trained head.
@@ -152,8 +154,8 @@ def in_distribution_score(head: LossHead, features: Tensor) -> Tensor:
 def plotted_likelihood(head: LossHead, *scores: Tensor) -> list[Tensor]:
     """In-distribution scores as values in [0, 1] for histograms.
 
-    A head with a density: e^score. Other heads: the scores, scaled linearly to [0, 1] over all
-    arguments.
+    For a head with a density: e^score. For other heads: the scores, scaled linearly to [0, 1] over
+    all arguments.
 
     Args:
         head: Trained head.

@@ -1,4 +1,4 @@
-"""Attacks on a trained model: its error on adversarial examples, and their detection."""
+"""Evaluations under attacks, whose functions are in `adversarial`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 def _distinct(epsilons: list[float]) -> list[float]:
-    """Refuse values that agree in six digits: these name the metrics and arrays."""
+    """Refuse values that agree in six digits, because six digits name the metrics and arrays."""
     named: dict[str, float] = {}
     for epsilon in epsilons:
         if (name := f"{epsilon:g}") in named:
@@ -88,7 +88,7 @@ class Attack(Evaluation):
             features = attacked_features(trained, self, epsilon)
             with torch.no_grad():
                 scores = trained.head.logits(features)
-            values[f"{key}_error"] = top_error(scores, trained.test.labels, 1)
+            values[f"{key}_error"] = top_error(scores, trained.measured_images.labels, 1)
             detected, stored = measure_detection(trained, key, features)
             values |= detected
             arrays |= stored
@@ -118,12 +118,12 @@ class Attack(Evaluation):
 def attacked_features(trained: Trained, attack: Attack, epsilon: float) -> Tensor:
     """Features (N, D) of the adversarial examples of all measured images."""
     features = []
-    parts = trained.test.central(size=BATCH_SIZE)
-    labels = trained.test.labels.split(BATCH_SIZE)
-    for number, (pixels, own) in enumerate(zip(parts, labels, strict=True)):
-        found = attack.attack(trained, pixels.float(), own, epsilon, number)
+    parts = trained.measured_images.central(size=BATCH_SIZE)
+    labels = trained.measured_images.labels.split(BATCH_SIZE)
+    for number, (pixels, part_labels) in enumerate(zip(parts, labels, strict=True)):
+        examples = attack.attack(trained, pixels.float(), part_labels, epsilon, number)
         with torch.no_grad():
-            features.append(trained.model(trained.normalise(found)))
+            features.append(trained.model(trained.normalise(examples)))
     return torch.cat(features)
 
 
@@ -157,7 +157,9 @@ class Fgsm(Attack):
 
 @EVALUATIONS.register("targeted_fgsm", reference="Wan et al., CVPR 2018, Sect. 4.3")
 class TargetedFgsm(Attack):
-    """Targeted FGSM: one step down the whole loss towards the second most likely class (Fig. 6).
+    """Targeted FGSM: one step towards the second most likely class (Fig. 6).
+
+    The step decreases the full loss, all terms included, with that class as the label.
 
     Args:
         epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].

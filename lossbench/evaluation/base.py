@@ -34,7 +34,8 @@ class Trained:
         head: Loss head that was trained with the model.
         normalise: Map from pixels to the input of the model.
         train: Training set.
-        measured: Test set, or held-out part of the training set; None without either.
+        measured: Test set, validation set or held-out part of the training set; None if there is
+            none.
         data_root: Folder of the prepared data sets.
         seed: Seed of the trial.
         class_names: Class names in the order of the labels; empty if unknown.
@@ -52,7 +53,7 @@ class Trained:
     @cached_property
     def features(self) -> Tensor:
         """Features (N, D) of the measured images."""
-        return extract_features(self.model, self.normalise, self.test)
+        return extract_features(self.model, self.normalise, self.measured_images)
 
     @cached_property
     def scores(self) -> Tensor:
@@ -66,8 +67,8 @@ class Trained:
         return extract_features(self.model, self.normalise, self.train)
 
     @property
-    def test(self) -> Images:
-        """Measured images, for evaluations that require them."""
+    def measured_images(self) -> Images:
+        """`measured`, for evaluations that require it (`needs_test`)."""
         assert self.measured is not None
         return self.measured
 
@@ -94,10 +95,10 @@ class Evaluation(ABC):
     """Entry of a suite's `evaluate`. Its constructor has the parameters given in the suite.
 
     Attributes:
-        needs_test: Whether it measures on the test set (or the held-out part).
+        needs_test: Whether it requires measured images.
         reads_other_data: Whether it measures on data that does not depend on what is held out, so
             that its metrics may not be used for selection.
-        dataset: Name of another data set that it reads, as in a suite; empty for none.
+        dataset: Name in the suite of another data set that it reads; empty if there is none.
         needs_images: Whether it requires images, not precomputed vectors.
     """
 
@@ -115,15 +116,15 @@ class Evaluation(ABC):
         return ()
 
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:
-        """Check before any training whether it can measure.
+        """Check before the training that it can measure.
 
         Args:
             dataset: Data set of the suite.
-            view: Part of an image that the model sees.
+            view: Resizing and crop of the model's input.
             data_root: Folder of the prepared data sets.
 
         Returns:
-            Name in the suite -> digest, of each other data set that it reads.
+            Digests of the other data sets that it reads, by their names in the suite.
 
         Raises:
             ValueError: It cannot measure on these images.
@@ -138,11 +139,11 @@ class Evaluation(ABC):
 
         Args:
             dataset: Data set of the suite.
-            view: Part of an image that the model sees.
+            view: Resizing and crop of the model's input.
             data_root: Folder of the prepared data sets.
 
         Returns:
-            Shape, None if the images differ in size, and view; None without other images.
+            Shape (None if the images differ in size) and view; None if it reads no other images.
         """
         return None
 
@@ -151,7 +152,7 @@ class Evaluation(ABC):
         """Measure a trained model.
 
         Raises:
-            NotFiniteError: A number that the metrics depend on is not finite.
+            NotFiniteError: A value that the metrics depend on is not finite.
         """
 
 

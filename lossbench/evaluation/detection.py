@@ -1,7 +1,8 @@
 """Detection metrics from scores: ROC curve, equal error rate, AUROC, and FPR at a given TPR.
 
-Pure functions, named as in torchmetrics. The positive inputs are the in-distribution ones (test
-images, pairs of one person); they should have the larger scores.
+Pure functions, named as in torchmetrics; `ood_detection` and `verification` use them. The positive
+inputs are the in-distribution ones (test images, pairs of one person); they should have the larger
+scores.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ Scores = NDArray[np.floating]
 Rates = NDArray[np.float64]
 """(R,) Rates in [0, 1] along a ROC curve, in ascending order."""
 STORED_POINTS = 512
-"""Number of points of a ROC curve that are stored for drawing."""
+"""Number of stored points of a ROC curve."""
 
 
 def binary_roc(positive: Scores, negative: Scores) -> tuple[Rates, Rates]:
     """ROC curve of accepting inputs whose score is at least a threshold.
 
-    Only the order of the scores counts.
+    It depends only on the order of the scores.
 
     Args:
         positive: (N,) Scores of the inputs to accept; -inf is allowed.
-        negative: (M,) Scores of the inputs to reject; likewise.
+        negative: (M,) Scores of the inputs to reject; -inf is allowed.
 
     Returns:
         False positive rates (R,) and true positive rates (R,) of all thresholds.
@@ -50,7 +51,7 @@ def binary_roc(positive: Scores, negative: Scores) -> tuple[Rates, Rates]:
 
 
 def binary_eer(fpr: Rates, tpr: Rates) -> float:
-    """Equal error rate in percent: where the false positive rate is the false negative rate.
+    """Equal error rate in percent: false positive rate where it equals the false negative rate.
 
     Args:
         fpr, tpr: (R,) As returned by `binary_roc`.
@@ -68,7 +69,7 @@ def binary_eer(fpr: Rates, tpr: Rates) -> float:
 
 
 def binary_auroc(fpr: Rates, tpr: Rates) -> float:
-    """Area under the ROC curve in percent: how often a positive input has the larger score.
+    """Area under the ROC curve in percent: probability that a positive input has the larger score.
 
     Args:
         fpr, tpr: (R,) As returned by `binary_roc`.
@@ -81,7 +82,7 @@ def fpr_at_tpr(fpr: Rates, tpr: Rates, min_tpr: float) -> float:
 
     Args:
         fpr, tpr: (R,) As returned by `binary_roc`.
-        min_tpr: In [0, 1].
+        min_tpr: Minimum true positive rate, in [0, 1].
     """
     enough = tpr >= min_tpr - 1e-12
     return 100.0 * float(fpr[np.argmax(enough)])
@@ -90,11 +91,11 @@ def fpr_at_tpr(fpr: Rates, tpr: Rates, min_tpr: float) -> float:
 def subsample_roc(
     fpr: Rates, tpr: Rates, max_points: int = STORED_POINTS
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """At most `max_points` evenly spaced points of a ROC curve, its two ends included.
+    """At most `max_points` evenly spaced points of a ROC curve, including its two ends.
 
     Args:
         fpr, tpr: (R,) As returned by `binary_roc`.
-        max_points: At least 2.
+        max_points: Maximum number of points, at least 2.
     """
     keep = np.linspace(0, len(fpr) - 1, min(len(fpr), max_points)).round().astype(int)
     keep = np.unique(keep)

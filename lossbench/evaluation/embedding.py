@@ -29,8 +29,8 @@ def embedding(trained: Trained) -> Arrays:
         trained: Trained model with two-dimensional features.
 
     Returns:
-        `features` (M, 2) and `labels` (M,), with M at most 5,000; `class_means` (K, 2), those of
-        the head or else of the features; and `class_names` (K,), text, if they are known. For a
+        `features` (M, 2) and `labels` (M,), with M at most 5,000; `class_means` (K, 2), of a
+        density head, otherwise of the features; and `class_names` (K,), if they are known. For a
         density head also `grid_x` (G,), `grid_y` (G,) and `log_density` (G, G), in rows of equal
         y: the log-density of the mixture with equal priors; for two classes `class_log_density`
         (2, G, G); and for images `adversarial` (A, 2), features of FGSM examples of measured
@@ -73,10 +73,10 @@ def _tensors(trained: Trained) -> dict[str, Tensor]:
 
 def _attacked(trained: Trained) -> Tensor:
     """Features (A, 2) of FGSM examples of some measured images."""
-    labels = trained.test.labels
+    labels = trained.measured_images.labels
     pick = torch.linspace(0, len(labels) - 1, min(MAX_ATTACKED, len(labels))).round().long()
-    own = labels[pick.to(labels.device)]
-    objective = classification_objective(trained.model, trained.head, trained.normalise, own)
-    pixels = torch.cat(list(trained.test.central(pick)))
+    labels = labels[pick.to(labels.device)]
+    objective = classification_objective(trained.model, trained.head, trained.normalise, labels)
+    pixels = torch.cat(list(trained.measured_images.central(pick)))
     features: Tensor = trained.model(trained.normalise(fgsm(objective, pixels, EPSILON)))
     return features

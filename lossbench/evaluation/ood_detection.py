@@ -1,4 +1,4 @@
-"""Detection of out-of-distribution inputs by a trained model: metrics and stored arrays."""
+"""Detection of out-of-distribution inputs by a trained model, with the functions in `detection`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def detection_artifact(key: str, title: str) -> Artifact:
 def measure_detection(
     trained: Trained, key: str, features: Tensor
 ) -> tuple[dict[str, float], dict[str, dict[str, NDArray[Any]]]]:
-    """Measure how well the model separates other inputs from the measured images.
+    """Measure the separation of other inputs from the measured images.
 
     Args:
         trained: Trained model; its measured images are the in-distribution inputs.
@@ -82,6 +82,6 @@ def measure_detection(
         kept["log10_likelihood_normal"] = normal / math.log(10)
         kept["log10_likelihood_other"] = other / math.log(10)
     arrays = as_arrays({name: tensor.float() for name, tensor in kept.items()})
-    false_accept, true_accept = subsample_roc(fpr, tpr)
-    arrays |= {"false_accept": false_accept, "true_accept": true_accept}
+    stored_fpr, stored_tpr = subsample_roc(fpr, tpr)
+    arrays |= {"false_accept": stored_fpr, "true_accept": stored_tpr}  # keys of earlier results
     return values, {f"detection_{key}": arrays}

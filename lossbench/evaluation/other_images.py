@@ -51,11 +51,11 @@ class OtherImages(Evaluation):
             raise DataError(f"{self.dataset}: has no test set")
         if other.digest == dataset.digest:
             raise ValueError(f"{self.dataset} is the data set that the suite trains on")
-        own, others = dataset.image_shape(view)[0], _channels(other)
-        if own != others and not {own, others} <= {1, 3}:
+        channels, others = dataset.image_shape(view)[0], _channels(other)
+        if channels != others and not {channels, others} <= {1, 3}:
             raise ValueError(
                 f"{self.dataset}: its images have {others} channels, those of {dataset.card.name} "
-                f"{own}; only 1 and 3 can be turned into each other"
+                f"{channels}; only 1 and 3 can be converted to each other"
             )
         return {self.dataset: other.digest}
 
@@ -67,7 +67,7 @@ class OtherImages(Evaluation):
 
     @torch.no_grad()
     def __call__(self, trained: Trained) -> Measurement:
-        [sample] = next(iter(trained.test.central(size=1)))  # (C, H, W)
+        [sample] = next(iter(trained.measured_images.central(size=1)))  # (C, H, W)
         dataset = load_dataset(self.dataset, trained.data_root, verify=False)
         view = _square_view(sample.shape[1:])
         images = dataset.splits["test"].on(trained.device, view)

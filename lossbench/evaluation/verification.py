@@ -1,4 +1,4 @@
-"""Face verification, whether two faces are of the same person, by the protocol of LFW."""
+"""Face verification (are two faces of the same person?) by the protocol of LFW."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ class Verification:
         return float(self.accuracies.std(ddof=1))
 
 
-def verify(similarity: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64]) -> Verification:
+def verification_accuracy(
+    similarity: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64]
+) -> Verification:
     """Measure the accuracy on each fold at the threshold that is best on all other folds.
 
     Args:
@@ -83,7 +85,7 @@ def verify(similarity: Floats, same: NDArray[np.bool_], fold: NDArray[np.int64])
 
 
 def best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:
-    """Threshold with the highest accuracy; pairs above it count as the same person.
+    """Threshold with the highest accuracy; pairs above it are classified as the same person.
 
     The candidates are -inf, inf and the midpoints between neighbouring scores. Of several equally
     good ones, the median is chosen, the higher of two medians.
@@ -278,9 +280,9 @@ class FaceVerification(Evaluation):
         else:
             whitening = fit_whitening(trained.train_features.cpu().numpy(), self.variance)
             similarity = mahalanobis_similarity(first, second, whitening)
-        found = verify(similarity, pairs.same, pairs.fold)
+        result = verification_accuracy(similarity, pairs.same, pairs.fold)
         eer = binary_eer(*binary_roc(similarity[pairs.same], similarity[~pairs.same]))
-        values = (found.mean, found.std, eer)
+        values = (result.mean, result.std, eer)
         return Measurement(
             dict(zip((metric.name for metric in self.metrics()), values, strict=True))
         )

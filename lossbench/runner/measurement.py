@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lossbench.assembly.build import TrialObjects
 from lossbench.errors import NotFiniteError
-from lossbench.evaluation.accuracy import all_alike
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
 from lossbench.planning.divergence import collapse, guessing
@@ -74,6 +75,9 @@ def measure(trained: Trained, parts: TrialObjects, artifacts: Path) -> TrainingO
             measurement = evaluation(trained)
         except NotFiniteError as error:
             return TrainingOutcome(divergence=f"in the end {error}")
+        for name, value in measurement.values.items():
+            if not math.isfinite(value):
+                return TrainingOutcome(divergence=f"its metric {name} was {value} in the end")
         values |= measurement.values
         for name, arrays in measurement.arrays.items():
             _save(artifacts / f"{name}.npz", arrays)
@@ -90,16 +94,22 @@ def _collapse(trained: Trained, artifacts: Path) -> tuple[str, str]:
     """
     identical = "its features were all the same in the end"
     if trained.measured is None:
-        return identical if all_alike(trained.train_features) else "", ""
+        return identical if features_are_constant(trained.train_features) else "", ""
     scores, labels = trained.scores, trained.measured.labels
     posterior, predicted = scores.softmax(1).max(1)
     arrays = as_arrays({"labels": labels, "predicted": predicted, "posterior": posterior})
     _save(artifacts / "predictions.npz", arrays)
     answers = arrays["predicted"], arrays["labels"], trained.head.num_classes
     reason, note = collapse(*answers), guessing(*answers)
-    if not reason and note and all_alike(trained.features):  # they differ by rounding only
+    constant = note and features_are_constant(trained.features)  # up to rounding
+    if not reason and constant:
         reason = identical
     return reason, note
+
+
+def features_are_constant(features: Tensor) -> bool:
+    """Whether the features (N, D) of all images are equal up to rounding."""
+    return bool(features.std(0).max() <= 1e-6 * features.abs().max())
 
 
 def _save(path: Path, arrays: Arrays) -> None:

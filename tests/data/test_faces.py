@@ -19,7 +19,7 @@ from lossbench.data.faces import (
 )
 from lossbench.data.prepared import array_digest
 from lossbench.errors import DataError, RequestError
-from lossbench.evaluation.verification import cosine_similarity, verify
+from lossbench.evaluation.verification import cosine_similarity, verification_accuracy
 
 pytestmark = pytest.mark.long
 
@@ -283,7 +283,7 @@ def test_real_lfw(real_lfw: Path) -> None:
 
     small = faces.images[:, 16:80:4, 16:80:4].astype(np.float32).mean(-1).reshape(13233, -1)
     small -= small.mean(1, keepdims=True)
-    found = verify(
+    found = verification_accuracy(
         cosine_similarity(small[pairs.first], small[pairs.second]), pairs.same, pairs.fold
     )
     assert 57 < found.mean < 70

@@ -47,13 +47,13 @@ def test_attack_measures_the_metrics_and_artifacts_it_declares(
 def test_error_under_fgsm_is_that_of_the_attacked_images() -> None:
     trained = make_trained(make_head("center"))
     objective = adversarial.classification_objective(
-        trained.model, trained.head, SCALE, trained.test.labels
+        trained.model, trained.head, SCALE, trained.measured_images.labels
     )
-    [pixels] = trained.test.central()
+    [pixels] = trained.measured_images.central()
     attacked = adversarial.fgsm(objective, pixels, 0.1)
     with torch.no_grad():
         predicted = trained.head.logits(trained.model(SCALE(attacked))).argmax(1)
-    wrong = 100 * float((predicted != trained.test.labels).double().mean())
+    wrong = 100 * float((predicted != trained.measured_images.labels).double().mean())
     assert Fgsm(epsilons=[0.1])(trained).values["fgsm_0.1_error"] == pytest.approx(wrong)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lossbench.data.images import ArrayImages, View, normaliser
-from lossbench.evaluation.accuracy import TenCrop, all_alike, top_error
+from lossbench.evaluation.accuracy import TenCrop, top_error
 from lossbench.evaluation.base import Trained
 from lossbench.evaluation.embedding import MAX_ATTACKED, MAX_POINTS, embedding
 from lossbench.losses import LossHead, create_loss
@@ -71,14 +71,6 @@ def test_ten_crops_agree_with_a_loop() -> None:
     expected = {"ten_crop_error": wrong / 0.4, "ten_crop_top5_error": missed / 0.4}
     assert found == pytest.approx(expected)
     assert 0 < wrong < 40
-
-
-def test_identical_features_are_detected() -> None:
-    features = 5 + torch.randn(100, 3)
-    assert not all_alike(features)
-    assert all_alike(features[:1].repeat(100, 1))
-    assert all_alike(torch.zeros(100, 3))
-    assert not all_alike(torch.cat([torch.zeros(99, 3), torch.ones(1, 3)]))
 
 
 @pytest.mark.parametrize("k", [1, 5])

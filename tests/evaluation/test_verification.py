@@ -14,7 +14,7 @@ from lossbench.evaluation.verification import (
     cosine_similarity,
     fit_whitening,
     mahalanobis_similarity,
-    verify,
+    verification_accuracy,
 )
 
 
@@ -46,7 +46,7 @@ def test_protocol_agrees_with_loops(random: np.random.Generator, folds: int, tie
     same = random.random(len(fold)) < 0.5
     scores = random.normal(size=len(fold)) + 0.8 * same
     scores = scores.round(0 if ties else 15)
-    found = verify(scores, same, fold)
+    found = verification_accuracy(scores, same, fold)
     accuracies = []
     for at, tested in enumerate(sorted(set(fold.tolist()))):
         inside = fold == tested
@@ -64,10 +64,10 @@ def test_fold_does_not_choose_its_own_threshold() -> None:
     """Two folds whose best thresholds differ are each tested at the other's."""
     scores = np.array([0.0, 1.0, 10.0, 11.0])
     same = np.array([False, True, False, True])
-    found = verify(scores, same, np.array([1, 1, 2, 2]))
+    found = verification_accuracy(scores, same, np.array([1, 1, 2, 2]))
     assert found.thresholds.tolist() == [10.5, 0.5]
     assert found.accuracies.tolist() == [50.0, 50.0]
-    assert verify(scores, scores > 5, np.array([1, 2, 1, 2])).mean == 100.0
+    assert verification_accuracy(scores, scores > 5, np.array([1, 2, 1, 2])).mean == 100.0
 
 
 @pytest.mark.parametrize(
@@ -105,18 +105,18 @@ def test_accuracy_does_not_depend_on_the_scale_of_the_scores(random: np.random.G
     same = random.random(60) < 0.5
     scores = random.normal(size=60) + same
     fold = np.arange(60) % 3
-    expected = verify(scores, same, fold).accuracies.tolist()
+    expected = verification_accuracy(scores, same, fold).accuracies.tolist()
     for moved in (1e30 * scores, 1e-30 * scores, scores.astype(np.float32), scores + 1000.0):
-        assert verify(moved, same, fold).accuracies.tolist() == expected
+        assert verification_accuracy(moved, same, fold).accuracies.tolist() == expected
 
 
 def test_single_fold_and_nan_are_refused() -> None:
     same = np.array([True, False, True, False])
     with pytest.raises(ValueError, match="two or more folds"):
-        verify(np.arange(4.0), same, np.ones(4, np.int64))
+        verification_accuracy(np.arange(4.0), same, np.ones(4, np.int64))
     for broken in (np.nan, np.inf, -np.inf):
         with pytest.raises(ValueError, match="not a finite number"):
-            verify(np.array([0.0, 1.0, broken, 2.0]), same, np.array([1, 1, 2, 2]))
+            verification_accuracy(np.array([0.0, 1.0, broken, 2.0]), same, np.array([1, 1, 2, 2]))
 
 
 def test_six_thousand_pairs_are_fast(random: np.random.Generator) -> None:
@@ -126,7 +126,7 @@ def test_six_thousand_pairs_are_fast(random: np.random.Generator) -> None:
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        found = verify(scores, same, fold)
+        found = verification_accuracy(scores, same, fold)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.05
     assert found.mean == pytest.approx(69.1, abs=2)  # normal(0.5)
@@ -201,7 +201,7 @@ def test_whitening_of_degenerate_features(
         assert len(constant) == len(zero) == 0
         alike = mahalanobis_similarity(features(random, 6, 8), features(random, 6, 8), constant)
     assert (alike == 0).all()
-    assert verify(alike, np.arange(6) % 2 == 0, np.arange(6) // 2).mean == 50.0
+    assert verification_accuracy(alike, np.arange(6) % 2 == 0, np.arange(6) // 2).mean == 50.0
 
 
 def test_features_that_are_not_finite_are_refused(random: np.random.Generator) -> None:

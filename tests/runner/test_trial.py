@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from lossbench.assembly.check import check
 from lossbench.data.images import Images
 from lossbench.data.loading import load_dataset
 from lossbench.errors import DataError, NotFiniteError
+from lossbench.evaluation.base import EVALUATIONS, Evaluation, Measurement, Trained
 from lossbench.planning.trial import Trial
-from lossbench.records import EpochRecord, TrialResult
+from lossbench.records import EpochRecord, Metric, TrialResult
+from lossbench.registry import registering
 from lossbench.runner.trial import PausedError, run_trial
 from lossbench.suite.load import load_suite
 from lossbench.training.checkpoints import Checkpoints
@@ -155,7 +157,7 @@ def test_scores_that_are_no_numbers_are_a_divergence(
     assert (result.status, result.reason, result.metrics) == ("diverged", reason, {})
 
 
-def test_an_evaluation_that_meets_no_number_is_a_divergence(
+def test_nan_in_an_evaluation_counts_as_divergence(
     write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_number(*_: object) -> None:
@@ -164,6 +166,47 @@ def test_an_evaluation_that_meets_no_number_is_a_divergence(
     monkeypatch.setattr("lossbench.evaluation.accuracy.Error.__call__", no_number)
     result = run(trial_of(write_suite()), tmp_path / "out")
     assert (result.status, result.reason) == ("diverged", "in the end a score is not a number")
+
+
+@pytest.fixture
+def own_evaluation() -> Iterator[type[Evaluation]]:
+    """An evaluation of a user's file, whose value a test sets."""
+
+    class Own(Evaluation):
+        """A metric with a chosen value."""
+
+        value = 0.0
+
+        def metrics(self) -> tuple[Metric, ...]:
+            return (Metric(name="own", label="own"),)
+
+        def __call__(self, trained: Trained) -> Measurement:
+            return Measurement({"own": self.value})
+
+    with registering("a test", lambda _: "a test"):
+        EVALUATIONS.register("own")(Own)
+    yield Own
+    EVALUATIONS.unregister("a test")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_of_a_users_evaluation_that_is_not_finite_counts_as_divergence(
+    write_suite: Write, tmp_path: Path, own_evaluation: type[Any], value: float
+) -> None:
+    own_evaluation.value = value
+    result = run(trial_of(write_suite(), "evaluate=[error, own]"), tmp_path / "out")
+    reason = f"its metric own was {value} in the end"
+    assert (result.status, result.reason, result.metrics) == ("diverged", reason, {})
+
+
+def test_a_finite_value_of_a_users_evaluation_is_stored(
+    write_suite: Write, tmp_path: Path, own_evaluation: type[Any]
+) -> None:
+    own_evaluation.value = 0.5
+    result = run(
+        trial_of(write_suite(), "evaluate=[error, own]", "recipe.epochs=15"), tmp_path / "out"
+    )
+    assert (result.status, result.metrics["own"]) == ("finished", 0.5)
 
 
 def test_pure_metric_losses_classify_by_class_means(write_suite: Write, tmp_path: Path) -> None:
