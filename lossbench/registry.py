@@ -21,6 +21,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -303,3 +304,21 @@ def _parameters_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]
 def parameters_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
     """Create the model of parameters from name -> (type, default)."""
     return create_model(f"{name}_parameters", __base__=_Parameters, **fields)
+
+
+def user_path(written: str | Path) -> Path:
+    """Return the path with a leading `~` or `~user` replaced by the home folder.
+
+    A shell replaces it in `--data-root ~/data`, but not in `--data-root=~/data`, suites and
+    environment variables.
+
+    Raises:
+        RequestError: There is no such home folder.
+    """
+    try:
+        return Path(written).expanduser()
+    except RuntimeError:
+        home = Path(written).parts[0]
+        raise RequestError(
+            f"{written}: {home} is not a home folder on this machine; write the path in full"
+        ) from None

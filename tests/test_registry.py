@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
 from pydantic import Field
 
 from lossbench.errors import ParameterError, RequestError, UnknownNameError
-from lossbench.registry import Entry, Registry
+from lossbench.registry import Entry, Registry, user_path
 
 
 def make_registry() -> Registry[tuple[object, ...]]:
@@ -134,3 +135,11 @@ def test_metadata_comes_from_the_factory() -> None:
     entry = make_registry()["lens"]
     assert (entry.summary, entry.reference) == ("A lens.", "Someone, 1999")
     assert entry.parameter_names == ["power", "lambda", "coated"]
+
+
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_path("~/data") == tmp_path / "data"
+    assert user_path("data/~") == Path("data/~")
+    with pytest.raises(RequestError, match="~nobody_at_all is not a home folder"):
+        user_path("~nobody_at_all/data")

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lossbench.redaction import redacted
+from lossbench.errors.redaction import redacted
 
 
 def command_text(arguments: Iterable[str]) -> str:

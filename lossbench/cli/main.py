@@ -30,7 +30,7 @@ from lossbench.cli.run import run
 from lossbench.cli.signals import INTERRUPTED, stop_signals
 from lossbench.cli.ui import ui
 from lossbench.errors import LossbenchError
-from lossbench.redaction import RedactedStream
+from lossbench.errors.redaction import RedactedStream
 
 GARBAGE_FROM = 100_000
 """Allocations before Python's garbage collector runs: with its default of 700, it takes a quarter

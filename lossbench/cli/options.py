@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from lossbench.errors import RequestError
-from lossbench.paths import user_path
+from lossbench.registry import user_path
 
 DEFAULT_DATA_ROOT = Path("data")
 

@@ -28,7 +28,7 @@ from lossbench.data.table_files import is_table_folder
 from lossbench.data.tables import load_tables
 from lossbench.data.vectors import is_vector_folder, load_vectors
 from lossbench.errors import DataError, MissingDataError, UnknownNameError
-from lossbench.paths import user_path
+from lossbench.registry import user_path
 
 
 def find_folder(name: str, data_root: Path) -> Path | None:

@@ -23,12 +23,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from lossbench.atomic_files import atomic_path
 from lossbench.data.dataset import Card, Dataset, Split
 from lossbench.data.images import ArrayImages, Images, View
 from lossbench.data.split_names import describe_array_splits, find_array_splits
 from lossbench.errors import DataError, validation_problems
 from lossbench.planning.trial import short_digest
+from lossbench.suite.atomic_files import atomic_path
 
 Arrays = dict[str, NDArray[np.generic]]
 AnyCard = TypeVar("AnyCard", bound=Card)

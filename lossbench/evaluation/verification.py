@@ -24,8 +24,8 @@ from lossbench.evaluation.base import (
     extract_features,
 )
 from lossbench.evaluation.detection import binary_eer, binary_roc
-from lossbench.paths import user_path
 from lossbench.records import Metric
+from lossbench.registry import user_path
 
 Floats = NDArray[np.floating]
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lossbench.analysis.number_format import format_number, format_spec, is_percentage
-from lossbench.atomic_files import write_atomically
 from lossbench.errors import RequestError, did_you_mean
 from lossbench.gate.baseline import (
     DEFAULT_MIN_EFFECT,
@@ -17,6 +16,7 @@ from lossbench.gate.baseline import (
 )
 from lossbench.gate.baseline_file import baseline_text
 from lossbench.gate.comparability import condition_differences, require_same_suite
+from lossbench.suite.atomic_files import write_atomically
 
 _ROUNDING = 1e-11  # of means, relative
 

@@ -20,8 +20,7 @@ from torch import nn
 from lossbench.errors import ParameterError, Problem, RequestError
 from lossbench.models.base import MODELS, Backbone, ImageShape
 from lossbench.models.weights import UnusableWeights, downloaded, file_digest, read_weights
-from lossbench.paths import user_path
-from lossbench.registry import Entry, make_entry
+from lossbench.registry import Entry, make_entry, user_path
 
 REFERENCE = "Wightman: PyTorch Image Models, 2019"
 Rate = Annotated[float, Field(ge=0, lt=1)]

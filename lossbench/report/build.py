@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from lossbench.analysis.predictions import PredictionAnalysis, ReadArrays, analyze_predictions
 from lossbench.analysis.tables import Table, make_tables
-from lossbench.atomic_files import write_atomically
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.data_files import csv, json_lines, verdicts_json
@@ -24,6 +23,7 @@ from lossbench.report.latex import latex_tables
 from lossbench.report.markdown import markdown_lines
 from lossbench.report.provenance import provenance
 from lossbench.report.uncertainty_table import TITLE, uncertainty_table
+from lossbench.suite.atomic_files import write_atomically
 
 
 def build_report(

@@ -15,7 +15,6 @@ from rich.text import Text
 
 from lossbench.analysis.ranking import Ranking
 from lossbench.analysis.tables import Cell
-from lossbench.atomic_files import write_atomically
 from lossbench.report.display import Column, DisplayCell, DisplayTable, plain_cells
 from lossbench.report.escaping import markdown_text
 from lossbench.report.figures.rank_chart import rank_chart
@@ -25,6 +24,7 @@ from lossbench.report.ranking_text import ranking_answer, ranking_notes, ranking
 from lossbench.report.terminal import terminal_parts
 from lossbench.report.value_text import format_count, format_value
 from lossbench.report.verdict_text import format_p
+from lossbench.suite.atomic_files import write_atomically
 
 
 def write_ranking(

@@ -16,7 +16,7 @@ from typing import Any
 
 import lossbench
 from lossbench.errors import LossbenchError, RequestError
-from lossbench.redaction import redacted
+from lossbench.errors.redaction import redacted
 from lossbench.runner.capacity import Node, capacity
 from lossbench.runner.ray_files import ray_options
 from lossbench.suite.schema import Resources

@@ -19,7 +19,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lossbench.atomic_files import atomic_path
+from lossbench.suite.atomic_files import atomic_path
 
 MARKER = "driver"
 """Name of a file in the run's storage; a node with this file shares the driver's file system."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
+from lossbench.errors.redaction import redacted
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord
-from lossbench.redaction import redacted
 from lossbench.runner.outbox import Outbox, log_from_outbox
 from lossbench.runner.progress import Display
 from lossbench.tracking.store import Tracker

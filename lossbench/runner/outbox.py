@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lossbench.atomic_files import atomic_path, remove_atomically
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
+from lossbench.suite.atomic_files import atomic_path, remove_atomically
 from lossbench.tracking.store import Tracker
 
 FOLDER = "spool"

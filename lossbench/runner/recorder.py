@@ -15,9 +15,9 @@ from typing import Any
 
 from ray import tune
 
+from lossbench.errors.redaction import redacted
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.redaction import redacted
 from lossbench.runner.checkpoint_folders import drop_checkpoints
 from lossbench.runner.log_writer import LogWriter
 from lossbench.runner.outbox import Outbox, read_result

@@ -15,9 +15,9 @@ from ray import tune
 
 from lossbench.assembly.plugins import install
 from lossbench.errors import DataError
+from lossbench.errors.redaction import redacted
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Plugin
-from lossbench.redaction import redacted
 from lossbench.runner.checkpoint_folders import checkpoints_of
 from lossbench.runner.file_server import file_server_client, read_files, shares_filesystem
 from lossbench.runner.node_data import data_root_of

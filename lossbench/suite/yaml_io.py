@@ -16,7 +16,7 @@ from ruamel.yaml.events import (
 )
 
 from lossbench.errors import Loc, Problem, RequestError, did_you_mean
-from lossbench.redaction import holds_secret
+from lossbench.errors.redaction import holds_secret
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 40

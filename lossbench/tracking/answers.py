@@ -14,7 +14,7 @@ import requests
 from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from lossbench.redaction import redacted
+from lossbench.errors.redaction import redacted
 
 FAILURES = (MlflowException, SQLAlchemyError, requests.RequestException, OSError)
 """Exceptions of MLflow if a store fails."""

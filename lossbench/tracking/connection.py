@@ -15,8 +15,8 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from filelock import BaseFileLock, FileLock, Timeout
 from mlflow import MlflowClient
 
-from lossbench.atomic_files import atomic_path
 from lossbench.errors import TrackingError
+from lossbench.suite.atomic_files import atomic_path
 from lossbench.tracking.answers import FAILURES, explain, one_line, with_retries
 from lossbench.tracking.artifacts import relocate
 from lossbench.tracking.database import (

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from lossbench.errors import TrackingError
-from lossbench.paths import user_path
-from lossbench.redaction import redacted
+from lossbench.errors.redaction import redacted
+from lossbench.registry import user_path
 
 DEFAULT_DATABASE = "mlflow.db"
 EXPERIMENT_KIND = "mlflow.experimentKind"

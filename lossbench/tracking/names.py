@@ -9,8 +9,8 @@ from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
+from lossbench.errors.redaction import redacted
 from lossbench.planning.trial import Trial, short_digest
-from lossbench.redaction import redacted
 
 PREFIX = "lossbench."
 IDENTITY = f"{PREFIX}identity"

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from lossbench.atomic_files import atomic_path
+from lossbench.suite.atomic_files import atomic_path
 from lossbench.training.loop import Training
 from lossbench.training.seeding import random_states, restore_random_states
 

@@ -182,7 +182,7 @@ def test_a_crash_leaves_the_old_page_and_no_temporary_file(
     def full_disk(*_: Any) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("lossbench.atomic_files.os.replace", full_disk)
+    monkeypatch.setattr("lossbench.suite.atomic_files.os.replace", full_disk)
     with pytest.raises(OSError, match="no space"):
         build_report(PlanWithResults(plan, run_all(plan)), nothing, tmp_path, "c")
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == "old"

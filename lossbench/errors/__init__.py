@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lossbench.redaction import redacted
+from lossbench.errors.redaction import redacted
 
 Loc = tuple[str | int, ...]
 """Location of a key in a request (a suite, a baseline or options): keys and indices of lists, from

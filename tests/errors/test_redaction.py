@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lossbench.redaction import RedactedStream, holds_secret, redacted
+from lossbench.errors.redaction import RedactedStream, holds_secret, redacted
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.atomic_files import atomic_path, remove_atomically, write_atomically
+from lossbench.suite.atomic_files import atomic_path, remove_atomically, write_atomically
 
 
 def entries(folder: Path) -> list[str]:
