@@ -60,7 +60,7 @@ def data_facts(dataset: Dataset, suite: Suite, others: Iterable[ShapeAndView] = 
         steps={share: steps_per_epoch(n, batch, least) for share, n in trained.items()},
         class_names=tuple(dataset.card.class_names),
         class_counts=counts,
-        amended=frozenset(_amended_draws(dataset, suite.dataset, holdout)),
+        corrected_draws=frozenset(_corrected_draws(dataset, suite.dataset, holdout)),
         notes=dataset.notes,
         warnings=dataset.warnings,
     )
@@ -71,7 +71,7 @@ def _class_counts(split: Split, indices: Indices | None, classes: int) -> tuple[
     return tuple(np.bincount(labels, minlength=classes).tolist())
 
 
-def _amended_draws(dataset: Dataset, choice: DatasetChoice, holdout: Holdout) -> Iterator[str]:
+def _corrected_draws(dataset: Dataset, choice: DatasetChoice, holdout: Holdout) -> Iterator[str]:
     """Those of `train_size`, `test_size`, `holdout` for which a plain draw would lose a class."""
     for name, size in split_sizes(choice).items():
         if size is not None and name in dataset.splits:

@@ -1,1 +1,1 @@
-"""Suite and results so far -> trials: identities, selection, fairness, costs; no torch."""
+"""Plan of a suite: rows, trials, their identities, selection, fairness audit, costs; no torch."""

@@ -1,4 +1,4 @@
-"""Differences between a suite and its file, from options of the command line."""
+"""Differences between a suite and its file that options of the command line cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def find_changes(
 
     Args:
         suite: Suite with its overrides.
-        written: Suite as in its file; None if it is invalid without the overrides.
+        written: Suite of the file alone; None if it is invalid without the overrides.
         overrides: `KEY=VALUE` texts of `--set`.
         only: Glob of `--only`, if it narrows the table.
     """
@@ -30,7 +30,7 @@ def find_changes(
 
 
 def suite_content(suite: Suite) -> dict[str, Any]:
-    """Everything in a suite that can change its table."""
+    """The content of a suite that affects its table."""
     content = suite.model_dump(mode="json", exclude={"title"})
     del content["resources"]["gpus"]
     return content

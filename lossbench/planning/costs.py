@@ -1,4 +1,4 @@
-"""Costs of trials, from those that ran or from probes, and forecasts for a table."""
+"""Costs of trials, measured on earlier trials or by probes, and forecasts for a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 
 Cell = tuple[str, str, bool]
-"""Variant, row, and whether a part is held out; trials of a cell have similar costs."""
+"""(variant, row, whether a part is held out); trials of a cell have similar costs."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Cost:
     """Cost of one trial.
 
     Attributes:
-        wall_time_sec: Time from its first step to its result.
+        wall_time_sec: Duration of the training with the measurement after each epoch; without the
+            evaluations after the last one.
         memory_mib: Peak memory of the process or of the GPU.
     """
 
@@ -30,16 +31,16 @@ class Cost:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Forecast of the trials that are left.
+    """Forecast for the remaining trials.
 
     Attributes:
         trials: Number of trials.
-        wall_time_sec: Time until the last one has ended.
+        wall_time_sec: Time until the last trial has ended.
         work_sec: Sum of the times of all trials.
         memory_mib: Peak memory of the largest trial.
         concurrent: Number of trials that run at a time.
-        basis: Number of cells by the origin of their costs: `ran`, `probed`, or `guessed` from
-            other cells.
+        basis: Number of cells by the origin of their costs: `ran` (a trial of the cell),
+            `probed`, or `guessed` from other cells.
     """
 
     trials: int
@@ -59,10 +60,10 @@ class Costs:
 
     Args:
         trials: Trials of the table.
-        results: Results of those that ran, by identity.
-        device: Device of the forecast; results of other devices are ignored.
-        probe: Measures a trial's cost; None to probe nothing.
-        enough: Whether to stop probing; the costs of the other cells are guessed.
+        results: Results of the trials that were run, by identity.
+        device: Device of the forecast; results from other devices are ignored.
+        probe: Estimates the cost of a trial of a cell without results; None to probe nothing.
+        enough: Returns whether to stop probing; the costs of the other cells are guessed.
     """
 
     def __init__(
@@ -77,41 +78,52 @@ class Costs:
         self._known: dict[Cell, Cost] = {}
         self.basis: dict[Cell, str] = {}
         listed = list(trials)
-        self.learn(listed, results)
+        self.add_results(listed, results)
         for trial in listed:
             cell = cell_of(trial)
             if probe and cell not in self._known and not enough():
                 self._known[cell] = probe(trial)
                 self.basis[cell] = "probed"
 
-    def learn(self, trials: Iterable[Trial], results: Mapping[str, TrialResult]) -> None:
-        """Use the costs of trials that have run."""
+    def add_results(self, trials: Iterable[Trial], results: Mapping[str, TrialResult]) -> None:
+        """Add the costs of trials that were run."""
         ran: dict[Cell, list[Cost]] = {}
         for trial in trials:
             result = results.get(trial.identity)
             if result and result.status == "finished" and result.device == self._device:
                 ran.setdefault(cell_of(trial), []).append(cost_of(result))
         for cell, costs in ran.items():
-            took = mean(cost.wall_time_sec for cost in costs)
-            self._known[cell] = Cost(took, max(cost.memory_mib for cost in costs))
+            duration = mean(cost.wall_time_sec for cost in costs)
+            self._known[cell] = Cost(duration, max(cost.memory_mib for cost in costs))
             self.basis[cell] = "ran"
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
-    def of(self, trial: Trial) -> Cost:
-        """The cost of the trial's cell; if unknown, the median of its column, or of all cells."""
+    def cost_of_trial(self, trial: Trial) -> Cost:
+        """Cost of a trial: that of its cell, if it is known.
+
+        Otherwise the median time and the largest memory of the known cells of its column, or of all
+        known cells. At least one cost must be known.
+        """
         cell = cell_of(trial)
         if cell in self._known:
             return self._known[cell]
         column = [cost for (variant, _, _), cost in self._known.items() if variant == trial.variant]
-        found = column or list(self._known.values())
+        similar = column or list(self._known.values())
         return Cost(
-            median(cost.wall_time_sec for cost in found), max(cost.memory_mib for cost in found)
+            median(cost.wall_time_sec for cost in similar),
+            max(cost.memory_mib for cost in similar),
         )
 
     def forecast(self, left: Sequence[Trial], concurrent: int) -> Forecast:
-        costs = [self.of(trial) for trial in left]
+        """Forecast for trials.
+
+        Args:
+            left: The remaining trials.
+            concurrent: Number of trials that run at a time.
+        """
+        costs = [self.cost_of_trial(trial) for trial in left]
         basis: dict[str, int] = {}
         for cell in dict.fromkeys(map(cell_of, left)):
             kind = self.basis.get(cell, "guessed")
@@ -126,12 +138,12 @@ class Costs:
             basis=basis,
         )
 
-    def fitting(self, left: Sequence[Trial], concurrent: int, seconds: float) -> list[Trial]:
-        """The trials that are expected to end in time, in the given order."""
+    def select_within(self, left: Sequence[Trial], concurrent: int, seconds: float) -> list[Trial]:
+        """The trials that are expected to end within a time limit, in the given order."""
         free = [0.0] * concurrent
         chosen = []
         for trial in left:
-            end = free[0] + self.of(trial).wall_time_sec
+            end = free[0] + self.cost_of_trial(trial).wall_time_sec
             if end <= seconds:
                 heapq.heapreplace(free, end)
                 chosen.append(trial)
@@ -139,16 +151,16 @@ class Costs:
 
 
 def cost_of(result: TrialResult) -> Cost:
-    """The cost of a finished trial, including the measurements between its epochs."""
+    """Cost of a finished trial, including the measurements after its epochs."""
     times = [record.timestamp_ms / 1000 for record in result.history]
     wall = result.wall_time_sec
-    if len(times) > 1:  # a median, since a trial may have waited or been interrupted in between
+    if len(times) > 1:  # a median, because a trial may have waited or been interrupted
         wall = max(wall, median(end - start for start, end in pairwise(times)) * len(times))
     return Cost(wall, result.peak_memory_mib)
 
 
 def _ends(lengths: Iterable[float], concurrent: int) -> list[float]:
-    """End times, if each trial starts as soon as one of the concurrent ones has ended."""
+    """End times if each trial starts as soon as one of the concurrent trials has ended."""
     free = [0.0] * concurrent
     ends = []
     for length in lengths:

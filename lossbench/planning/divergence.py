@@ -1,4 +1,4 @@
-"""When a finished training counts as diverged, judged by the answers that it gave."""
+"""Rule by which a finished training counts as diverged because of its predictions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 from scipy.special import bdtr, bdtrc
 
 WORSE_LEVEL = 0.001
-"""A model is worse than guessing if guessing has this few right answers less often than this."""
+"""Significance level for "worse than guessing": a model is worse if guessing gives at most its
+number of correct predictions with a smaller probability."""
 BETTER_LEVEL = 0.05
-"""A model is shown to be better than guessing if guessing has as many right this rarely."""
-FEW = 10
-"""Images of rare classes on which a good model may well give one answer throughout."""
+"""Significance level for "better than guessing": a model is better if guessing gives at least its
+number of correct predictions with at most this probability."""
+MIN_OTHERS = 10
+"""Number of images outside the most frequently predicted class below which constant predictions may
+be those of a good model."""
 RULE = (
     "A trial counts as diverged if its loss, features or class scores were not finite; if it "
     "predicted the same class for all test images, with at most 1 % exceptions among the images "
@@ -22,25 +25,26 @@ RULE = (
 )
 NO_BETTER = "no better than guessing"
 FORMER_REASON = "ended no better than chance"
-"""Reason that earlier versions stored for every trial near chance, however few its images."""
+"""Reason that earlier versions stored for every trial near chance level, even for few images."""
 
 Labels = NDArray[np.integer[Any]]
 
 
-def collapse(predicted: Labels, labels: Labels, num_classes: int) -> str:
-    """Why a training counts as diverged, by its answers; empty if it does not.
+def collapse_reason(predicted: Labels, labels: Labels, num_classes: int) -> str:
+    """Reason why a training counts as diverged because of its predictions; empty if it does not.
 
-    1. Constant answers: all images get the class c, though the labels differ. Of many images a
-       few may differ: at most 1 in 100 of those whose label is not c. Where fewer than ten
-       images, and fewer than a tenth, have another label than c, that is no collapse: a good
-       model can miss all of so few.
-    2. Worse than guessing: with n right answers of N, P(X <= n) < 0.001 for X ~ Bin(N, 1/K).
+    1. Constant predictions: all images are assigned to the class c, although the labels differ.
+       Exceptions are allowed: the number of images with another prediction may be up to 1 % of the
+       number of images whose label is not c. If fewer than ten images, and fewer than a tenth, have
+       another label than c, it is not a collapse: a good model can miss all of them.
+    2. Worse than guessing: with n correct predictions of N, P(X <= n) < 0.001 for
+       X ~ Bin(N, 1/K).
 
-    A training that is merely no better than guessing is not diverged. On few images that is
-    luck as often as not, and a mean without the unlucky trials would be too good. Of trials that
-    guess each image independently the rule calls at most 1 in 1,000 worse than guessing, and
-    fewer of those that are better. A network that has hardly been trained gives similar images
-    the same answer, so the number of its right answers varies more.
+    A training that is merely no better than guessing is not diverged: on few images this is often
+    chance, and a mean without the unlucky trials would be too good. Among trials that guess each
+    image independently, the rule finds at most 1 in 1,000 worse than guessing, and fewer among
+    better trials. A network after little training assigns similar images to the same class, so its
+    number of correct predictions varies more.
 
     Args:
         predicted: (N,), N >= 1.
@@ -49,9 +53,9 @@ def collapse(predicted: Labels, labels: Labels, num_classes: int) -> str:
     """
     images = len(labels)
     classes, counts = np.unique(predicted, return_counts=True)
-    answer, same = classes[counts.argmax()], int(counts.max())
-    others = int((labels != answer).sum())
-    few = others < FEW and 10 * others < images
+    most_predicted, same = classes[counts.argmax()], int(counts.max())
+    others = int((labels != most_predicted).sum())
+    few = others < MIN_OTHERS and 10 * others < images
     if (labels != labels[0]).any() and not few and 100 * (images - same) <= others:
         if same == images:
             return f"gave the same class for all {images:,} images"
@@ -65,11 +69,11 @@ def collapse(predicted: Labels, labels: Labels, num_classes: int) -> str:
     return ""
 
 
-def guessing(predicted: Labels, labels: Labels, num_classes: int) -> str:
-    """A note on a model that is not shown to be better than guessing; else empty.
+def guessing_note(predicted: Labels, labels: Labels, num_classes: int) -> str:
+    """Note on a model that is not shown to be better than guessing; otherwise empty.
 
-    Guessing is the best of what needs no image: always the commonest class of these images, or
-    any of K classes at random.
+    Guessing means the better of two predictions that need no image: the most frequent class of
+    these images, or one of K classes at random.
 
     Args:
         predicted: (N,), N >= 1.
@@ -77,10 +81,10 @@ def guessing(predicted: Labels, labels: Labels, num_classes: int) -> str:
         num_classes: K.
     """
     images, right = len(labels), int((predicted == labels).sum())
-    commonest = int(np.unique(labels, return_counts=True)[1].max())
-    if commonest == images:  # nothing to tell apart
+    most_frequent = int(np.unique(labels, return_counts=True)[1].max())
+    if most_frequent == images:  # there is only one class
         return ""
-    guess = max(1 / num_classes, commonest / images)
+    guess = max(1 / num_classes, most_frequent / images)
     if right and bdtrc(right - 1, images, guess) <= BETTER_LEVEL:
         return ""
     return f"{NO_BETTER}: right on {right:,} of {images:,} images"

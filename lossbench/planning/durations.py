@@ -1,4 +1,4 @@
-"""Durations as text: how users write them, and how messages show them."""
+"""Durations as text: parsing of options, formatting for messages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def read_duration(text: str, option: str) -> float:
-    """Return the seconds of `2h`, `1h30m`, `45min` or `90s`.
+    """Parse `2h`, `1h30m`, `45min` or `90s` and return seconds.
 
     Args:
         text: Value of an option.
         option: Name of the option, for the message.
 
     Raises:
-        RequestError: The text has another form.
+        RequestError: The text is not a duration.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?) *(d|h|min|m|s)", text.strip())
     whole = re.fullmatch(r"(?:\d+(?:\.\d+)? *(?:d|h|min|m|s) *)+", text.strip())
@@ -29,7 +29,7 @@ def read_duration(text: str, option: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as `4.2 s`, `3 min 20 s` or `2 h 5 min`."""
+    """Format a duration as `4.2 s`, `3 min 20 s` or `2 h 5 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:

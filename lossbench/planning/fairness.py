@@ -1,8 +1,8 @@
 """Fairness audit: differences between the rows of a table other than the loss.
 
-A difference `fails` the table if it could have been avoided and may explain what the table
-shows; it is a `warning` if it can mislead a reader; what belongs to a loss (a center update,
-balanced batches) is `listed`.
+A difference is `fails` if it could have been avoided and may explain differences in the table, and
+`warning` if it may mislead a reader. Requirements of a loss (a center update, balanced batches) are
+`listed`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, Results
 
 Level = Literal["fails", "warning", "listed"]
 LEVELS: tuple[Level, ...] = ("fails", "warning", "listed")
-Found = tuple[Level, str, str]
-"""Level, column and text of a difference."""
+Finding = tuple[Level, str, str]
+"""(level, column, text) of a difference."""
 
-SMALL, NAMED = 10, 5
-"""A class with fewer images is small; number of small classes that are named."""
+MIN_IMAGES = 10
+"""Number of images below which a class is reported as small."""
+MAX_NAMED = 5
+"""Maximum number of small classes that are named."""
 EXCLUDED_FIELDS = frozenset({"suite", "variant", "row", "loss", "seed", "sources", "revisions"})
 """Fields of a trial that may differ between two rows, or are compared elsewhere."""
 
@@ -34,7 +36,7 @@ class Difference:
 
     Attributes:
         level: `fails`, `warning` or `listed`.
-        text: The rows, and their values.
+        text: Description of the difference, with rows and values.
     """
 
     level: Level
@@ -42,22 +44,22 @@ class Difference:
 
 
 def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Difference]:
-    """All differences between the rows other than the loss, the worst first.
+    """Differences between the rows other than the loss, the worst first.
 
     Args:
         plan: Plan of the suite.
-        trials: All of its trials, those on the held-out part and those on the test set.
+        trials: All trials of the plan, with `selection` also those on the held-out part.
         results: Results of the trials that were run.
     """
     listed = list(trials)
-    found: list[Found] = []
+    findings: list[Finding] = []
     for variant in plan.suite.variants:
         for held_out in (True, False):
             stage = [t for t in listed if t.variant == variant and bool(t.holdout) == held_out]
-            found += [(level, variant, text) for level, text in _shared(stage)]
-            found += [(level, variant, text) for level, text in _measured(stage, results)]
-        found += [(level, variant, text) for level, text in _heads(plan, variant)]
-    of_all: tuple[tuple[Level, Iterator[str]], ...] = (
+            findings += [(level, variant, text) for level, text in _shared(stage)]
+            findings += [(level, variant, text) for level, text in _measured(stage, results)]
+        findings += [(level, variant, text) for level, text in _heads(plan, variant)]
+    whole_table: tuple[tuple[Level, Iterator[str]], ...] = (
         ("fails", _uneven_budget(plan)),
         ("warning", _tuned_on_test(plan)),
         ("listed", _untuned(plan)),
@@ -65,15 +67,15 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
         ("listed", iter(plan.facts.notes)),
         ("listed", small_classes(plan)),
     )
-    for level, texts in of_all:
-        found += [(level, variant, text) for text in texts for variant in plan.suite.variants]
-    return sorted(_joined(plan, found), key=lambda difference: LEVELS.index(difference.level))
+    for level, texts in whole_table:
+        findings += [(level, variant, text) for text in texts for variant in plan.suite.variants]
+    return sorted(_joined(plan, findings), key=lambda difference: LEVELS.index(difference.level))
 
 
-def _joined(plan: Plan, found: Iterable[Found]) -> Iterator[Difference]:
-    """One difference per text; columns are named unless it holds in all of them."""
+def _joined(plan: Plan, findings: Iterable[Finding]) -> Iterator[Difference]:
+    """One difference per text, with the names of its columns unless it applies to all columns."""
     columns: dict[tuple[Level, str], list[str]] = {}
-    for level, variant, text in found:
+    for level, variant, text in findings:
         columns.setdefault((level, text), []).append(variant)
     for (level, text), variants in columns.items():
         everywhere = set(variants) == set(plan.suite.variants)
@@ -83,7 +85,7 @@ def _joined(plan: Plan, found: Iterable[Found]) -> Iterator[Difference]:
 
 
 def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
-    """Rows that are trained or measured differently, or with other seeds."""
+    """Differences in training, measurement or seeds."""
     contents: dict[str, dict[str, Any]] = {}
     seeds: dict[str, list[int]] = {}
     for trial in trials:
@@ -100,7 +102,7 @@ def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
 
 
 def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level, str]]:
-    """Differences of results: seeds in the mean, devices, versions."""
+    """Differences between results: seeds in the mean, devices, library versions."""
     found = [(t, results[t.identity]) for t in trials if t.identity in results]
     ran = [(trial, result) for trial, result in found if not result.pruned]
     if not ran:
@@ -144,7 +146,7 @@ def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level
 
 
 def _uneven_budget(plan: Plan) -> Iterator[str]:
-    """With `selection`: losses with parameters that choose among different numbers of rows."""
+    """With `selection`: different numbers of rows among which losses with parameters are chosen."""
     if plan.suite.selection is None:
         return
     budget = {name: len(rows) for name, rows in _by_loss(plan.rows).items() if rows[0].loss.params}
@@ -179,19 +181,19 @@ def small_classes(plan: Plan) -> Iterator[str]:
     facts = plan.facts
     for kind, counts in facts.class_counts.items():
         small = sorted((n, name) for n, name in zip(counts, facts.class_names, strict=True))
-        small = [(n, name) for n, name in small if n < SMALL]
+        small = [(n, name) for n, name in small if n < MIN_IMAGES]
         if small:
-            named = ", ".join(f"{name} {n}" for n, name in small[:NAMED])
-            more = ", ..." if len(small) > NAMED else ""
+            named = ", ".join(f"{name} {n}" for n, name in small[:MAX_NAMED])
+            more = ", ..." if len(small) > MAX_NAMED else ""
             verb = "has" if len(small) == 1 else "have"
             yield (
-                f"{len(small)} of {len(counts)} classes {verb} fewer than {SMALL} {kind} images: "
-                f"{named}{more}"
+                f"{len(small)} of {len(counts)} classes {verb} fewer than {MIN_IMAGES} {kind} "
+                f"images: {named}{more}"
             )
 
 
 def _heads(plan: Plan, variant: str) -> Iterator[tuple[Level, str]]:
-    """Requirements that belong to the losses and cannot be the same for all."""
+    """Differences between the heads: their training requirements and sizes."""
     rows = [row for row in plan.rows if row.applies_to(variant)]
     lines: dict[str, list[Row]] = {}
     sizes: dict[int, list[Row]] = {}
@@ -234,7 +236,7 @@ def _requirement_texts(plan: Plan, need: HeadRequirements) -> Iterator[str]:
 
 
 def _names(some: Sequence[Row], rows: Iterable[Row]) -> str:
-    """Labels of some rows; a loss of which these are all rows is named once."""
+    """Labels of some rows; a loss is named once if all its rows are among them."""
     names = []
     for name, own in _by_loss(rows).items():
         named = [row for row in own if row in some]

@@ -15,10 +15,11 @@ class HeadRequirements(Strict):
     """Differences between the training of a row and plain steps of the recipe's optimizer.
 
     Attributes:
-        parameters: Number of learnable numbers in the head.
-        lr_scales: Parameter -> factor of the recipe's learning rate, where that is not 1.
+        parameters: Number of learnable scalars in the head.
+        lr_scales: Parameter -> factor of the recipe's learning rate, if it is not 1.
         undecayed: Parameters without weight decay.
-        samples_per_class: Images of each class in a batch; None if images are drawn one by one.
+        samples_per_class: Batches consist of groups of this many images of one class; None if
+            images are drawn individually.
         scheduled: Buffers that a schedule sets during the training.
         self_updated: Buffers that the head updates itself after each step.
         class_means: Whether the head classifies by the nearest class mean.
@@ -38,7 +39,7 @@ class HeadRequirements(Strict):
 HeadKey = tuple[str, str]
 """Identity of a head: the variant, and the loss with all its parameters as JSON."""
 DryRunHead = Callable[[str, Component], HeadRequirements]
-"""Tries the head of a loss on the model of a variant; raises ParameterError if it is unusable."""
+"""Dry run of the head of a loss on the model of a variant; raises ParameterError if it fails."""
 
 
 def head_key(variant: str, loss: Component) -> HeadKey:

@@ -29,37 +29,36 @@ class Plan:
 
     Attributes:
         suite: Suite with every default filled in.
-        rows: Rows in the suite's order, grids expanded.
+        rows: Rows in the suite's order, with grids expanded.
         data_digest: Digest of the data set.
-        metrics: Metrics of the suite's evaluations, in its order.
-        artifacts: Arrays that the evaluations store, in the same order.
+        metrics: Metrics of the evaluations, in the suite's order.
+        artifacts: Arrays that the evaluations store, in the suite's order.
         other_digests: Digests of the other data that the evaluations read, by the name in the
             suite.
         compared: Rows that the suite's `selection` tests in addition to the chosen ones.
         losses: Losses and searches that make the rows.
-        only: Glob of the rows and columns to which the plan was narrowed.
-        changes: Differences from the suite file as it is written: `recipe.epochs=3`, `only lgm*`.
+        only: Glob of `--only`; None for a plan of all cells.
+        changes: Differences from the suite file, as in `recipe.epochs=3`, `only lgm*`.
         more_seeds: Seeds with stored results that the suite does not ask for.
         sources: Digests of the code of components from plugins, as in `Trial`.
-        file_digests: Digests of the files of these components.
+        file_digests: Digests of the whole files of plugin components, as in `Trial`.
         plugins: Plugins of the command line.
-        weights: Digest of the file that a variant's model starts from, by variant, if any.
+        weights: Variant -> digest of the file with the initial weights of its model, if there is
+            one.
         facts: Facts about the data.
         validation_digest: Digest of the data set with its validation set, if `selection` chooses on
             it.
-        missing: Messages about data that are not on this machine. If there are any, the digests and
-            the identities of the trials are unknown.
+        missing: Messages about data that are not on this machine. If there are any, the digests are
+            empty and the identities of the trials are meaningless.
         head_requirements: Extra training requirements of each row's head; see `head_key`.
-        unusable_heads: Reason why the dry run of a row's head failed. Only points that a search
-            proposes after its first round can be here; the others are refused as the suite is
-            checked.
-        dry_run_head: Tries the head of a row; None if the data are missing.
+        unusable_heads: Reason why the dry run of a row's head failed. Only rows that a search
+            proposes after its first round can be here; other rows with a failure are refused when
+            the suite is checked.
+        dry_run_head: Dry run of a single head; None if the data are missing.
         search_points: Points that the searches have proposed so far, stored ones included, by
             `selection.search_identity`.
-        search_notes: One line per search of which stored points differ from those of a replay.
-        limits: Smallest and largest valid value of a loss's parameter, or None, by the names of the
-            loss and the parameter.
-        table_identity: Hash of everything that all trials share.
+        search_notes: One line per search whose stored points differ from those of a replay.
+        limits: (loss name, parameter) -> smallest and largest valid value, each possibly None.
     """
 
     suite: Suite
@@ -91,6 +90,7 @@ class Plan:
 
     @cached_property
     def table_identity(self) -> str:
+        """Hash of everything that all trials share."""
         shared = self.suite.model_dump(
             mode="json", include={"suite", "dataset", "recipe", "selection"}
         )
@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def has_variants(self) -> bool:
-        """Whether the suite gives variants; otherwise the table has one column without a name."""
+        """Whether the suite has variants; otherwise the table has a single unnamed column."""
         return self.suite.has_variants
 
     @property
@@ -120,7 +120,7 @@ class Plan:
 
     @property
     def expanded_suite(self) -> Suite:
-        """The suite with its grids expanded and every default of its losses filled in."""
+        """The suite with its grids expanded and with all defaults of its losses."""
         return self.suite.model_copy(update={"losses": [row.loss for row in self.rows]})
 
     @cached_property
@@ -148,7 +148,7 @@ class Plan:
         return metric
 
     def with_rows(self, rows: tuple[Row, ...]) -> Plan:
-        """The plan with other rows; the heads that are new go through a dry run."""
+        """The plan with other rows; new heads go through a dry run."""
         requirements, unusable = dict(self.head_requirements), dict(self.unusable_heads)
         for row, variant in itertools.product(rows, self.suite.variants):
             key = head_key(variant, row.loss)
@@ -162,7 +162,7 @@ class Plan:
         return replace(self, rows=rows, head_requirements=requirements, unusable_heads=unusable)
 
     def compared_model(self, variant: str) -> Component:
-        """A variant's model with the digest of its first weights instead of their path."""
+        """A variant's model with the digest of its initial weights instead of their path."""
         model = self.suite.variant_model(variant)
         if variant not in self.weights:
             return model
@@ -170,13 +170,13 @@ class Plan:
         return Component(name=model.name, params={**params, "weights": self.weights[variant]})
 
     def narrowed(self, only: str) -> Plan:
-        """The plan with some of its rows and variants.
+        """The plan with only those rows and variants that a glob matches.
 
         Args:
-            only: A glob for rows (by label or loss name), or VARIANT/ROW with a glob each.
+            only: Glob for rows (by label or loss name), or a glob for each part of VARIANT/ROW.
 
         Raises:
-            RequestError: Nothing matches.
+            RequestError: No cell matches.
         """
         wanted = [
             (name, row)
@@ -200,6 +200,7 @@ class Plan:
         )
 
     def trial(self, row: Row, variant: str, seed: int, holdout: Holdout = 0.0) -> Trial:
+        """The trial of a cell with a seed."""
         suite = self.suite
         model = suite.variant_model(variant)
         augment = tuple(suite.variants[variant].augment)
@@ -235,7 +236,7 @@ class Plan:
 
 
 def matches(only: str, variant: str, row: str, loss: str) -> bool:
-    """Whether `--only` matches a cell: a glob for the row's label or loss, or VARIANT/ROW."""
+    """Whether the glob of `--only` matches a cell: a glob for the row, or VARIANT/ROW."""
     variant_glob, separator, row_glob = only.rpartition("/")
     return fnmatchcase(variant, variant_glob if separator else "*") and (
         fnmatchcase(row, row_glob) or fnmatchcase(loss, row_glob)
@@ -243,12 +244,12 @@ def matches(only: str, variant: str, row: str, loss: str) -> bool:
 
 
 def file_label(name: str, changes: Iterable[str]) -> str:
-    """Name for files and folders that needs no quoting in a shell; other changes, another name.
+    """Name for files and folders that needs no quoting in a shell; unique for the changes.
 
     Args:
         name: Name of the suite.
-        changes: Changes as in `Plan`. If their readable form is shortened or has other characters,
-            a digest follows it.
+        changes: Changes as in `Plan`. A digest is appended if their text is too long or has
+            characters that need quoting.
     """
     exact = "+".join(re.sub("^(only|seeds) ", r"\1=", change) for change in sorted(changes))
     if not exact:

@@ -1,7 +1,7 @@
-"""Parts of a training whose numbers have changed since protocol 4, and which trainings they touch.
+"""Changes of the code since protocol 4 that affect the results of some trainings.
 
-A change that gives other numbers to some trainings gets a function here. A training that it touches
-has the revision in its identity, so that it is trained again; all others keep theirs.
+Each change has a function here that returns whether it affects a training. An affected training has
+the revision in its identity, so that it is trained again; all others keep their identity.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lossbench.suite.schema import Component, Holdout, Recipe
 
 _ROUNDING = 1e-9
-"""Rounding error of schedules and of the number of held-out images."""
+"""Rounding tolerance of schedules and of the number of held-out images."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class DataFacts:
         image_size: (H, W) of every training image; None if sizes differ, or there are no images.
         crop_margins: Numbers of rows and columns that central crops cut off from the images that
             are trained and measured; None if sizes differ.
-        train_images: Number of training images, including those that are held out.
+        train_images: Number of training images, including the held-out part.
         steps: Training steps per epoch, by the held-out part, as in `Trial`.
         class_names: Names of the used classes, in the order of their labels.
         class_counts: Images of each class by their use: `training` (without a held-out part),
             `held-out`, `validation`, `test`.
-        amended: Draws of images, `train_size`, `test_size` or `holdout`, that a plain stratified
-            one would have left without a class.
-        notes: Lines on which part of the data is used for what.
+        corrected_draws: Those of `train_size`, `test_size` and `holdout` whose stratified draw
+            needed a correction so that every class has an image.
+        notes: Lines on the use of the parts of the data.
         warnings: Lines that a reader should know before trusting the numbers.
     """
 
@@ -44,7 +44,7 @@ class DataFacts:
     steps: Mapping[Holdout, int] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    amended: frozenset[str] = frozenset()
+    corrected_draws: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -55,7 +55,7 @@ class TrainingParts:
 
     Attributes:
         recipe, augment, loss, holdout: As in `Trial`.
-        stop_early: Whether it is pruned if its row is behind.
+        stop_early: Whether the trial may be pruned if its row is behind others.
         facts: Facts about the data.
     """
 
@@ -68,14 +68,14 @@ class TrainingParts:
 
 
 def revisions_of(parts: TrainingParts) -> dict[str, int]:
-    """Revision of each part that a training uses; a part of which nothing changed is left out."""
-    return {part: number for part, (number, touches) in _REVISIONS.items() if touches(parts)}
+    """Revision of each changed part of a training; parts without a change are left out."""
+    return {part: number for part, (number, affects) in _REVISIONS.items() if affects(parts)}
 
 
 def _rounds_margin_differently(parts: TrainingParts) -> bool:
-    """The central crop rounds half to even, as torchvision does; it rounded down before.
+    """Half the margin of a central crop is rounded half to even, as in torchvision.
 
-    Both agree unless a margin is 3, 7, 11, ... pixels.
+    Revision 1 rounded down. The results are the same unless a margin is 3, 7, 11, ... pixels.
     """
     margins = parts.facts.crop_margins
     return margins is None or any(margin % 4 == 3 for margin in margins)
@@ -84,29 +84,29 @@ def _rounds_margin_differently(parts: TrainingParts) -> bool:
 def _crops_at_random(parts: TrainingParts) -> bool:
     """`random_resized_crop` falls back to the largest central part after ten failed draws.
 
-    It fell back to a central square before. That can happen with every image and every `min_area`:
-    a draw fails where the area is near 1 and the aspect ratio another than the image's.
+    Revision 1 fell back to a central square. Ten draws can fail with every image and every
+    `min_area`: a draw fails if its area is near 1 and its aspect ratio differs from the image's.
     """
     return any(chosen.name == "random_resized_crop" for chosen in parts.augment)
 
 
-def _switches_late(parts: TrainingParts) -> bool:
-    """A learning rate changes at its milestone even if the epochs done lack a last bit of it.
+def _had_late_switch(parts: TrainingParts) -> bool:
+    """A learning rate changes at its milestone despite rounding in the number of finished epochs.
 
-    It changed a step later before. The steps are looked at that are nearest to a change.
+    In revision 1 it changed one step late. Only the steps nearest to a change are tested.
     """
     chosen, epochs = parts.recipe.schedule, parts.recipe.epochs
     steps = parts.facts.steps.get(parts.holdout, 0)
     if not steps:
         return False
     if chosen.name == "multistep":
-        places = np.array(chosen.params["milestones"])
-        done = _nearest_steps(places, steps)
-        late = (done < places) & (done + _ROUNDING >= places)
+        milestones = np.array(chosen.params["milestones"])
+        done = _nearest_steps(milestones, steps)
+        late = (done < milestones) & (done + _ROUNDING >= milestones)
     elif chosen.name == "step":
         every = chosen.params["every"]
-        apart = max(every, 1 / steps)
-        done = _nearest_steps(np.arange(1, epochs // apart + 2) * apart, steps)
+        distance = max(every, 1 / steps)
+        done = _nearest_steps(np.arange(1, epochs // distance + 2) * distance, steps)
         late = np.floor(done / every) != np.floor(done / every + _ROUNDING)
     else:
         return False
@@ -114,38 +114,38 @@ def _switches_late(parts: TrainingParts) -> bool:
 
 
 def _nearest_steps(epochs: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
-    """Epochs done, as the training loop counts them, at the steps nearest to given epochs."""
+    """Finished epochs, as the training loop counts them, at the steps nearest to given epochs."""
     whole, step = np.divmod(np.rint(epochs * steps), steps)
     return np.asarray(whole + step / steps)
 
 
-def _holds_out_one_more(parts: TrainingParts) -> bool:
-    """0.07 of 100 images are 7; rounded up, 7.000000000000001 were 8 before."""
+def _had_one_more_held_out(parts: TrainingParts) -> bool:
+    """0.07 of 100 images are 7; revision 1 rounded 7.000000000000001 up to 8."""
     if parts.holdout == "validation":
         return False
     product = parts.holdout * parts.facts.train_images
     return math.ceil(product) != math.ceil(product - _ROUNDING)
 
 
-def _would_lose_class(parts: TrainingParts) -> bool:
-    """Every class has an image in each part; a stratified draw alone may leave none of a rare one.
+def _lost_class(parts: TrainingParts) -> bool:
+    """Every class has an image in each part; in revision 1 a rare class could lack images.
 
-    Draws that have all classes anyway are as before.
+    Draws that have all classes without a correction are unchanged.
     """
     drawn = {"train_size", "holdout"} if parts.holdout else {"train_size", "test_size"}
-    return bool(drawn & parts.facts.amended)
+    return bool(drawn & parts.facts.corrected_draws)
 
 
 def _stops_early(parts: TrainingParts) -> bool:
-    """Whole rows are pruned, late and with all their seeds; before, single trials were."""
+    """Rows are pruned with all their seeds, late in training; revision 1 pruned single trials."""
     return parts.stop_early
 
 
 _REVISIONS: Mapping[str, tuple[int, Callable[[TrainingParts], bool]]] = {
     "central crop": (2, _rounds_margin_differently),
     "random_resized_crop": (2, _crops_at_random),
-    "schedule": (2, _switches_late),
-    "held-out part": (2, _holds_out_one_more),
-    "subset": (2, _would_lose_class),
+    "schedule": (2, _had_late_switch),
+    "held-out part": (2, _had_one_more_held_out),
+    "subset": (2, _lost_class),
     "early stopping": (2, _stops_early),
 }

@@ -16,11 +16,11 @@ class Row:
     """A row of the table: a loss with its parameters.
 
     Attributes:
-        label: Name of the loss, with the parameters in which it differs from its namesakes.
-        loss: Loss with every default filled in.
-        varied: Those parameters.
-        variants: Columns in which it has a cell; None for all. A search may propose other points in
-            each column.
+        label: Name of the loss and its varied parameters, as in `lgm(alpha=0.3)`.
+        loss: Loss with all defaults.
+        varied: Parameters in which the row differs from other rows of the same loss.
+        variants: Columns in which the row has a cell; None for all. A search may propose different
+            points in each column.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Row:
 
 
 def first_round(search: Search, suite: Suite) -> tuple[Component, ...]:
-    """The points that a search proposes without any score."""
+    """Points that a search proposes before any score is known."""
     assert suite.selection is not None
     return propose(search, suite.selection.samples or 0, lambda point: None).points
 
@@ -44,10 +44,10 @@ def make_rows(
     suite: Suite,
     points_of: Callable[[Search, str], Iterable[Component]] | None = None,
 ) -> tuple[Row, ...]:
-    """Label each loss by its name and the parameters in which it differs from its namesakes.
+    """Make one row per loss or searched point, labelled by its name and varied parameters.
 
     Args:
-        losses: Losses with every default filled in, and searches, which are replaced by their
+        losses: Losses with all defaults, and searches, which are replaced by their
             points.
         suite: Suite of the losses.
         points_of: Returns the points of a search in a variant; by default those of its first round.
@@ -87,7 +87,7 @@ def make_rows(
 
 
 def find_reference_rows(reference: str | None, rows: Mapping[str, str]) -> list[str]:
-    """Labels of the rows that a suite's `reference` names: by their label, or by their loss.
+    """Labels of the rows whose label or loss is the suite's `reference`.
 
     Args:
         reference: Label or loss name, as in the suite.
@@ -97,7 +97,7 @@ def find_reference_rows(reference: str | None, rows: Mapping[str, str]) -> list[
 
 
 def short_value(value: Any) -> str:
-    """Text of a parameter's value: 1.0 as `1`; floats keep all digits that they need."""
+    """Shortest exact text of a parameter's value: 1.0 as `1`."""
     if isinstance(value, float) and float(f"{value:g}") == value:
         return f"{value:g}"
     return str(value)

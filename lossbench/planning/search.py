@@ -1,11 +1,11 @@
 """Searches for a loss's parameters: points proposed by Optuna, scored on the held-out part.
 
 A search is replayed from stored results: the sampler has a fixed seed and gets the same scores in
-the same order, so it proposes the same points again, and those without a score are run next.
-Points come in rounds, so that a cluster is busy while the sampler learns; the points of a round are
+the same order, so it proposes the same points again, and points without a score are run next.
+Points are proposed in rounds, so that their trials can run concurrently; the points of a round are
 proposed without knowing each other's scores.
 
-Another version of Optuna may propose other points. Therefore the proposed points are stored, too,
+Different versions of Optuna may propose different points. Therefore the proposed points are stored,
 and stored points replace those of a replay.
 
 Reference: Bergstra et al., Algorithms for Hyper-Parameter Optimization, NeurIPS 2011 (TPE), as in
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 ROUND = 8
-"""Points per round; the first round has the loss's default and random points."""
+"""Number of points per round; the first round consists of the loss's default and random points."""
 MAX_ASKS = 4
-"""Maximum number of proposals per point: the sampler may repeat one, and a list of values may have
-fewer combinations than points are wanted."""
+"""Maximum number of proposals per wanted point: the sampler may repeat points, and lists of values
+may have fewer combinations than wanted points."""
 DIGITS = 3
 """Significant digits of a proposed number."""
 
@@ -41,8 +41,8 @@ class Search:
 
     Attributes:
         loss: Loss with every parameter; the searched ones have their defaults.
-        spaces: Searched parameter -> a span, or the values to choose from.
-        whole: Searched parameters that are whole numbers.
+        spaces: Searched parameter -> a range, or the values to choose from.
+        whole: Searched parameters that are integers.
     """
 
     loss: Component
@@ -51,17 +51,17 @@ class Search:
 
 
 Score = Callable[[Component], float | None]
-"""Returns the mean score of a point, lower being better; nan if the point will have none, None if
+"""Returns the mean score of a point, lower is better; NaN if the point will never have one, None if
 it is not known yet."""
 
 
 class SearchPoints(Strict):
-    """The points that a search has proposed so far, as they are stored.
+    """Stored points that a search has proposed so far.
 
     Attributes:
         loss: Name of the loss.
         variant: Column of the search.
-        optuna: Version of Optuna that proposed them.
+        optuna: Versions of Optuna that proposed the points.
         points: Values of the searched parameters, in the order of the proposals; a point may be
             proposed again.
     """
@@ -77,9 +77,9 @@ class Proposals:
     """Points of a replayed search.
 
     Attributes:
-        points: Distinct points in order; those without a score are to be run next.
+        points: Distinct points in order; points without a score are to be run next.
         values: Values of the searched parameters, in the order of the proposals.
-        replaced: Number of proposals in whose place a stored point is used.
+        replaced: Number of proposals that differ from the stored point used instead.
     """
 
     points: tuple[Component, ...]
@@ -90,14 +90,14 @@ class Proposals:
 def propose(
     search: Search, samples: int, score: Score, stored: Sequence[Mapping[str, Any]] = ()
 ) -> Proposals:
-    """Replay a search as far as its scores are known.
+    """Replay a search until a round without all scores.
 
     Args:
         search: The search.
-        samples: Number of points to propose in all; a list of values may have fewer combinations.
-        score: See `Score`.
-        stored: Values of the points that were proposed before, in their order; they are used
-            instead of the sampler's own.
+        samples: Maximum number of distinct points.
+        score: Mean score of a point; see `Score`.
+        stored: Values of the points that were proposed earlier, in their order; they replace the
+            sampler's proposals.
     """
     import optuna
     from optuna.trial import TrialState, create_trial
@@ -140,8 +140,8 @@ def _defaults(search: Search) -> Iterator[tuple[str, Any]]:
             yield name, default
 
 
-def _inside(value: Any, span: SearchRange) -> bool:
-    return isinstance(value, int | float) and span.low <= value <= span.high
+def _inside(value: Any, limits: SearchRange) -> bool:
+    return isinstance(value, int | float) and limits.low <= value <= limits.high
 
 
 def _distribution(search: Search, name: str) -> BaseDistribution:

@@ -1,4 +1,4 @@
-"""Choice of parameters: scores on the held-out part, chosen rows, and the trials that follow."""
+"""Choice of parameters: scores on the held-out part, chosen rows, and their final trials."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lossbench.records import Results, TrialResult
 from lossbench.suite.grammar import SearchRange
 from lossbench.suite.schema import Component
 
-VERSION = version("optuna")
+OPTUNA_VERSION = version("optuna")
 Scores = Mapping[str, float]
-"""Trial identity -> metric on the held-out part; nan for trials that give none for good."""
+"""Trial identity -> metric on the held-out part; NaN for trials that will never have one."""
 Chosen = Mapping[tuple[str, str], Row]
 """(variant, loss name) -> row."""
 
@@ -29,10 +29,10 @@ class ResultStore(Protocol):
     """Store of results, such as MLflow."""
 
     def results(self, trials: Iterable[Trial]) -> Results:
-        """The results of those of the trials that were run."""
+        """Return the stored results by identity; trials that were not run are absent."""
 
     def search_points(self, suite: str) -> Mapping[str, SearchPoints]:
-        """The points that searches of a suite proposed, by `search_identity`."""
+        """Return the points that the searches of a suite have proposed, by `search_identity`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Stage:
 
     @property
     def images(self) -> str:
-        """The kind of images that are measured, as a unit names it: `held-out training`."""
+        """The kind of the measured images: `test`, `validation` or `held-out training`."""
         if self.measured == "test":
             return "test"
         on_validation_set = any(trial.on_validation_set for trial in self.trials)
@@ -81,7 +81,7 @@ class Stage:
         return sum(trial.identity not in self.results for trial in self.trials)
 
     def reference_labels(self, reference: str | None) -> dict[str, str]:
-        """Column -> label of its reference row; columns without exactly one are left out."""
+        """Column -> label of its reference row; columns without a unique one are left out."""
         columns: dict[str, dict[str, str]] = {}
         for trial in self.trials:
             columns.setdefault(trial.variant, {})[trial.row] = trial.loss.name
@@ -91,7 +91,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class PlanWithResults:
-    """A plan with the results stored so far, and the choice that follows from them.
+    """A plan with the results stored so far, and the parameters chosen by them.
 
     Attributes:
         plan: Plan with the points that its searches have proposed so far.
@@ -123,7 +123,7 @@ class PlanWithResults:
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """The trials of all stages, as far as they are known."""
+        """The known trials of all stages."""
         return tuple(trial for stage in self.stages for trial in stage.trials)
 
     @property
@@ -132,16 +132,16 @@ class PlanWithResults:
 
     @property
     def latest_stage(self) -> Stage:
-        """The last stage of which a trial was run; curves and costs are drawn from it."""
+        """The last stage with a result; curves and costs are drawn from it."""
         started = [stage for stage in self.stages if stage.missing < len(stage.trials)]
         return started[-1] if started else self.stages[-1]
 
 
 def load_plan_with_results(plan: Plan, store: ResultStore) -> PlanWithResults:
-    """The plan with every point that its searches propose by the stored results, and the results.
+    """Read the results of a plan; its searches propose points given the stored results.
 
     Args:
-        plan: Plan as checked, with the first round of its searches.
+        plan: Checked plan with the first round of its searches.
         store: Store of the results; each trial is looked up once.
     """
     plan = with_stored_points(plan, store)
@@ -179,11 +179,11 @@ def held_out_scores(plan: Plan, results: Results) -> dict[str, float]:
 
 
 def choose_rows(plan: Plan, scores: Scores) -> dict[tuple[str, str], Row]:
-    """Choose each loss's parameters by the best mean score; none without `selection`.
+    """Choose each loss's parameters by the best mean score; empty without `selection`.
 
     Returns:
-        (variant, loss name) -> the row of the best mean. A loss of which no row finished all its
-        seeds is left out.
+        (variant, loss name) -> row with the best mean. A loss is left out if none of its rows has
+        finished with all seeds.
     """
     metric = plan.selection_metric
     if metric is None:
@@ -208,9 +208,9 @@ def choose_rows(plan: Plan, scores: Scores) -> dict[tuple[str, str], Row]:
 
 
 def final_trials(plan: Plan, chosen: Chosen) -> tuple[Trial, ...]:
-    """The chosen rows and those to compare with them, trained on the whole training set.
+    """Trials of the chosen rows and of `compare` on the whole training set and the test set.
 
-    They are measured on the test set. Empty while nothing is chosen.
+    Empty if no row is chosen yet.
     """
     if not chosen:
         return ()
@@ -225,7 +225,7 @@ def final_trials(plan: Plan, chosen: Chosen) -> tuple[Trial, ...]:
 
 
 def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
-    """The plan with the points that its searches propose by these scores."""
+    """The plan with the points that its searches propose given these scores."""
     if not plan.searches:
         return plan
     selection = plan.suite.selection
@@ -246,7 +246,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
             notes.append(
                 f"search of {search.loss.name}{column}: {proposals.replaced} of "
                 f"{len(proposals.values)} points, stored by Optuna {stored.optuna}, differ from "
-                f"those that Optuna {VERSION} proposes now; the stored points are used"
+                f"those that Optuna {OPTUNA_VERSION} proposes now; the stored points are used"
             )
         if stored is None or len(stored.points) < len(proposals.values):
             search_points[identity] = SearchPoints(
@@ -263,7 +263,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
 
 
 def search_identity(plan: Plan, search: Search, variant: str) -> str:
-    """Hash of a search in a column: of its spaces, and of everything about its trials but seeds."""
+    """Hash of a search in a column: its spaces, and its trials without their seeds."""
     selection = plan.suite.selection
     assert selection is not None
     trial = plan.trial(Row("", search.loss, {}), variant, 0, selection.holdout)
@@ -276,13 +276,13 @@ def search_identity(plan: Plan, search: Search, variant: str) -> str:
 
 
 def _versions(stored: SearchPoints | None) -> str:
-    """The versions of Optuna that proposed the points of a search, this one included."""
+    """Versions of Optuna that proposed the points of a search, including the installed one."""
     known = stored.optuna.split(", ") if stored else []
-    return ", ".join(dict.fromkeys([*known, VERSION]))
+    return ", ".join(dict.fromkeys([*known, OPTUNA_VERSION]))
 
 
 def _mean_score(plan: Plan, scores: Scores, variant: str, point: Component) -> float | None:
-    """Mean score of a point, lower being better; see `search.Score`."""
+    """Mean score of a point, lower is better; see `search.Score`."""
     selection, metric = plan.suite.selection, plan.selection_metric
     assert selection is not None
     assert metric is not None

@@ -1,4 +1,4 @@
-"""What is done and what is left of a plan."""
+"""Status of a plan: finished, remaining and expected trials."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class PlanStatus:
 
     Attributes:
         plan: Plan with the points that its searches have proposed so far.
-        trials: Trials of the plan that are known so far.
+        trials: Trials of the plan that are known so far; final trials are known after the choice.
         results: Results of the trials that were run.
-        changed_code: `loss my_loss` -> number of trials that were run with other code of it.
+        changed_code: Plugin component, as in `loss my_loss` -> number of stored trials that used
+            different code of it.
     """
 
     plan: Plan
@@ -37,7 +38,7 @@ class PlanStatus:
 
     @cached_property
     def expected_trials(self) -> list[Trial]:
-        """Trials that will follow from results: further points of searches, and final trials.
+        """Trials that depend on results: further points of searches, and final trials.
 
         Their parameters are not known yet. Each is represented by a trial of the same loss, column
         and stage, whose cost is similar.
@@ -61,7 +62,7 @@ class PlanStatus:
         return sum(trial.recipe.epochs for trial in [*self.left, *self.expected_trials])
 
     def forecast(self, costs: Costs, concurrent: int) -> Forecast | None:
-        """Forecast of everything that is left; None if no cost is known.
+        """Forecast for all remaining and expected trials; None if no cost is known.
 
         Args:
             costs: Costs of the trials.

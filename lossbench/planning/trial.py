@@ -1,4 +1,4 @@
-"""The specification of one training, and the identity by which its result is found again."""
+"""Specification of one training, and the identity by which its result is found."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lossbench.records import Strict
 from lossbench.suite.schema import Component, DatasetChoice, Holdout, Recipe
 
 PROTOCOL = 4
-"""Part of every trial's identity. A change of the code that changes the numbers of some trials only
-is a revision of that part (`revisions.py`); the protocol stays the same."""
+"""Part of every trial's identity; increase it if a change of the code affects the results of all
+trials. A change that affects only some trials gets an entry in `revisions.py` instead."""
 
 
 class Trial(Strict):
@@ -23,24 +23,22 @@ class Trial(Strict):
 
     Attributes:
         suite, variant, row: Labels; they are not part of the identity.
-        loss, model, recipe, augment: Components and settings with every default filled in.
+        loss, model, recipe, augment: Components and settings with all defaults.
         dataset, data_digest: Training data; the digest covers every pixel and label.
         other_digests: Digests of the other data that its evaluations read, by the name in the
             suite.
-        weights_digest: Digest of the file that the model starts from; empty if it is initialised at
-            random.
-        sources: Digests of the code of its components from plugins, by kind and name:
-            `loss my_loss`.
-        file_digests: Digests of the whole files of these components, which earlier versions hashed
-            instead.
-        revisions: Revision of each part of this training whose numbers have changed since
-            protocol 4.
+        weights_digest: Digest of the file with the initial weights; empty for random weights.
+        sources: Digests of the code of plugin components, by kind and name as in `loss my_loss`.
+        file_digests: Digests of the whole files of the plugin components, which earlier versions
+            used instead of `sources`.
+        revisions: Revision of each part of the training that has changed since protocol 4; see
+            `revisions.py`.
         holdout: Fraction of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set; `validation` trains on everything
             and measures on the validation set.
         stop_early: Whether it may be pruned if its row is behind others; see `Selection`.
         evaluate: Evaluations after the last epoch.
-        threads: CPU threads of the training; another number gives other bits.
+        threads: CPU threads of the training; results depend on it in the last bits.
         workers: Number of processes of one training.
         seed: Seed of initialisation, batch order and augmentation.
     """
@@ -68,7 +66,7 @@ class Trial(Strict):
 
     @cached_property
     def identity(self) -> str:
-        """Hash of everything that determines the numbers, with digests of data and weights."""
+        """Hash of everything that determines the results, with digests of data and weights."""
         content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
         for key in ("name", "missing_test_classes"):  # the digest identifies the data
             del content["dataset"][key]
@@ -85,7 +83,7 @@ class Trial(Strict):
         return digest_of(content)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Trial:
-        """Copy without the cached identities, since it may have other fields."""
+        """Copy without the cached identities, because fields of the copy may differ."""
         copied = super().model_copy(update=update, deep=deep)
         for name in ("identity", "earlier_identity"):
             copied.__dict__.pop(name, None)
@@ -104,7 +102,7 @@ class Trial(Strict):
 
     @property
     def name(self) -> str:
-        """`variant/row/seed0`, with `/holdout` if the test set is not what is measured."""
+        """`variant/row/seed0`; with `/holdout` for a trial that is not measured on the test set."""
         stage = "/holdout" if self.holdout else ""
         return f"{self.variant}/{self.row}/seed{self.seed}{stage}"
 

@@ -35,4 +35,4 @@ class Budget:
         """Trials that are expected to finish in time."""
         assert self.costs is not None, "not measured yet"
         seconds = self.deadline - time.monotonic() - START_SEC
-        return self.costs.fitting(left, concurrent, seconds)
+        return self.costs.select_within(left, concurrent, seconds)

@@ -126,7 +126,7 @@ class Execution:
         paused: dict[str, TrialResult] = {}
         waits = False
         if self._budget and self._budget.costs:
-            self._budget.costs.learn(trials, self._tracker.results(trials))
+            self._budget.costs.add_results(trials, self._tracker.results(trials))
         while not self.outcome.halted:
             self._look_up(trials, results)
             upcoming = next_trainings(trials, results, paused)
@@ -212,7 +212,7 @@ class Execution:
         self._started |= {trial.identity for trial in trials}
         self._add(trials, recorder, over_budget)
         if budget and budget.costs:
-            budget.costs.learn(trials, self._tracker.results(trials))
+            budget.costs.add_results(trials, self._tracker.results(trials))
         return recorder
 
     def _add(self, trials: Sequence[Trial], recorder: Recorder, over_budget: bool) -> None:

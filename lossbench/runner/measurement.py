@@ -14,7 +14,7 @@ from lossbench.assembly.build import TrialObjects
 from lossbench.errors import NotFiniteError
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
-from lossbench.planning.divergence import collapse, guessing
+from lossbench.planning.divergence import collapse_reason, guessing_note
 from lossbench.planning.trial import Trial
 
 
@@ -100,7 +100,7 @@ def _collapse(trained: Trained, artifacts: Path) -> tuple[str, str]:
     arrays = as_arrays({"labels": labels, "predicted": predicted, "posterior": posterior})
     _save(artifacts / "predictions.npz", arrays)
     answers = arrays["predicted"], arrays["labels"], trained.head.num_classes
-    reason, note = collapse(*answers), guessing(*answers)
+    reason, note = collapse_reason(*answers), guessing_note(*answers)
     constant = note and features_are_constant(trained.features)  # up to rounding
     if not reason and constant:
         reason = identical

@@ -13,7 +13,7 @@ import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lossbench.planning.divergence import FORMER_REASON, collapse, guessing
+from lossbench.planning.divergence import FORMER_REASON, collapse_reason, guessing_note
 from lossbench.planning.search import SearchPoints
 from lossbench.records import Status, TrialResult
 from lossbench.tracking import names
@@ -116,9 +116,11 @@ class ResultReader:
         predicted, labels = arrays["predicted"], arrays["labels"]
         # the number of classes is not stored; without test images of the last ones it is larger
         answers = predicted, labels, int(max(predicted.max(), labels.max())) + 1
-        reason = collapse(*answers)
+        reason = collapse_reason(*answers)
         status: Status = "diverged" if reason else "finished"
-        return result.model_copy(update={"status": status, "reason": reason or guessing(*answers)})
+        return result.model_copy(
+            update={"status": status, "reason": reason or guessing_note(*answers)}
+        )
 
 
 def points_file(identity: str) -> str:

@@ -61,7 +61,9 @@ def test_what_ran_tells_what_its_cell_costs_and_probes_the_rest(plan: Plan) -> N
 
     costs = Costs(plan.trials, results, "cpu", measure)
     assert probed == [third.row]
-    assert [costs.of(t).wall_time_sec for t in plan.trials] == pytest.approx([11, 22, 40] * 2)
+    assert [costs.cost_of_trial(t).wall_time_sec for t in plan.trials] == pytest.approx(
+        [11, 22, 40] * 2
+    )
     left = [t for t in plan.trials if t.identity not in results]
     forecast = costs.forecast(left, 2)
     assert forecast.work_sec == pytest.approx(40 + 11 + 22 + 40)
@@ -86,17 +88,17 @@ def test_a_budget_takes_one_seed_everywhere_first_and_leaves_what_would_not_end(
 ) -> None:
     lengths = {"softmax": 10.0, "lgm(alpha=0)": 60.0, "lgm(alpha=0.3)": 20.0}
     costs = Costs(plan.trials, {}, "cpu", lambda t: Cost(lengths[t.row], 1.0))
-    chosen = costs.fitting(plan.trials, 2, 45)
+    chosen = costs.select_within(plan.trials, 2, 45)
     assert [(t.row, t.seed) for t in chosen] == [
         ("softmax", 0),
         ("lgm(alpha=0.3)", 0),
         ("softmax", 1),
         ("lgm(alpha=0.3)", 1),
     ]
-    assert costs.fitting(plan.trials, 2, 5) == []
-    assert len(costs.fitting(plan.trials, 2, 1000)) == len(plan.trials)
-    costs.learn(plan.trials, {plan.trials[1].identity: result_of(plan.trials[1], 10)})
-    assert plan.trials[1] in costs.fitting(plan.trials, 2, 45)
+    assert costs.select_within(plan.trials, 2, 5) == []
+    assert len(costs.select_within(plan.trials, 2, 1000)) == len(plan.trials)
+    costs.add_results(plan.trials, {plan.trials[1].identity: result_of(plan.trials[1], 10)})
+    assert plan.trials[1] in costs.select_within(plan.trials, 2, 45)
 
 
 def test_a_trial_of_one_epoch_has_its_training_s_time(plan: Plan) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from lossbench.planning.divergence import collapse, guessing
+from lossbench.planning.divergence import collapse_reason, guessing_note
 
 Labels = NDArray[np.int64]
 
@@ -27,7 +27,7 @@ def test_pure_noise_on_few_images_is_all_in_the_mean(images: int) -> None:
     labels = np.arange(images) % 2
     for error in (35, 32, 41, 21, 32, 49, 50, 55, 60):
         right = round(images * (100 - error) / 100)
-        assert collapse(answers(labels, right, 2), labels, 2) == ""
+        assert collapse_reason(answers(labels, right, 2), labels, 2) == ""
 
 
 @pytest.mark.parametrize("images", [1, 2, 5, 10, 32, 100, 1000, 10_000])
@@ -38,7 +38,7 @@ def test_the_threshold_is_that_of_an_exact_binomial_test(images: int, classes: i
         predicted = answers(labels, right, classes)
         if len(np.unique(predicted)) == 1:
             continue
-        found = collapse(predicted, labels, classes)
+        found = collapse_reason(predicted, labels, classes)
         assert bool(found) == (binom.cdf(right, images, 1 / classes) < 0.001)
         assert not found or f"right on {right:,} of {images:,} images" in found
 
@@ -56,18 +56,18 @@ def test_a_trial_that_guesses_is_called_diverged_once_in_a_thousand(
 def test_chance_on_many_images_is_in_the_mean_and_noted() -> None:
     labels = np.arange(10_000) % 10
     predicted = answers(labels, 1000, 10)
-    assert collapse(predicted, labels, 10) == ""
-    assert guessing(predicted, labels, 10) == (
+    assert collapse_reason(predicted, labels, 10) == ""
+    assert guessing_note(predicted, labels, 10) == (
         "no better than guessing: right on 1,000 of 10,000 images"
     )
-    assert "worse than guessing" in collapse(answers(labels, 900, 10), labels, 10)
-    assert guessing(answers(labels, 1060, 10), labels, 10) == ""
+    assert "worse than guessing" in collapse_reason(answers(labels, 900, 10), labels, 10)
+    assert guessing_note(answers(labels, 1060, 10), labels, 10) == ""
 
 
 @pytest.mark.parametrize("images", [2, 4, 10, 32, 10_000])
-def test_constant_answers_are_a_collapse(images: int) -> None:
+def test_constant_answers_are_a_collapse_reason(images: int) -> None:
     labels = np.arange(images) % 2
-    assert collapse(np.ones_like(labels), labels, 2) == (
+    assert collapse_reason(np.ones_like(labels), labels, 2) == (
         f"gave the same class for all {images:,} images"
     )
 
@@ -76,35 +76,37 @@ def test_a_few_other_answers_among_thousands_are_constant_answers_too() -> None:
     labels = np.arange(10_000) % 10
     predicted = np.full(10_000, 3)
     predicted[:80] = 5
-    assert collapse(predicted, labels, 10) == "gave the same class for 9,920 of 10,000 images"
+    assert (
+        collapse_reason(predicted, labels, 10) == "gave the same class for 9,920 of 10,000 images"
+    )
     predicted[:200] = 5
-    assert collapse(predicted, labels, 10) == ""
+    assert collapse_reason(predicted, labels, 10) == ""
 
 
 def test_rare_classes() -> None:
     """Constant answers are a collapse if there are images enough to tell."""
     labels = np.repeat([0, 1], [900, 100])
-    assert collapse(np.zeros_like(labels), labels, 2)
+    assert collapse_reason(np.zeros_like(labels), labels, 2)
     predicted = np.repeat([0, 1], [950, 50])
-    assert collapse(predicted, labels, 2) == ""
+    assert collapse_reason(predicted, labels, 2) == ""
     one_rare = np.repeat([0, 1], [49, 1])
-    assert collapse(np.zeros_like(one_rare), one_rare, 2) == ""  # 2 % error
-    assert collapse(np.ones_like(one_rare), one_rare, 2)  # 98 % error
+    assert collapse_reason(np.zeros_like(one_rare), one_rare, 2) == ""  # 2 % error
+    assert collapse_reason(np.ones_like(one_rare), one_rare, 2)  # 98 % error
     fraud = np.repeat([0, 1], [9_990, 10])
-    assert collapse(fraud.copy(), fraud, 2) == ""  # all right
-    assert collapse(np.zeros_like(fraud), fraud, 2)
+    assert collapse_reason(fraud.copy(), fraud, 2) == ""  # all right
+    assert collapse_reason(np.zeros_like(fraud), fraud, 2)
 
 
 def test_one_class_in_the_test_set() -> None:
     for size in (1, 3, 100):
         alike = np.zeros(size, dtype=np.int64)
-        assert collapse(alike, alike, 3) == ""
-        assert guessing(alike, alike, 3) == ""
-    assert collapse(np.array([0]), np.array([1]), 2) == ""  # one image cannot tell
+        assert collapse_reason(alike, alike, 3) == ""
+        assert guessing_note(alike, alike, 3) == ""
+    assert collapse_reason(np.array([0]), np.array([1]), 2) == ""  # one image cannot tell
 
 
 def test_guessing_is_always_the_commonest_class() -> None:
     labels = np.repeat([0, 1], [900, 100])
-    assert guessing(np.zeros_like(labels), labels, 2)
-    assert guessing(np.repeat([1, 0], [20, 980]), labels, 2)
-    assert not guessing(np.repeat([0, 1], [930, 70]), labels, 2)
+    assert guessing_note(np.zeros_like(labels), labels, 2)
+    assert guessing_note(np.repeat([1, 0], [20, 980]), labels, 2)
+    assert not guessing_note(np.repeat([0, 1], [930, 70]), labels, 2)

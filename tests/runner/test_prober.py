@@ -136,7 +136,7 @@ def test_costs_come_from_results_of_the_device_and_else_from_probes(plan: Plan) 
     prober = Prober("Fake GPU 9000", measure)
     costs = measured_costs(plan.trials, results, prober, 5.0, lambda: 0.5)
     assert probed == [(third.row, 5.0), (second.row, 5.0)]
-    assert [costs.of(trial).wall_time_sec for trial in plan.trials] == [1.0, 60.0, 60.0]
+    assert [costs.cost_of_trial(trial).wall_time_sec for trial in plan.trials] == [1.0, 60.0, 60.0]
 
 
 def test_probing_ends_after_its_time(plan: Plan) -> None:
