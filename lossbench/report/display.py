@@ -23,11 +23,13 @@ class Column:
         heading: Text of its head.
         kind: Numbers are aligned right, text left.
         published: Whether it has the numbers of a paper, which are shown less prominently.
+        optional: Whether a narrow terminal may leave it out.
     """
 
     heading: str
     kind: Literal["number", "text"] = "number"
     published: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)

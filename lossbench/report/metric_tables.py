@@ -128,8 +128,8 @@ def verdict_table(table: Table, notes: Iterable[str]) -> DisplayTable:
         Column("verdict", "text"),
         Column("difference"),
         Column("95 % interval"),
-        Column("p (Holm)"),
-        Column("seeds to decide"),
+        Column("p (Holm)", optional=True),
+        Column("seeds to decide", optional=True),
     )
     rows = tuple(tuple(_verdict_cells(table, verdict)) for verdict in verdicts.listed)
     title = verdict_title(verdicts, table.unit)

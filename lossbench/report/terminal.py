@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -53,7 +54,7 @@ def terminal_parts(table: DisplayTable) -> Iterator[RenderableType]:
     if table.title:  # not as rich's title, which would wrap at the table's own width
         yield Text("\n" * table.subordinate + table.title, style="bold")
     if table.rows:
-        yield _rich_table(table)
+        yield _FittedTable(table)
     for line in table.findings:
         yield Text(plain_sentence(line))
     for line in table.warnings:
@@ -62,23 +63,43 @@ def terminal_parts(table: DisplayTable) -> Iterator[RenderableType]:
         yield Text(plain_sentence(line), style="dim")
 
 
-def _rich_table(table: DisplayTable) -> RichTable:
+@dataclass(frozen=True)
+class _FittedTable:
+    """A table without the optional columns for which the terminal is too narrow."""
+
+    table: DisplayTable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = self.table.columns
+        kept = list(range(len(columns)))
+        unlimited = options.update(max_width=sys.maxsize)
+        for optional in [index for index in kept if columns[index].optional]:
+            drawn = _rich_table(self.table, kept)
+            if console.measure(drawn, options=unlimited).minimum <= options.max_width:
+                break
+            kept.remove(optional)
+        yield _rich_table(self.table, kept)
+
+
+def _rich_table(table: DisplayTable, kept: Sequence[int]) -> RichTable:
     drawn = RichTable(header_style="bold")
     if table.subordinate:
         drawn.box, drawn.pad_edge = None, False
     if any(cell.chosen for row in table.rows for cell in row):
         drawn.caption = "✓ chosen: the best mean of its loss in this column"
         drawn.caption_justify = "left"
-    for index, column in enumerate(table.columns):
+    for index in kept:
+        column = table.columns[index]
+        width = _value_width(table, index) if table.subordinate else None
         drawn.add_column(
             Text(column.heading),
             justify="right" if column.kind == "number" else "left",
-            overflow="fold" if index == 0 else "ellipsis",
+            overflow="fold",
             style="dim" if column.published else "",
-            max_width=_value_width(table, index) if table.subordinate else None,
+            width=width,
         )
     for row in table.rows:
-        drawn.add_row(*map(_rich_cell, row))
+        drawn.add_row(*(_rich_cell(row[index]) for index in kept))
     return drawn
 
 
