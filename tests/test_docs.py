@@ -87,7 +87,9 @@ def test_docs_prints_every_page(run: Callable[..., tuple[int, str, str]]) -> Non
         assert f"`{key}`" in run("docs", "suite")[1]
     code, out, err = run("docs", "sutie")
     assert (code, out) == (2, "")
-    assert "error: docs sutie: no such page; did you mean 'suite'?" in " ".join(err.split())
+    assert "error: docs sutie: no such page; did you mean 'reference/suite'?" in " ".join(
+        err.split()
+    )
 
 
 def test_messages_name_no_files_of_the_repository(run: Callable[..., tuple[int, str, str]]) -> None:

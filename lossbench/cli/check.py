@@ -27,8 +27,8 @@ from lossbench.cli.options import (
 from lossbench.errors import RequestError
 
 
-class Format(enum.StrEnum):
-    """Formats in which findings can be printed."""
+class CheckFormat(enum.StrEnum):
+    """Formats in which the verdicts can be printed."""
 
     text = "text"
     json = "json"
@@ -52,19 +52,20 @@ def check(
         ),
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="Format of the findings on standard output.")
-    ] = Format.text,
+        CheckFormat, typer.Option("--format", help="Format of the verdicts on standard output.")
+    ] = CheckFormat.text,
     update: Annotated[
         bool, typer.Option("--update", help="Write the baseline instead of comparing with it.")
     ] = False,
     accept: Annotated[
-        bool, typer.Option("--accept", help="With --update: even if it weakens the baseline.")
+        bool, typer.Option("--accept", help="With --update: write it even if it is weaker.")
     ] = False,
     min_effect: Annotated[
         list[str],
         typer.Option(
             metavar="METRIC=NUMBER",
-            help="With --update: smallest worsening that counts, in the metric's unit. Repeatable.",
+            help="With --update: smallest worsening that is a regression, in the metric's unit. "
+            "Repeatable.",
         ),
     ] = [],  # noqa: B006
 ) -> None:

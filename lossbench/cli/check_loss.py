@@ -1,6 +1,6 @@
 """`lossbench test-loss`: check a loss against the contract of a loss head.
 
-The module is not named after its verb: pytest would collect `test_loss.py`.
+The module is not named after its command, `test-loss`: pytest would collect `test_loss.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Steps of the verbs that take a suite: make its plan, load its results, write its report."""
+"""Steps of the commands with a suite: make its plan, load its results, write its report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_plan(
         path: Suite file.
         overrides: `KEY=VALUE` texts of `--set`.
         only: Glob of rows or cells; None for all.
-        seeds: Text of `--seeds`, as in `0,1,2`; None for the suite's own.
+        seeds: Text of `--seeds`, as in `0,1,2`; None for those of the suite.
         data_root: Folder of prepared data sets.
         plugins: Python files that register components.
         without_data: Whether to return an incomplete plan, instead of raising an error, if the

@@ -1,4 +1,4 @@
-"""Output of all verbs: results go to standard output, everything else to standard error."""
+"""Output of all commands: results go to standard output, everything else to standard error."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import typer
 
 def docs(
     page: Annotated[
-        str | None, typer.Argument(metavar="[PAGE]", help="Name in the list of pages.")
+        str | None, typer.Argument(metavar="PAGE", help="Name of a page in the list.")
     ] = None,
 ) -> None:
     """List the pages of the documentation, or print one as Markdown.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,10 +31,10 @@ class Kind(enum.StrEnum):
 
 
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")],
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Print the whole documentation of this one."),
+        typer.Argument(metavar="NAME", help="Print the whole documentation of this component."),
     ] = None,
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     plugin: PluginOption = [],  # noqa: B006
@@ -101,29 +102,44 @@ def _print_components(registry: Registry[Any], others: list[Entry[Any]]) -> None
 
 
 def _print_component(entry: Entry[Any]) -> None:
-    """Print the whole docstring of a component, and its parameters."""
+    """Print the docstring of a component, with the parameters that a suite can set."""
+    from lossbench.cli.documentation.docstrings import parse_docstring
+
     out.print(Text(entry.name, "bold"))
     if entry.reference:
         out.print(Text(entry.reference, "dim"), soft_wrap=True)
     out.print()
-    out.print(Text(inspect.getdoc(entry.factory) or "no description"), soft_wrap=True)
+    docstring = inspect.getdoc(entry.factory) or "no description"
+    parsed = parse_docstring(entry.factory)
+    meanings = parsed.items("Args")
+    names = entry.parameters.model_fields
+    if not names or not meanings.keys() >= names.keys():
+        out.print(Text(docstring), soft_wrap=True)
+        out.print()
+        _print_parameters(entry)
+        return
+    out.print(Text("\n".join([parsed.summary, *parsed.body]).rstrip()), soft_wrap=True)
     out.print()
-    _print_parameters(entry)
+    _print_parameters(entry, meanings)
+    for title, lines in parsed.sections.items():
+        if title != "Args":
+            out.print()
+            out.print(Text("\n".join([f"{title}:", *lines]).rstrip()), soft_wrap=True)
 
 
-def _print_parameters(entry: Entry[Any]) -> None:
-    """Print the name, the default and the valid values of each parameter, aligned."""
+def _print_parameters(entry: Entry[Any], meanings: Mapping[str, str] | None = None) -> None:
+    """Print the name, the default, the valid values and the meaning of each parameter."""
     from lossbench.cli.documentation.parameters import default_text, values_text
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True)
-    table.add_column(style="dim")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    headings = ("    parameter", "default", "type and range", "meaning")
+    for heading in headings if meanings else headings[:-1]:
+        table.add_column(heading, no_wrap=heading != "meaning")
     for name, field in entry.parameters.model_fields.items():
-        default = default_text(field)
-        table.add_row(
-            f"    {name}", default if default == "required" else f"= {default}", values_text(field)
-        )
+        cells = [f"    {name}", default_text(field), values_text(field)]
+        if meanings:
+            cells.append(meanings[name])
+        table.add_row(*map(Text, cells))
     if table.rows:
         out.print(table)
 

@@ -12,8 +12,8 @@ from lossbench.planning.costs import Costs
 from lossbench.planning.plan import Plan
 from lossbench.planning.status import PlanStatus
 
-LARGE = 5e8
-"""Input numbers of all epochs of a run from which its costs are estimated before it starts."""
+ESTIMATE_FROM = 5e8
+"""Number of input values over all epochs from which the cost is estimated before the start."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class LocalPlanStatus(PlanStatus):
         dataset = open_dataset(suite.dataset, data_root, verify=False)
         images = suite.dataset.train_size or len(dataset.splits["train"].labels)
         numbers = math.prod(dataset.image_shape(view_of(suite.recipe)))
-        return self.epochs_left * images * numbers >= LARGE
+        return self.epochs_left * images * numbers >= ESTIMATE_FROM
 
 
 def load_status(plan: Plan, tracking_uri: str | None) -> LocalPlanStatus:

@@ -1,4 +1,4 @@
-"""The `lossbench` command: its verbs, and how errors and signals end it."""
+"""The `lossbench` program: its commands, and its exit after errors and signals."""
 
 from __future__ import annotations
 

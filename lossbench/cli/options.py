@@ -1,4 +1,4 @@
-"""Options that several verbs take."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a key of the suite: recipe.epochs=3, losses.lgm.lambda=0.2. Repeatable.",
+        help="Override a key of the suite, for example recipe.epochs=3. Repeatable.",
     ),
 ]
 OnlyOption = Annotated[
@@ -40,7 +40,8 @@ OnlyOption = Annotated[
     typer.Option(metavar="GLOB", help="Only these rows ('lgm*') or cells ('2-D/lgm*')."),
 ]
 SeedsOption = Annotated[
-    str | None, typer.Option(metavar="0,1,2", help="Seeds to use instead of the suite's.")
+    str | None,
+    typer.Option(metavar="LIST", help="Replace the suite's seeds, for example by 0,1,2."),
 ]
 DataRootOption = Annotated[
     Path,
@@ -68,9 +69,7 @@ OutputOption = Annotated[
 ]
 IgnoredOutputOption = Annotated[
     Path | None,
-    typer.Option(
-        "--output", metavar="DIR", callback=expand, help="Has no effect: no report is written."
-    ),
+    typer.Option("--output", metavar="DIR", callback=expand, hidden=True, help="Has no effect."),
 ]
 PluginOption = Annotated[
     list[Path],
@@ -79,13 +78,13 @@ PluginOption = Annotated[
         metavar="FILE.py",
         envvar="LOSSBENCH_PLUGINS",
         callback=expand_all,
-        help="Python file that registers losses of your own; it is executed. Repeatable.",
+        help="Python file that registers new components; it is executed. Repeatable.",
     ),
 ]
 
 
 class OnceCommand(TyperCommand):
-    """A verb that refuses an option given twice, instead of silently using the last value.
+    """A command that refuses an option given twice, instead of silently using the last value.
 
     Repeatable options and flags may be given several times.
     """
@@ -97,4 +96,8 @@ class OnceCommand(TyperCommand):
                 option = isinstance(param, TyperOption) and not (param.multiple or param.is_flag)
                 if option and given.count(param) > 1:
                     raise RequestError(f"{param.opts[0]}: given twice; give it once")
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's
+            raise

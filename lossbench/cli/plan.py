@@ -1,4 +1,4 @@
-"""`lossbench plan`: what is done and what is left of a suite, and what that costs."""
+"""`lossbench plan`: finished and missing trials of a suite, and their estimated cost."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _STYLES = {"fails": "bold red", "warning": "yellow", "listed": ""}
 """Level of a difference -> its style in the terminal."""
 
 
-class Format(enum.StrEnum):
+class PlanFormat(enum.StrEnum):
     """Formats in which a plan can be printed."""
 
     text = "text"
@@ -52,28 +52,29 @@ def plan(
         bool,
         typer.Option(
             "--audit",
-            help="List all differences between rows besides the loss; exit 1 if one is unfair.",
+            help="List all differences between rows other than the loss; exit with 1 if one is "
+            "unfair.",
         ),
     ] = False,
     trials: Annotated[
         bool, typer.Option("--trials", help="Print one line per trial, with its identity.")
     ] = False,
     format_: Annotated[
-        Format, typer.Option("--format", help="Format on standard output.")
-    ] = Format.text,
+        PlanFormat, typer.Option("--format", help="Format on standard output.")
+    ] = PlanFormat.text,
     probe: Annotated[
         float,
         typer.Option(
             metavar="SECONDS",
             min=0,
             max=3600,
-            help="Maximum time for timing training steps, from which the cost is estimated.",
+            help="Maximum time spent on timing training steps for the estimate.",
         ),
     ] = 15.0,
 ) -> None:
-    """Check a suite; show its progress and the remaining cost.
+    """Check a suite, count its finished and missing trials, and estimate time and memory.
 
-    If its data are not on this machine, show the table, which data are missing, and how to get
+    If its data are not on this machine, print the table, which data are missing, and how to obtain
     them.
 
     \b
@@ -98,7 +99,7 @@ def plan(
         plan_output.print_changed_code(out, status)
         plan_output.print_missing(out, checked)
         return
-    if format_ is Format.text:
+    if format_ is PlanFormat.text:
         plan_output.print_cells(out, status)
         out.print(plan_output.format_counts(status), highlight=False)
         plan_output.print_changed_code(out, status)
@@ -108,7 +109,7 @@ def plan(
     if (status.left or status.expected_trials) and not checked.missing:
         with err.status("timing a few steps of each cell"):
             forecast = status.forecast(status.costs(data_root, probe), status.machine[1])
-    if format_ is Format.json:
+    if format_ is PlanFormat.json:
         typer.echo(plan_output.as_json(status, forecast))
     elif forecast:
         for line in plan_output.format_forecast(status, forecast):
@@ -116,7 +117,7 @@ def plan(
 
 
 def _print_audit(plan: Plan, tracking_uri: str | None) -> None:
-    """Print the differences between rows besides the loss; exit with 1 if the audit fails."""
+    """Print the differences between rows other than the loss; exit with 1 if the audit fails."""
     from lossbench.cli.plan_output import print_missing
     from lossbench.planning.fairness import audit
     from lossbench.planning.selection import PlanWithResults, load_plan_with_results

@@ -1,4 +1,4 @@
-"""What `lossbench plan` prints: the table of progress, the trials, the forecast, JSON."""
+"""Output of `lossbench plan`: the table of progress, the trials, the forecast, JSON."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ from lossbench.records import Results
 from lossbench.suite.schema import Holdout
 
 UNKNOWN = "without the data, their identities, their progress and the remaining cost are unknown"
+_ORIGINS = {"ran": "with results", "probed": "timed", "guessed": "estimated from the others"}
+"""Origin of a cell's cost -> its text."""
 BUSY_SHARE = 0.85
 """Fraction of a processor per thread below which the machine is reported as busy."""
 
 
 def format_counts(status: PlanStatus) -> str:
-    """Return the counts of trials: `6 trials, 3 to do; then about 4 more, chosen by these`."""
+    """Return the counts of trials: those of the plan, those to do, and those that will follow."""
     if status.plan.missing:
         return f"{len(status.trials)} trials; {UNKNOWN}"
     text = f"{len(status.trials)} trials, {len(status.left)} to do"
     more = len(status.expected_trials)
-    return f"{text}; then about {more} more, chosen by these" if more else text
+    return f"{text}; about {more} more follow, depending on their results" if more else text
 
 
 def print_changed_code(console: Console, status: LocalPlanStatus) -> None:
     """Print which changes of code require training again."""
     for what, count in status.changed_code.items():
-        trials = "1 trial was" if count == 1 else f"{count} trials were"
-        console.print(f"{what} changed since {trials} trained; they will be trained again")
+        trials = "1 trial" if count == 1 else f"{count} trials"
+        console.print(f"the code of {what} has changed: {trials} will be trained again")
 
 
 def print_cells(console: Console, status: LocalPlanStatus) -> None:
@@ -121,16 +123,17 @@ def _cell(trials: Sequence[Trial], results: Results) -> Text:
     text = Text(
         f"{len(finished)}/{len(trials)}", "green" if complete else "" if finished else "dim"
     )
-    if complete:
-        text.append(" ✓", "green")
-    if diverged:
-        text.append(f" {diverged} diverged", "yellow")
     guessing = sum(result.no_better_than_guessing for result in finished)
-    if guessing:
-        text.append(f" {guessing} no better than guessing", "yellow")
     pruned = sum(result.pruned for result in finished)
-    if pruned:
-        text.append(f" {pruned} pruned", "dim")
+    if complete and not diverged:
+        text.append(" ✓", "green")
+    for count, what, style in (
+        (diverged, "diverged", "yellow"),
+        (guessing, "no better than guessing", "yellow"),
+        (pruned, "pruned", "dim"),
+    ):
+        if count:
+            text.append(f", {count} {what}", style)
     return text
 
 
@@ -157,12 +160,12 @@ def format_forecast(status: LocalPlanStatus, forecast: Forecast) -> list[str]:
         share = 1.0 if suite.resources.gpus == "auto" else suite.resources.gpus
         work += f", {hours * share:.2g} GPU-hours"
     duration = format_duration(forecast.wall_time_sec)
-    basis = ", ".join(f"{count} {kind}" for kind, count in forecast.basis.items())
+    basis = ", ".join(f"{count} {_ORIGINS[kind]}" for kind, count in forecast.basis.items())
     lines = [
         f"about {duration} here ({device}, {forecast.concurrent} at a time); {work}; "
         f"up to {forecast.memory_mib:,.0f} MiB per trial",
-        f"estimated from its cells ({basis}); excludes start-up; parallel trials slow each other "
-        "down",
+        f"basis of the estimate, in cells: {basis}; excludes start-up; concurrent trials slow each "
+        "other down",
     ]
     if "probed" in forecast.basis and status.processor_share < BUSY_SHARE:
         share_text = f"{100 * status.processor_share:.0f} % of a processor"

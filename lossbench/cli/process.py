@@ -1,4 +1,4 @@
-"""Preparation of the process before any verb: text encoding, outputs, cache folders."""
+"""Preparation of the process before any command: text encoding, outputs, cache folders."""
 
 from __future__ import annotations
 

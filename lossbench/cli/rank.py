@@ -28,7 +28,7 @@ RANKING = Path("reports") / "ranking"
 def rank(
     context: typer.Context,
     suites: Annotated[
-        list[Path], typer.Argument(metavar="SUITE...", callback=expand_all, help="Suite files.")
+        list[Path], typer.Argument(metavar="SUITE", callback=expand_all, help="Suite files.")
     ],
     set_: SetOption = [],  # noqa: B006
     only: OnlyOption = None,
@@ -48,7 +48,7 @@ def rank(
         list[str], typer.Option(metavar="NAME", help="Metric to rank by; default: all. Repeatable.")
     ] = [],  # noqa: B006
 ) -> None:
-    """Rank the losses across several suites, by results in MLflow.
+    """Rank the losses across several suites by their stored results.
 
     \b
     Examples:
@@ -56,7 +56,7 @@ def rank(
       lossbench rank suites/*.yaml --metric error --output reports/all
     """
     if len({path.resolve() for path in suites}) < len(suites):
-        raise RequestError("a suite file is named twice")
+        raise RequestError("a suite file is given twice")
     plans = [load_plan(path, set_, only, seeds, data_root, plugin) for path in suites]
     names = [plan.suite.suite for plan in plans]
     for name in names:

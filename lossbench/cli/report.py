@@ -22,7 +22,7 @@ from lossbench.cli.options import (
 )
 
 
-class Format(enum.StrEnum):
+class ReportFormat(enum.StrEnum):
     """Formats in which results can be printed."""
 
     markdown = "markdown"
@@ -42,11 +42,11 @@ def report(
     output: OutputOption = None,
     plugin: PluginOption = [],  # noqa: B006
     format_: Annotated[
-        Format | None,
+        ReportFormat | None,
         typer.Option("--format", help="Print the results in this format; write no files."),
     ] = None,
 ) -> None:
-    """Write a suite's report from its results in MLflow.
+    """Write a suite's report from its stored results.
 
     \b
     Examples:

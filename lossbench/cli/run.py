@@ -81,7 +81,7 @@ def run(
     ] = False,
     yes: Annotated[
         bool,
-        typer.Option("--yes", "-y", help="Skip the confirmation of runs longer than an hour."),
+        typer.Option("--yes", "-y", help="Do not ask for confirmation of a long run."),
     ] = False,
     time_budget: Annotated[
         str | None,
@@ -93,8 +93,8 @@ def run(
 ) -> None:
     """Run the missing trials of a suite, then write its report.
 
-    Runs longer than an hour ask for confirmation. Ctrl-C is safe, and so is a crash: run the same
-    command to continue.
+    If the run is expected to take more than an hour, lossbench asks for confirmation. After Ctrl-C
+    or a crash, run the same command to continue.
 
     \b
     Examples:
@@ -226,8 +226,8 @@ def _print_outcome(outcome: RunOutcome, time_budget: str | None) -> None:
         err.print("stopped at the first trial that failed or diverged (--fail-fast)")
     if outcome.undecided:
         err.print(
-            "no parameters were chosen or tested: trials that the choice needs failed or were not "
-            "run"
+            "no parameters were chosen or tested: trials on which the choice depends failed or "
+            "were not run"
         )
     if outcome.failed or outcome.unlogged or outcome.ended_by_fail_fast:
         raise typer.Exit(1)

@@ -216,13 +216,13 @@ def test_plan_says_what_is_trained_again_and_why(
         tracker.finish(trial, a_result(trial), tmp_path / "made")
     arguments = ("plan", suite, "--plugin", tmp_path / "my_loss.py", "--tracking-uri", uri)
     count = sum(trial.row == "mine" for trial in plan.trials)
-    said = f"loss mine changed since {count} trial"
+    said = f"the code of loss mine has changed: {count} trial"
 
     plugin(("import torch\n", "import torch  # a comment\n\n"))
     code, out, _ = run(*arguments)
     assert code == 0
     assert "0 to do" in out
-    assert "changed since" not in out
+    assert "has changed" not in out
 
     plugin(("/ self.heat", "* self.heat"))
     code, out, _ = run(*arguments)
@@ -233,7 +233,7 @@ def test_plan_says_what_is_trained_again_and_why(
     assert json.loads(out)["changed_code"] == {"loss mine": count}
 
     code, out, _ = run(*arguments, "--set", "recipe.epochs=1")  # another training anyway
-    assert "changed since" not in out
+    assert "has changed" not in out
 
 
 def a_result(trial: Trial) -> TrialResult:

@@ -1,4 +1,4 @@
-"""Fixtures of several verbs' tests."""
+"""Fixtures of the tests of several commands."""
 
 from __future__ import annotations
 

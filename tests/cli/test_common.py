@@ -1,4 +1,4 @@
-"""Loading of plans, shared by the verbs that take a suite."""
+"""Loading of plans, shared by the commands with a suite."""
 
 from __future__ import annotations
 

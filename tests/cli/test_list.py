@@ -13,9 +13,12 @@ def test_lists(run: Run, make_folder: Callable[..., Path]) -> None:
     _, losses, _ = run("list", "losses")
     for name in ("softmax", "center", "l_softmax", "contrastive", "triplet", "lgm"):
         assert f"\n{name}  " in f"\n{losses}"
-    assert re.search(r"covariance +=  ?identity +identity \| diagonal", losses)
-    assert re.search(r"lambda += 0\.1 +float, >= 0", losses)
-    assert "Deviations:" in run("list", "losses", "lgm")[1]
+    assert re.search(r"covariance +identity +identity \| diagonal", losses)
+    assert re.search(r"lambda +0\.1 +float, >= 0", losses)
+    lgm = run("list", "losses", "lgm")[1]
+    assert "Deviations:" in lgm
+    assert len(re.findall(r"^ +alpha_every ", lgm, re.MULTILINE)) == 1
+    assert "num_classes" not in lgm  # a suite cannot set it
     assert "did you mean 'lgm'" in run("list", "losses", "lgmm")[2]
     folder = make_folder("mine")
     _, datasets, _ = run("list", "datasets", "--data-root", folder.parent)

@@ -1,4 +1,4 @@
-"""The command line as its users type it: wrong requests, `--help`, and what verbs import."""
+"""The command line as its users type it: wrong requests, `--help`, and what commands import."""
 
 from __future__ import annotations
 

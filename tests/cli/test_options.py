@@ -1,4 +1,4 @@
-"""An option given twice is an error for every verb, unless it is repeatable."""
+"""An option given twice is an error for every command, unless it is repeatable."""
 
 from __future__ import annotations
 

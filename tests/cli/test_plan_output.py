@@ -82,13 +82,13 @@ def test_the_table_of_cells_and_its_forecast(
     seen = capsys.readouterr().out
     assert [line.split() for line in seen.splitlines()] == [
         ["row", "done"],
-        ["softmax", "2/2", "✓", "1", "no", "better", "than", "guessing"],
-        ["lgm(alpha=0)", "1/2", "1", "diverged"],
+        ["softmax", "2/2", "✓,", "1", "no", "better", "than", "guessing"],
+        ["lgm(alpha=0)", "1/2,", "1", "diverged"],
         ["lgm(alpha=0.3)", "0/2"],
     ]
     assert plan_output.format_counts(found) == "6 trials, 3 to do"
     assert "about 2 h 12 min here (cpu, 2 at a time); 3.3 CPU-hours; up to 36,000 MiB" in shown
-    assert "2 guessed" in shown
+    assert "2 estimated from the others" in shown
     content = json.loads(plan_output.as_json(found, forecast))
     assert content["forecast"]["wall_time_sec"] == 2 * 3960
     assert content["cells"][1]["diverged"] == 1

@@ -47,7 +47,7 @@ def test_long_runs_ask_for_confirmation(plan: Plan, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(LocalPlanStatus, "costs", costs)
     monkeypatch.setattr(LocalPlanStatus, "machine", ("cpu", 2))
     require(None)  # too small to be worth a look, also at what is recorded
-    monkeypatch.setattr(local_status, "LARGE", 1.0)
+    monkeypatch.setattr(local_status, "ESTIMATE_FROM", 1.0)
     monkeypatch.setattr(
         local_status,
         "load_status",

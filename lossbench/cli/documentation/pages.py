@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import lossbench
 from lossbench.cli.documentation import reference
-from lossbench.errors import RequestError, did_you_mean
+from lossbench.errors import RequestError
 
 GENERATED: dict[str, Callable[[], str]] = {
     "reference/suite": reference.suite_file,
@@ -46,8 +47,10 @@ def read_page(name: str) -> str:
         own for own in known if own.rpartition("/")[2] == asked.rpartition("/")[2]
     ]
     if len(found) != 1:
-        short = {own.rpartition("/")[2] for own in known}
-        raise RequestError(f"docs {name}: no such page{did_you_mean(asked, short)}")
+        names = {own.rpartition("/")[2]: own for own in known}
+        near = difflib.get_close_matches(asked.rpartition("/")[2], names, n=1)
+        guess = f"; did you mean '{names[near[0]]}'?" if near else ""
+        raise RequestError(f"docs {name}: no such page{guess} (known: {', '.join(known)})")
     if found[0] in GENERATED:
         return GENERATED[found[0]]()
     text = _FRONT_MATTER.sub("", files[found[0]].read_text(encoding="utf-8")).lstrip()

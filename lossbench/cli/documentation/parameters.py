@@ -71,5 +71,5 @@ def _value_text(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key}: {_value_text(one)}' for key, one in value.items())}}}"
     if isinstance(value, BaseModel):
-        return "its own defaults" if value.model_fields_set else "{}"
+        return "see below" if value.model_fields_set else "{}"
     return str(value).lower() if isinstance(value, bool) else str(value)
