@@ -13,7 +13,7 @@ from lossbench.data.sampling import stratified_subset
 from lossbench.data.trial_splits import choose_splits
 from lossbench.errors import DataError, Loc, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import Evaluation
-from lossbench.models.vectors import OF_VECTORS
+from lossbench.models.vectors import VECTOR_MODELS
 from lossbench.suite.schema import DatasetChoice, Input, Suite
 
 
@@ -80,8 +80,8 @@ def vector_problems(suite: Suite, data: str) -> list[Problem]:
             problems.append(
                 Problem(("variants", name, "augment"), f"{reason}; remove the augmentations")
             )
-        if (model := suite.variant_model(name).name) not in OF_VECTORS:
-            message = f"{reason}, which {model} does not accept; use {' or '.join(OF_VECTORS)}"
+        if (model := suite.variant_model(name).name) not in VECTOR_MODELS:
+            message = f"{reason}, which {model} does not accept; use {' or '.join(VECTOR_MODELS)}"
             loc: Loc = ("variants", name, "model") if variant.model else ("model",)
             problems.append(Problem(loc, message))
     return list(dict.fromkeys(problems))

@@ -13,10 +13,10 @@ from lossbench.conformance.learning import densities, learning
 from lossbench.conformance.numerics import autocast, finite, gradient, reach
 from lossbench.conformance.subject import (
     Check,
-    Failure,
+    CheckFailedError,
+    CheckSkippedError,
     K,
     N,
-    NotApplicable,
     Subject,
     batch,
     format_scalar,
@@ -31,51 +31,55 @@ RESERVED_TERMS = frozenset({"loss", "error", "time_sec"})
 
 def order(subject: Subject) -> None:
     """The loss depends on the labels, but not on the order of the batch."""
-    head = subject.midway().double()
+    head = subject.partly_trained().double()
     features, labels = batch()
     features = features.double()
     before = seeded_loss(head, features, labels)
     others = (labels + (torch.arange(N) < 3)) % K
     if torch.equal(before, seeded_loss(head, features, others)):
-        raise Failure(f"the loss is {format_scalar(before)} for other labels as well")
-    there = torch.randperm(N, generator=torch.Generator().manual_seed(2))
-    after = seeded_loss(head, features[there], labels[there])
+        raise CheckFailedError(f"the loss is {format_scalar(before)} for other labels as well")
+    permutation = torch.randperm(N, generator=torch.Generator().manual_seed(2))
+    after = seeded_loss(head, features[permutation], labels[permutation])
     if is_close(before, after):
         return
     if not torch.equal(head(features, labels), head(features, labels)):
-        raise NotApplicable("it draws random numbers for each sample")
-    raise Failure(
+        raise CheckSkippedError("it draws random numbers for each sample")
+    raise CheckFailedError(
         f"the loss is {format_scalar(before)}, but {format_scalar(after)} in another order"
     )
 
 
 def terms(subject: Subject) -> None:
     """terms() returns named scalars, and the loss is their sum."""
-    head = subject.midway()
+    head = subject.partly_trained()
     features, labels = batch()
     torch.manual_seed(0)  # as `seeded_loss` does
     found = head.terms(features, labels)
     if not isinstance(found, dict) or not found:
-        raise Failure(
+        raise CheckFailedError(
             f"terms() should return a dict of scalars by name, not a {type(found).__name__}"
         )
     for name, term in found.items():
         if not isinstance(term, Tensor) or term.shape != ():
             what = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
-            raise Failure(f"term {name!r} should be a scalar tensor, not {what}")
+            raise CheckFailedError(f"term {name!r} should be a scalar tensor, not {what}")
         if name in RESERVED_TERMS or not re.fullmatch(r"\w+", name):
-            taken = "is taken by the training loop" if name in RESERVED_TERMS else "is not a word"
-            raise Failure(f"the name {name!r} of a term {taken}; use another one")
+            problem = (
+                "is used by the training loop"
+                if name in RESERVED_TERMS
+                else "has characters other than letters, digits and _"
+            )
+            raise CheckFailedError(f"the name {name!r} of a term {problem}; use another one")
     loss, total = seeded_loss(head, features, labels), torch.stack(list(found.values())).sum()
     if loss.shape != () or not is_close(loss, total):
-        raise Failure(
+        raise CheckFailedError(
             f"the loss is {format_scalar(loss)}, but its terms add up to {format_scalar(total)}"
         )
 
 
 def purity(subject: Subject) -> None:
     """forward and logits change no state: no parameter, no buffer, no attribute."""
-    head = subject.midway()
+    head = subject.partly_trained()
     before = _all_tensors(head)
     first = seeded_loss(head, *batch())
     seeded_loss(head, *batch(seed=5))
@@ -83,17 +87,17 @@ def purity(subject: Subject) -> None:
     after = _all_tensors(head)
     changed = [name for name, tensor in before.items() if not torch.equal(tensor, after[name])]
     if torch.equal(_drawn_after(head, 1), _drawn_after(head, 2)):
-        raise Failure(
+        raise CheckFailedError(
             "the global random generator is in the same state after every forward: forward seeds "
             "it, which fixes all later random numbers; use a torch.Generator of the head's own"
         )
     if changed:
-        raise Failure(
+        raise CheckFailedError(
             f"forward or logits changed {', '.join(changed)}; updates belong in after_step"
         )
     again = seeded_loss(head, *batch())
     if not torch.equal(first, again):
-        raise Failure(
+        raise CheckFailedError(
             f"the loss of a batch is {format_scalar(first)}, but {format_scalar(again)} after "
             "another batch (same random seed): forward changes hidden state; updates belong in "
             "after_step"
@@ -109,7 +113,7 @@ def _drawn_after(head: LossHead, seed: int) -> Tensor:
 def state(subject: Subject) -> None:
     """The state dict has all state: a head that loads it continues exactly like the original."""
     features, labels = batch()
-    head, other = subject.midway(), subject.fresh(seed=3)
+    head, other = subject.partly_trained(), subject.fresh(seed=3)
     head.after_step(features, labels.clamp_max(1))  # classes of unequal counts
     other.load_state_dict(head.state_dict())
     expected, found = seeded_loss(head, features, labels), seeded_loss(other, features, labels)
@@ -123,7 +127,7 @@ def state(subject: Subject) -> None:
         hint = "some state is not in the state dict; use register_buffer"
         if missing:
             hint = f"{', '.join(missing)} is not in the state dict; use register_buffer"
-        raise Failure(
+        raise CheckFailedError(
             f"after load_state_dict the {quantity} is {format_scalar(found)} instead of "
             f"{format_scalar(expected)}: {hint}"
         )
@@ -133,63 +137,67 @@ def pickling(subject: Subject) -> None:
     """The head can be pickled, which sending it to another process requires."""
     import pickle
 
-    head = subject.midway()
+    head = subject.partly_trained()
     copy = pickle.loads(pickle.dumps(head))
     before, after = seeded_loss(head, *batch()), seeded_loss(copy, *batch())
     if not torch.equal(before, after):
-        raise Failure(
+        raise CheckFailedError(
             f"the loss is {format_scalar(before)}, but {format_scalar(after)} after pickling"
         )
 
 
 def optimizer(subject: Subject) -> None:
     """Every learnable parameter is in exactly one parameter group."""
-    head = subject.midway()
+    head = subject.partly_trained()
     groups = head.parameter_groups()
     names = {id(p): name for name, p in head.named_parameters() if p.requires_grad}
     times: Counter[int] = Counter()
     for group in groups:
         if not isinstance(group, ParameterGroup):
-            raise Failure(
+            raise CheckFailedError(
                 f"parameter_groups() should return ParameterGroups, not a {type(group).__name__}"
             )
         if not group.parameters or not group.lr_scale > 0:
-            raise Failure("a parameter group is empty, or its lr_scale is not above 0")
+            raise CheckFailedError("a parameter group is empty, or its lr_scale is not above 0")
         times.update(id(p) for p in group.parameters)
     missing = [name for key, name in names.items() if key not in times]
     twice = [name for key, name in names.items() if times[key] > 1]
     if missing:
-        raise Failure(f"{', '.join(missing)} is in no group: it would never be trained")
+        raise CheckFailedError(f"{', '.join(missing)} is in no group: it would never be trained")
     if twice:
-        raise Failure(f"{', '.join(twice)} is in two groups")
+        raise CheckFailedError(f"{', '.join(twice)} is in two groups")
     hidden = _leaves(head(*batch())) - set(names)
     if hidden:
-        raise Failure(
+        raise CheckFailedError(
             f"tensors that are no parameters of the head get a gradient ({len(hidden)}); if they "
             "are in a list or dict, use nn.ParameterList, so that they are trained and saved"
         )
     if set(times) - set(names):
-        raise Failure("a group has a tensor that is not a learnable parameter of the head")
+        raise CheckFailedError("a group has a tensor that is not a learnable parameter of the head")
 
 
 def logits(subject: Subject) -> None:
     """Logits are finite, one per class, and depend only on the features of their own sample."""
-    head = subject.midway()
+    head = subject.partly_trained()
     features, labels = batch()
     scores = head.logits(features)
     if scores.shape != (N, K):
-        raise Failure(f"logits of {N} samples and {K} classes have shape {tuple(scores.shape)}")
-    if not torch.isfinite(scores).all():
-        raise Failure(f"{int((~torch.isfinite(scores)).sum())} of {N * K} logits are not finite")
-    alone = head.logits(features[:3])
-    if not is_close(alone, scores[:3]):
-        off = (alone - scores[:3]).abs().max()
-        raise Failure(
-            f"the logits of three samples differ by {format_scalar(off)} in a larger batch"
+        raise CheckFailedError(
+            f"logits of {N} samples and {K} classes have shape {tuple(scores.shape)}"
         )
-    ahead = head.log_odds(features, labels)
-    if ahead.shape != (N,) or not torch.isfinite(ahead).all():
-        raise Failure(f"log_odds() of {N} samples should be {N} finite numbers")
+    if not torch.isfinite(scores).all():
+        raise CheckFailedError(
+            f"{int((~torch.isfinite(scores)).sum())} of {N * K} logits are not finite"
+        )
+    subset_scores = head.logits(features[:3])
+    if not is_close(subset_scores, scores[:3]):
+        difference = (subset_scores - scores[:3]).abs().max()
+        raise CheckFailedError(
+            f"the logits of three samples differ by {format_scalar(difference)} in a larger batch"
+        )
+    log_odds = head.log_odds(features, labels)
+    if log_odds.shape != (N,) or not torch.isfinite(log_odds).all():
+        raise CheckFailedError(f"log_odds() of {N} samples should be {N} finite numbers")
 
 
 def schedules(subject: Subject) -> None:
@@ -198,17 +206,19 @@ def schedules(subject: Subject) -> None:
     declared = head.schedules()
     unknown = set(declared) - {name for name, _ in head.named_buffers()}
     if unknown:
-        raise Failure(f"{', '.join(sorted(unknown))} is scheduled, but is not a buffer")
+        raise CheckFailedError(f"{', '.join(sorted(unknown))} is scheduled, but is not a buffer")
     before = _all_tensors(head)
     head.set_progress(0.7)
     after = _all_tensors(head)
     for name, tensor in after.items():
         if name not in declared and not torch.equal(tensor, before[name]):
-            raise Failure(f"set_progress changes {name}, which schedules() does not declare")
+            raise CheckFailedError(
+                f"set_progress changes {name}, which schedules() does not declare"
+            )
     for name, value_at in declared.items():
         wanted = torch.full_like(after[name], value_at(0.7))
         if not is_close(after[name], wanted):
-            raise Failure(
+            raise CheckFailedError(
                 f"{name} is {format_scalar(after[name])} at progress 0.7, "
                 f"not {format_scalar(wanted)}"
             )
@@ -220,14 +230,14 @@ def sizes(subject: Subject) -> None:
         head = subject.fresh(classes, dimension)
         declared = (head.num_classes, head.feature_dim)
         if declared != (classes, dimension):
-            raise Failure(
+            raise CheckFailedError(
                 f"num_classes and feature_dim are {declared} instead of {(classes, dimension)}: "
                 "pass them to super().__init__"
             )
         features = torch.randn(6, dimension, generator=torch.Generator().manual_seed(0))
         loss, scores = head(features, torch.arange(6) % 2), head.logits(features)
         if not torch.isfinite(loss).all() or scores.shape != (6, classes):
-            raise Failure(
+            raise CheckFailedError(
                 f"with {classes} classes and {dimension} features, the loss of 6 samples is "
                 f"{format_scalar(loss)} and their logits have shape {tuple(scores.shape)}"
             )
@@ -238,16 +248,20 @@ def declarations(subject: Subject) -> None:
     head = subject.fresh()
     group = head.samples_per_class
     if group is not None and not (type(group) is int and group >= 2):
-        raise Failure(f"samples_per_class should be None or an int of 2 or more, not {group!r}")
-    if not isinstance(head.wants_class_means, bool):
-        raise Failure(f"wants_class_means should be a bool, not {head.wants_class_means!r}")
+        raise CheckFailedError(
+            f"samples_per_class should be None or an int of 2 or more, not {group!r}"
+        )
+    if not isinstance(head.needs_class_means, bool):
+        raise CheckFailedError(
+            f"needs_class_means should be a bool, not {head.needs_class_means!r}"
+        )
     if head.verification_distance not in ("cosine", "mahalanobis"):
         distance = head.verification_distance
-        raise Failure(
+        raise CheckFailedError(
             f"verification_distance should be 'cosine' or 'mahalanobis', not {distance!r}"
         )
-    if head.wants_class_means and type(head).fit_class_means is LossHead.fit_class_means:
-        raise Failure("wants_class_means is set, but there is no fit_class_means")
+    if head.needs_class_means and type(head).fit_class_means is LossHead.fit_class_means:
+        raise CheckFailedError("needs_class_means is set, but there is no fit_class_means")
 
 
 def _leaves(loss: Tensor) -> set[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lossbench.conformance.subject import Failure, K, NotApplicable, Subject
+from lossbench.conformance.subject import CheckFailedError, CheckSkippedError, K, Subject
 from lossbench.losses import DensityHead, LossHead
 
 STEPS = 200
@@ -14,25 +14,33 @@ ATTEMPTS = 3
 
 def densities(subject: Subject) -> None:
     """Class densities integrate to 1, and their means are class_means."""
-    head = subject.midway(feature_dim=2)
+    head = subject.partly_trained(feature_dim=2)
     if not isinstance(head, DensityHead):
-        raise NotApplicable("it has no class densities")
+        raise CheckSkippedError("it has no class densities")
     means = head.class_means
     if means.shape != (K, 2) or means.requires_grad:
-        raise Failure(f"class_means should be ({K}, 2) and detached, not {tuple(means.shape)}")
+        raise CheckFailedError(
+            f"class_means should be ({K}, 2) and detached, not {tuple(means.shape)}"
+        )
     axis, step = torch.linspace(-12, 12, 241), 0.1
     grid = means.mean(0) + torch.cartesian_prod(axis, axis)  # (241^2, 2)
     with torch.no_grad():
         density = head.class_log_density(grid).double().exp()  # (241^2, K)
     if density.shape != (len(grid), K):
-        raise Failure(f"class_log_density of {len(grid)} points has shape {tuple(density.shape)}")
+        raise CheckFailedError(
+            f"class_log_density of {len(grid)} points has shape {tuple(density.shape)}"
+        )
     mass = density.sum(0) * step**2  # (K,)
     if not torch.allclose(mass, torch.ones(K).double(), rtol=1e-4, atol=0):
-        raise Failure(f"a class's density integrates to {mass[(mass - 1).abs().argmax()]:.6g}")
+        raise CheckFailedError(
+            f"a class's density integrates to {mass[(mass - 1).abs().argmax()]:.6g}"
+        )
     centre = (density[:, :, None] * grid[:, None]).sum(0) * step**2  # (K, 2)
     if not torch.allclose(centre, means.double(), rtol=1e-3, atol=1e-3):
-        off = (centre - means).abs().max()
-        raise Failure(f"the mean of a class's density is {off:.3g} away from class_means")
+        distance = (centre - means).abs().max()
+        raise CheckFailedError(
+            f"the mean of a class's density is {distance:.3g} away from class_means"
+        )
 
 
 def learning(subject: Subject) -> None:
@@ -43,7 +51,7 @@ def learning(subject: Subject) -> None:
         if not reason:
             return
         reasons.append(reason)
-    raise Failure(f"in {ATTEMPTS} of {ATTEMPTS} attempts; {reasons[0]}")
+    raise CheckFailedError(f"in {ATTEMPTS} of {ATTEMPTS} attempts; {reasons[0]}")
 
 
 def _learn(head: LossHead, seed: int) -> str:
@@ -74,7 +82,7 @@ def _learn(head: LossHead, seed: int) -> str:
     if not last < 0.8 * first:
         return f"the loss went from {first:.4g} to {last:.4g}"
     with torch.no_grad():
-        if head.wants_class_means:
+        if head.needs_class_means:
             head.fit_class_means(model(points), labels)
         accuracy = float((head.logits(model(points)).argmax(1) == labels).float().mean())
     return (

@@ -5,7 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lossbench.conformance.subject import D, Failure, N, Subject, batch, format_scalar, seeded_loss
+from lossbench.conformance.subject import (
+    CheckFailedError,
+    D,
+    N,
+    Subject,
+    batch,
+    format_scalar,
+    seeded_loss,
+)
 from lossbench.losses import DensityHead, LossHead
 
 STEP = 1e-6
@@ -15,18 +23,15 @@ REMEDY = "put @in_float32 of lossbench.losses.base above terms and logits"
 
 def gradient(subject: Subject) -> None:
     """Gradients agree with finite differences in float64."""
-    head = subject.midway().double()
+    head = subject.partly_trained().double()
     wrong: dict[str, list[str]] = {}
-    for seed in (
-        1,
-        2,
-        3,
-    ):  # at a kink, a correct gradient may differ, but hardly for two seeds of three
+    # a correct gradient may differ at a kink, but hardly with two of three seeds
+    for seed in (1, 2, 3):
         features, labels = batch(seed=seed)
         leaves = {"features": features.double().requires_grad_(), **_learnable(head)}
         loss = seeded_loss(head, leaves["features"], labels)
         if loss.dtype != torch.float64:
-            raise Failure(f"the loss of float64 features is {_name(loss.dtype)}")
+            raise CheckFailedError(f"the loss of float64 features is {_name(loss.dtype)}")
         _require_graph(loss)
         found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         generator = torch.Generator().manual_seed(seed)
@@ -41,7 +46,7 @@ def gradient(subject: Subject) -> None:
     wrong = {name: lines for name, lines in wrong.items() if len(lines) > 1}
     if wrong:
         found_for = "; ".join(f"of {name}: {lines[0]}" for name, lines in wrong.items())
-        raise Failure(f"gradient {found_for} (a deliberate detach has the same effect)")
+        raise CheckFailedError(f"gradient {found_for} (a deliberate detach has the same effect)")
 
 
 def _slope(
@@ -59,15 +64,17 @@ def _slope(
 
 def reach(subject: Subject) -> None:
     """The gradient reaches every sample's features and every learnable parameter."""
-    head = subject.midway()
+    head = subject.partly_trained()
     features, labels = batch()
     _, slopes = _gradients(head, features, labels)
     without = int((slopes.pop("features").abs().sum(1) == 0).sum())
     if without:
-        raise Failure(f"{without} of {N} samples get no gradient")
+        raise CheckFailedError(f"{without} of {N} samples get no gradient")
     unreached = [name for name, slope in slopes.items() if not slope.abs().sum() > 0]
     if unreached:
-        raise Failure(f"{', '.join(unreached)} gets no gradient: it would never be trained")
+        raise CheckFailedError(
+            f"{', '.join(unreached)} gets no gradient: it would never be trained"
+        )
 
 
 DIFFICULT_BATCHES: dict[str, tuple[Tensor, Tensor]] = {
@@ -86,7 +93,7 @@ def finite(subject: Subject) -> None:
     """Loss, gradients and state stay finite on difficult batches."""
     failures = []
     for kind, (features, labels) in DIFFICULT_BATCHES.items():
-        head = subject.midway()
+        head = subject.partly_trained()
         loss, slopes = _gradients(head, features, labels)
         if not torch.isfinite(loss).all():
             failures.append(f"{kind}: the loss is {format_scalar(loss)}")
@@ -99,12 +106,12 @@ def finite(subject: Subject) -> None:
             not_finite
         )
     if failures:
-        raise Failure("; ".join(failures))
+        raise CheckFailedError("; ".join(failures))
 
 
 def autocast(subject: Subject) -> None:
     """Autocast changes no result, even where half precision would overflow."""
-    head = subject.midway()
+    head = subject.partly_trained()
     features, labels = batch()
     for dtype, scale in ((torch.float16, 200.0), (torch.bfloat16, 1.0)):
         low = (scale * features).to(dtype)
@@ -113,12 +120,12 @@ def autocast(subject: Subject) -> None:
         for name, expected in _outputs(head, low.float(), labels).items():
             value = found[name]
             if value.dtype != torch.float32:
-                raise Failure(
+                raise CheckFailedError(
                     f"{name}: {_name(value.dtype)} under {_name(dtype)} autocast; {REMEDY}"
                 )
             if not torch.equal(value, expected):
                 at = (value - expected).abs().nan_to_num(torch.inf).flatten().argmax()
-                raise Failure(
+                raise CheckFailedError(
                     f"{name}: {format_scalar(value.flatten()[at])} under {_name(dtype)} autocast, "
                     f"{format_scalar(expected.flatten()[at])} in float32; {REMEDY}"
                 )
@@ -147,9 +154,11 @@ def _learnable(head: LossHead) -> dict[str, Tensor]:
 
 def _require_graph(loss: Tensor) -> None:
     if loss.shape != ():
-        raise Failure(f"the loss should be a scalar, not of shape {tuple(loss.shape)}")
+        raise CheckFailedError(f"the loss should be a scalar, not of shape {tuple(loss.shape)}")
     if not loss.requires_grad:
-        raise Failure("the loss has no gradient: it does not depend on anything differentiable")
+        raise CheckFailedError(
+            "the loss has no gradient: it does not depend on anything differentiable"
+        )
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -1,4 +1,4 @@
-"""A loss to be checked, and how checks run on it."""
+"""The loss under test, and the execution of checks on it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ K, D, N = 4, 6, 16
 """Classes, feature dimension and batch size of most checks."""
 
 
-class Failure(Exception):
-    """A check failed; the message says why, with the numbers."""
+class CheckFailedError(Exception):
+    """A check failed; the message has the reason and the numbers."""
 
 
-class NotApplicable(Exception):
-    """A check does not apply to this loss; the message says why."""
+class CheckSkippedError(Exception):
+    """A check does not apply to this loss; the message has the reason."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CheckResult:
     Attributes:
         check: Name of the check.
         status: `ok`, `failed`, or `none` if the check does not apply.
-        reason: Reason of a failure, or why the check does not apply; empty for `ok`.
+        reason: Reason for the status; empty for `ok`.
     """
 
     check: str
@@ -45,8 +45,8 @@ class Subject:
     """A loss to be checked.
 
     Attributes:
-        create: (num_classes, feature_dim) -> a new head, with the parameters to be checked.
-        file: File of the loss, from which errors show the line; None if it is unknown.
+        create: Function from (num_classes, feature_dim) to a new head.
+        file: File of the loss, for line numbers in messages; None if it is unknown.
     """
 
     create: Callable[[int, int], LossHead]
@@ -57,7 +57,7 @@ class Subject:
         torch.manual_seed(seed)
         return self.create(num_classes, feature_dim)
 
-    def midway(self, feature_dim: int = D, seed: int = 0) -> LossHead:
+    def partly_trained(self, feature_dim: int = D, seed: int = 0) -> LossHead:
         """Return a head with random parameters, as in the middle of a training."""
         head = self.fresh(K, feature_dim, seed)
         with torch.no_grad():
@@ -66,17 +66,17 @@ class Subject:
         features, labels = batch(feature_dim, seed)
         head.set_progress(0.1 + 0.2 * seed)
         head.after_step(features, labels)
-        if head.wants_class_means:
+        if head.needs_class_means:
             head.fit_class_means(features, labels)
         return head
 
 
 Check = Callable[[Subject], None]
-"""A check; it raises `Failure` or `NotApplicable`."""
+"""A check; it raises `CheckFailedError` or `CheckSkippedError`."""
 
 
 def batch(feature_dim: int = D, seed: int = 1) -> tuple[Tensor, Tensor]:
-    """Return normal features (N, D) and labels (N,) with equally many of each class."""
+    """Return normal features (N, D) and labels (N,) with the same number of each class."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(N, feature_dim, generator=generator), torch.arange(N) % K
 
@@ -98,7 +98,7 @@ def is_close(a: Tensor, b: Tensor) -> bool:
 
 
 def format_scalar(value: Tensor) -> str:
-    """Return the text of a scalar; for any other tensor, of its shape."""
+    """Format a scalar; for other tensors, their shape."""
     return f"{value.item():.6g}" if value.numel() == 1 else f"a tensor {tuple(value.shape)}"
 
 
@@ -111,9 +111,9 @@ def run_checks(subject: Subject, checks: Mapping[str, Check]) -> list[CheckResul
 def _run_check(subject: Subject, name: str, check: Check) -> CheckResult:
     try:
         check(subject)
-    except Failure as failure:
+    except CheckFailedError as failure:
         return CheckResult(name, "failed", str(failure))
-    except NotApplicable as reason:
+    except CheckSkippedError as reason:
         return CheckResult(name, "none", str(reason))
     except Exception as error:
         return CheckResult(name, "failed", format_exception(error, subject.file))

@@ -1,13 +1,13 @@
-"""Losses, one file per paper. Importing this package fills the registry."""
+"""Losses, one file per loss, and their helpers. Importing this package fills the registry."""
 
 from lossbench.losses import arcface as arcface
 from lossbench.losses import center as center
 from lossbench.losses import contrastive as contrastive
 from lossbench.losses import cosface as cosface
 from lossbench.losses import focal as focal
-from lossbench.losses import gaussian_mixture as gaussian_mixture
 from lossbench.losses import label_smoothing as label_smoothing
 from lossbench.losses import large_margin_softmax as large_margin_softmax
+from lossbench.losses import lgm as lgm
 from lossbench.losses import metric_learning as metric_learning
 from lossbench.losses import softmax as softmax
 from lossbench.losses import triplet as triplet

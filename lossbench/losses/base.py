@@ -20,8 +20,8 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 def in_float32(method: Method) -> Method:
     """Decorate a method of a head to run outside autocast, on features of at least float32.
 
-    Expanded squared distances are useless in bfloat16. Features in float16 and bfloat16 are
-    converted to float32; float64 features stay float64.
+    Features in float16 and bfloat16 are converted to float32, because expanded squared distances
+    lose all digits in bfloat16. Features in float64 remain float64.
     """
 
     @functools.wraps(method)
@@ -29,7 +29,7 @@ def in_float32(method: Method) -> Method:
         if features.dtype in (torch.float16, torch.bfloat16):
             features = features.float()
         device = features.device.type
-        if not torch.is_autocast_enabled(device):  # leaving it takes as long as a small loss
+        if not torch.is_autocast_enabled(device):  # leaving autocast takes as long as a small loss
             return method(self, features, *rest)
         with torch.autocast(device, enabled=False):
             return method(self, features, *rest)
@@ -44,7 +44,7 @@ def total(terms: Mapping[str, Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters of a head with optimizer settings of their own.
+    """Parameters of a head with the same optimizer settings.
 
     Attributes:
         parameters: Parameters of the group.
@@ -70,10 +70,10 @@ class LossHead(nn.Module, ABC):
     """
 
     samples_per_class: int | None = None
-    """Number of images per class in each group that batches are made of; None for single images."""
+    """Size of the groups that batches consist of, each of images of one class; None: no groups."""
 
-    wants_class_means: bool = False
-    """Whether `fit_class_means` must be called with the training set before `logits`."""
+    needs_class_means: bool = False
+    """Whether `logits` requires a call of `fit_class_means` with the training set."""
 
     verification_distance: Literal["cosine", "mahalanobis"] = "cosine"
     """Distance between two features in face verification."""
@@ -122,7 +122,7 @@ class LossHead(nn.Module, ABC):
         return [ParameterGroup(parameters)] if parameters else []
 
     def schedules(self) -> Mapping[str, Callable[[float], float]]:
-        """Buffers that change during training: name -> function of the progress in [0, 1)."""
+        """Buffers that change during training, as functions of the progress in [0, 1), by name."""
         return {}
 
     @torch.no_grad()
@@ -146,7 +146,7 @@ class LossHead(nn.Module, ABC):
         """
 
     def fit_class_means(self, features: Tensor, labels: Tensor) -> None:
-        """Compute class means from the training set; called only if `wants_class_means`.
+        """Compute class means from the training set; called only if `needs_class_means`.
 
         Args:
             features: (N, D) Features of the training set, without augmentation.

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lossbench.losses.base import LOSSES
-from lossbench.losses.joint import JointMetricHead
+from lossbench.losses.joint import EmbeddingLossHead
 from lossbench.losses.pairs import pair_loss
 
 
@@ -27,10 +27,10 @@ def contrastive(embeddings: Tensor, labels: Tensor, margin: float) -> Tensor:
     Returns:
         Scalar. A mean over no pairs is 0.
     """
-    return pair_loss(embeddings, labels, partial(contrastive_of_distances, margin=margin))
+    return pair_loss(embeddings, labels, partial(contrastive_from_distances, margin=margin))
 
 
-def contrastive_of_distances(
+def contrastive_from_distances(
     squared: Tensor, labels: Tensor, *, margin: float
 ) -> tuple[Tensor, Tensor]:
     """Contrastive loss from squared distances, and its gradient.
@@ -45,16 +45,16 @@ def contrastive_of_distances(
     """
     same = labels[:, None] == labels  # (N, N)
     alike, n = same.sum(dtype=squared.dtype), len(labels)
-    of_same, of_other = 0.5 / (alike - n).clamp_min(1), 0.5 / (n * n - alike).clamp_min(1)
+    same_weight, other_weight = 0.5 / (alike - n).clamp_min(1), 0.5 / (n * n - alike).clamp_min(1)
     distance = squared.sqrt()
     gap = F.relu(margin - distance)
-    value = torch.where(same, squared * of_same, gap.square() * of_other).sum()
-    slope = gap.div_(distance.masked_fill_(distance == 0, math.inf)).mul_(-of_other)
-    return value, torch.where(same, of_same, slope)
+    value = torch.where(same, squared * same_weight, gap.square() * other_weight).sum()
+    slope = gap.div_(distance.masked_fill_(distance == 0, math.inf)).mul_(-other_weight)
+    return value, torch.where(same, same_weight, slope)
 
 
 @LOSSES.register("contrastive", reference="Hadsell et al., CVPR 2006; Sun et al., NIPS 2014")
-class ContrastiveHead(JointMetricHead):
+class ContrastiveHead(EmbeddingLossHead):
     """Contrastive loss on all pairs of a batch, added to the softmax loss.
 
     L = softmax_weight * cross-entropy
@@ -69,7 +69,7 @@ class ContrastiveHead(JointMetricHead):
         margin: Distance up to which two classes repel each other, > 0.
         softmax_weight: Weight of the softmax term, >= 0. 0 gives the pure form: no linear layer,
             classification by the nearest class mean.
-        samples_per_class: Number of images per class in each group of a batch, >= 2.
+        samples_per_class: Number of images in each group of one class in a batch, >= 2.
 
     Terms:
         contrastive: `weight` times the sum of the two means.
@@ -110,5 +110,5 @@ class ContrastiveHead(JointMetricHead):
         )
         self.margin = margin
 
-    def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def embedding_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         return contrastive(embeddings, labels, self.margin)

@@ -1,4 +1,4 @@
-"""Scores, distances and densities of Gaussian classes.
+"""Scores, distances and densities of Gaussian classes, for `lgm` and `center`.
 
 No intermediate tensor has N x K x D numbers. `log_variance` None means Lambda_k = I.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 FEW_DIMENSIONS = 4
-"""Largest D for which `labelled_scores` works per dimension, which is as fast and more exact."""
+"""Largest D for which `labelled_scores` loops over the dimensions: as fast, and more accurate."""
 
 
 def class_scores(features: Tensor, means: Tensor, log_variance: Tensor | None = None) -> Tensor:
@@ -36,16 +36,16 @@ def class_scores(features: Tensor, means: Tensor, log_variance: Tensor | None = 
         return torch.addmm(-0.5 * mu.square().sum(1), x, mu.T)  # (N, K)
     precision = torch.exp(-log_variance)  # (K, D)
     weighted = precision * mu
-    own_precision = precision - precision.detach().mean(0)  # the rest of x^2 is common to all
+    excess_precision = precision - precision.detach().mean(0)  # without the part common to all
     constant = -0.5 * (log_variance + weighted * mu).sum(1)  # (K,)
     linear = torch.addmm(constant, x, weighted.T)  # (N, K)
-    return torch.addmm(linear, x.square(), own_precision.T, alpha=-0.5)  # (N, K)
+    return torch.addmm(linear, x.square(), excess_precision.T, alpha=-0.5)  # (N, K)
 
 
 def labelled_scores(
     features: Tensor, labels: Tensor, means: Tensor, log_variance: Tensor | None = None
 ) -> Tensor:
-    """Scores like `class_scores`, but with another c(x) that uses the true class.
+    """Scores as in `class_scores`, but relative to the score of the true class in few dimensions.
 
     In few dimensions, two classes may be close to each other and far from the centre of the
     means, where the difference of their scores would be mostly rounding. There, the scores are
@@ -65,8 +65,8 @@ def labelled_scores(
     scores = features.new_zeros(())
     for d in range(features.shape[1]):
         mu = means[:, d]  # (K,)
-        own_mu = mu[labels, None]  # (N, 1)
-        x, other = features[:, d, None] - own_mu, mu - own_mu  # (N, 1), (N, K), relative to mu_z
+        true_mu = mu[labels, None]  # (N, 1)
+        x, other = features[:, d, None] - true_mu, mu - true_mu  # (N, 1), (N, K), relative to mu_z
         if log_variance is None:
             scores = scores + other * (x - 0.5 * other)
         else:

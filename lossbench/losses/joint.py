@@ -1,4 +1,4 @@
-"""Base of the losses on pairs and triplets: a softmax term plus a metric term."""
+"""Base of the losses on pairs and triplets: a softmax term plus a loss on embeddings."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-class JointMetricHead(LossHead):
+class EmbeddingLossHead(LossHead):
     """Base of losses on distances between features, added to the softmax loss.
 
-    L = softmax_weight * cross-entropy + weight * metric
+    L = softmax_weight * cross-entropy + weight * embedding loss
 
     With `softmax_weight` 0 there is no linear layer; the predicted class is that of the nearest
-    class mean, the mean embedding of its training images. Classes without training images are
-    never predicted.
+    class mean: the mean embedding of the class's training images. Classes without training images
+    are never predicted.
 
     Args:
         num_classes: K, at least 2.
         feature_dim: D, at least 1.
-        name: Name of the metric term, and of the loss in messages.
-        weight: Weight of the metric term, >= 0.
+        name: Name of the embedding term, and of the loss in messages.
+        weight: Weight of the embedding term, >= 0.
         softmax_weight: Weight of the softmax term, >= 0.
-        samples_per_class: Number of images per class in each group of a batch, >= 2.
+        samples_per_class: Number of images in each group of one class in a batch, >= 2.
 
     Raises:
         ParameterError: Both weights are 0.
@@ -69,7 +69,7 @@ class JointMetricHead(LossHead):
         self.weight = weight
         self.softmax_weight = softmax_weight
         self.samples_per_class = samples_per_class
-        self.wants_class_means = softmax_weight == 0
+        self.needs_class_means = softmax_weight == 0
         self.linear: nn.Linear | None = None
         if softmax_weight > 0:
             self.linear = nn.Linear(feature_dim, num_classes)
@@ -78,21 +78,21 @@ class JointMetricHead(LossHead):
             self.register_buffer("class_seen", torch.ones(num_classes, dtype=torch.bool))
 
     @abstractmethod
-    def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Metric term without its weight, a scalar.
+    def embedding_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embedding term without its weight, a scalar.
 
         Args:
-            embeddings: (N, D) As returned by `metric_embedding`.
+            embeddings: (N, D) As returned by `embed`.
             labels: (N,)
         """
 
-    def metric_embedding(self, features: Tensor) -> Tensor:
-        """Vectors (N, D) whose distances the metric term uses. Default: the features."""
+    def embed(self, features: Tensor) -> Tensor:
+        """Embeddings (N, D) for the embedding term. Default: the features."""
         return features
 
     @in_float32
     def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        terms = {self.name: self.weight * self.metric(self.metric_embedding(features), labels)}
+        terms = {self.name: self.weight * self.embedding_loss(self.embed(features), labels)}
         if self.linear is not None:
             cross_entropy = F.cross_entropy(self.linear(features), labels)
             terms["cross_entropy"] = self.softmax_weight * cross_entropy
@@ -103,16 +103,14 @@ class JointMetricHead(LossHead):
         if self.linear is not None:
             affinities: Tensor = self.linear(features)  # (N, K)
             return affinities
-        scores = (
-            -0.5 * distances(self.metric_embedding(features), self.class_means).square()
-        )  # (N, K)
+        scores = -0.5 * distances(self.embed(features), self.class_means).square()  # (N, K)
         return scores.masked_fill(~self.class_seen, torch.finfo(scores.dtype).min)
 
     @torch.no_grad()
     def fit_class_means(self, features: Tensor, labels: Tensor) -> None:
-        if not self.wants_class_means:
+        if not self.needs_class_means:
             return
-        embeddings = self.metric_embedding(features.double())  # sums of many
+        embeddings = self.embed(features.double())  # float64, because many vectors are added
         sums = torch.zeros_like(self.class_means, dtype=torch.double)
         sums.index_add_(0, labels, embeddings)  # (K, D)
         count = torch.bincount(labels, minlength=self.num_classes)  # (K,)

@@ -93,24 +93,24 @@ class _MarginCrossEntropy(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_loss: Any, *_: Any) -> Any:
-        if of_loss is None:
+    def backward(ctx: Any, grad_loss: Any, *_: Any) -> Any:
+        if grad_loss is None:
             return (None,) * 5
         features, labels, weight, posterior, scale, length, own_length, by_plain, by_lengths = (
             ctx.saved_tensors
         )
         index, tiny = labels[:, None], torch.finfo(length.dtype).tiny
-        of_loss = of_loss / len(labels)
-        of_scores = posterior * of_loss  # (N, K)
-        of_true = of_scores.gather(1, index).squeeze(1) - of_loss  # (N,)
-        of_scores.scatter_(1, index, (of_true * by_plain)[:, None])
-        of_lengths = of_true * by_lengths  # (N,)
+        grad_loss = grad_loss / len(labels)
+        grad_scores = posterior * grad_loss  # (N, K)
+        grad_true = grad_scores.gather(1, index).squeeze(1) - grad_loss  # (N,)
+        grad_scores.scatter_(1, index, (grad_true * by_plain)[:, None])
+        grad_lengths = grad_true * by_lengths  # (N,)
         along = weight.index_select(0, labels)  # (N, D)
-        along *= (of_lengths * (length / scale.squeeze(1)) / own_length.clamp_min(tiny))[:, None]
-        of_weight = (of_scores.T @ features).index_add_(0, labels, along)  # (K, D)
+        along *= (grad_lengths * (length / scale.squeeze(1)) / own_length.clamp_min(tiny))[:, None]
+        grad_weight = (grad_scores.T @ features).index_add_(0, labels, along)  # (K, D)
         length = length.masked_fill(length == 0, math.inf)
-        along = features * scale * (of_lengths * own_length / length)[:, None]
-        return along.addmm_(of_scores, weight), None, of_weight, None, None
+        along = features * scale * (grad_lengths * own_length / length)[:, None]
+        return along.addmm_(grad_scores, weight), None, grad_weight, None, None
 
 
 def large_margin_cross_entropy(

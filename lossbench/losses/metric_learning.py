@@ -1,4 +1,4 @@
-"""Losses of pytorch-metric-learning under their own names, such as `pml.CircleLoss: {m: 0.4}`.
+"""Losses of pytorch-metric-learning, available as `pml.NAME`: `pml.CircleLoss: {m: 0.4}`.
 
 pytorch-metric-learning is an optional library that takes seconds to import; it is imported when a
 suite names one of its losses. Parameters and defaults are those of its constructors.
@@ -18,7 +18,7 @@ from torch import Tensor
 from lossbench.errors import ParameterError, Problem, RequestError
 from lossbench.losses.base import LOSSES, LossHead, in_float32
 from lossbench.losses.functional import unit_vectors
-from lossbench.losses.joint import JointMetricHead
+from lossbench.losses.joint import EmbeddingLossHead
 from lossbench.losses.metric_learning_library import (
     LIBRARY,
     class_names,
@@ -54,7 +54,7 @@ def metric_learning_entry(name: str) -> Entry[LossHead]:
     if name in UNSUPPORTED:
         raise RequestError(f"loss {own!r} cannot be compared here: {UNSUPPORTED[name]}")
     loss_class = library_class("losses", name)
-    head = ClassifierHead if hasattr(loss_class, "get_logits") else MetricHead
+    head = ClassifierHead if hasattr(loss_class, "get_logits") else EmbeddingHead
 
     def create(num_classes: int, feature_dim: int, **params: Any) -> LossHead:
         return head(num_classes, feature_dim, name, params)
@@ -115,7 +115,7 @@ class ClassifierHead(LossHead):
         return scores
 
 
-class MetricHead(JointMetricHead):
+class EmbeddingHead(EmbeddingLossHead):
     """Loss of the library on embeddings, added to the softmax loss.
 
     L = softmax_weight * cross-entropy + weight * loss
@@ -154,14 +154,14 @@ class MetricHead(JointMetricHead):
             _require_similarity(self.loss.distance)
             self.loss.compute_density = functools.partial(_density_below_last_bin, self.loss)
 
-    def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def embedding_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         mined = self.miner(embeddings, labels) if self.miner is not None else None
         value: Tensor = self.loss(embeddings, labels, mined)
         if not value.isfinite() and embeddings.isfinite().all() and _lacks_pairs(labels, mined):
             return (0.0 * embeddings).sum()  # a mean over no pairs
         return value
 
-    def metric_embedding(self, features: Tensor) -> Tensor:
+    def embed(self, features: Tensor) -> Tensor:
         return unit_vectors(features) if self.loss.distance.normalize_embeddings else features
 
 

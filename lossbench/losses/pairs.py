@@ -73,10 +73,10 @@ class _PairLoss(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_value: Any, *_: Any) -> Any:
-        if of_value is None:
+    def backward(ctx: Any, grad_value: Any, *_: Any) -> Any:
+        if grad_value is None:
             return None, None, None
         gradient, x = ctx.saved_tensors
-        weight = (gradient + gradient.T).double().mul_(2 * of_value)  # (N, N)
-        of_x = torch.addmm(weight.sum(1)[:, None] * x, weight, x, alpha=-1)
-        return of_x.to(ctx.dtype), None, None
+        weight = (gradient + gradient.T).double().mul_(2 * grad_value)  # (N, N)
+        grad_x = torch.addmm(weight.sum(1)[:, None] * x, weight, x, alpha=-1)
+        return grad_x.to(ctx.dtype), None, None

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from lossbench.losses.base import LOSSES
 from lossbench.losses.functional import unit_vectors
-from lossbench.losses.joint import JointMetricHead
+from lossbench.losses.joint import EmbeddingLossHead
 from lossbench.losses.pairs import pair_loss
 
 Mining = Literal["all", "semi_hard", "batch_hard"]
@@ -33,17 +33,18 @@ def all_triplets(
         Scalar, 0 if there is no triplet; and its gradient by the squared distances, (N, N).
     """
     exact = distance.double()  # differences of large sums follow
-    reach = exact + margin
+    limit = exact + margin
     sorted_negative = exact.masked_fill(~negative, math.inf).sort(1).values
-    sorted_reach = reach.masked_fill(~positive, math.inf).sort(1).values
-    # counts: negatives within reach of each positive; positives out of whose reach each negative is
-    within = torch.searchsorted(sorted_negative, reach)  # (N, N)
-    beyond = torch.searchsorted(sorted_reach, exact, right=True)  # (N, N)
+    sorted_limit = limit.masked_fill(~positive, math.inf).sort(1).values
+    # numbers of negatives with hinge > 0 per positive, and of positives with hinge 0 per negative
+    num_hinges = torch.searchsorted(sorted_negative, limit)  # (N, N)
+    num_below = torch.searchsorted(sorted_limit, exact, right=True)  # (N, N)
     sums = F.pad(sorted_negative.masked_fill_(sorted_negative == math.inf, 0.0).cumsum(1), (1, 0))
-    hinges = within * reach - sums.gather(1, within)
-    anchors, rivals = positive.sum(1, keepdim=True), negative.sum(1, keepdim=True)  # (N, 1)
-    count = (anchors * rivals).sum(dtype=exact.dtype).clamp_min(1)
-    gradient = (within * positive - (anchors - beyond) * negative) / count
+    hinges = num_hinges * limit - sums.gather(1, num_hinges)
+    num_positives = positive.sum(1, keepdim=True)  # (N, 1)
+    num_negatives = negative.sum(1, keepdim=True)  # (N, 1)
+    count = (num_positives * num_negatives).sum(dtype=exact.dtype).clamp_min(1)
+    gradient = (num_hinges * positive - (num_positives - num_below) * negative) / count
     value = hinges.masked_fill_(~positive, 0.0).sum() / count
     return value.to(distance.dtype), gradient.to(distance.dtype)
 
@@ -57,10 +58,10 @@ def semi_hard(
     farthest of all. Arguments and return values are those of `all_triplets`.
     """
     ordered, column = distance.masked_fill(~negative, math.inf).sort(1)
-    rivals = negative.sum(1, keepdim=True)  # (N, 1)
+    num_negatives = negative.sum(1, keepdim=True)  # (N, 1)
     place = torch.searchsorted(ordered, distance, right=True)  # of the first farther one
-    place = torch.minimum(place, rivals - 1).clamp_min_(0)
-    valid = positive & (rivals > 0)
+    place = torch.minimum(place, num_negatives - 1).clamp_min_(0)
+    valid = positive & (num_negatives > 0)
     hinge = F.relu(distance - ordered.gather(1, place) + margin).masked_fill_(~valid, 0.0)
     count = valid.sum().clamp_min(1)
     gradient = (hinge > 0).to(distance.dtype).div_(count)
@@ -75,14 +76,14 @@ def batch_hard(
 
     Arguments and return values are those of `all_triplets`.
     """
-    farthest, friend = distance.masked_fill(~positive, -1.0).max(1, keepdim=True)  # (N, 1)
-    nearest, rival = distance.masked_fill(~negative, math.inf).min(1, keepdim=True)
+    farthest, hardest_positive = distance.masked_fill(~positive, -1.0).max(1, keepdim=True)
+    nearest, hardest_negative = distance.masked_fill(~negative, math.inf).min(1, keepdim=True)
     valid = positive.any(1, keepdim=True) & negative.any(1, keepdim=True)
     hinge = F.relu(farthest - nearest + margin).masked_fill_(~valid, 0.0)
     count = valid.sum().clamp_min(1)
     step = (hinge > 0).to(distance.dtype).div_(count)
-    gradient = torch.zeros_like(distance).scatter_(1, friend, step)
-    return hinge.sum() / count, gradient.scatter_add_(1, rival, -step)
+    gradient = torch.zeros_like(distance).scatter_(1, hardest_positive, step)
+    return hinge.sum() / count, gradient.scatter_add_(1, hardest_negative, -step)
 
 
 MINING = {"all": all_triplets, "semi_hard": semi_hard, "batch_hard": batch_hard}
@@ -110,7 +111,7 @@ def triplet(embeddings: Tensor, labels: Tensor, margin: float, mining: Mining) -
 
 
 @LOSSES.register("triplet", reference="Schroff et al., CVPR 2015")
-class TripletHead(JointMetricHead):
+class TripletHead(EmbeddingLossHead):
     """Triplet loss on the triplets of a batch, added to the softmax loss.
 
     L = softmax_weight * cross-entropy
@@ -130,7 +131,7 @@ class TripletHead(JointMetricHead):
             each anchor, the farthest positive and the nearest negative.
         normalize: Whether features are scaled to unit length for this term; the softmax term uses
             them unscaled.
-        samples_per_class: Number of images per class in each group of a batch, >= 2.
+        samples_per_class: Number of images in each group of one class in a batch, >= 2.
 
     Terms:
         triplet: `weight` times the mean over the triplets.
@@ -178,8 +179,8 @@ class TripletHead(JointMetricHead):
         self.mining: Mining = mining
         self.normalize = normalize
 
-    def metric_embedding(self, features: Tensor) -> Tensor:
+    def embed(self, features: Tensor) -> Tensor:
         return unit_vectors(features) if self.normalize else features
 
-    def metric(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def embedding_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         return triplet(embeddings, labels, self.margin, self.mining)

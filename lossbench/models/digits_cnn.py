@@ -30,7 +30,7 @@ def digits_cnn(
     Raises:
         ValueError: The images are too small.
 
-    Reference: none; designed for this suite, based on `mnist_cnn`.
+    Reference: none; designed for lossbench, based on `mnist_cnn`.
     """
     channels, height, width = image_shape
     require_side("digits_cnn", image_shape, 4)

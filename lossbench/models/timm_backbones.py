@@ -1,4 +1,4 @@
-"""Models of timm under their own names, such as `timm.resnet18` or `timm.vit_tiny_patch16_224`.
+"""Models of timm, available as `timm.NAME`: `timm.resnet18` or `timm.vit_tiny_patch16_224`.
 
 timm is an optional library that takes a second to import; it is imported when a suite names one of
 its models.
@@ -19,7 +19,12 @@ from torch import nn
 
 from lossbench.errors import ParameterError, Problem, RequestError
 from lossbench.models.base import MODELS, Backbone, ImageShape
-from lossbench.models.weights import UnusableWeights, downloaded, file_digest, read_weights
+from lossbench.models.weights import (
+    UnusableWeightsError,
+    download_weights,
+    file_digest,
+    read_weights,
+)
 from lossbench.registry import Entry, make_entry, user_path
 
 REFERENCE = "Wightman: PyTorch Image Models, 2019"
@@ -45,7 +50,7 @@ def timm_entry(name: str) -> Entry[Backbone]:
     Raises:
         RequestError: timm is not installed.
     """
-    own = f"timm.{name}"
+    full_name = f"timm.{name}"
 
     def backbone(
         image_shape: ImageShape,
@@ -77,29 +82,29 @@ def timm_entry(name: str) -> Entry[Backbone]:
         """
         if pretrained and checkpoint:
             raise ParameterError(
-                own, [Problem(("checkpoint",), "cannot be combined with pretrained")]
+                full_name, [Problem(("checkpoint",), "cannot be combined with pretrained")]
             )
         given = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate, "img_size": img_size}
         options = {key: value for key, value in given.items() if value is not None}
         _require_size(name, image_shape, img_size)
         try:
             file = Path(checkpoint) if checkpoint else None
-            file = downloaded(_timm().get_pretrained_cfg(name)) if pretrained else file
+            file = download_weights(_timm().get_pretrained_cfg(name)) if pretrained else file
             network = _network(name, image_shape[0], options, file)
-        except UnusableWeights as error:
+        except UnusableWeightsError as error:
             key = "checkpoint" if checkpoint else "pretrained"
-            raise ParameterError(own, [Problem((key,), str(error))]) from None
+            raise ParameterError(full_name, [Problem((key,), str(error))]) from None
         # width of the classifier's input; num_features is that of the last feature map
         dimensions: Any = getattr(network, "head_hidden_size", None) or network.num_features
         if feature_dim is not None:
             network = nn.Sequential(network, nn.Linear(dimensions, feature_dim))
         return Backbone(network, feature_dim or dimensions, file_digest(file) if file else "")
 
-    return replace(make_entry("model", own, backbone, REFERENCE), distribution="timm")
+    return replace(make_entry("model", full_name, backbone, REFERENCE), distribution="timm")
 
 
 @functools.cache
-def _names() -> frozenset[str]:
+def architecture_names() -> frozenset[str]:
     """Names of architectures, and of architectures with the tag of pretrained weights."""
     timm = _timm()
     return frozenset([*timm.list_models(), *timm.list_models(pretrained=True)])
@@ -138,31 +143,31 @@ def _network(name: str, channels: int, options: dict[str, Any], file: Path | Non
             return create()
         network = create(pretrained=True, pretrained_cfg_overlay={"state_dict": dict(weights)})
     except TypeError as error:
-        raise _refused(name, options, error) from None
+        raise _parameter_error(name, options, error) from None
     except Exception as error:  # models of timm raise various types
         lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         if file:
-            raise UnusableWeights(
+            raise UnusableWeightsError(
                 f"{file}: does not contain weights of timm.{name}: {lines[-1]}"
             ) from None
         raise ValueError(lines[0]) from None
     # timm loads the weights that fit and leaves the others random
-    own = network.state_dict()
+    expected = network.state_dict()
     cut_off = _timm().get_pretrained_cfg(name).classifier or ()
     cut_off = (cut_off,) if isinstance(cut_off, str) else tuple(cut_off)
-    lacking = [key for key in own if key not in weights]
-    known = (*own, *(f"{part}.{end}" for part in cut_off for end in ("weight", "bias")))
-    foreign = [key for key in weights if key not in known]
-    if lacking or foreign:
-        if lacking:
-            problem = f"lacks weights of timm.{name}, such as {lacking[0]}"
+    missing = [key for key in expected if key not in weights]
+    known = (*expected, *(f"{part}.{end}" for part in cut_off for end in ("weight", "bias")))
+    unexpected = [key for key in weights if key not in known]
+    if missing or unexpected:
+        if missing:
+            problem = f"lacks weights of timm.{name}, such as {missing[0]}"
         else:
-            problem = f"contains weights that timm.{name} does not have, such as {foreign[0]}"
-        raise UnusableWeights(f"{file}: {problem}")
+            problem = f"contains weights that timm.{name} does not have, such as {unexpected[0]}"
+        raise UnusableWeightsError(f"{file}: {problem}")
     return network
 
 
-def _refused(name: str, options: dict[str, Any], error: TypeError) -> Exception:
+def _parameter_error(name: str, options: dict[str, Any], error: TypeError) -> Exception:
     """Error for parameters that a model does not have."""
     unknown = [key for key in options if f"{key!r}" in str(error)]
     if not unknown:
@@ -171,4 +176,4 @@ def _refused(name: str, options: dict[str, Any], error: TypeError) -> Exception:
     return ParameterError(f"timm.{name}", problems)
 
 
-MODELS.register_prefix("timm", timm_entry, _names)
+MODELS.register_prefix("timm", timm_entry, architecture_names)

@@ -12,7 +12,7 @@ from torch import nn
 from lossbench.models.base import MODELS, Backbone, ImageShape, initialise_msra
 
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
-OF_VECTORS = ("identity", "mlp")
+VECTOR_MODELS = ("identity", "mlp")
 
 
 @MODELS.register("identity")

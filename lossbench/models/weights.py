@@ -18,7 +18,7 @@ PREFIXES = ("module.", "body.")
 """Prefixes of parameter names: from a parallel training, and from `Backbone`."""
 
 
-class UnusableWeights(Exception):
+class UnusableWeightsError(Exception):
     """A weights file is missing or does not fit the model."""
 
 
@@ -29,7 +29,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         path: Weights file.
 
     Raises:
-        UnusableWeights: The file has no named weights.
+        UnusableWeightsError: The file has no named weights.
     """
     try:
         if path.suffix == ".safetensors":
@@ -38,18 +38,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UnusableWeights(
+        raise UnusableWeightsError(
             f"{path}: is damaged, or contains more than weights; save only the state_dict"
         ) from None
     except Exception:  # the parsers of both libraries raise various types
-        raise UnusableWeights(f"{path}: is not a weights file of torch or safetensors") from None
+        raise UnusableWeightsError(
+            f"{path}: is not a weights file of torch or safetensors"
+        ) from None
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     named = content.items() if isinstance(content, Mapping) else ()
     weights = {name: tensor for name, tensor in named if isinstance(tensor, Tensor)}
     if not weights:
-        raise UnusableWeights(f"{path}: contains no named weights; save the state_dict of a model")
+        raise UnusableWeightsError(
+            f"{path}: contains no named weights; save the state_dict of a model"
+        )
     for prefix in PREFIXES:
         if all(key.startswith(prefix) for key in weights):
             weights = {key.removeprefix(prefix): tensor for key, tensor in weights.items()}
@@ -68,35 +72,39 @@ def _file_digest(path: Path, _size: int, _mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def downloaded(known: Any) -> Path:
-    """File of timm's pretrained weights of a model, downloaded unless it is in the hub's cache.
+def download_weights(config: Any) -> Path:
+    """Download timm's pretrained weights of a model, unless they are in the hub's cache.
+
+    Returns:
+        Path of the file.
+
 
     Args:
-        known: timm's `PretrainedCfg` of the weights; None if there is none.
+        config: timm's `PretrainedCfg` of the weights; None if there is none.
 
     Raises:
-        UnusableWeights: There are no weights in timm's own format, or the hub cannot be reached.
+        UnusableWeightsError: There are no weights in timm's format, or the hub cannot be reached.
     """
-    if known is None or not known.hf_hub_id or known.custom_load:
-        raise UnusableWeights(
+    if config is None or not config.hf_hub_id or config.custom_load:
+        raise UnusableWeightsError(
             "timm has no downloadable weights for this model; set pretrained to false"
         )
     import huggingface_hub
     import requests
 
-    file = known.hf_hub_filename or "model.safetensors"
-    get = functools.partial(huggingface_hub.hf_hub_download, known.hf_hub_id, file)
+    file = config.hf_hub_filename or "model.safetensors"
+    get = functools.partial(huggingface_hub.hf_hub_download, config.hf_hub_id, file)
     try:
         return Path(get(local_files_only=True))
     except Exception:  # not in the cache
         pass
-    lost = f"{known.hf_hub_id}, {file} cannot be downloaded; give the file as `checkpoint`"
+    problem = f"{config.hf_hub_id}, {file} cannot be downloaded; give the file as `checkpoint`"
     hub = huggingface_hub.constants.ENDPOINT
     try:  # the library itself would retry for a minute and print each attempt
         requests.head(hub, timeout=10)
     except requests.RequestException:
-        raise UnusableWeights(f"{lost}: no connection to {hub}") from None
+        raise UnusableWeightsError(f"{problem}: no connection to {hub}") from None
     try:
         return Path(get())
     except Exception as error:  # errors of the hub and of several libraries below it
-        raise UnusableWeights(f"{lost}: {str(error).partition(chr(10))[0][:200]}") from None
+        raise UnusableWeightsError(f"{problem}: {str(error).partition(chr(10))[0][:200]}") from None

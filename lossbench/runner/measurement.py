@@ -46,7 +46,7 @@ def trained_model(trial: Trial, parts: TrialObjects, data_root: Path) -> Trained
         seed=trial.seed,
         class_names=parts.class_names,
     )
-    if training.head.wants_class_means:  # the head classifies by the nearest class mean
+    if training.head.needs_class_means:  # the head classifies by the nearest class mean
         training.head.fit_class_means(trained.train_features, parts.train.labels)
     return trained
 

@@ -92,7 +92,7 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
 
     training.model.eval()
     measured = len(parts.measured) if parts.measured is not None else 0
-    if training.head.wants_class_means:
+    if training.head.needs_class_means:
         measured += len(parts.train)
     seen = _First(parts.train, 4 * batch)
     started = time.perf_counter()

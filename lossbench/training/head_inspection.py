@@ -20,6 +20,6 @@ def head_requirements(head: LossHead) -> HeadRequirements:
         samples_per_class=head.samples_per_class,
         scheduled=scheduled,
         self_updated=tuple(own) if moves else (),
-        class_means=head.wants_class_means,
+        class_means=head.needs_class_means,
         verification_distance=head.verification_distance,
     )

@@ -267,7 +267,7 @@ class OneOfAClass(Sound):
 
 
 class NoClassMeans(Sound):
-    wants_class_means = True
+    needs_class_means = True
 
 
 class OddDistance(Sound):
@@ -348,8 +348,12 @@ BROKEN = [
     ("autocast", OverflowsInFloat16, "the loss: inf under float16 autocast"),
     ("terms", VectorTerm, "term 'each' should be a scalar tensor, not shape (16,)"),
     ("terms", ListOfTerms, "terms() should return a dict of scalars"),
-    ("terms", ReservedName, "the name 'error' of a term is taken by the training loop"),
-    ("terms", OddName, "'cross entropy (mean)' of a term is not a word"),
+    ("terms", ReservedName, "the name 'error' of a term is used by the training loop"),
+    (
+        "terms",
+        OddName,
+        "'cross entropy (mean)' of a term has characters other than letters, digits and _",
+    ),
     ("terms", OtherSum, "but its terms add up to"),
     ("logits", TransposedLogits, "logits of 16 samples and 4 classes have shape (4, 16)"),
     ("logits", InfiniteLogits, "of 64 logits are not finite"),
@@ -364,7 +368,7 @@ BROKEN = [
     ("sizes", TenClassesOnly, "num_classes and feature_dim are (10, 1) instead of (2, 1)"),
     ("sizes", NeedsThreeDimensions, "ValueError: give me three dimensions (broken_heads.py:"),
     ("declarations", OneOfAClass, "samples_per_class should be None or an int of 2 or more"),
-    ("declarations", NoClassMeans, "wants_class_means is set, but there is no fit_class_means"),
+    ("declarations", NoClassMeans, "needs_class_means is set, but there is no fit_class_means"),
     ("declarations", OddDistance, "not 'manhattan'"),
     ("densities", Unnormalised, "a class's density integrates to 6.28"),
     ("densities", ShiftedMeans, "is 1 away from class_means"),

@@ -58,7 +58,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
             del sys.modules[name]
 
 
-def test_a_class_a_factory_and_a_registered_name(module: Callable[[str], str]) -> None:
+def test_classes_factories_and_registered_names_are_loaded(module: Callable[[str], str]) -> None:
     name = module(HEAD)
     assert load_target(f"{name}:Head", ["scale=3"]).fresh().scale == 3
     assert load_target(f"{name}:make").fresh().scale == 2
@@ -97,7 +97,7 @@ BAD_TARGETS = [
 
 
 @pytest.mark.parametrize(("target", "overrides", "text", "expected"), BAD_TARGETS)
-def test_a_wrong_request(
+def test_a_wrong_target_or_parameter_is_refused(
     module: Callable[[str], str], target: str, overrides: list[str], text: str, expected: str
 ) -> None:
     name = module(text)

@@ -22,7 +22,7 @@ def test_loss_is_softmax_plus_the_pure_form(name):
     expected = 0.5 * pure(features, labels) + 2 * softmax(features, labels)
     torch.testing.assert_close(joint(features, labels), expected)
     assert torch.equal(joint.logits(features), softmax.logits(features))
-    assert not joint.wants_class_means
+    assert not joint.needs_class_means
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,7 +44,7 @@ def test_both_weights_0_are_refused(name):
 def test_pure_form_scores_by_the_nearest_class_mean(params):
     torch.manual_seed(1)
     head = create_loss("triplet", num_classes=3, feature_dim=2, softmax_weight=0.0, **params)
-    assert head.wants_class_means
+    assert head.needs_class_means
     assert list(head.parameters()) == []
     features, labels = torch.randn(12, 2) + 1, torch.arange(12) % 3
     head.fit_class_means(features, labels)

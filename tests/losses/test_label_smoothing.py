@@ -35,7 +35,7 @@ def test_smoothing_0_is_softmax():
     assert torch.equal(head(features, labels), F.cross_entropy(head.logits(features), labels))
 
 
-def test_certainty_has_a_larger_loss():
+def test_overconfident_scores_have_a_larger_loss():
     head = make()
     features, labels = torch.eye(3).double(), torch.arange(3)
     with torch.no_grad():

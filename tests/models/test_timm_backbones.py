@@ -17,7 +17,7 @@ from lossbench.errors import DataError, ParameterError, RequestError, UnknownNam
 from lossbench.gate.from_results import conditions_of
 from lossbench.models import MODELS
 from lossbench.models.timm_backbones import timm_entry
-from lossbench.models.weights import UnusableWeights, downloaded
+from lossbench.models.weights import UnusableWeightsError, download_weights
 from lossbench.planning.plan import Plan
 from lossbench.runner.environment import environment
 from lossbench.suite.load import load_suite
@@ -53,7 +53,7 @@ def test_missing_timm_is_named_in_the_message(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     from lossbench.models import timm_backbones
 
-    timm_backbones._names.cache_clear()
+    timm_backbones.architecture_names.cache_clear()
     with pytest.raises(RequestError, match=r"pip install 'lossbench\[timm\]'"):
         MODELS[SMALL]
     with pytest.raises(SuiteError, match=r"small\.yaml|--set"):
@@ -212,12 +212,14 @@ def test_pretrained_weights_come_from_the_hub_or_a_file(
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", absent)
     monkeypatch.setattr(requests, "head", unreachable)
-    with pytest.raises(UnusableWeights, match="give the file as `checkpoint`: no connection to"):
-        downloaded(known)
+    with pytest.raises(
+        UnusableWeightsError, match="give the file as `checkpoint`: no connection to"
+    ):
+        download_weights(known)
     with pytest.raises(ParameterError, match=r"pretrained: timm/test_resnet\.r160_in1k, model"):
         small(pretrained=True)
-    with pytest.raises(UnusableWeights, match="timm has no downloadable weights"):
-        downloaded(None)
+    with pytest.raises(UnusableWeightsError, match="timm has no downloadable weights"):
+        download_weights(None)
     with pytest.raises(ParameterError, match="checkpoint: cannot be combined with pretrained"):
         small(pretrained=True, checkpoint=str(saved))
 

@@ -19,7 +19,7 @@ from lossbench.losses.gaussian import (
     log_density,
     true_class_distance,
 )
-from lossbench.losses.gaussian_terms import mixture_terms
+from lossbench.losses.lgm_autograd import mixture_terms
 
 
 def stepped_alpha(

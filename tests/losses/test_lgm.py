@@ -8,7 +8,7 @@ from torch.distributions import Independent, Normal
 from torch.nn import functional as F
 
 from lossbench import create_loss
-from lossbench.losses.gaussian_terms import BLOCK
+from lossbench.losses.lgm_autograd import BLOCK
 
 COVARIANCES = ["identity", "diagonal"]
 
@@ -166,7 +166,7 @@ def test_density_never_exceeds_its_mode():
     assert (at_the_means <= -16 * math.log(2 * math.pi)).all()
 
 
-def test_lemma_1():
+def test_lemma_1_of_wan_et_al():
     torch.manual_seed(5)
     n, d, weight = 11, 6, 0.3
     head = make(4, d, lambda_=weight)

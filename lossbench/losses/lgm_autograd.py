@@ -1,4 +1,6 @@
-"""Terms of the large-margin Gaussian mixture loss, with closed-form gradients.
+"""Terms of the loss in `lgm`, with closed-form gradients.
+
+Names grad_X are gradients of the loss by X.
 
 Autograd would store and process every intermediate (K, D) and (N, K) tensor of the expanded
 square. Written out, a forward pass costs little more than its matrix products of (N, D) by (D, K):
@@ -38,7 +40,7 @@ def mixture_terms(
     likelihood = mean of d_z + 1/2 log|Lambda_z|
 
     Plain cross-entropy would compute 1 - p_z as a difference, which is mostly rounding where p_z
-    is near 1, and there it would disturb the gradient of the likelihood, which is small, too. The
+    is near 1, and there it would disturb the gradient of the likelihood, which is also small. The
     distance is computed from differences: as exact as the features.
 
     Args:
@@ -64,7 +66,7 @@ def mixture_terms(
     return classification, distance.mean()
 
 
-def _away(features: Tensor, labels: Tensor, means: Tensor) -> Tensor:
+def _difference_to_mean(features: Tensor, labels: Tensor, means: Tensor) -> Tensor:
     """x - mu_z, (N, D)."""
     return means.index_select(0, labels).neg_().add_(features)
 
@@ -76,7 +78,7 @@ def _squares(vectors: Tensor) -> Tensor:
 
 
 def _blocks(like: Tensor) -> Iterator[slice]:
-    """Slices of the classes; a single one under torch.compile, which fuses the passes itself."""
+    """Slices of the classes; under torch.compile, which fuses the passes itself, a single slice."""
     classes, dimensions = like.shape
     step = classes if torch.compiler.is_compiling() else max(1, BLOCK // dimensions)
     for start in range(0, classes, step):
@@ -84,27 +86,27 @@ def _blocks(like: Tensor) -> Iterator[slice]:
 
 
 def _classification(
-    scores: Tensor, labels: Tensor, stretch: Tensor
+    scores: Tensor, labels: Tensor, margin_term: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean cross-entropy of scores from whose true class the stretch is subtracted.
+    """Mean cross-entropy after the margin term is subtracted from the scores of the true classes.
 
     Args:
         scores: (N, K); overwritten.
         labels: (N,), in [0, K).
-        stretch: (N,) alpha d_z
+        margin_term: (N,) alpha d_z, subtracted from s_z.
 
     Returns:
         Mean cross-entropy; its gradient by the scores, times N, (N, K); and 1 - p_z, (N,),
         computed as the sum of the other posteriors.
     """
     index = labels[:, None]  # (N, 1)
-    scores.scatter_add_(1, index, stretch.neg()[:, None])
+    scores.scatter_add_(1, index, margin_term.neg()[:, None])
     log_posterior = scores.log_softmax(1)  # (N, K)
     own = log_posterior.gather(1, index)  # (N, 1)
     others = log_posterior.exp_().scatter_(1, index, 0.0)  # (N, K)
-    miss = others.sum(1, keepdim=True)  # (N, 1)
-    own = torch.where(miss < 0.5, torch.log1p(-miss), own)
-    return own.mean().neg_(), others.scatter_(1, index, -miss), miss.squeeze(1)
+    error_prob = others.sum(1, keepdim=True)  # (N, 1)
+    own = torch.where(error_prob < 0.5, torch.log1p(-error_prob), own)
+    return own.mean().neg_(), others.scatter_(1, index, -error_prob), error_prob.squeeze(1)
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -115,7 +117,7 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> N
 
 
 def _or_zero(gradient: Tensor | None, alpha: Tensor) -> Tensor:
-    """Gradient of a term, 0 for a term that is not used."""
+    """Gradient of the loss by a term; 0 for a term that is not used."""
     return torch.zeros_like(alpha) if gradient is None else gradient
 
 
@@ -131,9 +133,9 @@ class _Identity(Function):
         centre = means.mean(0)
         mu = means - centre  # (K, D)
         scores = torch.addmm(_squares(mu), features - centre, mu.T, beta=-0.5)  # (N, K)
-        distance = 0.5 * _squares(_away(features, labels, means))  # (N,)
-        value, gradient, miss = _classification(scores, labels, alpha * distance)
-        return value, distance.mean(), gradient, miss, centre, mu
+        distance = 0.5 * _squares(_difference_to_mean(features, labels, means))  # (N,)
+        value, gradient, error_prob = _classification(scores, labels, alpha * distance)
+        return value, distance.mean(), gradient, error_prob, centre, mu
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -141,17 +143,19 @@ class _Identity(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_value: Any, of_distance: Any, *_: Any) -> Any:
-        features, labels, alpha, means, gradient, miss, centre, mu = ctx.saved_tensors
-        of_value, of_distance = _or_zero(of_value, alpha), _or_zero(of_distance, alpha)
-        of_scores = gradient * (of_value / len(labels))  # (N, K)
-        of_means = of_scores.T @ (features - centre)
-        of_means.addcmul_(of_scores.sum(0)[:, None], mu, value=-1)
-        pull = _away(features, labels, means)  # (N, D)
-        pull *= torch.addcmul(of_distance, alpha * of_value, miss)[:, None] / len(labels)
-        of_means.index_add_(0, labels, pull, alpha=-1)
-        of_features = pull.addmm_(of_scores, mu)
-        return of_features, None, None, of_means
+    def backward(ctx: Any, grad_value: Any, grad_distance: Any, *_: Any) -> Any:
+        features, labels, alpha, means, gradient, error_prob, centre, mu = ctx.saved_tensors
+        grad_value, grad_distance = _or_zero(grad_value, alpha), _or_zero(grad_distance, alpha)
+        grad_scores = gradient * (grad_value / len(labels))  # (N, K)
+        grad_means = grad_scores.T @ (features - centre)
+        grad_means.addcmul_(grad_scores.sum(0)[:, None], mu, value=-1)
+        grad_difference = _difference_to_mean(features, labels, means)  # (N, D)
+        grad_difference *= torch.addcmul(grad_distance, alpha * grad_value, error_prob)[
+            :, None
+        ] / len(labels)
+        grad_means.index_add_(0, labels, grad_difference, alpha=-1)
+        grad_features = grad_difference.addmm_(grad_scores, mu)
+        return grad_features, None, None, grad_means
 
 
 class _Diagonal(Function):
@@ -174,15 +178,17 @@ class _Diagonal(Function):
             precision = log_variance[block].neg().exp_()
             weighted = precision * mu
             constant = mu.mul_(weighted).sum(1).add_(log_determinant[block])
-            of_block = torch.addmm(constant, x, weighted.T, beta=-0.5)
-            of_block.addmm_(square, precision.sub_(common).T, alpha=-0.5)
-            scores[:, block] = of_block
+            block_scores = torch.addmm(constant, x, weighted.T, beta=-0.5)
+            block_scores.addmm_(square, precision.sub_(common).T, alpha=-0.5)
+            scores[:, block] = block_scores
         del x, square, mu, weighted, precision
         distance = log_variance.index_select(0, labels).neg_().exp_()  # (N, D)
-        distance = 0.5 * distance.mul_(_away(features, labels, means).square_()).sum(1)  # (N,)
-        value, gradient, miss = _classification(scores, labels, alpha * distance)
+        square = _difference_to_mean(features, labels, means).square_()  # (N, D)
+        distance = 0.5 * distance.mul_(square).sum(1)  # (N,)
+        del square
+        value, gradient, error_prob = _classification(scores, labels, alpha * distance)
         likelihood = (distance + 0.5 * log_determinant[labels]).mean()
-        return value, likelihood, gradient, miss, centre, common
+        return value, likelihood, gradient, error_prob, centre, common
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -190,36 +196,38 @@ class _Diagonal(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_value: Any, of_likelihood: Any, *_: Any) -> Any:
-        features, labels, alpha, means, log_variance, gradient, miss, centre, common = (
+    def backward(ctx: Any, grad_value: Any, grad_likelihood: Any, *_: Any) -> Any:
+        (features, labels, alpha, means, log_variance, gradient, error_prob, centre, common) = (
             ctx.saved_tensors
         )
-        of_value, of_likelihood = _or_zero(of_value, alpha), _or_zero(of_likelihood, alpha)
-        of_scores = gradient * (of_value / len(labels))  # (N, K)
-        total = of_scores.sum(0)[:, None]  # (K, 1)
+        grad_value, grad_likelihood = _or_zero(grad_value, alpha), _or_zero(grad_likelihood, alpha)
+        grad_scores = gradient * (grad_value / len(labels))  # (N, K)
+        total = grad_scores.sum(0)[:, None]  # (K, 1)
         x = features - centre  # (N, D)
         square = x.square()
-        of_features, of_square = torch.zeros_like(x), torch.zeros_like(x)
-        of_means, of_log_variance = torch.zeros_like(means), torch.zeros_like(log_variance)
+        grad_features, grad_square = torch.zeros_like(x), torch.zeros_like(x)
+        grad_means, grad_log_variance = torch.zeros_like(means), torch.zeros_like(log_variance)
         for block in _blocks(means):
-            mu, g = means[block] - centre, of_scores[:, block]
+            mu, g = means[block] - centre, grad_scores[:, block]
             precision = log_variance[block].neg().exp_()
-            of_square.addmm_(g, precision - common)
-            of_features.addmm_(g, precision * mu)
-            first, second = of_means[block], of_log_variance[block]  # filled in place
+            grad_square.addmm_(g, precision - common)
+            grad_features.addmm_(g, precision * mu)
+            first, second = grad_means[block], grad_log_variance[block]  # filled in place
             first.addmm_(g.T, x)  # sum_i g_ik x_i
             second.addmm_(g.T, square).addcmul_(mu, first, value=-1)
             first.addcmul_(total[block], mu, value=-1)  # sum_i g_ik (x_i - mu_k)
             second.addcmul_(mu, first, value=-1)  # sum_i g_ik (x_i - mu_k)^2
             first.mul_(precision)
             second.mul_(precision).sub_(total[block]).mul_(0.5)
-        of_features.addcmul_(x, of_square, value=-1)
-        del x, square, of_square, mu, precision, first, second
-        away = _away(features, labels, means)  # (N, D)
-        pull = log_variance.index_select(0, labels).neg_().exp_().mul_(away)
-        pull *= torch.addcmul(of_likelihood, alpha * of_value, miss)[:, None] / len(labels)
-        of_features += pull
-        of_means.index_add_(0, labels, pull, alpha=-1)
-        away.mul_(pull).sub_(of_likelihood / len(labels))
-        of_log_variance.index_add_(0, labels, away, alpha=-0.5)
-        return of_features, None, None, of_means, of_log_variance
+        grad_features.addcmul_(x, grad_square, value=-1)
+        del x, square, grad_square, mu, precision, first, second
+        difference = _difference_to_mean(features, labels, means)  # (N, D)
+        grad_difference = log_variance.index_select(0, labels).neg_().exp_().mul_(difference)
+        grad_difference *= torch.addcmul(grad_likelihood, alpha * grad_value, error_prob)[
+            :, None
+        ] / len(labels)
+        grad_features += grad_difference
+        grad_means.index_add_(0, labels, grad_difference, alpha=-1)
+        difference.mul_(grad_difference).sub_(grad_likelihood / len(labels))
+        grad_log_variance.index_add_(0, labels, difference, alpha=-0.5)
+        return grad_features, None, None, grad_means, grad_log_variance
