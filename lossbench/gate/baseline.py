@@ -34,7 +34,7 @@ def cell_key(variant: str, loss: str, params: Values, metric: str) -> CellKey:
     return variant, loss, json.dumps(plain, sort_keys=True), metric
 
 
-class Data(Strict):
+class BaselineData(Strict):
     """The data of training and evaluation.
 
     Attributes:
@@ -48,7 +48,7 @@ class Data(Strict):
     other_digests: dict[str, str]
 
 
-class Column(Strict):
+class BaselineColumn(Strict):
     """A variant: its model and augmentation, including all defaults."""
 
     model: Component
@@ -73,7 +73,7 @@ class Conditions(Strict):
     train_size: int | None
     test_size: int | None
     recipe: Recipe
-    variants: dict[str, Column]
+    variants: dict[str, BaselineColumn]
     evaluate: list[Component]
     holdout: Holdout
     threads: int
@@ -142,8 +142,8 @@ class BaselineCell(Strict):
         return dict(zip(self.seeds, self.values, strict=True))
 
     @property
-    def planned(self) -> set[int]:
-        """All seeds, with or without a value."""
+    def seeds_with_result(self) -> set[int]:
+        """Seeds with a result: those with a value and those that diverged."""
         return {*self.seeds, *self.diverged}
 
     def matches_only(self, only: str | None) -> bool:
@@ -158,9 +158,9 @@ class BaselineCell(Strict):
     def _is_whole(self) -> BaselineCell:
         if len(self.seeds) != len(self.values):
             raise ValueError(f"{len(self.values)} values for {len(self.seeds)} seeds")
-        if not self.planned:
+        if not self.seeds_with_result:
             raise ValueError("has no seed")
-        if len(self.planned) < len(self.seeds) + len(self.diverged):
+        if len(self.seeds_with_result) < len(self.seeds) + len(self.diverged):
             raise ValueError("duplicate seed")
         return self
 
@@ -188,7 +188,7 @@ class Baseline(Strict):
     measured: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
     device: str
     environment: dict[str, str]
-    data: Data
+    data: BaselineData
     conditions_digest: str
     conditions: Conditions
     metrics: list[BaselineMetric] = Field(min_length=1)
@@ -199,18 +199,18 @@ class Baseline(Strict):
         return {cell.key: cell for cell in self.cells}
 
     @cached_property
-    def metric(self) -> dict[str, BaselineMetric]:
+    def metric_by_name(self) -> dict[str, BaselineMetric]:
         return {metric.name: metric for metric in self.metrics}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Baseline:
         if len(self.by_key) < len(self.cells):
             raise ValueError("cells: duplicate cell")
-        if len(self.metric) < len(self.metrics):
+        if len(self.metric_by_name) < len(self.metrics):
             raise ValueError("metrics: duplicate metric")
         for cell in self.cells:
-            if cell.metric not in self.metric:
-                known = did_you_mean(cell.metric, self.metric)
+            if cell.metric not in self.metric_by_name:
+                known = did_you_mean(cell.metric, self.metric_by_name)
                 raise ValueError(f"cells: unknown metric {cell.metric!r}{known}")
             if cell.variant not in self.conditions.variants:
                 known = did_you_mean(cell.variant, self.conditions.variants)

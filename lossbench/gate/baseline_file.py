@@ -13,10 +13,10 @@ from lossbench.errors import Loc, RequestError, validation_problems
 from lossbench.gate.baseline import (
     Baseline,
     BaselineCell,
+    BaselineColumn,
+    BaselineData,
     BaselineMetric,
-    Column,
     Conditions,
-    Data,
     content_digest,
 )
 from lossbench.suite.schema import Recipe
@@ -106,8 +106,8 @@ def _keys_at(path: Loc) -> list[str]:
         if isinstance(part, int):
             continue
         models = {
-            "data": Data, "conditions": Conditions, "metrics": BaselineMetric,
-            "cells": BaselineCell, "recipe": Recipe, "variants": Column,
+            "data": BaselineData, "conditions": Conditions, "metrics": BaselineMetric,
+            "cells": BaselineCell, "recipe": Recipe, "variants": BaselineColumn,
         }  # fmt: skip
         model = models.get(part, model)
     return list(model.model_fields)

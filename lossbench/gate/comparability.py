@@ -11,10 +11,10 @@ from lossbench.errors import RequestError, did_you_mean
 from lossbench.gate.baseline import (
     Baseline,
     BaselineCell,
+    BaselineData,
     BaselineMetric,
     CellKey,
     Conditions,
-    Data,
     cell_key,
 )
 from lossbench.gate.from_results import conditions_of, data_of, metrics_of
@@ -60,7 +60,10 @@ def require_same_suite(baseline: Baseline, suite: str, path: Path) -> None:
 
 
 def condition_differences(
-    baseline: Baseline, data: Data, conditions: Conditions, metrics: Iterable[BaselineMetric]
+    baseline: Baseline,
+    data: BaselineData,
+    conditions: Conditions,
+    metrics: Iterable[BaselineMetric],
 ) -> list[str]:
     """Differences that make results incomparable: `recipe.epochs: 40 in the baseline, 3 now`.
 
@@ -68,7 +71,7 @@ def condition_differences(
     """
     lines = []
     for metric in metrics:
-        was = baseline.metric.get(metric.name, metric)
+        was = baseline.metric_by_name.get(metric.name, metric)
         for key in ("unit", "direction"):
             path = f"metrics.{metric.name}.{key}"
             lines += _differences(path, getattr(was, key), getattr(metric, key))

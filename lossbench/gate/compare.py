@@ -18,8 +18,8 @@ class CellPair:
         cell: Current cell.
         metric: Metric of the baseline, with its minimum effect; of the results if it is new.
         before: Cell of the baseline; None for a new cell.
-        shared: All seeds of the side with fewer seeds, if the other side has them all; else empty,
-            because then all values of both sides say more than those of a few common seeds.
+        shared: Seeds of the smaller side if they are a subset of the other side's; else empty, and
+            the means of all values are compared.
         matched: Shared seeds with a value on both sides, in ascending order.
         before_values, after_values: Values of the matched seeds; all values without matched seeds.
     """
@@ -72,7 +72,7 @@ class CellPair:
 
     def diverged(self, cell: BaselineCell) -> tuple[int, int]:
         """Number of diverged seeds of one side and number of its seeds; shared seeds if any."""
-        counted = self.shared or cell.planned
+        counted = self.shared or cell.seeds_with_result
         return len(counted & {*cell.diverged}), len(counted)
 
 
@@ -83,11 +83,11 @@ def pair_cells(baseline: Baseline, measured: Baseline) -> list[CellPair]:
 
 def _pair(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> CellPair:
     before = baseline.by_key.get(cell.key)
-    metric = baseline.metric.get(cell.metric, measured.metric[cell.metric])
+    metric = baseline.metric_by_name.get(cell.metric, measured.metric_by_name[cell.metric])
     if before is None:
         return CellPair(cell, metric, None, frozenset(), ())
-    shared = before.planned & cell.planned
-    if shared not in (before.planned, cell.planned):
+    shared = before.seeds_with_result & cell.seeds_with_result
+    if shared not in (before.seeds_with_result, cell.seeds_with_result):
         shared = set()
     matched = tuple(sorted(shared & before.by_seed.keys() & cell.by_seed.keys()))
     if matched:

@@ -18,9 +18,9 @@ from lossbench.analysis.number_format import (
     format_spec,
 )
 from lossbench.gate.baseline import Baseline, BaselineCell
-from lossbench.gate.regression import CheckedCell, Verdict, exit_code
+from lossbench.gate.regression import CheckedCell, CheckVerdict, exit_code
 
-_STYLES: dict[Verdict, str] = {
+_STYLES: dict[CheckVerdict, str] = {
     "regression": "bold red",
     "undecided": "yellow",
     "new": "cyan",
@@ -28,7 +28,16 @@ _STYLES: dict[Verdict, str] = {
     "pass": "green",
     "identical": "green",
 }
-_HEADINGS = ("cell", "metric", "baseline", "now", "delta", "95 % interval", "noise", "verdict")
+_HEADINGS = (
+    "cell",
+    "metric",
+    "baseline",
+    "now",
+    "difference",
+    "95 % interval",
+    "noise limit",
+    "verdict",
+)
 _LEFT = {"cell", "metric", "verdict"}
 
 
@@ -62,7 +71,7 @@ def _fields(cell: CheckedCell) -> tuple[str, ...]:
         _value(cell.after, spec),
         format_signed(cell.delta, spec),
         format_signed_interval(cell.interval, spec),
-        NOTHING if cell.limit is None else f"±{format_number(cell.limit, spec)}",
+        NOTHING if cell.noise_limit is None else f"±{format_number(cell.noise_limit, spec)}",
         cell.verdict,
     )
 
@@ -99,19 +108,22 @@ def _notes(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline)
         if was != now:
             notes.append(f"{key}: {was} in the baseline, {now} now")
     if any(
-        c.matched and c.before and {*c.matched} < c.before.planned | c.cell.planned for c in cells
+        c.matched
+        and c.before
+        and {*c.matched} < c.before.seeds_with_result | c.cell.seeds_with_result
+        for c in cells
     ):
-        notes.append("delta: over the seeds that both sides have; the means are over all seeds")
+        notes.append("difference: over the shared seeds; the means are over all seeds")
     if any(c.verdict == "undecided" and c.interval is not None for c in cells):
         notes.append("undecided: more seeds, in the baseline and now, make the intervals narrower")
     return notes
 
 
 def _summary(cells: Sequence[CheckedCell]) -> str:
-    """`1 regression, 15 identical: regression`."""
+    """Result of the check, as in `regression (1 regression, 15 identical)`."""
     verdicts = [cell.verdict for cell in cells]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in _STYLES if v in verdicts)
-    return f"{counts}: {_OUTCOMES[exit_code(cells)]}"
+    return f"{_OUTCOMES[exit_code(cells)]} ({counts})"
 
 
 _OUTCOMES = {0: "no regression", 1: "regression", 3: "too little evidence"}
@@ -149,7 +161,7 @@ def _json_cell(checked: CheckedCell) -> dict[str, object]:
         "matched_seeds": checked.matched,
         "delta": checked.delta,
         "interval": [interval.low, interval.high] if interval else None,
-        "limit": checked.limit,
+        "limit": checked.noise_limit,
         "verdict": checked.verdict,
         "reason": checked.reason,
     }

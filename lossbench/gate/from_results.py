@@ -9,10 +9,10 @@ from lossbench.errors import RequestError
 from lossbench.gate.baseline import (
     Baseline,
     BaselineCell,
+    BaselineColumn,
+    BaselineData,
     BaselineMetric,
-    Column,
     Conditions,
-    Data,
     join_distinct,
 )
 from lossbench.planning.plan import Plan
@@ -53,8 +53,8 @@ def baseline_from_results(found: PlanWithResults, command: str) -> Baseline:
     )
 
 
-def data_of(plan: Plan) -> Data:
-    return Data(
+def data_of(plan: Plan) -> BaselineData:
+    return BaselineData(
         name=plan.suite.dataset.name.rpartition("/")[2],  # without the folders of this machine
         digest=plan.validation_digest or plan.data_digest,
         other_digests=dict(plan.other_digests),
@@ -69,7 +69,7 @@ def conditions_of(plan: Plan) -> Conditions:
         test_size=suite.dataset.test_size,
         recipe=suite.recipe,
         variants={
-            name: Column(model=plan.compared_model(name), augment=variant.augment)
+            name: BaselineColumn(model=plan.compared_model(name), augment=variant.augment)
             for name, variant in suite.variants.items()
         },
         evaluate=list(first.evaluate),

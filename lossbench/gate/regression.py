@@ -63,7 +63,7 @@ from lossbench.gate.compare import (
     spreads_of_differences,
 )
 
-Verdict = Literal["regression", "undecided", "new", "improved", "pass", "identical"]
+CheckVerdict = Literal["regression", "undecided", "new", "improved", "pass", "identical"]
 ERROR = 1 - LEVEL
 """Probability of a false alarm per check, and of an interval that misses the true difference."""
 MIN_SEEDS = 2
@@ -80,24 +80,24 @@ class CheckedCell:
         metric: Metric with its minimum effect.
         before: Cell of the baseline; None for a new cell.
         after: Current cell; None if it was not measured.
-        verdict: Verdict by the rule of this module.
+        verdict: CheckVerdict by the rule of this module.
         reason: Reason in one line; it explains an interval that seems to contradict the verdict.
         matched: Seeds that are compared with themselves; empty if means are compared.
         delta: Current mean minus mean of the baseline, in the metric's unit.
         interval: Ordinary 95 % interval of delta.
-        limit: Largest absolute delta that noise explains; None if unknown.
+        noise_limit: Largest absolute delta that noise explains; None if unknown.
     """
 
     cell: BaselineCell
     metric: BaselineMetric
     before: BaselineCell | None
     after: BaselineCell | None
-    verdict: Verdict
+    verdict: CheckVerdict
     reason: str
     matched: tuple[int, ...] = ()
     delta: float | None = None
     interval: Interval | None = None
-    limit: float | None = None
+    noise_limit: float | None = None
 
 
 def exit_code(cells: Iterable[CheckedCell]) -> int:
@@ -137,7 +137,7 @@ def check_cells(
 
 def _judge_absent(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> CheckedCell:
     """Judge a cell of the baseline that was not measured now."""
-    verdict: Verdict = "undecided"
+    verdict: CheckVerdict = "undecided"
     if cell.held_out:
         reason = "every seed was stopped early in favour of other rows"
     elif _could_choose(measured, cell.variant, cell.loss):
@@ -145,13 +145,13 @@ def _judge_absent(cell: BaselineCell, baseline: Baseline, measured: Baseline) ->
     else:
         verdict = "regression" if cell.values else "undecided"
         reason = f"nothing was chosen for {cell.loss}: none of its rows finished all seeds"
-    return CheckedCell(cell, baseline.metric[cell.metric], cell, None, verdict, reason)
+    return CheckedCell(cell, baseline.metric_by_name[cell.metric], cell, None, verdict, reason)
 
 
 def _could_choose(measured: Baseline, variant: str, loss: str) -> bool:
     """Whether a row of a loss finished all seeds on the held-out part."""
     held_out = [cell for cell in measured.cells if cell.held_out]
-    seeds = max((len(cell.planned) for cell in held_out), default=0)
+    seeds = max((len(cell.seeds_with_result) for cell in held_out), default=0)
     return any(
         len(cell.seeds) == seeds
         for cell in held_out
@@ -167,17 +167,17 @@ def _judge_by_seeds(pair: CellPair) -> CheckedCell | None:
         if not pair.before_values:
             return _checked(pair, "identical", "the same seeds diverged")
         return replace(_checked(pair, "identical", "the same values for the same seeds"), delta=0.0)
-    was, was_of = len(pair.before.diverged), len(pair.before.planned)
-    now, now_of = len(pair.cell.diverged), len(pair.cell.planned)
+    was, was_of = len(pair.before.diverged), len(pair.before.seeds_with_result)
+    now, now_of = len(pair.cell.diverged), len(pair.cell.seeds_with_result)
     if not pair.after_values:
-        verdict: Verdict = "regression" if pair.before_values else "pass"
+        verdict: CheckVerdict = "regression" if pair.before_values else "pass"
         return _checked(pair, verdict, _diverged_text(now, now_of, was, was_of))
     if not pair.before_values:
         return _checked(pair, "improved", _diverged_text(now, now_of, was, was_of))
     return None
 
 
-def _checked(pair: CellPair, verdict: Verdict, reason: str) -> CheckedCell:
+def _checked(pair: CellPair, verdict: CheckVerdict, reason: str) -> CheckedCell:
     return CheckedCell(
         pair.cell, pair.metric, pair.before, pair.cell, verdict, reason, pair.matched
     )
@@ -228,10 +228,10 @@ def _judge_by_values(
     def amount(difference: float | None) -> str:
         return "" if difference is None else with_unit(f"{difference:{spec}}", unit)
 
-    verdict: Verdict
+    verdict: CheckVerdict
     if significant and worse > 0:
         verdict = "regression"
-        reason = f"worse by {amount(worse)}; noise explains up to {amount(limit)}"
+        reason = f"worse by {amount(worse)}; the noise limit is {amount(limit)}"
         if more_diverge:
             reason += f"; {divergence}"
     elif more_diverge and larger_share_p((was, was_of), (now, now_of)) <= error / tests:
@@ -240,7 +240,7 @@ def _judge_by_values(
         verdict, reason = "undecided", divergence
     elif significant:
         verdict = "improved"
-        reason = f"better by {amount(-worse)}; noise explains up to {amount(limit)}"
+        reason = f"better by {amount(-worse)}; the noise limit is {amount(limit)}"
     elif worse + half <= metric.min_effect * (1 + _ROUNDING):
         verdict, reason = "pass", f"a worsening of {min_effect} or more is ruled out"
     else:
@@ -260,7 +260,7 @@ def _judge_by_values(
         reason += f"; the interval excludes 0, but {why}"
     interval = Interval(delta - half, delta + half)
     checked = _checked(pair, verdict, reason)
-    return replace(checked, delta=delta, interval=interval, limit=limit)
+    return replace(checked, delta=delta, interval=interval, noise_limit=limit)
 
 
 def _why_undecided(seeds: int, large: bool, worse: float, limit: str) -> str:

@@ -1,4 +1,4 @@
-"""Writing a baseline from current results, which must not become weaker unasked."""
+"""Update of a baseline from current results; a weaker baseline has to be accepted explicitly."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lossbench.gate.baseline_file import baseline_text
 from lossbench.gate.comparability import condition_differences, require_same_suite
 from lossbench.suite.atomic_files import write_atomically
 
+_MAX_NAMED = 3  # cells that a message lists; it counts the others
 _ROUNDING = 1e-11  # of means, relative
 
 
@@ -45,7 +46,7 @@ def update_baseline(
 
     Raises:
         RequestError: The new baseline would be weaker and `accept` is off; a minimum effect is
-            invalid, or missing for a metric that is no percentage; the old baseline is of another
+            invalid, or missing for a metric without a default; the old baseline is of another
             suite; or cells should stay that were measured under other conditions.
     """
     given = _parse_min_effects(min_effects)
@@ -57,8 +58,8 @@ def update_baseline(
     if weaker and not accept:
         lines = "\n".join(f"  {line}" for line in weaker)
         raise RequestError(
-            f"{path}: this would weaken the baseline; nothing was written\n{lines}\n"
-            "--accept writes it anyway"
+            f"{path}: not written, because the new baseline would be weaker:\n{lines}\n"
+            "use --accept to write it anyway"
         )
     write_atomically(path, baseline_text(new).encode())
     cells = f"{len(new.cells)} cells, measured {new.measured} on {new.device}"
@@ -91,8 +92,8 @@ def _with_min_effects(new: Baseline, old: Baseline | None, given: Mapping[str, f
     missing = [m for m in new.metrics if m.name not in chosen and not is_percentage(m.unit)]
     if missing:
         lines = "\n".join(
-            f"--min-effect {m.name}=NUMBER: required, the smallest relevant worsening"
-            + (f" in {m.unit}" if m.unit else "")
+            f"--min-effect {m.name}=NUMBER is required: the smallest worsening that is a regression"
+            + (f", in {m.unit}" if m.unit else "")
             for m in missing
         )
         raise RequestError(f"{lines}\nonly percentages have a default, {DEFAULT_MIN_EFFECT:g}")
@@ -137,36 +138,45 @@ def _with_old_cells(old: Baseline, measured: Baseline, only: str | None, path: P
 
 
 def _weaker_parts(old: Baseline, new: Baseline) -> list[str]:
-    """Parts of a new baseline that are easier to reach or guard less, one line each."""
+    """Changes that make the check less strict, one line each."""
     lines = condition_differences(old, new.data, new.conditions, new.metrics)
     comparable = not lines
     for metric in new.metrics:
-        before = old.metric.get(metric.name)
+        before = old.metric_by_name.get(metric.name)
         if before and metric.min_effect > before.min_effect:
             change = f"{before.min_effect:g} in the baseline, {metric.min_effect:g} now"
             lines.append(f"metrics: {metric.name}.min_effect: {change}")
+    changes: dict[str, list[str]] = {}
+    worse: list[str] = []
     for was in old.cells:
         now = new.by_key.get(was.key)
-        lines += [
-            f"{was.name} {was.metric}: {change}"
-            for change in (["removed"] if now is None else _fewer_seeds(was, now))
-        ]
+        for change in ["removed"] if now is None else _fewer_seeds(was, now):
+            changes.setdefault(change, []).append(f"{was.name} {was.metric}")
         if comparable and now is not None:
-            lines += _worse_mean(was, now, new)
-    return lines
+            worse += _worse_mean(was, now, new)
+    lines += [f"{_listed(cells)}: {change}" for change, cells in changes.items()]
+    return lines + worse
+
+
+def _listed(cells: Sequence[str]) -> str:
+    """The first cells, and the number of the others."""
+    more = len(cells) - _MAX_NAMED
+    return ", ".join(cells[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fewer_seeds(was: BaselineCell, now: BaselineCell) -> list[str]:
     changes = []
-    if len(now.planned) < len(was.planned):
-        changes.append(f"{len(was.planned)} seeds in the baseline, {len(now.planned)} now")
+    if len(now.seeds_with_result) < len(was.seeds_with_result):
+        changes.append(
+            f"{len(was.seeds_with_result)} seeds in the baseline, {len(now.seeds_with_result)} now"
+        )
     if len(now.diverged) > len(was.diverged):
         changes.append(f"{len(was.diverged)} diverged in the baseline, {len(now.diverged)} now")
     return changes
 
 
 def _worse_mean(was: BaselineCell, now: BaselineCell, new: Baseline) -> list[str]:
-    before, mean, metric = was.summary.mean, now.summary.mean, new.metric[was.metric]
+    before, mean, metric = was.summary.mean, now.summary.mean, new.metric_by_name[was.metric]
     if before is None or mean is None or math.isclose(mean, before, rel_tol=_ROUNDING):
         return []
     if (mean < before) == (metric.direction == "lower"):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lossbench.gate.baseline import Baseline, BaselineCell, BaselineMetric, Column, Conditions, Data
+from lossbench.gate.baseline import (
+    Baseline,
+    BaselineCell,
+    BaselineColumn,
+    BaselineData,
+    BaselineMetric,
+    Conditions,
+)
 from lossbench.suite.schema import Component, Recipe
 
 Values = Mapping[str, Sequence[float | None]]
@@ -26,7 +33,7 @@ def make_baseline(values: Values, first_seed: int = 0, **metric: Any) -> Baselin
         train_size=None,
         test_size=None,
         recipe=Recipe(epochs=1, batch_size=2, optimizer=Component(name="sgd")),
-        variants={"A": Column(model=Component(name="cnn"), augment=[])},
+        variants={"A": BaselineColumn(model=Component(name="cnn"), augment=[])},
         evaluate=[Component(name="error")],
         holdout=0.0,
         threads=1,
@@ -55,7 +62,7 @@ def make_baseline(values: Values, first_seed: int = 0, **metric: Any) -> Baselin
         measured="2026-01-01",
         device="cpu",
         environment={},
-        data=Data(name="digits", digest="0", other_digests={}),
+        data=BaselineData(name="digits", digest="0", other_digests={}),
         conditions_digest=conditions.digest,
         conditions=conditions,
         metrics=[BaselineMetric(**fields)],

@@ -20,7 +20,7 @@ def test_an_update_weakens_the_baseline_only_if_accepted(
     before = written.read_text(encoding="utf-8")
 
     def refused(results: Results, *min_effects: str, plan: Plan = plan) -> list[str]:
-        with pytest.raises(RequestError, match="would weaken the baseline") as caught:
+        with pytest.raises(RequestError, match="the new baseline would be weaker") as caught:
             update(plan, results, written, *min_effects)
         assert written.read_text(encoding="utf-8") == before
         return [line.strip() for line in str(caught.value).splitlines()[1:-1]]
@@ -33,17 +33,19 @@ def test_an_update_weakens_the_baseline_only_if_accepted(
         "metrics: error.min_effect: 0.5 in the baseline, 0.6 now"
     ]
     fewer = make_plan(BODY + "seeds: [0, 1]")
-    assert len(refused(fill(fewer, STEADY), plan=fewer)) == 8
+    [line] = refused(fill(fewer, STEADY), plan=fewer)
+    assert line.startswith("A/softmax error, ")
+    assert line.endswith(" and 5 more: 3 seeds in the baseline, 2 now")
     smaller = make_plan(BODY.replace(", center", ""))
     removed = refused(fill(smaller, STEADY), plan=smaller)
-    assert removed == ["A/center error: removed", "B/center error: removed"]
+    assert removed == ["A/center error, B/center error: removed"]
     other = make_plan(BODY, HEAD.replace("epochs: 8", "epochs: 3"))
     assert refused(fill(other, STEADY), plan=other) == ["recipe.epochs: 8 in the baseline, 3 now"]
 
     messages = update(plan, slightly, written, "error=0.4", accept=True)
     assert messages[1:] == ["accepted: B/center error: 5.20 in the baseline, 5.24 now"]
     new = read_baseline(written)
-    assert new.metric["error"].min_effect == 0.4
+    assert new.metric_by_name["error"].min_effect == 0.4
     assert new.cells[0].values == [1.0, 1.0, 1.0]
 
 
@@ -81,8 +83,8 @@ def test_only_percentages_have_a_default_minimum_effect(
 ) -> None:
     plan, results = with_own_metric(make_plan(BODY), "s", 1e-9)
     path = tmp_path / "baseline.json"
-    with pytest.raises(RequestError, match=r"--min-effect mine=NUMBER: required, .* in s\n"):
+    with pytest.raises(RequestError, match=r"--min-effect mine=NUMBER is required: .*, in s\n"):
         update(plan, results, path)
     assert not path.exists()
     update(plan, results, path, "mine=1e-10")
-    assert read_baseline(path).metric["mine"].min_effect == 1e-10
+    assert read_baseline(path).metric_by_name["mine"].min_effect == 1e-10
