@@ -120,7 +120,7 @@ def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level
             if result.status == "diverged":
                 diverged.setdefault(trial.row, []).append(trial.seed)
         named = "; ".join(
-            f"{row} with seed {', '.join(map(str, sorted(seeds)))}"
+            f"{row} with seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"
             for row, seeds in sorted(diverged.items())
         )
         why = f" (diverged: {named})" if named else ""

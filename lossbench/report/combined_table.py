@@ -8,7 +8,12 @@ from lossbench.analysis.statistics import Summary
 from lossbench.analysis.tables import Cell, Table
 from lossbench.report.display import Column, DisplayCell, DisplayTable
 from lossbench.report.metric_tables import format_published
-from lossbench.report.value_text import format_count, format_value
+from lossbench.report.value_text import (
+    describe_values,
+    format_count,
+    format_value,
+    label_with_unit,
+)
 
 MIN_METRICS = 2
 MAX_ROWS = 4
@@ -34,13 +39,12 @@ def combine_metrics(tables: Sequence[Table]) -> DisplayTable | None:
     [variant] = tested[0].variants
     lines = []
     for table in tested:
-        name = f"{table.label}, {table.unit}" if table.unit else table.label
         cells = [table.cells.get((variant, row.label)) for row in rows]
-        lines.append((DisplayCell(name), *(_display(cell, cells) for cell in cells)))
-    seeds = tested[0].seeds
-    spread = "1 seed" if seeds == 1 else f"mean ± std over {seeds} seeds"
+        lines.append(
+            (DisplayCell(label_with_unit(table)), *(_display(cell, cells) for cell in cells))
+        )
     return DisplayTable(
-        f"All measurements; {spread}",
+        f"All measurements; {describe_values(tested[0])}",
         (Column("metric", "text"), *(Column(row.label) for row in rows)),
         tuple(lines),
         sortable=False,

@@ -19,6 +19,7 @@ from lossbench.report.figures.curves import LearningCurves
 from lossbench.report.figures.style import Drawing
 from lossbench.report.metric_tables import all_metric_tables, origin_lines
 from lossbench.report.uncertainty_table import TITLE
+from lossbench.report.value_text import label_with_unit
 
 SECTIONS = {
     "selection": "Selection on the held-out part",
@@ -110,9 +111,7 @@ def as_downloads(files: Mapping[str, str]) -> dict[str, str]:
 def _headline(tables: Sequence[Table]) -> str:
     """Metric of the best rows: `Test error, % of test images`."""
     table = next((t for t in tables if not t.held_out), None)
-    if table is None:
-        return ""
-    return f"{table.label}, {table.unit}" if table.unit else table.label
+    return label_with_unit(table) if table else ""
 
 
 def _sections(

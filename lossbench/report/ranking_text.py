@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from lossbench.analysis.ranking import Ranking, join_some
 from lossbench.analysis.statistics import ALPHA
 from lossbench.report.provenance import describe_changes, describe_more_seeds
-from lossbench.report.value_text import format_count
+from lossbench.report.value_text import counted, format_count
 
 
 def ranking_answer(ranking: Ranking) -> str:
     """Average rank of the first loss, and the losses that it is significantly better than."""
     best, n = ranking.listed[0], len(ranking.columns)
-    head = f"average rank {best.mean:.2f} of {len(ranking.listed)} in {_count(n, 'column')}"
+    head = f"average rank {best.mean:.2f} of {len(ranking.listed)} in {counted(n, 'column')}"
     beaten = [pair.other for pair in ranking.significant_pairs if pair.better == best.label]
     if beaten:
         return f"{head}; better than {', '.join(beaten)}"
@@ -61,8 +61,8 @@ def ranking_notes(ranking: Ranking) -> Iterator[str]:
         smallest = 2.0 ** (1 - n)
         yield (
             f"No difference between {which} of losses can be significant here: with "
-            f"{_count(n, 'column')} the smallest p of a signed-rank test is {smallest:.2g}, and "
-            f"corrected for {_count(pairs, 'pair')} {min(1.0, smallest * pairs):.2g}. At least "
+            f"{counted(n, 'column')} the smallest p of a signed-rank test is {smallest:.2g}, and "
+            f"corrected for {counted(pairs, 'pair')} {min(1.0, smallest * pairs):.2g}. At least "
             f"{needed} columns are needed."
         )
     yield (
@@ -73,7 +73,7 @@ def ranking_notes(ranking: Ranking) -> Iterator[str]:
     suites = len({column.suite for column in ranking.columns})
     if n > suites:
         yield (
-            f"The {n} columns are from {_count(suites, 'suite')}: columns of one suite share "
+            f"The {n} columns are from {counted(suites, 'suite')}: columns of one suite share "
             "images or trainings and are not independent, so their p values are too small. The "
             "signed-rank test depends on the size of differences, and units differ between metrics."
         )
@@ -82,7 +82,3 @@ def ranking_notes(ranking: Ranking) -> Iterator[str]:
             "These losses have one row in every column, but with different parameters, as named or "
             f"chosen by the suites: {', '.join(ranking.changed)}."
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

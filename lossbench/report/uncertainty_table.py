@@ -14,6 +14,7 @@ from lossbench.report.display import (
     name_cells,
     name_columns,
 )
+from lossbench.report.value_text import counted
 
 TITLE = "Uncertainty from the test set"
 HEADINGS = (
@@ -41,7 +42,8 @@ def _cells(entry: CellPredictions) -> list[DisplayCell]:
     mcnemar, std, share = DisplayCell(), DisplayCell(), DisplayCell()
     if entry.mcnemar:
         mcnemar = DisplayCell(
-            _format_mcnemar(entry.mcnemar), detail=f"of {_seeds(len(entry.mcnemar))}"
+            _format_mcnemar(entry.mcnemar),
+            detail=f"of {counted(len(entry.mcnemar), 'seed')}",
         )
     if spread:
         low, high = 100 * spread.interval.low, 100 * spread.interval.high
@@ -63,10 +65,6 @@ def _format_mcnemar(tests: Sequence[McNemar]) -> str:
     significant = [test for test in tests if test.p < ALPHA]
     better = sum(test.row_wrong < test.reference_wrong for test in significant)
     return f"{better} better, {len(significant) - better} worse"
-
-
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def _notes(images: int) -> tuple[str, ...]:

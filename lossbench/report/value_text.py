@@ -42,11 +42,25 @@ def format_count(summary: Summary) -> str:
     return ", ".join(parts)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def table_title(table: Table) -> str:
     """`Test error, % of test images; mean ± std over 3 seeds`."""
-    unit = f", {table.unit}" if table.unit else ""
-    values = "1 seed" if table.seeds == 1 else f"mean ± std over {table.seeds} seeds"
-    return f"{table.label}{unit}; {values}"
+    return f"{label_with_unit(table)}; {describe_values(table)}"
+
+
+def label_with_unit(table: Table) -> str:
+    """`Test error, % of test images`."""
+    return f"{table.label}, {table.unit}" if table.unit else table.label
+
+
+def describe_values(table: Table) -> str:
+    """`mean ± std over 3 seeds`; `1 seed`."""
+    seeds = counted(table.seeds, "seed")
+    return seeds if table.seeds == 1 else f"mean ± std over {seeds}"
 
 
 def column_heading(table: Table, variant: str) -> str:

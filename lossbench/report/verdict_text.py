@@ -14,6 +14,7 @@ from lossbench.analysis.number_format import (
 )
 from lossbench.analysis.statistics import ALPHA, MAX_SEEDS, POWER, Summary, smallest_exact_p
 from lossbench.analysis.tables import Table
+from lossbench.report.value_text import counted
 
 
 def format_p(p: float | None) -> str:
@@ -125,7 +126,8 @@ def verdict_notes(table: Table) -> list[str]:
         columns = "; ".join(
             f"{f'{column.variant} ' if table.has_variants else ''}{_detectable(table, column)} "
             f"({column.n} seeds; standard deviation of the paired differences "
-            f"{column.std:{table.spec}}, from {_rows(column.rows)})"
+            f"{column.std:{table.spec}}, pooled over "
+            f"{counted(column.rows, 'row')})"
             for column in verdicts.detectable
         )
         unit = difference_unit(table.unit)
@@ -148,10 +150,6 @@ def _detectable(table: Table, column: DetectableDifference) -> str:
     if is_percentage(table.unit) and column.difference > 100:
         return "more than 100, so none"
     return f"{column.difference:{table.spec}}"
-
-
-def _rows(count: int) -> str:
-    return "1 row" if count == 1 else f"{count} rows pooled"
 
 
 def exact_test_note(n: int) -> str:
