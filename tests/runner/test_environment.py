@@ -62,7 +62,7 @@ def test_code_that_affects_results_changes_the_digest(package: Path, file: str) 
 @pytest.mark.parametrize(
     "file",
     [
-        "errors.py",
+        "errors/__init__.py",
         "report/build.py",
         "cli/main.py",
         "planning/plan.py",
