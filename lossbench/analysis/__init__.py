@@ -1,1 +1,1 @@
-"""Numbers from results: statistics, comparisons, ranks, predictions; no text, no drawing."""
+"""Numbers from results: statistics, comparisons, ranks, predictions; no drawing."""

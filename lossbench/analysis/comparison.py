@@ -36,9 +36,8 @@ class Verdict:
         p_holm: p of the paired t test, corrected for all comparisons of the table; None without a
             test, which needs two matched seeds.
         outcome: Outcome of the test; `none` without a test.
-        seeds_to_decide: Number of seeds that would probably decide an undecided row; None if it
-            is above `MAX_SEEDS`, or if the outcome is another or the differences show no mean or
-            no spread.
+        seeds_to_decide: Number of seeds that would probably decide an undecided row; None if the
+            row is not undecided, if the mean difference or its spread is 0, or above `MAX_SEEDS`.
     """
 
     variant: str
@@ -79,13 +78,13 @@ class Verdicts:
         reference: Reference row as named in the suite.
         listed: Verdicts in the table's order, without the reference row.
         comparisons: Number of tests, for which the p values are corrected.
-        detectable: Minimum detectable differences of the columns that show a spread.
+        min_detectable: Minimum detectable differences of the columns that show a spread.
     """
 
     reference: str
     listed: tuple[Verdict, ...]
     comparisons: int
-    detectable: tuple[DetectableDifference, ...]
+    min_detectable: tuple[DetectableDifference, ...]
 
     @property
     def alpha(self) -> float:
@@ -169,11 +168,13 @@ def _detectable(
     Rows that are identical to the reference on every seed are left out: they may be the same
     training, and would make the others' spread look smaller.
     """
-    gaps = [v.difference for v in verdicts if v.difference.n > 1 and any(v.difference.values)]
-    freedom = sum(gap.n - 1 for gap in gaps)
-    squares = sum((gap.n - 1) * (gap.std or 0) ** 2 for gap in gaps)
+    differences = [
+        v.difference for v in verdicts if v.difference.n > 1 and any(v.difference.values)
+    ]
+    freedom = sum(d.n - 1 for d in differences)
+    squares = sum((d.n - 1) * (d.std or 0) ** 2 for d in differences)
     if not squares:
         return None
-    std, n = math.sqrt(squares / freedom), max(gap.n for gap in gaps)
+    std, n = math.sqrt(squares / freedom), max(d.n for d in differences)
     smallest = min_detectable_difference(n, std, alpha)
-    return DetectableDifference(variant, n, std, len(gaps), smallest)
+    return DetectableDifference(variant, n, std, len(differences), smallest)

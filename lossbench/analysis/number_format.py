@@ -1,7 +1,7 @@
 """Text of a metric's values and of their differences: decimals, sign and unit.
 
-Apart from messages, this is the only text in `analysis`: `report` and `gate`, which may not import
-each other, format numbers in the same way, and a table marks its best rows at the shown precision.
+The formatting is here because `report` and `gate` both need it and may not import each other, and a
+table marks its best rows at the shown precision.
 """
 
 from __future__ import annotations

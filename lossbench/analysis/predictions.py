@@ -159,7 +159,7 @@ def _wrong(stage: Stage, key: tuple[str, str], read: ReadArrays) -> Wrong:
 
 
 def mcnemar(seed: int, row: NDArray[np.bool_], reference: NDArray[np.bool_]) -> McNemar:
-    """McNemar's exact test: if only one of two networks errs, both are equally likely to.
+    """McNemar's exact test; null hypothesis: both networks are equally often the only one to err.
 
     Same as `scipy.stats.binomtest` to 11 digits, which is undefined without such images.
 

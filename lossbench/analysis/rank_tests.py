@@ -78,23 +78,25 @@ def columns_to_decide(rows: int) -> int:
     return math.ceil(1 + math.log2(pairs / ALPHA))
 
 
-def cliques(means: Sequence[float], apart: set[tuple[int, int]]) -> list[tuple[int, int]]:
+def indistinguishable_groups(
+    means: Sequence[float], significant: set[tuple[int, int]]
+) -> list[tuple[int, int]]:
     """Longest groups of neighbouring rows, by rank, of which no two differ significantly.
 
     Args:
         means: Average ranks, ascending.
-        apart: Pairs (i, j), i < j, that differ significantly.
+        significant: Pairs (i, j), i < j, that differ significantly.
 
     Returns:
         (first, last) of each group of at least two rows, none inside another.
     """
-    found: list[tuple[int, int]] = []
+    groups: list[tuple[int, int]] = []
     for first in range(len(means)):
         last = first
         while last + 1 < len(means) and all(
-            pair not in apart for pair in combinations(range(first, last + 2), 2)
+            pair not in significant for pair in combinations(range(first, last + 2), 2)
         ):
             last += 1
-        if last > first and not (found and found[-1][1] >= last):
-            found.append((first, last))
-    return found
+        if last > first and not (groups and groups[-1][1] >= last):
+            groups.append((first, last))
+    return groups

@@ -10,7 +10,12 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import rankdata
 
-from lossbench.analysis.rank_tests import cliques, columns_to_decide, friedman_p, signed_rank_p
+from lossbench.analysis.rank_tests import (
+    columns_to_decide,
+    friedman_p,
+    indistinguishable_groups,
+    signed_rank_p,
+)
 from lossbench.analysis.ranked_columns import (
     ColumnsWithCells,
     RankedColumn,
@@ -57,15 +62,16 @@ class Pair:
 
     Attributes:
         better, other: Labels of the losses.
-        wins, losses: Numbers of columns in which the first has the better or the worse mean.
+        columns_better, columns_worse: Numbers of columns in which the first has the better or the
+            worse mean.
         p: p of Wilcoxon's signed-rank test over the columns.
         p_holm: p corrected for all pairs.
     """
 
     better: str
     other: str
-    wins: int
-    losses: int
+    columns_better: int
+    columns_worse: int
     p: float
     p_holm: float
 
@@ -141,14 +147,14 @@ def rank_suites(suites: Sequence[PlanWithResults], metrics: Sequence[str] = ()) 
     listed, order = _ranked(ranked, scores)
     pairs = _pairs([row.label for row in listed], scores[:, order])
     places = {row.label: place for place, row in enumerate(listed)}
-    apart = {(places[p.better], places[p.other]) for p in pairs if p.significant}
+    significant = {(places[p.better], places[p.other]) for p in pairs if p.significant}
     return Ranking(
         plans=tuple(suite.plan for suite in suites),
         columns=columns,
         listed=listed,
         pairs=pairs,
         friedman=friedman_p(scores) if len(columns) >= MIN_COLUMNS else None,
-        groups=tuple(cliques([row.mean for row in listed], apart)),
+        groups=tuple(indistinguishable_groups([row.mean for row in listed], significant)),
         left_out=found.left_out,
         unranked={label: count for label, count in counts.items() if label not in ranked},
         changed=tuple(changed),
@@ -181,15 +187,15 @@ def _score(cell: Cell, higher: bool) -> float:
 
 def _pairs(labels: Sequence[str], scores: np.ndarray) -> tuple[Pair, ...]:
     places = list(combinations(range(len(labels)), 2))
-    gaps = [
+    differences = [
         [0.0 if a == b else float(b - a) for a, b in scores[:, [i, j]].tolist()] for i, j in places
     ]
-    p_values = [signed_rank_p(gap) for gap in gaps]
-    found = []
-    for (i, j), gap, p, p_holm in zip(places, gaps, p_values, holm(p_values), strict=True):
-        wins, losses = sum(d > 0 for d in gap), sum(d < 0 for d in gap)
-        found.append(Pair(labels[i], labels[j], wins, losses, p, p_holm))
-    return tuple(found)
+    p_values = [signed_rank_p(gap) for gap in differences]
+    pairs = []
+    for (i, j), gap, p, p_holm in zip(places, differences, p_values, holm(p_values), strict=True):
+        better, worse = sum(d > 0 for d in gap), sum(d < 0 for d in gap)
+        pairs.append(Pair(labels[i], labels[j], better, worse, p, p_holm))
+    return tuple(pairs)
 
 
 def _too_few(found: ColumnsWithCells, counts: Mapping[str, int], ranked: list[str]) -> str:

@@ -24,9 +24,9 @@ from scipy.special import chdtri, ndtr, stdtr, stdtrit
 LEVEL = 0.95
 """Coverage of every interval."""
 ALPHA = 0.05
-"""Largest probability of any false verdict in a table."""
+"""Family-wise error rate of the verdicts of a table."""
 POWER = 0.8
-"""Probability of a verdict at which a difference counts as detectable."""
+"""Statistical power for numbers of seeds and minimum detectable differences."""
 MAX_SEEDS = 1000
 """Largest number of seeds that is worth reporting."""
 _ROUNDING = 1e-11  # of the values, which are quotients: their differences do not cancel exactly

@@ -153,7 +153,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 def _resolution(verdicts: Verdicts) -> list[dict[str, Any]]:
     return [
         {"variant": d.variant, "n": d.n, "std": d.std, "rows": d.rows, "gap": d.difference}
-        for d in verdicts.detectable
+        for d in verdicts.min_detectable
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from lossbench.analysis.ranking import Ranking
+from lossbench.analysis.ranking import Pair, Ranking
 from lossbench.analysis.tables import Cell
 from lossbench.report.display import Column, DisplayCell, DisplayTable, plain_cells
 from lossbench.report.escaping import markdown_text
@@ -96,7 +96,9 @@ def pair_table(ranking: Ranking) -> DisplayTable:
     """Every pair of losses, the better ranked first."""
     rows = tuple(
         (
-            *plain_cells([pair.better, pair.other, str(pair.wins), str(pair.losses)]),
+            *plain_cells(
+                [pair.better, pair.other, str(pair.columns_better), str(pair.columns_worse)]
+            ),
             *plain_cells([format_p(pair.p), format_p(pair.p_holm)]),
             DisplayCell("yes", "better") if pair.significant else DisplayCell("no"),
         )
@@ -153,12 +155,24 @@ def ranking_json(ranking: Ranking, made_from: Sequence[Mapping[str, Any]] = ()) 
             for row in ranking.listed
         ],
         "friedman_p": ranking.friedman,
-        "pairs": [{**vars(pair), "apart": pair.significant} for pair in ranking.pairs],
+        "pairs": [_json_pair(pair) for pair in ranking.pairs],
         "columns_to_decide": ranking.columns_to_decide,
         "warnings": list(ranking_warnings(ranking)),
         "notes": list(ranking_notes(ranking)),
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _json_pair(pair: Pair) -> dict[str, object]:
+    return {
+        "better": pair.better,
+        "other": pair.other,
+        "wins": pair.columns_better,
+        "losses": pair.columns_worse,
+        "p": pair.p,
+        "p_holm": pair.p_holm,
+        "apart": pair.significant,
+    }
 
 
 def terminal_ranking(ranking: Ranking) -> RenderableType:

@@ -122,13 +122,13 @@ def verdict_notes(table: Table) -> list[str]:
     if not one:
         rule += f" An interval may exclude 0 although the corrected p is above {ALPHA:g}."
     lines = [rule]
-    if verdicts.detectable:
+    if verdicts.min_detectable:
         columns = "; ".join(
             f"{f'{column.variant} ' if table.has_variants else ''}{_detectable(table, column)} "
             f"({column.n} seeds; standard deviation of the paired differences "
             f"{column.std:{table.spec}}, pooled over "
             f"{counted(column.rows, 'row')})"
-            for column in verdicts.detectable
+            for column in verdicts.min_detectable
         )
         unit = difference_unit(table.unit)
         lines.append(

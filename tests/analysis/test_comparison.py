@@ -58,7 +58,7 @@ def test_a_row_without_spread_counts_as_a_comparison() -> None:
 def test_the_minimum_detectable_difference_pools_the_spread_and_has_the_stated_power() -> None:
     rows = [NOISY, [2.5, 2.1, 2.0], [2.0, 2.3, NAN]]
     verdicts = judge_rows(REFERENCE, *rows, REFERENCE, [NAN] * 3)
-    [found] = verdicts.detectable
+    [found] = verdicts.min_detectable
     gaps = [np.subtract(row, REFERENCE) for row in rows]
     gaps[2] = gaps[2][:2]
     pooled = math.sqrt(sum((g.size - 1) * g.var(ddof=1) for g in gaps) / 5)

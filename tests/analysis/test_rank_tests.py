@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from scipy.stats import friedmanchisquare, rankdata, wilcoxon
 
-from lossbench.analysis.rank_tests import cliques, columns_to_decide, friedman_p, signed_rank_p
+from lossbench.analysis.rank_tests import (
+    columns_to_decide,
+    friedman_p,
+    indistinguishable_groups,
+    signed_rank_p,
+)
 
 
 def slow_signed_rank(differences: list[float]) -> float:
@@ -64,8 +69,8 @@ def test_columns_to_decide_is_the_smallest_number(rows: int, expected: int) -> N
     )
 
 
-def test_cliques_are_the_longest_groups_without_a_difference() -> None:
-    assert cliques([1, 2, 3, 4], {(0, 3)}) == [(0, 2), (1, 3)]
-    assert cliques([1, 2, 3], set()) == [(0, 2)]
-    assert cliques([1, 2, 3], {(0, 1), (0, 2), (1, 2)}) == []
-    assert cliques([1, 2, 3], {(0, 1), (0, 2)}) == [(1, 2)]
+def test_groups_are_the_longest_groups_without_a_difference() -> None:
+    assert indistinguishable_groups([1, 2, 3, 4], {(0, 3)}) == [(0, 2), (1, 3)]
+    assert indistinguishable_groups([1, 2, 3], set()) == [(0, 2)]
+    assert indistinguishable_groups([1, 2, 3], {(0, 1), (0, 2), (1, 2)}) == []
+    assert indistinguishable_groups([1, 2, 3], {(0, 1), (0, 2)}) == [(1, 2)]

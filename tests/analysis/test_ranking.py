@@ -38,7 +38,12 @@ def test_enough_columns_decide(make_suite: MakeSuite) -> None:
         ]
     )
     [pair] = found.pairs
-    assert (pair.better, pair.other, pair.wins, pair.losses) == ("lgm", "softmax", 8, 0)
+    assert (pair.better, pair.other, pair.columns_better, pair.columns_worse) == (
+        "lgm",
+        "softmax",
+        8,
+        0,
+    )
     assert pair.p_holm == pytest.approx(2 / 2**8)
     assert found.groups == ()
 

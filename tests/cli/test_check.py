@@ -60,7 +60,7 @@ def test_update_commit_check(run: Run, write_suite: Write, tracker: FakeTracker)
 
     code, out, _ = run("check", suite)
     assert code == 0
-    assert "3 identical: no regression" in out
+    assert "no regression (3 identical)" in out
 
     tracker.errors["lgm(alpha=0)"] = 9.0
     code, out, err = run("check", suite)
