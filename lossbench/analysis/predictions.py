@@ -161,7 +161,7 @@ def _wrong(stage: Stage, key: tuple[str, str], read: ReadArrays) -> Wrong:
 def mcnemar(seed: int, row: NDArray[np.bool_], reference: NDArray[np.bool_]) -> McNemar:
     """McNemar's exact test; null hypothesis: both networks are equally often the only one to err.
 
-    Same as `scipy.stats.binomtest` to 11 digits, which is undefined without such images.
+    Same as `scipy.stats.binomtest` to 11 digits, which is undefined without discordant images.
 
     Reference:
         Dietterich, Neural Computation 1998.

@@ -129,7 +129,7 @@ def attacked_features(trained: Trained, attack: Attack, epsilon: float) -> Tenso
 
 @EVALUATIONS.register("fgsm", reference="Goodfellow et al., ICLR 2015; Wan et al., CVPR 2018")
 class Fgsm(Attack):
-    """Fast gradient sign method (FGSM), away from the true class (Table 6, Figs. 3-5).
+    """Fast gradient sign method (FGSM), untargeted (Wan et al., Table 6 and Figs. 3-5).
 
     Args:
         epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
@@ -185,7 +185,7 @@ class TargetedFgsm(Attack):
 
 @EVALUATIONS.register("pgd", reference="Madry et al., ICLR 2018")
 class Pgd(Attack):
-    """Projected gradient descent from a random start, away from the true class.
+    """Projected gradient descent from a random start, untargeted.
 
     Args:
         epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].

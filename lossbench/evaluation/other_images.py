@@ -23,7 +23,7 @@ from lossbench.records import Artifact, Metric
 
 @EVALUATIONS.register("other_images", reference="Hendrycks & Gimpel, ICLR 2017")
 class OtherImages(Evaluation):
-    """Detection of images of another data set: its test set against the measured images.
+    """Out-of-distribution detection: test images of another data set against the measured ones.
 
     The other images are converted to the size and the number of channels of the measured ones:
     colour to luminance, grey to the same value in each channel.

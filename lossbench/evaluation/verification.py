@@ -180,7 +180,7 @@ def mahalanobis_similarity(
 
 @EVALUATIONS.register("verification", reference="Huang et al., 2007; Wan et al., CVPR 2018")
 class FaceVerification(Evaluation):
-    """Accuracy on pairs of faces, by the protocol of LFW (Table 5).
+    """Accuracy on pairs of faces, by the protocol of LFW (Wan et al., Table 5).
 
     Each fold is tested at the threshold that is best on the other folds; the accuracy is the mean
     over the folds.

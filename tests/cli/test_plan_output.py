@@ -1,4 +1,4 @@
-"""What `lossbench plan` prints."""
+"""Output of `lossbench plan`."""
 
 from __future__ import annotations
 

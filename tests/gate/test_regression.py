@@ -105,7 +105,7 @@ COUNTS = [(n, d) for n in range(4) for d in range(4) if n + d]
 
 @pytest.mark.parametrize(("was", "was_lost"), COUNTS)
 @pytest.mark.parametrize(("now", "now_lost"), COUNTS)
-def test_cells_by_how_many_of_their_seeds_gave_a_value(
+def test_verdicts_by_the_number_of_seeds_with_a_value(
     was: int, was_lost: int, now: int, now_lost: int
 ) -> None:
     before = [5.0, 5.2, 5.4][:was] + [None] * was_lost
@@ -204,7 +204,7 @@ def test_higher_is_better_mirrors_everything() -> None:
     assert worse.delta == pytest.approx(-3.0333333)
 
 
-def test_a_worsening_below_the_minimum_effect_is_none() -> None:
+def test_a_worsening_below_the_minimum_effect_is_not_a_regression() -> None:
     after = {"softmax": [5.3, 5.51, 5.7], **SPREAD}  # clearly worse, by 0.3
     assert judged(STEADY, after).verdict == "pass"
     assert judged(STEADY, after, min_effect=0.2).verdict == "regression"
@@ -259,7 +259,7 @@ def draw(
 
 
 def share_of_alarms(shift: float, tables: int = 80) -> float:
-    """Of tables of 16 losses with spreads from 0.2 to 1.6, checked with other seeds."""
+    """Share of alarms for tables of 16 losses with spreads from 0.2 to 1.6 and other seeds."""
     rng = np.random.default_rng(0)
     spreads = list(np.geomspace(0.2, 1.6, 16))
     alarms = 0
