@@ -1,1 +1,1 @@
-"""Names -> objects: resolve, validate, dry-run and build what a suite names; plugins."""
+"""From the names in a suite to objects: components, checks, dry run, construction, plugins."""

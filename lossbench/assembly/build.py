@@ -1,4 +1,4 @@
-"""Builds the objects of a trial from the names in it."""
+"""Construction of the objects of a trial: data, model, head, optimizer, evaluations."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from lossbench.training.seeding import seed_everything
 
 @dataclass(frozen=True)
 class TrialObjects:
-    """Objects of a trial.
+    """Objects that a trial is run with.
 
     Attributes:
-        training: Model, head, optimizer and the rest, on the device.
+        training: Model, head, optimizer and other objects of the training, on the device.
         train: Training set.
         measured: Test set, validation set or held-out part of the training set; None if the data
             set has none of them.
-        measured_name: `test`, or `holdout` for the other two.
+        measured_name: `test` for the test set, otherwise `holdout`.
         evaluations: Evaluations after the last epoch.
         class_names: Names of the classes in the order of their labels.
     """
@@ -53,13 +53,15 @@ def build(
     """Build the objects of a trial. Seeds the global generators first.
 
     Raises:
-        DataError: The weights that its model starts from are not those it was planned with.
+        DataError: The initial weights of the model differ from those of the plan.
     """
     recipe = trial.recipe
     view = view_of(recipe)
     parts = choose_splits(dataset, trial.dataset, trial.holdout)
 
-    seed_everything(trial.seed)  # the model draws first: the same seed, the same initial model
+    seed_everything(
+        trial.seed
+    )  # the model is initialised first, so that it is the same for every loss
     model = MODELS[trial.model.name].create(dataset.image_shape(view), **trial.model.params)
     if model.weights_digest != trial.weights_digest:
         raise DataError(

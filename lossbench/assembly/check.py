@@ -1,4 +1,4 @@
-"""Checks everything that can be wrong with a suite before anything starts."""
+"""Complete check of a suite before anything is trained, and its plan."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from lossbench.suite.schema import DatasetChoice, Suite
 
 
 def check(suite: Suite, data_root: Path) -> Plan:
-    """Check everything that can be wrong with a suite, and plan it.
+    """Check a suite completely and return its plan.
 
-    Names are looked up, parameters checked and their defaults filled in, the data read and
-    compared with its digests, and one batch goes through each variant's model and each row.
+    Names are looked up, parameters are checked and completed by their defaults, the data are read
+    and compared with their digests, and two images go through each variant's model and each row.
 
     Raises:
-        SuiteError: Everything that is wrong with the suite.
+        SuiteError: The suite has problems; the error has all of them.
         DataError, UnknownNameError: The data set cannot be used.
     """
     resolved = resolve_suite(suite)
     choice, dataset = _open(suite, data_root)
     planned_suite = resolve_holdout(resolved.suite.model_copy(update={"dataset": choice}), dataset)
     evaluations, collector = resolved.evaluations, ProblemCollector()
-    others = check_evaluations(suite, evaluations, dataset, data_root, collector)
+    other_digests = check_evaluations(suite, evaluations, dataset, data_root, collector)
     suite.origin.raise_if_any(collector)
     plugins = plugin_entries()
     plan = Plan(
@@ -52,7 +52,7 @@ def check(suite: Suite, data_root: Path) -> Plan:
         data_digest=dataset.digest,
         metrics=resolved.metrics,
         artifacts=tuple(a for evaluation in evaluations for a in evaluation.artifacts()),
-        other_digests=others,
+        other_digests=other_digests,
         compared=resolved.compared,
         losses=resolved.losses,
         limits={
@@ -72,23 +72,23 @@ def check(suite: Suite, data_root: Path) -> Plan:
         *optimizer_problems(planned_suite),
     ]
     collector.extend(blocking)
-    if blocking:  # a dry run would fail by them
+    if blocking:  # the dry run would fail for the same reason
         suite.origin.raise_if_any(collector)
     tried = dry_run(plan, dataset, collector)
     suite.origin.raise_if_any(collector)
     view = view_of(suite.recipe)
-    others_seen = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
+    other_images = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
     return replace(
         plan,
         head_requirements=tried.requirements,
         dry_run_head=tried.head,
         weights=tried.weights,
-        facts=data_facts(dataset, planned_suite, filter(None, others_seen)),
+        facts=data_facts(dataset, planned_suite, filter(None, other_images)),
     )
 
 
 def _open(suite: Suite, data_root: Path) -> tuple[DatasetChoice, Dataset]:
-    """The data set, and the suite's choice of it with its classes by number and its full path."""
+    """The choice of data with class numbers and the full path of a folder, and the data set."""
     try:
         choice = with_class_numbers(suite.dataset, data_root)
         validation = may_select_on_validation(suite.selection)

@@ -24,7 +24,7 @@ def check_evaluations(
     data_root: Path,
     collector: ProblemCollector,
 ) -> dict[str, str]:
-    """Check that each evaluation can be measured.
+    """Check whether each evaluation is possible with the data.
 
     Returns:
         Digests of the other data that the evaluations read, by the name in the suite.
@@ -100,7 +100,7 @@ def channel_count_problems(scaling: Input, channels: int) -> list[Problem]:
 
 
 def size_problems(suite: Suite, dataset: Dataset) -> list[Problem]:
-    """Sizes that the data set does not have, or that leave too little to hold out."""
+    """Problems of sizes that exceed the data set or leave too few images to hold out."""
     problems = []
     for key in ("train_size", "test_size"):
         size, name = getattr(suite.dataset, key), key.removesuffix("_size")
@@ -128,17 +128,17 @@ def size_problems(suite: Suite, dataset: Dataset) -> list[Problem]:
 
 
 def _too_small(choice: DatasetChoice, dataset: Dataset) -> Problem | None:
-    """The problem of a `train_size` that leaves one image of a class with more; else None."""
+    """Problem of a `train_size` that leaves only one image of a class with more; else None."""
     if choice.train_size is None:
         return None
     labels = dataset.splits["train"].labels
     drawn = labels[stratified_subset(labels, choice.train_size)]
     for number, name in enumerate(dataset.card.class_names):
-        there = int((labels == number).sum())
-        if there > 1 and (drawn == number).sum() == 1:
+        available = int((labels == number).sum())
+        if available > 1 and (drawn == number).sum() == 1:
             message = (
-                f"{choice.train_size} leaves 1 of the {there} images of class {name}, and "
-                "selection.holdout needs 2; give a larger one"
+                f"{choice.train_size} leaves 1 of the {available} images of class {name}, and "
+                "selection.holdout needs 2; choose a larger size"
             )
             return Problem(("dataset", "train_size"), message)
     return None

@@ -22,14 +22,15 @@ from lossbench.suite.grammar import SEARCH_EXAMPLE
 from lossbench.suite.schema import Component, Input, Suite
 from lossbench.training.optimizers import OPTIMIZERS
 
-DARK = 2.0
-"""Mean, or std, of images whose mean and std on bytes may be below 1, such as masks of 0 and 1."""
+MAX_PLAUSIBLE = 2.0
+"""Largest mean or std of the pixels (0 to 255) for which a mean or std of at most 1 in the suite is
+plausible, as for masks of 0 and 1."""
 
 
 def suite_metrics(
     suite: Suite, evaluations: Iterable[Evaluation], collector: ProblemCollector
 ) -> tuple[Metric, ...]:
-    """Everything that a suite measures, checked against what its `selection` chooses by."""
+    """Metrics of a suite; checks that they are distinct and that `selection` can use its metric."""
     metrics: list[Metric] = []
     for chosen, evaluation in zip(suite.evaluate, evaluations, strict=False):
         try:
@@ -51,22 +52,22 @@ def suite_metrics(
             message = (
                 "compares rows by their held-out error while they train, and "
                 f"{suite.selection.metric!r}, by which this suite chooses, is measured only at the "
-                "end: leave stop_early out, or choose by error"
+                "end: remove stop_early, or choose by error"
             )
             collector.add(("selection", "stop_early"), message)
     return tuple(metrics)
 
 
 def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Problem]:
-    """A metric by which parameters cannot be chosen."""
+    """Problems of a metric by which parameters cannot be chosen."""
     other = {e: [m.name for m in e.metrics()] for e in evaluations}
     held_out = [name for e, names in other.items() for name in names if not e.reads_other_data]
     if metric in held_out:
         return []
     if any(metric in names for names in other.values()):
         message = (
-            f"{metric!r} is measured on other data than the held-out part; to choose by it would "
-            f"be to choose on test data{did_you_mean(metric, held_out)}"
+            f"{metric!r} is measured on other data than the held-out part; choosing by it would "
+            f"use test data{did_you_mean(metric, held_out)}"
         )
     else:
         message = f"{metric!r} is not measured by `evaluate`{did_you_mean(metric, held_out)}"
@@ -74,12 +75,12 @@ def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Pro
 
 
 def search_problems(suite: Suite, losses: Iterable[Component | Search]) -> list[Problem]:
-    """A search without `selection.samples`, or `selection.samples` without a search."""
+    """Problems of a search without `selection.samples`, or the other way round."""
     searched = next((loss for loss in losses if isinstance(loss, Search)), None)
     samples = suite.selection.samples if suite.selection else None
     if searched is not None and samples is None:
         key = next(iter(searched.spaces))
-        message = "is chosen on a held-out part: give the suite selection: {samples: 16}"
+        message = "needs a held-out part; add selection: {samples: 16} to the suite"
         return [Problem(("losses", searched.loss.name, key, "search"), message)]
     if searched is None and samples is not None:
         message = f"no loss has a search, as in {SEARCH_EXAMPLE}"
@@ -98,7 +99,7 @@ def compared_rows(
     found = []
     for index, loss in enumerate(resolve_losses(suite.selection.compare, loc, collector)):
         if isinstance(loss, Search):
-            collector.add((*loc, index, loss.loss.name), "names one row, and cannot search")
+            collector.add((*loc, index, loss.loss.name), "should be a row, not a search")
             continue
         row = by_loss.get(loss.model_dump_json())
         if row is None:
@@ -111,7 +112,7 @@ def compared_rows(
 
 
 def variant_problems(suite: Suite) -> list[Problem]:
-    """Columns with the same trials, which would be trained once and shown twice."""
+    """Problems of columns with the same trials, which would be trained once and shown twice."""
     problems: list[Problem] = []
     seen: list[tuple[Component, list[Component]]] = []
     for name, variant in suite.variants.items():
@@ -124,7 +125,7 @@ def variant_problems(suite: Suite) -> list[Problem]:
 
 
 def reference_problems(suite: Suite, rows: Iterable[Row]) -> list[Problem]:
-    """A `reference` that names no row, or several rows in a suite without `selection`."""
+    """Problems of a `reference` that matches no row, or several rows without `selection`."""
     if suite.reference is None:
         return []
     losses = {row.label: row.loss.name for row in rows}
@@ -139,23 +140,23 @@ def reference_problems(suite: Suite, rows: Iterable[Row]) -> list[Problem]:
 
 
 def worker_problems(suite: Suite) -> list[Problem]:
-    """A batch that does not divide among the workers, two images or more for each."""
+    """Problems of a batch that cannot be divided into equal parts of at least two images."""
     batch, workers = suite.recipe.batch_size, suite.resources.workers
     if workers > 1 and suite.recipe.compile:
-        message = f"is for one worker a trial; resources.workers is {workers}"
+        message = f"supports one worker per trial only; resources.workers is {workers}"
         return [Problem(("recipe", "compile"), message)]
     if batch % workers == 0 and batch >= 2 * workers:
         return []
     near = max(round(batch / workers), 2) * workers
     message = (
-        f"should be a multiple of resources.workers ({workers}), two images or more for each, such "
-        f"as {near}, not {batch}"
+        f"should be a multiple of resources.workers ({workers}) with two or more images for each, "
+        f"for example {near}, not {batch}"
     )
     return [Problem(("recipe", "batch_size"), message)]
 
 
 def optimizer_problems(suite: Suite) -> list[Problem]:
-    """A combination of parameters that the optimizer does not accept."""
+    """Problems of parameters that the optimizer accepts only in other combinations."""
     optimizer = suite.recipe.optimizer
     try:
         OPTIMIZERS[optimizer.name].create(**optimizer.params)
@@ -167,15 +168,15 @@ def optimizer_problems(suite: Suite) -> list[Problem]:
 def pixel_range_problems(
     scaling: Input, pixels: Callable[[], tuple[float, float]] | None
 ) -> list[Problem]:
-    """A mean or std for pixels in [0, 1], like torchvision's; here pixels are in [0, 255].
+    """Problems of a mean or std for pixels in [0, 1], as in torchvision, instead of [0, 255].
 
-    A mean in (0, 1] and a std below 1 are of that scale, unless the images are so dark or so even.
-    A mean of 0, a std of 1 and numbers above 1 are accepted.
+    A mean in (0, 1] or a std below 1 is refused, unless the images are dark or uniform enough for
+    it. A mean of 0, a std of 1 and numbers above 1 are accepted.
 
     Args:
         scaling: Input of the suite's recipe.
-        pixels: Returns mean and std of the images' pixels; called only if the numbers are
-            suspicious. None: the images are missing.
+        pixels: Returns mean and std of the images' pixels; called only for suspicious numbers.
+            None if the images are missing.
     """
     means, stds = _listed(scaling.mean), _listed(scaling.std)
     suspicious: list[tuple[str, float | list[float], str]] = []
@@ -185,16 +186,16 @@ def pixel_range_problems(
         suspicious.append(("std", scaling.std, "hardly a difference"))
     if not suspicious:
         return []
-    own = dict(zip(("mean", "std"), pixels(), strict=True)) if pixels else {}
+    actual = dict(zip(("mean", "std"), pixels(), strict=True)) if pixels else {}
     return [
         Problem(
             ("recipe", "input", key),
             f"pixels are 0 to 255 here, and {_shown(value)} of 255 is {effect}"
-            + (f" (these images have {own[key]:.3g})" if own else "")
+            + (f" (these images have {actual[key]:.3g})" if actual else "")
             + f"; did you mean {_shown(_times(value, 255))} (= {_shown(value)} x 255)?",
         )
         for key, value, effect in suspicious
-        if own.get(key, math.inf) > DARK
+        if actual.get(key, math.inf) > MAX_PLAUSIBLE
     ]
 
 

@@ -1,10 +1,10 @@
-"""Digest of the code behind one object of a user's file: of what it is made of, and no more.
+"""Digest of the code that one object of a plugin file depends on.
 
-An object is made of its own definition and, transitively, of all that this refers to in its file
-(functions, constants, base classes, imports), of the file's statements that may have effects of
-their own, and of the Python files in the same folder that are imported. Comments, docstrings and
-formatting do not count. Where the parts cannot be told apart (`from x import *`, `exec`,
-metaclasses, ...), the object is made of the whole file.
+The code of an object is its definition and, transitively, everything in its file that the
+definition refers to (functions, constants, base classes, imports); the statements of the file that
+may have side effects; and imported Python files of the same folder. Comments, docstrings and
+formatting are ignored. If dependencies cannot be determined (`from x import *`, `exec`,
+metaclasses, ...), the code of the object is the whole file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _BLOCKS = (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Match)
 _DYNAMIC = {
     *("exec", "eval", "compile", "globals", "locals", "vars", "setattr", "delattr", "__import__"),
 }
-"""Functions with which a file can change or reach its objects in ways that do not show."""
+"""Functions by which a file can access or change objects without mentioning their names."""
 _DYNAMIC_PARTS = {"__dict__", "import_module", "__init_subclass__", "__set_name__"}
 _PLAIN_DECORATORS = {
     *("property", "staticmethod", "classmethod", "functools", "dataclasses", "dataclass", "torch"),
@@ -37,22 +37,24 @@ class CodeDigests:
     """Digests of the objects that a file registers.
 
     Args:
-        text: Of the file; it can be parsed.
-        file: Its path, whose folder has the files that it may import.
+        text: Content of the file, valid Python.
+        file: Path of the file; it may import other files of its folder.
     """
 
     def __init__(self, text: str, file: Path) -> None:
         self._file = file
         tree = ast.parse(text)
-        if not any(_named(node) == "__doc__" for node in ast.walk(tree)):
+        if not any(_name_of(node) == "__doc__" for node in ast.walk(tree)):
             tree = _WithoutDocstrings().visit(tree)
         self._imported = _lossbench_names(tree)
         self._defined = {node.name for node in tree.body if isinstance(node, _SCOPES)}
-        self._body = [part for part in map(self._essence, tree.body) if part is not None]
+        self._body = [
+            part for part in map(self._without_registration, tree.body) if part is not None
+        ]
         self._whole = any(map(_is_opaque, ast.walk(tree)))
 
     def __call__(self, factory: Callable[..., Any]) -> str:
-        """The digest of what a factory, defined or imported at the top of the file, is made of."""
+        """Digest of the code of a factory that is defined or imported at the top of the file."""
         name = getattr(factory, "__qualname__", "")
         binders = [node for node in self._body if name in _bound(node)]
         defined = getattr(factory, "__module__", None) == self._file.stem
@@ -62,7 +64,7 @@ class CodeDigests:
         return self._digest(self._reached(binders))
 
     def _reached(self, start: Iterable[ast.stmt]) -> list[ast.stmt]:
-        """Statements in the file's order: those given, those with effects, and all they use."""
+        """Given statements, statements with side effects and all they use, in the file's order."""
         binders: dict[str, list[ast.stmt]] = {}
         for node in self._body:
             for name in _bound(node):
@@ -85,8 +87,8 @@ class CodeDigests:
             parts += [found for node in ast.walk(statement) for found in _files(node, self._file)]
         return short_digest("\0".join(parts))
 
-    def _essence(self, node: ast.stmt) -> ast.stmt | None:
-        """A statement without what only registers; None where nothing is left."""
+    def _without_registration(self, node: ast.stmt) -> ast.stmt | None:
+        """A statement without calls that only register; None if nothing is left."""
         if isinstance(node, _SCOPES):
             node = copy.copy(node)
             node.decorator_list = [d for d in node.decorator_list if not self._registers(d)]
@@ -95,11 +97,11 @@ class CodeDigests:
             if isinstance(call, ast.Call) and self._registers(call.func):
                 return None
         elif isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'":
-            return None  # it is imported
+            return None  # not run, because plugins are imported
         return node
 
     def _registers(self, node: ast.expr) -> bool:
-        """Whether it is `REGISTRY.register(...)` with one of lossbench's registries."""
+        """Whether an expression is `REGISTRY.register(...)` with a registry of lossbench."""
         called = node.func if isinstance(node, ast.Call) else None
         registry = called.value if isinstance(called, ast.Attribute) else None
         return (
@@ -133,7 +135,7 @@ class _WithoutDocstrings(ast.NodeTransformer):
 
 
 def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.stmt]:
-    """The statements of a block's parts; an `except` and a `case` hold theirs one level deeper."""
+    """Statements in the children of a block; those of `except` and `case` are one level deeper."""
     for node in nodes:
         if isinstance(node, ast.stmt):
             yield node
@@ -142,7 +144,7 @@ def _statements(nodes: Iterable[ast.AST]) -> Iterator[ast.stmt]:
 
 
 def _identifiers(node: ast.AST) -> Iterator[str]:
-    """Names that a node refers to, those in annotations that are strings, too."""
+    """Names that a node refers to, including those in string annotations."""
     if isinstance(node, ast.Name):
         yield node.id
     elif isinstance(node, ast.Global):
@@ -159,8 +161,8 @@ def _in_strings(annotation: ast.expr) -> Iterator[str]:
             yield from re.findall(r"[^\W\d]\w*", node.value)
 
 
-def _named(node: ast.AST) -> str:
-    """The name that a node has or looks up."""
+def _name_of(node: ast.AST) -> str:
+    """Name that a node defines or looks up; empty if there is none."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -169,7 +171,7 @@ def _named(node: ast.AST) -> str:
 
 
 def _bound(statement: ast.stmt) -> set[str]:
-    """Names at the top of the file that a statement gives a value, or changes."""
+    """Top-level names that a statement assigns or changes."""
     found: set[str] = set()
     inside: list[ast.AST] = [statement]
     while inside:
@@ -200,14 +202,14 @@ def _root(node: ast.AST) -> str:
 
 
 def _is_opaque(node: ast.AST) -> bool:
-    """Whether it may tie together parts of a file that do not name each other."""
+    """Whether a node may connect parts of a file without mentioning their names."""
     if isinstance(node, ast.ImportFrom):
         return any(alias.name == "*" for alias in node.names)
     if isinstance(node, ast.ClassDef):
         return any(keyword.arg == "metaclass" for keyword in node.keywords)
     if isinstance(node, ast.Attribute) and (_root(node), node.attr) == ("sys", "modules"):
         return True
-    return (isinstance(node, ast.Name) and node.id in _DYNAMIC) or _named(node) in _DYNAMIC_PARTS
+    return (isinstance(node, ast.Name) and node.id in _DYNAMIC) or _name_of(node) in _DYNAMIC_PARTS
 
 
 def _lossbench_names(tree: ast.Module) -> set[str]:
@@ -220,7 +222,7 @@ def _lossbench_names(tree: ast.Module) -> set[str]:
 
 
 def _canonical(node: Any) -> str:
-    """A syntax tree as text that is the same for every version of Python."""
+    """Text of a syntax tree that is the same for all versions of Python."""
     if isinstance(node, ast.AST):
         fields = [
             f"{name}={_canonical(value)}"
@@ -234,7 +236,7 @@ def _canonical(node: Any) -> str:
 
 
 def _files(node: ast.AST, importer: Path, seen: frozenset[Path] = frozenset()) -> Iterator[str]:
-    """The code of the Python files next to the importing one that an `import` reads."""
+    """Code of the files in the importer's folder that an import statement reads, recursively."""
     if isinstance(node, ast.Import):
         modules = {alias.name.partition(".")[0] for alias in node.names}
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -245,7 +247,7 @@ def _files(node: ast.AST, importer: Path, seen: frozenset[Path] = frozenset()) -
     for module in sorted(modules):
         loaded = getattr(sys.modules.get(module), "__file__", None)
         if loaded and folder not in Path(loaded).resolve().parents:
-            continue  # installed, whatever is in the folder
+            continue  # an installed package takes precedence over the folder
         package = folder / module
         files = sorted(package.rglob("*.py")) if (package / "__init__.py").is_file() else []
         for file in files or [folder / f"{module}.py"]:

@@ -28,7 +28,7 @@ from lossbench.training.schedules import SCHEDULES
 def _resolve(
     registry: Registry[Any], chosen: Component, loc: Loc, collector: ProblemCollector
 ) -> Component:
-    """The component with its defaults filled in; unchanged if it has problems."""
+    """The component with all defaults; unchanged if it has problems."""
     try:
         return Component(name=chosen.name, params=registry[chosen.name].resolve(chosen.params))
     except ParameterError as error:
@@ -39,7 +39,7 @@ def _resolve(
 
 
 def resolve_components(suite: Suite, collector: ProblemCollector) -> Suite:
-    """The suite with every default filled in, except for those of its losses."""
+    """The suite with all defaults except for those of its losses."""
     recipe = suite.recipe
     optimizer = _resolve(OPTIMIZERS, recipe.optimizer, ("recipe", "optimizer"), collector)
     schedule = _resolve(SCHEDULES, recipe.schedule, ("recipe", "schedule"), collector)
@@ -78,7 +78,7 @@ def resolve_components(suite: Suite, collector: ProblemCollector) -> Suite:
 def resolve_losses(
     chosen: Iterable[Component], where: Loc, collector: ProblemCollector
 ) -> list[Component | Search]:
-    """The losses with grids expanded and every default filled in, without those with problems."""
+    """The losses with grids expanded and all defaults, without those that have problems."""
     losses: list[Component | Search] = []
     for index, loss in enumerate(chosen):
         try:
@@ -99,7 +99,7 @@ def resolve_losses(
 def _resolve_search(
     loss: Component, spaces: Mapping[str, Space], loc: Loc, collector: ProblemCollector
 ) -> list[Search]:
-    """The search, if the loss accepts its every value."""
+    """The search, if the loss accepts its limits or all its values; otherwise an empty list."""
     given = {key: value for key, value in loss.params.items() if key not in spaces}
     fields = LOSSES[loss.name].parameters.model_fields
     middle = dict(given)
@@ -130,7 +130,7 @@ def _resolve_search(
 
 
 def _value_problems(name: str, params: Mapping[str, Any], key: str) -> list[str]:
-    """Messages of a loss about the value of one of its parameters; empty if it is accepted."""
+    """Messages of a loss on the value of one of its parameters; empty if it is accepted."""
     try:
         LOSSES[name].resolve(params)
     except ParameterError as error:

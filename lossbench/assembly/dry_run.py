@@ -1,4 +1,4 @@
-"""Dry run: two images go through every cell of a table without training."""
+"""Dry run: two images pass through every cell of a table without training."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from lossbench.training.head_inspection import head_requirements
 
 @dataclass(frozen=True)
 class HeadDryRun:
-    """Creates loss heads as trials do, and computes their losses for two samples.
+    """Dry run of a single loss head: it is created and computes the loss of two samples.
 
     Attributes:
         num_classes: Number of classes of the data set.
-        batch_size: Images per step of the recipe.
+        batch_size: Number of images per step.
         features: Variant -> features of two images, (2, D).
     """
 
@@ -42,10 +42,10 @@ class HeadDryRun:
     features: Mapping[str, Tensor]
 
     def __call__(self, variant: str, loss: Component) -> HeadRequirements:
-        """The requirements of a loss's head on the model of a variant.
+        """Training requirements of a loss's head on the model of a variant.
 
         Raises:
-            ParameterError: The loss cannot be used there.
+            ParameterError: The loss cannot be used with this model and batch size.
         """
         features = self.features[variant]  # (2, D)
         try:
@@ -60,7 +60,7 @@ class HeadDryRun:
             problem = Problem((), f"cannot be used: {format_exception(error)}")
             raise ParameterError(loss.name, [problem]) from None
         group = head.samples_per_class or 0
-        if 2 * group > self.batch_size:  # without a second class there is nothing to repel
+        if 2 * group > self.batch_size:  # a batch needs at least two classes
             message = f"a batch of {self.batch_size} does not hold two classes of {group}"
             raise ParameterError(loss.name, [Problem(("samples_per_class",), message)])
         return requirements
@@ -73,7 +73,8 @@ class DryRun:
     Attributes:
         head: Dry run of single heads.
         requirements: Requirements of the heads of the plan's rows.
-        weights: Digest of the file that a variant's model starts from, by variant, if any.
+        weights: Variant -> digest of the file with the initial weights of its model, if there is
+            one.
     """
 
     head: HeadDryRun
@@ -89,9 +90,13 @@ def dry_run(plan: Plan, dataset: Dataset, collector: ProblemCollector) -> DryRun
     requirements: dict[HeadKey, HeadRequirements] = {}
     head = HeadDryRun(dataset.card.num_classes, suite.recipe.batch_size, features)
     for name, variant in suite.variants.items():
-        own_model: Loc = ("variants", name)
+        changed_model: Loc = ("variants", name)
         outcome = _run_model(
-            suite.variant_model(name), dataset, view, own_model if variant.model else (), collector
+            suite.variant_model(name),
+            dataset,
+            view,
+            changed_model if variant.model else (),
+            collector,
         )
         if outcome is None:
             continue
@@ -110,13 +115,13 @@ def dry_run(plan: Plan, dataset: Dataset, collector: ProblemCollector) -> DryRun
 def _run_model(
     chosen: Component, dataset: Dataset, view: View, variant: Loc, collector: ProblemCollector
 ) -> tuple[Tensor, str] | None:
-    """Features of two images, (2, D), and the digest of the model's first weights.
+    """Features of two images, (2, D), and the digest of the model's initial weights.
 
     Args:
         chosen: The model.
-        dataset: Data set whose images it is to take.
+        dataset: Data set whose images the model should accept.
         view: View of the images.
-        variant: Location of the variant that has parameters of its own for the model, if any.
+        variant: Location of the variant if it changes the model, otherwise empty.
         collector: Collector of the model's problems.
 
     Returns:
@@ -129,7 +134,9 @@ def _run_model(
             features = model.eval()(torch.rand(2, *shape))
         if features.shape != (2, model.feature_dim):
             out = "x".join(map(str, features.shape[1:]))
-            raise ValueError(f"it makes {out} of each, not a vector of {model.feature_dim}")
+            raise ValueError(
+                f"it returns features of shape {out}, not vectors of {model.feature_dim} numbers"
+            )
         return features, model.weights_digest
     except ParameterError as error:
         collector.extend(error.problems, under=(*variant, "model"))
@@ -137,8 +144,8 @@ def _run_model(
         size = "x".join(map(str, shape))
         reason = str(error).partition("\n")[0]
         if "allocate memory" in reason:
-            reason = "it needs more memory than there is"
-        message = f"does not take the {size} images of {dataset.card.name}: {reason}"
+            reason = "it needs more memory than is available"
+        message = f"does not accept the {size} images of {dataset.card.name}: {reason}"
         collector.add(variant or ("model",), message)
     except Exception as error:
         if not MODELS[chosen.name].external:
@@ -150,10 +157,10 @@ def _run_model(
 def _augmentation_problems(
     chosen: Iterable[Component], dataset: Dataset, view: View, variant: str
 ) -> list[Problem]:
-    """Augmentations that change the size of two of the data set's images."""
+    """Problems of augmentations that give images of a wrong size."""
     shape = dataset.splits["train"].shape
     if shape is None:
-        return []  # every image has its own size; resizing or cropping evens them out
+        return []  # sizes differ; resizing or cropping makes them equal
     images = torch.zeros(2, *shape, dtype=torch.uint8)
     augmentations = build_augmentations(chosen, view)
     whole = not resizes_first(augmentations)
@@ -165,7 +172,7 @@ def _augmentation_problems(
     if out == wanted:
         return []
     sizes = ["x".join(map(str, size)) for size in (out, wanted)]
-    message = f"makes images of {sizes[0]}, but the model takes {sizes[1]}"
+    message = f"gives images of size {sizes[0]}, but the model needs {sizes[1]}"
     if whole and view.crop is None:
-        message += "; give recipe.input.crop, the size that it crops to"
+        message += "; set recipe.input.crop to the size of its crops"
     return [Problem(("variants", variant, "augment"), message)]

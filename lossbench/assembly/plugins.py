@@ -1,16 +1,16 @@
-"""Losses of the user's own: files that register them, named on the command line.
+"""Plugins: Python files of the user that register components, given on the command line.
 
-A plugin is one Python file. It registers what it holds as lossbench does its own:
+A plugin is one Python file. It registers its components in the same way as lossbench:
 
     from lossbench.losses import LOSSES, LossHead
 
     @LOSSES.register("my_loss", reference="...")
     class MyHead(LossHead): ...
 
-Its text travels with every trial to the worker that runs it. A digest of what the loss is made of
-(see `code_digest`) is part of the identity of the trials that use it: an edited loss is another
-loss, and is run again. A suite file
-cannot name a plugin, so to run somebody's suite never runs their code.
+The text of the file is sent to the workers with each trial. A digest of the code of each component
+(see `code_digest`) is part of the identity of the trials that use it, so that trials of an edited
+loss are run again. A suite file cannot name a plugin, so running somebody else's suite never runs
+their code.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from lossbench.records import Plugin
 from lossbench.registry import Entry, registering
 
 _installed: dict[str, str] = {}
-"""File -> digest of what was registered from it in this process."""
+"""File -> digest of its text as registered in this process."""
 
 
 def read_plugins(paths: Iterable[Path]) -> tuple[Plugin, ...]:
-    """Read the user's files and register what they hold.
+    """Read plugin files and register their components.
 
     Raises:
-        RequestError: A file cannot be read or imported, or registers nothing that can be used.
+        RequestError: A file cannot be read or imported, or registers nothing usable.
     """
     plugins = []
     for path in dict.fromkeys(paths):
         plugin = _read(path)
         try:
             install([plugin])
-        except RequestError as error:  # of a registry
+        except RequestError as error:  # raised by a registry
             raise RequestError(f"--plugin {path}: {error}") from None
         except (Exception, SystemExit) as error:
             raise RequestError(f"--plugin {path}: {_why(error, path.resolve())}") from None
@@ -55,9 +55,10 @@ def read_plugins(paths: Iterable[Path]) -> tuple[Plugin, ...]:
 
 
 def install(plugins: Iterable[Plugin]) -> None:
-    """Register in this process what plugins hold; once each, and an edited one in place of itself.
+    """Register the components of plugins in this process.
 
-    Raises whatever a plugin's code raises.
+    An unchanged plugin is registered once; an edited plugin replaces its earlier version.
+    Exceptions of a plugin's code are not caught.
     """
     for plugin in plugins:
         digest = _digest(plugin)
@@ -68,11 +69,11 @@ def install(plugins: Iterable[Plugin]) -> None:
         module = ModuleType(Path(plugin.file).stem)
         module.__file__ = plugin.file
         lines = plugin.text.splitlines(keepends=True)
-        # tracebacks and torch.compile read the source, which another node does not have
+        # tracebacks and torch.compile read the source, which other nodes do not have
         linecache.cache[plugin.file] = (len(plugin.text), None, lines, plugin.file)
-        sys.modules[module.__name__] = module  # where dataclasses and pickle look
-        beside = str(Path(plugin.file).parent)
-        sys.path.insert(0, beside)  # it may import its neighbours, where there are any
+        sys.modules[module.__name__] = module  # dataclasses and pickle look it up there
+        folder = str(Path(plugin.file).parent)
+        sys.path.insert(0, folder)  # the plugin may import modules of its folder
         try:
             with registering(digest, CodeDigests(plugin.text, Path(plugin.file))):
                 exec(compile(plugin.text, plugin.file, "exec"), module.__dict__)
@@ -80,7 +81,7 @@ def install(plugins: Iterable[Plugin]) -> None:
             _forget(plugin.file)
             raise
         finally:
-            sys.path.remove(beside)
+            sys.path.remove(folder)
 
 
 def _forget(file: str) -> None:
@@ -122,7 +123,11 @@ def _why(error: BaseException, file: Path) -> str:
 
 
 def _require_usable(plugin: Plugin, path: Path) -> None:
-    """Whether it registers anything, and whether what it calls losses are some."""
+    """Check that a plugin registers something, and that its losses are loss heads.
+
+    Raises:
+        RequestError: It does not.
+    """
     digest = _digest(plugin)
     if not any(registry.registered_by(digest) for registry in REGISTRIES):
         _forget(plugin.file)
@@ -140,7 +145,7 @@ def _require_usable(plugin: Plugin, path: Path) -> None:
 def _problem(entry: Entry[LossHead]) -> str:
     factory = entry.factory
     if not isinstance(factory, type):
-        return ""  # what a function makes is seen when it is called
+        return ""  # the result of a function is known only after a call
     if not issubclass(factory, LossHead):
         return f"{factory.__name__} is no LossHead; derive it from lossbench.losses.LossHead"
     if inspect.isabstract(factory):

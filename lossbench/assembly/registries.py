@@ -1,4 +1,4 @@
-"""The registries of everything that a suite can name, except for data sets."""
+"""Registries of all components of a suite except data sets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 
 
 def plugin_entries() -> dict[str, Entry[Any]]:
-    """The entries that plugins registered, by kind and name, as in `loss my_loss`."""
+    """Entries that plugins have registered, by kind and name as in `loss my_loss`."""
     return {
         key: entry for registry in REGISTRIES for key, entry in registry.plugin_entries().items()
     }

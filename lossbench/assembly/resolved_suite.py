@@ -1,4 +1,4 @@
-"""A suite as far as it can be checked without its data, and which of the data are missing."""
+"""A suite with its components resolved without data, and its plan if the data are missing."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from lossbench.records import Metric
 from lossbench.suite.schema import Component, Suite
 
 ANY_CLASSES, ANY_DIMENSION = 10, 2
-"""Size of the heads that are tried if the data are missing."""
+"""Number of classes and dimension of the heads that are created if the data are missing."""
 
 
 @dataclass(frozen=True)
 class ResolvedSuite:
-    """A suite with its names looked up, its parameters checked and their defaults filled in.
+    """A suite whose names have been looked up and whose parameters are checked and complete.
 
     Attributes:
-        suite: Suite with every default, except for those of its losses.
-        losses: Losses that make the rows, with the suite's searches.
-        rows: Rows in the suite's order, grids expanded.
+        suite: Suite with all defaults except for those of its losses.
+        losses: Losses with all defaults, and searches.
+        rows: Rows in the suite's order, with grids expanded.
         compared: Rows that the suite's `selection` tests in addition to the chosen ones.
         evaluations: Evaluations of each trial.
         metrics: Metrics of the evaluations, in their order.
@@ -55,7 +55,7 @@ def resolve_suite(suite: Suite) -> ResolvedSuite:
     """Check the names and parameters of a suite.
 
     Raises:
-        SuiteError: Everything that is wrong with them.
+        SuiteError: Names or parameters have problems; the error has all of them.
     """
     collector = ProblemCollector()
     resolved = resolve_components(suite, collector)
@@ -74,7 +74,7 @@ def resolve_suite(suite: Suite) -> ResolvedSuite:
 
 
 def missing_data(resolved: ResolvedSuite, data_root: Path) -> tuple[str, ...]:
-    """Data sets that are not in the data root: one message each, with how to get it.
+    """One message per data set that is not in the data root, with the way to get it.
 
     Raises:
         SuiteError: A data set is unknown.
@@ -94,7 +94,7 @@ def missing_data(resolved: ResolvedSuite, data_root: Path) -> tuple[str, ...]:
 
 
 def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan:
-    """The table of a suite whose data are missing; its trials have no identity.
+    """Plan of a suite whose data are missing; the identities of its trials are meaningless.
 
     Raises:
         SuiteError: The suite has problems that do not depend on the data.
@@ -109,7 +109,7 @@ def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan
             LOSSES[loss.name].create(ANY_CLASSES, ANY_DIMENSION, **loss.params)
         except ParameterError as error:
             collector.extend(error.problems, under=("losses", loss.name))
-        except Exception:  # it may need other sizes, and a plugin's loss may raise anything
+        except Exception:  # a loss may need other sizes, and a plugin may raise any exception
             continue
     suite.origin.raise_if_any(collector)
     return Plan(

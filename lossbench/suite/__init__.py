@@ -1,1 +1,1 @@
-"""What the user wrote: the schema of a suite file, YAML, overrides, grids and searches."""
+"""The suite file: schema, YAML, overrides, grids and searches."""

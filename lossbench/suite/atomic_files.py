@@ -19,20 +19,20 @@ def atomic_path(
     replace_folder: bool = False,
     temporary: Path | None = None,
 ) -> Iterator[Path]:
-    """Yield a temporary path next to the target; what is made there is renamed to the target.
+    """Yield a temporary path next to the target; its file or folder is renamed to the target.
 
-    The caller makes a file or a folder at the temporary path, with the permissions that the target
-    is to have. If the block raises, it is removed and the target stays as it was.
+    The caller creates a file or a folder at the temporary path, with the permissions of the target.
+    If the block raises, the temporary file is removed and the target is unchanged.
 
     Args:
         path: Target; its parent folder is created.
-        durable: Whether the content and the renaming survive a power failure.
+        durable: Whether content and renaming are synced, so that they survive a power failure.
         replace_folder: Whether the target may be a folder with files, which is replaced.
-        temporary: Temporary path in the same folder, for a caller that holds a lock: a file that a
-            killed process left there is replaced. Default: a unique name.
+        temporary: Temporary path in the same folder, for a caller that holds a lock; a leftover of
+            a killed process is replaced. Default: a unique name.
 
     Yields:
-        The temporary path, where nothing exists yet.
+        The temporary path; nothing exists there yet.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary or _unique(path)
@@ -54,14 +54,14 @@ def atomic_path(
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that everybody may read, as a web server has to."""
+    """Write a file that all users, such as a web server, may read."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
         temporary.chmod(0o644)
 
 
 def remove_atomically(folder: Path) -> None:
-    """Delete a folder, if there is one; no half-deleted folder is ever seen under its name."""
+    """Delete a folder if it exists; it is renamed first, so that nobody sees it half deleted."""
     deleted = _unique(folder)
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder, deleted)

@@ -1,4 +1,4 @@
-"""Write a suite with its defaults filled in as a file that lossbench reads again."""
+"""Conversion of a suite with its defaults to YAML that lossbench can read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEYED_LISTS = ("losses", "augment")  # written as `lgm: {alpha: 0.3}`
 
 
 def suite_yaml(suite: Suite) -> str:
-    """Return the suite as YAML."""
+    """Return the suite as YAML text in the short form of suite files."""
     yaml = YAML()
     yaml.default_flow_style = None  # lists of numbers and small mappings on one line
     yaml.width = 100
@@ -29,7 +29,7 @@ def _short(value: Any, key: str = "") -> Any:
     if not isinstance(value, Mapping):
         return value
     if set(value) == {"name", "params"}:
-        # a parameter may be called `params`, too: then only the long form is plain
+        # a parameter may itself be called `params`: then only the long form is unambiguous
         params = value["params"]
         return dict(value) if "params" in params else {"name": value["name"], **params}
     return {inner: _short(item, inner) for inner, item in value.items() if item is not None}

@@ -20,12 +20,12 @@ from lossbench.records import Strict
 from lossbench.suite.schema import Component
 
 MAX_ROWS = 1000
-"""Maximum number of rows of one loss; more are a mistake, and would fill the memory."""
+"""Maximum number of rows of one loss; a larger number is a mistake and could exhaust the memory."""
 SEARCH_EXAMPLE = "alpha: {search: {low: 0.01, high: 1, log: true}}"
 
 
 class SearchRange(Strict):
-    """Numbers from low to high, evenly or on a logarithmic scale."""
+    """Numbers from low to high, sampled uniformly or, with `log`, log-uniformly."""
 
     low: float
     high: float
@@ -54,14 +54,14 @@ def expand_grids(loss: Component) -> list[Component]:
 
 
 def read_spaces(loss: Component) -> dict[str, Space]:
-    """Searched parameter -> its space, of a loss without `grammar_problems`."""
+    """Searched parameter -> its space; the loss must have no `grammar_problems`."""
     return {
         key: _read_space(value["search"]) for key, value in loss.params.items() if is_search(value)
     }
 
 
 def grammar_problems(params: Mapping[str, Any]) -> list[Problem]:
-    """Problems of the form of a loss's grids and searches, by parameter."""
+    """Syntax problems of a loss's grids and searches, by parameter."""
     grids = {key: value["grid"] for key, value in params.items() if is_grid(value)}
     problems = [
         Problem((key, "grid"), "should be a list of at least one value")
@@ -69,7 +69,7 @@ def grammar_problems(params: Mapping[str, Any]) -> list[Problem]:
         if not (isinstance(choices, list) and choices)
     ]
     if not problems and (count := math.prod(map(len, grids.values()))) > MAX_ROWS:
-        message = f"its grids make {count:,} rows; at most {MAX_ROWS:,} are allowed"
+        message = f"its grids give {count:,} rows; at most {MAX_ROWS:,} are allowed"
         problems.append(Problem((), message))
     for key, value in params.items():
         if isinstance(value, dict) and "search" in value and len(value) > 1:
@@ -82,13 +82,13 @@ def grammar_problems(params: Mapping[str, Any]) -> list[Problem]:
             except ValueError as error:
                 problems.append(Problem((key, "search"), str(error)))
     if grids and any(map(is_search, params.values())):
-        problems.append(Problem((), "has a grid and a search; give it one or the other"))
+        problems.append(Problem((), "has a grid and a search; use only one of them"))
     return problems
 
 
 def explain_misplaced_grids(problems: Iterable[Problem]) -> list[Problem]:
-    """The problems, with the reason where a grid is given to something that takes none."""
-    message = "a grid stands alone, on a parameter of a loss"
+    """The same problems, with a message on its valid place if a `grid` is misplaced."""
+    message = "a grid is only allowed as the value of a loss parameter"
     return [
         replace(problem, message=message)
         if isinstance(problem.value, Mapping) and "grid" in problem.value
@@ -98,10 +98,10 @@ def explain_misplaced_grids(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def _read_space(value: Any) -> Space:
-    """`{low: 0.01, high: 1, log: true}`, or a list of values.
+    """Read `{low: 0.01, high: 1, log: true}` or a list of values.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The value has neither form.
     """
     if isinstance(value, list):
         if len(value) < 2 or any(isinstance(v, dict | list) or v is None for v in value):
@@ -112,12 +112,12 @@ def _read_space(value: Any) -> Space:
     if not isinstance(value, dict):
         raise ValueError("should be {low: ..., high: ..., log: true|false}, or a list of values")
     try:
-        span = SearchRange.model_validate(value)
+        limits = SearchRange.model_validate(value)
     except ValidationError as error:
         [first, *_] = validation_problems(error, lambda path: list(SearchRange.model_fields))
         raise ValueError(f"{first.key}: {first.message}") from None
-    if span.low >= span.high:
-        raise ValueError(f"low ({span.low:g}) should be less than high ({span.high:g})")
-    if span.log and span.low <= 0:
-        raise ValueError(f"on a logarithmic scale low should be above 0, not {span.low:g}")
-    return span
+    if limits.low >= limits.high:
+        raise ValueError(f"low ({limits.low:g}) should be less than high ({limits.high:g})")
+    if limits.log and limits.low <= 0:
+        raise ValueError(f"on a logarithmic scale low should be above 0, not {limits.low:g}")
+    return limits

@@ -1,4 +1,4 @@
-"""Suite file and `--set` -> Suite, with every error at once."""
+"""Read a suite file with `--set` and `--seeds`; all errors are reported at once."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def load_suite(
     """Read a suite file and apply the overrides of the command line.
 
     Args:
-        path: The YAML file.
-        overrides: `KEY=VALUE`; KEY is dotted (`recipe.epochs`, `losses.lgm.lambda`: every row
-            of that loss; a name with dots may be put in quotes), VALUE is YAML.
+        path: Path of the YAML file.
+        overrides: `KEY=VALUE` texts of `--set`. KEY is dotted, as in `recipe.epochs`; with
+            `losses.lgm.lambda` it applies to all rows of the loss. A name with dots may be quoted.
+            VALUE is YAML.
         seeds: Seeds to use instead of the suite's, from `--seeds`.
 
     Raises:
-        SuiteError: The file is missing or is no YAML, or does not have a suite's form.
+        SuiteError: The file is missing, is not YAML, or does not have the form of a suite.
     """
     origin = Origin(str(path))
     try:
@@ -81,7 +82,7 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _keys_at(loc: Loc) -> list[str]:
-    """The keys that a mapping of the suite file may have."""
+    """Valid keys of the mapping at a location of the suite file."""
     levels: dict[str, type[Strict]] = {
         "dataset": DatasetChoice,
         "recipe": Recipe,

@@ -1,4 +1,4 @@
-"""Place in a suite file of each key, and the error that names it."""
+"""Location of each key of a suite, and the error that reports it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lossbench.errors import Loc, Problem, ProblemCollector, RequestError
 
 @dataclass(frozen=True)
 class Origin:
-    """Where each key of a suite was written, for error messages.
+    """Location of each key of a suite in its file or on the command line, for error messages.
 
     Attributes:
         path: Path of the suite file as the user gave it.
-        document: The parsed YAML with its line marks.
-        overridden: Dotted key of each override -> the option that set it, as the user wrote it.
+        document: Parsed YAML with its line numbers.
+        overridden: Dotted key of each override -> option that set it, as the user wrote it.
     """
 
     path: str = "suite"
@@ -50,7 +50,7 @@ class Origin:
 
 
 class SuiteError(RequestError):
-    """Everything wrong with a suite, each with its place in the file."""
+    """All problems of a suite, each with its location."""
 
     def __init__(self, origin: Origin, problems: list[Problem]) -> None:
         self.problems = problems

@@ -66,7 +66,7 @@ def _augment(value: Any) -> Any:
     return [] if value in ("none", None) else value
 
 
-Augment = Annotated[list[KeyedComponent], BeforeValidator(_augment)]
+AugmentList = Annotated[list[KeyedComponent], BeforeValidator(_augment)]
 
 
 def _dataset(value: Any) -> Any:
@@ -87,7 +87,7 @@ Holdout = float | Literal["validation"]
 """Share of the training set, or the validation set of the data set."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 ONLY_COLUMN = "default"
-"""Name of the single column of a suite that gives no variants."""
+"""Name of the single column of a suite without variants."""
 
 
 class DatasetChoice(Strict):
@@ -160,7 +160,7 @@ class Variant(Strict):
     """
 
     model: dict[str, Any] = Field(default={})
-    augment: Augment = Field(default=[])
+    augment: AugmentList = Field(default=[])
 
 
 class Resources(Strict):
@@ -258,22 +258,22 @@ class Suite(Strict):
 
     @property
     def origin(self) -> Origin:
-        """Where each key was written."""
+        """Location of each key in the suite file or on the command line."""
         return self._origin
 
     def with_origin(self, origin: Origin) -> Suite:
-        """The same suite, of which messages name the places in `origin`."""
+        """Copy of the suite whose error messages use the locations in `origin`."""
         suite = self.model_copy()
         suite._origin = origin
         return suite
 
     @property
     def has_variants(self) -> bool:
-        """Whether the suite gives variants; otherwise its table has one column without a name."""
+        """Whether the suite has variants; otherwise its table has a single unnamed column."""
         return list(self.variants) != [ONLY_COLUMN]
 
     def variant_model(self, name: str) -> Component:
-        """The model of a variant: the suite's model with the variant's own parameters."""
+        """The model of a variant: the suite's model with the parameters of the variant."""
         own = dict(self.variants[name].model)
         model_name = own.pop("name", self.model.name)
         base = self.model.params if model_name == self.model.name else {}

@@ -1,4 +1,4 @@
-"""The suites that come with lossbench."""
+"""Suites that are part of lossbench."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def shipped_suites() -> dict[str, Path]:
-    """Name -> file of each: beside this module in a wheel, beside the package in a checkout."""
+    """Suite name -> file; in `lossbench/suites` of a wheel, or in `suites` of a checkout."""
     package = Path(__file__).resolve().parent.parent
     folder = package / "suites"
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""YAML as plain data: no tags, no code, bounded size; and `--set KEY=VALUE` laid over it."""
+"""YAML as plain data, without tags and of bounded size, and the overrides of `--set KEY=VALUE`."""
 
 from __future__ import annotations
 
@@ -21,24 +21,25 @@ from lossbench.errors.redaction import holds_secret
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
-"""Of a document with its aliases written out: a few lines of them can stand for billions."""
+"""Maximum number of values of a document with its aliases expanded: a few lines of aliases can
+expand to billions of values."""
 _PART = r""""[^"]+"|'[^']+'|[^."']+"""
 
 
 def parse(text: str, where: str) -> Any:
-    """Parse YAML, with the marks of its lines.
+    """Parse YAML and keep its line numbers.
 
     Args:
         text: One document.
-        where: For messages: the file, or the `--set`.
+        where: File or `--set` option, for messages.
 
     Raises:
-        RequestError: It is no YAML, has a tag, or is too long or too deep.
+        RequestError: The text is not YAML, has a tag, is too long or is nested too deeply.
     """
     if len(text) > MAX_CHARACTERS:
         raise RequestError(f"{where}: is longer than {MAX_CHARACTERS:,} characters")
     try:
-        _look_over(text, where)
+        _refuse_tags_and_deep_nesting(text, where)
         # round-trip mode keeps line marks; it makes plain data only and runs no code
         return YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
@@ -51,8 +52,12 @@ def parse(text: str, where: str) -> Any:
         raise RequestError(f"{where}: broken YAML: {first}") from None
 
 
-def _look_over(text: str, where: str) -> None:
-    """Refuse what must not even be composed: the composer calls itself for each level."""
+def _refuse_tags_and_deep_nesting(text: str, where: str) -> None:
+    """Check a document before it is built, because ruamel's composer is recursive.
+
+    Raises:
+        RequestError: The text has a tag or is nested too deeply.
+    """
     depth = 0
     for event in YAML(typ="rt", pure=True).parse(text):
         if isinstance(event, CollectionStartEvent):
@@ -68,10 +73,10 @@ def _look_over(text: str, where: str) -> None:
 
 
 def plain(document: Any, where: str) -> Any:
-    """Strip the YAML library's own types, and write aliases out.
+    """Convert a parsed document to plain Python data, with aliases expanded.
 
     Raises:
-        RequestError: It is too large then, or an alias stands inside what it names.
+        RequestError: The expanded document is too large, or an alias refers to its own parent.
     """
     values = 0
 
@@ -97,7 +102,7 @@ def plain(document: Any, where: str) -> Any:
 
 
 def secret_problems(node: Any, loc: Loc = ()) -> Iterator[Problem]:
-    """One problem per text with a credential: reports and MLflow show a suite's values.
+    """One problem per value with a credential, because reports and MLflow show the suite's values.
 
     Args:
         node: Plain data.
@@ -108,7 +113,9 @@ def secret_problems(node: Any, loc: Loc = ()) -> Iterator[Problem]:
         for key, value in items:
             yield from secret_problems(value, (*loc, key))
     elif isinstance(node, str) and loc:
-        named = len(node) >= 8 and holds_secret(f"{loc[-1]}={node}")  # `token: cls` is none
+        named = len(node) >= 8 and holds_secret(
+            f"{loc[-1]}={node}"
+        )  # `token: cls` is not a credential
         if named or holds_secret(node):
             yield Problem(
                 loc,
@@ -123,7 +130,8 @@ class Part:
 
     Attributes:
         text: The part without its quotes.
-        quoted: Whether it is a whole name; other parts may be joined to a name that has dots.
+        quoted: Whether it was quoted and is therefore a whole name; unquoted parts may together be
+            a name with dots.
     """
 
     text: str
@@ -137,10 +145,10 @@ Parts = tuple[Part, ...]
 
 
 def read_override(override: str) -> tuple[str, Any]:
-    """`KEY=VALUE`, as `--set` has it -> key, and the value read as YAML.
+    """Split `KEY=VALUE` of `--set` into the key and the value, which is parsed as YAML.
 
     Raises:
-        RequestError: It has another form.
+        RequestError: The text does not have this form.
     """
     key, separator, text = override.partition("=")
     if not separator or not re.fullmatch(rf"(?:{_PART})(?:\.(?:{_PART}))*", key):
@@ -154,14 +162,14 @@ def assign_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[
 
     Args:
         content: A suite as plain data.
-        overrides: As `--set` has them.
+        overrides: `KEY=VALUE` texts of `--set`.
 
     Returns:
         Dotted key -> the text of its override.
 
     Raises:
-        RequestError: A key is set twice, or set and then replaced as a part of another one, or
-            there is no such place.
+        RequestError: A key is set twice, a key is replaced by a later override of its parent, or a
+            key cannot be assigned.
     """
     texts: dict[str, str] = {}
     for override in overrides:
@@ -170,13 +178,15 @@ def assign_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[
         dotted = ".".join(part.text for part in keys)
         if dotted in texts:
             raise RequestError(f"--set {override}: {dotted} is set twice; give it once")
-        if lost := next((text for own, text in texts.items() if own.startswith(f"{dotted}.")), ""):
+        if lost := next(
+            (text for set_key, text in texts.items() if set_key.startswith(f"{dotted}.")), ""
+        ):
             raise RequestError(
                 f"--set {override}: replaces all of {dotted}, and --set {lost} with it; "
                 f"give --set {lost} after it, or only one of them"
             )
         texts[dotted] = override
-        require_known_variant(keys, content.get("variants"), override)
+        _require_known_variant(keys, content.get("variants"), override)
         assign(content, keys, value, override)
     return texts
 
@@ -187,25 +197,25 @@ def split_key(key: str) -> Parts:
 
 
 def assign(node: Any, keys: Parts, value: Any, text: str) -> None:
-    """Set a dotted key in place; a list of named things is entered by the name.
+    """Set a dotted key in place; items of a list are addressed by their names.
 
-    A name that has dots is found as it is written: `losses.pml.ArcFaceLoss.margin`.
+    Names with dots need no quotes: `losses.pml.ArcFaceLoss.margin`.
 
     Args:
         node: Plain data, a mapping at the top.
-        keys: From the outermost inwards.
-        value: What the key gets.
-        text: The whole `--set`, for messages.
+        keys: Parts of the key, the outermost first.
+        value: New value of the key.
+        text: `KEY=VALUE`, for messages.
 
     Raises:
-        RequestError: There is no such place, or there are two.
+        RequestError: The key cannot be assigned, or is ambiguous.
     """
     if isinstance(node, list):
         _assign_in_list(node, keys, value, text)
     elif not isinstance(node, dict):
-        raise RequestError(f"--set {text}: there is nothing below a plain value")
+        raise _not_a_mapping(keys, text)
     else:
-        head, rest = _enter(keys, node, text) or (keys[0].text, keys[1:])
+        head, rest = _match_name(keys, node, text) or (keys[0].text, keys[1:])
         if not rest:
             node[head] = value
             return
@@ -221,12 +231,12 @@ def _assign_in_list(node: list[Any], keys: Parts, value: Any, text: str) -> None
     known = [name for name in names if name is not None]
     if not known:
         raise RequestError(f"--set {text}: a list of values can only be set as a whole")
-    found = _enter(keys, known, text, below=True)
+    found = _match_name(keys, known, text, below=True)
     if found is None:
         whole = ".".join(part.text for part in keys)
         if whole in known:
             raise RequestError(f"--set {text}: should be losses.{whole}.PARAMETER=VALUE")
-        hint = did_you_mean(nearest_start(keys, known), known)
+        hint = did_you_mean(_nearest_name(keys, known), known)
         raise RequestError(f"--set {text}: should be losses.NAME.PARAMETER=VALUE{hint}")
     head, rest = found
     for index, name in enumerate(names):
@@ -235,29 +245,42 @@ def _assign_in_list(node: list[Any], keys: Parts, value: Any, text: str) -> None
         item = node[index]
         params = item[head] if isinstance(item, dict) else None
         if not isinstance(params, dict | None):
-            raise RequestError(f"--set {text}: there is nothing below a plain value")
+            raise _not_a_mapping(rest, text)
         params = dict(params or {})
         assign(params, rest, value, text)
         node[index] = {head: params}
 
 
-def _enter(
+def _not_a_mapping(keys: Parts, text: str) -> RequestError:
+    """The error for an override of a key below a plain value.
+
+    Args:
+        keys: Parts of the key below the value.
+        text: `KEY=VALUE`, for messages.
+    """
+    parts = [part.text for part in split_key(text.partition("=")[0])]
+    count = len(parts) - len(keys)
+    parent, key = ".".join(parts[:count]), ".".join(parts[count:])
+    return RequestError(f"--set {text}: {parent} is a value, not a mapping; it has no key {key!r}")
+
+
+def _match_name(
     keys: Parts, known: Iterable[str], text: str, *, below: bool = False
 ) -> tuple[str, Parts] | None:
-    """The known name with which a key starts, and the rest of the key; None without one.
+    """The known name with which a key starts, and the rest of the key; None if no name matches.
 
     Args:
         keys: Parts of the key.
-        known: Names that can be entered here.
-        text: The whole `--set`, for messages.
-        below: Whether the key has to go on below the name.
+        known: Names to match.
+        text: `KEY=VALUE`, for messages.
+        below: Whether the rest of the key must not be empty.
 
     Raises:
-        RequestError: It starts with two of them.
+        RequestError: Two names match.
     """
     readings = [
         (name, keys[count:])
-        for count, name in enumerate(_starts(keys), 1)
+        for count, name in enumerate(_possible_names(keys), 1)
         if name in known and (count < len(keys) or not below)
     ]
     if len(readings) > 1:
@@ -268,46 +291,46 @@ def _enter(
     return readings[0] if readings else None
 
 
-def _starts(keys: Parts) -> list[str]:
-    """The names with which a key can start: `a`, `a.b`, `a.b.c`; a quoted part alone."""
+def _possible_names(keys: Parts) -> list[str]:
+    """Names with which a key may start: `a`, `a.b`, `a.b.c`; a quoted part is a whole name."""
     if keys[0].quoted:
         return [keys[0].text]
-    plain_parts = [part.text for part in keys[: _unquoted(keys)]]
+    plain_parts = [part.text for part in keys[: _count_unquoted(keys)]]
     return [".".join(plain_parts[:count]) for count in range(1, len(plain_parts) + 1)]
 
 
-def _unquoted(keys: Parts) -> int:
-    """How many parts come before the first quoted one."""
-    return next((place for place, part in enumerate(keys) if part.quoted), len(keys))
+def _count_unquoted(keys: Parts) -> int:
+    """Number of parts before the first quoted part."""
+    return next((index for index, part in enumerate(keys) if part.quoted), len(keys))
 
 
-def nearest_start(keys: Parts, known: Iterable[str]) -> str:
-    """The start of a key that is most like one of the known names."""
-    listed = list(known)
+def _nearest_name(keys: Parts, known: Iterable[str]) -> str:
+    """The possible name of a key that is most similar to a known name."""
+    known_names = [name.lower() for name in known]
 
-    def likeness(name: str) -> float:
-        return max(SequenceMatcher(None, name.lower(), own.lower()).ratio() for own in listed)
+    def similarity(name: str) -> float:
+        return max(SequenceMatcher(None, name.lower(), other).ratio() for other in known_names)
 
-    return max(_starts(keys), key=likeness)
+    return max(_possible_names(keys), key=similarity)
 
 
-def require_known_variant(keys: Parts, variants: Any, text: str) -> None:
-    """Refuse a key below an unknown variant: `variants.2D.model...` would make a new column.
+def _require_known_variant(keys: Parts, variants: Any, text: str) -> None:
+    """Refuse a key below an unknown variant: `variants.2D.model...` would add a column.
 
     Raises:
-        RequestError: The suite has no such variant.
+        RequestError: The suite does not have this variant.
     """
     if len(keys) < 3 or keys[0].text != "variants" or not isinstance(variants, dict):
         return
     names = [str(name) for name in variants]
-    if not any(name in names for name in _starts(keys[1:])):
-        start = nearest_start(keys[1:], names) if names else keys[1].text
+    if not any(name in names for name in _possible_names(keys[1:])):
+        start = _nearest_name(keys[1:], names) if names else keys[1].text
         known = did_you_mean(start, names)
         raise RequestError(f"--set {text}: the suite has no variant {start!r}{known}")
 
 
 def _name_of(item: Any) -> str | None:
-    """`softmax` or `{lgm: {...}}`; None where an item of a list has no name."""
+    """Name of a list item, `softmax` or `{lgm: {...}}`; None if it has no name."""
     if isinstance(item, str):
         return item
     if isinstance(item, dict) and len(item) == 1:

@@ -219,11 +219,11 @@ def test_a_search_has_an_identity_of_its_own_space_and_training(plan: Plan) -> N
         ("losses.lgm.alpha={search: {low: -2, high: 2}}", "greater than or equal to 0, not -2"),
         ("losses.lgm.alpha={search: {low: 1, high: 2}, log: true}", "inside search"),
         ("losses.lgm.alph={search: [1, 2]}", "did you mean 'alpha'"),
-        ("losses.lgm.lambda={grid: [1, 2]}", "one or the other"),
+        ("losses.lgm.lambda={grid: [1, 2]}", "use only one"),
         ("losses.lgm.covariance={search: [identity, ful]}", "'identity' or 'diagonal'"),
-        ("selection={holdout: 0.2}", "give the suite selection"),
+        ("selection={holdout: 0.2}", "needs a held-out part; add selection"),
         ("losses=[softmax]", "no loss has a search"),
-        ("selection.compare=[{lgm: {alpha: {search: [1, 2]}}}]", "cannot search"),
+        ("selection.compare=[{lgm: {alpha: {search: [1, 2]}}}]", "should be a row, not a search"),
     ],
 )
 def test_what_is_refused(

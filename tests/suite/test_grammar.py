@@ -44,7 +44,7 @@ def test_a_search_is_a_span_or_a_list() -> None:
         ({"alpha": {"search": [1, 1]}}, "alpha.search", "a value twice"),
         ({"alpha": {"search": {"low": 2, "high": 1}}}, "alpha.search", "should be less than"),
         ({"alpha": {"search": {"low": 1, "high": 2}, "log": True}}, "alpha", "inside search"),
-        ({"a": {"grid": [1]}, "b": {"search": [1, 2]}}, "", "give it one or the other"),
+        ({"a": {"grid": [1]}, "b": {"search": [1, 2]}}, "", "use only one of them"),
     ],
 )
 def test_problems_name_the_parameter(params: dict[str, Any], key: str, message: str) -> None:
@@ -58,5 +58,5 @@ def test_only_a_grid_in_the_wrong_place_is_explained() -> None:
     grid = Problem(("epochs",), "should be a valid integer", {"grid": [1, 2]})
     assert explain_misplaced_grids([number, grid]) == [
         number,
-        Problem(("epochs",), "a grid stands alone, on a parameter of a loss"),
+        Problem(("epochs",), "a grid is only allowed as the value of a loss parameter"),
     ]

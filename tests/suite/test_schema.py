@@ -26,7 +26,7 @@ def test_a_variant_lies_over_the_model(write_suite: Write) -> None:
     assert (suite.variant_model("c").name, suite.variant_model("c").params) == ("other", {})
 
 
-def test_a_suite_has_columns_if_it_gives_variants(write_suite: Write) -> None:
+def test_has_variants_is_true_for_suites_with_variants(write_suite: Write) -> None:
     assert not load_suite(write_suite()).has_variants
     for variants in ("{one: {}}", "{default: {}, other: {augment: none}}"):
         text = f"variants: {variants}\nseeds: [0, 1]"
