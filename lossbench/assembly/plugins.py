@@ -30,7 +30,7 @@ from lossbench.planning.trial import short_digest
 from lossbench.records import Plugin
 from lossbench.registry import Entry, registering
 
-_installed: dict[str, str] = {}
+installed: dict[str, str] = {}
 """File -> digest of its text as registered in this process."""
 
 
@@ -62,10 +62,10 @@ def install(plugins: Iterable[Plugin]) -> None:
     """
     for plugin in plugins:
         digest = _digest(plugin)
-        if _installed.get(plugin.file) == digest:
+        if installed.get(plugin.file) == digest:
             continue
-        _forget(plugin.file)
-        _installed[plugin.file] = digest
+        forget(plugin.file)
+        installed[plugin.file] = digest
         module = ModuleType(Path(plugin.file).stem)
         module.__file__ = plugin.file
         lines = plugin.text.splitlines(keepends=True)
@@ -78,14 +78,15 @@ def install(plugins: Iterable[Plugin]) -> None:
             with registering(digest, CodeDigests(plugin.text, Path(plugin.file))):
                 exec(compile(plugin.text, plugin.file, "exec"), module.__dict__)
         except BaseException:
-            _forget(plugin.file)
+            forget(plugin.file)
             raise
         finally:
             sys.path.remove(folder)
 
 
-def _forget(file: str) -> None:
-    digest = _installed.pop(file, None)
+def forget(file: str) -> None:
+    """Remove the components of a plugin file from the registries of this process."""
+    digest = installed.pop(file, None)
     if digest is not None:
         sys.modules.pop(Path(file).stem, None)
         for registry in REGISTRIES:
@@ -107,7 +108,7 @@ def _read(path: Path) -> Plugin:
     stem = path.stem
     if path.suffix != ".py" or not stem.isidentifier():
         raise RequestError(f"--plugin {path}: should be a Python file, as in my_loss.py")
-    if stem in sys.modules and str(path.resolve()) not in _installed:
+    if stem in sys.modules and str(path.resolve()) not in installed:
         raise RequestError(f"--plugin {path}: a module is called {stem!r} already; rename the file")
     return Plugin(file=str(path.resolve()), text=text)
 
@@ -130,7 +131,7 @@ def _require_usable(plugin: Plugin, path: Path) -> None:
     """
     digest = _digest(plugin)
     if not any(registry.registered_by(digest) for registry in REGISTRIES):
-        _forget(plugin.file)
+        forget(plugin.file)
         raise RequestError(
             f"--plugin {path}: registers nothing; put @LOSSES.register('my_loss') before your "
             "class (from lossbench.losses import LOSSES, LossHead)"
@@ -138,7 +139,7 @@ def _require_usable(plugin: Plugin, path: Path) -> None:
     for entry in LOSSES.registered_by(digest):
         problem = _problem(entry)
         if problem:
-            _forget(plugin.file)
+            forget(plugin.file)
             raise RequestError(f"--plugin {path}: loss {entry.name!r}: {problem}")
 
 

@@ -39,7 +39,7 @@ def test_a_held_out_part_comes_from_the_training_set(write_suite: Write) -> None
     assert together == {image.tobytes() for image in digits.splits["train"].images}
 
 
-def test_a_part_of_the_data(write_suite: Write) -> None:
+def test_train_size_and_test_size_are_applied(write_suite: Write) -> None:
     overrides = ["dataset.train_size=200", "dataset.test_size=100"]
     plan = check(load_suite(write_suite(), overrides), NOWHERE)
     parts = build(plan.trials[0], load_dataset("digits", NOWHERE), torch.device("cpu"))
@@ -47,7 +47,7 @@ def test_a_part_of_the_data(write_suite: Write) -> None:
     assert torch.bincount(parts.train.labels).min() >= 19
 
 
-def test_two_classes_are_numbered_anew(write_suite: Write) -> None:
+def test_chosen_classes_are_renumbered(write_suite: Write) -> None:
     overrides = ["dataset.classes=[8, 3]"]
     plan = check(load_suite(write_suite(), overrides), NOWHERE)
     all_digits = load_dataset("digits", NOWHERE).splits["test"]
@@ -61,7 +61,7 @@ def test_two_classes_are_numbered_anew(write_suite: Write) -> None:
     assert plan.trials[0].identity != whole.trials[0].identity
 
 
-def test_a_crop_is_what_the_model_sees(write_suite: Write) -> None:
+def test_the_model_receives_the_central_crop(write_suite: Write) -> None:
     overrides = [
         "recipe.input.crop=6",
         "variants={a: {augment: [random_crop: {padding: 1}]}, b: {}}",

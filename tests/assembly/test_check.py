@@ -21,7 +21,7 @@ def test_defaults_are_filled_in(write_suite: Write) -> None:
     assert plan.suite.recipe.optimizer.params["weight_decay"] == 0.0
 
 
-def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
+def test_an_explicit_default_does_not_change_the_trial(write_suite: Write) -> None:
     plain = check(load_suite(write_suite()), NOWHERE)
     spelled = check(load_suite(write_suite(), ["losses.lgm.lambda=0.1"]), NOWHERE)
     assert [t.identity for t in plain.trials] == [t.identity for t in spelled.trials]
@@ -91,14 +91,14 @@ def test_a_spelled_out_default_is_the_same_trial(write_suite: Write) -> None:
         ("reference=lgm(alpha=9)", "reference: 'lgm(alpha=9)' is no row; did you mean"),
     ],
 )
-def test_wrong_requests(write_suite: Write, override: str, expected: str) -> None:
+def test_messages_on_wrong_values(write_suite: Write, override: str, expected: str) -> None:
     with pytest.raises(RequestError) as caught:
         check(load_suite(write_suite(), [override]), NOWHERE)
     assert expected in str(caught.value)
     assert caught.value.exit_code == 2
 
 
-def test_nothing_is_chosen_by_other_data(
+def test_selection_by_a_metric_of_other_data_is_refused(
     write_suite: Write, make_folder: Callable[..., Path]
 ) -> None:
     root = make_folder("mine").parent
@@ -109,7 +109,7 @@ def test_nothing_is_chosen_by_other_data(
     assert check(load_suite(write_suite(), [*overrides, "selection={}"]), root).trials
 
 
-def test_problems_name_file_and_line(write_suite: Write) -> None:
+def test_messages_name_file_and_line(write_suite: Write) -> None:
     path = write_suite(("alpha:", "alfa:"), ("name: sgd", "name: sdg"))
     with pytest.raises(RequestError) as caught:
         check(load_suite(path), NOWHERE)

@@ -46,7 +46,7 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
         ({"mean": [0.0, 0.0, 0.4], "std": 128.0}, {"mean": "[0, 0, 102]"}),
     ],
 )
-def test_numbers_of_another_scale_are_refused(
+def test_mean_and_std_for_pixels_up_to_1_are_refused(
     given: dict[str, object], expected: dict[str, str]
 ) -> None:
     problems = {
@@ -73,18 +73,18 @@ def test_numbers_of_another_scale_are_refused(
         {"mean": [0.5, 116.0, 103.0], "std": 60.0},
     ],
 )
-def test_numbers_of_bytes_are_taken(given: dict[str, object]) -> None:
+def test_mean_and_std_for_pixels_up_to_255_are_accepted(given: dict[str, object]) -> None:
     assert pixel_range_problems(Input(**given), lambda: (33.3, 78.6)) == []
 
 
-def test_small_numbers_are_right_for_images_that_are_as_dark() -> None:
+def test_small_mean_and_std_are_accepted_for_dark_images() -> None:
     given = Input(mean=0.1307, std=0.3081)
     assert pixel_range_problems(given, lambda: (0.13, 0.34)) == []
     problems = pixel_range_problems(given, lambda: (0.5, 9.0))  # dark, with bright dots
     assert [problem.loc[-1] for problem in problems] == ["std"]
 
 
-def test_the_images_are_looked_at(write_suite: Write, tmp_path: Path) -> None:
+def test_the_images_are_measured(write_suite: Write, tmp_path: Path) -> None:
     scaling = "recipe.input={mean: 0.1307, std: 0.3081}"
     with pytest.raises(RequestError, match=r"input\.std: pixels are 0 to 255 here") as caught:
         check(load_suite(write_suite(), [scaling]), NOWHERE)

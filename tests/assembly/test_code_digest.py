@@ -1,4 +1,4 @@
-"""What an object of a plugin is made of: an edit elsewhere is not an edit of it."""
+"""Digests of plugin objects change only with code that the objects depend on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.assembly.plugins import _forget, _installed, read_plugins
+from lossbench.assembly.plugins import forget, installed, read_plugins
 from lossbench.losses import LOSSES
 
 FILE = '''\
@@ -73,8 +73,8 @@ Digests = Callable[..., dict[str, str]]
 def _nothing_stays() -> Iterator[None]:
     modules = set(sys.modules)
     yield
-    for file in list(_installed):
-        _forget(file)
+    for file in list(installed):
+        forget(file)
     for name in set(sys.modules) - modules:
         if name in ("neighbour", "deeper", "package_of_mine"):
             del sys.modules[name]
@@ -126,7 +126,7 @@ def digests(tmp_path: Path) -> Digests:
         ("limits = {}", "LossHead.spare = property(lambda self: 1)\ndel LossHead.spare", "both"),
     ],
 )
-def test_an_edit_changes_what_is_made_of_it(
+def test_an_edit_changes_the_digests_of_objects_that_use_it(
     digests: Digests, old: str, new: str, changed: str
 ) -> None:
     before, after = digests(), digests((old, new))
@@ -146,7 +146,7 @@ def test_an_edit_changes_what_is_made_of_it(
         "class Meta(type):\n    pass\n\n\nclass Odd(metaclass=Meta):\n    pass",
     ],
 )
-def test_where_parts_cannot_be_told_apart_the_whole_file_counts(
+def test_the_digest_covers_the_whole_file_if_dependencies_are_unknown(
     digests: Digests, opaque: str
 ) -> None:
     edit = ("limits = {}", f"limits = {{}}\n{opaque}")
@@ -156,7 +156,7 @@ def test_where_parts_cannot_be_told_apart_the_whole_file_counts(
     assert digests(edit, ("# a comment", "# none")) == before
 
 
-def test_a_decorator_of_ones_own_counts_wherever_it_stands(digests: Digests) -> None:
+def test_a_decorator_of_the_file_counts_for_every_object(digests: Digests) -> None:
     """It may change anything."""
     mark = "limits = {}\n\n\ndef mark(f):\n    limits[f] = 1\n    return f\n\n\n"
     edit = ("limits = {}", f"{mark}@mark\ndef marked():\n    return 1")
@@ -165,7 +165,7 @@ def test_a_decorator_of_ones_own_counts_wherever_it_stands(digests: Digests) -> 
     assert all(before[name] != changed[name] for name in before)
 
 
-def test_names_in_annotations_count_and_other_words_do_not(digests: Digests) -> None:
+def test_names_in_string_annotations_count_but_other_strings_do_not(digests: Digests) -> None:
     """Also `compile`, `modules` and words in messages, which tie nothing together."""
     words = (
         ("import math\n", "import math\nimport re\n"),
@@ -180,27 +180,27 @@ def test_names_in_annotations_count_and_other_words_do_not(digests: Digests) -> 
     assert {name for name in before if before[name] != after[name]} == {"second"}
 
 
-def test_an_object_that_is_made_by_a_call_is_made_of_the_whole_file(digests: Digests) -> None:
+def test_the_digest_of_an_object_from_a_call_covers_the_whole_file(digests: Digests) -> None:
     made = "\n\ndef make():\n    class Third(First):\n        pass\n    return Third\n\n\n"
     text = f'{FILE}{made}LOSSES.register("third")(make())\n'
     before, after = digests(text=text), digests(("x + COLD", "x - COLD"), text=text)
     assert {name for name in before if before[name] != after[name]} == {"second", "third"}
 
 
-def test_a_call_registers_as_a_decorator_does(digests: Digests) -> None:
+def test_registration_by_a_call_equals_a_decorator(digests: Digests) -> None:
     called = FILE.replace('@LOSSES.register("second")\n', "")
     called += '\n\nLOSSES.register("second")(Second)\n'
     assert digests(text=called) == digests()
 
 
-def test_neighbours_that_are_imported_count(digests: Digests, tmp_path: Path) -> None:
+def test_imported_files_of_the_folder_count(digests: Digests, tmp_path: Path) -> None:
     edits = [("import math\n", "import math\nimport neighbour\n"), ("HEAT *", "neighbour.heat() *")]
 
     def written(neighbour: str, deeper: str = "HEAT = 1\n") -> dict[str, str]:
         for name in ("neighbour", "deeper"):
             sys.modules.pop(name, None)
-        for file in list(_installed):  # a new process reads everything anew
-            _forget(file)
+        for file in list(installed):  # like a new process
+            forget(file)
         (tmp_path / "neighbour.py").write_text(
             f"from deeper import HEAT\n{neighbour}", encoding="utf-8"
         )
@@ -216,6 +216,6 @@ def test_neighbours_that_are_imported_count(digests: Digests, tmp_path: Path) ->
     assert {name for name in before if before[name] != deep[name]} == {"first"}
 
 
-def test_the_digest_is_the_same_on_every_version_of_python(digests: Digests) -> None:
+def test_the_digest_is_the_same_for_all_versions_of_python(digests: Digests) -> None:
     """A library's new version must not train everything again."""
     assert digests() == {"first": "ca99c26b29f5621c", "second": "b9581996e53710a8"}

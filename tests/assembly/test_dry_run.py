@@ -58,7 +58,7 @@ def run_search(plan: Plan) -> Plan:
     return load_plan_with_results(plan, SyntheticStore(error)).plan
 
 
-def test_every_point_of_every_round_is_audited(plan: Plan) -> None:
+def test_all_points_of_all_rounds_are_audited(plan: Plan) -> None:
     assert plan.head_requirements.keys() == cells(plan)
     whole = run_search(plan)
     assert len(whole.rows) > 1 + 2 * ROUND
@@ -68,7 +68,7 @@ def test_every_point_of_every_round_is_audited(plan: Plan) -> None:
     assert texts == ["center: centers updated by the loss after each step, not by the optimizer"]
 
 
-def test_two_losses_with_one_label_have_requirements_of_their_own(plan: Plan) -> None:
+def test_two_losses_with_the_same_label_have_separate_requirements(plan: Plan) -> None:
     assert plan.dry_run_head is not None
     small, large = (
         plan.dry_run_head(variant, Component(name="softmax")) for variant in plan.suite.variants

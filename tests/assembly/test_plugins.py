@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lossbench.assembly.check import check
-from lossbench.assembly.plugins import _forget, _installed, read_plugins
+from lossbench.assembly.plugins import forget, installed, read_plugins
 from lossbench.errors import RequestError
 from lossbench.losses import LOSSES, LossHead
 from lossbench.planning.plan import Plan
@@ -48,8 +48,8 @@ class Mine(LossHead):
 @pytest.fixture(autouse=True)
 def _nothing_stays() -> Iterator[None]:
     yield
-    for file in list(_installed):
-        _forget(file)
+    for file in list(installed):
+        forget(file)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def plan_of(path: Path, tmp_path: Path) -> Plan:
     return check(load_suite(path), tmp_path)
 
 
-def test_an_edited_loss_is_another_and_the_others_stay(
+def test_an_edited_loss_changes_only_its_own_trials(
     plugin: Callable[..., Path], write_suite: Write, tmp_path: Path
 ) -> None:
     suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine: {heat: 2}"))
@@ -84,7 +84,7 @@ def test_an_edited_loss_is_another_and_the_others_stay(
     assert LOSSES["mine"].create(3, 2).logits.__code__ is not None
 
     renamed = plugin(name="renamed.py")
-    _forget(str(tmp_path / "my_loss.py"))
+    forget(str(tmp_path / "my_loss.py"))
     read_plugins([renamed])
     assert {t.row: t.identity for t in plan_of(suite, tmp_path).trials} == before
 
@@ -105,7 +105,7 @@ def test_an_edited_loss_is_another_and_the_others_stay(
         ("heat: float", "heat: Heat", "name 'Heat' is not defined"),
     ],
 )
-def test_a_broken_file_is_one_message_and_leaves_nothing(
+def test_a_broken_plugin_gives_one_message_and_registers_nothing(
     plugin: Callable[..., Path], old: str, new: str, said: str
 ) -> None:
     with pytest.raises(RequestError, match=said) as caught:
@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, plugin: Callable[..., Path])
         read_plugins([plugin(name="torch.py")])
 
 
-def test_a_loss_that_fails_is_told_with_its_place(
+def test_message_on_a_failing_loss_names_file_and_line(
     plugin: Callable[..., Path], write_suite: Write, tmp_path: Path
 ) -> None:
     read_plugins([plugin(("/ self.heat", "@ self.heat"))])
@@ -151,7 +151,7 @@ class _Point:
         return self._factory
 
 
-def test_packages_offer_losses_by_entry_points(
+def test_packages_register_losses_by_entry_points(
     monkeypatch: pytest.MonkeyPatch, write_suite: Write, tmp_path: Path
 ) -> None:
     softmax = LOSSES["softmax"].factory
@@ -181,7 +181,7 @@ def test_packages_offer_losses_by_entry_points(
     assert environment(theirs)["numpy"] == importlib.metadata.version("numpy")
 
 
-def test_results_found_by_the_digest_of_a_whole_file_are_kept(
+def test_results_with_the_digest_of_a_whole_file_are_used(
     plugin: Callable[..., Path], write_suite: Write, tmp_path: Path, uri: str
 ) -> None:
     """As earlier versions stored them, as long as the file is unchanged."""
@@ -203,7 +203,7 @@ def test_results_found_by_the_digest_of_a_whole_file_are_kept(
     assert found.arrays(trial.identity, "predictions") is not None
 
 
-def test_plan_says_what_is_trained_again_and_why(
+def test_plan_reports_the_losses_that_are_trained_again_and_why(
     plugin: Callable[..., Path], write_suite: Write, tmp_path: Path, uri: str, run: Callable
 ) -> None:
     suite = write_suite(("  - lgm: {alpha: {grid: [0.0, 0.3]}}", "  - mine: {heat: 2}"))
@@ -249,7 +249,7 @@ def a_result(trial: Trial) -> TrialResult:
     )
 
 
-def test_an_evaluation_whose_metrics_cannot_be_made_is_one_message(
+def test_an_evaluation_with_failing_metrics_gives_one_message(
     write_suite: Write, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
 ) -> None:
     file = tmp_path / "my_metric.py"

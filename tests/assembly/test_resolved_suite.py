@@ -26,7 +26,7 @@ HOW = {
 
 
 @pytest.mark.parametrize("name", HOW)
-def test_shipped_suites_can_be_looked_at_without_data(name: str, run: Run) -> None:
+def test_shipped_suites_are_planned_without_data(name: str, run: Run) -> None:
     suite = REPOSITORY / "suites" / f"{name}.yaml"
     resolved = resolve_suite(load_suite(suite))
     code, out, err = run("plan", suite)
@@ -40,7 +40,7 @@ def test_shipped_suites_can_be_looked_at_without_data(name: str, run: Run) -> No
     assert list(Path.cwd().iterdir()) == []
 
 
-def test_all_that_is_missing_is_named(run: Run) -> None:
+def test_all_missing_data_are_named(run: Run) -> None:
     _, out, _ = run("plan", REPOSITORY / "suites" / "lfw.yaml")
     words = " ".join(out.split())
     assert words.count("missing:") == 2
@@ -55,7 +55,7 @@ def test_trials_have_no_identity(run: Run) -> None:
     assert "missing: imagenet" in out
 
 
-def test_json_says_what_is_unknown(run: Run) -> None:
+def test_json_marks_unknown_values(run: Run) -> None:
     suite = REPOSITORY / "suites" / "imagenet.yaml"
     code, out, _ = run("plan", suite, "--format", "json")
     content = json.loads(out)
@@ -67,7 +67,7 @@ def test_json_says_what_is_unknown(run: Run) -> None:
     assert "imagenet cannot be downloaded" in content["missing"][0]
 
 
-def test_with_its_data_nothing_is_missing(run: Run, write_suite: Write) -> None:
+def test_nothing_is_missing_if_the_data_exist(run: Run, write_suite: Write) -> None:
     code, out, _ = run("plan", write_suite(), "--format", "json", "--probe", "0")
     content = json.loads(out)
     assert code == 0
@@ -75,7 +75,7 @@ def test_with_its_data_nothing_is_missing(run: Run, write_suite: Write) -> None:
     assert content["cells"][0]["finished"] == 0
 
 
-def test_the_audit_says_what_is_unknown(run: Run) -> None:
+def test_the_audit_reports_unknown_requirements(run: Run) -> None:
     code, out, _ = run("plan", REPOSITORY / "suites" / "lfw.yaml", "--audit")
     words = " ".join(out.split())
     assert code == 0
@@ -123,20 +123,20 @@ def test_a_wrong_glob_is_found_without_the_data(run: Run) -> None:
 
 
 @pytest.mark.parametrize("verb", ["run", "report", "check"])
-def test_other_verbs_need_the_data(verb: str, run: Run) -> None:
+def test_other_commands_need_the_data(verb: str, run: Run) -> None:
     code, out, err = run(verb, REPOSITORY / "suites" / "imagenet.yaml")
     assert (code, out) == (2, "")
     assert "imagenet cannot be downloaded from here" in err
 
 
-def test_a_folder_that_is_nowhere_is_missing(run: Run, write_suite: Write) -> None:
+def test_a_nonexistent_folder_is_missing(run: Run, write_suite: Write) -> None:
     path = write_suite(("dataset: digits", "dataset: ./elsewhere/mine"))
     code, out, _ = run("plan", path)
     assert code == 0
     assert "/elsewhere/mine: no such folder" in out
 
 
-def test_data_of_an_evaluation_may_be_missing_alone(
+def test_only_the_data_of_an_evaluation_may_be_missing(
     run: Run, write_suite: Write, tmp_path: Path
 ) -> None:
     path = write_suite()
@@ -156,5 +156,5 @@ def test_broken_data_are_not_missing(
     assert "train_labels.npy: no such file" in err
 
 
-def test_nothing_is_missing_of_bundled_data(write_suite: Write, tmp_path: Path) -> None:
+def test_bundled_data_are_never_missing(write_suite: Write, tmp_path: Path) -> None:
     assert missing_data(resolve_suite(load_suite(write_suite())), tmp_path) == ()

@@ -39,7 +39,7 @@ def _against(folder: Path, content: bytes) -> list[str]:
 
 
 def asked(name: str, arguments: list[str], *expected: str) -> Case:
-    """A wrong call, beside a good baseline."""
+    """A wrong command line with a valid baseline."""
 
     def make(folder: Path) -> list[str]:
         command = _against(folder, COMMITTED.read_bytes())

@@ -1,4 +1,4 @@
-"""Files that somebody put into the folder of downloads, and that are not the official ones."""
+"""Files in the folder of downloads that are not the official ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes that cannot be meant, or have too few images."""
+"""Choices of classes that are ambiguous, unknown or have too few images."""
 
 from __future__ import annotations
 

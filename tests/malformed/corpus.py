@@ -1,4 +1,4 @@
-"""The form of a case: how to make a malformed input, and what lossbench must say to it."""
+"""Cases of malformed input, with texts that the message must contain."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Case:
     """A malformed input.
 
     Attributes:
-        name: Of the case.
-        make: Makes the input in the working folder, which has a good suite `bad.yaml`; returns
-            the command line.
-        expected: What must stand in the one message.
+        name: Name of the case.
+        make: Writes the input to the working folder, which has a valid suite `bad.yaml`, and
+            returns the arguments of the command line.
+        expected: Texts that the message must contain.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Data folders that are not what they say they are."""
+"""Malformed data folders."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def replaced(
 
 
 def card(name: str, change: dict[str, object], *expected: str) -> Case:
-    """Something else stands in dataset.json; None removes a key."""
+    """Replace keys of dataset.json; None removes a key."""
 
     def edit(folder: Path) -> None:
         said = json.loads((folder / "dataset.json").read_text(encoding="utf-8")) | change

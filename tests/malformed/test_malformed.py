@@ -31,14 +31,14 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def test_names_are_distinct() -> None:
+def test_case_names_are_distinct() -> None:
     names = [case.name for case in CASES]
     assert sorted(set(names)) == sorted(names)
     assert len(names) >= 60
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-def test_one_message_and_nothing_else(
+def test_a_malformed_request_gives_one_message_and_exit_code_2(
     case: Case,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

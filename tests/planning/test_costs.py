@@ -1,4 +1,4 @@
-"""What trials will cost: from what ran, from probes, and what fits into a budget."""
+"""Costs of trials from results and probes, and selection of trials for a budget."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def result_of(trial: Trial, seconds: float, **changes: object) -> TrialResult:
     return TrialResult.model_validate(content | changes)
 
 
-def test_what_ran_tells_what_its_cell_costs_and_probes_the_rest(plan: Plan) -> None:
+def test_cells_with_results_are_not_probed(plan: Plan) -> None:
     first, second, third, *_ = plan.trials
     results = {first.identity: result_of(first, 10), second.identity: result_of(second, 20)}
     probed: list[str] = []
@@ -67,7 +67,9 @@ def test_what_ran_tells_what_its_cell_costs_and_probes_the_rest(plan: Plan) -> N
     left = [t for t in plan.trials if t.identity not in results]
     forecast = costs.forecast(left, 2)
     assert forecast.work_sec == pytest.approx(40 + 11 + 22 + 40)
-    assert forecast.wall_time_sec == pytest.approx(11 + 22 + 40)  # beside them the other 40
+    assert forecast.wall_time_sec == pytest.approx(
+        11 + 22 + 40
+    )  # the other trial of 40 s runs at the same time
     assert (forecast.trials, forecast.basis) == (4, {"probed": 1, "ran": 2})
     assert forecast.memory_mib == 200
 
@@ -76,14 +78,14 @@ def test_what_ran_tells_what_its_cell_costs_and_probes_the_rest(plan: Plan) -> N
     assert not Costs(plan.trials, diverged, "cpu")
 
 
-def test_cells_that_nobody_looked_at_cost_what_the_others_do(plan: Plan) -> None:
+def test_costs_of_unknown_cells_are_guessed_from_others(plan: Plan) -> None:
     looks = itertools.count()
     costs = Costs(plan.trials, {}, "cpu", lambda t: Cost(8.0, 1.0), lambda: next(looks) > 0)
     assert costs.forecast(plan.trials, 1).basis == {"probed": 1, "guessed": 2}
     assert costs.forecast(plan.trials, 1).wall_time_sec == 48
 
 
-def test_a_budget_takes_one_seed_everywhere_first_and_leaves_what_would_not_end(
+def test_a_budget_selects_trials_that_end_in_time(
     plan: Plan,
 ) -> None:
     lengths = {"softmax": 10.0, "lgm(alpha=0)": 60.0, "lgm(alpha=0.3)": 20.0}
@@ -101,14 +103,14 @@ def test_a_budget_takes_one_seed_everywhere_first_and_leaves_what_would_not_end(
     assert plan.trials[1] in costs.select_within(plan.trials, 2, 45)
 
 
-def test_a_trial_of_one_epoch_has_its_training_s_time(plan: Plan) -> None:
+def test_cost_of_a_trial_of_one_epoch_is_its_training_time(plan: Plan) -> None:
     one = plan.trials[0].model_copy(
         update={"recipe": plan.trials[0].recipe.model_copy(update={"epochs": 1})}
     )
     assert cost_of(result_of(one, 5)).wall_time_sec == 5
 
 
-def test_a_probe_leaves_nothing_and_scales_with_the_epochs(plan: Plan) -> None:
+def test_a_probe_saves_nothing_and_scales_with_the_epochs(plan: Plan) -> None:
     trial = plan.trials[1]
     long = trial.model_copy(
         update={"recipe": trial.recipe.model_copy(update={"epochs": 100 * trial.recipe.epochs})}
@@ -119,11 +121,11 @@ def test_a_probe_leaves_nothing_and_scales_with_the_epochs(plan: Plan) -> None:
     assert short_cost.memory_mib > 50
 
 
-def test_threads_that_compete_share_the_processors() -> None:
+def test_competing_threads_share_the_processors() -> None:
     assert processor_share(4 * processors(), seconds=0.3) < 0.5
 
 
-def test_a_probe_is_of_an_idle_machine(plan: Plan) -> None:
+def test_a_probe_estimates_the_time_on_an_idle_machine(plan: Plan) -> None:
     """Busy processes next to it change its wall time, not what it says."""
     costs = []
     for busy in (0, 2 * processors()):
@@ -138,13 +140,13 @@ def test_a_probe_is_of_an_idle_machine(plan: Plan) -> None:
     assert costs[1] < 3 * costs[0]
 
 
-def test_a_short_trial_is_not_probed_longer_than_it_takes(plan: Plan) -> None:
+def test_probing_does_not_take_longer_than_a_short_trial(plan: Plan) -> None:
     started = time.monotonic()
     probe(plan.trials[1], NOWHERE, "cpu", seconds=3600)
     assert time.monotonic() - started < 60
 
 
-def test_a_trial_that_waited_at_a_rung_cost_no_more() -> None:
+def test_waiting_at_a_rung_does_not_increase_the_cost() -> None:
     times = [1000, 2000, 3000, 603_000, 604_000, 605_000]  # ten minutes for the others
     history = tuple(
         EpochRecord(epoch=epoch, timestamp_ms=at, metrics={}) for epoch, at in enumerate(times, 1)

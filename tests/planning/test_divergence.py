@@ -1,4 +1,4 @@
-"""What counts as diverged: means over all trials, and real collapses noticed."""
+"""The rule of divergence: collapses are found, noise on few images is not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def answers(labels: Labels, right: int, classes: int, seed: int = 0) -> Labels:
 
 
 @pytest.mark.parametrize("images", [32, 100])
-def test_pure_noise_on_few_images_is_all_in_the_mean(images: int) -> None:
+def test_noise_on_few_images_is_not_diverged(images: int) -> None:
     labels = np.arange(images) % 2
     for error in (35, 32, 41, 21, 32, 49, 50, 55, 60):
         right = round(images * (100 - error) / 100)
@@ -32,7 +32,7 @@ def test_pure_noise_on_few_images_is_all_in_the_mean(images: int) -> None:
 
 @pytest.mark.parametrize("images", [1, 2, 5, 10, 32, 100, 1000, 10_000])
 @pytest.mark.parametrize("classes", [2, 3, 10, 100])
-def test_the_threshold_is_that_of_an_exact_binomial_test(images: int, classes: int) -> None:
+def test_threshold_equals_an_exact_binomial_test(images: int, classes: int) -> None:
     labels = np.arange(images) % classes
     for right in {0, 1, images // classes, math.floor(0.9 * images / classes), images}:
         predicted = answers(labels, right, classes)
@@ -45,15 +45,13 @@ def test_the_threshold_is_that_of_an_exact_binomial_test(images: int, classes: i
 
 @pytest.mark.parametrize("classes", [2, 10])
 @pytest.mark.parametrize("images", [10, 32, 100, 10_000])
-def test_a_trial_that_guesses_is_called_diverged_once_in_a_thousand(
-    images: int, classes: int
-) -> None:
+def test_at_most_one_in_a_thousand_guessing_trials_is_diverged(images: int, classes: int) -> None:
     counts = np.arange(images + 1)
     called = binom.cdf(counts, images, 1 / classes) < 0.001
     assert binom.pmf(counts, images, 1 / classes)[called].sum() <= 0.001
 
 
-def test_chance_on_many_images_is_in_the_mean_and_noted() -> None:
+def test_chance_level_on_many_images_is_noted_but_not_diverged() -> None:
     labels = np.arange(10_000) % 10
     predicted = answers(labels, 1000, 10)
     assert collapse_reason(predicted, labels, 10) == ""
@@ -72,7 +70,7 @@ def test_constant_answers_are_a_collapse_reason(images: int) -> None:
     )
 
 
-def test_a_few_other_answers_among_thousands_are_constant_answers_too() -> None:
+def test_nearly_constant_predictions_are_a_collapse() -> None:
     labels = np.arange(10_000) % 10
     predicted = np.full(10_000, 3)
     predicted[:80] = 5
@@ -83,8 +81,8 @@ def test_a_few_other_answers_among_thousands_are_constant_answers_too() -> None:
     assert collapse_reason(predicted, labels, 10) == ""
 
 
-def test_rare_classes() -> None:
-    """Constant answers are a collapse if there are images enough to tell."""
+def test_constant_predictions_with_few_other_images_are_no_collapse() -> None:
+    """Constant predictions are a collapse only if there are enough other images."""
     labels = np.repeat([0, 1], [900, 100])
     assert collapse_reason(np.zeros_like(labels), labels, 2)
     predicted = np.repeat([0, 1], [950, 50])
@@ -97,15 +95,15 @@ def test_rare_classes() -> None:
     assert collapse_reason(np.zeros_like(fraud), fraud, 2)
 
 
-def test_one_class_in_the_test_set() -> None:
+def test_a_test_set_of_one_class_has_no_collapse() -> None:
     for size in (1, 3, 100):
         alike = np.zeros(size, dtype=np.int64)
         assert collapse_reason(alike, alike, 3) == ""
         assert guessing_note(alike, alike, 3) == ""
-    assert collapse_reason(np.array([0]), np.array([1]), 2) == ""  # one image cannot tell
+    assert collapse_reason(np.array([0]), np.array([1]), 2) == ""  # one image is not enough
 
 
-def test_guessing_is_always_the_commonest_class() -> None:
+def test_guessing_means_the_most_frequent_class() -> None:
     labels = np.repeat([0, 1], [900, 100])
     assert guessing_note(np.zeros_like(labels), labels, 2)
     assert guessing_note(np.repeat([1, 0], [20, 980]), labels, 2)

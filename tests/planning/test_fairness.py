@@ -51,12 +51,12 @@ def texts(differences: list[tuple[str, str]], level: str) -> list[str]:
     return [text for own, text in differences if own == level]
 
 
-def test_a_loss_alone_differs_in_nothing(make: Callable[..., Plan]) -> None:
+def test_a_single_loss_has_no_differences(make: Callable[..., Plan]) -> None:
     plan = make("losses=[softmax]")
     assert found(plan, results=[result(t) for t in plan.trials]) == []
 
 
-def test_what_belongs_to_a_loss_is_listed(make: Callable[..., Plan]) -> None:
+def test_requirements_of_a_loss_are_listed(make: Callable[..., Plan]) -> None:
     losses = (
         "losses=[softmax, center, l_softmax, triplet, contrastive: {softmax_weight: 0.0}, "
         "lgm: {mean_lr_scale: 2.0, covariance: diagonal, alpha: 1.0, alpha_start: 0.1}]"
@@ -81,7 +81,7 @@ def test_what_belongs_to_a_loss_is_listed(make: Callable[..., Plan]) -> None:
     assert "lgm: no weight decay on log_variance" not in texts(without, "listed")
 
 
-def test_a_column_is_named_where_it_alone_differs(make: Callable[..., Plan]) -> None:
+def test_a_column_is_named_if_only_it_differs(make: Callable[..., Plan]) -> None:
     plan = make("variants={a: {}, b: {model: {feature_dim: 3}}}", "losses=[softmax, lgm, center]")
     assert texts(found(plan), "listed") == [
         "center: centers updated by the loss after each step, not by the optimizer",
@@ -103,7 +103,9 @@ def test_several_rows_on_the_test_set_are_a_warning(make: Callable[..., Plan]) -
         ("[softmax, lgm: {alpha: {grid: [0.1, 0.3]}}]", ""),
     ],
 )
-def test_tuning_budget(make: Callable[..., Plan], losses: str, expected: str) -> None:
+def test_different_tuning_budgets_fail(
+    make: Callable[..., Plan], losses: str, expected: str
+) -> None:
     differences = found(make(f"losses={losses}", "selection={holdout: 0.2}"))
     fails = texts(differences, "fails")
     assert len(fails) == bool(expected)
@@ -122,7 +124,7 @@ def test_tuning_budget(make: Callable[..., Plan], losses: str, expected: str) ->
         ({"data_digest": "0"}, "data_digest is "),
     ],
 )
-def test_rows_that_are_not_trained_alike_fail(
+def test_rows_with_different_training_fail(
     make: Callable[..., Plan], change: dict[str, Any], expected: str
 ) -> None:
     plan = make("losses=[softmax, center]")
@@ -140,7 +142,7 @@ def _laid_over(trial: Trial, key: str, value: Any) -> Any:
     return getattr(trial, key).model_copy(update=value) if isinstance(value, dict) else value
 
 
-def test_another_feature_dimension_fails(make: Callable[..., Plan]) -> None:
+def test_different_feature_dimensions_fail(make: Callable[..., Plan]) -> None:
     plan = make("losses=[softmax, center]")
     model = plan.trials[0].model
     wider = model.model_copy(update={"params": {**model.params, "feature_dim": 3}})
@@ -152,13 +154,13 @@ def test_another_feature_dimension_fails(make: Callable[..., Plan]) -> None:
     ]
 
 
-def test_other_seeds_fail(make: Callable[..., Plan]) -> None:
+def test_different_seeds_fail(make: Callable[..., Plan]) -> None:
     plan = make("losses=[softmax, center]")
     trials = [t for t in plan.trials if (t.row, t.seed) != ("center", 1)]
     assert texts(found(plan, trials), "fails") == ["seeds are [0, 1] for softmax; [0] for center"]
 
 
-def test_devices_and_versions(make: Callable[..., Plan]) -> None:
+def test_different_devices_and_versions_are_reported(make: Callable[..., Plan]) -> None:
     plan = make("losses=[softmax, center]")
 
     def of(**by_cell: dict[str, Any]) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ def plan_of(path: Path, *overrides: str, digest: str = "d") -> Plan:
     return Plan(suite, make_rows(losses, suite), digest, (Metric(name="error", label="error"),))
 
 
-def test_labels_show_what_differs(write_suite: Write) -> None:
+def test_labels_show_the_varied_parameters(write_suite: Write) -> None:
     plan = plan_of(write_suite())
     assert [row.label for row in plan.rows] == ["softmax", "lgm(alpha=0)", "lgm(alpha=0.3)"]
 
@@ -67,7 +67,7 @@ def test_milestones_after_the_training_are_a_warning(
     assert plan_of(write_suite()).warnings == ()
 
 
-def test_identity_is_content_not_labels(write_suite: Write) -> None:
+def test_identity_depends_on_content_not_on_labels(write_suite: Write) -> None:
     first = plan_of(write_suite()).trials[0]
     renamed = first.model_copy(update={"suite": "other", "variant": "v", "row": "r"})
     assert type(first).model_validate(renamed.model_dump()).identity == first.identity
@@ -90,7 +90,7 @@ def test_identity_is_content_not_labels(write_suite: Write) -> None:
         "evaluate=[error, top5_error]",
     ],
 )
-def test_identity_changes_with_anything_that_changes_numbers(
+def test_identity_changes_with_everything_that_affects_results(
     write_suite: Write, override: str
 ) -> None:
     plain, changed = plan_of(write_suite()), plan_of(write_suite(), override)
@@ -102,13 +102,13 @@ def test_identity_changes_with_the_data(write_suite: Write) -> None:
     assert plans[0].trials[0].identity != plans[1].trials[0].identity
 
 
-def test_rows_and_seeds_join_the_same_table(write_suite: Write) -> None:
+def test_new_rows_and_seeds_belong_to_the_same_table(write_suite: Write) -> None:
     plain = plan_of(write_suite())
     assert plan_of(write_suite(), "seeds=[7]").table_identity == plain.table_identity
     assert plan_of(write_suite(), "recipe.epochs=9").table_identity != plain.table_identity
 
 
-def test_the_name_of_the_data_is_a_label_its_digest_is_not(write_suite: Write) -> None:
+def test_identity_depends_on_the_digest_of_the_data_not_on_their_name(write_suite: Write) -> None:
     plain = plan_of(write_suite())
     renamed = plan_of(write_suite(), "dataset=./elsewhere/digits")
     assert [t.identity for t in renamed.trials] == [t.identity for t in plain.trials]
@@ -126,7 +126,7 @@ def test_nearly_equal_parameters_keep_different_labels(write_suite: Write) -> No
     assert len({row.label for row in plan.rows}) == 3
 
 
-def test_a_row_twice_is_refused(write_suite: Write) -> None:
+def test_a_repeated_row_is_refused(write_suite: Write) -> None:
     with pytest.raises(RequestError, match="lgm is given twice"):
         plan_of(write_suite(("[0.0, 0.3]", "[0.3, 0.3]")))
 
@@ -157,7 +157,9 @@ def test_a_row_twice_is_refused(write_suite: Write) -> None:
         ("b/*", {("b", "softmax"), ("b", "lgm(alpha=0)"), ("b", "lgm(alpha=0.3)")}),
     ],
 )
-def test_only(write_suite: Write, only: str, cells: set[tuple[str, str]]) -> None:
+def test_only_matches_rows_and_columns(
+    write_suite: Write, only: str, cells: set[tuple[str, str]]
+) -> None:
     plan = plan_of(write_suite(), "variants={a: {}, b: {model: {feature_dim: 3}}}").narrowed(only)
     assert {(t.variant, t.row) for t in plan.trials} == cells
 
@@ -167,7 +169,7 @@ def test_only_keeps_identities(write_suite: Write) -> None:
     assert {t.identity for t in plan.narrowed("lgm*").trials} < {t.identity for t in plan.trials}
 
 
-def test_only_that_matches_nothing_lists_the_cells(write_suite: Write) -> None:
+def test_only_without_a_match_lists_the_cells(write_suite: Write) -> None:
     with pytest.raises(RequestError, match="default/softmax"):
         plan_of(write_suite()).narrowed("lgn*")
 

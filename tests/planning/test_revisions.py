@@ -30,7 +30,7 @@ def laid_out(path: Path, *overrides: str, root: Path = NOWHERE) -> Plan:
     return check(load_suite(path, overrides), root)
 
 
-def test_a_revision_is_part_of_the_identity_only_where_there_is_one(write_suite: Write) -> None:
+def test_a_revision_is_part_of_the_identity_only_if_there_is_one(write_suite: Write) -> None:
     trial = laid_out(write_suite()).trials[0]
     assert trial.revisions == {}
     again = trial.model_copy(update={"revisions": {"central crop": 2}})
@@ -54,12 +54,14 @@ def test_a_revision_is_part_of_the_identity_only_where_there_is_one(write_suite:
         ("resize: 11", False),
     ],
 )
-def test_the_central_crop_touches_odd_margins(write_suite: Write, size: str, touched: bool) -> None:
+def test_revision_of_the_central_crop_affects_margins_of_3_7_11(
+    write_suite: Write, size: str, touched: bool
+) -> None:
     trial = laid_out(write_suite(), f"recipe.input={{{size}}}").trials[0]
     assert trial.revisions == ({"central crop": 2} if touched else {})
 
 
-def test_the_central_crop_touches_images_of_different_sizes(
+def test_revision_of_the_central_crop_affects_images_of_different_sizes(
     write_suite: Write, tmp_path: Path
 ) -> None:
     for split, k, number in [(s, k, n) for s in ("train", "val") for k in "ab" for n in range(3)]:
@@ -71,7 +73,7 @@ def test_the_central_crop_touches_images_of_different_sizes(
     assert data_facts(dataset, suite).crop_margins is None
 
 
-def test_the_central_crop_touches_evaluations_on_other_images(
+def test_revision_of_the_central_crop_affects_evaluations_on_other_images(
     write_suite: Write, make_folder: Callable[..., Path], make_faces: Callable[..., None]
 ) -> None:
     root = make_folder("mine", side=11).parent
@@ -88,7 +90,7 @@ def test_the_central_crop_touches_evaluations_on_other_images(
     assert laid_out(write_suite(), squares, root=root).trials[0].revisions == {}
 
 
-def test_every_random_resized_crop_is_touched(write_suite: Write) -> None:
+def test_revision_affects_every_random_resized_crop(write_suite: Write) -> None:
     crop = "variants={a: {augment: [random_resized_crop]}, b: {augment: [mirror]}}"
     found = {t.variant: t.revisions for t in laid_out(write_suite(), crop).trials}
     assert found == {"a": {"random_resized_crop": 2}, "b": {}}
@@ -107,7 +109,7 @@ def of_schedule(epochs: int, steps: int, name: str, **params: object) -> dict[st
 
 @pytest.mark.parametrize("steps", [1, 3, 10, 25, 50])
 @pytest.mark.parametrize("value", [0.01, 0.07, 0.1, 0.3, 1.36, 2.3, 3.2])
-def test_schedules_are_touched_where_the_rate_of_a_step_changes(value: float, steps: int) -> None:
+def test_revision_affects_schedules_if_a_learning_rate_changes(value: float, steps: int) -> None:
     for epochs in (1, 2, 7):
         done = [index // steps + index % steps / steps for index in range(epochs * steps)]
         now = SCHEDULES["step"].create(epochs, every=value)
@@ -120,7 +122,7 @@ def test_schedules_are_touched_where_the_rate_of_a_step_changes(value: float, st
         assert found == ({"schedule": 2} if differs else {})
 
 
-def test_a_step_of_three_tenths_is_touched(write_suite: Write) -> None:
+def test_revision_affects_a_schedule_of_a_suite(write_suite: Write) -> None:
     """1,200 images in batches of 120 are ten steps an epoch."""
     batch = "recipe.batch_size=120"
     touched = laid_out(write_suite(), batch, "recipe.schedule={name: step, every: 0.1}")
@@ -133,7 +135,7 @@ def test_a_step_of_three_tenths_is_touched(write_suite: Write) -> None:
     }
 
 
-def test_a_held_out_part_is_touched_where_it_had_one_image_more(write_suite: Write) -> None:
+def test_revision_affects_a_held_out_part_that_had_one_more_image(write_suite: Write) -> None:
     plan = laid_out(write_suite(), "selection={holdout: 0.07}")
     assert plan.trials[0].revisions == {"held-out part": 2}
     assert plan.trial(plan.rows[0], "default", 0).revisions == {}
@@ -162,7 +164,7 @@ def long_tailed(root: Path) -> None:
         ("selection={holdout: 0.5}", False),
     ],
 )
-def test_draws_that_would_lose_a_class_are_touched(
+def test_revision_affects_draws_that_lost_a_class(
     write_suite: Write, tmp_path: Path, override: str, touched: bool
 ) -> None:
     long_tailed(tmp_path / "data")
@@ -172,7 +174,7 @@ def test_draws_that_would_lose_a_class_are_touched(
     assert min(min(counts) for counts in plan.facts.class_counts.values()) >= 1
 
 
-def test_small_classes_are_shown(
+def test_small_classes_are_reported(
     write_suite: Write, tmp_path: Path, run: Callable[..., tuple[int, str, str]]
 ) -> None:
     long_tailed(tmp_path / "data")

@@ -63,7 +63,7 @@ def test_a_search_learns_from_its_scores() -> None:
     assert late[ROUND] < sorted(map(bowl, found[:ROUND]))[ROUND // 2]  # not by a single hit
 
 
-def test_what_is_not_measured_yet_ends_a_replay_after_its_round() -> None:
+def test_a_replay_ends_after_a_round_with_an_unknown_score() -> None:
     whole = points(SEARCH, 40, bowl)
     known = {point.model_dump_json() for point in whole[: ROUND + 3]}
     some = points(SEARCH, 40, lambda p: bowl(p) if p.model_dump_json() in known else None)
@@ -71,13 +71,13 @@ def test_what_is_not_measured_yet_ends_a_replay_after_its_round() -> None:
     assert points(SEARCH, 40, lambda p: None) == whole[:ROUND]
 
 
-def test_the_loss_starts_from_its_default() -> None:
+def test_the_first_point_is_the_default() -> None:
     assert points(SEARCH, 2, bowl)[0] == SEARCH.loss
     outside = Search(SEARCH.loss, {"alpha": SearchRange(low=1, high=10)})
     assert 1 <= points(outside, 2, bowl)[0].params["alpha"] <= 10
 
 
-def test_points_stay_inside_and_can_be_read() -> None:
+def test_points_are_within_the_range_and_rounded() -> None:
     narrow = Search(SEARCH.loss, {"alpha": SearchRange(low=0.12345, high=0.12349)})
     found = points(narrow, 30, bowl)
     assert all(0.12345 <= point.params["alpha"] <= 0.12349 for point in found)
@@ -85,7 +85,7 @@ def test_points_stay_inside_and_can_be_read() -> None:
         assert len(f"{point.params['alpha']:.15g}".lstrip("0.").replace(".", "")) <= 3
 
 
-def test_whole_numbers_and_choices_come_once_each() -> None:
+def test_integers_and_choices_are_proposed_once() -> None:
     whole = Search(SEARCH.loss, {"alpha": SearchRange(low=1, high=4)}, frozenset({"alpha"}))
     found = [point.params["alpha"] for point in points(whole, 60, bowl)]
     assert sorted(found) == [1, 2, 3, 4]
@@ -94,7 +94,7 @@ def test_whole_numbers_and_choices_come_once_each() -> None:
     assert len(points(chosen, 20, bowl)) == 2
 
 
-def test_points_that_diverge_are_gone_round() -> None:
+def test_the_search_avoids_points_that_diverge() -> None:
     found = points(SEARCH, 48, lambda p: bowl(p) if p.params["alpha"] < 1 else math.nan)
     assert len(found) == 48
     broken = [p.params["alpha"] >= 1 for p in found]
@@ -130,7 +130,7 @@ def test_a_plan_grows_to_the_number_of_samples_in_each_column(plan: Plan) -> Non
     assert len(final_trials(plan, chosen)) == 2 * 2 * 2
 
 
-def test_a_narrowed_search_goes_the_same_way(plan: Plan) -> None:
+def test_only_does_not_change_the_points_of_a_search(plan: Plan) -> None:
     narrow = plan.narrowed("3-D/lgm*")
     for _ in range(3):
         plan, narrow = (
@@ -155,7 +155,7 @@ def best_alpha(trial: Trial) -> float:
     return float(abs(math.log(trial.loss.params.get("alpha", 9) / best)) + 0.01 * trial.seed)
 
 
-def test_stored_points_win_over_those_of_another_sampler(
+def test_stored_points_replace_those_of_another_sampler(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = load_plan_with_results(plan, SyntheticStore(best_alpha))
@@ -177,7 +177,7 @@ def test_stored_points_win_over_those_of_another_sampler(
     assert "differ from those that Optuna 99.0 proposes now; the stored points are used" in second
 
 
-def test_a_search_goes_on_after_its_stored_points(
+def test_a_search_continues_after_its_stored_points(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = load_plan_with_results(plan, SyntheticStore(best_alpha)).plan.search_points
@@ -193,7 +193,7 @@ def test_a_search_goes_on_after_its_stored_points(
         assert proposed.optuna == f"{optuna.__version__}, 99.0"
 
 
-def test_a_search_has_an_identity_of_its_own_space_and_training(plan: Plan) -> None:
+def test_identity_of_a_search_depends_on_its_space_and_training(plan: Plan) -> None:
     [search] = plan.searches
     wider = replace(search, spaces={"alpha": SearchRange(low=0.01, high=4, log=True)})
     longer = replace(plan, suite=plan.suite.model_copy(update={"evaluate": []}))

@@ -38,7 +38,7 @@ def test_the_lowest_held_out_mean_is_chosen(write_suite: Write) -> None:
     }
 
 
-def test_rows_to_compare_are_tested_beside_the_chosen(write_suite: Write) -> None:
+def test_rows_of_compare_are_tested_in_addition_to_the_chosen(write_suite: Write) -> None:
     plan = plan_of(write_suite(), "selection={holdout: 0.25}")
     plan = replace(plan, compared=tuple(r for r in plan.rows if r.label == "lgm(alpha=0)"))
     for best in ("lgm(alpha=0.3)", "lgm(alpha=0)"):
@@ -51,7 +51,7 @@ def test_rows_to_compare_are_tested_beside_the_chosen(write_suite: Write) -> Non
     assert final_trials(plan, {}) == ()
 
 
-def test_of_a_metric_of_which_more_is_better_the_highest_is_chosen(write_suite: Write) -> None:
+def test_the_highest_mean_is_chosen_if_higher_is_better(write_suite: Write) -> None:
     plan = plan_of(write_suite(), "selection={holdout: 0.25}")
     plan = replace(plan, metrics=(Metric(name="error", label="e", higher_is_better=True),))
     scores = {t.identity: 9.0 if t.row == "lgm(alpha=0)" else 5.0 for t in plan.trials}
@@ -68,7 +68,7 @@ def test_a_row_with_a_diverged_seed_is_not_chosen(write_suite: Write) -> None:
     assert choose_rows(plan, scores)["default", "lgm"].label == "lgm(alpha=0.3)"
 
 
-def test_scores_are_of_finished_trials_that_have_the_metric(write_suite: Write) -> None:
+def test_diverged_trials_and_missing_metrics_have_no_score(write_suite: Write) -> None:
     plan = plan_of(write_suite(), "selection={holdout: 0.25}")
     finished, diverged, without, missing, *_ = plan.trials
     results = {
@@ -104,7 +104,7 @@ def test_results_are_read_once_for_each_trial(write_suite: Write) -> None:
     assert started.latest_stage.measured == "holdout"
 
 
-def test_the_reference_is_named_by_its_label_or_its_loss(write_suite: Write) -> None:
+def test_the_reference_matches_a_label_or_a_loss(write_suite: Write) -> None:
     found = PlanWithResults(plan_of(write_suite()), {})
     assert found.test_stage.reference_labels("softmax") == {"default": "softmax"}
     assert found.test_stage.reference_labels("lgm(alpha=0)") == {"default": "lgm(alpha=0)"}

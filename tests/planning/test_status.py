@@ -16,7 +16,7 @@ Write = Callable[..., Path]
 NOWHERE = Path("/nonexistent/data")
 
 
-def test_trials_without_a_result_are_left(write_suite: Write) -> None:
+def test_trials_without_a_result_remain(write_suite: Write) -> None:
     plan = plan_of(write_suite())
     first, *others = plan.trials
     status = PlanStatus(plan, plan.trials, {first.identity: result_of(first, 1.0)})

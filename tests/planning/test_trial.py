@@ -8,7 +8,7 @@ from lossbench.planning.trial import Trial
 from tests.synthetic_trials import make_trial
 
 
-def test_a_changed_copy_has_another_identity() -> None:
+def test_a_changed_copy_has_a_different_identity() -> None:
     trial = make_trial("a", 0)
     before = trial.identity, trial.earlier_identity  # now they are cached
     changed = trial.model_copy(update={"seed": 1})
@@ -21,7 +21,7 @@ def test_a_changed_copy_has_another_identity() -> None:
     assert len({plugins.identity, plugins.earlier_identity, trial.identity}) == 3
 
 
-def test_a_cached_identity_is_no_part_of_the_trial() -> None:
+def test_a_cached_identity_is_not_part_of_the_trial() -> None:
     trial, other = make_trial("a", 0), make_trial("a", 0)
     identity = trial.identity
     assert trial == other
@@ -30,7 +30,7 @@ def test_a_cached_identity_is_no_part_of_the_trial() -> None:
     assert Trial.model_validate_json(trial.model_dump_json()).identity == identity
 
 
-def test_labels_are_no_part_of_the_identity() -> None:
+def test_labels_are_not_part_of_the_identity() -> None:
     trial = make_trial("a", 0)
     labels = {"suite": "x", "variant": "y", "row": "z"}
     assert trial.model_copy(update=labels).identity == trial.identity

@@ -16,7 +16,7 @@ def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_is_replaced_and_readable_by_everybody(tmp_path: Path) -> None:
+def test_a_file_is_replaced_and_readable_by_all_users(tmp_path: Path) -> None:
     path = tmp_path / "new" / "page.html"
     before = os.umask(0o077)
     try:
@@ -41,7 +41,7 @@ def test_a_file_has_the_permissions_of_the_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
-def test_an_error_leaves_the_target_as_it_was(
+def test_an_error_does_not_change_the_target(
     tmp_path: Path, kind: str, error: BaseException
 ) -> None:
     target = tmp_path / "target"
@@ -71,7 +71,7 @@ def test_a_folder_appears_with_all_its_files(tmp_path: Path) -> None:
     assert entries(tmp_path) == ["folder"]
 
 
-def test_durable_content_is_synced_before_the_renaming_and_the_folder_after_it(
+def test_durable_content_is_synced_before_renaming_and_the_folder_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -114,7 +114,7 @@ def test_a_folder_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert entries(tmp_path) == ["folder"]
 
 
-def test_a_folder_is_removed_or_was_not_there(tmp_path: Path) -> None:
+def test_removing_a_missing_folder_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").touch()
     for _ in range(2):

@@ -18,7 +18,7 @@ from lossbench.suite.grammar import (
 from lossbench.suite.schema import Component
 
 
-def test_grids_multiply() -> None:
+def test_grids_are_combined() -> None:
     params = {"a": {"grid": [1, 2]}, "b": 3, "c": {"grid": [4, 5]}}
     points = expand_grids(Component(name="x", params=params))
     assert [tuple(p.params.values()) for p in points] == list(
@@ -26,7 +26,7 @@ def test_grids_multiply() -> None:
     )
 
 
-def test_a_search_is_a_span_or_a_list() -> None:
+def test_a_search_is_a_range_or_a_list() -> None:
     params = {"alpha": {"search": {"low": 1, "high": 2.0}}, "lambda": {"search": [1, 2]}, "m": 4}
     assert grammar_problems(params) == []
     spaces = read_spaces(Component(name="lgm", params=params))
@@ -47,13 +47,13 @@ def test_a_search_is_a_span_or_a_list() -> None:
         ({"a": {"grid": [1]}, "b": {"search": [1, 2]}}, "", "use only one of them"),
     ],
 )
-def test_problems_name_the_parameter(params: dict[str, Any], key: str, message: str) -> None:
+def test_messages_name_the_parameter(params: dict[str, Any], key: str, message: str) -> None:
     [problem] = grammar_problems(params)
     assert problem.key == key
     assert message in problem.message
 
 
-def test_only_a_grid_in_the_wrong_place_is_explained() -> None:
+def test_only_a_misplaced_grid_is_explained() -> None:
     number = Problem(("epochs",), "should be a valid integer, not 'a'", "a")
     grid = Problem(("epochs",), "should be a valid integer", {"grid": [1, 2]})
     assert explain_misplaced_grids([number, grid]) == [

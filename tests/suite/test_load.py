@@ -24,7 +24,7 @@ def test_exponents_without_a_dot_are_numbers(write_suite: Write) -> None:
     assert suite.recipe.optimizer.params["lr"] == 0.03
 
 
-def test_overrides(write_suite: Write) -> None:
+def test_overrides_are_applied(write_suite: Write) -> None:
     suite = load_suite(
         write_suite(),
         [
@@ -44,7 +44,7 @@ def test_overrides(write_suite: Write) -> None:
     assert suite.seeds == [4]
 
 
-def test_an_override_enters_a_loss_without_parameters(write_suite: Write) -> None:
+def test_an_override_adds_parameters_to_a_loss(write_suite: Write) -> None:
     suite = load_suite(write_suite(), ["losses.softmax.x=1"])
     assert suite.losses[0].params == {"x": 1}
 
@@ -80,7 +80,7 @@ def test_an_override_enters_a_loss_without_parameters(write_suite: Write) -> Non
         ("seeds: [0, 1]", "selection: {holdout: 1.0}", "selection.holdout: should be less than 1"),
     ],
 )
-def test_wrong_files(write_suite: Write, old: str, new: str, expected: str) -> None:
+def test_messages_on_wrong_files(write_suite: Write, old: str, new: str, expected: str) -> None:
     assert expected in message_of(write_suite((old, new)))
 
 
@@ -95,18 +95,20 @@ def test_wrong_files(write_suite: Write, old: str, new: str, expected: str) -> N
         ("seeds=[1", "--set seeds=[1: broken YAML"),
     ],
 )
-def test_wrong_overrides(write_suite: Write, override: str, expected: str) -> None:
+def test_messages_on_wrong_overrides(write_suite: Write, override: str, expected: str) -> None:
     assert expected in message_of(write_suite(), override)
 
 
-def test_everything_wrong_is_reported_at_once(write_suite: Write) -> None:
+def test_all_problems_are_reported_at_once(write_suite: Write) -> None:
     path = write_suite(("epochs: 2", "epoch: 2"), ("seeds:", "seed:"))
     with pytest.raises(SuiteError) as caught:
         load_suite(path)
     assert {p.key for p in caught.value.problems} == {"recipe.epochs", "recipe.epoch", "seed"}
 
 
-def test_a_missing_file_names_its_neighbour(write_suite: Write, tmp_path: Path) -> None:
+def test_message_on_a_missing_file_suggests_a_similar_name(
+    write_suite: Write, tmp_path: Path
+) -> None:
     write_suite()
     assert "no such file; did you mean 'small.yaml'" in message_of(tmp_path / "smal.yaml")
 
@@ -115,13 +117,15 @@ def test_a_missing_file_names_its_neighbour(write_suite: Write, tmp_path: Path) 
     ("content", "expected"),
     [(b"", "should be a mapping"), (b"- a\n", "should be a mapping"), (b"\xff\xfe", "UTF-8")],
 )
-def test_files_that_are_no_suite(tmp_path: Path, content: bytes, expected: str) -> None:
+def test_files_that_are_not_suites_are_refused(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(content)
     assert expected in message_of(path)
 
 
-def test_a_suite_runs_no_code(tmp_path: Path) -> None:
+def test_a_suite_file_runs_no_code(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("suite: !!python/object/apply:os.system ['touch owned']\n", encoding="utf-8")
     message_of(path)

@@ -8,7 +8,7 @@ from lossbench.suite.load import load_suite
 Write = Callable[..., Path]
 
 
-def test_short_and_long_forms_mean_the_same(write_suite: Write) -> None:
+def test_short_and_long_forms_are_equivalent(write_suite: Write) -> None:
     suite = load_suite(write_suite())
     assert suite.dataset.name == "digits"
     assert [loss.name for loss in suite.losses] == ["softmax", "lgm"]
@@ -18,7 +18,7 @@ def test_short_and_long_forms_mean_the_same(write_suite: Write) -> None:
     assert long.dataset == suite.dataset
 
 
-def test_a_variant_lies_over_the_model(write_suite: Write) -> None:
+def test_parameters_of_a_variant_replace_those_of_the_model(write_suite: Write) -> None:
     variants = "variants: {a: {}, b: {model: {feature_dim: 3}}, c: {model: {name: other}}}"
     suite = load_suite(write_suite(("seeds: [0, 1]", variants)))
     assert suite.variant_model("a").params == {"feature_dim": 2}

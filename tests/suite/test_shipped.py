@@ -79,7 +79,7 @@ def test_a_shipped_suite_plans_and_takes_one_step(
         assert set(result.metrics) == {metric.name for metric in plan.metrics}
 
 
-def test_published_numbers_find_their_rows(data_root: Path) -> None:
+def test_published_numbers_match_rows(data_root: Path) -> None:
     expected = {
         "mnist": {"error": {"2-D": 6, "100-D": 6}},
         "cifar10": {"error": {"ResNet-20": 4, "ResNet-56": 4, "ResNet-110": 4}},
@@ -136,7 +136,7 @@ def test_real_mnist_learns(real_mnist: Path, tmp_path: Path) -> None:
     assert result.metrics["error"] < 20
 
 
-def test_a_missing_suite_is_told_how_to_get_it(
+def test_message_on_a_missing_suite_names_the_command_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -50,7 +50,7 @@ def refusal(folder: Path, content: dict[str, Any], *overrides: str) -> str:
 
 @pytest.mark.parametrize("quote", ["", '"', "'"])
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
-def test_a_parameter_of_every_registered_name(
+def test_override_of_a_parameter_of_every_registered_name(
     registry: Registry[Any], quote: str, tmp_path: Path
 ) -> None:
     """In the lists of a suite by the name, elsewhere below the key that holds the name."""
@@ -90,23 +90,23 @@ def test_names_with_dots_are_among_them() -> None:
         ({"variants": {"a": {}}}, 'variants."2.5x"={model: {width: 3}}', ("2.5x", "width", 3)),
     ],
 )  # fmt: skip
-def test_variants_with_dots(
+def test_override_of_variants_with_dots(
     content: dict[str, Any], override: str, place: tuple[str, str, int], tmp_path: Path
 ) -> None:
     name, key, value = place
     assert load(tmp_path, content, override).variants[name].model == {key: value}
 
 
-def test_values_below_a_parameter(tmp_path: Path) -> None:
+def test_override_of_a_grid(tmp_path: Path) -> None:
     losses = {"losses": ["softmax", {"my.loss": {"alpha": {"grid": [1]}}}]}
     suite = load(tmp_path, losses, "losses.my.loss.alpha.grid=[2, 3]")
     assert suite.losses[1].params == {"alpha": {"grid": [2, 3]}}
 
 
-def test_two_readings_are_refused_and_quotes_decide(tmp_path: Path) -> None:
+def test_an_ambiguous_key_is_refused_without_quotes(tmp_path: Path) -> None:
     losses = {"losses": ["my", "my.loss"]}
-    told = refusal(tmp_path, losses, "losses.my.loss.scale=1")
-    assert 'can mean "my".loss.scale or "my.loss".scale; put the name in quotes' in told
+    message = refusal(tmp_path, losses, "losses.my.loss.scale=1")
+    assert 'can mean "my".loss.scale or "my.loss".scale; put the name in quotes' in message
     first = load(tmp_path, losses, 'losses."my".loss.scale=1')
     assert [loss.params for loss in first.losses] == [{"loss": {"scale": 1}}, {}]
     second = load(tmp_path, losses, 'losses."my.loss".scale=1')
@@ -134,7 +134,7 @@ def test_two_readings_are_refused_and_quotes_decide(tmp_path: Path) -> None:
         ('"losses=1', "should be KEY=VALUE"),
     ],
 )
-def test_wrong_names(override: str, expected: str, tmp_path: Path) -> None:
+def test_messages_on_wrong_names(override: str, expected: str, tmp_path: Path) -> None:
     content = {"losses": ["softmax", "pml.ArcFaceLoss"], "variants": {"1.5x": {}, "a": {}}}
     assert expected in refusal(tmp_path, content, override)
 
@@ -148,7 +148,7 @@ def test_wrong_names(override: str, expected: str, tmp_path: Path) -> None:
         ("losses.softmax.a=3", 'losses."softmax".a=4'),
     ],
 )
-def test_a_key_is_set_once(overrides: tuple[str, str], tmp_path: Path) -> None:
+def test_a_repeated_key_is_refused(overrides: tuple[str, str], tmp_path: Path) -> None:
     assert "is set twice; give it once" in refusal(tmp_path, {}, *overrides)
 
 
@@ -161,7 +161,7 @@ def test_a_key_is_set_once(overrides: tuple[str, str], tmp_path: Path) -> None:
         ('losses."softmax".a=3', "seeds=[4]", "losses=[softmax]"),
     ],
 )
-def test_a_key_set_before_the_whole_that_replaces_it(
+def test_an_override_that_replaces_an_earlier_one_is_refused(
     overrides: tuple[str, ...], tmp_path: Path
 ) -> None:
     message = refusal(tmp_path, {}, *overrides)
