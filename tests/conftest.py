@@ -1,4 +1,4 @@
-"""What several tests share: small suites, data sets, and the real data where it is."""
+"""Fixtures for several tests: small suites, data sets, and real data sets if they are available."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lossbench.cli.main import main
-from lossbench.data.prepared import ARRAYS, Card, array_digest, save_prepared
+from lossbench.data.prepared import ARRAY_NAMES, Card, array_digest, save_prepared
 
 pytest_plugins = ["tests.synthetic_plans"]
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -42,7 +42,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run Ray's tests first and long ones next, so that no process works alone in the end."""
+    """Run Ray's tests first and long ones next, so that processes finish at about the same time."""
     items.sort(
         key=lambda item: (not item.get_closest_marker("ray"), not item.get_closest_marker("long"))
     )
@@ -86,7 +86,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def uri(tmp_path: Path, empty_database: Path) -> str:
-    """Of a database without runs; copied, because MLflow takes seconds to make one."""
+    """URI of an empty database; a copy, because MLflow takes seconds to create one."""
     copy = shutil.copy(empty_database, tmp_path / "mlflow.db")
     return f"sqlite:///{copy}"
 
@@ -140,7 +140,7 @@ def make_folder(tmp_path: Path) -> Callable[..., Path]:
             num_classes=classes,
             class_names=[f"class {k}" for k in range(classes)],
             source="random",
-            sha256={key: array_digest(arrays[key]) for key in ARRAYS},
+            sha256={key: array_digest(arrays[key]) for key in ARRAY_NAMES},
         )
         save_prepared(tmp_path / "data" / name, arrays, card)
         return tmp_path / "data" / name
@@ -156,7 +156,7 @@ def make_faces() -> Callable[..., None]:
 def _write_faces(folder: Path, folds: int = 10, people_in_a_fold: int = 2, side: int = 96) -> None:
     """Write faces of random pixels with pairs of people who are in one fold only.
 
-    Each fold's people have four images each; so have some who are in no fold.
+    Every person has four images, including some people who are in no fold.
     """
     people = [f"Person_{k}" for k in range(folds * people_in_a_fold + 3)]
     labels = np.repeat(np.arange(len(people)), 4)
@@ -184,13 +184,13 @@ def _write_faces(folder: Path, folds: int = 10, people_in_a_fold: int = 2, side:
 
 @pytest.fixture(scope="session")
 def real_mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the real MNIST; skips where its packed form is not at hand."""
+    """Data root with the real MNIST; skipped if the packed data are missing."""
     return _unpacked("mnist", tmp_path_factory.mktemp("real"))
 
 
 @pytest.fixture(scope="session")
 def real_lfw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data root with the real LFW; skips likewise."""
+    """Data root with the real LFW; skipped if the packed data are missing."""
     root = _unpacked("lfw", tmp_path_factory.mktemp("real"))
     yield root
     shutil.rmtree(root)  # 366 MB, which pytest would keep for three sessions
@@ -199,7 +199,7 @@ def real_lfw(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _unpacked(name: str, root: Path) -> Path:
     script = SHARED_DATA / "unpack.py"
     if not script.exists():
-        pytest.skip("the packed data sets (../shared/data) are not beside this checkout")
+        pytest.skip("the packed data sets (../shared/data) are not next to this checkout")
     spec = importlib.util.spec_from_file_location("unpack", script)
     assert spec is not None
     assert spec.loader is not None

@@ -89,8 +89,8 @@ def build(
     )
     return TrialObjects(
         training=training,
-        train=parts["train"].on(device, view),
-        measured=parts["measured"].on(device, view) if "measured" in parts else None,
+        train=parts["train"].to_device(device, view),
+        measured=parts["measured"].to_device(device, view) if "measured" in parts else None,
         measured_name="holdout" if trial.holdout else "test",
         evaluations=tuple(build_evaluations(trial.evaluate)),
         class_names=tuple(dataset.card.class_names),

@@ -46,7 +46,7 @@ class Split(Protocol):
     def relabelled(self, labels: NDArray[np.int64]) -> Split:
         """Split of the same images with other labels."""
 
-    def on(self, device: torch.device, view: View) -> Images:
+    def to_device(self, device: torch.device, view: View) -> Images:
         """Images for a training on a device."""
 
 
@@ -84,7 +84,7 @@ class Dataset:
         """Shape (C, H, W) of the input of a model.
 
         Args:
-            view: Part of an image that the model sees.
+            view: Resizing and crop of the images.
 
         Raises:
             ValueError: The images are too small for the view, or differ in size without a crop.

@@ -29,7 +29,7 @@ SUFFIXES = frozenset(
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
 """Suffixes of image files: those formats of Pillow that are used for photographs and drawings."""
-DEEPEST = 65_535
+MAX_GREY_LEVEL = 65_535
 """White level of 16-bit grey images."""
 
 EXIF_MARKERS = (
@@ -76,7 +76,7 @@ def decode(path: Path | EncodedImage) -> Tensor:
             array = _upright(_rgb(image), _orientation(image))  # (H, W, 3)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except _UnknownWhite as error:
+    except _UnknownWhiteError as error:
         raise DataError(f"{path}: {error}; save it with 8 or 16 bits") from None
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
@@ -108,17 +108,17 @@ def stores_16_bits(path: Path | EncodedImage) -> bool:
         return any(isinstance(mode, str) and ";16" in mode for mode in (image.mode, *modes))
 
 
-def may_be_turned(file: EncodedImage) -> bool:
+def may_be_rotated(file: EncodedImage) -> bool:
     """Whether the upright image may differ in size from the opened one."""
     return any(marker in file.content for marker in EXIF_MARKERS)
 
 
-def is_turned(file: EncodedImage) -> bool:
+def is_rotated(file: EncodedImage) -> bool:
     """Whether `decode` rotates or mirrors the image by its EXIF orientation.
 
     False for TIFF, which Pillow has always rotated itself.
     """
-    if not may_be_turned(file):
+    if not may_be_rotated(file):
         return False
     try:
         with opened(file) as image:
@@ -137,10 +137,10 @@ def upright_size(path: Path | EncodedImage) -> tuple[int, int]:
     try:
         with opened(path) as image:
             width, height = image.size
-            turned = width != height and _orientation(image) > 4
+            rotated = width != height and _orientation(image) > 4
             # versions of Pillow differ in whether the size of a TIFF is already the rotated one
-            if not turned or image.format != "TIFF":
-                return (width, height) if turned else (height, width)
+            if not rotated or image.format != "TIFF":
+                return (width, height) if rotated else (height, width)
     except Exception:  # Pillow's decoders raise various types
         pass
     shape = decode(path).shape  # raises a DataError if the file is broken
@@ -169,14 +169,14 @@ def _upright(array: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return np.array(ImageOps.exif_transpose(image))
 
 
-class _UnknownWhite(Exception):
+class _UnknownWhiteError(Exception):
     """The white level of an image is unknown, so its levels cannot be scaled to a byte."""
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Pixels (H, W, 3). Pillow's own conversion would clip deeper levels at 255."""
     if image.mode == "F":
-        raise _UnknownWhite("floating-point images are not supported")
+        raise _UnknownWhiteError("floating-point images are not supported")
     if image.mode.startswith("I"):
         grey = _grey_in_a_byte(image)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -192,8 +192,8 @@ def _grey_in_a_byte(image: Image.Image) -> NDArray[np.uint8]:
     """Pixels (H, W), in [0, 255], of an image of larger integers."""
     levels = np.asarray(image).astype(np.int64)
     low, high = int(levels.min()), int(levels.max())
-    if low < 0 or high > DEEPEST:
-        raise _UnknownWhite(f"grey levels from {low:,} to {high:,} are not supported")
+    if low < 0 or high > MAX_GREY_LEVEL:
+        raise _UnknownWhiteError(f"grey levels from {low:,} to {high:,} are not supported")
     # Pillow scales the levels of a PGM to 16 bits, even if all are dark
     deep = image.mode != "I" or image.format == "PPM" or high > 255
     bytes_ = (levels + 128) // 257 if deep else levels

@@ -64,7 +64,7 @@ class Pairs:
     same: NDArray[np.bool_]
     fold: NDArray[np.int64]
 
-    def of(self, folds: Iterable[int]) -> Pairs:
+    def in_folds(self, folds: Iterable[int]) -> Pairs:
         """Pairs of some folds."""
         kept = np.isin(self.fold, list(folds))
         return Pairs(self.first[kept], self.second[kept], self.same[kept], self.fold[kept])
@@ -115,7 +115,7 @@ def load_faces(folder: Path, *, verify: bool = True) -> FaceSet:
         )
     if not (labels.min() >= 0 and labels.max() < card.num_classes):
         raise DataError(f"{folder / 'labels.npy'}: labels outside 0 to {card.num_classes - 1}")
-    _require_own_names(folder, card, labels)
+    _require_matching_names(folder, card, labels)
     for name, array in (("images", images), ("labels", labels)):
         if name not in card.sha256:
             raise DataError(f"{folder / 'dataset.json'}: sha256.{name} is missing")
@@ -132,7 +132,7 @@ def load_faces(folder: Path, *, verify: bool = True) -> FaceSet:
     return FaceSet(images, labels, card.class_names, pairs, digest)  # type: ignore[arg-type]
 
 
-def _require_own_names(folder: Path, card: FaceCard, labels: NDArray[np.generic]) -> None:
+def _require_matching_names(folder: Path, card: FaceCard, labels: NDArray[np.generic]) -> None:
     """Require that file names and labels agree: pairs use the former, training the latter.
 
     Raises:
@@ -228,7 +228,7 @@ def people_outside_folds(
     Returns:
         `train_images` and `train_labels`, with people renumbered; and the names of the people.
     """
-    tested = faces.pairs.of(folds)
+    tested = faces.pairs.in_folds(folds)
     seen = np.unique(faces.labels[np.concatenate([tested.first, tested.second])])
     count = np.bincount(faces.labels, minlength=len(faces.people))
     count[seen] = 0

@@ -20,7 +20,7 @@ HELD_OUT = "held-out"
 KINDS = {"train": "training", "measured": "test"}
 """Names of the splits of a trial in messages, if nothing is held out."""
 ShapeAndView = tuple[Shape | None, View]
-"""Shape of images, None where they differ in size, and the part of them that the model sees."""
+"""Shape of images, None where they differ in size, and their resizing and crop."""
 
 
 def data_facts(dataset: Dataset, suite: Suite, others: Iterable[ShapeAndView] = ()) -> DataFacts:
@@ -90,12 +90,12 @@ def pixel_statistics(dataset: Dataset, view: View) -> tuple[float, float]:
 
     The images are evenly spaced in the training set.
     """
-    images = dataset.splits["train"].on(torch.device("cpu"), view)
+    images = dataset.splits["train"].to_device(torch.device("cpu"), view)
     chosen = torch.linspace(0, len(images) - 1, min(SAMPLED_IMAGES, len(images))).round().long()
-    pixels = torch.cat([part.flatten().double() for part in images.central(chosen)])
+    pixels = torch.cat([part.flatten().double() for part in images.unaugmented(chosen)])
     return float(pixels.mean()), float(pixels.std())
 
 
 def view_of(recipe: Recipe) -> View:
-    """Part of an image that the model sees under a recipe."""
+    """Resizing and crop of the images under a recipe."""
     return View(recipe.input.resize, recipe.input.crop)

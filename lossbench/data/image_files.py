@@ -32,14 +32,14 @@ MEASURED_AT_CHECK = 50_000
 """Largest number of images whose sizes are all read if the decoded ones have the same size."""
 TWELVE_BITS = 4095
 """Largest level of 12-bit cameras and scanners, which write files of 16 bits."""
-AT_ONCE = 64
+BATCH_SIZE = 64
 """Default batch size without augmentation."""
 
 Item = tuple[int, int]
 """Index of an image, and seed of its augmentation."""
-Files = NDArray[np.bytes_] | EncodedImages
+ImagePaths = NDArray[np.bytes_] | EncodedImages
 """Paths in the encoding of the file system, which saves memory for millions, or rows of a table."""
-Form = Literal["augmented", "central", "ten_crops"]
+Form = Literal["augmented", "unaugmented", "ten_crops"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ImageFileSplit:
         labels: int64 (N,), in [0, K).
     """
 
-    paths: Files
+    paths: ImagePaths
     labels: NDArray[np.int64]
 
     @property
@@ -64,7 +64,7 @@ class ImageFileSplit:
     def relabelled(self, labels: NDArray[np.int64]) -> ImageFileSplit:
         return replace(self, labels=labels)
 
-    def on(self, device: torch.device, view: View) -> Images:
+    def to_device(self, device: torch.device, view: View) -> Images:
         return ImageFiles(self.paths, torch.from_numpy(self.labels).to(device), view)
 
 
@@ -77,10 +77,10 @@ class ImageFiles(Images):
     Attributes:
         paths: Paths of N files.
         labels: (N,), on the device of the training.
-        view: Part of each image that a model sees; with a crop if sizes differ.
+        view: Resizing and crop of each image; with a crop if sizes differ.
     """
 
-    paths: Files
+    paths: ImagePaths
     labels: Tensor
     view: View
 
@@ -98,9 +98,11 @@ class ImageFiles(Images):
         for batch, images in zip(chosen, decoded, strict=True):
             yield images, self.labels[batch.to(self.labels.device)]
 
-    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
+    def unaugmented(
+        self, chosen: Tensor | None = None, size: int | None = None
+    ) -> Iterator[Tensor]:
         indices = range(len(self)) if chosen is None else chosen.tolist()
-        return self._in_order("central", indices, size or AT_ONCE)
+        return self._in_order("unaugmented", indices, size or BATCH_SIZE)
 
     def ten_crops(self, size: int) -> Iterator[Tensor]:
         return self._in_order("ten_crops", range(len(self)), size)
@@ -137,7 +139,7 @@ class _Decoder(TorchDataset[Any]):
     """
 
     def __init__(
-        self, paths: Files, view: View, form: Form, augment: Sequence[Augment] = ()
+        self, paths: ImagePaths, view: View, form: Form, augment: Sequence[Augment] = ()
     ) -> None:
         self.paths, self.view, self.form, self.augment = paths, view, form, augment
 
@@ -162,7 +164,7 @@ class _Decoder(TorchDataset[Any]):
         return self.view.cropped(image)
 
 
-def _file(paths: Files, index: int) -> Path | EncodedImage:
+def _file(paths: ImagePaths, index: int) -> Path | EncodedImage:
     file = paths[index]
     return file if isinstance(file, EncodedImage) else Path(os.fsdecode(file))
 
@@ -187,7 +189,7 @@ class InspectedImages:
         return min(((file, min(side)) for file, side in self.sides.items()), key=lambda f: f[1])
 
 
-def inspect_images(paths: Files) -> InspectedImages:
+def inspect_images(paths: ImagePaths) -> InspectedImages:
     """Decode all images, or 1,000 evenly spaced ones of more; read the sizes of others if useful.
 
     Raises:
@@ -231,7 +233,7 @@ def common_size(inspected: Sequence[InspectedImages]) -> tuple[tuple[int, int] |
     )
 
 
-def first_size(paths: Files) -> tuple[int, int]:
+def first_size(paths: ImagePaths) -> tuple[int, int]:
     """Size (H, W) of the first image, for workers: the check before found that all have it."""
     height, width = decode(_file(paths, 0)).shape[1:]
     return height, width

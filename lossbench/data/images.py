@@ -1,4 +1,4 @@
-"""Images as a training and its evaluations see them, independent of how they are stored."""
+"""Images for a training and its evaluations, independent of their storage."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Augment = Callable[[Tensor, Generator], Tensor]
 An augmentation with a true attribute `takes_whole_image` resizes images itself: if it is the first
 one, images are not resized before it.
 """
-MOST_AT_ONCE, PIXELS_AT_ONCE = 1000, 2**20
+MAX_BATCH, MAX_BATCH_PIXELS = 1000, 2**20
 """Largest numbers of images and of pixels in a batch without augmentation."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Part of an image that a model sees.
+    """Resizing and central crop of the images for a model.
 
     Attributes:
         resize: Length of the shorter side after resizing, in pixels; None for no resizing.
@@ -103,13 +103,13 @@ class Images(ABC):
 
     Attributes:
         labels: int64 (N,), on the device of the training.
-        view: Part of each image that a model sees.
-        of_pixels: Whether they are images, not precomputed vectors.
+        view: Resizing and crop of each image.
+        are_pixels: Whether they are images, not precomputed vectors.
     """
 
     labels: Tensor
     view: View
-    of_pixels: ClassVar[bool] = True
+    are_pixels: ClassVar[bool] = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -130,7 +130,9 @@ class Images(ABC):
         """
 
     @abstractmethod
-    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
+    def unaugmented(
+        self, chosen: Tensor | None = None, size: int | None = None
+    ) -> Iterator[Tensor]:
         """Batches of images (B, C, H, W), uint8, without augmentation, in order.
 
         Args:
@@ -171,9 +173,11 @@ class ArrayImages(Images):
                 images = augment(images, generator)
             yield self.view.cropped(images), self.labels[chosen]
 
-    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
+    def unaugmented(
+        self, chosen: Tensor | None = None, size: int | None = None
+    ) -> Iterator[Tensor]:
         _, height, width, _ = self.images.shape
-        size = size or min(MOST_AT_ONCE, max(PIXELS_AT_ONCE // (height * width), 1))
+        size = size or min(MAX_BATCH, max(MAX_BATCH_PIXELS // (height * width), 1))
         images = self.images if chosen is None else self.images[chosen.to(self.images.device)]
         for part in images.split(size):
             yield self.view.cropped(self.view.resized(part.permute(0, 3, 1, 2)))
@@ -215,7 +219,7 @@ def normaliser(
 
     Args:
         mean: One number, or one per channel.
-        std: Likewise.
+        std: One number, or one per channel.
         device: Device of the images.
     """
 

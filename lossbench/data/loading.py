@@ -100,7 +100,7 @@ def own_folders(data_root: Path) -> list[Path]:
 
 @dataclass
 class _OpenDataset:
-    """A data set that stays open.
+    """Slot for a data set that stays open.
 
     Attributes:
         dataset: The data set; None until it was opened without an error.
@@ -112,7 +112,7 @@ class _OpenDataset:
 
 
 @functools.lru_cache(maxsize=2)
-def _open_dataset(
+def _cached_slot(
     name: str, data_root: Path, validation: bool, missing_test_classes: bool
 ) -> _OpenDataset:
     return _OpenDataset()
@@ -139,7 +139,7 @@ def load_dataset(
     Raises:
         DataError, UnknownNameError: As for `find_folder` and `load_prepared`.
     """
-    kept = _open_dataset(name, data_root, validation, missing_test_classes)
+    kept = _cached_slot(name, data_root, validation, missing_test_classes)
     if kept.dataset is None or (verify and not kept.verified):
         kept.dataset = _load(name, data_root, verify, validation, missing_test_classes)
         kept.verified = verify
@@ -147,8 +147,8 @@ def load_dataset(
 
 
 def close_datasets() -> None:
-    """Forget the open data sets, so that `load_dataset` reads them again."""
-    _open_dataset.cache_clear()
+    """Close the open data sets, so that `load_dataset` reads them again."""
+    _cached_slot.cache_clear()
 
 
 def _load(

@@ -26,7 +26,7 @@ FILES: Mapping[str, Mapping[str, str]] = {
 }
 """Data set -> file in the download folder -> SHA-256, for files that torchvision does not check. It
 compares the packed files of MNIST and all files of CIFAR with their MD5 itself."""
-ARRAYS: Mapping[str, Mapping[str, str]] = {
+ARRAY_DIGESTS: Mapping[str, Mapping[str, str]] = {
     "mnist": {
         "train_images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
         "train_labels": "e474323ac02fc156161b0bbb1f8c9cfeb327a74bcd9f9680a8385269a24f566c",
@@ -64,7 +64,9 @@ def require_official_arrays(name: str, digests: Mapping[str, str], downloads: Pa
     Raises:
         DataError: An array is not the one made from the official files.
     """
-    wrong = [key for key, digest in ARRAYS.get(name, {}).items() if digests.get(key) != digest]
+    wrong = [
+        key for key, digest in ARRAY_DIGESTS.get(name, {}).items() if digests.get(key) != digest
+    ]
     if wrong:
         raise DataError(
             f"{downloads}: {' and '.join(wrong)} of {name} are not the official ones; remove its "
@@ -81,10 +83,10 @@ def describe_lfw(images: int, people: int, pairs: bytes) -> str:
         pairs: Content of `pairs.txt`.
     """
     official = hashlib.md5(pairs, usedforsecurity=False).hexdigest() == LFW_PAIRS_MD5
-    said = f"{images:,} images of {people:,} people as they were found, not verified"
+    note = f"{images:,} images of {people:,} people as they were found, not verified"
     if (images, people) != (LFW_IMAGES, LFW_PEOPLE):
-        said += f" (LFW has {LFW_IMAGES:,} of {LFW_PEOPLE:,})"
-    return f"{said}; pairs.txt is {'' if official else 'not '}the official one"
+        note += f" (LFW has {LFW_IMAGES:,} of {LFW_PEOPLE:,})"
+    return f"{note}; pairs.txt is {'' if official else 'not '}the official one"
 
 
 def _sha256(path: Path) -> str:

@@ -32,7 +32,7 @@ from lossbench.suite.atomic_files import atomic_path
 
 Arrays = dict[str, NDArray[np.generic]]
 AnyCard = TypeVar("AnyCard", bound=Card)
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+ARRAY_NAMES = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class ArraySplit:
     def relabelled(self, labels: NDArray[np.int64]) -> ArraySplit:
         return replace(self, labels=labels)
 
-    def on(self, device: torch.device, view: View) -> Images:
+    def to_device(self, device: torch.device, view: View) -> Images:
         """Images on a device; on the CPU, memory-mapped arrays stay mapped."""
         return ArrayImages(
             torch.from_numpy(self.images).to(device), torch.from_numpy(self.labels).to(device), view

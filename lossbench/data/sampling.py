@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 Indices = NDArray[np.int64]
 
 
-def stratified_subset(labels: Indices, size: int, names: Sequence[str] = ()) -> Indices:
+def stratified_subset(labels: Indices, size: int) -> Indices:
     """Indices of a stratified subset in ascending order, the same at every call.
 
     The subset has at least one image of each class.
@@ -21,13 +21,12 @@ def stratified_subset(labels: Indices, size: int, names: Sequence[str] = ()) -> 
     Args:
         labels: (N,)
         size: Number of images in the subset.
-        names: Class names, for messages.
 
     Raises:
         ValueError: `size` is larger than N, or smaller than the number of classes.
     """
     if size > len(labels):
-        raise ValueError(f"{size} of {len(labels)} images are more than there are")
+        raise ValueError(f"{size} images were requested, but there are only {len(labels)}")
     if size == len(labels):
         return np.arange(size)
     classes = len(np.unique(labels))
@@ -71,7 +70,7 @@ def split_off(
     if counts.min() < 2:
         single = classes[counts.argmin()]
         raise ValueError(
-            f"class {names[single] if names else single} has one image, which cannot be split"
+            f"class {names[single] if names else single} has only one image; both parts need one"
         )
     off = _drawn_by_share(labels, number)
     if off is None or _lacks_class(labels, off) or _lacks_class(labels, _others(labels, off)):
@@ -113,7 +112,7 @@ def _drawn_by_share(labels: Indices, number: int) -> Indices | None:
 
 
 def _drawn_with_least(labels: Indices, number: int, rest: int) -> Indices:
-    """Indices of a stratified draw of at least one image per class; at least `rest` are left."""
+    """Indices of a stratified draw with one or more images per class; `rest` or more are left."""
     classes, counts = np.unique(labels, return_counts=True)
     share = number * counts / len(labels)
     wanted = np.clip(np.floor(share), 1, counts - rest).astype(np.int64)
@@ -123,8 +122,8 @@ def _drawn_with_least(labels: Indices, number: int, rest: int) -> Indices:
         wanted[np.where(possible, step * (share - wanted), -np.inf).argmax()] += step
     random = np.random.RandomState(0)
     drawn = [
-        random.permutation(np.flatnonzero(labels == k))[:own]
-        for k, own in zip(classes, wanted, strict=True)
+        random.permutation(np.flatnonzero(labels == k))[:number_of_class]
+        for k, number_of_class in zip(classes, wanted, strict=True)
     ]
     return np.sort(np.concatenate(drawn))
 
@@ -140,7 +139,7 @@ def _others(labels: Indices, chosen: Indices) -> Indices:
 
 
 def count_of_share(share: float, count: int) -> int:
-    """Number of images in a share of `count` images, rounded up."""
+    """Number of images that is a share of `count` images, rounded up."""
     return math.ceil(share * count - 1e-9)  # 0.07 * 100 is 7.000000000000001
 
 
@@ -150,7 +149,7 @@ def epoch_order(labels: Tensor, group_size: int | None, generator: Generator) ->
     Args:
         labels: (N,)
         group_size: Number of consecutive images of the same class; the last group of a class may
-            be smaller, and the groups are shuffled. None shuffles single images.
+            be smaller, and the groups are shuffled. None shuffles individual images.
         generator: CPU generator.
 
     Returns:

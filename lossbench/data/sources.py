@@ -13,7 +13,11 @@ import numpy as np
 from lossbench.data import faces
 from lossbench.data.dataset import Card
 from lossbench.data.image_folder import is_image_folder, load_image_folder
-from lossbench.data.official_files import ARRAYS, require_official_arrays, require_official_files
+from lossbench.data.official_files import (
+    ARRAY_DIGESTS,
+    require_official_arrays,
+    require_official_files,
+)
 from lossbench.data.prepared import (
     Arrays,
     load_prepared,
@@ -154,7 +158,7 @@ def describe_prepared(name: str, folder: Path) -> str:
         return "an image folder as it was found, not verified"
     card = read_card(folder / "dataset.json", Card)
     said = f"its dataset.json says: {card.note or 'nothing about its content'}"
-    known = ARRAYS.get(name)
+    known = ARRAY_DIGESTS.get(name)
     if known is None:
         return said
     official = all(card.sha256.get(key) == digest for key, digest in known.items())

@@ -11,12 +11,12 @@ from typing import Any
 from lossbench.data.split_names import MEASURED
 from lossbench.errors import DataError
 
-MOST_SUBFOLDERS = 20
+MAX_SUBFOLDERS = 20
 """Largest number of subfolders that may be configurations; a folder with more has classes."""
 PARQUET_BYTES = 2**32
 """Largest total size of parquet files: each worker reads them into memory, without mapping."""
 
-Files = dict[str, list[Path]]
+SplitFiles = dict[str, list[Path]]
 """Split -> its files, in order."""
 
 
@@ -29,11 +29,11 @@ def is_table_folder(folder: Path) -> bool:
         return False
 
 
-def find_split_files(folder: Path) -> Files:
+def find_split_files(folder: Path) -> SplitFiles:
     """Find the files of each split.
 
     Raises:
-        DataError: Files are missing, too large, or of several configurations.
+        DataError: SplitFiles are missing, too large, or of several configurations.
     """
     dictionary = folder / "dataset_dict.json"
     if dictionary.is_file():
@@ -43,7 +43,7 @@ def find_split_files(folder: Path) -> Files:
         return {name: _arrow_files(folder / name) for name in names}
     if (folder / "state.json").is_file():
         return {"train": _arrow_files(folder)}
-    files: Files = {}
+    files: SplitFiles = {}
     for path in _parquet_files(folder):
         files.setdefault(_split_of(path), []).append(path)
     if (size := sum(path.stat().st_size for own in files.values() for path in own)) > PARQUET_BYTES:
@@ -55,7 +55,7 @@ def find_split_files(folder: Path) -> Files:
     return files
 
 
-def choose_split_files(folder: Path, files: Files) -> tuple[Files, list[str]]:
+def choose_split_files(folder: Path, files: SplitFiles) -> tuple[SplitFiles, list[str]]:
     """Choose the splits that may be used.
 
     Returns:
@@ -102,7 +102,7 @@ def _parquet_files(folder: Path) -> list[Path]:
     if here:
         return here
     below = [path for path in sorted(folder.glob("[!.]*")) if path.is_dir()]
-    if len(below) > MOST_SUBFOLDERS:
+    if len(below) > MAX_SUBFOLDERS:
         return []
     found = {path: files for path in below if (files := sorted(path.glob("[!.]*.parquet")))}
     of_splits = {path: files for path, files in found.items() if _is_split(path.name)}

@@ -29,7 +29,7 @@ from lossbench.data.content_digest import (
     sample_bytes,
 )
 from lossbench.data.dataset import Card, Dataset, Split
-from lossbench.data.decoding import decode, is_turned, may_be_turned, opened
+from lossbench.data.decoding import decode, is_rotated, may_be_rotated, opened
 from lossbench.data.encoded_images import EncodedImages
 from lossbench.data.image_files import (
     ImageFileSplit,
@@ -42,7 +42,7 @@ from lossbench.data.image_files import (
 from lossbench.data.prepared import ArraySplit, joined_digest
 from lossbench.data.split_names import MEASURED, TEST, VALIDATION, assign_splits, describe_splits
 from lossbench.data.table_columns import Columns, find_columns, image_arrays, labels_of
-from lossbench.data.table_files import Files, choose_split_files, find_split_files, table_name
+from lossbench.data.table_files import SplitFiles, choose_split_files, find_split_files, table_name
 from lossbench.errors import DataError
 
 ENCODED_BYTES, DECODED_BYTES = 2**28, 2**30
@@ -118,7 +118,7 @@ def load_tables(folder: Path, *, verify: bool = True, validation: bool = False) 
 
 
 def _labels(
-    files: Files, tables: Mapping[str, Any], columns: Columns, measured: int
+    files: SplitFiles, tables: Mapping[str, Any], columns: Columns, measured: int
 ) -> tuple[dict[str, NDArray[np.int64]], list[str]]:
     """Labels of the training set and of the first splits to measure on; and class names."""
     labels: dict[str, NDArray[np.int64]] = {}
@@ -279,8 +279,8 @@ def _one_size(files: Mapping[str, EncodedImages]) -> _Size | None:
         for image in _rows(rows):
             try:
                 with opened(image) as seen:
-                    turned = may_be_turned(image)
-                    side = decode(image).shape[:0:-1] if turned else seen.size
+                    rotated = may_be_rotated(image)
+                    side = decode(image).shape[:0:-1] if rotated else seen.size
                     sizes.add(tuple(side))  # (W, H)
                     grey = grey and seen.mode == "L" and not seen.has_transparency_data
             except Exception:  # Pillow's decoders raise various types
@@ -301,17 +301,17 @@ def _decoded(rows: EncodedImages, size: _Size) -> NDArray[np.uint8]:
     return images
 
 
-def _has_turned(column: Any) -> bool:
+def _has_rotated(column: Any) -> bool:
     """Whether an image is rotated; earlier versions did not, so the digest has to differ."""
     rows = EncodedImages(_bytes_of("", column), np.arange(len(column)), "")
-    return any(is_turned(image) for image in _rows(rows))
+    return any(is_rotated(image) for image in _rows(rows))
 
 
 def _rows(rows: EncodedImages) -> Iterator[Any]:
     return (rows[index] for index in range(len(rows)))
 
 
-def _digest(files: Files, encoded: list[Any]) -> tuple[str, str]:
+def _digest(files: SplitFiles, encoded: list[Any]) -> tuple[str, str]:
     """Digest of the files of some splits, and a description of what it covers.
 
     Args:
@@ -337,7 +337,7 @@ def _digest(files: Files, encoded: list[Any]) -> tuple[str, str]:
             with open(file.path, "rb") as content:
                 while block := content.read(2**20):
                     digest.update(block)
-        if whole and any(_has_turned(column) for column in encoded):
+        if whole and any(_has_rotated(column) for column in encoded):
             digest.update(b"images are turned by their EXIF orientation\n")
         return digest.hexdigest()
 

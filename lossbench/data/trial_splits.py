@@ -38,7 +38,7 @@ def choose_indices(
     for name, size in split_sizes(choice).items():
         if name in dataset.splits:
             split = dataset.splits[name]
-            chosen = None if size is None else stratified_subset(split.labels, size, names)
+            chosen = None if size is None else stratified_subset(split.labels, size)
             parts[name] = (split, chosen)
     train, chosen = parts["train"]
     if not holdout:

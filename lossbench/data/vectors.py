@@ -31,7 +31,7 @@ from lossbench.errors import DataError
 
 TEST_SHARE = 0.2
 """Share of the vectors in the test set, if the folder has no split."""
-ROWS_AT_ONCE = 100_000
+MAX_CHECKED_ROWS = 100_000
 """Number of vectors at a time that are checked for numbers that are not finite."""
 
 
@@ -49,7 +49,7 @@ class VectorCard(Card):
 class VectorSplit(ArraySplit):
     """Split of vectors as images of one pixel, float32 (N, 1, 1, D)."""
 
-    def on(self, device: torch.device, view: View) -> Images:
+    def to_device(self, device: torch.device, view: View) -> Images:
         vectors, labels = torch.from_numpy(self.images), torch.from_numpy(self.labels)
         return Vectors(vectors.to(device), labels.to(device))
 
@@ -58,7 +58,7 @@ class VectorSplit(ArraySplit):
 class Vectors(ArrayImages):
     """Vectors stored on the device of the training."""
 
-    of_pixels: ClassVar[bool] = False
+    are_pixels: ClassVar[bool] = False
 
 
 def is_vector_folder(folder: Path) -> bool:
@@ -78,9 +78,9 @@ def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False)
     Raises:
         DataError: A file is missing, or shapes, types, numbers, labels or digests do not fit.
     """
-    said = VectorCard()
+    written = VectorCard()
     if (folder / "dataset.json").exists():
-        said = read_card(folder / "dataset.json", VectorCard)
+        written = read_card(folder / "dataset.json", VectorCard)
     split_here = not (folder / "train_features.npy").exists()
     parts, unused = find_array_splits(folder, "features")
     if split_here:
@@ -101,10 +101,12 @@ def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False)
         if size != sizes[prefixes[0]]:
             message = f"vectors have {size} numbers, those of training {sizes[prefixes[0]]}"
             raise DataError(f"{folder / f'{prefix}features.npy'}: {message}")
-    classes = _classes(folder, said, arrays)
-    digests = {name: _digest(folder, name, array, said, verify) for name, array in arrays.items()}
+    classes = _classes(folder, written, arrays)
+    digests = {
+        name: _digest(folder, name, array, written, verify) for name, array in arrays.items()
+    }
     splits: dict[str, Split] = {}
-    note = said.note
+    note = written.note
     if split_here:
         labels: NDArray[np.int64] = arrays["labels"]  # type: ignore[assignment]
         try:
@@ -120,10 +122,10 @@ def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False)
         for name, part in read.items():
             splits[name] = _split(arrays[f"{part}_features"], arrays[f"{part}_labels"])
     card = Card(
-        name=said.name or folder.absolute().name,
+        name=written.name or folder.absolute().name,
         num_classes=len(classes),
         class_names=classes,
-        source=said.source or str(folder),
+        source=written.source or str(folder),
         note=note,
         sha256=digests,
     )
@@ -174,41 +176,41 @@ def _check_pair(
         raise DataError(
             f"{folder / f'{prefix}labels.npy'}: {len(labels)} labels for {len(features)} vectors"
         )
-    for at in range(0, len(features) if verify else 0, ROWS_AT_ONCE):
-        finite = np.isfinite(features[at : at + ROWS_AT_ONCE]).all(1)
+    for at in range(0, len(features) if verify else 0, MAX_CHECKED_ROWS):
+        finite = np.isfinite(features[at : at + MAX_CHECKED_ROWS]).all(1)
         if not finite.all():
             row = at + int(np.argmin(finite))
             raise DataError(f"{path}: row {row} has a number that is not finite")
 
 
-def _classes(folder: Path, said: VectorCard, arrays: dict[str, NDArray[np.generic]]) -> list[str]:
+def _classes(folder: Path, card: VectorCard, arrays: dict[str, NDArray[np.generic]]) -> list[str]:
     """Class names; checks that every label is a class.
 
     Raises:
         DataError: A label is not a class, or class names do not fit.
     """
-    names = said.class_names
-    if names and said.num_classes not in (None, len(names)):
+    names = card.class_names
+    if names and card.num_classes not in (None, len(names)):
         raise DataError(
             f"{folder / 'dataset.json'}: class_names has {len(names)} names, num_classes is "
-            f"{said.num_classes}"
+            f"{card.num_classes}"
         )
     train = "train_labels" if "train_labels" in arrays else "labels"
     found = len(np.unique(arrays[train]))
     if found < 2:
         raise DataError(f"{folder / f'{train}.npy'}: all vectors are of one class")
-    known = len(names) or said.num_classes or int(arrays[train].max()) + 1
+    known = len(names) or card.num_classes or int(arrays[train].max()) + 1
     for name, labels in arrays.items():
         if not name.endswith("labels"):
             continue
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= known:
-            by = "dataset.json" if said.num_classes or names else train
+            by = "dataset.json" if card.num_classes or names else train
             raise DataError(
                 f"{folder / f'{name}.npy'}: labels go from {low} to {high}, but {by} has "
                 f"{known} classes"
             )
-    if found < known and not (names or said.num_classes):
+    if found < known and not (names or card.num_classes):
         raise DataError(
             f"{folder / f'{train}.npy'}: labels go up to {known - 1}, but only {found} are there; "
             "number the classes from 0, or set num_classes in dataset.json"
@@ -217,9 +219,9 @@ def _classes(folder: Path, said: VectorCard, arrays: dict[str, NDArray[np.generi
 
 
 def _digest(
-    folder: Path, name: str, array: NDArray[np.generic], said: VectorCard, verify: bool
+    folder: Path, name: str, array: NDArray[np.generic], card: VectorCard, verify: bool
 ) -> str:
-    known = said.sha256.get(name)
+    known = card.sha256.get(name)
     if known is not None and not verify:
         return known
     found = array_digest(array)

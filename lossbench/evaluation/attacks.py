@@ -118,7 +118,7 @@ class Attack(Evaluation):
 def attacked_features(trained: Trained, attack: Attack, epsilon: float) -> Tensor:
     """Features (N, D) of the adversarial examples of all measured images."""
     features = []
-    parts = trained.measured_images.central(size=BATCH_SIZE)
+    parts = trained.measured_images.unaugmented(size=BATCH_SIZE)
     labels = trained.measured_images.labels.split(BATCH_SIZE)
     for number, (pixels, part_labels) in enumerate(zip(parts, labels, strict=True)):
         examples = attack.attack(trained, pixels.float(), part_labels, epsilon, number)

@@ -174,7 +174,7 @@ def extract_features(
     Returns:
         (N, D) or (M, D)
     """
-    return torch.cat([model(normalise(part)) for part in images.central(chosen)])
+    return torch.cat([model(normalise(part)) for part in images.unaugmented(chosen)])
 
 
 def as_arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

@@ -66,7 +66,7 @@ def _tensors(trained: Trained) -> dict[str, Tensor]:
     kept["log_density"] = by_class.logsumexp(0) - math.log(head.num_classes)
     if head.num_classes == 2:
         kept["class_log_density"] = by_class
-    if trained.measured is not None and trained.measured.of_pixels:
+    if trained.measured is not None and trained.measured.are_pixels:
         kept |= {"adversarial": _attacked(trained), "epsilon": torch.tensor(EPSILON)}
     return kept
 
@@ -77,6 +77,6 @@ def _attacked(trained: Trained) -> Tensor:
     pick = torch.linspace(0, len(labels) - 1, min(MAX_ATTACKED, len(labels))).round().long()
     labels = labels[pick.to(labels.device)]
     objective = classification_objective(trained.model, trained.head, trained.normalise, labels)
-    pixels = torch.cat(list(trained.measured_images.central(pick)))
+    pixels = torch.cat(list(trained.measured_images.unaugmented(pick)))
     features: Tensor = trained.model(trained.normalise(fgsm(objective, pixels, EPSILON)))
     return features

@@ -67,12 +67,12 @@ class OtherImages(Evaluation):
 
     @torch.no_grad()
     def __call__(self, trained: Trained) -> Measurement:
-        [sample] = next(iter(trained.measured_images.central(size=1)))  # (C, H, W)
+        [sample] = next(iter(trained.measured_images.unaugmented(size=1)))  # (C, H, W)
         dataset = load_dataset(self.dataset, trained.data_root, verify=False)
         view = _square_view(sample.shape[1:])
-        images = dataset.splits["test"].on(trained.device, view)
+        images = dataset.splits["test"].to_device(trained.device, view)
         features = [
-            trained.model(trained.normalise(_like(part, sample))) for part in images.central()
+            trained.model(trained.normalise(_like(part, sample))) for part in images.unaugmented()
         ]
         return Measurement(*measure_detection(trained, self._key, torch.cat(features)))
 

@@ -264,7 +264,7 @@ class FaceVerification(Evaluation):
 
     def __call__(self, trained: Trained) -> Measurement:
         faces = load_faces(self._folder(trained.data_root), verify=False)
-        pairs = faces.pairs.of(self._folds(faces.pairs.fold))
+        pairs = faces.pairs.in_folds(self._folds(faces.pairs.fold))
         used, place = np.unique([pairs.first, pairs.second], return_inverse=True)
         place = place.reshape(2, -1)
         images = torch.from_numpy(faces.images[used]).to(trained.device)

@@ -47,8 +47,10 @@ class _First(Images):
     ) -> Iterator[tuple[Tensor, Tensor]]:
         return self._images.augmented(batches, augmentations, generator)
 
-    def central(self, chosen: Tensor | None = None, size: int | None = None) -> Iterator[Tensor]:
-        return self._images.central(self._all if chosen is None else chosen, size)
+    def unaugmented(
+        self, chosen: Tensor | None = None, size: int | None = None
+    ) -> Iterator[Tensor]:
+        return self._images.unaugmented(self._all if chosen is None else chosen, size)
 
     def ten_crops(self, size: int) -> Iterator[Tensor]:
         raise NotImplementedError

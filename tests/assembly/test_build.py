@@ -55,7 +55,7 @@ def test_chosen_classes_are_renumbered(write_suite: Write) -> None:
     assert parts.training.head.num_classes == 2
     assert parts.measured is not None
     eights = all_digits.images[all_digits.labels == 8]
-    found = torch.cat(list(parts.measured.central()))[parts.measured.labels == 0]
+    found = torch.cat(list(parts.measured.unaugmented()))[parts.measured.labels == 0]
     assert found.permute(0, 2, 3, 1).numpy().tobytes() == eights.tobytes()
     whole = check(load_suite(write_suite()), NOWHERE)
     assert plan.trials[0].identity != whole.trials[0].identity
@@ -75,7 +75,7 @@ def test_the_model_receives_the_central_crop(write_suite: Write) -> None:
     )
     assert images.shape == (50, 1, 6, 6)
     pixels = torch.from_numpy(digits.splits["train"].images[:50]).permute(0, 3, 1, 2)
-    [central] = parts.train.central(order)
+    [central] = parts.train.unaugmented(order)
     assert torch.equal(central, pixels[:, :, 1:7, 1:7])
     padded = torch.nn.functional.pad(pixels, (1,) * 4)
     for image, source in zip(images, padded, strict=True):

@@ -166,7 +166,7 @@ def test_files_of_every_suffix_are_read(tmp_path: Path, suffix: str) -> None:
         (tmp_path / k / f"1{suffix}").rename(tmp_path / k / f"1{suffix.upper()}")
     dataset = load_image_folder(tmp_path)
     assert dataset.notes == ()
-    [batch] = dataset.splits["train"].on(torch.device("cpu"), View(crop=16)).central()
+    [batch] = dataset.splits["train"].to_device(torch.device("cpu"), View(crop=16)).unaugmented()
     assert (batch.int() - torch.from_numpy(pixels).permute(2, 0, 1)).abs().max() < 12
 
 
@@ -176,7 +176,7 @@ def test_first_frame_of_a_gif_is_read(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "a" / "2.gif", save_all=True, append_images=frames[1:])
     dataset = load_image_folder(tmp_path)
     assert dataset.splits["train"].labels.tolist() == [0, 0, 1]
-    [batch] = dataset.splits["train"].on(torch.device("cpu"), View(crop=8)).central()
+    [batch] = dataset.splits["train"].to_device(torch.device("cpu"), View(crop=8)).unaugmented()
     assert batch[1, :, 0, 0].tolist() == [255, 0, 0]
 
 

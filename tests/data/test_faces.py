@@ -66,7 +66,7 @@ def test_pairs_are_read(folder: Path) -> None:
     assert pairs.fold.tolist() == [1] * 4 + [2] * 4
     assert pairs.first.dtype == pairs.second.dtype == pairs.fold.dtype == np.int64
     assert pairs.same.dtype == bool
-    second = pairs.of([2])
+    second = pairs.in_folds([2])
     assert second.first.tolist() == [7, 6, 6, 8]
     assert second.second.tolist() == [8, 8, 3, 4]
     assert second.same.tolist() == [True, True, False, False]

@@ -93,7 +93,7 @@ def test_hidden_files_and_other_files_are_skipped(tmp_path: Path) -> None:
     assert load_image_folder(folder).splits["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_central_views_and_ten_crops_are_those_of_arrays(tmp_path: Path) -> None:
+def test_unaugmented_images_and_ten_crops_are_those_of_arrays(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     pixels = random.integers(0, 256, (6, 30, 24, 3), dtype=np.uint8)
     for i, image in enumerate(pixels):
@@ -103,13 +103,13 @@ def test_central_views_and_ten_crops_are_those_of_arrays(tmp_path: Path) -> None
     view = View(resize=20, crop=16)
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     arrays = ArrayImages(torch.from_numpy(pixels), labels, view)
-    files = load_image_folder(tmp_path).splits["train"].on(CPU, view)
-    assert torch.equal(torch.cat(list(files.central())), torch.cat(list(arrays.central())))
+    files = load_image_folder(tmp_path).splits["train"].to_device(CPU, view)
+    assert torch.equal(torch.cat(list(files.unaugmented())), torch.cat(list(arrays.unaugmented())))
     chosen = torch.tensor([4, 1])
     assert torch.equal(
-        torch.cat(list(files.central(chosen))), torch.cat(list(arrays.central(chosen)))
+        torch.cat(list(files.unaugmented(chosen))), torch.cat(list(arrays.unaugmented(chosen)))
     )
-    assert [len(part) for part in files.central(size=4)] == [4, 2]
+    assert [len(part) for part in files.unaugmented(size=4)] == [4, 2]
     of_files, of_arrays = list(files.ten_crops(4)), list(arrays.ten_crops(4))
     assert [part.shape for part in of_files] == [(4, 10, 3, 16, 16), (2, 10, 3, 16, 16)]
     assert torch.equal(torch.cat(of_files), torch.cat(of_arrays))
@@ -128,7 +128,7 @@ def augmented(images: ImageFiles, seed: int, names: list[str]) -> Tensor:
 def test_augmentation_depends_on_the_seed_and_not_on_the_processes(
     imagenet: Path, names: list[str]
 ) -> None:
-    images = load_image_folder(imagenet).splits["train"].on(CPU, View(resize=18, crop=16))
+    images = load_image_folder(imagenet).splits["train"].to_device(CPU, View(resize=18, crop=16))
     assert isinstance(images, ImageFiles)
     alone = augmented(images, 0, names)
     assert alone.shape == (12, 3, 16, 16)
@@ -140,17 +140,17 @@ def test_augmentation_depends_on_the_seed_and_not_on_the_processes(
     assert torch.equal(state, torch.get_rng_state())  # dropout draws from it
 
 
-def test_batch_size_of_central_views(tmp_path: Path) -> None:
+def test_batch_size_of_unaugmented_images(tmp_path: Path) -> None:
     """Attacks pair such batches with the labels, split alike."""
     images = load_image_folder(write_images(tmp_path, count=30), verify=False).splits["train"]
-    parts = images.on(CPU, View(resize=18, crop=16)).central(size=80)
+    parts = images.to_device(CPU, View(resize=18, crop=16)).unaugmented(size=80)
     assert [len(part) for part in parts] == [80, 10]
 
 
 def test_random_resized_crop_sees_the_whole_file(tmp_path: Path) -> None:
     """It is not resized first, which would give other pixels."""
     folder = write_images(tmp_path, classes=2, count=1)
-    images = load_image_folder(folder).splits["train"].on(CPU, View(resize=17, crop=16))
+    images = load_image_folder(folder).splits["train"].to_device(CPU, View(resize=17, crop=16))
     crop = AUGMENTATIONS["random_resized_crop"].create(16)
     [(found, _)] = images.augmented([torch.arange(2)], [crop], Generator().manual_seed(5))
     seeds = torch.randint(2**62, (2,), generator=Generator().manual_seed(5)).tolist()
@@ -171,7 +171,7 @@ def test_random_resized_crop_is_the_same_for_arrays_and_files(
         Image.fromarray(pixels[k]).save(tmp_path / f"class{k}" / "0.png")
     view, order = View(resize=20, crop=16), [torch.tensor([1])]
     augmentations = [AUGMENTATIONS[name].create(16) for name in names]
-    files = load_image_folder(tmp_path).splits["train"].on(CPU, view)
+    files = load_image_folder(tmp_path).splits["train"].to_device(CPU, view)
     [(of_file, _)] = files.augmented(order, augmentations, Generator().manual_seed(3))
     seed = int(torch.randint(2**62, (1,), generator=Generator().manual_seed(3)))
     arrays = ArrayImages(torch.from_numpy(pixels), torch.tensor([0, 1]), view)
@@ -190,8 +190,8 @@ def test_files_are_decoded_to_rgb(tmp_path: Path) -> None:
     folder = write_images(tmp_path, classes=2, count=1)
     grey = np.arange(16 * 16, dtype=np.uint8).reshape(16, 16)
     Image.fromarray(grey).save(folder / "class0" / "0.png")
-    images = load_image_folder(folder).splits["train"].on(CPU, View(crop=16))
-    [image, _] = next(iter(images.central()))
+    images = load_image_folder(folder).splits["train"].to_device(CPU, View(crop=16))
+    [image, _] = next(iter(images.unaugmented()))
     assert torch.equal(image, torch.from_numpy(grey).expand(3, 16, 16))
 
 
@@ -219,7 +219,7 @@ def test_an_image_that_does_not_decode_is_found_before_and_during_training(image
     broken(path)
     with pytest.raises(DataError, match=r"class1/2\.png: does not decode"):
         load_image_folder(imagenet)
-    images = load_image_folder(imagenet, verify=False).splits["train"].on(CPU, View(16, 16))
+    images = load_image_folder(imagenet, verify=False).splits["train"].to_device(CPU, View(16, 16))
     for threads in (1, 2):  # in this process, and from a loading process
         torch.set_num_threads(threads)
         with pytest.raises(DataError, match=r"class1/2\.png: does not decode") as caught:
@@ -254,10 +254,12 @@ def test_incomplete_folders_are_refused(imagenet: Path, tmp_path: Path) -> None:
 
 def test_message_names_an_image_too_small_for_the_crop(tmp_path: Path) -> None:
     images = (
-        load_image_folder(write_images(tmp_path / "small")).splits["train"].on(CPU, View(crop=50))
+        load_image_folder(write_images(tmp_path / "small"))
+        .splits["train"]
+        .to_device(CPU, View(crop=50))
     )
     with pytest.raises(DataError, match=r"class0/0\.png: .* is too small for a crop of 50"):
-        list(images.central())
+        list(images.unaugmented())
     with pytest.raises(DataError, match=r"class\d/\d\.png: .* is too small for a crop of 50"):
         augmented(images, 0, ["random_crop"])  # type: ignore[arg-type]
 
@@ -285,14 +287,14 @@ def test_images_of_the_same_size_need_no_crop(tmp_path: Path) -> None:
         dataset = load_image_folder(folder, verify=verify)
         assert dataset.image_shape(View()) == (3, 24, 20)
         assert dataset.image_shape(View(resize=10)) == (3, 12, 10)
-        [batch] = dataset.splits["train"].on(CPU, View()).central()
+        [batch] = dataset.splits["train"].to_device(CPU, View()).unaugmented()
         assert batch.shape == (4, 3, 24, 20)
     Image.new("RGB", (20, 25)).save(folder / "b" / "2.png")
     with pytest.raises(ValueError, match=r"size \(.*0\.png is 24x20, .*b/2\.png is 25x20"):
         load_image_folder(folder).image_shape(View())
-    images = load_image_folder(folder).splits["train"].on(CPU, View())
+    images = load_image_folder(folder).splits["train"].to_device(CPU, View())
     with pytest.raises(DataError, match=r"images of a batch are 24x20 and 25x20"):
-        list(images.central())
+        list(images.unaugmented())
 
 
 @pytest.mark.parametrize(("levels", "warned"), [(4095, True), (1023, True), (65535, False)])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lossbench.data.official_files import ARRAYS, FILES, describe_lfw
+from lossbench.data.official_files import ARRAY_DIGESTS, FILES, describe_lfw
 from lossbench.data.prepared import array_digest, load_prepared
 from lossbench.data.sources import describe_prepared, prepare
 from lossbench.errors import DataError
@@ -82,7 +82,7 @@ def test_official_files_are_called_official(official_mnist: Path, run: Run) -> N
     assert out == f"mnist is in {official_mnist / 'mnist'}: the official images and labels\n"
     card = load_prepared(official_mnist / "mnist").card
     assert card.note == "official: its files have the known digests"
-    assert card.sha256 == ARRAYS["mnist"]
+    assert card.sha256 == ARRAY_DIGESTS["mnist"]
 
 
 def test_tensors_of_old_torchvision_versions_are_checked(tmp_path: Path) -> None:
@@ -185,4 +185,4 @@ def test_digests_of_arrays_and_files_match() -> None:
     ):
         content = gzip.decompress((packed / f"{file}.gz").read_bytes())
         array = np.frombuffer(content[header:], np.uint8).astype(dtype)
-        assert array_digest(array) == ARRAYS["mnist"][key]
+        assert array_digest(array) == ARRAY_DIGESTS["mnist"][key]

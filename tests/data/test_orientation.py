@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lossbench.assembly.check import check
-from lossbench.data.decoding import EncodedImage, decode, is_turned
+from lossbench.data.decoding import EncodedImage, decode, is_rotated
 from lossbench.data.image_folder import load_image_folder
 from lossbench.data.images import View
 from lossbench.data.prepared import ArraySplit
@@ -76,7 +76,7 @@ def test_images_are_decoded_upright(orientation: int, kind: str, tmp_path: Path)
     assert np.abs(found - upright).max() <= (0 if kind in ("png", "webp", "tiff") else 12)
     again = EncodedImage(path.read_bytes(), "x")
     assert torch.equal(decode(again), decode(path))
-    assert is_turned(again) == (orientation != 1 and kind != "tiff")
+    assert is_rotated(again) == (orientation != 1 and kind != "tiff")
 
 
 def test_grey_levels_and_transparency_are_rotated_with_the_colours(tmp_path: Path) -> None:
@@ -105,12 +105,12 @@ def test_orientation_before_or_after_the_pixels_or_in_xmp_is_used(tmp_path: Path
         written = content[:8] + b"".join([*others[:place], exif, *others[place:]])
         (tmp_path / "x.png").write_bytes(written)
         assert np.array_equal(decode(tmp_path / "x.png").permute(1, 2, 0), coarse())
-        assert is_turned(EncodedImage(written, "x"))
+        assert is_rotated(EncodedImage(written, "x"))
     stored = Image.fromarray(np.rot90(coarse()).copy())
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     stored.save(tmp_path / "xmp.jpg", xmp=xmp, quality=100)
     assert decode(tmp_path / "xmp.jpg").shape == (3, 48, 32)
-    assert is_turned(EncodedImage((tmp_path / "xmp.jpg").read_bytes(), "x"))
+    assert is_rotated(EncodedImage((tmp_path / "xmp.jpg").read_bytes(), "x"))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_broken_exif_block_is_ignored(block: bytes, kind: str, tmp_path: Path) -
     found = decode(path).permute(1, 2, 0).numpy().astype(int)
     assert found.shape == (48, 32, 3)
     assert np.abs(found - coarse()).max() <= 12
-    assert not is_turned(EncodedImage(path.read_bytes(), "x"))
+    assert not is_rotated(EncodedImage(path.read_bytes(), "x"))
 
 
 def write_folder(folder: Path, orientation: int) -> Path:
@@ -151,7 +151,7 @@ def test_images_of_folders_are_upright(orientation: int, tmp_path: Path) -> None
     views = (View(), View(crop=32), View(resize=16, crop=16))
     for view in views[1:]:
         train, test = (
-            torch.cat(list(dataset.splits[name].on(torch.device("cpu"), view).central()))
+            torch.cat(list(dataset.splits[name].to_device(torch.device("cpu"), view).unaugmented()))
             for name in ("train", "test")
         )
         assert (train.int() - test.int()).abs().max() <= 12
@@ -184,7 +184,7 @@ def test_digest_of_a_table_changes_only_with_a_rotated_image(
 ) -> None:
     upright, turned = table_of(tmp_path / "upright", 1), table_of(tmp_path / "turned", 6)
     new = [load_tables(folder).digest for folder in (upright, turned)]
-    monkeypatch.setattr("lossbench.data.tables.is_turned", lambda _: False)
+    monkeypatch.setattr("lossbench.data.tables.is_rotated", lambda _: False)
     old = [load_tables(folder).digest for folder in (upright, turned)]  # as of their bytes alone
     assert new[0] == old[0]
     assert new[1] != old[1]

@@ -103,7 +103,7 @@ def test_message_on_a_part_too_small_has_the_numbers(part: float | int, expected
 
 def test_class_with_one_image_is_not_split() -> None:
     labels = np.repeat([0, 3, 5], [20, 1, 20])
-    with pytest.raises(ValueError, match=r"^class 3 has one image, which cannot be split$"):
+    with pytest.raises(ValueError, match=r"^class 3 has only one image; both parts need one$"):
         split_off(labels, 0.5)
 
 
@@ -186,5 +186,5 @@ def test_draw_with_every_class_is_the_plain_one() -> None:
 
 def test_message_names_a_class_with_one_image() -> None:
     labels = np.repeat([0, 1], [20, 1])
-    with pytest.raises(ValueError, match="class tools has one image"):
+    with pytest.raises(ValueError, match="class tools has only one image"):
         split_off(labels, 0.5, ["cars", "tools"])

@@ -87,7 +87,7 @@ def test_images_of_different_sizes_are_decoded_on_demand(tmp_path: Path) -> None
     view = View(crop=8)
     assert dataset.image_shape(view) == (3, 8, 8)
     chosen = dataset.splits["train"].subset(np.array([11, 3, 0]))
-    [batch] = chosen.on(CPU, view).central()
+    [batch] = chosen.to_device(CPU, view).unaugmented()
     for row, found in zip((11, 3, 0), batch, strict=True):
         wanted = torch.from_numpy(images[row]).permute(2, 0, 1)
         assert torch.equal(found, view.cropped(wanted))

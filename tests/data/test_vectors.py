@@ -46,7 +46,7 @@ def test_vectors_reach_the_head_unchanged(saved: Path, write_suite: Callable[...
     parts = build(trial, load_dataset("mine", saved.parent), CPU)
     stored = torch.from_numpy(np.load(saved / "test_features.npy"))
     assert isinstance(parts.measured, Vectors)
-    [images] = parts.measured.central()
+    [images] = parts.measured.unaugmented()
     assert torch.equal(parts.training.model(parts.training.normalise(images)), stored)
     [(batch, labels)] = parts.train.augmented([torch.tensor([5, 3])], [], torch.Generator())
     features = parts.training.model(parts.training.normalise(batch))
@@ -87,7 +87,10 @@ def test_folder_without_splits_is_split_deterministically(tmp_path: Path) -> Non
     )
     again = load_vectors(save(tmp_path / "two", ("",)))
     assert again.digest == dataset.digest
-    parts = [next(split.on(CPU, View()).central()) for split in (test, again.splits["test"], train)]
+    parts = [
+        next(split.to_device(CPU, View()).unaugmented())
+        for split in (test, again.splits["test"], train)
+    ]
     assert torch.equal(parts[0], parts[1])
     stored = np.load(tmp_path / "one" / "features.npy")
     rows = torch.cat([parts[0], parts[2]]).flatten(1)
@@ -104,7 +107,7 @@ def test_dataset_json_is_optional_and_names_the_classes(saved: Path) -> None:
     named = load_vectors(saved)
     assert (named.card.name, named.card.num_classes) == ("birds", 4)
     assert named.digest == plain.digest == load_vectors(saved, verify=False).digest
-    assert named.restricted([2, 1]).splits["test"].on(CPU, View()).of_pixels is False
+    assert named.restricted([2, 1]).splits["test"].to_device(CPU, View()).are_pixels is False
 
 
 def test_digest_depends_on_the_content(saved: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_error_under_fgsm_is_that_of_the_attacked_images() -> None:
     objective = adversarial.classification_objective(
         trained.model, trained.head, SCALE, trained.measured_images.labels
     )
-    [pixels] = trained.measured_images.central()
+    [pixels] = trained.measured_images.unaugmented()
     attacked = adversarial.fgsm(objective, pixels, 0.1)
     with torch.no_grad():
         predicted = trained.head.logits(trained.model(SCALE(attacked))).argmax(1)

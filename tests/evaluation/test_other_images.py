@@ -49,7 +49,7 @@ def test_other_images_with_unsuitable_channels_are_refused_before_the_training(
             evaluation.check(dataset, View(), root)
         return
     assert evaluation.check(dataset, View(), root).keys() == {"mine2"}
-    images = dataset.splits["test"].on(torch.device("cpu"), View())
+    images = dataset.splits["test"].to_device(torch.device("cpu"), View())
     model = nn.Sequential(nn.Flatten(), nn.Linear(own * 64, DIMENSIONS))
     trained = Trained(model, make_head("softmax"), SCALE, images, images, root, 0)
     assert evaluation(trained).values.keys() == {

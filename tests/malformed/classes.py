@@ -65,8 +65,8 @@ CLASSES = [
     named("a name twice", ["cat", "dog", "cow"], "[cat, cat]", "dataset.classes: given twice: cat"),
     named("a name of two classes", ["cat", "cat", "cow"], "[cat, cow]", "2 classes are named 'cat'; give their numbers"),
     named("a class as a list", ["cat", "dog", "cow"], "[[cat], dog]", "dataset.classes: should be"),
-    rare("a class of one image held out", [20, 20, 1], "selection={holdout: 0.2}", "selection.holdout: class tools has one image, which cannot be split"),
+    rare("a class of one image held out", [20, 20, 1], "selection={holdout: 0.2}", "selection.holdout: class tools has only one image; both parts need one"),
     rare("a class that train_size leaves one image of", [61, 40, 3], "selection={holdout: 0.2} & dataset.train_size=21", "dataset.train_size: 21 leaves 1 of the 3 images of class tools, and selection.holdout needs 2; choose a larger size"),
     rare("fewer places than classes", [50, 48, 2], "dataset.test_size=2", "dataset.test_size: 2 of 100 images are fewer than the 3 classes"),
-    rare("more images than there are", [50, 48, 2], "dataset.train_size=101", "dataset.train_size: 101 of 100 images are more than there are"),
+    rare("more images than there are", [50, 48, 2], "dataset.train_size=101", "dataset.train_size: 101 images were requested, but there are only 100"),
 ]  # fmt: skip

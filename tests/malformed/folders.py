@@ -378,7 +378,7 @@ VECTORS = [
     vectors("vectors and fewer names", _said(class_names=["a", "b"]), "labels go from 0 to 2, but dataset.json has 2 classes"),
     vectors("vectors and two counts", _said(class_names=["a", "b", "c"], num_classes=4), "class_names has 3 names, num_classes is 4"),
     vectors("vectors and another digest", _said(sha256={"train_features": "0"}), "train_features.npy: its sha256 is"),
-    vectors("a class with one vector", _one_pair(lambda a: np.r_[a[1:], 3]), "labels.npy: class 3 has one vector, which cannot be split; give train_ and test_"),
+    vectors("a class with one vector", _one_pair(lambda a: np.r_[a[1:], 3]), "labels.npy: class 3 has only one vector; both parts need one; give train_ and test_"),
     vectors("vectors are not augmented", lambda f: None, "variants.a.augment: vectors has vectors, not images", change="variants={a: {augment: [mirror]}}"),
     vectors("vectors are not scaled", lambda f: None, "recipe.input: vectors has vectors, not images: vectors are used unchanged", change="recipe.input.std=1.0"),
     vectors("vectors are not attacked", lambda f: None, "evaluate: fgsm is measured on images, and vectors has vectors", change="evaluate=[error, fgsm]"),
