@@ -93,7 +93,7 @@ def describe_splits(
 
     Args:
         test: Name of the test set in messages, such as `val/ (50 images)`; None without one.
-        validation: Name of the validation set next to it, likewise.
+        validation: Name of the validation set next to it; None without one.
         unused: Names of other parts.
         selects: Whether `selection` uses the validation set.
         why: Reason why a validation part is the test set.

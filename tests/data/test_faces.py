@@ -212,7 +212,7 @@ def test_content_is_not_read_without_verify(folder: Path) -> None:
 
 
 def test_pairs_in_dataset_json_are_read(folder: Path) -> None:
-    """As a prepared folder keeps them; a file beside it counts before."""
+    """Pairs in `dataset.json` of a prepared folder are used unless there is a `pairs.txt`."""
     expected = load_faces(folder).pairs.first.tolist()
     change_card(folder, pairs=PAIRS.replace("Bo\t1\t3", "Bo\t2\t3"))
     assert load_faces(folder).pairs.first.tolist() == expected

@@ -41,7 +41,7 @@ def official_mnist(tmp_path: Path) -> Path:
     """A data root with the official files, unpacked by hand."""
     packed = SHARED_DATA / "mnist"
     if not packed.is_dir():
-        pytest.skip("the packed data sets (../shared/data) are not beside this checkout")
+        pytest.skip("the packed data sets (../shared/data) are not next to this checkout")
     raw = tmp_path / "downloads" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for file in packed.glob("*.gz"):
@@ -144,7 +144,7 @@ def test_note_on_faces(tmp_path: Path) -> None:
 def test_official_pairs_are_called_official() -> None:
     pairs = SHARED_DATA / "lfw" / "pairs.txt"
     if not pairs.is_file():
-        pytest.skip("the packed data sets (../shared/data) are not beside this checkout")
+        pytest.skip("the packed data sets (../shared/data) are not next to this checkout")
     said = describe_lfw(13_233, 5_749, pairs.read_bytes())
     assert said == (
         "13,233 images of 5,749 people as they were found, not verified; pairs.txt is the official "
@@ -178,7 +178,7 @@ def test_digests_of_arrays_and_files_match() -> None:
     """An array's bytes are those of its file without the header."""
     packed = SHARED_DATA / "mnist"
     if not packed.is_dir():
-        pytest.skip("the packed data sets (../shared/data) are not beside this checkout")
+        pytest.skip("the packed data sets (../shared/data) are not next to this checkout")
     for file, header, dtype, key in (
         ("train-images-idx3-ubyte", 16, np.uint8, "train_images"),
         ("t10k-labels-idx1-ubyte", 8, np.int64, "test_labels"),

@@ -146,7 +146,7 @@ def write_folder(folder: Path, orientation: int) -> Path:
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_images_of_folders_are_upright(orientation: int, tmp_path: Path) -> None:
-    """What is stored upright for training and turned for the test is the same image."""
+    """Images are stored upright for training, and the same images rotated for the test."""
     dataset = load_image_folder(write_folder(tmp_path, orientation))
     views = (View(), View(crop=32), View(resize=16, crop=16))
     for view in views[1:]:

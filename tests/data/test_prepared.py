@@ -150,7 +150,7 @@ def test_message_on_a_failed_download_says_where_to_put_the_files(
 
 
 def test_files_from_the_user_are_prepared(tmp_path: Path, real_mnist: Path) -> None:
-    """What the error message promises, with the real MNIST files."""
+    """The files named in the error message are enough, with the real MNIST."""
     packed = Path(__file__).resolve().parents[3] / "shared" / "data" / "mnist"
     raw = tmp_path / "downloads" / "MNIST" / "raw"
     raw.mkdir(parents=True)

@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 
 
 def save(folder: Path, names: tuple[str, ...] = ("train_", "test_"), count: int = 120) -> Path:
-    """Three Gaussian classes in six dimensions, most of which a line tells apart."""
+    """Three Gaussian classes in six dimensions that are mostly linearly separable."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(names):
         labels = np.arange(count) % 3

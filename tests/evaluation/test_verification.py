@@ -31,7 +31,7 @@ def errors_at(threshold: float, scores: np.ndarray, same: np.ndarray) -> int:
 
 
 def slow_threshold(scores: np.ndarray, same: np.ndarray) -> float:
-    """Every place counted anew; of the equally good the (higher) middle one."""
+    """Counts the correct pairs at every threshold; the (higher) median of the best is chosen."""
     distinct = sorted(set(scores.tolist()))
     places = [-np.inf, *((a + b) / 2 for a, b in itertools.pairwise(distinct)), np.inf]
     wrong = [errors_at(place, scores, same) for place in places]
@@ -187,7 +187,7 @@ def test_components_explain_the_share_of_variance(
 def test_whitening_of_degenerate_features(
     random: np.random.Generator, share: float, far: float
 ) -> None:
-    """What does not vary in the training set has no part in the distance."""
+    """Directions without variance in the training set do not affect the distance."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         deficient = features(random, 100, 20, rank=3) + np.float32(far)

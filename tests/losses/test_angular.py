@@ -110,7 +110,7 @@ def test_loss_is_finite_where_the_arc_cosine_is_not(name, dtype):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("spread", [1.0, 1e-3])
 def test_float32_is_close_to_float64(name, spread):
-    """Also where features stand nearly at their class's weight, or opposite to it."""
+    """Also for features nearly parallel or antiparallel to the weight of their class."""
     torch.manual_seed(5)
     exact = make(name, feature_dim=16, num_classes=10, scale=16.0)
     labels = torch.randint(10, (64,))

@@ -1,4 +1,4 @@
-"""What `create_loss` refuses, and how it says so."""
+"""Arguments that `create_loss` refuses, and its messages."""
 
 import pytest
 
