@@ -164,7 +164,7 @@ def test_random_resized_crop_sees_the_whole_file(tmp_path: Path) -> None:
 def test_random_resized_crop_is_the_same_for_arrays_and_files(
     tmp_path: Path, names: list[str]
 ) -> None:
-    """It is applied to the whole image if it is the first augmentation, otherwise to the resized one."""
+    """It uses the whole image if it is the first augmentation, otherwise the resized one."""
     pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 30, 3), dtype=np.uint8)
     for k in range(2):
         (tmp_path / f"class{k}").mkdir()
