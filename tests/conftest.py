@@ -154,7 +154,7 @@ def make_faces() -> Callable[..., None]:
 
 
 def _write_faces(folder: Path, folds: int = 10, people_in_a_fold: int = 2, side: int = 96) -> None:
-    """Write faces of random pixels with pairs of people who are in one fold only.
+    """Write faces of random pixels, with pairs; each person is in at most one fold.
 
     Every person has four images, including some people who are in no fold.
     """

@@ -1,4 +1,4 @@
-"""`lossbench ui`: MLflow's web page."""
+"""`lossbench ui`: MLflow's dashboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def ui(
     tracking_uri: TrackingOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Open MLflow's web page on 127.0.0.1 until Ctrl-C.
+    """Open MLflow's dashboard on 127.0.0.1 until Ctrl-C.
 
     \b
     Example:

@@ -27,7 +27,7 @@ from lossbench.tracking.store import Tracker
 FLUSH_SEC = 10.0
 """Time between two writes of a running trial's epochs to MLflow; the rest follow at its end."""
 MAX_WORKER_DEATHS = 100
-"""Number of workers of one trial that may die, with or without new checkpoints between them."""
+"""Maximum number of restarts of a trial, with or without new checkpoints between them."""
 FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 """Error messages for a full disk or quota; some libraries do not keep the error number."""
 

@@ -1,7 +1,7 @@
-"""Results in MLflow; the only room that imports mlflow.
+"""Storage of trials in MLflow; the only package that imports mlflow.
 
-MLflow reads its environment on import, so its output and its network use are configured here.
-Variables that are already set are kept.
+MLflow reads environment variables on import, so the defaults for its output and its requests are
+set here. Variables that are already set are kept.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Locations of artifacts: next to the database, even if it was moved or copied.
 
-MLflow stores absolute paths. Of a path like `/old/place/mlartifacts/digits/RUN/artifacts`, only the
-part from `mlartifacts` on is used here, so that a moved folder keeps its results and a copy never
+MLflow stores absolute paths, such as `/old/folder/mlartifacts/digits/RUN/artifacts`. Only the part
+from `mlartifacts` on is used here, so that the results in a moved folder are found and a copy never
 writes to the original.
 """
 
@@ -19,8 +19,8 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from lossbench.tracking.answers import FAILURES
 from lossbench.tracking.location import Location
+from lossbench.tracking.server_errors import FAILURES
 
 FOLDER = "mlartifacts"
 
@@ -53,7 +53,7 @@ def read_artifact(client: MlflowClient, location: Location, run: Run, name: str)
     """Read an artifact; None if the run does not have it.
 
     Raises:
-        One of FAILURES: A server or bucket does not return it.
+        One of FAILURES: A server or bucket has it, but does not return it.
     """
     recorded, folder = _recorded_folder(run), _folder(run, location.database)
     if recorded is not None and folder is not None:
@@ -76,7 +76,7 @@ def read_artifact(client: MlflowClient, location: Location, run: Run, name: str)
 
 
 def _recorded_folder(run: Run) -> Path | None:
-    """Folder of a run's artifacts as MLflow recorded it; None if it is not on this machine."""
+    """Folder of a run's artifacts as recorded by MLflow; None if they are not in a folder."""
     uri = run.info.artifact_uri
     if not _is_local(uri):
         return None
@@ -84,7 +84,7 @@ def _recorded_folder(run: Run) -> Path | None:
 
 
 def _folder(run: Run, database: Path | None) -> Path | None:
-    """Folder to which a run's artifacts belong; None if it is not on this machine.
+    """Folder for a run's artifacts, next to the database; None if they are not in a folder.
 
     Args:
         run: The run.
@@ -104,7 +104,7 @@ def _is_local(uri: str) -> bool:
 
 
 def relocate(database: Path) -> None:
-    """Update the artifact paths of a moved database, for MLflow's own programs.
+    """Update the artifact paths of a moved database, for MLflow's server and command line.
 
     Only experiments whose path was set by lossbench are changed. A run keeps its path if its
     artifacts were left in the old folder.

@@ -1,4 +1,4 @@
-"""Opening of a tracking store, or an error within seconds; MLflow alone retries for minutes."""
+"""Open a tracking store, or fail within seconds; MLflow by itself would retry for minutes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from mlflow import MlflowClient
 
 from lossbench.errors import TrackingError
 from lossbench.suite.atomic_files import atomic_path
-from lossbench.tracking.answers import FAILURES, explain, one_line, with_retries
 from lossbench.tracking.artifacts import relocate
 from lossbench.tracking.database import (
     check_database,
@@ -26,11 +25,12 @@ from lossbench.tracking.database import (
     read_only_uri,
 )
 from lossbench.tracking.location import Location
+from lossbench.tracking.server_errors import FAILURES, explain, one_line, with_retries
 
-for _name in ("mlflow", "alembic"):  # wherever MLflow was imported first
+for _name in ("mlflow", "alembic"):  # if MLflow was imported before this package
     logging.getLogger(_name).setLevel(os.environ["MLFLOW_LOGGING_LEVEL"])
 
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+_NO_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 _LOCK_TIMEOUT_SEC = 60.0
 
 
@@ -64,7 +64,7 @@ def _reason(location: Location, error: Exception) -> str:
     if location.database is None:
         return explain(error, location.uri)
     text = one_line(error)
-    if text == "database or disk is full":  # SQLite's words for a full disk
+    if text == "database or disk is full":  # SQLite's message
         return f"the disk is full; make room in {location.database.parent}"
     return text
 
@@ -95,7 +95,7 @@ def locked(location: Location) -> Iterator[None]:
 def _lock(location: Location, path: Path) -> BaseFileLock:
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_TIMEOUT_SEC)
     try:
-        Path(lock.lock_file).touch()  # the lock itself would wait without a reason
+        Path(lock.lock_file).touch()  # FileLock would wait silently if it cannot be written
     except OSError as error:
         raise _unwritable(location, path, error) from None
     return lock
@@ -109,7 +109,10 @@ def _unwritable(location: Location, path: Path, error: OSError) -> TrackingError
 
 
 def open_store(location: Location, *, create: bool) -> Future[MlflowClient]:
-    """Open the store; a missing database is created in the background, which takes seconds.
+    """Open the store.
+
+    A missing database is created in the background, which takes seconds, so that the caller can
+    continue meanwhile.
 
     Raises:
         TrackingError: The store cannot be used; nothing was written.
@@ -148,7 +151,7 @@ def _open(location: Location, *, create: bool) -> MlflowClient:
         except (*FAILURES, sqlite3.Error) as error:
             raise location.error(one_line(error)) from error
     client = _client(location.uri)
-    with _environment(_IMPATIENT):
+    with _environment(_NO_RETRIES):
         try:
             with_retries(lambda: client.search_experiments(max_results=1))
         except FAILURES as error:
@@ -157,12 +160,12 @@ def _open(location: Location, *, create: bool) -> MlflowClient:
 
 
 def _client(uri: str) -> MlflowClient:
-    # both are given, since MLflow has another default for the registry
+    # set both URIs: MLflow has another default for the registry
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def _make_database(path: Path) -> None:
-    """Create the tables in a temporary file, so that a killed process leaves no half database."""
+    """Create the tables in a temporary file: a killed process leaves no incomplete database."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.with_name(f"{temporary.name}-journal").unlink(missing_ok=True)
     with atomic_path(path, temporary=temporary):

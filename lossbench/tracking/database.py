@@ -20,7 +20,7 @@ _CHOOSE = "choose another file with --tracking-uri"
 
 
 def read_only_uri(path: Path) -> str:
-    """URI with which MLflow can only read a database."""
+    """URI of a database that MLflow can only read."""
     # for `sqlite:///` MLflow would make the folder `file:` in the working folder
     return f"sqlite+pysqlite:///file:{path}?mode=ro&uri=true"
 
@@ -40,7 +40,8 @@ def check_started(location: Location, path: Path) -> None:
     check_folder(location, path)
     if not path.exists():
         raise NothingRecordedError(
-            f"{location.shown}: nothing has been run here yet; start with 'lossbench run SUITE'"
+            f"{location.display_uri}: nothing has been run here yet; "
+            "start with 'lossbench run SUITE'"
         )
     check_database(location, path, write=False)
 
@@ -48,11 +49,11 @@ def check_started(location: Location, path: Path) -> None:
 def check_database(location: Location, path: Path, *, write: bool) -> None:
     """Require that a file is a database of the installed MLflow and can be read or written.
 
-    MLflow itself tries for 100 seconds to open an unusable file, adds its tables to any database
-    that it can open, and upgrades an older schema without asking.
+    MLflow by itself would try for 100 seconds to open an unusable file, add its tables to a
+    database of another program, and upgrade an older schema without asking.
 
     Raises:
-        NothingRecordedError: It has no experiments yet; for reading only.
+        NothingRecordedError: It is to be read, and has no experiments yet.
         TrackingError: It is not a database of MLflow, or cannot be used.
     """
     if path.is_dir():
@@ -60,7 +61,7 @@ def check_database(location: Location, path: Path, *, write: bool) -> None:
     try:
         if not path.stat().st_size:
             raise location.error(f"is an empty file, no database; remove it, or {_CHOOSE}")
-        # sqlite would fail only at the first change; it writes a journal next to the file
+        # sqlite would report this only on the first write; it needs a journal next to the file
         if write and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             raise location.error(
                 f"you may read it, but not write it or its folder; copy the folder, or {_CHOOSE}"
@@ -75,7 +76,7 @@ def check_database(location: Location, path: Path, *, write: bool) -> None:
             if write:
                 db.execute("BEGIN IMMEDIATE").execute("ROLLBACK")
             elif not db.execute("SELECT 1 FROM experiments LIMIT 1").fetchone():
-                raise NothingRecordedError(f"{location.shown}: nothing has been run here yet")
+                raise NothingRecordedError(f"{location.display_uri}: nothing has been run here yet")
     except sqlite3.Error as error:
         if _name(error).startswith("SQLITE_BUSY"):
             raise location.error(
@@ -89,10 +90,10 @@ def check_database(location: Location, path: Path, *, write: bool) -> None:
 
 
 def content_version(path: Path) -> tuple[bytes, int, int]:
-    """Value that differs after every committed change of a database."""
+    """Value that changes with every commit to a database."""
     with path.open("rb") as file:
         header = file.read(28)
-    journal = path.with_name(f"{path.name}-wal")  # in this mode, changes are only there at first
+    journal = path.with_name(f"{path.name}-wal")  # in WAL mode, changes are in this file first
     try:
         stat = journal.stat()
     except FileNotFoundError:
@@ -105,29 +106,29 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _restore(path: Path) -> None:
-    """Roll back the incomplete transaction of a killed process, which blocks readers."""
+    """Roll back an incomplete transaction of a killed process, which would block readers."""
     try:
-        _look(path, "ro")
+        _read_once(path, "ro")
     except sqlite3.Error as error:
         if not _name(error).startswith("SQLITE_READONLY_"):  # _ROLLBACK or _RECOVERY
             raise
-        _look(path, "rw")
+        _read_once(path, "rw")
 
 
-def _look(path: Path, mode: str) -> None:
+def _read_once(path: Path, mode: str) -> None:
     with closing(_connect(path, mode)) as db:
         db.execute("SELECT 1 FROM sqlite_master").fetchone()
 
 
 def _name(error: sqlite3.Error) -> str:
-    return getattr(error, "sqlite_errorname", "")  # only errors of the library have one
+    return getattr(error, "sqlite_errorname", "")  # absent in errors of the Python module
 
 
 def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
     """Compare the schema of a database with that of the installed MLflow.
 
     Raises:
-        TrackingError: They differ.
+        TrackingError: The schemas differ.
     """
     head, known = _known_revisions()
     if revisions == [head]:
@@ -136,8 +137,8 @@ def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
     installed = f"MLflow {mlflow.__version__}"
     if revisions and not known.issuperset(revisions):
         raise location.error(
-            f"has schema revision {found}, which {installed} does not know; if a newer MLflow made "
-            f"it, install that (pip install --upgrade mlflow), or {_CHOOSE}"
+            f"has schema revision {found}, which {installed} does not support; if a newer MLflow "
+            f"created it, install that version (pip install --upgrade mlflow), or {_CHOOSE}"
         )
     file = shlex.quote(str(path))
     backup = shlex.quote(f"{path}.bak")
@@ -151,7 +152,7 @@ def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
 
 @functools.cache
 def _known_revisions() -> tuple[str, set[str]]:
-    """Newest schema revision of the installed MLflow, and all revisions that it knows."""
+    """Newest schema revision of the installed MLflow, and all its revisions."""
     script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
     [head] = script.get_heads()
     return head, {revision.revision for revision in script.walk_revisions()}

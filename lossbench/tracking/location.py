@@ -13,7 +13,7 @@ from lossbench.registry import user_path
 
 DEFAULT_DATABASE = "mlflow.db"
 EXPERIMENT_KIND = "mlflow.experimentKind"
-"""Experiment tag with which the dashboard shows trainings instead of chat traces."""
+"""Experiment tag that makes the dashboard show trainings instead of chat traces."""
 _SQLITE = "sqlite:///"
 
 
@@ -23,22 +23,22 @@ class Location:
 
     Attributes:
         uri: URI for MLflow; the path of a database is absolute.
-        shown: URI without credentials.
+        display_uri: URI without credentials.
         database: File of a SQLite store; None for a server.
     """
 
     uri: str
-    shown: str
+    display_uri: str
     database: Path | None
 
     def error(self, problem: str) -> TrackingError:
-        return TrackingError(f"{self.shown}: {problem}")
+        return TrackingError(f"{self.display_uri}: {problem}")
 
 
 def locate(uri: str | None) -> Location:
-    """Determine the tracking URI: the given one, else MLFLOW_TRACKING_URI, else `./mlflow.db`.
+    """Resolve the tracking URI: the given one, else MLFLOW_TRACKING_URI, else `./mlflow.db`.
 
-    MLflow's own default is not used, since a leftover `mlruns/` folder changes it.
+    MLflow's default is not used, because it depends on whether there is a folder `mlruns/`.
 
     Raises:
         TrackingError: lossbench cannot use the URI.
@@ -46,7 +46,7 @@ def locate(uri: str | None) -> Location:
     if uri is None:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE + DEFAULT_DATABASE
     if not uri:
-        raise TrackingError("--tracking-uri: is empty; leave it away for MLFLOW_TRACKING_URI")
+        raise TrackingError("--tracking-uri: is empty; omit the option to use MLFLOW_TRACKING_URI")
     try:
         scheme = urlsplit(uri).scheme
     except ValueError as error:
@@ -59,7 +59,7 @@ def locate(uri: str | None) -> Location:
     if scheme in ("", "file"):
         problem = "MLflow no longer writes to plain folders"
     else:
-        problem = f"'{scheme}' is no kind of tracking store that lossbench can use"
+        problem = f"'{scheme}' is not a kind of tracking store that lossbench can use"
     raise TrackingError(
         f"{uri}: {problem}; "
         f"give --tracking-uri {_SQLITE}{here}, or the http(s):// address of a server"
@@ -86,6 +86,6 @@ def _database(uri: str) -> Location:
     path = Path(os.path.abspath(user_path(written)))
     location = Location(f"{_SQLITE}{path}", f"{_SQLITE}{path}", path)
     if found := set("%?#") & set(str(path)):
-        # quoted, SQLAlchemy would open one path and MLflow create the folders of another
+        # of a quoted path, SQLAlchemy and MLflow would use different folders
         raise location.error(f"MLflow cannot use a path with '{min(found)}'; choose another one")
     return location

@@ -30,7 +30,7 @@ _MAX_VALUE = 5900  # MLflow's limits are 6000 for a parameter and 8000 for a tag
 
 
 def run_name(trial: Trial) -> str:
-    """`lgm(alpha=0.3) · 2-D · seed 0`, with ` · holdout` where `selection` chooses by it."""
+    """`lgm(alpha=0.3) · 2-D · seed 0`, with ` · holdout` for trials that `selection` compares."""
     stage = " · holdout" if trial.holdout else ""
     return f"{trial.row} · {trial.variant} · seed {trial.seed}{stage}"
 
@@ -41,10 +41,10 @@ def params(trial: Trial) -> dict[str, str]:
 
 
 def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
-    """Keys of changed plugin code, if a stored trial differs from this one in nothing else.
+    """Keys of changed plugin code, if a stored trial differs from this one only in them.
 
     Args:
-        trial: Trial; it may have keys that a stored trial of an earlier version lacks.
+        trial: The trial; keys that an earlier version did not store are ignored.
         stored: Parameters of the stored trial.
     """
     own = params(trial)
@@ -102,7 +102,7 @@ def clean_key(key: str) -> str:
 
 
 def shortened(value: str) -> str:
-    """Value within MLflow's limit; a digest is appended to a truncated value."""
+    """Value truncated to MLflow's limit, with a digest that keeps truncated values distinct."""
     if len(value) <= _MAX_VALUE:
         return value
     digest = short_digest(value)
@@ -118,7 +118,7 @@ def as_tags(values: Mapping[str, str]) -> list[RunTag]:
 
 
 def as_metrics(values: Mapping[str, float], timestamp_ms: int, step: int) -> list[Metric]:
-    """Metrics of MLflow, without infinities, which it would store as 1.8e308."""
+    """Metrics for MLflow, without infinite values, which it would store as 1.8e308."""
     return [
         Metric(clean_key(key), value, timestamp_ms, step)
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""Reading of results and arrays from MLflow runs; a result that was read once is kept."""
+"""Reader of results and arrays from MLflow runs; results are read once and cached."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from lossbench.planning.divergence import FORMER_REASON, collapse_reason, guessi
 from lossbench.planning.search import SearchPoints
 from lossbench.records import Status, TrialResult
 from lossbench.tracking import names
-from lossbench.tracking.answers import one_line
 from lossbench.tracking.artifacts import read_artifact
 from lossbench.tracking.location import Location
+from lossbench.tracking.server_errors import one_line
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 RESULT = "result.json"
@@ -29,7 +29,7 @@ _DOWNLOADS = 8
 
 
 class ResultReader:
-    """Reader of the artifacts of finished runs.
+    """Reader of the artifacts of finished runs, with a cache of results.
 
     Args:
         client: Returns MLflow's client.
@@ -72,7 +72,7 @@ class ResultReader:
             return None
 
     def search_points(self, run: Run, identity: str) -> SearchPoints | None:
-        """Points of a search that are kept with a table's run; None if they cannot be read."""
+        """Points of a search that are stored with a table's run; None if they cannot be read."""
         content = read_artifact(self._client(), self._location, run, points_file(identity))
         try:
             if content is None:
@@ -107,7 +107,7 @@ class ResultReader:
         return self._reclassified(run, result)
 
     def _reclassified(self, run: Run, result: TrialResult) -> TrialResult:
-        """Result with today's status: an earlier version called all trials near chance diverged."""
+        """Result with its present status: earlier, all trials near chance counted as diverged."""
         if result.status != "diverged" or result.reason != FORMER_REASON:
             return result
         arrays = self.arrays(run, "predictions")

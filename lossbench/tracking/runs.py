@@ -50,13 +50,13 @@ class Runs:
             yield from self.search([experiment.experiment_id], _equals(names.KIND, "table"))
 
     def finished_with_tag(self, key: str, value: str) -> Run | None:
-        """The earliest finished run with a tag, in any experiment; None without one."""
+        """The earliest finished run with a tag, in any experiment; None if there is none."""
         experiments = [e.experiment_id for e in self._client().search_experiments()]
         condition = f"attributes.status = 'FINISHED' AND {_equals(key, value)}"
         return next(self.search(experiments, condition), None)
 
     def open_experiment(self, name: str) -> str:
-        """Id of the experiment with a name, which is created if there is none.
+        """Id of the experiment with this name; it is created if there is none.
 
         Raises:
             TrackingError: The experiment was deleted in MLflow.
@@ -75,14 +75,14 @@ class Runs:
         return str(found.experiment_id)
 
     def find(self, experiment: str, tags: Mapping[str, str]) -> Run | None:
-        """The earliest run of an experiment with some tags; None without one."""
+        """The earliest run of an experiment with these tags; None if there is none."""
         condition = " AND ".join(_equals(key, value) for key, value in tags.items())
         return next(self.search([experiment], condition), None)
 
     def create(
         self, experiment: str, key: Mapping[str, str], tags: Mapping[str, str], name: str
     ) -> Run:
-        """Create a run, or return the one that another machine created on a server before.
+        """Create a run, or return the run that another machine created earlier on a server.
 
         Args:
             experiment: Id of the experiment.

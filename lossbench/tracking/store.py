@@ -30,7 +30,7 @@ _PARAMS_PER_CALL = 100
 
 
 class Tracker:
-    """Records trials in MLflow and finds them by their identities.
+    """Access to the trials in MLflow, by their identities.
 
     Every method raises TrackingError with a one-line message if the store fails. Only the driver
     uses a tracker; `begin`, `log_epochs`, `finish` and `stop` require `start_suite` before.
@@ -49,10 +49,10 @@ class Tracker:
         self._experiment = ""
         self._begun: dict[str, str] = {}  # identity -> run id
         self._finished: dict[str, Run] = {}  # by identity
-        self._stored: dict[str, str] = {}  # identity -> seed, of all runs that `results` has seen
-        self._kept_points: dict[str, SearchPoints] = {}  # by the identity of the search
-        self._unkept_points: dict[str, SearchPoints] = {}
-        self._of_other_code: dict[str, Mapping[str, str]] = {}  # identity -> parameters
+        self._seeds_by_identity: dict[str, str] = {}  # of all runs that `results` has read
+        self._logged_points: dict[str, SearchPoints] = {}  # by the identity of the search
+        self._pending_points: dict[str, SearchPoints] = {}
+        self._params_with_other_code: dict[str, Mapping[str, str]] = {}  # identity -> parameters
 
     @classmethod
     def open(cls, uri: str | None, *, create: bool = True) -> Tracker:
@@ -78,8 +78,8 @@ class Tracker:
     def results(self, trials: Iterable[Trial]) -> dict[str, TrialResult]:
         """Look up the results of trials.
 
-        A run without a readable result counts as not done, with a warning. If a trial has several
-        runs, the earliest counts.
+        A run without a readable result is skipped with a warning. If a trial has several runs, the
+        earliest is used.
 
         Returns:
             Results by the identities of the trials.
@@ -93,29 +93,29 @@ class Tracker:
         for run in self._runs.finished({trial.suite for trial in trials}):
             identity = run.data.tags.get(names.IDENTITY)
             if identity:
-                self._stored[identity] = run.data.tags.get(names.SEED, "")
+                self._seeds_by_identity[identity] = run.data.tags.get(names.SEED, "")
             if identity in wanted:
                 found.setdefault(wanted[identity], []).append(run)
             elif identity and any(key.startswith(names.SOURCES) for key in run.data.params):
-                self._of_other_code[identity] = run.data.params
+                self._params_with_other_code[identity] = run.data.params
         read = self._reader.first_results(found)
         self._finished |= {identity: run for identity, (run, _) in read.items()}
         return {identity: result for identity, (_, result) in read.items()}
 
     def other_seeds(self, trials: Sequence[Trial]) -> tuple[int, ...]:
-        """Other seeds with stored results of the same trials, among the runs `results` has seen.
+        """Seeds other than those of some trials for which the same trials have stored results.
 
         Args:
             trials: Trials for which `results` was called.
         """
         cells = {(t.variant, t.row, t.holdout): t for t in trials}
         asked = {t.seed for t in trials}
-        seeds = {int(seed) for seed in self._stored.values() if seed.isdecimal()} - asked
+        seeds = {int(seed) for seed in self._seeds_by_identity.values() if seed.isdecimal()} - asked
         return tuple(
             seed
             for seed in sorted(seeds)
             if any(
-                self._stored.keys() & {reseeded.identity, reseeded.earlier_identity}
+                self._seeds_by_identity.keys() & {reseeded.identity, reseeded.earlier_identity}
                 for trial in cells.values()
                 for reseeded in [trial.model_copy(update={"seed": seed})]
             )
@@ -132,7 +132,7 @@ class Tracker:
             by the name of the component, as in `loss my_loss`.
         """
         counts: Counter[str] = Counter()
-        for params in self._of_other_code.values():
+        for params in self._params_with_other_code.values():
             counts.update({key for t in trials for key in names.changed_sources(t, params)})
         return {key.removeprefix(names.SOURCES): count for key, count in counts.items()}
 
@@ -158,20 +158,21 @@ class Tracker:
 
     @translate_store_errors
     def keep_search_points(self, points: Mapping[str, SearchPoints]) -> None:
-        """Keep the points that searches proposed with the table's run, as soon as it is open.
+        """Store the proposed points with the run of the table, as soon as that run exists.
 
         Args:
             points: Points by the identity of the search.
         """
-        self._unkept_points |= {k: p for k, p in points.items() if self._kept_points.get(k) != p}
+        self._pending_points |= {k: p for k, p in points.items() if self._logged_points.get(k) != p}
         if not self._parent:
             return
-        for identity, proposed in self._unkept_points.items():
-            self._keep(self._parent, points_file(identity), proposed.model_dump_json(indent=1))
+        for identity, proposed in self._pending_points.items():
+            text = proposed.model_dump_json(indent=1)
+            self._write_text(self._parent, points_file(identity), text)
             tag = {f"{names.SEARCH}{identity}": f"{proposed.loss}, {proposed.variant}"}
             self._client.log_batch(self._parent, tags=names.as_tags(tag))
-        self._kept_points |= self._unkept_points
-        self._unkept_points = {}
+        self._logged_points |= self._pending_points
+        self._pending_points = {}
 
     @translate_store_errors
     def start_suite(self, plan: Plan, environment: Mapping[str, str]) -> None:
@@ -179,7 +180,7 @@ class Tracker:
 
         Args:
             plan: Plan that will be run.
-            environment: Versions that decide the numbers; recorded as tags.
+            environment: Versions that affect the results; recorded as tags.
         """
         self._opening.result()  # the thread that creates the database needs the lock, too
         suite = plan.suite
@@ -199,7 +200,7 @@ class Tracker:
         }
         self._client.log_batch(self._parent, tags=names.as_tags(tags))
         file = f"{file_label('suite', plan.changes)}.yaml"  # another name if changed
-        self._keep(self._parent, file, suite_yaml(plan.expanded_suite))
+        self._write_text(self._parent, file, suite_yaml(plan.expanded_suite))
         self._client.update_run(self._parent, status="RUNNING")
         self.keep_search_points({})
 
@@ -207,8 +208,8 @@ class Tracker:
     def begin(self, trial: Trial) -> None:
         """Open the run of a trial, or reopen an existing one.
 
-        An aborted run with metrics is replaced by a new one, since its epochs would be logged
-        twice. A run that another machine seems to be executing is not replaced.
+        An aborted run with metrics is replaced by a new one, because its epochs would be logged
+        twice. A run is not replaced if another machine may still be executing it.
         """
         tags = {
             **names.trial_tags(trial),
@@ -229,9 +230,9 @@ class Tracker:
         if found:
             self._client.update_run(run_id, status="RUNNING", name=name)
             self._client.log_batch(run_id, tags=names.as_tags(tags))
-            if names.REASON in run.data.tags:  # of the earlier end
+            if names.REASON in run.data.tags:  # why the run ended before
                 self._client.delete_tag(run_id, names.REASON)
-        # MLflow forbids changes of parameters: labels, not part of the identity, keep their first
+        # MLflow forbids changes of parameters: labels keep their first values
         missing = names.as_params(
             {k: v for k, v in names.params(trial).items() if k not in run.data.params}
         )
@@ -240,7 +241,7 @@ class Tracker:
 
     @translate_store_errors
     def log_epochs(self, trial: Trial, records: Sequence[EpochRecord]) -> None:
-        """Log epochs with their own timestamps, so that logging an epoch again changes nothing."""
+        """Log epochs with their timestamps, so that logging an epoch again changes nothing."""
         points = [
             metric
             for record in records
@@ -280,7 +281,7 @@ class Tracker:
             tags=names.as_tags(tags),
         )
         write_folder(self._client, self.location, run_id, artifacts)
-        self._keep(run_id, RESULT, result.model_dump_json(indent=1))
+        self._write_text(run_id, RESULT, result.model_dump_json(indent=1))
         self._client.set_terminated(run_id, "FINISHED")
 
     @translate_store_errors
@@ -315,12 +316,12 @@ class Tracker:
             self.begin(trial)
         return self._begun[trial.identity]
 
-    def _keep(self, run_id: str, name: str, text: str) -> None:
+    def _write_text(self, run_id: str, name: str, text: str) -> None:
         write_text(self._client, self.location, run_id, name, text)
 
 
 def _owner() -> str:
-    """This machine and folder, in which only the process with a trial's lock executes it."""
+    """Machine and folder; in one folder, only the process that has locked a trial executes it."""
     return f"{platform.node()}:{Path.cwd()}"
 
 

@@ -47,7 +47,7 @@ def serve(uri: str | None, port: int) -> int:
     """
     location = locate(uri)
     if location.database is None:
-        print(f"The dashboard is at {location.shown}")
+        print(f"The dashboard is at {location.display_uri}")
         return 0
     check_started(location, location.database)
     _check_port(port)
@@ -61,7 +61,7 @@ def serve(uri: str | None, port: int) -> int:
                 print(f"  {suite}: {address}")
             sys.stdout.flush()
             server.wait()
-            raise TrackingError(f"MLflow's server has ended by itself: {_last_line(log)}")
+            raise TrackingError(f"MLflow's server has stopped: {_last_line(log)}")
         except KeyboardInterrupt:
             return 0
         finally:
@@ -75,19 +75,19 @@ def _relocate(database: Path) -> None:
     except sqlite3.Error as error:
         print(
             f"{database} cannot be written ({error}): the dashboard finds the files of runs only "
-            "where they were first",
+            "in their original folder",
             file=sys.stderr,
         )
 
 
 def _check_port(port: int) -> None:
-    """Require a free port: MLflow would start, but the other server would answer."""
+    """Refuse a used port: otherwise the other server would answer."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
         except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or "it is no port number"
+            reason = getattr(error, "strerror", None) or "it is not a port number"
             raise TrackingError(
                 f"port {port} cannot be used ({reason}); choose another one with --port"
             ) from None
@@ -98,7 +98,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--backend-store-uri", location.uri]
-    # artifacts are read where they lie; nothing is uploaded through the dashboard
+    # artifacts are read in place; nothing is uploaded through the dashboard
     command += [
         "--default-artifact-root",
         str(artifact_root(database)),
@@ -118,7 +118,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
-        start_new_session=True,  # Ctrl-C reaches this process only, which stops the whole group
+        start_new_session=True,  # Ctrl-C is sent to this process only, which stops the server
     )
 
 
@@ -130,13 +130,13 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: IO[b
         try:
             _get(port, "health")
             return
-        except OSError:  # urllib's errors are its children
+        except OSError:  # including urllib's errors
             time.sleep(0.1)
     raise TrackingError(f"MLflow's server does not answer on port {port}: {_last_line(log)}")
 
 
 def _get(port: int, path: str) -> bytes:
-    # a proxy from the environment cannot reach 127.0.0.1 of this machine
+    # without a proxy, which could not reach this machine's 127.0.0.1
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://{_HOST}:{port}/{path}", timeout=10) as answer:
         content: bytes = answer.read()
@@ -155,7 +155,7 @@ def _suites(port: int) -> Iterator[tuple[str, str]]:
 def _last_line(log: IO[bytes]) -> str:
     log.seek(0)
     lines = log.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:

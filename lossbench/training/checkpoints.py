@@ -1,4 +1,4 @@
-"""Checkpoints: everything that the next epoch of a training depends on, on disk.
+"""Checkpoints: files with the complete state of a training after an epoch.
 
 On a CPU, a training that resumes from a checkpoint gives bit-identical results.
 """
@@ -23,20 +23,20 @@ from lossbench.training.loop import Training
 from lossbench.training.seeding import random_states, restore_random_states
 
 State = dict[str, Any]
-"""Tensors, numbers and text only, so that loading cannot execute code."""
+"""Only tensors, numbers and text, so that loading cannot execute code."""
 
 _MAGIC = b"lossbench checkpoint 1 sha256 "
 _MAX_KEPT = 2
 UNREADABLE = (
     RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile
 )  # fmt: skip
-"""Exceptions of `torch.load` for a file of another format, or with more than plain data."""
+"""Exceptions of `torch.load` for a file of another format, or with other objects than data."""
 _MAX_TIME_SHARE = 0.05
-"""Share of the training time that writing checkpoints may take."""
+"""Largest share of the training time for writing checkpoints."""
 
 
 def snapshot(training: Training) -> State:
-    """State for `restore`. All processes of a group have to call it at the same time."""
+    """State for `restore`. All processes of a group have to call this function together."""
     own = {
         "order": training.order_stream.get_state(),
         "augment": training.augment_stream.get_state(),
@@ -68,19 +68,19 @@ def restore(training: Training, state: State) -> None:
 
 
 class Checkpoints:
-    """The last two checkpoints of one trial, each complete or absent.
+    """Last two checkpoints of one trial; incomplete files are never left.
 
     Args:
         folder: Folder of this trial only; created with the first checkpoint.
-        environment: Versions and device. Checkpoints of another environment are not used.
-        every_sec: Minimum time between two checkpoints; 0: one per epoch. The time is longer where
+        environment: Versions and device. Checkpoints with other values are not used.
+        every_sec: Minimum time between two checkpoints; 0: one per epoch. The time is longer if
             writing checkpoints would take more than 5 % of the training time.
-        on_change: Called after each change in the folder, for a folder that is a copy of another.
+        on_change: Called after each change in the folder, for a local copy of a remote folder.
 
     Attributes:
         notes: Messages for the user, each one line.
-        required_after: Epoch after which a checkpoint is always written, since the training is
-            paused there.
+        required_after: Epoch after which a checkpoint is always written, because the training
+            pauses there.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Checkpoints:
         return waited or epoch == self.required_after
 
     def save(self, epoch: int, state: State) -> None:
-        """Write a checkpoint and delete older ones. A full disk only adds a note."""
+        """Write a checkpoint and delete older ones. If the disk is full, only add a note."""
         started = time.monotonic()
         content = io.BytesIO()
         torch.save({"made_by": self._environment, "state": state}, content)
@@ -130,7 +130,7 @@ class Checkpoints:
         )
 
     def load(self) -> State | None:
-        """Load the newest usable checkpoint; None without one."""
+        """Load the newest usable checkpoint; None if there is none."""
         for path in self._newest_first():
             try:
                 return self._read(path)
@@ -139,24 +139,24 @@ class Checkpoints:
         return None
 
     def count_start(self, run: str) -> int:
-        """Count the starts of this trial from its newest checkpoint.
+        """Count this start of the trial.
 
         Args:
-            run: Name of the run; the count begins again with another run.
+            run: Name of the run. Only its starts are counted.
 
         Returns:
-            1 at the first start, and after every start that wrote a new checkpoint.
+            Number of starts since the newest checkpoint, including this one.
         """
         newest = next((path.name for path in self._newest_first()), "")
-        counted = self._folder / "attempts.json"
+        file = self._folder / "attempts.json"
         count = 1
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or incomplete
-            before = json.loads(counted.read_text(encoding="utf-8"))
+            before = json.loads(file.read_text(encoding="utf-8"))
             if (before["run"], before["newest"]) == (run, newest):
                 count = int(before["count"]) + 1
         with contextlib.suppress(OSError):  # a full disk
             self._folder.mkdir(parents=True, exist_ok=True)
-            counted.write_text(
+            file.write_text(
                 json.dumps({"run": run, "newest": newest, "count": count}), encoding="utf-8"
             )
             self._on_change()

@@ -7,7 +7,7 @@ from lossbench.planning.head_requirements import HeadRequirements
 
 
 def head_requirements(head: LossHead) -> HeadRequirements:
-    """Everything in which the training of this head differs from that of a linear layer."""
+    """All differences between the training of this head and that of a linear layer."""
     names = {id(parameter): name for name, parameter in head.named_parameters()}
     groups = [(g, [names[id(p)] for p in g.parameters]) for g in head.parameter_groups()]
     scheduled = tuple(head.schedules())

@@ -26,12 +26,13 @@ class Training:
     """Components and state of one training.
 
     Attributes:
-        schedule: Function of the epochs done that returns the factor of the base learning rate.
+        schedule: Function of the number of finished epochs that returns the factor of the base
+            learning rate.
         epochs, batch_size, seed: Settings of the trial.
         autocast: Type of the model's computation; None: the type of its parameters.
         compiled: Whether model and head are compiled together; for a single process only.
-        group: Processes that train it together.
-        epochs_done: Number of epochs trained so far.
+        group: Processes that train the model together.
+        epochs_done: Number of finished epochs.
         order_stream: Generator for the order of the images, the same in every process.
         augment_stream: Generator for the augmentations.
     """
@@ -66,7 +67,8 @@ def train(
 ) -> str:
     """Train the remaining epochs.
 
-    After each epoch, `on_epoch(epoch, metrics)` is called with the model in eval mode.
+    After each epoch, `on_epoch(epoch, metrics)` is called with the model in eval mode. The training
+    ends after an epoch whose loss was not finite.
 
     The metrics are means over the epoch: `train_loss`, `train_<term>`, `train_error` (percent,
     of the augmented images, in training mode), `lr`, and `train_time_sec`.
@@ -78,8 +80,8 @@ def train(
         until: Last epoch to train now; None: all epochs of the training.
 
     Returns:
-        Epoch, step and terms where the loss was first not finite, which ends the training; empty
-        if it was always finite.
+        Location of the first loss that was not finite, with its terms; empty if all losses were
+        finite.
     """
     model, head, optimizer = training.model, training.head, training.optimizer
     group = training.group
@@ -109,7 +111,7 @@ def train(
 
             features, labels, terms = forward(images, labels)
             loss = total(terms)
-            with torch.no_grad():  # before the step, with the parameters that gave the features
+            with torch.no_grad():  # before the step, with the parameters used for the features
                 wrong = misclassified(head.logits(features.detach()), labels).float().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -134,13 +136,13 @@ def train(
 
 
 def misclassified(scores: Tensor, labels: Tensor) -> Tensor:
-    """(N,) whether the largest class score (N, K) is not that of the label, or is NaN."""
-    best, predicted = scores.max(1)  # NaN if there is one
+    """(N,) whether another class than the label has the largest score (N, K), or it is NaN."""
+    best, predicted = scores.max(1)  # NaN if any score is NaN
     return (predicted != labels) | best.isnan()
 
 
 def _where(values: Sequence[Mapping[str, Tensor]], step_labels: Sequence[Tensor]) -> str:
-    """First step whose loss was not finite, its terms, and its batch if it is small."""
+    """First step whose loss was not finite, with its terms, and the classes of a small batch."""
     for step, (terms, labels) in enumerate(zip(values, step_labels, strict=True)):
         numbers = {name: float(value) for name, value in terms.items()}
         broken = [
@@ -157,7 +159,7 @@ def _where(values: Sequence[Mapping[str, Tensor]], step_labels: Sequence[Tensor]
 
 
 Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
-"""Images and labels of one process -> features and labels of the whole batch, and the terms."""
+"""Images and labels of one process -> features and labels of the whole batch, loss terms."""
 
 
 def _forward(training: Training, joined: nn.Module) -> Forward:
@@ -172,6 +174,6 @@ def _forward(training: Training, joined: nn.Module) -> Forward:
 
 
 def _compiled(training: Training, joined: nn.Module) -> Forward:
-    """Compile for fixed shapes: there are at most two batch sizes, the usual and the last one."""
+    """Compile for fixed shapes: only the last batch of an epoch may have another size."""
     compiled: Forward = torch.compile(_forward(training, joined), dynamic=False)
     return compiled

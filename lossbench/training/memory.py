@@ -1,4 +1,4 @@
-"""Peak memory of one trial, also in a process that runs many."""
+"""Peak memory of one trial, even in a process that runs several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Reset the peak. Where the system does not allow it, the peak of the process remains."""
+    """Reset the peak; on systems that do not allow it, the peak of the whole process remains."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -22,7 +22,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Peak memory since the reset, in MiB: of the GPU's allocator, or of the resident set."""
+    """Peak memory since the reset, in MiB: allocated GPU memory, or the resident set on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     if _STATUS.exists():

@@ -1,7 +1,7 @@
-"""Optimizers by name. A factory takes the suite's parameters and returns groups -> optimizer.
+"""Optimizers by name. A factory checks parameters and returns a function: groups -> optimizer.
 
-Parameters can thus be checked without creating an optimizer: with the first one, torch imports its
-compiler, which takes two seconds.
+This way parameters can be checked without creating an optimizer: for the first one, torch imports
+its compiler, which takes two seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lossbench.suite.schema import Component
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 Groups = list[dict[str, Any]]
 OPTIMIZERS: Registry[Callable[[Groups], optim.Optimizer]] = Registry("optimizer")
@@ -30,7 +30,7 @@ OPTIMIZERS: Registry[Callable[[Groups], optim.Optimizer]] = Registry("optimizer"
 def sgd(
     *,
     lr: Positive,
-    momentum: Fraction = 0.0,
+    momentum: DecayRate = 0.0,
     nesterov: bool = False,
     weight_decay: NonNegative = 0.0,
 ) -> Callable[[Groups], optim.Optimizer]:
@@ -54,8 +54,8 @@ def sgd(
 def adamw(
     *,
     lr: Positive = 1e-3,
-    beta1: Fraction = 0.9,
-    beta2: Fraction = 0.999,
+    beta1: DecayRate = 0.9,
+    beta2: DecayRate = 0.999,
     weight_decay: NonNegative = 0.01,
 ) -> Callable[[Groups], optim.Optimizer]:
     """Adam with decoupled weight decay.
@@ -70,9 +70,9 @@ def adamw(
 
 
 def build_optimizer(chosen: Component, model: nn.Module, head: LossHead) -> optim.Optimizer:
-    """An optimizer over the model and what the head declares.
+    """Optimizer for the parameters of the model and the parameter groups of the head.
 
-    Each group carries its `lr_scale`; the loop sets lr = base * schedule * lr_scale.
+    Each group has a `lr_scale`; the training loop sets lr = base * schedule * lr_scale.
     """
     groups: Groups = [{"params": list(model.parameters()), "lr_scale": 1.0}]
     for declared in head.parameter_groups():

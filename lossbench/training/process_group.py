@@ -31,7 +31,7 @@ class ProcessGroup:
 
     @property
     def min_batch(self) -> int:
-        """Minimum number of images in a batch: batch normalisation cannot train on one."""
+        """Smallest batch: two images per process, as batch normalisation cannot train on one."""
         return 2 * self.size
 
     def used(self, batch: Tensor) -> int:
@@ -44,12 +44,12 @@ class ProcessGroup:
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
-        """Share of this process; a remainder of the division is left out."""
+        """Images of this process; the remainder of the division is not used."""
         each = len(batch) // self.size
         return batch[self.rank * each : (self.rank + 1) * each]
 
     def join(self, model: nn.Module) -> nn.Module:
-        """A module with the same outputs whose gradients are averaged over all processes."""
+        """Module with the same outputs, whose gradients are averaged over all processes."""
         if self.size == 1 or not any(p.requires_grad for p in model.parameters()):
             return model
         return nn.parallel.DistributedDataParallel(model)
@@ -75,7 +75,10 @@ class ProcessGroup:
         return gathered
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Average gradients over all processes, since rounding may make them differ."""
+        """Average gradients over all processes, so that parameters of the head do not drift apart.
+
+        Every process computes these gradients from the same batch, but rounding may differ.
+        """
         if self.size == 1:
             return
         for parameter in parameters:

@@ -1,6 +1,6 @@
-"""Learning-rate schedules: pure functions of the epochs done so far, including fractions.
+"""Learning-rate schedules: pure functions of the number of finished epochs, a float.
 
-A factory maps the total number of epochs to a function: epochs done -> factor of the base rate.
+A factory maps the total number of epochs to a function: finished epochs -> factor of the base rate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lossbench.registry import Registry
 Schedule = Callable[[float], float]
 Positive = Annotated[float, Field(gt=0)]
 ROUNDING = 1e-9
-"""Tolerance of the epochs done at a change of the rate: 1 + 9/25 is 1.3599999999999999."""
+"""Tolerance in epochs for a change of the rate: 1 + 9/25 is 1.3599999999999999."""
 
 
 def _ascending(values: list[float]) -> list[float]:

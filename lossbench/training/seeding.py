@@ -1,4 +1,7 @@
-"""Random streams from one seed: draws of one part of a training do not affect another part."""
+"""Independent random streams from one seed.
+
+Random numbers drawn by one part of a training do not affect the others.
+"""
 
 from __future__ import annotations
 

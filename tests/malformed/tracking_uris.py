@@ -33,8 +33,8 @@ def _garbage(folder: Path) -> None:
 TRACKING = [
     uri("a folder by file", "file:///tmp/mlruns", "MLflow no longer writes to plain folders; give --tracking-uri sqlite:///"),
     uri("a folder by path", "./mlruns", "MLflow no longer writes to plain folders"),
-    uri("an unknown scheme", "ftp://host/x", "'ftp' is no kind of tracking store that lossbench can use"),
-    uri("another database", "postgresql://me:secret@host/x", "***@host", "'postgresql' is no kind of tracking store"),
+    uri("an unknown scheme", "ftp://host/x", "'ftp' is not a kind of tracking store that lossbench can use"),
+    uri("another database", "postgresql://me:secret@host/x", "***@host", "'postgresql' is not a kind of tracking store"),
     uri("a token in a query", "http://host?token=hunter2", "http://host?token=***: has a part after '?' or '#'", "MLFLOW_TRACKING_TOKEN"),
     uri("a token in a database's query", "sqlite:///mlflow.db?password=hunter2", "password=***", "MLflow cannot use a path with '?'"),
     uri("a password with a slash", "http://me:hunter2/x@host", "http://***@host"),

@@ -1,4 +1,4 @@
-"""Runs without Ray that train nothing: each trial gets a made-up result at once."""
+"""Simulated runs without Ray: each trial gets a synthetic result without training."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from lossbench.tracking.store import Tracker
 
 NOWHERE = Path("/nonexistent/data")
 EARLY = ["selection={holdout: 0.25, stop_early: true}", "recipe.epochs=4"]
-"""Changes of a suite with which rows are compared after epoch 3."""
+"""Changes of a suite so that rows are compared after epoch 3."""
 
 
 class FakeTuneTrial:
-    """Trial as Tune passes it to its callbacks."""
+    """Trial of Tune, as its callbacks get it."""
 
     def __init__(self, trial: Trial, delivered: Path) -> None:
         self.config = {"trial": trial.model_dump_json()}
@@ -56,7 +56,7 @@ def result_of(trial: Trial, status: Status = "finished", device: str = "cpu") ->
 
 
 class WorkFolder:
-    """A working folder and its runs.
+    """Working folder and its runs.
 
     Attributes:
         path: Parent of the working folder.

@@ -1,4 +1,4 @@
-"""How many trials fit on a machine or a cluster."""
+"""Number of trials that fit on a machine or a cluster."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_workers_of_a_trial_may_be_on_several_nodes_but_each_on_one() -> None:
     nodes = [Node(3), Node(3, 1), Node(0.5)]
     assert capacity(nodes, Resources(cpus=2, gpus=0, workers=2)).trials == 1
     assert capacity(nodes, Resources(cpus=4, gpus=0)).trials == 0
-    assert capacity(nodes, Resources()).workers == 1  # `auto` is one GPU where there is any
+    assert capacity(nodes, Resources()).workers == 1  # `auto` is one GPU if a node has any
     assert capacity([Node(8, 1)], Resources(gpus=1 / 3)).trials == 3
 
 

@@ -1,4 +1,4 @@
-"""Locations of the checkpoints of a run's trials."""
+"""Folders with the checkpoints of the trials of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding a cluster, without starting one."""
+"""Connecting to a cluster, without starting one."""
 
 import os
 import socket
@@ -21,14 +21,14 @@ def test_an_address_without_a_cluster_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         ("AuthenticationError", "neither RAY_AUTH_TOKEN nor RAY_AUTH_TOKEN_PATH is set"),
         ("ConnectionError", "no Ray cluster there: .*; if it requires a token"),
     ],
 )
-def test_a_token_that_is_missing_or_wrong_is_told(
-    error: str, told: str, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_or_wrong_token_is_reported(
+    error: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
     from ray.exceptions import AuthenticationError
@@ -41,7 +41,7 @@ def test_a_token_that_is_missing_or_wrong_is_told(
     monkeypatch.setattr(ray, "init", refuse)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(RequestError, match=told), ray_cluster(address, Resources()):
+        with pytest.raises(RequestError, match=message), ray_cluster(address, Resources()):
             pass
 
 

@@ -1,4 +1,4 @@
-"""Environment of a training: which changes of the code count as a change of the numbers."""
+"""Environment of a training: changes of the code that change its digest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FIRST = "from __future__ import annotations\n"
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A copy of the package that a test may change."""
+    """Copy of the package that a test may change."""
     source = Path(lossbench.__file__).parent
     ignored = shutil.ignore_patterns("__pycache__")
     return Path(shutil.copytree(source, tmp_path / "lossbench", ignore=ignored))

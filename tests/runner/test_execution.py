@@ -1,4 +1,4 @@
-"""Execution of trials: what runs, what waits, and what ends a run."""
+"""Execution of trials: which trials run or wait, and when a run ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.runner.fake_runs import NOWHERE, WorkFolder, result_of
 pytestmark = pytest.mark.long
 
 
-def test_only_what_has_no_result_runs(
+def test_only_trials_without_a_result_run(
     folder: WorkFolder, plan: Plan, write_suite: Callable[..., Path]
 ) -> None:
     folder.run(plan)
@@ -39,7 +39,7 @@ def test_only_what_has_no_result_runs(
 
 
 @pytest.mark.parametrize("other_finishes", [True, False])
-def test_what_another_process_runs_is_waited_for(
+def test_a_run_waits_for_trials_of_another_process(
     plan: Plan, folder: WorkFolder, other_finishes: bool
 ) -> None:
     others = folder.other_process()
@@ -84,7 +84,7 @@ def test_without_fail_fast_all_run(plan: Plan, folder: WorkFolder) -> None:
     assert folder.run(plan) == RunOutcome(started=3)
 
 
-def test_a_time_budget_starts_what_fits_and_the_next_run_goes_on(
+def test_a_time_budget_starts_trials_that_fit_and_the_next_run_continues(
     plan: Plan, folder: WorkFolder
 ) -> None:
     lengths = {"softmax": 5.0, "lgm(alpha=0)": 500.0, "lgm(alpha=0.3)": 5.0}
@@ -106,7 +106,7 @@ def test_a_time_budget_starts_what_fits_and_the_next_run_goes_on(
         shutil.Error([("a", "b", "[Errno 122] Disk quota exceeded: 'b'")]),
     ],
 )
-def test_a_full_disk_ends_the_run_which_goes_on_later(
+def test_a_full_disk_ends_the_run_and_the_next_run_continues(
     plan: Plan, folder: WorkFolder, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     kept, calls = Outbox.save, list[str]()
@@ -121,7 +121,7 @@ def test_a_full_disk_ends_the_run_which_goes_on_later(
         patch.setattr(Outbox, "save", save)
         outcome = folder.run(plan)
     assert len(plan.trials) > 2
-    assert len(calls) == 2  # the others are not trained in vain
+    assert len(calls) == 2  # the other trials are not started
     assert outcome.failed == {}
     assert outcome.interrupted == len(plan.trials) - 1
     assert "the disk is full: make room in /" in outcome.abort_reason
@@ -136,7 +136,7 @@ GPU = "Fake GPU 9000"
 
 @pytest.fixture
 def cluster(folder: WorkFolder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A cluster with GPUs, which this machine lacks; the rows that are probed on it.
+    """Rows that are probed on a simulated cluster with GPUs.
 
     Trials take 5 seconds there, those of softmax 100.
     """
@@ -156,7 +156,7 @@ def cluster(folder: WorkFolder, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return probed
 
 
-def test_a_time_budget_on_a_cluster_is_by_its_own_devices(
+def test_a_time_budget_on_a_cluster_uses_costs_of_its_devices(
     plan: Plan, folder: WorkFolder, cluster: list[str]
 ) -> None:
     outcome = folder.run(plan, budget=Budget(time.monotonic() + 75), address="auto")
@@ -164,7 +164,7 @@ def test_a_time_budget_on_a_cluster_is_by_its_own_devices(
     assert (outcome.started, outcome.over_budget) == (2, 1)
 
 
-def test_a_time_budget_on_a_cluster_counts_results_of_its_gpus(
+def test_a_time_budget_on_a_cluster_uses_results_of_its_gpus(
     plan: Plan, folder: WorkFolder, cluster: list[str], write_suite: Callable[..., Path]
 ) -> None:
     folder.run(plan, address="auto")
@@ -175,7 +175,7 @@ def test_a_time_budget_on_a_cluster_counts_results_of_its_gpus(
     assert (outcome.started, outcome.over_budget) == (3, 0)
 
 
-def test_results_of_another_device_are_no_costs_on_a_cluster(
+def test_a_time_budget_on_a_cluster_ignores_results_of_other_devices(
     plan: Plan, folder: WorkFolder, cluster: list[str], write_suite: Callable[..., Path]
 ) -> None:
     folder.device = "cpu"

@@ -25,7 +25,7 @@ Config = dict[str, Any]
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Config of a worker whose node has neither the driver's folders nor data of its own."""
+    """Config of a worker whose node has neither the driver's folders nor any data."""
     folders = {name: str(tmp_path / "driver" / name) for name in ("storage", "checkpoints")}
     folders["data_root"] = str(tmp_path / "data")
     server = FileServer(**folders)
@@ -45,7 +45,7 @@ def trial(
     return check(load_suite(write_suite(), ["dataset=mine"]), root).trials[0]
 
 
-def test_checkpoints_outlast_the_node(config: Config, trial: Trial, tmp_path: Path) -> None:
+def test_checkpoints_survive_a_node(config: Config, trial: Trial, tmp_path: Path) -> None:
     assert not shares_filesystem(config)
     first = checkpoints_of(trial, config)
     assert first.count_start("run") == 1
@@ -73,14 +73,14 @@ def test_a_full_disk_at_the_driver_is_a_note(
     assert checkpoints.notes == ["no checkpoint of epoch 1: No space left on device"]
 
 
-def test_a_result_is_delivered_whole(tmp_path: Path) -> None:
+def test_a_result_is_delivered_completely(tmp_path: Path) -> None:
     server = FileServer(str(tmp_path), str(tmp_path), str(tmp_path))
     files = {"result.json": b"{}", "deeper/weights.pt": bytes(1000)}
     assert read_files(Path(server.deliver("a", {"old": b"", **files}))) == {"old": b"", **files}
     assert read_files(Path(server.deliver("a", files))) == files  # sent again by Ray
 
 
-def test_data_is_found_on_the_node_or_comes_from_the_driver_once(
+def test_data_is_found_on_the_node_or_copied_once_from_the_driver(
     config: Config, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lossbench.runner.file_server.CHUNK_BYTES", 1000)
@@ -98,13 +98,13 @@ def test_data_is_found_on_the_node_or_comes_from_the_driver_once(
     assert data_root_of(trial, config) == own
 
 
-def test_other_data_that_a_trial_reads_comes_too(config: Config, trial: Trial) -> None:
+def test_other_data_sets_of_a_trial_are_copied_too(config: Config, trial: Trial) -> None:
     both = trial.model_copy(update={"other_digests": {"lfw": "x"}})
     with pytest.raises(DataError, match="no data set 'lfw', and none on the driver's node"):
         data_root_of(both, config)
 
 
-def test_bundled_data_needs_none(config: Config, trial: Trial, tmp_path: Path) -> None:
+def test_bundled_data_is_not_copied(config: Config, trial: Trial, tmp_path: Path) -> None:
     digits = trial.model_copy(
         update={"dataset": trial.dataset.model_copy(update={"name": "digits"})}
     )
@@ -112,7 +112,7 @@ def test_bundled_data_needs_none(config: Config, trial: Trial, tmp_path: Path) -
     assert not (tmp_path / "cache").exists()
 
 
-def test_data_that_cannot_come_is_one_message_with_the_node(
+def test_missing_data_is_reported_with_the_node(
     config: Config, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = f"node {platform.node()}: "

@@ -1,4 +1,4 @@
-"""Early stopping: which rows are pruned at which epoch, and how often the best one survives."""
+"""Early stopping: pruned rows, the epochs of pruning, and how often the best row is kept."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def result_of(trial: Trial, errors: list[float], status: str = "finished") -> Tr
 
 
 class Selection:
-    """A selection whose trials follow given curves; `nan` ends a trial as diverged.
+    """Selection whose trials follow given curves; at `nan`, a trial diverges.
 
     Attributes:
         results: Results by identity.
@@ -55,7 +55,7 @@ class Selection:
         self.untils: list[set[int]] = []
 
     def train(self, upcoming: NextTrainings, most: int | None = None) -> None:
-        """Train what is next, in the order of the trials, `most` of them at most."""
+        """Train at most `most` of the next trials, in their order."""
         todo = [t for t in self.trials if t.identity in upcoming.until]
         self.untils.append({upcoming.until[trial.identity] for trial in todo})
         for trial in todo[:most]:
@@ -94,7 +94,7 @@ class Selection:
 
     @property
     def chosen(self) -> str | None:
-        """As `Plan.choose`: the best mean of the rows that finished all their seeds."""
+        """Row with the best mean, among those that finished all their seeds."""
         means = {}
         for row in dict.fromkeys(trial.row for trial in self.trials):
             there = [self.results.get(t.identity) for t in self.trials if t.row == row]
@@ -114,7 +114,7 @@ class Selection:
 
 
 def flat(errors: Mapping[str, float], seeds: int = 1, epochs: int = EPOCHS) -> Curves:
-    """Curves that stay where they are, with seeds 0.1 apart."""
+    """Constant curves; those of two seeds differ by 0.1."""
     return {
         (row, seed): [error + seed / 10] * epochs
         for row, error in errors.items()
@@ -127,7 +127,7 @@ def make_selection(curves: Curves, **others: str | int) -> Selection:
     return Selection([make_trial(row, seed, **others) for row, seed in keys], curves)  # type: ignore[arg-type]
 
 
-def test_the_better_half_goes_on_at_each_rung_with_all_seeds() -> None:
+def test_the_better_half_continues_at_each_rung_with_all_seeds() -> None:
     selection = make_selection(flat({"a": 5, "b": 3, "c": 9, "d": 4, "e": 8}, seeds=3))
     selection.run()
     assert selection.ended("finished") == {"b": [0, 1, 2], "d": [0, 1, 2]}
@@ -138,7 +138,7 @@ def test_the_better_half_goes_on_at_each_rung_with_all_seeds() -> None:
     assert selection.chosen == "b"
 
 
-def test_a_row_is_judged_by_its_mean_and_not_by_a_seed() -> None:
+def test_a_row_is_compared_by_its_mean_over_seeds() -> None:
     curves = {("steady", seed): [5.0] * EPOCHS for seed in range(3)}
     curves |= {("lucky once", seed): [1.0 if seed == 0 else 9.0] * EPOCHS for seed in range(3)}
     selection = make_selection(curves)
@@ -161,7 +161,7 @@ def test_nothing_is_decided_before_every_seed_is_at_the_rung() -> None:
     }
 
 
-def test_a_run_that_goes_on_after_a_crash_decides_the_same() -> None:
+def test_a_run_resumed_after_a_crash_makes_the_same_decisions() -> None:
     rng = np.random.default_rng(0)
     curves = {
         (row, seed): list(rng.normal(10, 3, EPOCHS)) for row in "abcdefgh" for seed in range(2)
@@ -174,13 +174,13 @@ def test_a_run_that_goes_on_after_a_crash_decides_the_same() -> None:
             upcoming = next_trainings(broken.trials, broken.results, broken.paused)
             broken.prune(NextTrainings({}, dict(list(upcoming.pruned.items())[: 1 + turn % 2])))
             broken.train(upcoming, most=3)
-        broken.paused.clear()  # only results outlast a process; a checkpoint tells its epochs again
+        broken.paused.clear()  # a crash keeps only results; checkpoints report their epochs again
         broken.run()
         assert broken.ended("finished") == whole.ended("finished")
         assert broken.ended("stopped") == whole.ended("stopped")
 
 
-def test_losses_and_columns_are_on_their_own() -> None:
+def test_each_loss_and_column_is_pruned_separately() -> None:
     curves = flat({"a": 5, "b": 3})
     trials = [
         make_trial(row, 0, loss=loss, variant=variant)
@@ -195,13 +195,13 @@ def test_losses_and_columns_are_on_their_own() -> None:
     ]  # fmt: skip
 
 
-def test_a_loss_of_one_row_is_trained_in_one_go() -> None:
+def test_the_only_row_of_a_loss_is_trained_without_pauses() -> None:
     selection = make_selection(flat({"a": 5}, seeds=2))
     selection.run()
     assert selection.untils == [{16}]
 
 
-def test_trials_without_early_stopping_are_trained_in_one_go() -> None:
+def test_trials_without_early_stopping_are_trained_without_pauses() -> None:
     trials = [t.model_copy(update={"stop_early": False}) for t in (make_trial("a", 0),)]
     assert next_trainings(trials, {}, {}) == NextTrainings({trials[0].identity: 16}, {})
 
@@ -222,14 +222,14 @@ def test_a_row_with_a_diverged_seed_counts_as_the_worst() -> None:
     assert "another seed of its row diverged" in next(iter(reasons.values()))
 
 
-def test_where_all_rows_diverge_nothing_goes_on() -> None:
+def test_no_row_continues_if_all_diverge() -> None:
     lost = {(row, s): [9.0, *[float("nan")] * 15] for row in "abc" for s in range(2)}
     selection = make_selection(lost)
     selection.run()
     assert (selection.chosen, len(selection.ended("diverged"))) == (None, 3)
 
 
-def test_rows_that_tie_stay_together() -> None:
+def test_tied_rows_are_treated_alike() -> None:
     selection = make_selection(flat({"a": 5, "b": 5, "c": 5, "d": 9}))
     selection.run()
     assert list(selection.ended("finished")) == ["a", "b", "c"]
@@ -246,7 +246,7 @@ def test_a_failed_trial_leaves_its_loss_undecided() -> None:
     assert selection.chosen == "b"
 
 
-def test_a_pruned_row_stays_pruned_for_seeds_that_are_added() -> None:
+def test_added_seeds_of_a_pruned_row_are_pruned() -> None:
     curves = flat({"a": 5, "b": 3}, seeds=3)
     first = make_selection({key: errors for key, errors in curves.items() if key[1] < 2})
     first.run()
@@ -255,10 +255,10 @@ def test_a_pruned_row_stays_pruned_for_seeds_that_are_added() -> None:
     second.run()
     assert second.ended("stopped") == {"a": [0, 1, 2]}
     assert second.ended("finished") == {"b": [0, 1, 2]}
-    assert second.trained == EPOCHS  # of the one new seed that goes on
+    assert second.trained == EPOCHS  # those of the new seed of the row that continues
 
 
-def test_points_of_a_later_round_are_compared_with_all_before() -> None:
+def test_points_of_a_later_round_are_compared_with_all_earlier_points() -> None:
     errors = {"a": 4, "b": 5, "c": 6, "d": 7}
     first = make_selection(flat(errors))
     first.run()
@@ -284,7 +284,7 @@ def test_rungs_are_late_and_never_the_last_epoch(epochs: int, expected: tuple[in
 def simulated(
     rng: np.random.Generator, seeds: int, slowness: float, epochs: int = 40, rows: int = 8
 ) -> Curves:
-    """Rows that end at 5, 5.3, ... %, with a spread of 0.5 between seeds and 0.3 between epochs.
+    """Rows with final errors of 5, 5.3, ... %, a std of 0.5 over seeds and of 0.3 over epochs.
 
     Args:
         rng: Generator.

@@ -14,7 +14,7 @@ from tests.runner.fake_runs import WorkFolder
 pytestmark = pytest.mark.long
 
 
-def test_a_server_that_comes_back_during_the_run_gets_every_result(
+def test_all_results_are_logged_if_the_server_is_available_again_during_the_run(
     plan: Plan, folder: WorkFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0

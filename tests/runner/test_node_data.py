@@ -1,4 +1,4 @@
-"""A cluster of two nodes, one of which sees neither the driver's files nor its lossbench."""
+"""Cluster of two nodes, one without access to the driver's files and its lossbench."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ TUNING = {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_failure_threshold": "3",
 }
-"""A node that does not answer is given up after seconds; workers count as much as the rest."""
+"""Settings of Ray: a node that does not respond is dropped after seconds, and workers have the same
+priority as other processes."""
 
 EARLY = "epoch-0000000[2-9].pt"
 """Checkpoints of a trial that is not about to end; the one before has reached the driver."""
@@ -65,7 +66,7 @@ class Node:
     folder: Path
 
     def kill(self) -> None:
-        """As a power cut would: all of its processes, and no others."""
+        """Kill all processes of the node, as a power cut would."""
         with contextlib.suppress(psutil.NoSuchProcess):
             parent = psutil.Process(self.process.pid)
             for process in [parent, *parent.children(recursive=True)]:
@@ -75,7 +76,7 @@ class Node:
 
 
 def hiding(folders: Sequence[Path]) -> list[str]:
-    """The start of a command that sees empty folders in place of these; [] where none may."""
+    """Command prefix that replaces folders with empty ones; [] if the system does not allow it."""
     mounts = "".join(f"mount -t tmpfs none '{folder}' && " for folder in folders)
     able = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     try:
@@ -87,7 +88,7 @@ def hiding(folders: Sequence[Path]) -> list[str]:
 
 @pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
-    """Start nodes of a cluster; all of them end with the test."""
+    """Function that starts nodes of a cluster; they are stopped after the test."""
     nodes: list[Node] = []
     # short, for the names of sockets
     short = Path(tempfile.mkdtemp(prefix="lb-", dir="/tmp"))
@@ -122,15 +123,15 @@ def variables() -> dict[str, str]:
     return kept | own
 
 
-def wait(until: Callable[[], object], what: str, beside: subprocess.Popen[bytes]) -> None:
+def wait(until: Callable[[], object], what: str, driver: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + 150
     while not until():
-        assert beside.poll() is None, f"it ended before {what}"
+        assert driver.poll() is None, f"it ended before {what}"
         assert time.monotonic() < end, what
         time.sleep(0.05)
 
 
-def test_a_node_without_the_files_takes_part_and_may_die(
+def test_a_node_without_shared_files_runs_trials_and_may_die(
     start_node: Callable[..., Node], write_suite: Callable[..., Path], tmp_path: Path, uri: str
 ) -> None:
     work = tmp_path / "folder"
@@ -166,7 +167,7 @@ def test_a_node_without_the_files_takes_part_and_may_die(
             command, cwd=work, env=variables() | {"COLUMNS": "300"}, stdout=seen, stderr=seen
         )
     try:
-        if hide:  # nothing of the driver's is there, so its result is sent through the file server
+        if hide:  # without the driver's files, the result is sent through the file server
             wait(lambda: list(work.glob(".lossbench/ray/*/delivered/*")), "a result", driver)
             begun = functools.partial(other.folder.glob, f"lossbench-*/{EARLY}")
         else:
@@ -177,10 +178,10 @@ def test_a_node_without_the_files_takes_part_and_may_die(
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    told = log.read_text(encoding="utf-8")
-    assert code == 0, told
-    assert "its worker process died; restart 1 of" in told
-    assert "6 trials finished" in told
+    printed = log.read_text(encoding="utf-8")
+    assert code == 0, printed
+    assert "its worker process died; restart 1 of" in printed
+    assert "6 trials finished" in printed
     results = Tracker.open(uri).results(plan.trials)
     assert set(results) == {trial.identity for trial in plan.trials}
     assert {result.environment["code"] for result in results.values()} == {environment()["code"]}
@@ -190,8 +191,8 @@ def test_a_node_without_the_files_takes_part_and_may_die(
     assert len(runs) == 6
     if hide:
         assert list(other.folder.glob("lossbench/*/own/dataset.json"))
-    found = re.search(r"(\S+): resumes after epoch", told)
-    assert found, told
+    found = re.search(r"(\S+): resumes after epoch", printed)
+    assert found, printed
     [trial] = [trial for trial in plan.trials if trial.name == found[1]]
     alone = run_trial(trial, data_root=data, artifacts=tmp_path)
     disturbed = results[trial.identity]

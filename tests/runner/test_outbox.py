@@ -1,4 +1,4 @@
-"""Results that wait for MLflow: none is lost, halved or logged twice."""
+"""Outbox: every result is logged completely and once, even after a crash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.runner.fake_runs import WorkFolder, result_of
 pytestmark = pytest.mark.long
 
 
-def test_a_server_that_stays_away_loses_nothing(
+def test_results_survive_an_unreachable_server(
     plan: Plan, folder: WorkFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any) -> None:
@@ -36,7 +36,7 @@ def test_a_server_that_stays_away_loses_nothing(
     assert len(folder.tracker().results(plan.trials)) == 3
 
 
-def test_a_crash_between_logging_and_forgetting_logs_nothing_twice(
+def test_after_a_crash_no_result_is_logged_twice(
     plan: Plan, folder: WorkFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
@@ -55,7 +55,7 @@ def test_a_crash_between_logging_and_forgetting_logs_nothing_twice(
         assert [point.step for point in curve] == [1]
 
 
-def test_half_a_result_is_removed(
+def test_an_incomplete_result_is_removed(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -93,6 +93,6 @@ def test_a_result_of_a_later_attempt_replaces_the_one_before(tmp_path: Path, pla
 
 
 def test_results_of_earlier_versions_are_found(tmp_path: Path, plan: Plan) -> None:
-    """They wait in the folder `spool`."""
+    """Their folder is `spool`."""
     Outbox(tmp_path, "table").save_result(plan.trials[0], result_of(plan.trials[0]))
     assert (tmp_path / "spool" / "table" / plan.trials[0].identity / "result.json").is_file()

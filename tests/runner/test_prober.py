@@ -1,4 +1,4 @@
-"""Probing where trials will run: a GPU in a process of its own."""
+"""Probing on the device of the run: a GPU in another process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ prober.device_name = lambda device: "Fake GPU 9000"
 
 @pytest.fixture
 def fake_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Child processes that have a GPU; this process fails if it touches one."""
+    """Simulated GPU in child processes; in this process, its use is an error."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(FAKE_GPU, encoding="utf-8")
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
@@ -65,7 +65,7 @@ def seeded(plan: Plan, seed: int) -> Trial:
 
 
 @pytest.mark.long
-def test_a_gpu_is_probed_in_one_other_process_which_ends(plan: Plan, fake_gpu: None) -> None:
+def test_a_gpu_is_probed_in_another_process_which_ends(plan: Plan, fake_gpu: None) -> None:
     with local_prober("cuda", NOWHERE, ()) as prober:
         assert prober.device_name == "Fake GPU 9000"
         costs = [prober(trial, 0.25) for trial in plan.trials]
@@ -85,7 +85,7 @@ def test_a_gpu_is_probed_in_one_other_process_which_ends(plan: Plan, fake_gpu: N
         (3, LossbenchError, r"the process that probes the trials has died \(exit code 7\)"),
     ],
 )
-def test_an_error_in_the_other_process_is_raised_here(
+def test_an_error_in_the_probing_process_is_raised_in_the_parent(
     plan: Plan, fake_gpu: None, seed: int, kind: type[Exception], message: str
 ) -> None:
     with local_prober("cuda", NOWHERE, ()) as prober, pytest.raises(kind, match=message):
@@ -121,7 +121,7 @@ def test_a_cpu_is_probed_in_this_process(plan: Plan, monkeypatch: pytest.MonkeyP
         assert prober.device_name == "cpu"
 
 
-def test_costs_come_from_results_of_the_device_and_else_from_probes(plan: Plan) -> None:
+def test_costs_come_from_results_of_the_device_or_else_from_probes(plan: Plan) -> None:
     probed: list[tuple[str, float]] = []
 
     def measure(trial: Trial, seconds: float) -> Cost:

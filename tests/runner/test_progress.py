@@ -38,7 +38,7 @@ def test_a_terminal_shows_running_trials_and_counts(plan: Plan) -> None:
     assert "1 failed, 1 diverged" in text
 
 
-def test_elsewhere_only_failures_divergences_and_notes_are_printed(plan: Plan) -> None:
+def test_without_a_terminal_only_failures_divergences_and_notes_are_printed(plan: Plan) -> None:
     console = Console(file=io.StringIO(), width=120)
     first, second, third = plan.trials
     with Display(console, 3, 6) as display:

@@ -1,4 +1,4 @@
-"""Pruned trials: how they are recorded and shown, and that they are never chosen."""
+"""Pruned trials are recorded and shown, and never chosen."""
 
 from __future__ import annotations
 
@@ -64,16 +64,16 @@ def test_a_pruned_row_is_recorded_shown_and_never_chosen(
     assert not any(t.stop_early or t.revisions for t in trials if not t.holdout)
     assert folder.trained.count("lgm(alpha=0)") == 2
     folder.run(plan)
-    assert folder.trained.count("lgm(alpha=0)") == 2  # it is known
+    assert folder.trained.count("lgm(alpha=0)") == 2  # the pruned row is not trained again
     [held_out, _] = make_tables(found)
     cell = held_out.cells["default", "lgm(alpha=0)"]
     assert cell.summary.mean is None
     assert format_count(cell.summary) == "n=0, 2 of 2 stopped early"
-    told = {text for finding in audit(found.plan, trials, results) for text in [str(finding)]}
-    assert not any("seeds in the mean" in text or "device" in text for text in told)
+    findings = [str(finding) for finding in audit(found.plan, trials, results)]
+    assert not any("seeds in the mean" in text or "device" in text for text in findings)
 
 
-def test_an_end_between_two_rungs_is_gone_on_from(
+def test_a_run_interrupted_between_rungs_can_be_resumed(
     write_suite: Callable[..., Path], folder: WorkFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = check(load_suite(write_suite(), ["seeds=[0, 1]", *EARLY]), NOWHERE)
@@ -111,7 +111,7 @@ def test_a_full_disk_at_a_rung_is_a_failure_and_decides_nothing(
     assert folder.run(plan).failed == {}
 
 
-def test_a_server_that_is_away_at_a_rung_gets_the_pruned_trials_later(
+def test_pruned_trials_are_logged_later_if_the_server_is_unreachable(
     write_suite: Callable[..., Path], folder: WorkFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Ray starts also where shared memory is small, and says so where it cannot."""
+"""Ray starts even if shared memory is small; if no folder has room, an error names them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Limit = Callable[[Mapping[str, int]], None]
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Limit:
-    """Set how many MiB are free below some folders; 0 elsewhere."""
+    """Set the number of free MiB in some folders; 0 in all others."""
 
     def limit(mebibytes: Mapping[str, int]) -> None:
         def disk_usage(path: Path) -> SimpleNamespace:
@@ -31,18 +31,18 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Limit:
         monkeypatch.setattr(ray_files, "shutil", SimpleNamespace(disk_usage=disk_usage))
 
     for name in ("RAY_TMPDIR", "TMPDIR"):
-        monkeypatch.setenv(name, "")  # restored afterwards, whatever is set meanwhile
+        monkeypatch.setenv(name, "")  # so that changes by the product are undone after the test
         monkeypatch.delenv(name)
     return limit
 
 
-def test_the_store_is_in_shared_memory_where_there_is_room(free: Limit) -> None:
+def test_the_store_is_in_shared_memory_if_there_is_room(free: Limit) -> None:
     free({"/dev/shm": 1000, "/tmp": 1000})
     assert "_plasma_directory" not in ray_options()
     assert os.environ["RAY_TMPDIR"] == "/tmp"
 
 
-def test_the_store_is_a_file_where_shared_memory_is_small(free: Limit) -> None:
+def test_the_store_is_a_file_if_shared_memory_is_small(free: Limit) -> None:
     free({"/dev/shm": 64, "/tmp": 1000})
     assert ray_options()["_plasma_directory"] == "/tmp/ray"
 
@@ -56,7 +56,7 @@ def test_the_store_is_a_file_without_shared_memory(
 
 
 @pytest.mark.parametrize("kind", ["long", "missing", "file", "full"])
-def test_an_unusable_temporary_folder_is_passed_over(
+def test_an_unusable_temporary_folder_is_skipped(
     free: Limit, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / ("long" * 30 if kind == "long" else kind)

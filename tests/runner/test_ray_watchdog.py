@@ -1,4 +1,4 @@
-"""A Ray that lost one of its processes is noticed."""
+"""Watchdog: the death of one of Ray's processes is noticed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lossbench.runner.ray_watchdog import ray_watchdog
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    """Stands for Ray's. Where tests run in processes of their own, those ignore SIGINT."""
+    """Child process in place of Ray's. SIGINT is enabled, which parallel test runners ignore."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(module, "NEEDED", ("sleep",))
     monkeypatch.setattr(module, "POLL_SEC", 0.05)
@@ -36,7 +36,7 @@ def test_a_dead_process_interrupts_the_main_thread(child: subprocess.Popen[bytes
     assert seen.message == "Ray's process sleep has died"
 
 
-def test_what_does_not_end_is_ended(
+def test_a_hanging_process_is_ended(
     child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     left = []
@@ -47,14 +47,14 @@ def test_what_does_not_end_is_ended(
         try:
             time.sleep(30)
         except KeyboardInterrupt:
-            time.sleep(1)  # as one that cannot end
+            time.sleep(1)  # like a thread that waits for Ray
     assert left == [1]
     assert (
         "Ray's process sleep has died; run the same command to continue" in capsys.readouterr().out
     )
 
 
-def test_without_a_ray_of_our_own_nothing_is_watched() -> None:
+def test_only_child_processes_are_watched() -> None:
     with ray_watchdog(Console()) as seen:
         time.sleep(0.2)
     assert seen.dead_process == ""

@@ -1,4 +1,4 @@
-"""Trials on a real Ray, as small as they can be."""
+"""Trials on a real Ray cluster, as small as possible."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tracker(uri: str) -> Tracker:
 
 @contextlib.contextmanager
 def one_at_a_time(address: str | None, resources: Resources) -> Iterator[TrialResources]:
-    """As `ray_cluster`; one worker starts, not one for each processor: each takes seconds."""
+    """`ray_cluster` with one worker instead of one per processor, since each takes seconds."""
     with ray_cluster(address, resources) as resources:
         yield replace(resources, concurrent=1)
 
@@ -50,7 +50,7 @@ def one_at_a_time(address: str | None, resources: Resources) -> Iterator[TrialRe
 def start(
     tmp_path: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[RunOutcome, str]]:
-    """Run a plan; return how it ended, and what a person would have seen."""
+    """Run a plan; return its outcome and the output of the console."""
     monkeypatch.setattr("lossbench.runner.execution.ray_cluster", one_at_a_time)
 
     def run(plan: Plan, data_root: Path = NOWHERE) -> tuple[RunOutcome, str]:
@@ -69,7 +69,7 @@ def plan_of(path: Path, *overrides: str, data_root: Path = NOWHERE) -> Plan:
     return check(load_suite(path, overrides), data_root)
 
 
-def test_every_trial_once_and_as_without_ray(
+def test_every_trial_runs_once_with_the_same_result_as_without_ray(
     write_suite: Write,
     tmp_path: Path,
     tracker: Tracker,
@@ -96,10 +96,10 @@ def test_every_trial_once_and_as_without_ray(
         curve = client.get_metric_history(run.info.run_id, "test_error")
         assert [point.step for point in curve] == [1, 2]
 
-    assert start(plan) == (RunOutcome(), "")  # nothing started, nothing said
+    assert start(plan) == (RunOutcome(), "")  # nothing started, nothing printed
 
 
-def test_a_failing_trial_is_told_and_tried_again_later(
+def test_a_failing_trial_is_reported_and_repeated_by_the_next_run(
     write_suite: Write,
     make_folder: Callable[..., Path],
     tmp_path: Path,
@@ -132,7 +132,7 @@ def test_a_failing_trial_is_told_and_tried_again_later(
     assert len(tracker.results(plan.trials)) == 1
 
 
-def test_a_search_tests_only_what_it_chose(
+def test_a_search_tests_only_the_chosen_points(
     write_suite: Write,
     tracker: Tracker,
     start: Callable[..., tuple[RunOutcome, str]],
@@ -212,7 +212,7 @@ def test_more_workers_than_the_cluster_has_room_for() -> None:
         pass
 
 
-def test_an_image_that_changes_during_the_run_ends_it_in_one_message(
+def test_a_changed_image_ends_the_run_with_one_message(
     write_suite: Write, start: Callable[..., tuple[RunOutcome, str]], tmp_path: Path
 ) -> None:
     root = tmp_path / "data"

@@ -1,4 +1,4 @@
-"""Kill workers, the driver, everything, at random moments: nothing is lost, nothing differs.
+"""Kill workers, the driver or all processes at random times: no result is lost or differs.
 
 `LOSSBENCH_SOAK_KILLS` says how many kills (default: one, for every test run; `tox -e soak`: 50).
 """
@@ -89,7 +89,7 @@ def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _family(pid: int) -> list[psutil.Process]:
-    """A process and everything that it started."""
+    """A process and all its descendants."""
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         return [process, *process.children(recursive=True)]
@@ -125,7 +125,7 @@ def _newest_checkpoint(folder: Path) -> float:
 def _kill_something(
     driver: subprocess.Popen[str], folder: Path, chance: random.Random, victim: str
 ) -> bool:
-    """Wait for a random moment of a run under way, and kill; whether it was still there."""
+    """Kill processes of a run at a random time; return whether the run was still going."""
     since, deadline = _newest_checkpoint(folder), time.monotonic() + 300
     while _newest_checkpoint(folder) <= since:  # it trains
         if driver.poll() is not None:
@@ -150,7 +150,7 @@ def _kill_something(
 
 
 def _disturbed_round(folder: Path, wanted: int, chance: random.Random) -> Counter[str]:
-    """Run the suite to its end, killing on the way; how often what was killed."""
+    """Run the suite to its end with kills; return how often each kind of process was killed."""
     killed: Counter[str] = Counter()
     for _ in range(10 + 2 * wanted):
         with started(folder) as driver:
@@ -167,7 +167,7 @@ def _disturbed_round(folder: Path, wanted: int, chance: random.Random) -> Counte
     raise AssertionError((folder / "seen.txt").read_text(encoding="utf-8"))
 
 
-def test_whatever_is_killed_the_results_are_those_of_an_undisturbed_run(
+def test_killed_processes_do_not_change_results(
     plan: Plan, undisturbed: dict[str, tuple[TrialResult, Path]], tmp_path: Path
 ) -> None:
     chance, killed, rounds = random.Random(SEED), Counter[str](), 0

@@ -55,7 +55,7 @@ def test_the_same_trial_twice_is_bit_identical(
     assert seeded.history[-1].metrics != first.history[-1].metrics
 
 
-def test_what_a_trial_leaves_behind(write_suite: Write, tmp_path: Path) -> None:
+def test_files_of_a_finished_trial(write_suite: Write, tmp_path: Path) -> None:
     trial = trial_of(write_suite(), "recipe.epochs=15", "evaluate=[error, top5_error]")
     epochs: list[EpochRecord] = []
     (tmp_path / "out").mkdir()
@@ -89,7 +89,7 @@ def test_what_a_trial_leaves_behind(write_suite: Write, tmp_path: Path) -> None:
     assert TrialResult.model_validate_json(result.model_dump_json()) == result
 
 
-def test_only_two_dimensional_features_are_kept_as_embedding(
+def test_only_two_dimensional_features_are_saved_as_embedding(
     write_suite: Write, tmp_path: Path
 ) -> None:
     run(trial_of(write_suite(), "model.feature_dim=3", "recipe.epochs=1"), tmp_path / "out")
@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_finite_is_a_result(write_suite: Write, tmp_path: Pat
     assert TrialResult.model_validate_json(result.model_dump_json()) == result
 
 
-def test_a_training_that_learns_nothing_stays_in_the_mean(
+def test_a_training_near_chance_is_not_a_divergence(
     write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noise = torch.randn(597, 10, generator=torch.Generator().manual_seed(0))
@@ -142,7 +142,7 @@ def test_a_collapse_is_a_divergence(
     assert (result.status, result.reason) == ("diverged", reason)
 
 
-def test_scores_that_are_no_numbers_are_a_divergence(
+def test_nan_in_the_scores_counts_as_divergence(
     write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoiled(training: Training, *_: object) -> str:
@@ -226,7 +226,7 @@ def test_other_data_than_planned_is_refused(write_suite: Write, tmp_path: Path) 
         run(trial, tmp_path / "out")
 
 
-def test_your_own_folder_is_a_data_set(
+def test_a_prepared_folder_is_a_data_set(
     write_suite: Write, make_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = make_folder("mine", side=12, channels=3)
@@ -235,7 +235,7 @@ def test_your_own_folder_is_a_data_set(
     assert len(result.history) == 2
 
 
-def test_without_a_test_set_no_class_is_measured_and_chance_is_no_collapse(
+def test_without_a_test_set_errors_are_not_measured_and_chance_is_not_a_collapse(
     write_suite: Callable[..., Path], make_faces: Callable[..., None], tmp_path: Path
 ) -> None:
     make_faces(tmp_path / "lfw", side=16)

@@ -11,7 +11,7 @@ from tests.runner.fake_runs import WorkFolder
 pytestmark = pytest.mark.long
 
 
-def test_a_trial_is_one_process_s(plan: Plan, folder: WorkFolder) -> None:
+def test_a_trial_is_locked_by_one_process(plan: Plan, folder: WorkFolder) -> None:
     first, second = folder.other_process(), folder.other_process()
     assert first.acquire(plan.trials[:2]) == list(plan.trials[:2])
     assert first.acquire(plan.trials[:2]) == list(plan.trials[:2])  # still

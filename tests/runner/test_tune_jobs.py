@@ -1,4 +1,4 @@
-"""When a run ends before all its trials."""
+"""Conditions that end a run before all its trials are run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_without_any_worker_the_run_ends(monkeypatch: pytest.MonkeyPatch) -> Non
         ({"diverged": {"a"}}, False, True),
     ],
 )
-def test_what_ends_a_run(changes: dict[str, Any], ends: bool, ends_with_fail_fast: bool) -> None:
+def test_conditions_that_end_a_run(
+    changes: dict[str, Any], ends: bool, ends_with_fail_fast: bool
+) -> None:
     recorder: Any = fake_recorder(**changes)
     assert RunStopper(recorder, False, float("inf")).stop_all() is ends
     assert RunStopper(recorder, True, float("inf")).stop_all() is ends_with_fail_fast

@@ -21,7 +21,7 @@ def paused_epochs(report: dict[str, Any]) -> list[int]:
     return [record["epoch"] for record in json.loads(report["paused"])["history"]]
 
 
-def test_a_paused_trial_ends_as_one_in_one_go(
+def test_pausing_does_not_change_results(
     write_suite: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes = ["seeds=[0]", "selection={holdout: 0.25, stop_early: true}", "recipe.epochs=4"]

@@ -1,4 +1,4 @@
-"""A small suite, results as a trial would leave them, and a real MLflow server."""
+"""A small suite, synthetic results of trials, and a real MLflow server."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def artifacts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fresh_uri(tmp_path: Path) -> str:
-    """Of a database that is not there yet."""
+    """URI of a database that does not exist yet."""
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
@@ -121,10 +121,10 @@ Answer = tuple[int, bytes] | None
 
 
 class FakeServer:
-    """An HTTP server on 127.0.0.1 that gives the answers it is set to, the last one for ever.
+    """HTTP server on 127.0.0.1 with scripted answers; the last one is repeated.
 
     Attributes:
-        answers: Answers still to be given.
+        answers: Answers to the next requests.
         asked: Paths that were asked for.
         headers: Headers of every answer.
     """
@@ -145,7 +145,7 @@ class FakeServer:
                     self.close_connection = True
                     return
                 status, body = answer
-                # a proxy in its debug mode repeats what it was sent
+                # a proxy in debug mode repeats the request
                 body = body.replace(b"CREDENTIALS", str(self.headers["Authorization"]).encode())
                 self.send_response(status)
                 for name, value in outer.headers.items():

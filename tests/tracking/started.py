@@ -1,4 +1,4 @@
-"""A tracker whose suite is started, and all its runs."""
+"""Tracker with a started suite, and its runs."""
 
 from __future__ import annotations
 

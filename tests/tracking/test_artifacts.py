@@ -25,7 +25,7 @@ def uri_of(folder: Path) -> str:
 
 
 def snapshot(folder: Path) -> dict[Path, tuple[bytes, int]]:
-    """Content and time of change of every file."""
+    """Content and modification time of every file."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
@@ -105,7 +105,9 @@ def test_reading_a_moved_folder_changes_nothing(original: Path, tmp_path: Path, 
 @pytest.mark.parametrize(
     "prefix", ["/old/place", "file:///old/place", "file:///with%20space", "/a/mlartifacts/b"]
 )
-def test_a_database_of_an_older_version(prefix: str, original: Path, plan: Plan) -> None:
+def test_artifacts_of_a_database_of_an_older_version_are_found(
+    prefix: str, original: Path, plan: Plan
+) -> None:
     with closing(sqlite3.connect(original / "mlflow.db")) as db, db:
         for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
             db.execute(
@@ -142,7 +144,7 @@ def test_experiments_of_others_keep_their_paths(original: Path, plan: Plan) -> N
 
 
 @pytest.mark.parametrize("link", ["folder", "database"])
-def test_through_a_symbolic_link(
+def test_artifacts_are_found_through_a_symbolic_link(
     link: str,
     original: Path,
     tmp_path: Path,
@@ -163,12 +165,14 @@ def test_through_a_symbolic_link(
     assert not (tmp_path / "linked" / "mlartifacts").exists() or link == "folder"
 
 
-def test_where_only_the_database_was_copied(original: Path, tmp_path: Path, plan: Plan) -> None:
+def test_reading_a_copied_database_without_artifacts(
+    original: Path, tmp_path: Path, plan: Plan
+) -> None:
     shutil.copy(original / "mlflow.db", tmp_path)
     require_results(tmp_path, plan, 2)
 
 
-def test_writing_where_only_the_database_was_copied(
+def test_writing_to_a_copied_database_without_artifacts(
     original: Path, tmp_path: Path, plan: Plan, make_result: MakeResult, artifacts: Path
 ) -> None:
     shutil.copy(original / "mlflow.db", tmp_path)
@@ -180,7 +184,7 @@ def test_writing_where_only_the_database_was_copied(
     assert snapshot(original) == before
 
 
-def test_every_verb_in_a_copied_folder(
+def test_every_command_in_a_copied_folder(
     run: Run,
     write_suite: Callable[..., Path],
     make_result: MakeResult,

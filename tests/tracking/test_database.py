@@ -1,4 +1,4 @@
-"""Databases that are not of this MLflow: reading never changes one, and nothing is migrated."""
+"""Databases of other programs or MLflow versions: reading never changes or migrates them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def change(database: Path, *statements: str) -> None:
 
 
 def state(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file but empty locks, with its content and time of change."""
+    """Content and modification time of every file except empty locks."""
     return {
         str(path): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -53,7 +53,7 @@ def state(folder: Path) -> dict[str, tuple[bytes, int]]:
 UNKNOWN = "0123456789ab"
 
 
-def test_the_revisions_are_mlflows() -> None:
+def test_schema_revisions_are_those_of_mlflow() -> None:
     head, known = _known_revisions()
     assert head in known
     assert len(known) > 30
@@ -64,11 +64,11 @@ def test_the_revisions_are_mlflows() -> None:
     ("revision", "said"),
     [
         ("older", ("{revision}", "cp {file} {file}.bak && mlflow db upgrade sqlite:///{file}")),
-        ("unknown", ("schema revision 0123456789ab", "does not know", "install")),
+        ("unknown", ("schema revision 0123456789ab", "does not support", "install")),
         ("none", ("schema revision none",)),
     ],
 )
-def test_another_schema_is_refused_by_every_verb(
+def test_another_schema_is_refused_by_every_command(
     revision: str,
     said: tuple[str, ...],
     database: Path,
@@ -82,7 +82,7 @@ def test_another_schema_is_refused_by_every_verb(
         change(database, "DELETE FROM alembic_version")
     else:
         version = {"older": older, "unknown": UNKNOWN}[revision]
-        # as an older schema lacks tables, MLflow would migrate it when it opens it
+        # an older schema has fewer tables; MLflow would migrate it on opening
         change(
             database,
             f"UPDATE alembic_version SET version_num = '{version}'",
@@ -124,7 +124,7 @@ def test_a_path_with_spaces_in_the_commands(database: Path) -> None:
         (None, "is a folder"),
     ],
 )
-def test_what_is_no_database(
+def test_a_file_that_is_not_a_database_is_refused(
     content: bytes | None, said: str, create: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "mlflow.db"
@@ -147,7 +147,7 @@ def test_what_is_no_database(
         (("experiments (id)", "alembic_version (other)"), "no such column"),
     ],
 )
-def test_the_database_of_another_program(
+def test_a_database_of_another_program_is_refused(
     tables: tuple[str, ...], said: str, create: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "mlflow.db"
@@ -158,7 +158,7 @@ def test_the_database_of_another_program(
     assert state(tmp_path) == before
 
 
-def test_a_database_without_experiments(database: Path) -> None:
+def test_a_database_without_experiments_has_no_results(database: Path) -> None:
     change(database, "DELETE FROM experiments")
     before = state(database.parent)
     with pytest.raises(NothingRecordedError):
@@ -166,7 +166,7 @@ def test_a_database_without_experiments(database: Path) -> None:
     assert state(database.parent) == before
 
 
-def test_another_projects_database_of_the_same_mlflow(
+def test_a_database_of_another_project_can_be_used(
     database: Path,
     run: Run,
     write_suite: Callable[..., Path],
@@ -193,9 +193,7 @@ def test_another_projects_database_of_the_same_mlflow(
     assert names == ["Default", "demo", "theirs"]
 
 
-def test_a_database_that_another_process_writes(
-    database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_database_is_reported(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lossbench.tracking.database._TIMEOUT_SEC", 0.1)
     with closing(sqlite3.connect(database)) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -205,11 +203,11 @@ def test_a_database_that_another_process_writes(
 
 
 @pytest.mark.parametrize("protected", ["file", "folder"])
-def test_a_database_that_may_only_be_read(
+def test_a_read_only_database_can_be_read(
     protected: str, database: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readonly = database if protected == "file" else database.parent
-    # the system administrator, as who tests may run, may write everything
+    # tests may run as root, who may write everything
     monkeypatch.setattr("os.access", lambda path, mode: path != readonly)
     before = state(database.parent)
     with pytest.raises(TrackingError, match="may read it, but not write it or its folder"):
@@ -218,7 +216,9 @@ def test_a_database_that_may_only_be_read(
     assert state(database.parent) == before
 
 
-def test_what_a_killed_process_left_is_undone(database: Path, plan: Plan, tmp_path: Path) -> None:
+def test_a_transaction_of_a_killed_process_is_rolled_back(
+    database: Path, plan: Plan, tmp_path: Path
+) -> None:
     killed = tmp_path / "killed"
     killed.mkdir()
     with closing(sqlite3.connect(database)) as other:
@@ -242,7 +242,7 @@ def test_reading_leaves_nothing_in_the_working_folder(
     assert list(here.iterdir()) == []
 
 
-def test_a_full_disk_is_one_message_and_leaves_no_half_database(
+def test_a_full_disk_is_reported_and_leaves_no_incomplete_database(
     database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def small(uri: str) -> SimpleNamespace:

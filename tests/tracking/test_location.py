@@ -1,4 +1,4 @@
-"""Opening a store: what can be used, what is refused, and what is left behind."""
+"""Opening a store: valid and invalid URIs, and files that are written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def refusal(uri: str | None, *, create: bool = True) -> str:
     return message
 
 
-def test_the_default_is_a_database_here_whatever_else_lies_here(
+def test_the_default_is_mlflow_db_even_next_to_mlruns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan
 ) -> None:
     experiment = tmp_path / "mlruns" / "0"
@@ -49,16 +49,16 @@ def test_the_default_is_a_database_here_whatever_else_lies_here(
     assert [path.name for path in experiment.iterdir()] == ["meta.yaml"]
 
 
-def test_which_uri_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precedence_of_tracking_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere:5000/")
     assert locate(None).uri == "http://somewhere:5000"
     assert locate("sqlite:///sub/../a%20b.db").uri == f"sqlite:///{tmp_path}/a b.db"
-    assert locate("http://me:secret@host:5000").shown == "http://***@host:5000"
+    assert locate("http://me:secret@host:5000").display_uri == "http://***@host:5000"
     assert locate("http://me:secret@host:5000").uri == "http://me:secret@host:5000"
 
 
-def test_a_path_with_spaces(tmp_path: Path, plan: Plan) -> None:
+def test_a_path_with_spaces_is_accepted(tmp_path: Path, plan: Plan) -> None:
     folder = tmp_path / "my results"
     folder.mkdir()
     Tracker.open(f"sqlite:///{folder}/mlflow.db").start_suite(plan, {})
@@ -70,7 +70,7 @@ def test_a_path_with_spaces(tmp_path: Path, plan: Plan) -> None:
     [
         ("mlruns", "plain folders"),
         ("file:///tmp/mlruns", "plain folders"),
-        ("ftp://host/db", "'ftp' is no kind"),
+        ("ftp://host/db", "'ftp' is not a kind"),
         ("http://", "names no host"),
         ("http://[broken", "--tracking-uri"),
         ("sqlite://", "names no file"),
@@ -84,7 +84,7 @@ def test_a_path_with_spaces(tmp_path: Path, plan: Plan) -> None:
         ("sqlite:////proc/mlflow.db", "cannot write in /proc"),
     ],
 )
-def test_what_cannot_be_used_is_refused_at_once(tmp_path: Path, uri: str, said: str) -> None:
+def test_an_unusable_uri_is_refused_within_seconds(tmp_path: Path, uri: str, said: str) -> None:
     (tmp_path / "text").write_text(
         "This is no database, but a text of some length.\n" * 50, encoding="utf-8"
     )
@@ -98,13 +98,13 @@ def test_what_cannot_be_used_is_refused_at_once(tmp_path: Path, uri: str, said: 
     assert after == before
 
 
-def test_reading_where_nothing_was_run_creates_nothing(tmp_path: Path) -> None:
+def test_reading_without_a_database_creates_nothing(tmp_path: Path) -> None:
     message = refusal(f"sqlite:///{tmp_path}/mlflow.db", create=False)
     assert "nothing has been run here yet" in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unreachable_server(
+def test_message_for_an_unreachable_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port: Callable[[], int]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -117,12 +117,12 @@ def test_an_unreachable_server(
     assert "the connection was refused" in message
     assert "secret" not in message
     assert list(tmp_path.iterdir()) == []
-    # the probe's own impatience is over
+    # the short timeout of the opening is no longer set
     assert os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == retries
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
 
 
-def test_a_server_that_is_silent() -> None:
+def test_message_for_a_server_without_a_response() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -135,7 +135,7 @@ def test_a_server_that_is_silent() -> None:
 @pytest.mark.parametrize(
     ("status", "said"), [(200, "not as an MLflow server"), (401, "MLFLOW_TRACKING_USERNAME")]
 )
-def test_a_server_of_another_kind(status: int, said: str) -> None:
+def test_message_for_a_server_other_than_mlflow(status: int, said: str) -> None:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
@@ -155,7 +155,7 @@ def test_a_server_of_another_kind(status: int, said: str) -> None:
             other.shutdown()
 
 
-def test_processes_that_create_the_database_at_once(fresh_uri: str, tmp_path: Path) -> None:
+def test_several_processes_create_one_database(fresh_uri: str, tmp_path: Path) -> None:
     (tmp_path / ".mlflow.db.new").write_bytes(b"left by somebody who was killed")
     script = """
 import sys

@@ -33,7 +33,7 @@ PARENT = "mlflow.parentRunId"
         (16, True, "diverged", "gave the same class for all 32 images"),
     ],
 )
-def test_a_result_called_diverged_by_an_earlier_version_is_judged_anew(
+def test_a_divergence_of_an_earlier_version_is_reclassified(
     uri: str,
     plan: Plan,
     make_result: MakeResult,
@@ -56,7 +56,7 @@ def test_a_result_called_diverged_by_an_earlier_version_is_judged_anew(
     assert found.metrics == stored.metrics
 
 
-def test_a_divergence_of_an_earlier_version_without_predictions_stays_one(
+def test_a_divergence_of_an_earlier_version_without_predictions_is_kept(
     uri: str, plan: Plan, make_result: MakeResult, artifacts: Path
 ) -> None:
     (artifacts / "predictions.npz").unlink()
@@ -66,7 +66,7 @@ def test_a_divergence_of_an_earlier_version_without_predictions_stays_one(
     assert [*Tracker.open(uri, create=False).results(plan.trials).values()] == [stored]
 
 
-def test_arrays_survive_and_what_is_missing_or_broken_is_none(
+def test_arrays_are_unchanged_or_none_if_missing_or_broken(
     uri: str,
     plan: Plan,
     make_result: MakeResult,
@@ -91,7 +91,7 @@ def test_arrays_survive_and_what_is_missing_or_broken_is_none(
     assert ["embedding" in r.getMessage() for r in caplog.records] == [True, False]
 
 
-def test_of_two_finished_runs_the_earliest_readable_counts(
+def test_the_earliest_readable_run_is_used(
     uri: str, client: MlflowClient, plan: Plan, make_result: MakeResult, artifacts: Path
 ) -> None:
     trial = plan.trials[0]

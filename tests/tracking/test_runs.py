@@ -1,4 +1,4 @@
-"""Experiments and runs: what is created, found and left alone."""
+"""Experiments and runs: search and creation."""
 
 from __future__ import annotations
 
@@ -25,23 +25,21 @@ MakeResult = Callable[..., TrialResult]
 PARENT = "mlflow.parentRunId"
 
 
-def test_a_deleted_experiment_is_said_and_not_hidden(
-    uri: str, client: MlflowClient, plan: Plan
-) -> None:
+def test_a_deleted_experiment_is_reported(uri: str, client: MlflowClient, plan: Plan) -> None:
     started(uri, plan)
     client.delete_experiment(client.get_experiment_by_name("demo").experiment_id)
     with pytest.raises(TrackingError, match="'demo' was deleted in MLflow"):
         started(uri, plan)
 
 
-def test_reading_makes_no_experiment(uri: str, client: MlflowClient, plan: Plan) -> None:
+def test_reading_creates_no_experiment(uri: str, client: MlflowClient, plan: Plan) -> None:
     reader = Tracker.open(uri, create=False)
     assert reader.results(plan.trials) == {}
     assert [e.name for e in client.search_experiments()] == ["Default"]
 
 
-def test_two_machines_that_begin_at_once_share_one_run(uri: str, client: MlflowClient) -> None:
-    """On a server there is no lock: neither finds a run, and both create one."""
+def test_two_machines_that_start_together_share_one_run(uri: str, client: MlflowClient) -> None:
+    """On a server there is no lock: both machines find no run and create one."""
     location = dataclasses.replace(locate(uri), database=None)
     machines = [Runs(lambda: MlflowClient(uri, registry_uri=uri), location) for _ in range(2)]
     experiment = client.create_experiment("demo")

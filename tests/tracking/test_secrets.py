@@ -1,4 +1,4 @@
-"""No password of a server is printed or written, whatever the server answers."""
+"""No password of a server is printed or written, for any response of the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lossbench.tracking.store import Tracker
 
 PASSWORD = "hunter2-of-me"
 ENCODED = "aHVudGVyMi1vZi1tZQ"
-"""Part of its form in a header."""
+"""Part of the password as encoded in a header."""
 VERBS = (
     ("plan", "small.yaml"),
     ("report", "small.yaml"),
@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def left_over(folder: Path) -> str:
-    """Every file's name and content."""
+    """Names and contents of all files."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return "".join(f"{path}\n{path.read_bytes().decode(errors='replace')}\n" for path in files)
 
@@ -52,7 +52,7 @@ def require_clean(*texts: str) -> None:
     ],
     ids=lambda answer: str(answer and answer[0]),
 )
-def test_a_refusing_server(
+def test_secrets_are_redacted_if_the_server_refuses(
     answer: Any,
     fake_server: Any,
     run: Run,
@@ -61,7 +61,7 @@ def test_a_refusing_server(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("lossbench.tracking.answers.DELAYS_SEC", (0.01,))
+    monkeypatch.setattr("lossbench.tracking.server_errors.DELAYS_SEC", (0.01,))
     fake_server.answers = [answer]
     suite = write_suite()
     uri = f"http://me:{PASSWORD}@127.0.0.1:{fake_server.port}"
@@ -73,7 +73,9 @@ def test_a_refusing_server(
     require_clean(left_over(tmp_path), caplog.text)
 
 
-def test_an_option_in_the_wrong_place(run: Run, write_suite: Callable[..., Path]) -> None:
+def test_secret_in_a_misplaced_option_is_redacted(
+    run: Run, write_suite: Callable[..., Path]
+) -> None:
     uri = f"http://me:{PASSWORD}@127.0.0.1:9"
     for arguments in (("plan", write_suite(), uri), ("list", uri), ("report", uri)):
         code, out, err = run(*arguments)
@@ -82,7 +84,7 @@ def test_an_option_in_the_wrong_place(run: Run, write_suite: Callable[..., Path]
         require_clean(out, err)
 
 
-def test_a_fault_of_our_own(
+def test_traceback_is_redacted(
     run: Run, write_suite: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -96,7 +98,7 @@ def test_a_fault_of_our_own(
     assert PASSWORD not in err
 
 
-def test_a_report_from_a_server_with_a_password(
+def test_a_report_does_not_contain_the_password_of_the_server(
     server: str,
     run: Run,
     write_suite: Callable[..., Path],
@@ -140,7 +142,7 @@ def test_a_report_from_a_server_with_a_password(
         ("model: {name: digits_cnn, password: hunter2-of-me}", "model.password"),
     ],
 )
-def test_a_suite_with_a_password(
+def test_a_password_in_a_suite_is_redacted(
     edit: str, key: str, run: Run, write_suite: Callable[..., Path]
 ) -> None:
     old = "model: {name: digits_cnn, feature_dim: 2}"

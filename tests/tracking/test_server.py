@@ -27,7 +27,7 @@ from tests.tracking.started import run_id_of
 pytestmark = pytest.mark.long
 
 
-def test_a_result_through_a_server(
+def test_a_result_is_unchanged_through_a_server(
     server: str,
     plan: Plan,
     make_result: Callable[..., TrialResult],
@@ -66,18 +66,18 @@ def test_a_result_through_a_server(
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_dashboard_of_a_server_is_the_servers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_for_a_server_its_address_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert serve("http://me:secret@host:5000", 5000) == 0
     assert capsys.readouterr().out == "The dashboard is at http://***@host:5000\n"
 
 
-def test_no_dashboard_of_nothing(fresh_uri: str, tmp_path: Path) -> None:
+def test_the_dashboard_needs_a_database(fresh_uri: str, tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="nothing has been run here yet"):
         serve(fresh_uri, 5000)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_dashboard_on_a_port_that_is_taken(uri: str) -> None:
+def test_a_used_port_is_refused(uri: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -107,7 +107,7 @@ def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     tracker.finish(trial, make_result(trial), artifacts)
     old.rename(new)  # the dashboard finds the files in their new place
     uri = f"sqlite:///{new}/mlflow.db"
-    # whoever runs the tests may ignore SIGINT, as a shell does for what it starts with &
+    # the test runner may ignore SIGINT, as shells do for background processes
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from lossbench.cli.main import main; main()"
     process = subprocess.Popen(

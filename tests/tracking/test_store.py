@@ -42,7 +42,7 @@ def test_a_result_survives_exactly(
     assert Tracker.open(uri, create=False).results(plan.trials) == expected
 
 
-def test_structure_names_and_tags(
+def test_structure_names_and_tags_of_runs(
     uri: str,
     client: MlflowClient,
     plan: Plan,
@@ -95,7 +95,7 @@ def test_structure_names_and_tags(
     assert child.info.artifact_uri.startswith(f"{tmp_path}/mlartifacts/demo/")
 
 
-def test_the_kept_suite_file_is_a_suite(
+def test_the_stored_suite_file_is_a_suite(
     uri: str, client: MlflowClient, plan: Plan, tmp_path: Path
 ) -> None:
     started(uri, plan)
@@ -108,7 +108,7 @@ def test_the_kept_suite_file_is_a_suite(
     assert "- lgm: {alpha: 0.3}\n" in Path(path).read_text(encoding="utf-8")
 
 
-def test_one_table_has_one_parent_and_another_recipe_another(
+def test_each_table_has_one_parent_run(
     uri: str, client: MlflowClient, plan: Plan, make_plan: Callable[..., Plan]
 ) -> None:
     started(uri, plan).finish_suite("KILLED")
@@ -122,7 +122,7 @@ def test_one_table_has_one_parent_and_another_recipe_another(
 
 
 @pytest.mark.parametrize("stopped", [None, "FAILED", "KILLED"])
-def test_a_trial_begun_before_is_taken_up_again(
+def test_the_run_of_an_interrupted_trial_is_reopened(
     uri: str,
     client: MlflowClient,
     plan: Plan,
@@ -138,7 +138,7 @@ def test_a_trial_begun_before_is_taken_up_again(
         assert all_runs(client)[1].data.tags["lossbench.reason"] == "out of memory"
         assert all_runs(client)[1].info.status == stopped
 
-    # labels are no part of the identity, and may be other ones by now
+    # labels are not part of the identity and may change
     renamed = trial.model_copy(update={"row": "cross-entropy", "variant": "flat"})
     second = started(uri, plan)
     second.begin(renamed)
@@ -151,7 +151,7 @@ def test_a_trial_begun_before_is_taken_up_again(
     assert len(all_runs(client)) == 2
 
 
-def test_what_is_not_finished_is_no_result(
+def test_an_unfinished_trial_has_no_result(
     uri: str,
     client: MlflowClient,
     plan: Plan,
@@ -200,13 +200,13 @@ def test_logging_again_changes_nothing(
     ]
 
 
-def test_values_that_mlflow_does_not_take(
+def test_values_that_mlflow_does_not_accept(
     uri: str, client: MlflowClient, plan: Plan, make_result: MakeResult, artifacts: Path
 ) -> None:
     trial = plan.trials[0].model_copy(
         update={"loss": plan.trials[0].loss.model_copy(update={"params": {"note": "x" * 9000}})}
     )
-    many = tuple(  # more than a call may hold, with values that a record itself refuses
+    many = tuple(  # more than the limit per call, with values that records do not accept
         EpochRecord.model_construct(
             epoch=epoch,
             timestamp_ms=1_700_000_000_000 + epoch,
@@ -227,7 +227,7 @@ def test_values_that_mlflow_does_not_take(
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
-def test_epochs_of_a_broken_off_trial_do_not_stand_twice(
+def test_epochs_of_an_aborted_trial_are_logged_once(
     uri: str,
     client: MlflowClient,
     plan: Plan,
@@ -246,7 +246,7 @@ def test_epochs_of_a_broken_off_trial_do_not_stand_twice(
         at_another_time = [
             r.model_copy(update={"timestamp_ms": r.timestamp_ms - 500}) for r in result.history
         ]
-        first.log_epochs(trial, at_another_time[:2])  # and then it is killed, or goes on
+        first.log_epochs(trial, at_another_time[:2])  # then it is killed, or continues
     second = started(uri, plan)
     second.begin(trial)
     second.finish(trial, result, artifacts)
@@ -254,13 +254,13 @@ def test_epochs_of_a_broken_off_trial_do_not_stand_twice(
     steps = [p.step for p in client.get_metric_history(run.info.run_id, "test_error")]
     if where == "here":
         assert steps == [1, 2, 3]
-    else:  # it may still be at work, so its run is not taken away
+    else:  # it may still be running, so its run is kept
         assert sorted(steps) == [1, 1, 2, 2, 3]
         first.finish(trial, result, artifacts)
         assert len(all_runs(client)) == 2
 
 
-def test_points_of_searches_are_kept_with_the_table(uri: str, plan: Plan) -> None:
+def test_points_of_searches_are_stored_with_the_table(uri: str, plan: Plan) -> None:
     first = SearchPoints(loss="lgm", variant="2-D", optuna="5.0.0", points=({"alpha": 0.1},))
     more = first.model_copy(update={"points": ({"alpha": 0.1}, {"alpha": 0.3})})
     other = first.model_copy(update={"variant": "3-D"})

@@ -1,4 +1,4 @@
-"""A training that is broken off anywhere goes on to the same bits."""
+"""A training that is interrupted at any epoch and resumed gives bit-identical results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOSSES = ["softmax", "center", "l_softmax", "contrastive", "triplet", "lgm: {alp
 AUGMENTED = "variants={a: {augment: [mirror, random_crop: {padding: 1}]}}"
 
 
-class BrokenOff(Exception):
+class Interrupted(Exception):
     pass
 
 
@@ -53,11 +53,11 @@ def kept(folder: Path) -> list[str]:
 def run(
     trial: Trial, folder: Path, checkpoints: Checkpoints | None, until: int | None = None
 ) -> TrialResult:
-    """Run a trial; `until` breaks it off when that epoch is told, as a kill does."""
+    """Run a trial; interrupt it, as a kill would, when the epoch `until` is reported."""
 
     def on_epoch(record: EpochRecord | None) -> None:
         if record is not None and record.epoch == until:
-            raise BrokenOff
+            raise Interrupted
 
     folder.mkdir(exist_ok=True)
     return run_trial(
@@ -77,14 +77,14 @@ def same(ours: TrialResult, theirs: TrialResult, folders: tuple[Path, Path]) -> 
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_broken_off_trial_ends_with_the_same_bits(
+def test_an_interrupted_trial_has_bit_identical_results(
     trial_of: Callable[..., Trial], tmp_path: Path, loss: str
 ) -> None:
     trial = trial_of(f"losses=[{loss}]")
     undisturbed = run(trial, tmp_path / "whole", None)
     at = tmp_path / "checkpoints"
     for until in (1, 2, 4):  # three deaths
-        with pytest.raises(BrokenOff):
+        with pytest.raises(Interrupted):
             run(trial, tmp_path / "parts", Checkpoints(at, HERE), until)
     assert kept(at) == ["epoch-00000003.pt", "epoch-00000004.pt"]
     last = Checkpoints(at, HERE)
@@ -108,19 +108,19 @@ def test_every_part_of_a_recipe_is_in_the_checkpoint(
 ) -> None:
     trial = trial_of("losses=[center]", override)
     undisturbed = run(trial, tmp_path / "whole", None)
-    with pytest.raises(BrokenOff):
+    with pytest.raises(Interrupted):
         run(trial, tmp_path / "parts", Checkpoints(tmp_path / "at", HERE), 3)
     result = run(trial, tmp_path / "parts", Checkpoints(tmp_path / "at", HERE))
     same(result, undisturbed, (tmp_path / "whole", tmp_path / "parts"))
 
 
-def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(
+def test_the_earlier_checkpoint_is_used_if_the_newest_is_damaged(
     trial_of: Callable[..., Trial], tmp_path: Path
 ) -> None:
     trial = trial_of()
     undisturbed = run(trial, tmp_path / "whole", None)
     at = tmp_path / "at"
-    with pytest.raises(BrokenOff):
+    with pytest.raises(Interrupted):
         run(trial, tmp_path / "parts", Checkpoints(at, HERE), 4)
     newest = at / "epoch-00000004.pt"
     whole = newest.read_bytes()
@@ -136,9 +136,9 @@ def test_a_damaged_checkpoint_is_noticed_and_the_one_before_it_used(
 
     for path in at.glob("epoch-*"):
         path.write_bytes(b"nothing")
-    anew = Checkpoints(at, HERE)
-    result = run(trial, tmp_path / "parts", anew)
-    assert len(anew.notes) == 2
+    unreadable = Checkpoints(at, HERE)
+    result = run(trial, tmp_path / "parts", unreadable)
+    assert len(unreadable.notes) == 2
     same(result, undisturbed, (tmp_path / "whole", tmp_path / "parts"))
 
 
@@ -161,18 +161,18 @@ def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
-def test_a_checkpoint_of_other_versions_is_not_gone_on_from(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_versions_is_not_used(tmp_path: Path) -> None:
     Checkpoints(tmp_path, {**HERE, "torch": "0"}).save(1, {})
     found = Checkpoints(tmp_path, HERE)
     assert found.load() is None
     assert found.notes == ["checkpoint epoch-00000001.pt is not used: it was made with torch 0"]
 
 
-def test_a_checkpoint_that_does_not_fit_means_to_start_anew(
+def test_a_checkpoint_that_does_not_fit_is_ignored(
     trial_of: Callable[..., Trial], tmp_path: Path
 ) -> None:
     at = tmp_path / "at"
-    with pytest.raises(BrokenOff):
+    with pytest.raises(Interrupted):
         run(trial_of("losses=[center]"), tmp_path / "parts", Checkpoints(at, HERE), 2)
     trial = trial_of("losses=[softmax]")
     checkpoints = Checkpoints(at, HERE)
@@ -182,7 +182,7 @@ def test_a_checkpoint_that_does_not_fit_means_to_start_anew(
     same(result, undisturbed, (tmp_path / "whole", tmp_path / "parts"))
 
 
-def test_a_full_disk_costs_the_checkpoint_only(
+def test_a_full_disk_does_not_end_the_training(
     trial_of: Callable[..., Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -196,7 +196,7 @@ def test_a_full_disk_costs_the_checkpoint_only(
     assert list((tmp_path / "at").iterdir()) == []  # no half-written file either
 
 
-def test_checkpoints_are_as_far_apart_as_asked_and_as_they_cost(
+def test_time_between_checkpoints_depends_on_the_setting_and_their_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [100.0]
@@ -218,7 +218,7 @@ def test_checkpoints_are_as_far_apart_as_asked_and_as_they_cost(
     assert checkpoints.is_due(1)
 
 
-def test_attempts_are_counted_until_one_gets_further(tmp_path: Path) -> None:
+def test_starts_are_counted_since_the_newest_checkpoint(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, HERE)
     assert [checkpoints.count_start("a") for _ in range(3)] == [1, 2, 3]
     checkpoints.save(4, {})
@@ -228,7 +228,7 @@ def test_attempts_are_counted_until_one_gets_further(tmp_path: Path) -> None:
     assert checkpoints.count_start("b") == 1
 
 
-def test_global_random_states_come_back() -> None:
+def test_global_random_states_are_restored() -> None:
     import random
 
     def draw() -> list[float]:
@@ -242,18 +242,18 @@ def test_global_random_states_come_back() -> None:
 
 
 def _member(rank: int, folder: str, trial_json: str) -> None:
-    """Train undisturbed, then until the third epoch is told, then from there to the end."""
+    """Train without interruption; then train with an interruption after the third epoch."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
 
     def train(name: str, checkpoints: Checkpoints | None, until: int | None = None) -> None:
-        told = 0
+        reported = 0
 
         def on_epoch(_: EpochRecord | None) -> None:
-            nonlocal told
-            told += 1
-            if told == until:
-                raise BrokenOff
+            nonlocal reported
+            reported += 1
+            if reported == until:
+                raise Interrupted
 
         out = Path(folder) / name
         out.mkdir(exist_ok=True)
@@ -265,20 +265,22 @@ def _member(rank: int, folder: str, trial_json: str) -> None:
             group=ProcessGroup(rank, 2),
             checkpoints=checkpoints,
         )
-        assert told == 5
+        assert reported == 5
         if rank == 0:
             (out / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
 
     at = Path(folder) / "at"
     train("whole", None)
-    with pytest.raises(BrokenOff):
+    with pytest.raises(Interrupted):
         train("parts", Checkpoints(at, HERE), until=3)
     dist.barrier()
     train("parts", Checkpoints(at, HERE))
     dist.destroy_process_group()
 
 
-def test_a_team_goes_on_to_the_same_bits(trial_of: Callable[..., Trial], tmp_path: Path) -> None:
+def test_an_interrupted_process_group_has_bit_identical_results(
+    trial_of: Callable[..., Trial], tmp_path: Path
+) -> None:
     trial = trial_of("losses=[lgm]", "recipe.batch_size=50").model_dump_json()
     mp.spawn(_member, (str(tmp_path), trial), nprocs=2)
     whole, parts = (

@@ -1,4 +1,4 @@
-"""Several processes against one: the same training."""
+"""Training with several processes equals training with one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOSSES = ("softmax", "center", "contrastive", "triplet", "lgm", "l_softmax")
 def trained(loss: str, group: ProcessGroup) -> dict[str, Tensor]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    labels = torch.arange(52) % 3  # a last batch of four: two a member
+    labels = torch.arange(52) % 3  # the last batch has four images: two per process
     images = torch.randint(0, 100, (52, 2, 2, 1), dtype=torch.uint8)
     images += (60 * labels).to(torch.uint8)[:, None, None, None]
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -62,13 +62,13 @@ def member(rank: int, size: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
-    folder = tmp_path_factory.mktemp("team")
+    folder = tmp_path_factory.mktemp("group")
     mp.spawn(member, (2, str(folder)), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_two_processes_train_what_one_trains(
+def test_two_processes_train_like_one(
     loss: str, states: list[dict[str, dict[str, Tensor]]]
 ) -> None:
     alone = trained(loss, ProcessGroup())
@@ -87,7 +87,7 @@ def test_shares_are_equal_and_disjoint() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_no_share_is_empty_and_each_image_comes_once(size: int) -> None:
+def test_no_share_is_empty_and_each_image_is_used_once(size: int) -> None:
     group = ProcessGroup(0, size)
     for count in range(16 * size, 33 * size):
         whole = list(split_into_batches(torch.arange(count), 8 * size, group.min_batch))
@@ -101,7 +101,7 @@ def test_no_share_is_empty_and_each_image_comes_once(size: int) -> None:
         assert used == sum(group.used(batch) for batch in whole) > count - size * len(whole)
 
 
-def test_a_team_of_one_changes_nothing() -> None:
+def test_a_group_of_one_process_changes_nothing() -> None:
     features, labels = torch.randn(4, 2), torch.arange(4)
     assert ProcessGroup().gather(features, labels) == (features, labels)
     model = nn.Linear(2, 2)

@@ -12,7 +12,7 @@ FRACTIONS = ["0.07", "0.1", "0.125", "0.3", "0.7", "1", "1.1", "1.36", "2.3", "3
 
 @pytest.mark.parametrize("steps", [1, 3, 7, 10, 25, 50, 97, 100])
 @pytest.mark.parametrize("fraction", FRACTIONS)
-def test_a_rate_changes_at_the_exact_step(fraction: str, steps: int) -> None:
+def test_the_learning_rate_changes_at_the_exact_step(fraction: str, steps: int) -> None:
     exact = Fraction(fraction)
     by_step = SCHEDULES["step"].create(12, every=float(fraction), gamma=0.5)
     by_milestone = SCHEDULES["multistep"].create(12, milestones=[float(fraction)], gamma=0.5)
@@ -28,7 +28,7 @@ def test_a_rate_changes_at_the_exact_step(fraction: str, steps: int) -> None:
     ("name", "params", "done"),
     [("step", {"every": 0.1}, 3 / 10), ("multistep", {"milestones": [1.36]}, 1 + 9 / 25)],
 )
-def test_the_last_bit_does_not_delay_a_change(
+def test_rounding_does_not_delay_a_change(
     name: str, params: dict[str, object], done: float
 ) -> None:
     schedule = SCHEDULES[name].create(10, **params)

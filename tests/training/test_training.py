@@ -43,7 +43,7 @@ def test_nesterov_needs_momentum() -> None:
         OPTIMIZERS["sgd"].create(lr=0.1, nesterov=True)
 
 
-def test_an_optimizer_follows_what_the_head_declares() -> None:
+def test_an_optimizer_uses_the_parameter_groups_of_the_head() -> None:
     head = create_loss(
         "lgm", num_classes=3, feature_dim=2, covariance="diagonal", mean_lr_scale=2.0
     )
@@ -58,7 +58,7 @@ def test_an_optimizer_follows_what_the_head_declares() -> None:
     assert by_parameter[id(named["log_variance"])]["weight_decay"] == 0.0
 
 
-def test_streams_are_apart_and_repeatable() -> None:
+def test_streams_are_independent_and_repeatable() -> None:
     def draw(seed: int, name: str) -> list[float]:
         return torch.rand(3, generator=stream(seed, name)).tolist()
 
@@ -86,7 +86,7 @@ def make_training(loss: str = "softmax", lr: float = 0.1, epochs: int = 3) -> Tr
 
 
 def test_a_compiled_step_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the backend that compiles nothing, but traces and differentiates as all others do."""
+    """Uses a backend that does not compile, but traces and differentiates as the others do."""
     torch.compiler.reset()
     plain = torch.compile
     asked: list[dict[str, Any]] = []
@@ -114,8 +114,8 @@ def make_data() -> ArrayImages:
     return ArrayImages(images, labels)
 
 
-def test_the_loop_is_plain_sgd_on_the_same_batches() -> None:
-    """Against a loop written out here, with nothing of the package but the order of images."""
+def test_the_loop_equals_plain_sgd_on_the_same_batches() -> None:
+    """Reference: a loop without code of the package, except for the order of the images."""
     from lossbench.data.sampling import epoch_order
 
     training, data = make_training(), make_data()
@@ -172,7 +172,7 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_located() -> None:
-    """By its epoch, step and term, and by its batch where that is small."""
+    """The reason has the epoch, the step and the term, and the classes of a small batch."""
     training = make_training(epochs=5)
     plain, calls = training.head.terms, 0
     data = make_data()
@@ -192,7 +192,7 @@ def test_a_loss_that_is_not_finite_is_located() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_an_answer_by_scores_that_are_no_numbers_is_wrong(value: float) -> None:
+def test_a_prediction_from_nan_scores_is_wrong(value: float) -> None:
     scores = torch.tensor([[1.0, 0.0, 0.0], [2.0, value, 0.0], [value, 0.0, 0.0]])
     labels = torch.tensor([0, 1, 0])
     expected = {math.nan: [0, 1, 1], math.inf: [0, 0, 0], -math.inf: [0, 1, 1]}
@@ -217,8 +217,8 @@ print(peak_memory_mib(cpu))
 """
 
 
-def test_peak_memory_sees_what_was_freed() -> None:
-    """In a process of its own: one that holds much freed memory puts the block there."""
+def test_peak_memory_includes_freed_memory() -> None:
+    """Measured in a new process, because an old one might reuse freed memory."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE_A_BLOCK],
         capture_output=True,
@@ -232,7 +232,7 @@ def test_peak_memory_sees_what_was_freed() -> None:
 
 
 class Recorder(LossHead):
-    """A head that writes down what the loop does with it."""
+    """Head that records its calls by the training loop."""
 
     samples_per_class = 4
 
@@ -263,7 +263,7 @@ class Recorder(LossHead):
         self.updated.append((features, labels))
 
 
-def test_the_loop_gives_a_head_everything_that_it_declares() -> None:
+def test_the_loop_meets_the_declared_requirements_of_a_head() -> None:
     training, data = make_training(epochs=4), make_data()
     head = training.head = Recorder()
     training.model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.BatchNorm1d(2, affine=False))
@@ -294,7 +294,7 @@ def test_the_loop_gives_a_head_everything_that_it_declares() -> None:
         assert abs(float(features.detach().mean())) < 1e-5  # batch norm in training mode
     first_epoch = torch.cat([labels for _, _, labels in head.seen[:4]])
     changes = int((first_epoch[1:] != first_epoch[:-1]).sum())
-    assert changes <= 7  # 15 images a class in groups of four: eight groups, so seven borders
+    assert changes <= 7  # 15 images per class in groups of four: eight groups, so seven borders
 
 
 def test_centers_move_during_training() -> None:

@@ -1,4 +1,4 @@
-"""What servers answer: busy, closed to these credentials, or no MLflow at all."""
+"""Error messages for servers that are busy, deny access, or are not MLflow servers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
-from lossbench.tracking import answers
+from lossbench.tracking import server_errors
 from lossbench.tracking.store import Tracker
 
 PAGE = b"<html>hello</html>"
@@ -25,7 +25,7 @@ STATUSES = {
     503: BUSY.format("503, Service Unavailable"),
     504: BUSY.format("504, Gateway Timeout"),
     401: "the server needs credentials (401); set MLFLOW_TRACKING_USERNAME",
-    403: "the server forbids this (403): requests without credentials may not do it",
+    403: "the server denies access (403): requests without credentials are not allowed",
     404: "answers, but not as an MLflow server (404, Not Found)",
     405: "answers, but not as an MLflow server (405, Method Not Allowed)",
     418: "answers, but not as an MLflow server (418, I'm a Teapot)",
@@ -37,7 +37,7 @@ EMPTY = (200, b"{}")
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "DELAYS_SEC", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(server_errors, "DELAYS_SEC", (0.01, 0.01, 0.01))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
     for name in ("USERNAME", "PASSWORD", "TOKEN"):
@@ -59,7 +59,9 @@ def refusal(action: Callable[[], object]) -> str:
 
 @pytest.mark.parametrize("create", [True, False], ids=["write", "read"])
 @pytest.mark.parametrize("status", STATUSES)
-def test_every_status_when_a_store_is_opened(status: int, create: bool, fake_server: Any) -> None:
+def test_message_for_each_status_when_a_store_is_opened(
+    status: int, create: bool, fake_server: Any
+) -> None:
     fake_server.answers = [(status, PAGE)]
     message = refusal(lambda: Tracker.open(address(fake_server), create=create))
     assert STATUSES[status] in message
@@ -69,7 +71,9 @@ def test_every_status_when_a_store_is_opened(status: int, create: bool, fake_ser
 
 @pytest.mark.parametrize("step", ["results", "start_suite"])
 @pytest.mark.parametrize("status", STATUSES)
-def test_every_status_later(status: int, step: str, fake_server: Any, plan: Plan) -> None:
+def test_message_for_each_status_after_opening(
+    status: int, step: str, fake_server: Any, plan: Plan
+) -> None:
     fake_server.answers = [EMPTY]
     tracker = Tracker.open(address(fake_server))
     fake_server.answers = [(status, PAGE)]
@@ -84,11 +88,11 @@ def test_every_status_later(status: int, step: str, fake_server: Any, plan: Plan
     ("status", "said"),
     [
         (401, "does not accept these credentials (401); correct MLFLOW_TRACKING_USERNAME"),
-        (403, "forbids this (403): these credentials may not do it; ask its owner"),
+        (403, "denies access (403): these credentials are not sufficient; ask its owner"),
     ],
 )
 @pytest.mark.parametrize("given", ["uri", "password", "token"])
-def test_credentials_that_do_not_suffice(
+def test_message_for_insufficient_credentials(
     status: int, said: str, given: str, fake_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_server.answers = [(status, b"CREDENTIALS are wrong")]
@@ -103,10 +107,10 @@ def test_credentials_that_do_not_suffice(
     assert "hunter2" not in message
 
 
-def test_answers_of_mlflow_itself_are_shown(fake_server: Any) -> None:
+def test_error_messages_of_mlflow_are_shown(fake_server: Any) -> None:
     body = b'{"error_code": "%s", "message": "%s"}'
     for status, code, text, said in (
-        (403, b"PERMISSION_DENIED", b"no", "these credentials may not do it"),
+        (403, b"PERMISSION_DENIED", b"no", "these credentials are not sufficient"),
         (400, b"INVALID_PARAMETER_VALUE", b"too many", "INVALID_PARAMETER_VALUE: too many"),
         (404, b"ENDPOINT_NOT_FOUND", b"no", "not as an MLflow server"),
         (503, b"TEMPORARILY_UNAVAILABLE", b"soon", "busy or down"),
@@ -115,7 +119,7 @@ def test_answers_of_mlflow_itself_are_shown(fake_server: Any) -> None:
         assert said in refusal(lambda: Tracker.open(address(fake_server, "me:pw@")))
 
 
-def test_a_server_that_closes_the_connection(fake_server: Any) -> None:
+def test_message_for_a_closed_connection(fake_server: Any) -> None:
     fake_server.answers = [None]
     message = refusal(lambda: Tracker.open(address(fake_server)))
     assert BUSY.format("it closed the connection without an answer") in message
@@ -123,7 +127,7 @@ def test_a_server_that_closes_the_connection(fake_server: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", [(503, PAGE), (429, b""), (502, PAGE), (504, PAGE), None])
-def test_a_server_that_is_busy_twice(fault: Any, fake_server: Any, plan: Plan) -> None:
+def test_requests_to_a_busy_server_are_repeated(fault: Any, fake_server: Any, plan: Plan) -> None:
     fake_server.answers = [fault, fault, EMPTY]
     reader = Tracker.open(address(fake_server), create=False)
     fake_server.answers = [fault, fault, NO_EXPERIMENT]
@@ -142,11 +146,11 @@ def test_a_server_that_is_busy_twice(fault: Any, fake_server: Any, plan: Plan) -
         (403, PAGE),
     ]
     message = refusal(lambda: writer.start_suite(plan, {}))
-    assert "may not do it" in message
+    assert "requests without credentials are not allowed" in message
     assert fake_server.asked[-1].endswith("/runs/log-batch")
 
 
-def test_a_server_that_asks_for_an_hour(
+def test_retry_after_an_hour_is_ignored(
     fake_server: Any, plan: Plan, make_result: Callable[..., TrialResult], artifacts: Path
 ) -> None:
     tracker = Tracker.open(address(fake_server))
@@ -167,7 +171,7 @@ def test_retries_end(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(1)
         raise OSError("timed out")
 
-    monkeypatch.setattr(answers, "PATIENCE_SEC", -1.0)
+    monkeypatch.setattr(server_errors, "RETRY_LIMIT_SEC", -1.0)
     with pytest.raises(OSError, match="timed out"):
-        answers.with_retries(fail)
+        server_errors.with_retries(fail)
     assert len(calls) == 1

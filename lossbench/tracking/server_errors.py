@@ -1,4 +1,4 @@
-"""Failures of a tracking server: explanations, and retries where they may help."""
+"""Error messages and retries for tracking servers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from lossbench.errors.redaction import redacted
 
 FAILURES = (MlflowException, SQLAlchemyError, requests.RequestException, OSError)
-"""Exceptions of MLflow if a store fails."""
+"""Exceptions that MLflow raises if a store fails."""
 
 DELAYS_SEC = (0.5, 1.0, 2.0, 4.0)
 """Pauses between the attempts to reach a busy server."""
-PATIENCE_SEC = 10.0
-"""Time after which no further attempt is made; each takes seconds if the server is silent."""
+RETRY_LIMIT_SEC = 10.0
+"""Time after which no further attempt is made; an attempt may last for seconds."""
 
 _BUSY = {408, 429, 502, 503, 504}
-_BROKEN_OFF = ("Connection aborted", "RemoteDisconnected", "reset by peer", "IncompleteRead")
+_CONNECTION_LOST = ("Connection aborted", "RemoteDisconnected", "reset by peer", "IncompleteRead")
 _STATUS = re.compile(
     r"error code (\d{3})\b|too many (\d{3}) error responses|\b(\d{3}) (?:Client|Server) Error"
 )
@@ -41,27 +41,27 @@ _Result = TypeVar("_Result")
 
 
 def one_line(error: Exception) -> str:
-    """First line of an error, truncated and without secrets."""
+    """First line of an error, without secrets, truncated to 300 characters."""
     error = getattr(error, "orig", None) or error  # the error that SQLAlchemy wraps is clearer
     text = redacted(str(error)).strip().partition("\n")[0] or type(error).__name__
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def with_retries(action: Callable[[], _Result]) -> _Result:
-    """Call an action; retry with growing pauses while the server is busy."""
+    """Call a function; retry with growing pauses while the server is busy."""
     begin = time.monotonic()
     for delay in DELAYS_SEC:
         try:
             return action()
         except FAILURES as error:
-            if not _is_busy(error) or time.monotonic() - begin > PATIENCE_SEC:
+            if not _is_busy(error) or time.monotonic() - begin > RETRY_LIMIT_SEC:
                 raise
         time.sleep(delay)
     return action()
 
 
 def explain(error: Exception, uri: str) -> str:
-    """Explain a failure of a server, and what the user can do.
+    """Message for a failure of a server, with what the user can do.
 
     Args:
         error: One of `FAILURES`.
@@ -72,20 +72,23 @@ def explain(error: Exception, uri: str) -> str:
         if status is None and sign in text:
             return f"no MLflow server can be reached: {reason}; start it, or correct the address"
     if _is_busy(error):
-        return f"the server is busy or down ({_symptom(error)}); try again later"
+        return f"the server is busy or down ({_busy_reason(error)}); try again later"
     if status == 401:
         if _has_credentials(uri):
             return f"the server does not accept these credentials (401); correct {_VARIABLES}"
         return f"the server needs credentials (401); set {_VARIABLES}"
     if status == 403:
-        whose = "these credentials" if _has_credentials(uri) else "requests without credentials"
+        if _has_credentials(uri):
+            reason = "these credentials are not sufficient"
+        else:
+            reason = "requests without credentials are not allowed"
         return (
-            f"the server forbids this (403): {whose} may not do it; ask its owner for the "
-            f"permission, or set {_VARIABLES}"
+            f"the server denies access (403): {reason}; ask its owner for access, or set "
+            f"{_VARIABLES}"
         )
     if status == 500:
         return "the server has failed (500, Internal Server Error); see its log, or try again"
-    # an error of MLflow itself, unless the server lacks MLflow's own endpoints
+    # an error message of MLflow, unless the server does not have MLflow's endpoints
     if isinstance(error, RestException) and "ENDPOINT_NOT_FOUND" not in text:
         return one_line(error)
     if status is not None or "valid JSON format" in text:
@@ -99,10 +102,10 @@ def _is_busy(error: Exception) -> bool:
     status = _status_of(error)
     if status is not None:
         return status in _BUSY
-    return "timed out" in text or any(sign in text for sign in _BROKEN_OFF)
+    return "timed out" in text or any(sign in text for sign in _CONNECTION_LOST)
 
 
-def _symptom(error: Exception) -> str:
+def _busy_reason(error: Exception) -> str:
     status = _status_of(error)
     if status is not None:
         return f"{status}, {_phrase(status)}"
@@ -125,7 +128,7 @@ def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "no status of HTTP"
+        return "unknown HTTP status"
 
 
 def _has_credentials(uri: str) -> bool:
