@@ -18,6 +18,7 @@ from lossbench.gate.baseline import (
     cell_key,
 )
 from lossbench.gate.from_results import conditions_of, data_of, metrics_of
+from lossbench.planning.nested import component_text, is_component
 from lossbench.planning.plan import Plan
 
 _ABSENT = object()
@@ -132,9 +133,8 @@ def _value_text(value: Any) -> str:
         return "nothing"
     if isinstance(value, list):
         return f"[{', '.join(map(_value_text, value))}]"
+    if is_component(value):
+        return component_text(value, _value_text)
     if isinstance(value, Mapping):
-        if set(value) == {"name", "params"}:
-            params = ", ".join(f"{k}={_value_text(v)}" for k, v in value["params"].items())
-            return f"{value['name']}({params})" if params else str(value["name"])
         return json.dumps(value, ensure_ascii=False)
     return value if isinstance(value, str) else json.dumps(value)

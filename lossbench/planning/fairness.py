@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lossbench.planning.head_requirements import HeadRequirements, head_key
+from lossbench.planning.nested import flatten
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
 from lossbench.planning.trial import Trial
@@ -90,7 +91,7 @@ def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
     seeds: dict[str, list[int]] = {}
     for trial in trials:
         dumped = trial.model_dump(mode="json", exclude=set(EXCLUDED_FIELDS))
-        contents.setdefault(trial.row, dict(_flat(dumped, "")))
+        contents.setdefault(trial.row, dict(flatten(dumped, omitted=("params",))))
         seeds.setdefault(trial.row, []).append(trial.seed)
     keys = dict.fromkeys(key for content in contents.values() for key in content)
     for key in keys:
@@ -249,16 +250,6 @@ def _by_loss(rows: Iterable[Row]) -> dict[str, list[Row]]:
     for row in rows:
         found.setdefault(row.loss.name, []).append(row)
     return found
-
-
-def _flat(content: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(content, dict) and content:
-        for key, value in content.items():
-            own = key if not prefix else f"{prefix}.{key}"
-            below = prefix if key == "params" else own  # `recipe.optimizer.lr`, as in the suite
-            yield from _flat(value, below)
-    else:
-        yield prefix, content
 
 
 def _differ(values: Iterable[Any]) -> bool:

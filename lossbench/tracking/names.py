@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
 
 from lossbench.errors.redaction import redacted
+from lossbench.planning.nested import component_text, flatten, is_component
 from lossbench.planning.trial import Trial, short_digest
 
 PREFIX = "lossbench."
@@ -37,7 +38,9 @@ def run_name(trial: Trial) -> str:
 
 def params(trial: Trial) -> dict[str, str]:
     """All fields of a trial by dotted key; the key of a component holds its name."""
-    return dict(_flat("", trial.model_dump(mode="json")))
+    # `loss: {name: lgm, params: {alpha: 0.3}}` -> loss = lgm, loss.alpha = 0.3
+    leaves = flatten(trial.model_dump(mode="json"), omitted=("name", "params"))
+    return {clean_key(key): shortened(_text(v)) for key, v in leaves if v is not None and v != {}}
 
 
 def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
@@ -54,21 +57,9 @@ def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
     return of_code if of_code == differing else set()
 
 
-def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for inner, item in value.items():
-            # `loss: {name: lgm, params: {alpha: 0.3}}` -> loss = lgm, loss.alpha = 0.3
-            whole = key if key and inner in ("name", "params") else f"{key}.{inner}".lstrip(".")
-            yield from _flat(whole, item)
-    elif value is not None:
-        yield clean_key(key), shortened(_text(value))
-
-
 def _text(value: Any) -> str:
-    """`[{name: random_crop, params: {padding: 4}}]` -> `random_crop(padding=4)`."""
-    if isinstance(value, Mapping) and set(value) == {"name", "params"}:
-        inside = ", ".join(f"{key}={_text(item)}" for key, item in value["params"].items())
-        return f"{value['name']}({inside})" if inside else str(value["name"])
+    if is_component(value):
+        return component_text(value, _text)
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
     return str(value)
