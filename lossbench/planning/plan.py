@@ -110,7 +110,7 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader should know before trusting the numbers, one line each."""
+        """Caveats about the numbers, one line each."""
         return (*self.facts.warnings, *_unreached_milestones(self.suite.recipe))
 
     @property

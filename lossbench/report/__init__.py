@@ -1,4 +1,4 @@
-"""What a person sees: tables with mean ± std, figures, one self-contained page.
+"""Output for people: tables with mean ± std, figures, one self-contained page.
 
 Imports no torch, no ray and no mlflow: the evaluation of a trial stores arrays, which the report
 draws. `lossbench.report.build.build_report` writes a whole report; it is not imported here, because

@@ -34,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Views:
-    """What the page shows in place of a mean ± std, as its reader chooses.
+    """Contents of a cell that the reader of the page can choose in place of mean ± std.
 
     Attributes:
         interval: `95 % 1.12 to 1.22`; empty without one.

@@ -23,7 +23,7 @@ def ranking_answer(ranking: Ranking) -> str:
 
 
 def ranking_warnings(ranking: Ranking) -> Iterator[str]:
-    """What is missing, left out, or not as in the suite files."""
+    """Yield notes on missing trials, left-out columns and differences from the suite files."""
     yield from ranking.left_out
     for plan in ranking.plans:
         if plan.changes:

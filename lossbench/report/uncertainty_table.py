@@ -1,4 +1,4 @@
-"""What the stored predictions say about the finite test set, as a table."""
+"""Table of the uncertainty from the finite test set, by the stored predictions."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
     Raises:
         TrackingError: The schemas differ.
     """
-    head, known = _known_revisions()
+    head, known = known_revisions()
     if revisions == [head]:
         return
     found = " and ".join(revisions) or "none"
@@ -151,7 +151,7 @@ def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
 
 
 @functools.cache
-def _known_revisions() -> tuple[str, set[str]]:
+def known_revisions() -> tuple[str, set[str]]:
     """Newest schema revision of the installed MLflow, and all its revisions."""
     script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
     [head] = script.get_heads()

@@ -1,4 +1,4 @@
-"""What is done and what is left of a plan."""
+"""Counts of finished and remaining trials."""
 
 from __future__ import annotations
 

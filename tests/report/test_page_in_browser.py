@@ -34,7 +34,7 @@ losses:
   - lgm: {alpha: {grid: [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0]}}
 """
 ERRORS = [4.0, 10.5, 3.2, 2.1, None, 12.2, float("nan"), 1.5, 2.05]
-"""Of the rows, without seed: one was not run, one diverged."""
+"""Rows without a result of one seed: one was not run, one diverged."""
 
 
 @pytest.fixture(scope="module")

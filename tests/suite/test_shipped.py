@@ -37,7 +37,7 @@ REDUCED = {
     ],
     "sweep_cifar100": ["model.width=2"],
 }
-"""What makes one step of a suite affordable."""
+"""Overrides that make one step of a suite affordable."""
 
 
 @pytest.fixture

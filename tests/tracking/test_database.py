@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from lossbench.errors import NothingRecordedError, TrackingError
 from lossbench.planning.plan import Plan
 from lossbench.tracking import connection
-from lossbench.tracking.database import _known_revisions
+from lossbench.tracking.database import known_revisions
 from lossbench.tracking.location import locate
 from lossbench.tracking.store import Tracker
 
@@ -54,7 +54,7 @@ UNKNOWN = "0123456789ab"
 
 
 def test_schema_revisions_are_those_of_mlflow() -> None:
-    head, known = _known_revisions()
+    head, known = known_revisions()
     assert head in known
     assert len(known) > 30
     assert UNKNOWN not in known
@@ -76,7 +76,7 @@ def test_another_schema_is_refused_by_every_command(
     write_suite: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    head, known = _known_revisions()
+    head, known = known_revisions()
     older = min(known - {head})
     if revision == "none":
         change(database, "DELETE FROM alembic_version")
@@ -106,7 +106,7 @@ def test_a_path_with_spaces_in_the_commands(database: Path) -> None:
     folder = database.parent / "my results"
     folder.mkdir()
     moved = Path(shutil.move(database, folder))
-    change(moved, f"UPDATE alembic_version SET version_num = '{min(_known_revisions()[1])}'")
+    change(moved, f"UPDATE alembic_version SET version_num = '{min(known_revisions()[1])}'")
     with pytest.raises(TrackingError) as caught:
         Tracker.open(f"sqlite:///{moved}", create=False)
     assert f"cp '{moved}' '{moved}.bak' && mlflow db upgrade 'sqlite:///{moved}'" in str(

@@ -25,7 +25,7 @@ def test_the_legend_of_a_single_panel_is_whole(
 
 
 def test_distances_are_read_from_log_densities() -> None:
-    """Of Gaussians with covariances of their own, from a grid that misses their means."""
+    """Gaussians with different covariances are recovered from a grid that misses their means."""
     x, y = np.linspace(-3, 5, 40), np.linspace(-4, 4, 30)
     means = np.array([[0.13, 0.4], [2.2, -0.7]])
     precisions = np.array([[1.0, 0.25], [4.0, 0.5]])
