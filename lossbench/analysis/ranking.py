@@ -31,8 +31,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 
 MIN_COLUMNS = 5
-"""Number of columns below which no pair can differ significantly, and Friedman's approximation is
-not reliable."""
+"""Number of columns below which Friedman's test is left out: its approximation is not reliable."""
 MAX_NAMED = 6
 """Number of items that a message lists before it counts the others."""
 

@@ -84,8 +84,8 @@ class ContrastiveHead(EmbeddingLossHead):
         Representation by Joint Identification-Verification (DeepID2). NIPS 2014 (weight 0.05).
 
     Deviations:
-        - All pairs of a class-balanced batch are used, because their distances are computed
-          together; the papers draw pairs beforehand.
+        - All pairs of a batch are used, because their distances are computed together; the papers
+          draw pairs beforehand. Each batch has several images per class.
         - Positive and negative pairs are averaged separately, because a batch has far more
           negative pairs, which would dominate a single mean, the more so with more classes.
     """

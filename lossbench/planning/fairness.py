@@ -1,8 +1,8 @@
 """Fairness audit: differences between the rows of a table other than the loss.
 
 A difference is `fails` if it could have been avoided and may explain differences in the table, and
-`warning` if it may mislead a reader. Requirements of a loss (a center update, balanced batches) are
-`listed`.
+`warning` if it may mislead a reader. Requirements of a loss (a center update, batches with several
+images per class) are `listed`.
 """
 
 from __future__ import annotations
