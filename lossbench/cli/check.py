@@ -58,7 +58,7 @@ def check(
         bool, typer.Option("--update", help="Write the baseline instead of comparing with it.")
     ] = False,
     accept: Annotated[
-        bool, typer.Option("--accept", help="With --update: write it even if it is weaker.")
+        bool, typer.Option("--accept", help="With --update: write it even if it is easier to pass.")
     ] = False,
     min_effect: Annotated[
         list[str],

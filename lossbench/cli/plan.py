@@ -52,8 +52,8 @@ def plan(
         bool,
         typer.Option(
             "--audit",
-            help="List all differences between rows other than the loss; exit with 1 if one is "
-            "unfair.",
+            help="List the differences between rows besides the loss; exit with 1 if one makes the "
+            "comparison unfair.",
         ),
     ] = False,
     trials: Annotated[

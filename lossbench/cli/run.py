@@ -100,7 +100,7 @@ def run(
     Examples:
       lossbench run suites/digits.yaml
       lossbench run suites/mnist.yaml --data-root data --set recipe.epochs=3 --only '2-D/*'
-      lossbench run suites/digits.yaml --only 'lgm*' --seeds 0,1,2,3,4
+      lossbench run suites/digits.yaml --only '32-D/*' --seeds 0,1,2,3,4
       lossbench run suites/mnist.yaml --set resources.gpus=0.25 --address auto
       lossbench run suites/mnist.yaml --time-budget 2h
       lossbench run my_loss.yaml --plugin my_loss.py

@@ -88,11 +88,12 @@ class GaussianMixtureHead(DensityHead):
           features are large and means small at the beginning, as in residual networks at a
           learning rate of 0.1, a constant 0.3 draws features and means to 0 within about twenty
           steps, where they stay; 0.1 does not.
-        - Eqs. 19-23 hold with p_k as the posterior of Eq. 17, margin included, instead of Eq. 6;
-          Eq. 21 is read with C_z instead of C_k, and Eqs. 21 and 22 as equations of diagonals.
+        - The gradients are the derivatives of Eq. 17. Those of the paper (Eqs. 19-23) agree if p_k
+          is the posterior of Eq. 17, margin included, instead of that of Eq. 6; if C_k in Eq. 21
+          is C_z; and if Eqs. 21 and 22 are equations of diagonals.
         - Means are initialised Xavier-uniform and have the recipe's learning rate, the same for
-          each data set; the released code has MSRA and twice the rate for CIFAR-100, Xavier and
-          0.3 times the rate for MNIST.
+          each data set; the released code has Kaiming (MSRA) and twice the rate for CIFAR-100,
+          Xavier and 0.3 times the rate for MNIST.
     """
 
     verification_distance = "mahalanobis"  # after PCA, Sect. 4.2
