@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,10 +37,22 @@ losses:
 """
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Group tests for `--dist loadgroup`: all that start Ray in one process, others by file."""
-    group = "ray" if item.get_closest_marker("ray") else item.nodeid.partition("::")[0]
-    item.add_marker(pytest.mark.xdist_group(group))
+@functools.cache
+def _shares_ray(file: str) -> bool:
+    """Whether a test file uses `one_ray`, the Ray that is started once per process."""
+    return "one_ray" in (REPOSITORY / file).read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Run the tests of a file in one process, and all files that share Ray in the same one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneRay(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "ray" if _shares_ray(file) else file
+
+    return OneRay(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
