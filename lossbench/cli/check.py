@@ -64,7 +64,7 @@ def check(
         list[str],
         typer.Option(
             metavar="METRIC=NUMBER",
-            help="With --update: smallest worsening that is a regression, in the metric's unit. "
+            help="With --update: smallest change that can be a regression, in the metric's unit. "
             "Repeatable.",
         ),
     ] = [],  # noqa: B006

@@ -25,8 +25,11 @@ def prepare(
     """
     from lossbench.data import sources
 
-    if name in sources.DATASETS and sources.DATASETS[name].create().bundled:
-        out.print(f"{name} is bundled: there is nothing to prepare")
+    if name in sources.DATASETS and (source := sources.DATASETS[name].create()).bundled:
+        if source.derived_from:
+            out.print(f"{name} is made from {source.derived_from}: prepare that")
+        else:
+            out.print(f"{name} is bundled: there is nothing to prepare")
         return
     folder = sources.prepare(name, data_root)
     content = sources.describe_prepared(name, folder)

@@ -37,8 +37,8 @@ class Source:
         description: Line for listings.
         fetch: Function from the download folder to arrays and their card; None for an image folder
             that users have to obtain themselves.
-        bundled: Whether nothing has to be downloaded or prepared; the argument of `fetch` is the
-            data root then.
+        bundled: Whether it is made when it is loaded, from a library or from `derived_from`; the
+            argument of `fetch` is the data root then.
         files: Files in the download folder that `fetch` uses instead of downloading.
         derived_from: Name of the data set in the data root that a bundled one is made from, if any.
         by_hand: Whether users have to obtain the data set themselves.

@@ -35,7 +35,7 @@ class LossbenchError(Exception):
 
 
 class RequestError(LossbenchError):
-    """The request was wrong; nothing was started."""
+    """Wrong request, data or tracking store; usually found before anything is started."""
 
     exit_code = 2
 
@@ -53,7 +53,7 @@ class TrackingError(RequestError):
 
 
 class NothingRecordedError(TrackingError):
-    """There is no database, because nothing has been run yet."""
+    """Nothing has been run yet: there is no database, or it is empty."""
 
 
 class NotFiniteError(ValueError):

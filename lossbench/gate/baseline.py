@@ -91,7 +91,7 @@ class BaselineMetric(Strict):
         name: Name as in the report's JSON.
         unit: Unit of the values; empty without a unit.
         direction: Direction of better values.
-        min_effect: Smallest worsening that counts as a regression, in the metric's unit
+        min_effect: Smallest worsening that can be a regression, in the metric's unit
             (percentage points for percentages).
     """
 

@@ -92,7 +92,7 @@ def _with_min_effects(new: Baseline, old: Baseline | None, given: Mapping[str, f
     missing = [m for m in new.metrics if m.name not in chosen and not is_percentage(m.unit)]
     if missing:
         lines = "\n".join(
-            f"--min-effect {m.name}=NUMBER is required: the smallest worsening that is a regression"
+            f"--min-effect {m.name}=NUMBER is required: smallest worsening that can be a regression"
             + (f", in {m.unit}" if m.unit else "")
             for m in missing
         )

@@ -90,7 +90,7 @@ class Plan:
 
     @cached_property
     def table_identity(self) -> str:
-        """Hash of everything that all trials share."""
+        """Hash of the suite's name, data, recipe and selection; the table's run is found by it."""
         shared = self.suite.model_dump(
             mode="json", include={"suite", "dataset", "recipe", "selection"}
         )

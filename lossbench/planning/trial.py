@@ -24,7 +24,8 @@ class Trial(Strict):
     Attributes:
         suite, variant, row: Labels; they are not part of the identity.
         loss, model, recipe, augment: Components and settings with all defaults.
-        dataset, data_digest: Training data; the digest covers every pixel and label.
+        dataset, data_digest: Training data; the digest covers all images and labels, or
+            a sample of large folders (see `data/content_digest.py`).
         other_digests: Digests of the other data that its evaluations read, by the name in the
             suite.
         weights_digest: Digest of the file with the initial weights; empty for random weights.

@@ -25,7 +25,7 @@ class Facts:
         suite_yaml: Suite with every default filled in and grids expanded.
         devices: Device -> number of trials.
         environments: `python 3.11.2, torch 2.13.0` -> number of trials.
-        data_digest: Digest of every pixel and label.
+        data_digest: Digest of the data set.
         command: Command that made the report.
         differences: Differences between the rows besides the loss.
     """

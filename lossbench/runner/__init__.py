@@ -1,1 +1,1 @@
-"""Executes trials: one in this process, many as Ray Tune jobs; the only place that imports ray."""
+"""Execution of trials as Ray Tune jobs, `trial` of a single one; the only importer of ray."""

@@ -1,4 +1,4 @@
-"""Write files and folders atomically: a reader sees the old content or the new, no half of it."""
+"""Write files and folders atomically: a reader sees the old content or the new."""
 
 from __future__ import annotations
 

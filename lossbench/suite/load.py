@@ -1,4 +1,4 @@
-"""Read a suite file with `--set` and `--seeds`; all errors are reported at once."""
+"""Read a suite file with `--set` and `--seeds`; all problems of the schema are reported at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def load_suite(
         seeds: Seeds to use instead of the suite's, from `--seeds`.
 
     Raises:
-        SuiteError: The file is missing, is not YAML, or does not have the form of a suite.
+        SuiteError: The file is missing or does not have the form of a suite.
+        RequestError: The file is not YAML, or an override is wrong.
     """
     origin = Origin(str(path))
     try:

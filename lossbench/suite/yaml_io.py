@@ -234,10 +234,12 @@ def _assign_in_list(node: list[Any], keys: Parts, value: Any, text: str) -> None
     found = _match_name(keys, known, text, below=True)
     if found is None:
         whole = ".".join(part.text for part in keys)
+        key = text.partition("=")[0].strip()
         if whole in known:
-            raise RequestError(f"--set {text}: should be losses.{whole}.PARAMETER=VALUE")
+            raise RequestError(f"--set {text}: should be {key}.PARAMETER=VALUE")
         hint = did_you_mean(_nearest_name(keys, known), known)
-        raise RequestError(f"--set {text}: should be losses.NAME.PARAMETER=VALUE{hint}")
+        parent = key.removesuffix(whole) if key.endswith(whole) else f"{key.partition('.')[0]}."
+        raise RequestError(f"--set {text}: should be {parent}NAME.PARAMETER=VALUE{hint}")
     head, rest = found
     for index, name in enumerate(names):
         if name != head:

@@ -1,4 +1,4 @@
-"""Checks of MLflow's SQLite database before use; reading never changes it."""
+"""Checks of MLflow's SQLite database before use; reading only rolls back killed transactions."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ def train(
     After each epoch, `on_epoch(epoch, metrics)` is called with the model in eval mode. The training
     ends after an epoch whose loss was not finite.
 
-    The metrics are means over the epoch: `train_loss`, `train_<term>`, `train_error` (percent,
-    of the augmented images, in training mode), `lr`, and `train_time_sec`.
+    Metrics: means over the epoch of `train_loss`, `train_<term>` and `train_error` (percent, of the
+    augmented images, in training mode); `lr` of the last step; `train_time_sec`.
 
     Args:
         training: The training.

@@ -126,6 +126,8 @@ def test_an_ambiguous_key_is_refused_without_quotes(tmp_path: Path) -> None:
         ('losses."pml.ArcFaceLos".margin=1', "did you mean 'pml.ArcFaceLoss'?"),
         ('losses."pml".ArcFaceLoss.margin=1', "should be losses.NAME.PARAMETER=VALUE"),
         ("losses.pml.ArcFaceLoss=1", "should be losses.pml.ArcFaceLoss.PARAMETER=VALUE"),
+        ("evaluate.error=3", "should be evaluate.error.PARAMETER=VALUE"),
+        ("evaluate.eror.k=3", "should be evaluate.NAME.PARAMETER=VALUE; did you mean 'error'?"),
         ("variants.1.6x.model.width=3", "has no variant '1.6x'; did you mean '1.5x'?"),
         ('variants."1.6x".model.width=3', "has no variant '1.6x'; did you mean '1.5x'?"),
         ('losses."pml.ArcFaceLoss.margin=1', "should be KEY=VALUE"),
@@ -135,7 +137,11 @@ def test_an_ambiguous_key_is_refused_without_quotes(tmp_path: Path) -> None:
     ],
 )
 def test_messages_on_wrong_names(override: str, expected: str, tmp_path: Path) -> None:
-    content = {"losses": ["softmax", "pml.ArcFaceLoss"], "variants": {"1.5x": {}, "a": {}}}
+    content = {
+        "losses": ["softmax", "pml.ArcFaceLoss"],
+        "variants": {"1.5x": {}, "a": {}},
+        "evaluate": ["error"],
+    }
     assert expected in refusal(tmp_path, content, override)
 
 

@@ -24,10 +24,10 @@ MARGIN = "#F3D9A4"
 
 
 def geometry_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
-    """Two classes with the boundary in the test, and the margin required in training.
+    """Two classes with the decision boundary at test time, and the margin required in training.
 
     With the distance d_k of Eq. 17 and the class score s_k = -d_k - 1/2 log|Lambda_k|, the
-    boundary in the test is s_1 = s_2. In training, the score of a sample's own class z is
+    decision boundary at test time is s_1 = s_2. In training, the score of a sample's own class z is
     s_z - alpha d_z, so the boundary of class z is s_z - alpha d_z = s_other. The margin lies
     between the boundaries of the two classes.
 
@@ -47,7 +47,7 @@ def geometry_figure(variant: str, panels: list[StoredArrays]) -> Drawing | None:
         _draw(axes, panel)
     figure.legend(
         handles=[
-            Line2D([], [], color=INK, label="boundary in the test"),
+            Line2D([], [], color=INK, label="decision boundary at test time"),
             Line2D([], [], color=INK, linestyle="--", label="boundary of each class in training"),
             Patch(color=MARGIN, label="margin"),
         ],
@@ -77,7 +77,7 @@ def _draw(axes: Axes, panel: StoredArrays) -> None:
     x, y, scores = arrays["grid_x"], arrays["grid_y"], arrays["class_log_density"]
     alpha = float(panel.row.loss.params.get("alpha", 0.0))
     distances = scores_to_distances(scores, x, y, means)  # (2, G, G)
-    gap = scores[0] - scores[1]  # (G, G), positive on the side of class 0 in the test
+    gap = scores[0] - scores[1]  # (G, G), positive on the side of class 0 at test time
     boundaries = [gap - alpha * distances[0], gap + alpha * distances[1]]  # zero on the boundary
     if alpha > 0:
         inside = (boundaries[0] < 0) & (boundaries[1] > 0)
