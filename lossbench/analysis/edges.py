@@ -1,4 +1,4 @@
-"""Chosen parameters at the edge of what the suite gives for them."""
+"""Chosen parameters at the edge of the values that the suite lists or searches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lossbench.planning.selection import Chosen
 from lossbench.suite.grammar import SearchRange
 
 EDGE = 0.05
-"""Outer share of a searched range that counts as its edge, at either end, on the search's scale."""
+"""Fraction of a searched range, on the scale of the search, that counts as its edge at each end."""
 NUMBER = (int, float)
 
 
@@ -103,7 +103,7 @@ class _Given:
 
 
 def _given(plan: Plan, name: str, key: str) -> _Given | None:
-    """Numbers that a suite gives for a parameter of a loss; None if some values are no numbers."""
+    """Numbers that a suite gives for a parameter of a loss; None if not all are numbers."""
     values: list[Any] = []
     spans = []
     for loss in plan.losses:

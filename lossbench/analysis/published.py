@@ -69,7 +69,7 @@ def _place(published: str | Mapping[str, str] | None, metric: str, variant: str)
 
 
 def published_problems(suite: Suite, metrics: Iterable[Metric]) -> list[Problem]:
-    """Problems of a suite's `published` for which no number can be shown."""
+    """One problem for each entry of a suite's `published` that has no number to show."""
     published, names = suite.published, [metric.name for metric in metrics]
     if published is None:
         return []

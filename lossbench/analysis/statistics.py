@@ -208,10 +208,10 @@ def power(n: int, effect: float, alpha: float) -> float:
 
 
 @cache
-def _relative_spreads(freedom: int) -> NDArray[np.float64]:
+def _relative_spreads(df: int) -> NDArray[np.float64]:
     """Equally likely values of measured / true standard deviation, from the chi distribution."""
     shares = (np.arange(2000) + 0.5) / 2000
-    return np.asarray(np.sqrt(chdtri(freedom, shares) / freedom))
+    return np.asarray(np.sqrt(chdtri(df, shares) / df))
 
 
 def seeds_to_decide(difference: float, std: float, alpha: float) -> int | None:
@@ -252,8 +252,8 @@ def smallest_exact_p(n: int) -> tuple[float, float]:
     """Smallest two-sided p that exact tests of n seeds per row can reach.
 
     Returns:
-        p of the test that flips the signs of matched differences, 2 / 2^n, and p of the test that
-        exchanges values between two rows, 2 / C(2n, n).
+        p of the sign-flip test of matched differences, 2 / 2^n, and p of the two-sample permutation
+        test, 2 / C(2n, n).
     """
     return 2 / 2**n, 2 / math.comb(2 * n, n)
 

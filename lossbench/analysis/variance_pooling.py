@@ -1,4 +1,6 @@
-"""The spread between seeds of many small cells, pooled as far as the cells agree."""
+"""The spread between seeds of many small cells, pooled as far as the cells agree.
+
+The method is empirical Bayes, as in limma."""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from statistics import fmean, stdev, variance
 from scipy.optimize import brentq
 from scipy.special import digamma, polygamma, stdtrit
 
-_MOST_PRIOR_DF = 6.0
+_MAX_PRIOR_DF = 6.0
 """Largest number of degrees of freedom of the common spread in a cell of two seeds."""
 _NO_SCATTER = 1e-6  # of log variances, below which the cells count as equally spread
 
@@ -27,21 +29,26 @@ class Spread:
     sd: float
     df: float
 
-    def half_width(self, variance_factor: float, error: float) -> float:
+    def half_width(self, variance_factor: float, alpha: float) -> float:
         """Half the width of a two-sided t interval.
 
         Args:
             variance_factor: Variance of the estimate in units of the values' variance: 1/n for
                 a mean, 1/n + 1/m for a difference of two.
-            error: Probability, in (0, 1), that the interval misses the true value.
+            alpha: Probability, in (0, 1), that the interval misses the true value.
         """
-        quantile = float(stdtrit(self.df, 1 - error / 2))
+        quantile = float(stdtrit(self.df, 1 - alpha / 2))
         return quantile * self.sd * math.sqrt(variance_factor)
 
 
 @dataclass(frozen=True)
 class SampleVariance:
-    """The variance of one cell and its degrees of freedom; 0 for a cell that shows no variance."""
+    """The variance of one cell.
+
+    Attributes:
+        value: Variance; 0 if the values do not vary, or if there are no degrees of freedom.
+        df: Degrees of freedom.
+    """
 
     value: float
     df: int
@@ -87,7 +94,7 @@ def moderated(cells: Sequence[SampleVariance]) -> list[Spread | None]:
     total_df = sum(cell.df for cell in known)
     spreads: list[Spread | None] = []
     for cell in cells:
-        common_df = prior_df if cell.df > 1 else min(prior_df, _MOST_PRIOR_DF)
+        common_df = prior_df if cell.df > 1 else min(prior_df, _MAX_PRIOR_DF)
         if math.isinf(common_df):
             value, df = prior, float(total_df)
         else:

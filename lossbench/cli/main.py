@@ -90,7 +90,8 @@ def main() -> None:
         try:
             app(arguments, obj=command_text(arguments))
         except LossbenchError as error:
-            if not stop_signals.exit_code:  # which may have ended a process that was needed
+            # a signal may have ended a process that was needed; this error only follows from it
+            if not stop_signals.exit_code:
                 err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
             code = error.exit_code
         except KeyboardInterrupt:

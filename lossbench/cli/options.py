@@ -67,6 +67,7 @@ OutputOption = Annotated[
         help="Folder for the report; default: reports/NAME, or reports/NAME@CHANGES.",
     ),
 ]
+# `check` and `plan` write no report, but accept the options of a `run` command
 IgnoredOutputOption = Annotated[
     Path | None,
     typer.Option("--output", metavar="DIR", callback=expand, hidden=True, help="Has no effect."),

@@ -61,7 +61,10 @@ class StopSignals:
 
 
 def _leave_closed_terminal() -> None:
-    """Redirect outputs to a closed terminal, where writing raises an error, to the null device."""
+    """Redirect stdout and stderr to the null device if their terminal is closed.
+
+    Writing to a closed terminal raises an error.
+    """
     for output in (1, 2):
         try:
             closed = stat.S_ISCHR(os.fstat(output).st_mode) and not os.isatty(output)

@@ -1,4 +1,4 @@
-"""Checks of the contract that every loss keeps, also for losses of users."""
+"""Contract tests: checks that every loss has to pass, including users' losses."""
 
 from lossbench.conformance.checks import CHECKS
 from lossbench.conformance.subject import CheckResult, Subject, run_checks

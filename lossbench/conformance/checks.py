@@ -169,8 +169,8 @@ def optimizer(subject: Subject) -> None:
     hidden = _leaves(head(*batch())) - set(names)
     if hidden:
         raise CheckFailedError(
-            f"tensors that are no parameters of the head get a gradient ({len(hidden)}); if they "
-            "are in a list or dict, use nn.ParameterList, so that they are trained and saved"
+            f"tensors that are not parameters of the head get a gradient ({len(hidden)}); if "
+            "they are in a list or dict, use nn.ParameterList, so that they are trained and saved"
         )
     if set(times) - set(names):
         raise CheckFailedError("a group has a tensor that is not a learnable parameter of the head")
@@ -265,7 +265,7 @@ def declarations(subject: Subject) -> None:
 
 
 def _leaves(loss: Tensor) -> set[int]:
-    """Return the ids of the leaf tensors of a loss's gradient."""
+    """Return the ids of the leaf tensors of a loss's autograd graph."""
     found, seen, todo = set(), set(), [loss.grad_fn]
     while todo:
         node = todo.pop()

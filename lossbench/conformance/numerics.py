@@ -35,11 +35,11 @@ def gradient(subject: Subject) -> None:
         _require_graph(loss)
         found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
         generator = torch.Generator().manual_seed(seed)
-        for (name, leaf), slope in zip(leaves.items(), found, strict=True):
+        for (name, leaf), grad in zip(leaves.items(), found, strict=True):
             direction = torch.randn(leaf.shape, generator=generator, dtype=torch.float64)
             direction /= direction.norm()
-            numeric = _slope(head, leaves["features"], labels, leaf, direction)
-            own = float((slope * direction).sum())
+            numeric = _directional_derivative(head, leaves["features"], labels, leaf, direction)
+            own = float((grad * direction).sum())
             if abs(own - numeric) > 1e-6 * max(1.0, abs(loss.item())) + 1e-4 * abs(numeric):
                 line = f"{own:.6g} in a direction where finite differences give {numeric:.6g}"
                 wrong.setdefault(name, []).append(line)
@@ -49,7 +49,7 @@ def gradient(subject: Subject) -> None:
         raise CheckFailedError(f"gradient {found_for} (a deliberate detach has the same effect)")
 
 
-def _slope(
+def _directional_derivative(
     head: LossHead, features: Tensor, labels: Tensor, leaf: Tensor, direction: Tensor
 ) -> float:
     values = []
@@ -66,11 +66,11 @@ def reach(subject: Subject) -> None:
     """The gradient reaches every sample's features and every learnable parameter."""
     head = subject.partly_trained()
     features, labels = batch()
-    _, slopes = _gradients(head, features, labels)
-    without = int((slopes.pop("features").abs().sum(1) == 0).sum())
+    _, gradients = _gradients(head, features, labels)
+    without = int((gradients.pop("features").abs().sum(1) == 0).sum())
     if without:
         raise CheckFailedError(f"{without} of {N} samples get no gradient")
-    unreached = [name for name, slope in slopes.items() if not slope.abs().sum() > 0]
+    unreached = [name for name, grad in gradients.items() if not grad.abs().sum() > 0]
     if unreached:
         raise CheckFailedError(
             f"{', '.join(unreached)} gets no gradient: it would never be trained"
@@ -94,11 +94,11 @@ def finite(subject: Subject) -> None:
     failures = []
     for kind, (features, labels) in DIFFICULT_BATCHES.items():
         head = subject.partly_trained()
-        loss, slopes = _gradients(head, features, labels)
+        loss, gradients = _gradients(head, features, labels)
         if not torch.isfinite(loss).all():
             failures.append(f"{kind}: the loss is {format_scalar(loss)}")
         else:
-            names = [name for name, slope in slopes.items() if not torch.isfinite(slope).all()]
+            names = [name for name, grad in gradients.items() if not torch.isfinite(grad).all()]
             failures += [f"{kind}: the gradient of {', '.join(names)} is not finite"] * bool(names)
         head.after_step(features, labels)
         not_finite = [name for name, t in head.state_dict().items() if not torch.isfinite(t).all()]

@@ -22,11 +22,11 @@ from lossbench.suite.atomic_files import write_atomically
 HASHED_BYTES = 2**30
 """Largest total size at which every byte is hashed."""
 BLOCK_BYTES, BYTES_APART = 2**12, 2**24
-"""Size of a sampled block, and size of a file per block; at least three blocks are sampled."""
+"""Bytes of a sampled block, and bytes of a file for each of them; at least three are sampled."""
 SAMPLED = "names, sizes and a sample of the bytes, since there is more than 1 GiB"
 """Description of what the digest of a larger data set covers."""
 SETTLED_NS = 2 * 10**9
-"""Age of a file from which its digest is cached: two changes in quick succession may leave the
+"""Minimum age of a file before its digest is cached: two changes in quick succession may leave the
 same times."""
 
 

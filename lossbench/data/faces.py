@@ -1,4 +1,4 @@
-"""Labeled Faces in the Wild (LFW): faces, pairs, and a training set of the other people.
+"""Labeled Faces in the Wild (LFW): faces, pairs, and a training set of people outside folds 1 to 5.
 
 images.npy    uint8 (N, H, W, C)
 labels.npy    int64 (N,), the person

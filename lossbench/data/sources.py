@@ -140,13 +140,13 @@ def prepare(name: str, data_root: Path) -> Path:
     except (OSError, RuntimeError) as error:  # both are raised by torchvision for a failed download
         wanted = "".join(f"\n  {downloads / file}" for file in source.files)
         if source.by_hand and isinstance(error, FileNotFoundError):
-            problem = f"{name} cannot be downloaded from here"
+            problem = f"{name} cannot be downloaded automatically"
         else:
             reason = str(error).partition("\n")[0].rstrip(":")
             problem = f"{name} cannot be prepared: {reason}"
         raise DataError(
             f"{problem}\n"
-            f"Put the official files there yourself and try again:{wanted}\n"
+            f"Put the official files at these paths and try again:{wanted}\n"
             f"or put a prepared folder (dataset.json and its arrays) at {folder}"
         ) from None
     return folder
@@ -168,7 +168,8 @@ def describe_prepared(name: str, folder: Path) -> str:
 def by_hand_error(name: str, source: Source, folder: Path) -> MissingDataError:
     """Error for a data set that users have to obtain themselves, and how to do so."""
     return MissingDataError(
-        f"{name} cannot be downloaded from here: its licence requires you to obtain it yourself.\n"
+        f"{name} cannot be downloaded automatically: its licence requires you to obtain it "
+        "yourself.\n"
         f"It contains {source.description}.\nPut it, or a link to it, at {folder}"
     )
 

@@ -34,7 +34,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 
 def _distinct(epsilons: list[float]) -> list[float]:
-    """Refuse values that agree in six digits, because six digits name the metrics and arrays."""
+    """Refuse values equal to six digits, which the names of metrics and arrays contain."""
     named: dict[str, float] = {}
     for epsilon in epsilons:
         if (name := f"{epsilon:g}") in named:
@@ -137,8 +137,9 @@ class Fgsm(Attack):
     Reference: Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples. ICLR
         2015. Wan et al., CVPR 2018, Sect. 4.3.
 
-    Deviations: the gradient is that of -log-odds instead of the loss. In exact arithmetic its sign
-        is the same, but the gradient of the loss underflows in float32 for confident predictions.
+    Deviations: the gradient is that of -log-odds instead of the classification loss,
+        softplus(-log-odds). In exact arithmetic its sign is the same, but the gradient of the
+        classification loss underflows in float32 for confident predictions.
     """
 
     name, title = "fgsm", "FGSM"
@@ -195,8 +196,9 @@ class Pgd(Attack):
     Reference: Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks. ICLR
         2018.
 
-    Deviations: the gradient is that of -log-odds instead of the loss. In exact arithmetic its sign
-        is the same, but the gradient of the loss underflows in float32 for confident predictions.
+    Deviations: the gradient is that of -log-odds instead of the classification loss,
+        softplus(-log-odds). In exact arithmetic its sign is the same, but the gradient of the
+        classification loss underflows in float32 for confident predictions.
     """
 
     name, title = "pgd", "PGD"

@@ -100,13 +100,11 @@ def best_threshold(similarity: Floats, same: NDArray[np.bool_]) -> float:
     right = np.concatenate([[0], np.cumsum(~matched)]) + matched.sum()
     right -= np.concatenate([[0], np.cumsum(matched)])
     middle = scores[:-1] / 2 + scores[1:] / 2
-    middle = np.where(
-        middle < scores[1:], middle, scores[:-1]
-    )  # the midpoint of adjacent floats is one of them
+    # the midpoint of adjacent floats is one of them
+    middle = np.where(middle < scores[1:], middle, scores[:-1])
     places = np.concatenate([[-np.inf], middle, [np.inf]])
-    possible = np.concatenate(
-        [[True], scores[:-1] < scores[1:], [True]]
-    )  # not between equal scores
+    # not between equal scores
+    possible = np.concatenate([[True], scores[:-1] < scores[1:], [True]])
     best = np.flatnonzero(possible & (right == right[possible].max()))
     return float(places[best[len(best) // 2]])
 
@@ -118,10 +116,8 @@ def cosine_similarity(first: Floats, second: Floats) -> Floats:
         first: (P, D)
         second: (P, D)
     """
-    a, b = (
-        first.astype(np.float64),
-        second.astype(np.float64),
-    )  # squares may leave the range of float32
+    # squares may leave the range of float32
+    a, b = first.astype(np.float64), second.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     similarity: Floats = (a * b).sum(1) / np.maximum(lengths, np.finfo(np.float64).tiny)
     return similarity
@@ -229,7 +225,7 @@ class FaceVerification(Evaluation):
             ),
             Metric(
                 name=f"{self._key}_fold_std",
-                label=f"std of that accuracy over the folds{by}",
+                label=f"std of the verification accuracy over the folds{by}",
                 unit="%",
             ),
             Metric(

@@ -81,7 +81,7 @@ class Conditions(Strict):
 
     @property
     def digest(self) -> str:
-        return content_digest(self.model_dump(mode="json"))
+        return json_digest(self.model_dump(mode="json"))
 
 
 class BaselineMetric(Strict):
@@ -223,6 +223,6 @@ def join_distinct(texts: Iterable[str]) -> str:
     return "; ".join(sorted({part for text in texts for part in text.split("; ") if part}))
 
 
-def content_digest(content: Any) -> str:
+def json_digest(content: Any) -> str:
     """Digest of JSON content."""
     return short_digest(json.dumps(content, sort_keys=True))

@@ -17,7 +17,7 @@ from lossbench.gate.baseline import (
     BaselineData,
     BaselineMetric,
     Conditions,
-    content_digest,
+    json_digest,
 )
 from lossbench.suite.schema import Recipe
 
@@ -50,7 +50,7 @@ def read_baseline(path: Path) -> Baseline:
     except ValueError as error:
         raise RequestError(f"{path}: broken JSON: {error}") from None
     # computed from the file, not from the model, which may have gained keys since
-    digest = content_digest(content["conditions"])
+    digest = json_digest(content["conditions"])
     if digest != baseline.conditions_digest:
         raise RequestError(
             f"{path}: conditions_digest: does not match the conditions ({digest}); the file was "

@@ -26,12 +26,14 @@ verdict. Values are compared as follows:
    values over its seeds. Both are pooled over the cells of a column as far as these agree
    (`lossbench.analysis.variance_pooling`).
 3. `regression`: at least two seeds, worse by at least the minimum effect, and by more than the
-   limit of one kind of noise. The limits are set so that a check in which nothing changed raises a
-   false alarm in about 5 % of checks, over all cells and both kinds together (Bonferroni). The
-   baseline's noise cannot include a seed that trains badly once in ten times, so it counts only if
-   every current value is worse than every value of the baseline. `improved` is the mirror image.
-4. `pass`: the worse end of the ordinary 95 % interval of the difference is within the minimum
-   effect. There is no correction for the number of cells: each cell has to show it.
+   smaller of the two noise limits. The limits are set so that a check in which nothing changed
+   raises a false alarm in about 5 % of checks, over all cells and both kinds together (Bonferroni).
+   A few baseline seeds cannot show that one seed in ten trains badly, so the baseline's noise
+   counts only if every current value is worse than every value of the baseline. `improved` is the
+   mirror image.
+4. `pass`: the worse end of the uncorrected 95 % interval of the difference is within the minimum
+   effect (a non-inferiority test with the minimum effect as its margin). There is no correction for
+   the number of cells: each cell has to show it.
 5. Otherwise `undecided`: a relevant regression cannot be ruled out.
 
 A cell with a larger share of seeds without a value than in the baseline does not pass, and these
@@ -42,8 +44,8 @@ e^N(0, 0.7) and e^N(0, 1), or one cell with 5 times the spread of the others), f
 in at most 5 % of checks with three seeds or more. With two seeds they occurred in about 5 % or less
 for equal spreads or from 20 cells on, and in up to 7.6 % with fewer cells of unequal spread.
 
-The ordinary interval and the noise limit are two statistics. If they disagree on whether the cell
-has changed, the reason of the verdict explains it.
+The uncorrected interval and the noise limit are two statistics. If they disagree on whether the
+cell has changed, the reason of the verdict explains it.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ from lossbench.gate.compare import (
 )
 
 CheckVerdict = Literal["regression", "undecided", "new", "improved", "pass", "identical"]
-ERROR = 1 - LEVEL
+ALPHA = 1 - LEVEL
 """Probability of a false alarm per check, and of an interval that misses the true difference."""
 MIN_SEEDS = 2
 """Number of current seeds below which nothing is a regression: a single seed may train badly."""
@@ -84,7 +86,7 @@ class CheckedCell:
         reason: Reason in one line; it explains an interval that seems to contradict the verdict.
         matched: Seeds that are compared with themselves; empty if means are compared.
         delta: Current mean minus mean of the baseline, in the metric's unit.
-        interval: Ordinary 95 % interval of delta.
+        interval: 95 % interval of delta, not corrected for the number of cells.
         noise_limit: Largest absolute delta that noise explains; None if unknown.
     """
 
@@ -128,7 +130,7 @@ def check_cells(
         if cell is None:
             key = pair.cell.key
             cell = _judge_by_values(
-                pair, of_differences[key], of_baseline.get(key), error=ERROR / len(weighed)
+                pair, of_differences[key], of_baseline.get(key), alpha=ALPHA / len(weighed)
             )
         checked.append(cell)
     absent = [c for c in baseline.cells if c.matches_only(only) and c.key not in measured.by_key]
@@ -141,7 +143,7 @@ def _judge_absent(cell: BaselineCell, baseline: Baseline, measured: Baseline) ->
     if cell.held_out:
         reason = "every seed was stopped early in favour of other rows"
     elif _could_choose(measured, cell.variant, cell.loss):
-        reason = "the held-out part chose another row than in the baseline"
+        reason = "selection chose a different row than in the baseline"
     else:
         verdict = "regression" if cell.values else "undecided"
         reason = f"nothing was chosen for {cell.loss}: none of its rows finished all seeds"
@@ -192,30 +194,32 @@ def _diverged_text(now: int, now_of: int, was: int, was_of: int) -> str:
 
 
 def _judge_by_values(
-    pair: CellPair, own: Spread | None, noise: Spread | None, error: float
+    pair: CellPair, of_differences: Spread | None, of_baseline: Spread | None, alpha: float
 ) -> CheckedCell:
     """Judge a cell with values on both sides.
 
     Args:
         pair: The cell and its baseline.
-        own: Spread of the differences.
-        noise: Spread of the baseline.
-        error: Probability of a false alarm that this cell may have.
+        of_differences: Spread of the differences.
+        of_baseline: Spread of the baseline.
+        alpha: Probability of a false alarm that this cell may have.
     """
     assert pair.before is not None
     metric, delta, worse = pair.metric, pair.delta, pair.worsening
     factors = pair.variance_factors
-    known = [(s, f) for s, f in zip((own, noise), factors, strict=True) if s is not None]
+    known = [
+        (s, f) for s, f in zip((of_differences, of_baseline), factors, strict=True) if s is not None
+    ]
     if not known:
         unknown = _checked(pair, "undecided", "the spread between seeds is unknown")
         return replace(unknown, delta=delta)
     spread, factor = known[0]
-    half = spread.half_width(factor, ERROR)
+    half = spread.half_width(factor, ALPHA)
     (was, was_of), (now, now_of) = pair.diverged(pair.before), pair.diverged(pair.cell)
     more_diverge = now * was_of > was * now_of
     tests = len(known) + more_diverge
-    counted = known if pair.separated else [w for w in known if w[0] is own]
-    limit = min((s.half_width(f, error / tests) for s, f in counted), default=None)
+    counted = known if pair.separated else [w for w in known if w[0] is of_differences]
+    limit = min((s.half_width(f, alpha / tests) for s, f in counted), default=None)
     seeds = len(pair.after_values) + (now if more_diverge and worse > 0 else 0)
     beyond_noise = limit is not None and abs(delta) > limit
     large = abs(delta) >= metric.min_effect * (1 - _ROUNDING)
@@ -234,7 +238,7 @@ def _judge_by_values(
         reason = f"worse by {amount(worse)}; the noise limit is {amount(limit)}"
         if more_diverge:
             reason += f"; {divergence}"
-    elif more_diverge and larger_share_p((was, was_of), (now, now_of)) <= error / tests:
+    elif more_diverge and larger_share_p((was, was_of), (now, now_of)) <= alpha / tests:
         verdict, reason = "regression", f"{divergence}, more than chance explains"
     elif more_diverge:
         verdict, reason = "undecided", divergence
@@ -275,5 +279,5 @@ def _why_undecided(seeds: int, large: bool, worse: float, limit: str) -> str:
         return "the values overlap with those of the baseline"
     return (
         f"it is the interval of this cell alone: a regression must exceed {limit}, which chance "
-        f"exceeds in any cell in {100 * ERROR:g} % of checks"
+        f"exceeds in at least one cell in {100 * ALPHA:g} % of checks"
     )

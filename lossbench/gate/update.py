@@ -25,7 +25,7 @@ _ROUNDING = 1e-11  # of means, relative
 def update_baseline(
     path: Path,
     old: Baseline | None,
-    measured: Baseline,
+    current: Baseline,
     only: str | None = None,
     min_effects: Sequence[str] = (),
     *,
@@ -36,7 +36,7 @@ def update_baseline(
     Args:
         path: File to write.
         old: Baseline to replace, if there is one; its minimum effects stay.
-        measured: Current results.
+        current: Current results.
         only: Glob of `--only`; other cells of the old baseline stay.
         min_effects: `METRIC=NUMBER`, in the metric's unit.
         accept: Whether the new baseline may be weaker.
@@ -51,8 +51,8 @@ def update_baseline(
     """
     given = _parse_min_effects(min_effects)
     if old is not None:
-        require_same_suite(old, measured.suite, path)
-    new = measured if old is None else _with_old_cells(old, measured, only, path)
+        require_same_suite(old, current.suite, path)
+    new = current if old is None else _with_old_cells(old, current, only, path)
     new = _with_min_effects(new, old, given)
     weaker = [] if old is None else _weaker_parts(old, new)
     if weaker and not accept:
@@ -103,36 +103,36 @@ def _with_min_effects(new: Baseline, old: Baseline | None, given: Mapping[str, f
     return Baseline.model_validate(content)
 
 
-def _with_old_cells(old: Baseline, measured: Baseline, only: str | None, path: Path) -> Baseline:
+def _with_old_cells(old: Baseline, current: Baseline, only: str | None, path: Path) -> Baseline:
     """Current results, and the cells of the old baseline that `only` leaves out."""
-    kept = [c for c in old.cells if not c.matches_only(only) and c.key not in measured.by_key]
+    kept = [c for c in old.cells if not c.matches_only(only) and c.key not in current.by_key]
     if not kept:
-        return measured
-    different = condition_differences(old, measured.data, measured.conditions, measured.metrics)
+        return current
+    different = condition_differences(old, current.data, current.conditions, current.metrics)
     if different:
         lines = "\n".join(f"{path}: {line}" for line in different)
         raise RequestError(f"{lines}\nthe other cells cannot be kept: update the whole suite")
     cells = [
-        measured.by_key.get(c.key, c) for c in old.cells if c in kept or c.key in measured.by_key
+        current.by_key.get(c.key, c) for c in old.cells if c in kept or c.key in current.by_key
     ]
-    cells += [cell for cell in measured.cells if cell.key not in old.by_key]
-    variants = {**old.conditions.variants, **measured.conditions.variants}
-    conditions = measured.conditions.model_copy(update={"variants": variants})
-    names = {m.name for m in measured.metrics}
+    cells += [cell for cell in current.cells if cell.key not in old.by_key]
+    variants = {**old.conditions.variants, **current.conditions.variants}
+    conditions = current.conditions.model_copy(update={"variants": variants})
+    names = {m.name for m in current.metrics}
     environment = {
-        key: join_distinct(b.environment.get(key, "") for b in (old, measured))
-        for key in {**old.environment, **measured.environment}
+        key: join_distinct(b.environment.get(key, "") for b in (old, current))
+        for key in {**old.environment, **current.environment}
     }
     return Baseline(
         suite=old.suite,
         command=old.command,
-        measured=measured.measured,
-        device=join_distinct((old.device, measured.device)),
+        measured=current.measured,
+        device=join_distinct((old.device, current.device)),
         environment=environment,
-        data=measured.data,
+        data=current.data,
         conditions_digest=conditions.digest,
         conditions=conditions,
-        metrics=[*measured.metrics, *(m for m in old.metrics if m.name not in names)],
+        metrics=[*current.metrics, *(m for m in old.metrics if m.name not in names)],
         cells=cells,
     )
 

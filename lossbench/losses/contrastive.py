@@ -41,7 +41,7 @@ def contrastive_from_distances(
         margin: Distance up to which two classes repel each other, > 0.
 
     Returns:
-        Scalar; and its gradient by the squared distances, (N, N).
+        Scalar; and its gradient with respect to the squared distances, (N, N).
     """
     same = labels[:, None] == labels  # (N, N)
     alike, n = same.sum(dtype=squared.dtype), len(labels)

@@ -19,7 +19,7 @@ from lossbench.losses.linear import LinearHead
 
 
 def psi(cosine: Tensor, margin: int) -> tuple[Tensor, Tensor]:
-    """psi(theta) and its derivative by cos theta, computed from cos theta.
+    """psi(theta) and its derivative with respect to cos theta, computed from cos theta.
 
     psi(theta) = (-1)^q cos(m theta) - 2q  for theta in [q pi/m, (q+1) pi/m]
 

@@ -1,11 +1,12 @@
 """Terms of the loss in `lgm`, with closed-form gradients.
 
-Names grad_X are gradients of the loss by X.
+Names grad_X are gradients of the loss with respect to X.
 
-Autograd would store and process every intermediate (K, D) and (N, K) tensor of the expanded
-square. Written out, a forward pass costs little more than its matrix products of (N, D) by (D, K):
-one for identity covariance, because the square of x is common to all classes, and two for diagonal
-covariance.
+The scores use the expanded square, |x - mu|^2 = |x|^2 - 2 x.mu + |mu|^2, for diagonal covariance
+with a weight per dimension. Autograd would store and process every intermediate (K, D) and (N, K)
+tensor of it. Written out, a forward pass costs little more than its matrix products of (N, D) by
+(D, K): one for identity covariance, because the square of x is common to all classes, and two for
+diagonal covariance.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def mixture_terms(
     log_variance: Tensor | None,
     alpha: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Classification and likelihood terms of Eq. 17, averaged over the batch, without lambda.
+    """Classification and likelihood terms, averaged over the batch, without lambda.
+
+    Wan et al., CVPR 2018, Eq. 17:
 
     log-odds = s_z - log sum_{k != z} e^{s_k},  s_k = log N(x; mu_k, Lambda_k)
     d_z = 1/2 (x - mu_z)^T Lambda_z^-1 (x - mu_z)
@@ -96,8 +99,8 @@ def _classification(
         margin_term: (N,) alpha d_z, subtracted from s_z.
 
     Returns:
-        Mean cross-entropy; its gradient by the scores, times N, (N, K); and 1 - p_z, (N,),
-        computed as the sum of the other posteriors.
+        Mean cross-entropy; its gradient with respect to the scores, times N, (N, K); and 1 - p_z,
+        (N,), computed as the sum of the other posteriors.
     """
     index = labels[:, None]  # (N, 1)
     scores.scatter_add_(1, index, margin_term.neg()[:, None])
@@ -117,7 +120,7 @@ def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> N
 
 
 def _or_zero(gradient: Tensor | None, alpha: Tensor) -> Tensor:
-    """Gradient of the loss by a term; 0 for a term that is not used."""
+    """Gradient of the loss with respect to a term; 0 for a term that is not used."""
     return torch.zeros_like(alpha) if gradient is None else gradient
 
 
@@ -168,7 +171,8 @@ class _Diagonal(Function):
         features: Tensor, labels: Tensor, alpha: Tensor, means: Tensor, log_variance: Tensor
     ) -> tuple[Tensor, ...]:
         centre = means.mean(0)
-        common = torch.exp(-log_variance.mean(0))  # (D,) weights of the omitted part of x^2
+        # (D,) geometric mean of the precisions; its x^2 term is common to all classes and left out
+        common = torch.exp(-log_variance.mean(0))
         x = features - centre  # (N, D)
         square = x.square()
         log_determinant = log_variance.sum(1)  # (K,)

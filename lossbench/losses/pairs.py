@@ -16,8 +16,8 @@ DistanceLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def pair_loss(embeddings: Tensor, labels: Tensor, rule: DistanceLoss) -> Tensor:
     """Apply a loss on distances to all pairs of a batch.
 
-    With g the gradient by the squared distances, the gradient by the embeddings costs one matrix
-    product: d L / d x_i = 2 sum_j (g_ij + g_ji) (x_i - x_j).
+    With g the gradient with respect to the squared distances, the gradient with respect to the
+    embeddings costs one matrix product: d L / d x_i = 2 sum_j (g_ij + g_ji) (x_i - x_j).
 
     Args:
         embeddings: (N, D)

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, the reference of every table."""
+"""Softmax cross-entropy, the reference row of the shipped suites."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def all_triplets(
         margin: Margin between squared distances, >= 0.
 
     Returns:
-        Scalar, 0 if there is no triplet; and its gradient by the squared distances, (N, N).
+        Scalar, 0 if there is no triplet; and its gradient with respect to the squared distances,
+        (N, N).
     """
     exact = distance.double()  # differences of large sums follow
     limit = exact + margin

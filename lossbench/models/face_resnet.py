@@ -65,7 +65,7 @@ def face_resnet(
         - Weights are Glorot-uniform, and those of a block's second convolution are divided by the
           square root of the number of blocks, because without normalisation the activations would
           grow with each of the eleven blocks. The paper specifies no initialisation; the
-          center-loss network used Gaussian weights of fixed width in the blocks.
+          center-loss network used Gaussian weights of fixed standard deviation in the blocks.
     """
     require_side("face_resnet", image_shape, 16)
     channels, height, width_px = image_shape

@@ -13,7 +13,7 @@ from lossbench.models.base import MODELS, Backbone, ImageShape, initialise_msra,
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions around an identity shortcut.
+    """Two 3x3 convolutions with an identity shortcut around them.
 
     Where the block halves the feature maps and doubles the channels, the shortcut selects every
     second pixel and pads the new channels with zeros, without parameters ("option A").

@@ -1,4 +1,4 @@
-"""The suite file that a report comes from, so that no report replaces that of another suite."""
+"""Record of a report's suite file, by which replacing another suite's report is refused."""
 
 from __future__ import annotations
 

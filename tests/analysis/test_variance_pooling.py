@@ -24,7 +24,7 @@ def test_half_width_is_that_of_students_t_test() -> None:
     variance = sample_variance(a, b)
     spread = Spread(math.sqrt(variance.value), variance.df)
     expected = stats.ttest_ind(a, b).confidence_interval(0.99)
-    half = spread.half_width(1 / len(a) + 1 / len(b), error=0.01)
+    half = spread.half_width(1 / len(a) + 1 / len(b), alpha=0.01)
     assert half == pytest.approx((expected.high - expected.low) / 2)
 
 

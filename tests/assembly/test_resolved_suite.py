@@ -126,7 +126,7 @@ def test_a_wrong_glob_is_found_without_the_data(run: Run) -> None:
 def test_other_commands_need_the_data(verb: str, run: Run) -> None:
     code, out, err = run(verb, REPOSITORY / "suites" / "imagenet.yaml")
     assert (code, out) == (2, "")
-    assert "imagenet cannot be downloaded from here" in err
+    assert "imagenet cannot be downloaded automatically" in err
 
 
 def test_a_nonexistent_folder_is_missing(run: Run, write_suite: Write) -> None:

@@ -123,8 +123,8 @@ def test_faces_have_to_be_obtained_by_the_user(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepare("lfw", tmp_path)
     first, second, *files, _ = str(caught.value).splitlines()
-    assert first == "lfw cannot be downloaded from here"
-    assert second == "Put the official files there yourself and try again:"
+    assert first == "lfw cannot be downloaded automatically"
+    assert second == "Put the official files at these paths and try again:"
     assert files[1].strip() == str(tmp_path / "downloads" / "lfw" / "pairs.txt")
 
 

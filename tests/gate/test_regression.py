@@ -338,4 +338,4 @@ def test_another_chosen_row_leaves_the_old_one_undecided(
         changed.setdefault(trial.identity, template.model_copy(update={"identity": trial.identity}))
     text, code = check(plan, changed, path)
     assert code == 3
-    assert "the held-out part chose another row than in the baseline" in text
+    assert "selection chose a different row than in the baseline" in text

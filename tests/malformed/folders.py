@@ -390,7 +390,7 @@ OTHER = [
     _plain("data not prepared", "dataset=mnist", "lossbench data prepare mnist"),
     _plain("data at no path", "dataset=./nowhere", "nowhere: no such folder"),
     _plain("data in a file", "dataset=./bad.yaml", "bad.yaml"),
-    _plain("data with a licence", "dataset=imagenet", "imagenet cannot be downloaded from here", "Put it, or a link to it, at data/imagenet"),
+    _plain("data with a licence", "dataset=imagenet", "imagenet cannot be downloaded automatically", "Put it, or a link to it, at data/imagenet"),
     Case("faces as images of classes", _compare_faces, ("data/lfw: has faces for `verification`", "use lfw_within for that")),
     Case("prepare misspelt", lambda _: ["data", "prepare", "minst"], ("unknown data set 'minst'; did you mean 'mnist'",)),
     Case("prepare what has a licence", lambda _: ["data", "prepare", "imagenet"], ("imagenet cannot be downloaded", "Put it, or a link to it, at data/imagenet")),

@@ -18,7 +18,8 @@ from lossbench.report.figures.curves import Curve, LearningCurves, Panel
 WIDTH, HEIGHT = 520, 320
 LEFT, RIGHT, TOP, BOTTOM = 52, 508, 12, 276
 MAX_POINTS = 400
-"""Points per curve. More would be nearer than a pixel; every k-th epoch and the last are kept."""
+"""Points per curve. With more, neighbours would be less than a pixel apart; every k-th epoch and
+the last are kept."""
 MAX_TICKS = 6
 
 
@@ -65,7 +66,7 @@ def _tooltip(curve: Curve) -> dict[str, Any]:
 
 
 def chart(panel: Panel) -> Markup:
-    """One panel as SVG. The page's style has its colours, the page's script the tooltips."""
+    """One panel as SVG; the page's stylesheet sets its colours, the page's script its tooltips."""
     x, y = _axes(panel)
     parts = [_grid(x, y), *(_group(_thinned(curve), x, y) for curve in panel.curves)]
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}, of {}">{}</svg>').format(
@@ -163,7 +164,7 @@ def _short(value: float) -> float:
 
 
 def script_json(data: object) -> Markup:
-    """JSON inside <script>, where no text can end it: `<`, `>` and `&` are escaped."""
+    """JSON for a <script> element; `<`, `>` and `&` are escaped, so that no text can close it."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
