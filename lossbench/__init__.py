@@ -11,7 +11,8 @@ __version__ = "0.1.0"
 __all__ = ["create_loss"]
 
 
-def __getattr__(name: str) -> Any:  # torch takes a second to import; `lossbench --help` need not
+# imported on first use: torch takes a second to import, and `lossbench --help` does not need it
+def __getattr__(name: str) -> Any:
     if name == "create_loss":
         from lossbench.losses import create_loss
 

@@ -54,8 +54,8 @@ class Entry(Generic[T]):
             parameters.
         reference: Paper of the component.
         parameters: Pydantic model made from the factory's keyword-only arguments.
-        source: Digest of the user's file that registered it; empty for all others.
-        code: Digest of the component's code in that file; see `code_digest`.
+        file_digest: Digest of the plugin file that registered it; empty for all others.
+        code_digest: Digest of the component's code in that file; see `assembly/code_digest.py`.
         distribution: Installed package that defines it; empty for lossbench itself.
     """
 
@@ -64,14 +64,14 @@ class Entry(Generic[T]):
     factory: Callable[..., T]
     reference: str
     parameters: type[BaseModel]
-    source: str = ""
-    code: str = ""
+    file_digest: str = ""
+    code_digest: str = ""
     distribution: str = ""
 
     @property
     def external(self) -> bool:
         """Whether its code is not part of lossbench, and may raise any exception."""
-        return bool(self.source or self.distribution)
+        return bool(self.file_digest or self.distribution)
 
     @property
     def summary(self) -> str:
@@ -134,28 +134,31 @@ class Entry(Generic[T]):
 
 def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str = "") -> Entry[T]:
     """Create an entry whose parameters are the factory's keyword-only arguments."""
-    source, digest_of = _SOURCE.get()
+    file_digest, code_digest_of = _PLUGIN_FILE.get()
     parameters = _parameters_model(name, factory)
-    return Entry(kind, name, factory, reference, parameters, source, digest_of(factory))
+    code_digest = code_digest_of(factory)
+    return Entry(kind, name, factory, reference, parameters, file_digest, code_digest)
 
 
 DigestOf = Callable[[Callable[..., Any]], str]
-_SOURCE: ContextVar[tuple[str, DigestOf]] = ContextVar("source", default=("", lambda factory: ""))
+_PLUGIN_FILE: ContextVar[tuple[str, DigestOf]] = ContextVar(
+    "plugin_file", default=("", lambda factory: "")
+)
 
 
 @contextmanager
-def registering(source: str, digest_of: DigestOf) -> Iterator[None]:
-    """Mark components registered in this context as those of a user's file.
+def registering(file_digest: str, code_digest_of: DigestOf) -> Iterator[None]:
+    """Mark components registered in this context as those of a `--plugin` file.
 
     Args:
-        source: Digest of the file.
-        digest_of: Factory -> digest of its code in that file.
+        file_digest: Digest of the file.
+        code_digest_of: Factory -> digest of its code in that file.
     """
-    token = _SOURCE.set((source, digest_of))
+    token = _PLUGIN_FILE.set((file_digest, code_digest_of))
     try:
         yield
     finally:
-        _SOURCE.reset(token)
+        _PLUGIN_FILE.reset(token)
 
 
 class Registry(Generic[T]):
@@ -214,18 +217,22 @@ class Registry(Generic[T]):
         entries = self._entries.values()
         return next((entry for entry in entries if entry.factory is factory), None)
 
-    def registered_by(self, source: str) -> list[Entry[T]]:
-        """Entries that a user's file has registered."""
-        return [entry for entry in self._entries.values() if entry.source == source]
+    def registered_by(self, file_digest: str) -> list[Entry[T]]:
+        """Entries that a `--plugin` file has registered."""
+        return [entry for entry in self._entries.values() if entry.file_digest == file_digest]
 
     def plugin_entries(self) -> dict[str, Entry[T]]:
-        """Entries that users' files have registered, by kind and name, as in `loss my_loss`."""
-        entries = self._entries.values()
-        return {f"{self.kind} {entry.name}": entry for entry in entries if entry.source}
+        """Entries registered by `--plugin` files, not by installed packages.
 
-    def unregister(self, source: str) -> None:
-        """Remove the entries that a user's file has registered."""
-        for entry in self.registered_by(source):
+        Returns:
+            Entries by kind and name, as in `loss my_loss`.
+        """
+        entries = self._entries.values()
+        return {f"{self.kind} {entry.name}": entry for entry in entries if entry.file_digest}
+
+    def unregister(self, file_digest: str) -> None:
+        """Remove the entries that a `--plugin` file has registered."""
+        for entry in self.registered_by(file_digest):
             del self._entries[entry.name]
 
     def __getitem__(self, name: str) -> Entry[T]:

@@ -59,9 +59,8 @@ def build(
     view = view_of(recipe)
     parts = choose_splits(dataset, trial.dataset, trial.holdout)
 
-    seed_everything(
-        trial.seed
-    )  # the model is initialised first, so that it is the same for every loss
+    seed_everything(trial.seed)
+    # the model is initialised first, so that it is the same for every loss
     model = MODELS[trial.model.name].create(dataset.image_shape(view), **trial.model.params)
     if model.weights_digest != trial.weights_digest:
         raise DataError(

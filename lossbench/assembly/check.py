@@ -60,8 +60,8 @@ def check(suite: Suite, data_root: Path) -> Plan:
             for row in resolved.rows
             for key in row.loss.params
         },
-        sources={key: entry.code for key, entry in plugins.items()},
-        file_digests={key: entry.source for key, entry in plugins.items()},
+        sources={key: entry.code_digest for key, entry in plugins.items()},
+        file_digests={key: entry.file_digest for key, entry in plugins.items()},
         validation_digest=dataset.validation_digest,
     )
     collector.extend(variant_problems(planned_suite))

@@ -64,7 +64,7 @@ class CodeDigests:
         return self._digest(self._reached(binders))
 
     def _reached(self, start: Iterable[ast.stmt]) -> list[ast.stmt]:
-        """Given statements, statements with side effects and all they use, in the file's order."""
+        """The start statements, those with side effects, and all that they use, in file order."""
         binders: dict[str, list[ast.stmt]] = {}
         for node in self._body:
             for name in _bound(node):
@@ -262,4 +262,5 @@ def _files(node: ast.AST, importer: Path, seen: frozenset[Path] = frozenset()) -
                 continue
             yield _canonical(tree)
             for inner in ast.walk(tree):
+                # `_` is not a file; only its folder is used
                 yield from _files(inner, folder / "_", seen)

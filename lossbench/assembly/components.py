@@ -102,31 +102,31 @@ def _resolve_search(
     """The search, if the loss accepts its limits or all its values; otherwise an empty list."""
     given = {key: value for key, value in loss.params.items() if key not in spaces}
     fields = LOSSES[loss.name].parameters.model_fields
-    middle = dict(given)
+    base_params = dict(given)
     for key, space in spaces.items():
         known = key in fields and not fields[key].is_required()
         first = space.low if isinstance(space, SearchRange) else space[0]
-        middle[key] = fields[key].default if known else first
-    whole, found = set(), ProblemCollector()
+        base_params[key] = fields[key].default if known else first
+    integers, found = set(), ProblemCollector()
     for key, space in spaces.items():
         listed = [space.low, space.high] if isinstance(space, SearchRange) else list(space)
         for value in listed:
-            wrong = _value_problems(loss.name, {**middle, key: value}, key)
+            wrong = _value_problems(loss.name, {**base_params, key: value}, key)
             if wrong and isinstance(value, float) and value.is_integer():
-                wrong_whole = _value_problems(loss.name, {**middle, key: int(value)}, key)
-                if not wrong_whole:
-                    whole.add(key)
-                wrong = wrong_whole
+                wrong_integer = _value_problems(loss.name, {**base_params, key: int(value)}, key)
+                if not wrong_integer:
+                    integers.add(key)
+                wrong = wrong_integer
             for message in wrong:
                 found.add((key, "search"), message)
-    for key in whole & middle.keys():
-        if isinstance(middle[key], float):
-            middle[key] = int(middle[key])
-    base = Component(name=loss.name, params=middle)
+    for key in integers & base_params.keys():
+        if isinstance(base_params[key], float):
+            base_params[key] = int(base_params[key])
+    base = Component(name=loss.name, params=base_params)
     if not found:
         base = _resolve(LOSSES, base, (), found)
     collector.extend(found.problems, under=loc)
-    return [] if found else [Search(base, spaces, frozenset(whole))]
+    return [] if found else [Search(base, spaces, frozenset(integers))]
 
 
 def _value_problems(name: str, params: Mapping[str, Any], key: str) -> list[str]:

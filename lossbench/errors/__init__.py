@@ -1,4 +1,4 @@
-"""Errors that a user can meet, each with its exit code; their messages have no secrets."""
+"""Errors, collections of problems, and their texts; messages for users contain no secrets."""
 
 from __future__ import annotations
 
@@ -159,7 +159,8 @@ def truncated_repr(value: object) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write out integers of thousands of digits
-        return f"an {type(value).__name__} of thousands of digits"
+        number = "an integer of thousands of digits"
+        return number if isinstance(value, int) else f"a {type(value).__name__} with {number}"
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 

@@ -16,12 +16,12 @@ _SECRET_NAME = (
     r"(?:[\w.-]*[\W_])?(?:password|passwd|secret|token|api_?key|access_?key(?:_?id)?|secret_?key)"
 )
 _SECRET_VARIABLE = re.compile(_SECRET_NAME, re.IGNORECASE)
-_AUTHORITY = r"((?<![\w+.-])[a-z][\w+.-]*://)"
+_SCHEME = r"((?<![\w+.-])[a-z][\w+.-]*://)"
 _SECRETS = tuple(
     (re.compile(pattern, re.IGNORECASE), rf"\1{_REDACTED}\2")
     for pattern in (
-        _AUTHORITY + r"[^\s/?#]*(@)",  # user:password@; a password may hold an @
-        _AUTHORITY + r"[^\s/@:\[]+:(?!\d+(?:[/?#]|$))[^\s]*(@)",  # and a /, too
+        _SCHEME + r"[^\s/?#]*(@)",  # user:password@; a password may hold an @
+        _SCHEME + r"[^\s/@:\[]+:(?!\d+(?:[/?#]|$))[^\s]*(@)",  # and a /, too
         r"((?<![\w+.-])[a-z][\w+.-]*%3a%2f%2f)(?:(?!%2f|%3f|%23)[^\s/?#&])*(%40)",
         rf"((?:[?&;#]|%3f|%26)(?:{_SECRET_NAME}|[\w.-]*(?:pwd|sig|signature|credential|auth))"
         r"(?:=|%3d))(?:(?!%26|:\s)[^\s&;#'\"])+()",

@@ -69,7 +69,9 @@ def conditions_of(plan: Plan) -> Conditions:
         test_size=suite.dataset.test_size,
         recipe=suite.recipe,
         variants={
-            name: BaselineColumn(model=plan.compared_model(name), augment=variant.augment)
+            name: BaselineColumn(
+                model=plan.model_with_weights_digest(name), augment=variant.augment
+            )
             for name, variant in suite.variants.items()
         },
         evaluate=list(first.evaluate),

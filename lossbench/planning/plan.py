@@ -101,6 +101,7 @@ class Plan:
                 if shared["selection"][key] == absent:
                     del shared["selection"][key]
         digest = self.validation_digest or self.data_digest
+        # `digest_of` also adds the protocol; this one is kept so that stored tables are found
         return digest_of({**shared, "data_digest": digest, "protocol": PROTOCOL})
 
     @property
@@ -161,7 +162,7 @@ class Plan:
                 unusable[key] = str(error)
         return replace(self, rows=rows, head_requirements=requirements, unusable_heads=unusable)
 
-    def compared_model(self, variant: str) -> Component:
+    def model_with_weights_digest(self, variant: str) -> Component:
         """A variant's model with the digest of its initial weights instead of their path."""
         model = self.suite.variant_model(variant)
         if variant not in self.weights:

@@ -42,12 +42,12 @@ class Search:
     Attributes:
         loss: Loss with every parameter; the searched ones have their defaults.
         spaces: Searched parameter -> a range, or the values to choose from.
-        whole: Searched parameters that are integers.
+        integers: Searched parameters that are integers.
     """
 
     loss: Component
     spaces: Mapping[str, Space]
-    whole: frozenset[str] = frozenset()
+    integers: frozenset[str] = frozenset()
 
 
 Score = Callable[[Component], float | None]
@@ -90,7 +90,7 @@ class Proposals:
 def propose(
     search: Search, samples: int, score: Score, stored: Sequence[Mapping[str, Any]] = ()
 ) -> Proposals:
-    """Replay a search until a round without all scores.
+    """Replay a search up to the first round in which a score is missing.
 
     Args:
         search: The search.
@@ -105,7 +105,8 @@ def propose(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=ROUND, constant_liar=True)
     study = optuna.create_study(sampler=sampler)
-    study.enqueue_trial(dict(_defaults(search)))  # values out of range are drawn
+    # the sampler draws a parameter whose default is not in its space
+    study.enqueue_trial(dict(_defaults(search)))
     spaces = {name: _distribution(search, name) for name in search.spaces}
     distinct: dict[str, Component] = {}
     values: list[dict[str, Any]] = []
@@ -154,7 +155,7 @@ def _distribution(search: Search, name: str) -> BaseDistribution:
     space = search.spaces[name]
     if isinstance(space, tuple):
         return CategoricalDistribution(space)
-    if name in search.whole:
+    if name in search.integers:
         return IntDistribution(int(space.low), int(space.high), log=space.log)
     return FloatDistribution(space.low, space.high, log=space.log)
 
@@ -162,7 +163,7 @@ def _distribution(search: Search, name: str) -> BaseDistribution:
 def _point_values(search: Search, drawn: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: value
-        if isinstance(search.spaces[name], tuple) or name in search.whole
+        if isinstance(search.spaces[name], tuple) or name in search.integers
         else _rounded(value, search.spaces[name])
         for name, value in drawn.items()
     }

@@ -271,7 +271,7 @@ def search_identity(plan: Plan, search: Search, variant: str) -> str:
         name: space.model_dump() if isinstance(space, SearchRange) else list(space)
         for name, space in search.spaces.items()
     }
-    content = {"trial": trial.identity, "spaces": spaces, "whole": sorted(search.whole)}
+    content = {"trial": trial.identity, "spaces": spaces, "whole": sorted(search.integers)}
     return digest_of({**content, "metric": selection.metric})
 
 

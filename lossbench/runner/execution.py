@@ -103,7 +103,7 @@ class Execution:
                 self._finish(self.outcome.status if error is None or is_outcome else "KILLED")
         return is_outcome
 
-    def log_waiting(self) -> None:
+    def log_outbox(self) -> None:
         """Log the results that an earlier run could not log."""
         waiting = self._locks.acquire(self._outbox.waiting())
         logged = self._tracker.results(waiting) if waiting else {}
@@ -116,7 +116,9 @@ class Execution:
             for trial in waiting:
                 log_from_outbox(self._tracker, self._outbox, trial)
             self._finish("FINISHED")
-            self._console.print(f"logged {len(waiting)} results of an earlier run", highlight=False)
+            self._console.print(
+                f"results of an earlier run, now logged: {len(waiting)}", highlight=False
+            )
         self._locks.release()
 
     def run(self, trials: Sequence[Trial]) -> None:
@@ -155,7 +157,7 @@ class Execution:
                 continue
             if not waits:
                 count = len(self._left) + len(to_prune)
-                self._console.print(f"waiting for {count} trials that another process runs")
+                self._console.print(f"waiting for trials that another process runs: {count}")
                 waits = True
             time.sleep(POLL_SEC)
 

@@ -1,10 +1,10 @@
 """Early stopping of held-out trials: successive halving of the rows of a loss.
 
 All trials train up to a rung and pause there. The score of a row is its mean held-out error at that
-epoch over all its seeds, so a row is pruned because of noise between seeds at most as often as this
-noise changes the final choice. The better half of the rows continues; the others are pruned with
-all their seeds. The decision depends only on the recorded epochs, not on the order or the time in
-which trials ran: a run that is resumed after a crash makes the same decisions.
+epoch over all its seeds; like the final choice, pruning is based on all seeds and not on one. The
+better half of the rows continues; the others are pruned with all their seeds. The decision depends
+only on the recorded epochs, not on the order in which trials ran, or on when they ran: a run that
+is resumed after a crash makes the same decisions.
 
 Reference: Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter
     Optimization, AISTATS 2016 (successive halving).
@@ -102,7 +102,7 @@ class _Group:
 
     def next_trainings(self) -> NextTrainings:
         epochs = next(iter(self._rows.values()))[0].recipe.epochs
-        pruned = self._trials_of_pruned_rows()
+        pruned = self._open_trials_of_pruned_rows()
         remaining = list(self._rows)
         for rung in rungs(epochs) if len(self._rows) > 1 else ():
             open_trials = [t for t in self._open(remaining) if t.identity not in pruned]
@@ -125,8 +125,8 @@ class _Group:
     def _open(self, rows: Iterable[str]) -> list[Trial]:
         return [t for row in rows for t in self._rows[row] if t.identity not in self._results]
 
-    def _trials_of_pruned_rows(self) -> dict[str, str]:
-        """Reasons for pruning the open trials of pruned rows: seeds added after the pruning."""
+    def _open_trials_of_pruned_rows(self) -> dict[str, str]:
+        """Open trials of rows with a pruned trial, such as later seeds -> reason to prune them."""
         return {
             trial.identity: "another seed of its row was pruned before"
             for row, trials in self._rows.items()

@@ -59,7 +59,7 @@ def run_plan(
         budget=budget,
         stop_code=stop_code,
     )
-    execution.log_waiting()
+    execution.log_outbox()
     outcome = execution.outcome
     with execution:
         for chooses, trials in _stages(plan, tracker):

@@ -1,4 +1,7 @@
-"""Write files and folders atomically: a reader sees the old content or the new."""
+"""Write files and folders atomically: a reader sees the old content or the new.
+
+A folder that is replaced is missing for a moment.
+"""
 
 from __future__ import annotations
 

@@ -113,9 +113,8 @@ def secret_problems(node: Any, loc: Loc = ()) -> Iterator[Problem]:
         for key, value in items:
             yield from secret_problems(value, (*loc, key))
     elif isinstance(node, str) and loc:
-        named = len(node) >= 8 and holds_secret(
-            f"{loc[-1]}={node}"
-        )  # `token: cls` is not a credential
+        # a short value, as in `token: cls`, is not a credential
+        named = len(node) >= 8 and holds_secret(f"{loc[-1]}={node}")
         if named or holds_secret(node):
             yield Problem(
                 loc,

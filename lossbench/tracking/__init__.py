@@ -6,7 +6,7 @@ set here. Variables that are already set are kept.
 
 import os
 
-QUIET = {
+MLFLOW_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # results wait in the outbox, not in a retry
@@ -15,5 +15,5 @@ QUIET = {
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # failures become a TrackingError of one line
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-for _key, _value in QUIET.items():
+for _key, _value in MLFLOW_DEFAULTS.items():
     os.environ.setdefault(_key, _value)

@@ -21,7 +21,7 @@ from lossbench.tracking.artifacts import relocate
 from lossbench.tracking.database import (
     check_database,
     check_folder,
-    check_started,
+    check_readable,
     read_only_uri,
 )
 from lossbench.tracking.location import Location
@@ -142,7 +142,7 @@ def _open(location: Location, *, create: bool) -> MlflowClient:
     if path is not None:
         try:
             if not create:
-                check_started(location, path)
+                check_readable(location, path)
                 return _client(read_only_uri(path))
             check_folder(location, path)
             check_database(location, path, write=True)

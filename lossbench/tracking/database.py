@@ -30,11 +30,11 @@ def check_folder(location: Location, path: Path) -> None:
         raise location.error(f"there is no folder {path.parent}; create it first")
 
 
-def check_started(location: Location, path: Path) -> None:
+def check_readable(location: Location, path: Path) -> None:
     """Require a database that can be read.
 
     Raises:
-        NothingRecordedError: There is no database.
+        NothingRecordedError: There is no database, or it has no experiments yet.
         TrackingError: It cannot be read.
     """
     check_folder(location, path)

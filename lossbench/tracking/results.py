@@ -107,7 +107,10 @@ class ResultReader:
         return self._reclassified(run, result)
 
     def _reclassified(self, run: Run, result: TrialResult) -> TrialResult:
-        """Result with its present status: earlier, all trials near chance counted as diverged."""
+        """Result with the status by today's rule.
+
+        Earlier versions counted every trial near chance as diverged.
+        """
         if result.status != "diverged" or result.reason != FORMER_REASON:
             return result
         arrays = self.arrays(run, "predictions")

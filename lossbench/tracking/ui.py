@@ -19,7 +19,7 @@ from typing import IO
 
 from lossbench.errors import TrackingError
 from lossbench.tracking.artifacts import artifact_root, relocate
-from lossbench.tracking.database import check_started
+from lossbench.tracking.database import check_readable
 from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
 
 _HOST = "127.0.0.1"
@@ -49,7 +49,7 @@ def serve(uri: str | None, port: int) -> int:
     if location.database is None:
         print(f"The dashboard is at {location.display_uri}")
         return 0
-    check_started(location, location.database)
+    check_readable(location, location.database)
     _check_port(port)
     _relocate(location.database)
     with tempfile.TemporaryFile() as log:

@@ -85,8 +85,8 @@ def train(
     """
     model, head, optimizer = training.model, training.head, training.optimizer
     group = training.group
-    joined = group.join(model)
-    forward = _compiled(training, joined) if training.compiled else _forward(training, joined)
+    wrapped = group.wrap(model)
+    forward = _compiled(training, wrapped) if training.compiled else _forward(training, wrapped)
     base_lr = optimizer.defaults["lr"]
     labels_on_cpu = data.labels.cpu()
     min_batch = group.min_batch
@@ -136,7 +136,7 @@ def train(
 
 
 def misclassified(scores: Tensor, labels: Tensor) -> Tensor:
-    """(N,) whether another class than the label has the largest score (N, K), or it is NaN."""
+    """(N,) True where the largest score is not the label's or a score is NaN; scores are (N, K)."""
     best, predicted = scores.max(1)  # NaN if any score is NaN
     return (predicted != labels) | best.isnan()
 
@@ -162,18 +162,18 @@ Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
 """Images and labels of one process -> features and labels of the whole batch, loss terms."""
 
 
-def _forward(training: Training, joined: nn.Module) -> Forward:
+def _forward(training: Training, wrapped: nn.Module) -> Forward:
     def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         used = training.autocast is not None
         with torch.autocast(images.device.type, training.autocast, used):
-            features = joined(training.normalise(images))  # (B, D)
+            features = wrapped(training.normalise(images))  # (B, D)
         features, labels = training.group.gather(features, labels)
         return features, labels, training.head.terms(features, labels)
 
     return forward
 
 
-def _compiled(training: Training, joined: nn.Module) -> Forward:
+def _compiled(training: Training, wrapped: nn.Module) -> Forward:
     """Compile for fixed shapes: only the last batch of an epoch may have another size."""
-    compiled: Forward = torch.compile(_forward(training, joined), dynamic=False)
+    compiled: Forward = torch.compile(_forward(training, wrapped), dynamic=False)
     return compiled

@@ -48,7 +48,7 @@ class ProcessGroup:
         each = len(batch) // self.size
         return batch[self.rank * each : (self.rank + 1) * each]
 
-    def join(self, model: nn.Module) -> nn.Module:
+    def wrap(self, model: nn.Module) -> nn.Module:
         """Module with the same outputs, whose gradients are averaged over all processes."""
         if self.size == 1 or not any(p.requires_grad for p in model.parameters()):
             return model

@@ -88,7 +88,8 @@ def digests(tmp_path: Path) -> Digests:
             text = text.replace(old, new)
         (tmp_path / "my_losses.py").write_text(text, encoding="utf-8")
         read_plugins([tmp_path / "my_losses.py"])
-        return {k.removeprefix("loss "): entry.code for k, entry in LOSSES.plugin_entries().items()}
+        entries = LOSSES.plugin_entries()
+        return {k.removeprefix("loss "): entry.code_digest for k, entry in entries.items()}
 
     return read
 

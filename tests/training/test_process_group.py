@@ -105,4 +105,4 @@ def test_a_group_of_one_process_changes_nothing() -> None:
     features, labels = torch.randn(4, 2), torch.arange(4)
     assert ProcessGroup().gather(features, labels) == (features, labels)
     model = nn.Linear(2, 2)
-    assert ProcessGroup().join(model) is model
+    assert ProcessGroup().wrap(model) is model
