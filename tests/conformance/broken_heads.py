@@ -323,7 +323,7 @@ class Raises(Sound):
 
 
 BROKEN = [
-    ("optimizer", LearnsInAList, "no parameters of the head get a gradient (1)"),
+    ("optimizer", LearnsInAList, "not parameters of the head get a gradient (1)"),
     ("state", CountsSteps, "after load_state_dict the loss is"),
     ("state", ShiftIsNotPersistent, "shift is not in the state dict; use register_buffer"),
     ("purity", SeedsInForward, "forward seeds it"),
