@@ -31,7 +31,7 @@ def plan(write_suite: Write) -> Plan:
 def test_a_forecast_includes_the_load_of_other_processes(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lossbench.runner.probe.probe", lambda *_: Cost(3.0, 100.0))
+    monkeypatch.setattr("lossbench.runner.prober.probe", lambda *_: Cost(3.0, 100.0))
     monkeypatch.setattr("lossbench.runner.capacity.this_machine", lambda _: Capacity(0, 1, 1))
     shown = {}
     for share in (1.0, 0.25):

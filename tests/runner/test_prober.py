@@ -25,7 +25,7 @@ import os, time
 import torch
 from lossbench.errors import DataError, ParameterError, Problem
 from lossbench.planning.costs import Cost
-from lossbench.runner import probe as module, prober
+from lossbench.runner import prober
 
 def probe(trial, data_root, device, seconds):
     assert device == "cuda"
@@ -39,7 +39,7 @@ def probe(trial, data_root, device, seconds):
         time.sleep(600)
     return Cost(seconds, os.getpid())
 
-module.probe = probe
+prober.probe = probe
 prober.device_name = lambda device: "Fake GPU 9000"
 """
 """Code of a child process, in place of a GPU."""
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_a_probe_and_its_process(plan: Plan, fake_gpu: None) -> None
 
 def test_a_cpu_is_probed_in_this_process(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "lossbench.runner.probe.probe", lambda trial, root, device, sec: Cost(sec, os.getpid())
+        "lossbench.runner.prober.probe", lambda trial, root, device, sec: Cost(sec, os.getpid())
     )
     with local_prober("cpu", NOWHERE, ()) as prober:
         assert prober(plan.trials[0], 2.0) == Cost(2.0, os.getpid())
