@@ -61,7 +61,10 @@ def test_an_explicit_default_does_not_change_the_trial(write_suite: Write) -> No
         ("dataset=digit", "dataset.name: unknown data set 'digit'; did you mean 'digits'"),
         ("dataset=mnist", "lossbench data prepare mnist"),
         ("dataset=./nowhere", "nowhere: no such folder"),
-        ("dataset.train_size=5000", "dataset.train_size: 5000 of 1200 images"),
+        (
+            "dataset.train_size=5000",
+            "dataset.train_size: 5000 images were requested, but there are only 1200",
+        ),
         ("dataset.train_size=5", "dataset.train_size: 5 of 1200 images"),
         ("selection={holdout: 0.001}", "selection.holdout:"),
         (

@@ -176,7 +176,7 @@ def test_while_another_process_runs_the_trials(
     locks = TrialLocks(tmp_path / ".lossbench")
     assert len(locks.acquire(plan.trials)) == 2
     started = start()
-    started.wait_until(lambda: "are run by another process; waiting" in started.seen)
+    started.wait_until(lambda: "waiting for trials that another process runs" in started.seen)
     started.process.terminate()
     assert "stopped: 2 trials left; run the same command to continue" in started.ends_with(143)
     assert table_status(tmp_path) == ["KILLED"]

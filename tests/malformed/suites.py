@@ -151,7 +151,7 @@ VALUES = [
     edited("gpus negative", "seeds:", "resources: {gpus: -1}\nseeds:", "resources.gpus: should be greater than or equal to 0"),
     edited("cpus 0", "seeds:", "resources: {cpus: 0}\nseeds:", "resources.cpus: should be greater than or equal to 1, not 0"),
     edited("workers 0", "seeds:", "resources: {workers: 0}\nseeds:", "resources.workers: should be greater than or equal to 1, not 0"),
-    edited("train_size too large", "dataset: digits", "dataset: {name: digits, train_size: 5000}", "bad.yaml:2: dataset.train_size: 5000 of 1200 images"),
+    edited("train_size too large", "dataset: digits", "dataset: {name: digits, train_size: 5000}", "bad.yaml:2: dataset.train_size: 5000 images were requested, but there are only 1200"),
     edited("one class", "dataset: digits", "dataset: {name: digits, classes: [3]}", "bad.yaml:2: dataset.classes: should have at least 2 entries, not [3]"),
     edited("no such class", "dataset: digits", "dataset: {name: digits, classes: [1, 12]}", "dataset.classes: there is no class 12, only 0 to 9"),
     edited("a class twice", "dataset: digits", "dataset: {name: digits, classes: [1, 1]}", "dataset.classes: given twice: 1"),

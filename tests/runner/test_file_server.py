@@ -26,10 +26,10 @@ Config = dict[str, Any]
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """Config of a worker whose node has neither the driver's folders nor any data."""
-    folders = {name: str(tmp_path / "driver" / name) for name in ("storage", "checkpoints")}
+    folders = {name: str(tmp_path / "driver" / name) for name in ("storage", "checkpoint_folders")}
     folders["data_root"] = str(tmp_path / "data")
     server = FileServer(**folders)
-    for module in ("checkpoints", "node_data"):
+    for module in ("checkpoint_folders", "node_data"):
         monkeypatch.setattr(f"lossbench.runner.{module}.file_server_client", lambda _: server)
     monkeypatch.delenv("LOSSBENCH_DATA_ROOT", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
