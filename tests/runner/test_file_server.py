@@ -26,7 +26,7 @@ Config = dict[str, Any]
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     """Config of a worker whose node has neither the driver's folders nor any data."""
-    folders = {name: str(tmp_path / "driver" / name) for name in ("storage", "checkpoint_folders")}
+    folders = {name: str(tmp_path / "driver" / name) for name in ("storage", "checkpoints")}
     folders["data_root"] = str(tmp_path / "data")
     server = FileServer(**folders)
     for module in ("checkpoint_folders", "node_data"):
