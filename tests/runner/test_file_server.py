@@ -117,7 +117,7 @@ def test_missing_data_is_reported_with_the_node(
 ) -> None:
     node = f"node {platform.node()}: "
     by_path = trial.dataset.model_copy(update={"name": "/nonexistent/mine"})
-    with pytest.raises(DataError, match=f"^{node}no data set /nonexistent/mine there"):
+    with pytest.raises(DataError, match=f"^{node}no data set /nonexistent/mine, which"):
         data_root_of(trial.model_copy(update={"dataset": by_path}), config)
 
     (tmp_path / "cache").write_text("a file", encoding="utf-8")
