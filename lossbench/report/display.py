@@ -51,11 +51,11 @@ class Views:
 
 @dataclass(frozen=True)
 class DisplayCell:
-    """One cell.
+    """Cell of a displayed table.
 
     Attributes:
         text: Value as text.
-        emphasis: Why the cell stands out; empty if it does not.
+        emphasis: Reason for highlighting the cell; empty for an ordinary one.
         chosen: Whether the held-out part chose this cell.
         detail: What the value rests on, or a number to compare it with, in small print.
         count: Number of trials behind the value.

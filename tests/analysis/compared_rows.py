@@ -15,7 +15,7 @@ NOISY = [1.0, 2.0, 2.9]
 
 
 def summary(*values: float) -> Summary:
-    """NaN stands for a diverged seed."""
+    """Summary of the values by seed; NaN marks a diverged seed."""
     there = {seed: value for seed, value in enumerate(values) if value == value}
     return Summary(tuple(there.values()), len(values) - len(there), 0, tuple(there))
 

@@ -15,7 +15,7 @@ NAN = math.nan
 
 
 def cells_of(**columns: dict[str, list[float]]) -> dict[tuple[str, str], Summary]:
-    """NaN stands for a diverged seed."""
+    """Summary of the values by seed; NaN marks a diverged seed."""
     found = {}
     for variant, rows in columns.items():
         for row, values in rows.items():
