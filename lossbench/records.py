@@ -83,6 +83,16 @@ Results = Mapping[str, TrialResult]
 """Trial identity -> result; trials that were not run are absent."""
 HELD_OUT_PREFIX = "holdout_"
 """Prefix of a metric's name in JSON, CSV and baselines if it is measured on the held-out part."""
+METRIC_GROUPS = (
+    "accuracy",
+    "calibration",
+    "robustness",
+    "detection",
+    "verification",
+    "retrieval",
+    "representation",
+)
+"""Kinds of metrics in the order of reports; `detection` is the detection of other inputs."""
 
 
 class Metric(Strict):
@@ -95,6 +105,8 @@ class Metric(Strict):
         higher_is_better: Whether higher values are better; otherwise lower values are.
         attack: Name of the attack whose error it is; empty for other metrics.
         epsilon: Size of that attack's perturbation as a fraction of the pixel range.
+        group: Kind of the metric, by which reports can group it: one of `METRIC_GROUPS`, or any
+            other name for a metric of a plugin; empty if it has none.
     """
 
     name: str
@@ -103,6 +115,7 @@ class Metric(Strict):
     higher_is_better: bool = False
     attack: str = ""
     epsilon: float | None = None
+    group: str = ""
 
     def json_name(self, *, held_out: bool) -> str:
         """Name in JSON and CSV: `error`, or `holdout_error` if measured on the held-out part."""

@@ -23,7 +23,7 @@ class Error(Evaluation):
     needs_images = False
 
     def metrics(self) -> tuple[Metric, ...]:
-        return (Metric(name="error", label="error", unit=IMAGES),)
+        return (Metric(name="error", label="error", unit=IMAGES, group="accuracy"),)
 
     def __call__(self, trained: Trained) -> Measurement:
         return Measurement({"error": top_error(trained.scores, trained.measured_images.labels, 1)})
@@ -36,7 +36,7 @@ class Top5Error(Evaluation):
     needs_images = False
 
     def metrics(self) -> tuple[Metric, ...]:
-        return (Metric(name="top5_error", label="top-5 error", unit=IMAGES),)
+        return (Metric(name="top5_error", label="top-5 error", unit=IMAGES, group="accuracy"),)
 
     def __call__(self, trained: Trained) -> Measurement:
         return Measurement(
@@ -60,8 +60,13 @@ class TenCrop(Evaluation):
 
     def metrics(self) -> tuple[Metric, ...]:
         return (
-            Metric(name="ten_crop_error", label="10-crop error", unit=IMAGES),
-            Metric(name="ten_crop_top5_error", label="10-crop top-5 error", unit=IMAGES),
+            Metric(name="ten_crop_error", label="10-crop error", unit=IMAGES, group="accuracy"),
+            Metric(
+                name="ten_crop_top5_error",
+                label="10-crop top-5 error",
+                unit=IMAGES,
+                group="accuracy",
+            ),
         )
 
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:

@@ -69,6 +69,7 @@ class Attack(Evaluation):
                 unit=IMAGES,
                 attack=self.name,
                 epsilon=e,
+                group="robustness",
             )
             for e in self.epsilons
         ]

@@ -30,9 +30,15 @@ def detection_metrics(key: str, title: str) -> tuple[Metric, ...]:
         title: Description of the inputs to detect.
     """
     return (
-        Metric(name=f"{key}_eer", label=f"equal error rate, {title}", unit="%"),
-        Metric(name=f"{key}_auroc", label=f"AUROC, {title}", unit="%", higher_is_better=True),
-        Metric(name=f"{key}_fpr95", label=f"FPR at 95 % TPR, {title}", unit="%"),
+        Metric(name=f"{key}_eer", label=f"equal error rate, {title}", unit="%", group="detection"),
+        Metric(
+            name=f"{key}_auroc",
+            label=f"AUROC, {title}",
+            unit="%",
+            higher_is_better=True,
+            group="detection",
+        ),
+        Metric(name=f"{key}_fpr95", label=f"FPR at 95 % TPR, {title}", unit="%", group="detection"),
     )
 
 

@@ -222,14 +222,19 @@ class FaceVerification(Evaluation):
                 label=f"verification accuracy{by}",
                 unit="% of pairs",
                 higher_is_better=True,
+                group="verification",
             ),
             Metric(
                 name=f"{self._key}_fold_std",
                 label=f"std of the verification accuracy over the folds{by}",
                 unit="%",
+                group="verification",
             ),
             Metric(
-                name=f"{self._key}_eer", label=f"equal error rate of verification{by}", unit="%"
+                name=f"{self._key}_eer",
+                label=f"equal error rate of verification{by}",
+                unit="%",
+                group="verification",
             ),
         )
 
