@@ -127,17 +127,22 @@ class Artifact(Strict):
 
     Attributes:
         name: Name of the file, without `.npz`.
-        kind: Type of the figure; `detection`: separation of other inputs from normal ones.
-        title: Description of the other inputs.
-        key: Short name of the other inputs: `fgsm_0.3`.
-        eer_metric: Name of the metric with their equal error rate.
+        kind: Type of the figure. `detection`: separation of other inputs from normal ones;
+            `reliability`: confidence and accuracy in bins; `per_class`: one number per class.
+        title: Description of what is shown: for `detection` of the other inputs.
+        key: Short name for files, unique in its kind; for `detection` that of the other inputs,
+            `fgsm_0.3`.
+        eer_metric: For `detection`, name of the metric with the equal error rate of the other
+            inputs; else empty.
+        metrics: Names of the metrics that summarise the arrays; empty for `detection`.
     """
 
     name: str
-    kind: Literal["detection"]
+    kind: Literal["detection", "reliability", "per_class"]
     title: str
     key: str
-    eer_metric: str
+    eer_metric: str = ""
+    metrics: tuple[str, ...] = ()
 
 
 class Plugin(Strict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,3 +41,12 @@ def make_trained(head: LossHead) -> Trained:
     pixels, labels = make_images(60)
     images = ArrayImages(pixels.permute(0, 2, 3, 1), labels, View())
     return Trained(make_model(), head, SCALE, images, images, Path(), seed=3)
+
+
+def with_scores(scores: Tensor, labels: Tensor, class_names: tuple[str, ...] = ()) -> Trained:
+    """A trained model with these class scores (N, K) of its measured images."""
+    trained = make_trained(make_head("softmax"))
+    measured = ArrayImages(torch.zeros(len(labels), 3, 4, 1, dtype=torch.uint8), labels)
+    trained = replace(trained, measured=measured, class_names=class_names)
+    trained.__dict__["scores"] = scores  # in place of the cached property
+    return trained

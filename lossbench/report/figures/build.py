@@ -54,5 +54,6 @@ def _draw(
         yield geometry_figure(variant, panels)
         yield robustness_figure(stage, variant, plan.rows, plan.metrics, colours)
         for artifact in plan.artifacts:
-            yield from detection_figures(stage, variant, plan.rows, artifact, colours, read)
+            if artifact.kind == "detection":
+                yield from detection_figures(stage, variant, plan.rows, artifact, colours, read)
         yield cost_figure(stage, variant, plan.rows, colours, plan.suite.reference)
