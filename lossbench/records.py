@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Strict(BaseModel):
@@ -38,18 +38,48 @@ class EpochRecord(Strict):
     metrics: dict[str, float]
 
 
+class MeasurementRecord(Strict):
+    """Stored values of one evaluation of a trained network, without its arrays.
+
+    Attributes:
+        identity: Identity of the measurement; see `planning/measurements.py`.
+        name, params: Evaluation with all its parameters.
+        metrics: Values by the suite's names.
+        divergence: Reason why it could not be measured: a value was not finite; otherwise empty.
+        artifacts: Names of the arrays that it stored, without `.npz`.
+        wall_time_sec: Duration of the evaluation.
+        device: Name of the GPU, or `cpu`.
+        environment: Versions of Python and of the libraries that affect the numbers.
+    """
+
+    identity: str
+    name: str
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    divergence: str = ""
+    artifacts: tuple[str, ...] = ()
+    wall_time_sec: float = 0.0
+    device: str
+    environment: dict[str, str]
+
+
 class TrialResult(Strict):
     """Result of a trial, without its arrays.
 
     Attributes:
-        identity: Identity of the trial.
+        identity: Identity of the trial, which is that of its training.
         status: `diverged` if a number was not finite, or its predictions collapsed (see
             `lossbench.planning.divergence`); `stopped` if it was pruned because it was behind
             others on the held-out part.
         reason: Reason why it counts as diverged, or epoch after which it was pruned; a note if it
             finished and is no better than guessing; otherwise empty.
-        metrics: Values after the last epoch by the suite's names (`error` in percent), measured on
+        metrics: Values of `measurements` by the suite's names (`error` in percent), measured on
             the test set, the validation set or the held-out part.
+        measurements: The evaluations measured after the last epoch, at once or later.
+        weights_digest: Digest of the trained parameters; measurements with the same identity and
+            the same digest are of the same network. Empty if it diverged before its end.
+        unmeasured: Names of the evaluations that its trial asks for and that are not measured yet;
+            never stored.
         history: One record per epoch.
         wall_time_sec: Duration of the training, without evaluation and start-up.
         peak_memory_mib: Peak memory of the training, without evaluation: resident set of the
@@ -62,6 +92,9 @@ class TrialResult(Strict):
     status: Status
     reason: str = ""
     metrics: dict[str, float]
+    measurements: tuple[MeasurementRecord, ...] = ()
+    weights_digest: str = ""
+    unmeasured: tuple[str, ...] = Field(default=(), exclude=True)
     history: tuple[EpochRecord, ...]
     wall_time_sec: float
     peak_memory_mib: float
@@ -80,7 +113,8 @@ class TrialResult(Strict):
 
 
 Results = Mapping[str, TrialResult]
-"""Trial identity -> result; trials that were not run are absent."""
+"""Trial identity -> result; trials that were not trained are absent. A result lacks the metrics of
+its `unmeasured` evaluations."""
 HELD_OUT_PREFIX = "holdout_"
 """Prefix of a metric's name in JSON, CSV and baselines if it is measured on the held-out part."""
 METRIC_GROUPS = (

@@ -15,7 +15,7 @@ from lossbench.assembly.dry_run import dry_run
 from lossbench.assembly.registries import plugin_entries
 from lossbench.assembly.resolved_suite import resolve_suite
 from lossbench.data.dataset import Dataset
-from lossbench.data.facts import data_facts, view_of
+from lossbench.data.facts import data_facts, rounding_changed, view_of
 from lossbench.data.loading import find_folder
 from lossbench.data.suite_data import (
     may_select_on_validation,
@@ -26,6 +26,7 @@ from lossbench.data.suite_data import (
 from lossbench.errors import Problem, ProblemCollector, UnknownNameError
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
+from lossbench.planning.trial import PlannedEvaluation
 from lossbench.suite.schema import DatasetChoice, Suite
 
 
@@ -45,6 +46,8 @@ def check(suite: Suite, data_root: Path) -> Plan:
     evaluations, collector = resolved.evaluations, ProblemCollector()
     other_digests = check_evaluations(suite, evaluations, dataset, data_root, collector)
     suite.origin.raise_if_any(collector)
+    view = view_of(suite.recipe)
+    other_images = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
     plugins = plugin_entries()
     plan = Plan(
         suite=planned_suite,
@@ -52,7 +55,21 @@ def check(suite: Suite, data_root: Path) -> Plan:
         data_digest=dataset.digest,
         metrics=resolved.metrics,
         artifacts=tuple(a for evaluation in evaluations for a in evaluation.artifacts()),
-        other_digests=other_digests,
+        evaluations=tuple(
+            PlannedEvaluation(
+                name=chosen.name,
+                params=chosen.params,
+                other_digests=digests,
+                source=entry.code_digest
+                if (entry := plugins.get(f"evaluation {chosen.name}"))
+                else "",
+                metrics=tuple(metric.name for metric in evaluation.metrics()),
+                rounding_changed=images is not None and rounding_changed(*images),
+            )
+            for chosen, evaluation, digests, images in zip(
+                planned_suite.evaluate, evaluations, other_digests, other_images, strict=True
+            )
+        ),
         compared=resolved.compared,
         losses=resolved.losses,
         limits={
@@ -76,14 +93,12 @@ def check(suite: Suite, data_root: Path) -> Plan:
         suite.origin.raise_if_any(collector)
     tried = dry_run(plan, dataset, collector)
     suite.origin.raise_if_any(collector)
-    view = view_of(suite.recipe)
-    other_images = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
     return replace(
         plan,
         head_requirements=tried.requirements,
         dry_run_head=tried.head,
         weights=tried.weights,
-        facts=data_facts(dataset, planned_suite, filter(None, other_images)),
+        facts=data_facts(dataset, planned_suite),
     )
 
 

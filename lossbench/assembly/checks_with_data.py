@@ -23,16 +23,17 @@ def check_evaluations(
     dataset: Dataset,
     data_root: Path,
     collector: ProblemCollector,
-) -> dict[str, str]:
+) -> list[dict[str, str]]:
     """Check whether each evaluation is possible with the data.
 
     Returns:
-        Digests of the other data that the evaluations read, by the name in the suite.
+        Digests of the other data that each evaluation reads, by the name in the suite.
     """
-    digests: dict[str, str] = {}
+    digests: list[dict[str, str]] = []
     without_test: list[int] = []
     for index, evaluation in enumerate(evaluations):
         name, loc = suite.evaluate[index].name, ("evaluate", index)
+        digests.append({})
         if evaluation.needs_images and dataset.vectors:
             message = f"is measured on images, and {dataset.card.name} has vectors"
             collector.add(loc, f"{name} {message}")
@@ -40,7 +41,7 @@ def check_evaluations(
             without_test.append(index)
         else:
             try:
-                digests.update(evaluation.check(dataset, view_of(suite.recipe), data_root))
+                digests[-1] = evaluation.check(dataset, view_of(suite.recipe), data_root)
             except (ValueError, UnknownNameError, DataError) as error:
                 collector.add(loc, f"{name}: {error}")
     if without_test:

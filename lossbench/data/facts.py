@@ -11,7 +11,7 @@ from lossbench.data.dataset import Dataset, Split
 from lossbench.data.images import Shape, View
 from lossbench.data.sampling import Indices, count_of_share, draw_loses_class, steps_per_epoch
 from lossbench.data.trial_splits import choose_indices, split_sizes
-from lossbench.planning.revisions import DataFacts
+from lossbench.planning.revisions import DataFacts, rounds_differently
 from lossbench.suite.schema import DatasetChoice, Holdout, Recipe, Suite
 
 SAMPLED_IMAGES = 100
@@ -19,26 +19,18 @@ SAMPLED_IMAGES = 100
 HELD_OUT = "held-out"
 KINDS = {"train": "training", "measured": "test"}
 """Names of the splits of a trial in messages, if nothing is held out."""
-ShapeAndView = tuple[Shape | None, View]
-"""Shape of images, None where they differ in size, and their resizing and crop."""
 
 
-def data_facts(dataset: Dataset, suite: Suite, others: Iterable[ShapeAndView] = ()) -> DataFacts:
+def data_facts(dataset: Dataset, suite: Suite) -> DataFacts:
     """Collect the facts about its data that a plan needs.
 
     Args:
         dataset: Data set of the suite.
         suite: Suite of the plan.
-        others: Shapes and views of other images that are measured.
     """
     view = view_of(suite.recipe)
     shape = dataset.splits["train"].shape
-    seen = [(split.shape, view) for split in dataset.splits.values()] + list(others)
-    margins: set[int] | None = set()
-    for own_shape, own_view in seen:
-        if own_view.crop is None or margins is None:
-            continue
-        margins = None if own_shape is None else margins | set(own_view.margins(own_shape))
+    margins = crop_margins((split.shape for split in dataset.splits.values()), view)
     holdout: Holdout = suite.selection.holdout if suite.selection else 0.0
     held_out = "validation" if holdout == "validation" else HELD_OUT
     counts: dict[str, tuple[int, ...]] = {}
@@ -55,7 +47,7 @@ def data_facts(dataset: Dataset, suite: Suite, others: Iterable[ShapeAndView] = 
     batch, least = suite.recipe.batch_size, 2 * suite.resources.workers
     return DataFacts(
         image_size=None if shape is None else shape[1:],
-        crop_margins=None if margins is None else frozenset(margins),
+        crop_margins=margins,
         train_images=trained[0.0],
         steps={share: steps_per_epoch(n, batch, least) for share, n in trained.items()},
         class_names=tuple(dataset.card.class_names),
@@ -64,6 +56,29 @@ def data_facts(dataset: Dataset, suite: Suite, others: Iterable[ShapeAndView] = 
         notes=dataset.notes,
         warnings=dataset.warnings,
     )
+
+
+def crop_margins(shapes: Iterable[Shape | None], view: View) -> frozenset[int] | None:
+    """Numbers of rows and columns that central crops cut off from images.
+
+    Args:
+        shapes: Shapes of the images; None where they differ in size.
+        view: Resizing and crop.
+
+    Returns:
+        The numbers; None if they differ from image to image.
+    """
+    margins: set[int] = set()
+    for shape in shapes if view.crop is not None else ():
+        if shape is None:
+            return None
+        margins |= set(view.margins(shape))
+    return frozenset(margins)
+
+
+def rounding_changed(shape: Shape | None, view: View) -> bool:
+    """Whether earlier versions may have cropped images one pixel differently; see `revisions`."""
+    return rounds_differently(crop_margins([shape], view))
 
 
 def _class_counts(split: Split, indices: Indices | None, classes: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def condition_differences(
 ) -> list[str]:
     """Differences that make results incomparable: `recipe.epochs: 40 in the baseline, 3 now`.
 
-    Variants and metrics that only one side has do not count.
+    Variants, evaluations and metrics that only one side has do not count.
     """
     lines = []
     for metric in metrics:
@@ -80,15 +80,24 @@ def condition_differences(
     if old.digest != data.digest:
         lines += _differences("data.name", old.name, data.name)
         lines += _differences("data.digest", old.digest, data.digest)
-    lines += _differences("data.other_digests", old.other_digests, data.other_digests)
+    for name in sorted(old.other_digests.keys() & data.other_digests.keys()):
+        digests = old.other_digests[name], data.other_digests[name]
+        lines += _differences(f"data.other_digests.{name}", *digests)
     sides = baseline.conditions, conditions
     shared = [name for name in sides[0].variants if name in sides[1].variants]
-    return [*lines, *_differences("", *(_content(side, shared) for side in sides))]
+    names = {e.name for e in sides[0].evaluate} & {e.name for e in sides[1].evaluate}
+    return [*lines, *_differences("", *(_content(side, shared, names) for side in sides))]
 
 
-def _content(conditions: Conditions, variants: Iterable[str]) -> dict[str, Any]:
+def _content(
+    conditions: Conditions, variants: Iterable[str], evaluations: Set[str]
+) -> dict[str, Any]:
     content = conditions.model_dump(mode="json")
-    return {**content, "variants": {name: content["variants"][name] for name in variants}}
+    return {
+        **content,
+        "variants": {name: content["variants"][name] for name in variants},
+        "evaluate": [e for e in content["evaluate"] if e["name"] in evaluations],
+    }
 
 
 def _planned_keys(plan: Plan) -> set[CellKey]:

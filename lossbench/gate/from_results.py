@@ -19,6 +19,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
+from lossbench.suite.schema import Component
 
 _MAX_NAMED = 6  # cells that a message lists; it counts the others
 
@@ -34,7 +35,7 @@ def baseline_from_results(found: PlanWithResults, command: str) -> Baseline:
         RequestError: A result is missing.
     """
     plan, results = found.plan, found.results
-    missing = [trial for trial in found.trials if trial.identity not in results]
+    missing = [trial for trial in found.trials if not found.is_complete(trial)]
     if missing:
         raise RequestError(_missing_results(missing, command))
     there = [results[trial.identity] for trial in found.trials]
@@ -74,7 +75,10 @@ def conditions_of(plan: Plan) -> Conditions:
             )
             for name, variant in suite.variants.items()
         },
-        evaluate=list(first.evaluate),
+        evaluate=sorted(
+            (Component(name=e.name, params=e.params) for e in first.evaluate),
+            key=lambda evaluation: evaluation.model_dump_json(),
+        ),
         holdout=first.holdout,
         threads=first.threads,
         workers=first.workers,

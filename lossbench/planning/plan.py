@@ -15,7 +15,7 @@ from lossbench.planning.head_requirements import DryRunHead, HeadKey, HeadRequir
 from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
-from lossbench.planning.trial import PROTOCOL, Trial, digest_of
+from lossbench.planning.trial import PROTOCOL, PlannedEvaluation, Trial, digest_of
 from lossbench.records import Artifact, Metric, Plugin
 from lossbench.suite.schema import Component, Holdout, Recipe, Suite
 
@@ -33,8 +33,8 @@ class Plan:
         data_digest: Digest of the data set.
         metrics: Metrics of the evaluations, in the suite's order.
         artifacts: Arrays that the evaluations store, in the suite's order.
-        other_digests: Digests of the other data that the evaluations read, by the name in the
-            suite.
+        evaluations: Evaluations of the suite, in its order, with what their values depend on; by
+            default those of a suite that reads no other data and has no plugins.
         compared: Rows that the suite's `selection` tests in addition to the chosen ones.
         losses: Losses and searches that make the rows.
         only: Glob of `--only`; None for a plan of all cells.
@@ -66,7 +66,7 @@ class Plan:
     data_digest: str
     metrics: tuple[Metric, ...]
     artifacts: tuple[Artifact, ...] = ()
-    other_digests: Mapping[str, str] = field(default_factory=dict)
+    evaluations: tuple[PlannedEvaluation, ...] = ()
     compared: tuple[Row, ...] = ()
     losses: tuple[Component | Search, ...] = ()
     only: str | None = None
@@ -87,6 +87,19 @@ class Plan:
     dry_run_head: DryRunHead | None = field(default=None, compare=False, repr=False)
     search_points: Mapping[str, SearchPoints] = field(default_factory=dict)
     search_notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.evaluations:
+            chosen = (dict(evaluation) for evaluation in self.suite.evaluate)
+            evaluations = tuple(PlannedEvaluation(**fields) for fields in chosen)
+            object.__setattr__(self, "evaluations", evaluations)
+
+    @property
+    def other_digests(self) -> dict[str, str]:
+        """Digests of the other data that the evaluations read, by the name in the suite."""
+        return {
+            k: v for evaluation in self.evaluations for k, v in evaluation.other_digests.items()
+        }
 
     @cached_property
     def table_identity(self) -> str:
@@ -207,7 +220,6 @@ class Plan:
         augment = tuple(suite.variants[variant].augment)
         used = {f"loss {row.loss.name}", f"model {model.name}"}
         used |= {f"augmentation {chosen.name}" for chosen in augment}
-        used |= {f"evaluation {chosen.name}" for chosen in suite.evaluate}
         used |= {f"optimizer {suite.recipe.optimizer.name}"}
         used |= {f"schedule {suite.recipe.schedule.name}"}
         stop_early = bool(holdout and suite.selection and suite.selection.stop_early)
@@ -222,14 +234,14 @@ class Plan:
             augment=augment,
             dataset=suite.dataset,
             data_digest=self.validation_digest if holdout == "validation" else self.data_digest,
-            other_digests=dict(self.other_digests),
             weights_digest=self.weights.get(variant, ""),
             sources=_only(used, self.sources),
             file_digests=_only(used, self.file_digests),
             revisions=revisions_of(parts),
             holdout=holdout,
             stop_early=stop_early,
-            evaluate=tuple(sorted(suite.evaluate, key=lambda chosen: chosen.model_dump_json())),
+            evaluate=self.evaluations,
+            keep_weights=suite.keep_weights,
             threads=suite.resources.cpus,
             workers=suite.resources.workers,
             seed=seed,

@@ -77,7 +77,15 @@ def _rounds_margin_differently(parts: TrainingParts) -> bool:
 
     Revision 1 rounded down. The results are the same unless a margin is 3, 7, 11, ... pixels.
     """
-    margins = parts.facts.crop_margins
+    return rounds_differently(parts.facts.crop_margins)
+
+
+def rounds_differently(margins: frozenset[int] | None) -> bool:
+    """Whether half of one of these margins is rounded differently than in revision 1.
+
+    Args:
+        margins: Numbers of rows and columns that central crops cut off; None if they are unknown.
+    """
     return margins is None or any(margin % 4 == 3 for margin in margins)
 
 

@@ -29,7 +29,10 @@ class ResultStore(Protocol):
     """Store of results, such as MLflow."""
 
     def results(self, trials: Iterable[Trial]) -> Results:
-        """Return the stored results by identity; trials that were not run are absent."""
+        """Return the stored results by identity; trials that were not trained are absent.
+
+        Each result has the metrics of its trial's evaluations, without those not measured yet.
+        """
 
     def search_points(self, suite: str) -> Mapping[str, SearchPoints]:
         """Return the points that the searches of a suite have proposed, by `search_identity`."""
@@ -126,6 +129,10 @@ class PlanWithResults:
         """The known trials of all stages."""
         return tuple(trial for stage in self.stages for trial in stage.trials)
 
+    def is_complete(self, trial: Trial) -> bool:
+        """Whether a trial is trained and all its evaluations are measured."""
+        return is_complete(trial, self.results)
+
     @property
     def test_stage(self) -> Stage:
         return self.stages[-1]
@@ -135,6 +142,12 @@ class PlanWithResults:
         """The last stage with a result; curves and costs are drawn from it."""
         started = [stage for stage in self.stages if stage.missing < len(stage.trials)]
         return started[-1] if started else self.stages[-1]
+
+
+def is_complete(trial: Trial, results: Results) -> bool:
+    """Whether a trial is trained and all its evaluations are measured."""
+    result = results.get(trial.identity)
+    return result is not None and not result.unmeasured
 
 
 def load_plan_with_results(plan: Plan, store: ResultStore) -> PlanWithResults:
@@ -175,6 +188,7 @@ def held_out_scores(plan: Plan, results: Results) -> dict[str, float]:
         else math.nan
         for trial in plan.trials
         if (result := results.get(trial.identity)) is not None
+        and (metric.name in result.metrics or not result.unmeasured)
     }
 
 

@@ -33,8 +33,17 @@ class PlanStatus:
 
     @property
     def left(self) -> list[Trial]:
-        """The known trials without a result."""
+        """The known trials without a result, which have to be trained."""
         return [trial for trial in self.trials if trial.identity not in self.results]
+
+    @property
+    def to_measure(self) -> list[Trial]:
+        """The trained trials with an evaluation that is not measured yet."""
+        return [
+            trial
+            for trial in self.trials
+            if trial.identity in self.results and self.results[trial.identity].unmeasured
+        ]
 
     @cached_property
     def expected_trials(self) -> list[Trial]:

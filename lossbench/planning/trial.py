@@ -1,4 +1,4 @@
-"""Specification of one training, and the identity by which its result is found."""
+"""Specification of one training, and the identities of the training and its measurements."""
 
 from __future__ import annotations
 
@@ -14,20 +14,49 @@ from lossbench.records import Strict
 from lossbench.suite.schema import Component, DatasetChoice, Holdout, Recipe
 
 PROTOCOL = 4
-"""Part of every trial's identity; increase it if a change of the code affects the results of all
+"""Part of every identity; increase it if a change of the code affects the results of all
 trials. A change that affects only some trials gets an entry in `revisions.py` instead."""
 
 
+class PlannedEvaluation(Component):
+    """An evaluation, with what its values depend on besides the training.
+
+    Attributes:
+        name, params: As in the suite, with all defaults.
+        other_digests: Digests of the other data that it reads, by the name in the suite.
+        source: Digest of its code if it comes from a plugin; otherwise empty.
+        metrics: Names of its metrics.
+        rounding_changed: Whether earlier versions cropped the other images that it reads one pixel
+            differently, so that their values are not used.
+    """
+
+    other_digests: dict[str, str] = Field(default={})
+    source: str = ""
+    metrics: tuple[str, ...] = ()
+    rounding_changed: bool = False
+
+    def identity(self, training: str) -> str:
+        """Hash of everything that determines its values on a trained network.
+
+        Args:
+            training: Identity of the training.
+        """
+        content = self.model_dump(mode="json", include={"name", "params"})
+        if self.other_digests:
+            content["other_digests"] = self.other_digests
+        if self.source:
+            content["source"] = self.source
+        return digest_of({"training": training, "evaluation": content})
+
+
 class Trial(Strict):
-    """One training: one cell of the table at one seed.
+    """One training and its measurements: one cell of the table at one seed.
 
     Attributes:
         suite, variant, row: Labels; they are not part of the identity.
         loss, model, recipe, augment: Components and settings with all defaults.
         dataset, data_digest: Training data; the digest covers all images and labels, or
             a sample of large folders (see `data/content_digest.py`).
-        other_digests: Digests of the other data that its evaluations read, by the name in the
-            suite.
         weights_digest: Digest of the file with the initial weights; empty for random weights.
         sources: Digests of the code of plugin components, by kind and name as in `loss my_loss`.
         file_digests: Digests of the whole files of the plugin components, which earlier versions
@@ -38,7 +67,8 @@ class Trial(Strict):
             0 trains on everything and measures on the test set; `validation` trains on everything
             and measures on the validation set.
         stop_early: Whether it may be pruned if its row is behind others; see `Selection`.
-        evaluate: Evaluations after the last epoch.
+        evaluate: Evaluations after the last epoch; they are not part of the identity.
+        keep_weights: Whether the trained weights are stored; not part of the identity.
         threads: CPU threads of the training; results depend on it in the last bits.
         workers: Number of processes of one training.
         seed: Seed of initialisation, batch order and augmentation.
@@ -53,22 +83,23 @@ class Trial(Strict):
     augment: tuple[Component, ...]
     dataset: DatasetChoice
     data_digest: str
-    other_digests: dict[str, str]
     weights_digest: str = ""
     sources: dict[str, str] = Field(default={})
     file_digests: dict[str, str] = Field(default={}, exclude=True)
     revisions: dict[str, int] = Field(default={})
     holdout: Holdout
     stop_early: bool = False
-    evaluate: tuple[Component, ...]
+    evaluate: tuple[PlannedEvaluation, ...]
+    keep_weights: bool = True
     threads: int
     workers: int
     seed: int
 
     @cached_property
     def identity(self) -> str:
-        """Hash of everything that determines the results, with digests of data and weights."""
-        content = self.model_dump(mode="json", exclude={"suite", "variant", "row"})
+        """Hash of everything that determines the trained network, with digests of the data."""
+        labels = {"suite", "variant", "row", "evaluate", "keep_weights"}
+        content = self.model_dump(mode="json", exclude=labels)
         for key in ("name", "missing_test_classes"):  # the digest identifies the data
             del content["dataset"][key]
         if self.weights_digest:
@@ -83,19 +114,29 @@ class Trial(Strict):
             del content["stop_early"]
         return digest_of(content)
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Trial:
-        """Copy without the cached identities, because fields of the copy may differ."""
-        copied = super().model_copy(update=update, deep=deep)
-        for name in ("identity", "earlier_identity"):
-            copied.__dict__.pop(name, None)
-        return copied
-
     @cached_property
     def earlier_identity(self) -> str:
         """Identity of this training in earlier versions, which hashed whole files of plugins."""
         if not self.file_digests:
             return self.identity
         return self.model_copy(update={"sources": self.file_digests}).identity
+
+    @cached_property
+    def measurement_identities(self) -> tuple[str, ...]:
+        """Identities of the measurements, in the order of `evaluate`."""
+        return tuple(evaluation.identity(self.identity) for evaluation in self.evaluate)
+
+    @property
+    def other_digests(self) -> dict[str, str]:
+        """Digests of the other data that the evaluations read, by the name in the suite."""
+        return {k: v for evaluation in self.evaluate for k, v in evaluation.other_digests.items()}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Trial:
+        """Copy without the cached identities, because fields of the copy may differ."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("identity", "earlier_identity", "measurement_identities"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     @property
     def on_validation_set(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +51,8 @@ class Execution:
         fail_fast: Whether the first trial that fails or diverges ends the run.
         budget: Time budget; None: unlimited.
         stop_code: Returns the exit code that a signal to stop asks for; 0 without a signal.
+        confirm_retraining: Called with trials that have to be trained again, because evaluations
+            are missing and their weights are not stored; raises RequestError to refuse.
 
     Attributes:
         outcome: Outcome of the run so far.
@@ -69,11 +71,13 @@ class Execution:
         fail_fast: bool,
         budget: Budget | None,
         stop_code: Callable[[], int],
+        confirm_retraining: Callable[[Sequence[Trial]], None],
     ) -> None:
         self._plan, self._tracker = plan, tracker
         self._data_root, self._work, self._address = data_root, work, address
         self._console, self._checkpoint_sec, self._fail_fast = console, checkpoint_sec, fail_fast
         self._budget, self._stop_code = budget, stop_code
+        self._confirm_retraining = confirm_retraining
         self._outbox, self._locks = Outbox(work, plan.table_identity), TrialLocks(work)
         self._stack = ExitStack()
         self._resources: TrialResources | None = None
@@ -81,6 +85,8 @@ class Execution:
         self._left: list[Trial] = []
         self._started: set[str] = set()
         self._pruned: set[str] = set()
+        self._retrained: set[str] = set()
+        self._table_is_open = False
         self.outcome = RunOutcome()
 
     def __enter__(self) -> Execution:
@@ -99,7 +105,7 @@ class Execution:
             if interrupted:
                 self.outcome.interrupted = len(self._left)
             is_outcome = interrupted and bool(self._left)
-            if self._resources is not None and (error is None or interrupted):
+            if self._table_is_open and (error is None or interrupted):
                 self._finish(self.outcome.status if error is None or is_outcome else "KILLED")
         return is_outcome
 
@@ -122,13 +128,14 @@ class Execution:
         self._locks.release()
 
     def run(self, trials: Sequence[Trial]) -> None:
-        """Run the trials of a stage that have no result, and update `outcome`."""
+        """Measure what is missing of the trained trials of a stage, then train the others."""
         tried: set[tuple[str, int]] = set()
         results: dict[str, TrialResult] = {}
         paused: dict[str, TrialResult] = {}
         waits = False
         if self._budget and self._budget.costs:
             self._budget.costs.add_results(trials, self._tracker.results(trials))
+        self._measure(trials, results)
         while not self.outcome.halted:
             self._look_up(trials, results)
             upcoming = next_trainings(trials, results, paused)
@@ -151,7 +158,7 @@ class Execution:
             own = _to_train(own, upcoming, tried)
             if own:
                 tried |= {(trial.identity, upcoming.until[trial.identity]) for trial in own}
-                paused |= self._train(own, upcoming, resources).paused
+                paused |= self._run_jobs(own, upcoming.until, resources).paused
                 if not paused:
                     self._locks.release()
                 continue
@@ -160,6 +167,75 @@ class Execution:
                 self._console.print(f"waiting for trials that another process runs: {count}")
                 waits = True
             time.sleep(POLL_SEC)
+
+    def _measure(self, trials: Sequence[Trial], results: dict[str, TrialResult]) -> None:
+        """Measure the missing evaluations of trained trials, on their stored weights.
+
+        A trial whose weights are not stored has no result afterwards, so that it is trained again.
+        """
+        self._look_up(trials, results)
+        tried: set[str] = set()
+        waits = False
+        while not self.outcome.halted:
+            incomplete = [
+                trial
+                for trial in trials
+                if trial.identity in results
+                and results[trial.identity].unmeasured
+                and trial.identity not in tried
+            ]
+            weightless = [trial for trial in incomplete if not self._tracker.has_weights(trial)]
+            if weightless:
+                self._confirm_retraining(weightless)
+                self._retrained |= {trial.identity for trial in weightless}
+                for trial in weightless:
+                    del results[trial.identity]
+                continue
+            if not incomplete:
+                return
+            own = self._locks.acquire(incomplete)
+            if own:
+                tried |= {trial.identity for trial in own}
+                self._measure_stored(own, results, trials)
+                self._locks.release()
+            else:
+                if not waits:
+                    self._console.print(
+                        f"waiting for trials that another process measures: {len(incomplete)}"
+                    )
+                waits = True
+                time.sleep(POLL_SEC)
+            results |= self._tracker.results(incomplete)
+
+    def _measure_stored(
+        self, own: Sequence[Trial], results: dict[str, TrialResult], stage: Sequence[Trial]
+    ) -> None:
+        """Measure locked trials; their results and weights go to their checkpoint folders."""
+        results |= self._tracker.results(own)  # another process may have measured them meanwhile
+        left = [trial for trial in own if results[trial.identity].unmeasured]
+        if not left:
+            return
+        resources = self._connect(stage, results)
+        self._tracker.adopt(left)
+        for trial in left:
+            self._tracker.copy_training(trial, self._work / "checkpoints" / trial.identity)
+        self._run_jobs(left, {}, resources, measure_only=True)
+
+    def adopt(self, trials: Sequence[Trial]) -> None:
+        """Copy results from other suites of the store, so that this suite's table is complete."""
+        self._tracker.results(trials)
+        suite = self._plan.suite.suite
+        if not self._tracker.is_elsewhere(suite, trials):
+            return
+        self._open_table()
+        for origin, count in self._tracker.adopt(trials).items():
+            noun = "trial" if count == 1 else "trials"
+            self._console.print(f"{count} {noun} taken from suite {origin}", highlight=False)
+
+    def _open_table(self) -> None:
+        if not self._table_is_open:
+            self._tracker.start_suite(self._plan, environment())
+            self._table_is_open = True
 
     def _connect(self, trials: Sequence[Trial], results: dict[str, TrialResult]) -> TrialResources:
         """Start Ray, measure costs if there is a budget, then open the table's run in MLflow.
@@ -175,7 +251,7 @@ class Execution:
             )
             self._measure_costs(trials, results, resources)
             self._resources = resources
-            self._tracker.start_suite(self._plan, environment())
+            self._open_table()
         return self._resources
 
     def _measure_costs(
@@ -190,15 +266,20 @@ class Execution:
         with cluster_prober(resources, self._data_root, self._work, self._plan.plugins) as prober:
             self._budget.costs = measured_costs(trials, results, prober, PROBE_SEC)
 
-    def _train(
-        self, trials: Sequence[Trial], upcoming: NextTrainings, resources: TrialResources
+    def _run_jobs(
+        self,
+        trials: Sequence[Trial],
+        until: Mapping[str, int],
+        resources: TrialResources,
+        *,
+        measure_only: bool = False,
     ) -> Recorder:
         from lossbench.runner.tune_jobs import run_trials
 
         budget = self._budget
         recorder = run_trials(
             trials,
-            upcoming.until,
+            until,
             resources,
             self._tracker,
             self._outbox,
@@ -209,6 +290,7 @@ class Execution:
             fail_fast=self._fail_fast,
             plugins=self._plan.plugins,
             deadline=budget.deadline if budget else math.inf,
+            measure_only=measure_only,
         )
         over_budget = budget is not None and budget.is_over
         self._started |= {trial.identity for trial in trials}
@@ -270,7 +352,9 @@ class Execution:
     def _look_up(self, trials: Iterable[Trial], results: dict[str, TrialResult]) -> None:
         """Add the results that have been recorded meanwhile."""
         if missing := [trial for trial in trials if trial.identity not in results]:
-            results |= self._tracker.results(missing)
+            found = self._tracker.results(missing)
+            replaced = {i for i in found.keys() & self._retrained if found[i].unmeasured}
+            results |= {i: result for i, result in found.items() if i not in replaced}
 
     def _finish(self, status: RunStatus) -> None:
         try:

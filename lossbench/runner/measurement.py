@@ -1,21 +1,33 @@
-"""Measurement of a trained model: its metrics, its artifacts, and whether it collapsed."""
+"""Measurement of a trained model: its evaluations, its artifacts, and whether it collapsed.
+
+Every evaluation starts from the same random state, whether it follows the training or is measured
+later on the stored weights, and whatever is measured before it. So its values are the same.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass, field
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossbench.assembly.build import TrialObjects
-from lossbench.errors import NotFiniteError
+from lossbench.errors import DataError, NotFiniteError
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
 from lossbench.planning.divergence import collapse_reason, guessing_note
+from lossbench.planning.result_files import WEIGHTS, array_file
 from lossbench.planning.trial import Trial
+from lossbench.records import MeasurementRecord
+from lossbench.runner.environment import device_name, environment
+from lossbench.training.checkpoints import UNREADABLE
+from lossbench.training.seeding import seed_everything
 
 
 @dataclass(frozen=True)
@@ -23,14 +35,14 @@ class TrainingOutcome:
     """Outcome of one training.
 
     Attributes:
-        metrics: Values by the suite's metric names; empty if the training diverged.
         divergence: Reason why the training counts as diverged; else empty.
         note: Note on predictions that are no better than guessing; else empty.
+        weights_digest: Digest of the trained parameters; empty if they are not usable.
     """
 
-    metrics: dict[str, float] = field(default_factory=dict)
     divergence: str = ""
     note: str = ""
+    weights_digest: str = ""
 
 
 def trained_model(trial: Trial, parts: TrialObjects, data_root: Path) -> Trained:
@@ -51,13 +63,13 @@ def trained_model(trial: Trial, parts: TrialObjects, data_root: Path) -> Trained
     return trained
 
 
-def measure(trained: Trained, parts: TrialObjects, artifacts: Path) -> TrainingOutcome:
-    """Measure a model after its last epoch, and write its artifacts.
+def finish_training(trial: Trial, trained: Trained, artifacts: Path) -> TrainingOutcome:
+    """Check a model after its last epoch, and write its weights, predictions and embedding.
 
     Args:
+        trial: The trial.
         trained: The trained model.
-        parts: The evaluations to run.
-        artifacts: Existing folder for weights, predictions, and arrays of the evaluations.
+        artifacts: Existing folder for the files.
     """
     features = trained.train_features if trained.measured is None else trained.features
     if not torch.isfinite(features).all():
@@ -68,22 +80,105 @@ def measure(trained: Trained, parts: TrialObjects, artifacts: Path) -> TrainingO
         part: {name: tensor.cpu() for name, tensor in module.state_dict().items()}
         for part, module in (("model", trained.model), ("head", trained.head))
     }
-    torch.save(weights, artifacts / "weights.pt")
-    values: dict[str, float] = {}
-    for evaluation in parts.evaluations:
+    if trial.keep_weights:
+        torch.save(weights, artifacts / WEIGHTS)
+    if trained.head.feature_dim == 2:
+        _save(artifacts / "embedding.npz", embedding(trained))
+    return TrainingOutcome(*_collapse(trained, artifacts), _digest(weights))
+
+
+def load_weights(model: nn.Module, head: nn.Module, file: Path, digest: str) -> str:
+    """Load stored weights into a model and its head.
+
+    Args:
+        model, head: Newly built model and head of the same trial.
+        file: File that `finish_training` wrote.
+        digest: Expected digest of the parameters; empty if it was not stored.
+
+    Returns:
+        Digest of the parameters.
+
+    Raises:
+        DataError: The file is damaged, or has the weights of another network.
+    """
+    try:
+        weights = torch.load(file, weights_only=True, map_location="cpu")
+        model.load_state_dict(weights["model"])
+        head.load_state_dict(weights["head"])
+    except UNREADABLE as error:
+        first = str(error).partition("\n")[0]
+        raise DataError(f"the stored weights cannot be used: {first}") from None
+    found = _digest(weights)
+    if digest and found != digest:
+        raise DataError("the stored weights are not those that were measured before")
+    return found
+
+
+def measure(
+    trial: Trial,
+    trained: Trained,
+    parts: TrialObjects,
+    artifacts: Path,
+    device: str,
+    skipped: Collection[str] = (),
+) -> Iterator[MeasurementRecord]:
+    """Run the evaluations of a trial on a trained model, and write their arrays.
+
+    Args:
+        trial: The trial.
+        trained: The trained model.
+        parts: The evaluations, in the order of `trial.evaluate`.
+        artifacts: Existing folder; the arrays go to `measurements/IDENTITY/NAME.npz`.
+        device: `cpu` or `cuda`.
+        skipped: Identities of measurements that are not needed.
+    """
+    for planned, identity, evaluation in zip(
+        trial.evaluate, trial.measurement_identities, parts.evaluations, strict=True
+    ):
+        if identity in skipped:
+            continue
+        seed_everything(trial.seed)
+        started = time.perf_counter()
+        values: Mapping[str, float] = {}
+        arrays: Mapping[str, Arrays] = {}
         try:
             measurement = evaluation(trained)
         except NotFiniteError as error:
-            return TrainingOutcome(divergence=f"in the end {error}")
-        for name, value in measurement.values.items():
-            if not math.isfinite(value):
-                return TrainingOutcome(divergence=f"its metric {name} was {value} in the end")
-        values |= measurement.values
-        for name, arrays in measurement.arrays.items():
-            _save(artifacts / f"{name}.npz", arrays)
-    if trained.head.feature_dim == 2:
-        _save(artifacts / "embedding.npz", embedding(trained))
-    return TrainingOutcome(values, *_collapse(trained, artifacts))
+            divergence = f"in the end {error}"
+        else:
+            values, arrays = measurement.values, measurement.arrays
+            divergence = _not_finite(values)
+        for name, content in arrays.items():
+            _save(artifacts / array_file(identity, name), content)
+        yield MeasurementRecord(
+            identity=identity,
+            name=planned.name,
+            params=planned.params,
+            metrics={} if divergence else dict(values),
+            divergence=divergence,
+            artifacts=tuple(arrays),
+            wall_time_sec=time.perf_counter() - started,
+            device=device_name(device),
+            environment=environment(trial),
+        )
+
+
+def _not_finite(values: Mapping[str, float]) -> str:
+    """Reason why metrics cannot be used; empty if all are finite."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            return f"its metric {name} was {value} in the end"
+    return ""
+
+
+def _digest(weights: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """Digest of the names, shapes and values of the parameters and buffers."""
+    digest = hashlib.sha256()
+    for part, tensors in weights.items():
+        for name, tensor in sorted(tensors.items()):
+            digest.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+            digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def _collapse(trained: Trained, artifacts: Path) -> tuple[str, str]:
@@ -113,4 +208,5 @@ def features_are_constant(features: Tensor) -> bool:
 
 
 def _save(path: Path, arrays: Arrays) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, allow_pickle=False, **arrays)

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lossbench.planning.result_files import RESULT, TRIAL
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.suite.atomic_files import atomic_path, remove_atomically
@@ -18,7 +19,6 @@ from lossbench.tracking.store import Tracker
 
 FOLDER = "spool"
 """Name of the folder in the working folder, as in earlier versions: results may wait there."""
-RESULT = "result.json"
 
 
 class Outbox:
@@ -48,7 +48,7 @@ class Outbox:
         saved = self.folder / trial.identity
         with atomic_path(saved, durable=True, replace_folder=True) as temporary:
             shutil.copytree(delivered, temporary)
-            (temporary / "trial.json").write_text(trial.model_dump_json(), encoding="utf-8")
+            (temporary / TRIAL).write_text(trial.model_dump_json(), encoding="utf-8")
         return saved
 
     def save_result(self, trial: Trial, result: TrialResult) -> Path:
@@ -65,7 +65,7 @@ class Outbox:
         """Trials with unlogged results; unreadable results are deleted and will be run again."""
         for saved in sorted(self.folder.glob("[!.]*")):
             try:
-                text = (saved / "trial.json").read_text(encoding="utf-8")
+                text = (saved / TRIAL).read_text(encoding="utf-8")
                 trial = Trial.model_validate_json(text)
                 read_result(saved)
             except (OSError, ValueError):

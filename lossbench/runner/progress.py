@@ -29,6 +29,7 @@ class Display:
         total_trials, total_epochs: Number of trials to run, and of their epochs.
         until: Epoch after which a trial is paused, by its identity; all other trials run to the
             end.
+        measure_only: Whether the trials are trained already and only measured.
     """
 
     def __init__(
@@ -37,9 +38,12 @@ class Display:
         total_trials: int,
         total_epochs: int,
         until: Mapping[str, int] | None = None,
+        *,
+        measure_only: bool = False,
     ) -> None:
         self._console = console
         self._until = until or {}
+        self._first_state = "measuring" if measure_only else "starting"
         self._total, self._done, self._failed, self._diverged = total_trials, 0, 0, 0
         self._running: dict[str, tuple[Trial, EpochRecord | None]] = {}
         self._bar = Progress(
@@ -108,13 +112,12 @@ class Display:
         self._bar.update(self._task, description=counts)
         table = Table.grid(padding=(0, 2))
         for trial, record in list(self._running.values()):
-            table.add_row(Text(f"  {trial.name}", "dim"), *_state(trial, record))
+            table.add_row(Text(f"  {trial.name}", "dim"), *self._state(trial, record))
         return Group(self._bar, table)
 
-
-def _state(trial: Trial, record: EpochRecord | None) -> tuple[str, str]:
-    if record is None:
-        return "starting", ""
-    errors = [v for k, v in record.metrics.items() if k in ("test_error", "holdout_error")]
-    error = f"error {errors[0]:.2f} %" if errors else ""
-    return f"epoch {record.epoch}/{trial.recipe.epochs}", error
+    def _state(self, trial: Trial, record: EpochRecord | None) -> tuple[str, str]:
+        if record is None:
+            return self._first_state, ""
+        errors = [v for k, v in record.metrics.items() if k in ("test_error", "holdout_error")]
+        error = f"error {errors[0]:.2f} %" if errors else ""
+        return f"epoch {record.epoch}/{trial.recipe.epochs}", error

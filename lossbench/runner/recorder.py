@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ray import tune
 
 from lossbench.errors.redaction import redacted
+from lossbench.planning.measurements import result_for
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.runner.checkpoint_folders import drop_checkpoints
@@ -36,7 +37,7 @@ class Recorder(tune.Callback):
     """Callback of Tune that records results and failures of the trials.
 
     It never raises an exception, because Tune would then mark every trial as failed. A result that
-    cannot be logged stays in the outbox.
+    cannot be logged stays in the outbox. Trials that are only measured keep their finished runs.
 
     Attributes:
         finished: Identities of the trials with a result.
@@ -55,7 +56,10 @@ class Recorder(tune.Callback):
         outbox: Outbox,
         display: Display,
         work: Path,
+        *,
+        measure_only: bool = False,
     ) -> None:
+        self._measure_only = measure_only
         self._trials = {trial.model_dump_json(): trial for trial in trials}
         self._outbox, self._display, self._work = outbox, display, work
         self._log = LogWriter(tracker, outbox, display)
@@ -90,9 +94,9 @@ class Recorder(tune.Callback):
         for trial in self._trials.values():
             if trial.identity in self.paused:
                 epochs = len(self.paused[trial.identity].history)
-                self._log.stop(trial, "KILLED", f"paused after epoch {epochs}")
+                self._stop(trial, "KILLED", f"paused after epoch {epochs}")
             elif trial.identity in self._flushed.keys() - self.finished - self.failed.keys():
-                self._log.stop(trial, "KILLED", "interrupted")
+                self._stop(trial, "KILLED", "interrupted")
         self._log.close()
 
     def trial_of(self, tune_trial: Any) -> Trial:
@@ -110,7 +114,8 @@ class Recorder(tune.Callback):
                 f"{own.name}: its worker process died; "
                 f"restart {self._deaths[own.identity]} of at most {MAX_WORKER_DEATHS}"
             )
-        self._log.begin(own)
+        if not self._measure_only:
+            self._log.begin(own)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any
@@ -145,7 +150,7 @@ class Recorder(tune.Callback):
         try:
             with delivery as delivered:
                 saved = self._outbox.save(own, Path(delivered))
-            result = read_result(saved)
+            result = result_for(own, read_result(saved))
         except (OSError, ValueError) as error:  # a full disk, for instance
             self._fail(own, f"its result could not be saved: {error}")
             return
@@ -205,7 +210,11 @@ class Recorder(tune.Callback):
             place = f"no log: {error.strerror}"
         self.failed[trial.identity] = last_line
         self._display.failed(trial, f"{last_line} ({place})")
-        self._log.stop(trial, "FAILED", text)
+        self._stop(trial, "FAILED", text)
+
+    def _stop(self, trial: Trial, status: Literal["FAILED", "KILLED"], text: str) -> None:
+        if not self._measure_only:
+            self._log.stop(trial, status, text)
 
     def _fullest_folder(self) -> Path:
         folders = (self._work.absolute(), Path(tempfile.gettempdir()))

@@ -28,8 +28,11 @@ def run_plan(
     fail_fast: bool = False,
     budget: Budget | None = None,
     stop_code: Callable[[], int] = lambda: 0,
+    confirm_retraining: Callable[[Sequence[Trial]], None] = lambda trials: None,
 ) -> RunOutcome:
-    """Run the missing trials: first those of the plan, then with `selection` the chosen rows.
+    """Run what is missing: first the trials of the plan, then with `selection` the chosen rows.
+
+    A trained trial is only measured, and one that another suite has trained is copied.
 
     Args:
         plan: Checked plan.
@@ -42,6 +45,7 @@ def run_plan(
         fail_fast: Whether the first trial that fails or diverges ends the run.
         budget: Time budget; only trials that are expected to finish in time are started.
         stop_code: Returns the exit code that a signal to stop asks for; 0 without a signal.
+        confirm_retraining: Called with trials that have to be trained again; see `Execution`.
 
     Raises:
         RequestError: The working folder cannot be written, or the cluster cannot be used or cannot
@@ -58,12 +62,14 @@ def run_plan(
         fail_fast=fail_fast,
         budget=budget,
         stop_code=stop_code,
+        confirm_retraining=confirm_retraining,
     )
     execution.log_outbox()
     outcome = execution.outcome
     with execution:
         for chooses, trials in _stages(plan, tracker):
             execution.run(trials)
+            execution.adopt(trials)
             if outcome.halted or (chooses and (outcome.failed or outcome.unlogged)):
                 outcome.undecided = plan.suite.selection is not None
                 break

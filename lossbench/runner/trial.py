@@ -13,10 +13,18 @@ import torch
 from lossbench.assembly.build import build
 from lossbench.data.suite_data import open_trial_data, require_unchanged
 from lossbench.evaluation.accuracy import top_error
+from lossbench.planning.measurements import all_metrics, missing, with_measurements
+from lossbench.planning.result_files import RESULT, WEIGHTS
 from lossbench.planning.trial import Trial
-from lossbench.records import EpochRecord, Status, TrialResult
+from lossbench.records import EpochRecord, MeasurementRecord, Status, TrialResult
 from lossbench.runner.environment import device_name, environment
-from lossbench.runner.measurement import TrainingOutcome, measure, trained_model
+from lossbench.runner.measurement import (
+    TrainingOutcome,
+    finish_training,
+    load_weights,
+    measure,
+    trained_model,
+)
 from lossbench.training.checkpoints import Checkpoints, restore, snapshot
 from lossbench.training.loop import Training, train
 from lossbench.training.memory import peak_memory_mib, reset_peak_memory
@@ -68,8 +76,9 @@ def run_trial(
     Args:
         trial: The trial.
         data_root: Folder of the prepared data sets.
-        artifacts: Existing folder for `predictions.npz`, `weights.pt`, `embedding.npz` (if features
-            are two-dimensional), and the arrays of the evaluations.
+        artifacts: Existing folder for `predictions.npz`, `weights.pt` (if weights are kept),
+            `embedding.npz` (if features are two-dimensional), and the arrays of the evaluations,
+            `measurements/IDENTITY/NAME.npz`.
         device: `cpu` or `cuda`.
         on_epoch: Called after each epoch; with None in processes other than the main process. If
             the trial resumes from a checkpoint, it is first called for each earlier epoch.
@@ -87,10 +96,7 @@ def run_trial(
         PausedError: The training is paused after the epoch `until`.
     """
     place, group = torch.device(device), group or ProcessGroup()
-    torch.set_num_threads(trial.threads)
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.allow_tf32 = False  # full float32 precision, as on the CPU
+    _make_deterministic(trial)
     dataset = open_trial_data(trial, data_root)
     reset_peak_memory(place)
     parts = build(trial, dataset, place, group)
@@ -119,12 +125,19 @@ def run_trial(
         on_epoch(progress.history[-1] if group.is_main_process else None)
         reset_peak_memory(place)
 
-    def result(status: Status, reason: str, metrics: dict[str, float]) -> TrialResult:
+    def result(
+        status: Status,
+        reason: str,
+        weights_digest: str = "",
+        records: tuple[MeasurementRecord, ...] = (),
+    ) -> TrialResult:
         return TrialResult(
             identity=trial.identity,
             status=status,
             reason=reason,
-            metrics=metrics,
+            metrics=all_metrics(records),
+            measurements=records,
+            weights_digest=weights_digest,
             history=tuple(progress.history),
             wall_time_sec=progress.training_time_sec,
             peak_memory_mib=progress.peak_mib,
@@ -134,14 +147,61 @@ def run_trial(
 
     not_finite = train(parts.training, parts.train, record, until)
     if until is not None and not not_finite and parts.training.epochs_done < trial.recipe.epochs:
-        raise PausedError(result("stopped", "", {}))
+        raise PausedError(result("stopped", ""))
     outcome = TrainingOutcome(divergence=not_finite)
+    records: tuple[MeasurementRecord, ...] = ()
     if group.is_main_process:
         if not not_finite:
-            outcome = measure(trained_model(trial, parts, data_root), parts, artifacts)
+            trained = trained_model(trial, parts, data_root)
+            outcome = finish_training(trial, trained, artifacts)
+            if outcome.weights_digest:
+                records = tuple(measure(trial, trained, parts, artifacts, device))
         require_unchanged(trial, data_root, dataset)
     status: Status = "diverged" if outcome.divergence else "finished"
-    return result(status, outcome.divergence or outcome.note, outcome.metrics)
+    reason = outcome.divergence or outcome.note
+    return result(status, reason, outcome.weights_digest, records)
+
+
+def measure_trial(
+    trial: Trial, *, data_root: Path, stored: Path, artifacts: Path, device: str = "cpu"
+) -> TrialResult:
+    """Measure the missing evaluations of a trained trial on its stored weights.
+
+    Args:
+        trial: The trial.
+        data_root: Folder of the prepared data sets.
+        stored: Folder with `result.json` and `weights.pt` of the training.
+        artifacts: Existing folder for the arrays of the evaluations.
+        device: `cpu` or `cuda`.
+
+    Returns:
+        The stored result with the new measurements.
+
+    Raises:
+        DataError: The data set differs from the planned one, or changed meanwhile, or the weights
+            are damaged.
+    """
+    _make_deterministic(trial)
+    before = TrialResult.model_validate_json((stored / RESULT).read_text(encoding="utf-8"))
+    dataset = open_trial_data(trial, data_root)
+    parts = build(trial, dataset, torch.device(device))
+    training = parts.training
+    digest = load_weights(training.model, training.head, stored / WEIGHTS, before.weights_digest)
+    training.model.eval()
+    trained = trained_model(trial, parts, data_root)
+    wanted = {evaluation.identity(trial.identity) for evaluation in missing(trial, before)}
+    known = set(trial.measurement_identities) - wanted
+    records = list(measure(trial, trained, parts, artifacts, device, skipped=known))
+    require_unchanged(trial, data_root, dataset)
+    result = with_measurements(before, [*before.measurements, *records])
+    return result.model_copy(update={"identity": trial.identity, "weights_digest": digest})
+
+
+def _make_deterministic(trial: Trial) -> None:
+    torch.set_num_threads(trial.threads)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False  # full float32 precision, as on the CPU
 
 
 def _save_checkpoint(

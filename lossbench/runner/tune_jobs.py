@@ -44,6 +44,7 @@ def run_trials(
     fail_fast: bool,
     plugins: Sequence[Plugin] = (),
     deadline: float = math.inf,
+    measure_only: bool = False,
 ) -> Recorder:
     """Run trials on the connected cluster and record each when it ends.
 
@@ -62,20 +63,25 @@ def run_trials(
         fail_fast: Whether the first trial that fails or diverges ends the run.
         plugins: Files that register components of the trials.
         deadline: Time on the monotonic clock at which running trials are stopped, as with Ctrl-C.
+        measure_only: Whether the trials are trained already: their results and weights are in the
+            folders of their checkpoints, and only missing evaluations are measured.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # the display shows errors in one line
+    if measure_only:
+        until = {trial.identity: 1 for trial in trials}  # one step of the progress bar each
     epochs = sum(until[trial.identity] for trial in trials)
     storage = work / "ray" / f"{trials[0].suite}-{time.time_ns()}"
-    pausing = sum(until[trial.identity] < trial.recipe.epochs for trial in trials)
-    up_to = f" ({pausing} of them up to a comparison of their rows)" if pausing else ""
+    paused_at = [] if measure_only else [t for t in trials if until[t.identity] < t.recipe.epochs]
+    up_to = f" ({len(paused_at)} of them up to a comparison of their rows)" if paused_at else ""
+    task = "measure" if measure_only else "run"
     console.print(
-        f"{len(trials)} trials to run{up_to}, "
+        f"{len(trials)} trials to {task}{up_to}, "
         f"{resources.concurrent} at a time on {resources.device}",
         highlight=False,
     )
     started = time.monotonic()
-    with Display(console, len(trials), epochs, until) as display:
-        recorder = Recorder(trials, tracker, outbox, display, work)
+    with Display(console, len(trials), epochs, until, measure_only=measure_only) as display:
+        recorder = Recorder(trials, tracker, outbox, display, work, measure_only=measure_only)
         try:
             shared = {
                 "data_root": str(data_root.resolve()),
@@ -86,6 +92,7 @@ def run_trials(
                 "checkpoint_sec": checkpoint_sec,
                 "plugins": [plugin.model_dump() for plugin in plugins],
                 "until": dict(until),
+                "measure_only": measure_only,
             }
             stopper = RunStopper(recorder, fail_fast, deadline, waits=resources.attached)
             # on a single machine all workers share the file system
@@ -100,7 +107,8 @@ def run_trials(
             shutil.rmtree(storage, ignore_errors=True)
     took = format_duration(time.monotonic() - started)
     paused = f", {len(recorder.paused)} paused for a comparison" if recorder.paused else ""
-    console.print(f"{len(recorder.finished)} trials finished in {took}{paused}", highlight=False)
+    done = "measured" if measure_only else "finished"
+    console.print(f"{len(recorder.finished)} trials {done} in {took}{paused}", highlight=False)
     return recorder
 
 
@@ -113,7 +121,9 @@ def _tuner(
 ) -> tune.Tuner:
     storage = Path(shared["storage"])
     request: dict[str, float] = {"cpu": resources.cpus, "gpu": resources.gpus}
-    if resources.workers > 1:  # the job only waits for its workers, which Ray Train places itself
+    if (
+        resources.workers > 1 and not shared["measure_only"]
+    ):  # the job only waits for its workers, which Ray Train places itself
         request = {"memory": 2**20}
     return tune.Tuner(
         tune.with_resources(run_job, request),

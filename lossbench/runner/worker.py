@@ -16,12 +16,13 @@ from ray import tune
 from lossbench.assembly.plugins import install
 from lossbench.errors import DataError
 from lossbench.errors.redaction import redacted
+from lossbench.planning.result_files import RESULT
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Plugin
 from lossbench.runner.checkpoint_folders import checkpoints_of
 from lossbench.runner.file_server import file_server_client, read_files, shares_filesystem
 from lossbench.runner.node_data import data_root_of
-from lossbench.runner.trial import PausedError, run_trial
+from lossbench.runner.trial import PausedError, measure_trial, run_trial
 
 REPORT_SEC = 0.5
 """Time between two reports to the driver: a report blocks the trial for 5 ms."""
@@ -30,7 +31,7 @@ MAX_ATTEMPTS = 3
 
 
 def run_job(config: dict[str, Any]) -> None:
-    """Run one trial.
+    """Train and measure one trial, or measure it on its stored weights.
 
     Exceptions are reported as results: Tune would restart the trial, which would fail again.
     """
@@ -60,21 +61,30 @@ def run_job(config: dict[str, Any]) -> None:
 
     with tempfile.TemporaryDirectory(prefix="lossbench-") as folder:
         try:
-            if trial.workers > 1:
+            if trial.workers > 1 and not config["measure_only"]:
                 from lossbench.runner.distributed import train_distributed
 
                 _deliver({}, train_distributed(config), config)
                 return
-            result = run_trial(
-                trial,
-                data_root=data_root_of(trial, config),
-                artifacts=Path(folder),
-                device=config["device"],
-                on_epoch=on_epoch,
-                checkpoints=checkpoints,
-                until=config["until"].get(trial.identity),
-            )
-            (Path(folder) / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
+            if config["measure_only"]:
+                result = measure_trial(
+                    trial,
+                    data_root=data_root_of(trial, config),
+                    stored=checkpoints.folder,
+                    artifacts=Path(folder),
+                    device=config["device"],
+                )
+            else:
+                result = run_trial(
+                    trial,
+                    data_root=data_root_of(trial, config),
+                    artifacts=Path(folder),
+                    device=config["device"],
+                    on_epoch=on_epoch,
+                    checkpoints=checkpoints,
+                    until=config["until"].get(trial.identity),
+                )
+            (Path(folder) / RESULT).write_text(result.model_dump_json(), encoding="utf-8")
         except PausedError as paused:
             tune.report({**pending_report(), "paused": paused.partial_result.model_dump_json()})
             return

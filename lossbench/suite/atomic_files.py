@@ -63,6 +63,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.chmod(0o644)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a hard link to a file that is never changed, or a copy if that is not possible."""
+    with atomic_path(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+
+
 def remove_atomically(folder: Path) -> None:
     """Delete a folder if it exists; it is renamed first, so that nobody sees it half deleted."""
     deleted = _unique(folder)

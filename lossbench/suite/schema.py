@@ -233,6 +233,8 @@ class Suite(Strict):
         evaluate: Evaluations after the last epoch.
         selection: Choice of each loss's parameters without the test set.
         published: Name of the published numbers to show next to the results, or one per metric.
+        keep_weights: Whether the trained weights are stored, so that evaluations added later can be
+            measured without training again.
         resources: Resources of one trial.
     """
 
@@ -252,6 +254,7 @@ class Suite(Strict):
     evaluate: list[KeyedComponent] = Field(default=[Component(name="error")], min_length=1)
     selection: Selection | None = None
     published: str | dict[str, str] | None = None
+    keep_weights: bool = True
     resources: Resources = Resources()
 
     _origin: Origin = PrivateAttr(default_factory=Origin)

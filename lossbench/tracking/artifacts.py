@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -49,6 +50,61 @@ def write_text(client: MlflowClient, location: Location, run_id: str, name: str,
         (folder / name).write_text(text, encoding="utf-8")
 
 
+def copy_artifacts(
+    client: MlflowClient, location: Location, run: Run, target: Path, omitted: Collection[str]
+) -> None:
+    """Copy the artifacts of a run to a folder.
+
+    Args:
+        client: MLflow's client.
+        location: Location of the store.
+        run: The run.
+        target: Folder, which is created.
+        omitted: Names of files that are left out.
+    """
+    for name in _list_artifacts(client, location, run, ""):
+        if name in omitted:
+            continue
+        content = read_artifact(client, location, run, name)
+        if content is not None:
+            path = target / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def artifact_path(location: Location, run: Run, name: str) -> Path | None:
+    """Path of an artifact that is a file on this machine; None for a server or a missing file."""
+    folders = [_folder(run, location.database), _recorded_folder(run)]
+    if location.database is None:
+        return None
+    return next((f / name for f in folders if f is not None and (f / name).is_file()), None)
+
+
+def has_artifact(client: MlflowClient, location: Location, run: Run, name: str) -> bool:
+    """Whether a run has an artifact."""
+    if location.database is not None and _recorded_folder(run) is not None:
+        return artifact_path(location, run, name) is not None
+    return name in {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def _list_artifacts(
+    client: MlflowClient, location: Location, run: Run, inside: str
+) -> Iterator[str]:
+    """Paths of all artifacts of a run."""
+    folder = _folder(run, location.database)
+    if folder is not None:
+        recorded = _recorded_folder(run)
+        places = [folder, *([recorded] if recorded else [])]
+        found = next((place for place in places if place.is_dir()), folder)
+        yield from (str(p.relative_to(found)) for p in sorted(found.rglob("*")) if p.is_file())
+        return
+    for file in client.list_artifacts(run.info.run_id, inside or None):
+        if file.is_dir:
+            yield from _list_artifacts(client, location, run, file.path)
+        else:
+            yield file.path
+
+
 def read_artifact(client: MlflowClient, location: Location, run: Run, name: str) -> bytes | None:
     """Read an artifact; None if the run does not have it.
 
@@ -68,7 +124,8 @@ def read_artifact(client: MlflowClient, location: Location, run: Run, name: str)
                 tracking_uri=location.uri,
             )
         except FAILURES:
-            kept = {file.path for file in client.list_artifacts(run.info.run_id)}
+            folder_name = name.rpartition("/")[0] or None
+            kept = {file.path for file in client.list_artifacts(run.info.run_id, folder_name)}
             if name in kept:
                 raise
             return None

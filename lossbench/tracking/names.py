@@ -20,10 +20,16 @@ TABLE = f"{PREFIX}table"
 STATUS = f"{PREFIX}status"
 REASON = f"{PREFIX}reason"
 OWNER = f"{PREFIX}owner"
+SUITE = f"{PREFIX}suite"
 SEED = f"{PREFIX}seed"
 SEARCH = f"{PREFIX}search."
 """Prefix of the tags that name the searches whose points are an artifact of the table's run."""
 SOURCES = "sources."
+MEASURED = f"{PREFIX}measured"
+"""Tag with the names of the measured evaluations; runs of earlier versions have none."""
+ORIGIN = f"{PREFIX}origin"
+"""Tag of a run that was copied: the id of the run in which the network was trained."""
+ORIGIN_SUITE = f"{PREFIX}origin_suite"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 
@@ -37,9 +43,13 @@ def run_name(trial: Trial) -> str:
 
 
 def params(trial: Trial) -> dict[str, str]:
-    """All fields of a trial by dotted key; the key of a component holds its name."""
+    """Settings of a training by dotted key; the key of a component holds its name.
+
+    MLflow forbids changes of parameters, so the evaluations, which may be added later, are a tag.
+    """
     # `loss: {name: lgm, params: {alpha: 0.3}}` -> loss = lgm, loss.alpha = 0.3
-    leaves = flatten(trial.model_dump(mode="json"), omitted=("name", "params"))
+    content = trial.model_dump(mode="json", exclude={"evaluate", "keep_weights"})
+    leaves = flatten(content, omitted=("name", "params"))
     return {clean_key(key): shortened(_text(v)) for key, v in leaves if v is not None and v != {}}
 
 

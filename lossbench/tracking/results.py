@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lossbench.planning.divergence import FORMER_REASON, collapse_reason, guessing_note
+from lossbench.planning.result_files import RESULT, TRIAL
 from lossbench.planning.search import SearchPoints
 from lossbench.records import Status, TrialResult
 from lossbench.tracking import names
@@ -22,10 +22,7 @@ from lossbench.tracking.location import Location
 from lossbench.tracking.server_errors import one_line
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
-RESULT = "result.json"
 _LOG = logging.getLogger(__name__)
-_DOWNLOADS = 8
-"""Number of results that are read from a server at a time."""
 
 
 class ResultReader:
@@ -39,28 +36,33 @@ class ResultReader:
     def __init__(self, client: Callable[[], MlflowClient], location: Location) -> None:
         self._client, self._location = client, location
         self._read: dict[tuple[str, int | None], TrialResult] = {}  # by run id and end time
+        self._trials: dict[str, bytes | None] = {}  # by run id
 
-    def first_results(
-        self, found: Mapping[str, Sequence[Run]]
-    ) -> dict[str, tuple[Run, TrialResult]]:
-        """First readable result of each trial, with its run.
+    def result(self, run: Run) -> TrialResult | None:
+        """Result of a finished run, with a warning if it cannot be used; read once."""
+        key = (run.info.run_id, run.info.end_time)
+        if key not in self._read:  # a finished run changes only together with its end time
+            result = self._result(run)
+            if result is None:
+                return None
+            self._read[key] = result
+        return self._read[key]
+
+    def trial(self, run: Run) -> bytes | None:
+        """Specification of the trial of a run as JSON; None if it is missing."""
+        if run.info.run_id not in self._trials:
+            content = read_artifact(self._client(), self._location, run, TRIAL)
+            self._trials[run.info.run_id] = content
+        return self._trials[run.info.run_id]
+
+    def arrays(self, run: Run, file: str) -> Arrays | None:
+        """Arrays of an artifact by name; None if it is missing or broken.
 
         Args:
-            found: Finished runs of each trial, the earliest first, by the identity of the trial.
+            run: The run.
+            file: Path of the artifact.
         """
-        workers = 1 if self._location.database else _DOWNLOADS
-        with ThreadPoolExecutor(workers) as pool:
-            read = pool.map(self._first_result, found.values())
-            pairs = dict(zip(found, read, strict=True))
-        return {
-            identity: (pair[0], pair[1].model_copy(update={"identity": identity}))
-            for identity, pair in pairs.items()
-            if pair is not None
-        }
-
-    def arrays(self, run: Run, name: str) -> Arrays | None:
-        """Arrays of an artifact by name; None if it is missing or broken."""
-        content = read_artifact(self._client(), self._location, run, f"{name}.npz")
+        content = read_artifact(self._client(), self._location, run, file)
         if content is None:
             return None
         try:
@@ -68,7 +70,7 @@ class ResultReader:
                 return dict(arrays)
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             identity = run.data.tags[names.IDENTITY]
-            _LOG.warning("%s.npz of trial %s is broken: %s", name, identity, one_line(error))
+            _LOG.warning("%s of trial %s is broken: %s", file, identity, one_line(error))
             return None
 
     def search_points(self, run: Run, identity: str) -> SearchPoints | None:
@@ -81,17 +83,6 @@ class ResultReader:
         except ValueError as error:  # includes those of pydantic
             _warn(run, points_file(identity), error)
             return None
-
-    def _first_result(self, runs: Sequence[Run]) -> tuple[Run, TrialResult] | None:
-        for run in runs:
-            key = (run.info.run_id, run.info.end_time)
-            if key not in self._read:  # a finished run does not change
-                result = self._result(run)
-                if result is None:
-                    continue
-                self._read[key] = result
-            return run, self._read[key]
-        return None
 
     def _result(self, run: Run) -> TrialResult | None:
         content = read_artifact(self._client(), self._location, run, RESULT)
@@ -113,7 +104,7 @@ class ResultReader:
         """
         if result.status != "diverged" or result.reason != FORMER_REASON:
             return result
-        arrays = self.arrays(run, "predictions")
+        arrays = self.arrays(run, "predictions.npz")
         if arrays is None:
             return result
         predicted, labels = arrays["predicted"], arrays["labels"]

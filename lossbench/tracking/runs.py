@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 
 from lossbench.tracking import names
 from lossbench.tracking.artifacts import artifact_root
@@ -26,21 +26,29 @@ class Runs:
 
     def __init__(self, client: Callable[[], MlflowClient], location: Location) -> None:
         self._client, self._location = client, location
-        self._finished: dict[frozenset[str], tuple[object, list[Run]]] = {}
+        self._finished: dict[tuple[frozenset[str], bool], tuple[object, list[Run]]] = {}
 
-    def finished(self, suites: Collection[str]) -> list[Run]:
+    def finished(self, suites: Collection[str], *, elsewhere: bool = False) -> list[Run]:
         """Finished runs of suites, the earliest first.
 
         A database is searched again only after a change.
+
+        Args:
+            suites: Names of suites.
+            elsewhere: Whether to return the trials of all other suites instead.
         """
         version = content_version(self._location.database) if self._location.database else None
-        key = frozenset(suites)
+        key = frozenset(suites), elsewhere
         known = self._finished.get(key)
         if version is None or known is None or known[0] != version:
-            found = [self._client().get_experiment_by_name(name) for name in key]
-            experiments = [experiment.experiment_id for experiment in found if experiment]
-            runs = list(self.search(experiments, "attributes.status = 'FINISHED'"))
-            known = self._finished[key] = (version, runs)
+            condition = "attributes.status = 'FINISHED'"
+            if elsewhere:
+                condition += f" AND {_equals(names.KIND, 'trial')}"
+                experiments = [e.experiment_id for e in self._all() if e.name not in key[0]]
+            else:
+                found = [self._client().get_experiment_by_name(name) for name in key[0]]
+                experiments = [experiment.experiment_id for experiment in found if experiment]
+            known = self._finished[key] = (version, list(self.search(experiments, condition)))
         return known[1]
 
     def tables(self, suite: str) -> Iterator[Run]:
@@ -49,11 +57,10 @@ class Runs:
         if experiment:
             yield from self.search([experiment.experiment_id], _equals(names.KIND, "table"))
 
-    def finished_with_tag(self, key: str, value: str) -> Run | None:
-        """The earliest finished run with a tag, in any experiment; None if there is none."""
-        experiments = [e.experiment_id for e in self._client().search_experiments()]
+    def finished_with_tag(self, key: str, value: str, experiment: str) -> Run | None:
+        """The earliest finished run of an experiment with a tag; None if there is none."""
         condition = f"attributes.status = 'FINISHED' AND {_equals(key, value)}"
-        return next(self.search(experiments, condition), None)
+        return next(self.search([experiment], condition), None)
 
     def open_experiment(self, name: str) -> str:
         """Id of the experiment with this name; it is created if there is none.
@@ -74,10 +81,19 @@ class Runs:
             )
         return str(found.experiment_id)
 
-    def find(self, experiment: str, tags: Mapping[str, str]) -> Run | None:
-        """The earliest run of an experiment with these tags; None if there is none."""
-        condition = " AND ".join(_equals(key, value) for key, value in tags.items())
-        return next(self.search([experiment], condition), None)
+    def find(
+        self, experiment: str, tags: Mapping[str, str], *, unfinished: bool = False
+    ) -> Run | None:
+        """The earliest run of an experiment with these tags; None if there is none.
+
+        Args:
+            experiment: Id of the experiment.
+            tags: Tags of the run.
+            unfinished: Whether finished runs are left out.
+        """
+        conditions = [_equals(key, value) for key, value in tags.items()]
+        conditions += ["attributes.status != 'FINISHED'"] if unfinished else []
+        return next(self.search([experiment], " AND ".join(conditions)), None)
 
     def create(
         self, experiment: str, key: Mapping[str, str], tags: Mapping[str, str], name: str
@@ -94,7 +110,7 @@ class Runs:
         run = client.create_run(experiment, tags=dict(tags), run_name=name)
         if self._location.database is not None:  # it is locked
             return run
-        first = self.find(experiment, key) or run
+        first = self.find(experiment, key, unfinished=True) or run
         if first.info.run_id != run.info.run_id:
             client.delete_run(run.info.run_id)
         return first
@@ -103,6 +119,15 @@ class Runs:
         tags = names.status_tags(status.lower(), reason)
         self._client().log_batch(run_id, tags=names.as_tags(tags))
         self._client().set_terminated(run_id, status)
+
+    def _all(self) -> Iterator[Experiment]:
+        """All experiments of the store."""
+        token = None
+        while True:
+            page = self._client().search_experiments(max_results=_PAGE, page_token=token)
+            yield from page
+            if not (token := page.token):
+                return
 
     def search(self, experiments: list[str], condition: str) -> Iterator[Run]:
         """Runs that meet a condition, the earliest first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import platform
+import contextlib
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -11,29 +12,32 @@ from typing import Literal
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
+from lossbench.planning.measurements import result_for
 from lossbench.planning.plan import Plan, file_label
+from lossbench.planning.result_files import RESULT, TRIAL, WEIGHTS, array_files
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
+from lossbench.suite.atomic_files import link_or_copy
 from lossbench.suite.dump import suite_yaml
 from lossbench.tracking import names
-from lossbench.tracking.artifacts import write_folder, write_text
+from lossbench.tracking.artifacts import artifact_path, copy_artifacts, has_artifact, read_artifact
 from lossbench.tracking.connection import locked, open_store, translate_store_errors
 from lossbench.tracking.location import Location, locate
-from lossbench.tracking.results import RESULT, Arrays, ResultReader, points_file
+from lossbench.tracking.lookup import StoredTraining, TrainingLookup
+from lossbench.tracking.results import Arrays, ResultReader, points_file
+from lossbench.tracking.run_writer import RunWriter
 from lossbench.tracking.runs import Runs
-
-_METRICS_PER_CALL = 1000
-_PARAMS_PER_CALL = 100
-"""MLflow's limits."""
 
 
 class Tracker:
     """Access to the trials in MLflow, by their identities.
 
     Every method raises TrackingError with a one-line message if the store fails. Only the driver
-    uses a tracker; `begin`, `log_epochs`, `finish` and `stop` require `start_suite` before.
+    uses a tracker; `begin`, `log_epochs`, `finish`, `adopt` and `stop` require `start_suite`
+    before.
 
     Attributes:
         location: Location of the store.
@@ -44,15 +48,12 @@ class Tracker:
         self._opening = opening
         self._runs = Runs(opening.result, location)
         self._reader = ResultReader(opening.result, location)
-        self._parent = ""
-        self._table = ""
-        self._experiment = ""
-        self._begun: dict[str, str] = {}  # identity -> run id
-        self._finished: dict[str, Run] = {}  # by identity
-        self._seeds_by_identity: dict[str, str] = {}  # of all runs that `results` has read
+        self._writer = RunWriter(opening.result, location, self._runs)
+        self._lookup = TrainingLookup(self._runs, self._reader, location)
+        self._stored: dict[str, StoredTraining] = {}  # by identity
+        self._results: dict[str, TrialResult] = {}  # by identity
         self._logged_points: dict[str, SearchPoints] = {}  # by the identity of the search
         self._pending_points: dict[str, SearchPoints] = {}
-        self._params_with_other_code: dict[str, Mapping[str, str]] = {}  # identity -> parameters
 
     @classmethod
     def open(cls, uri: str | None, *, create: bool = True) -> Tracker:
@@ -76,31 +77,23 @@ class Tracker:
 
     @translate_store_errors
     def results(self, trials: Iterable[Trial]) -> dict[str, TrialResult]:
-        """Look up the results of trials.
+        """Look up the results of trials, wherever in the store their networks were trained.
 
-        A run without a readable result is skipped with a warning. If a trial has several runs, the
-        earliest is used.
+        A run without a readable result is skipped with a warning.
 
         Returns:
-            Results by the identities of the trials.
+            Results by the identities of the trials, with the metrics of their evaluations; those
+            that are not measured yet are in `unmeasured`.
         """
         if not self._opening.done():
             return {}  # the database is being created
         trials = tuple(trials)
-        wanted = {trial.earlier_identity: trial.identity for trial in trials}
-        wanted |= {trial.identity: trial.identity for trial in trials}
-        found: dict[str, list[Run]] = {}
-        for run in self._runs.finished({trial.suite for trial in trials}):
-            identity = run.data.tags.get(names.IDENTITY)
-            if identity:
-                self._seeds_by_identity[identity] = run.data.tags.get(names.SEED, "")
-            if identity in wanted:
-                found.setdefault(wanted[identity], []).append(run)
-            elif identity and any(key.startswith(names.SOURCES) for key in run.data.params):
-                self._params_with_other_code[identity] = run.data.params
-        read = self._reader.first_results(found)
-        self._finished |= {identity: run for identity, (run, _) in read.items()}
-        return {identity: result for identity, (_, result) in read.items()}
+        found = self._lookup.find(trials)
+        self._stored |= found
+        known = [trial for trial in trials if trial.identity in found]
+        results = {t.identity: result_for(t, found[t.identity].result) for t in known}
+        self._results |= results
+        return results
 
     def other_seeds(self, trials: Sequence[Trial]) -> tuple[int, ...]:
         """Seeds other than those of some trials for which the same trials have stored results.
@@ -110,12 +103,13 @@ class Tracker:
         """
         cells = {(t.variant, t.row, t.holdout): t for t in trials}
         asked = {t.seed for t in trials}
-        seeds = {int(seed) for seed in self._seeds_by_identity.values() if seed.isdecimal()} - asked
+        known = self._lookup.seeds
+        seeds = {int(seed) for seed in known.values() if seed.isdecimal()} - asked
         return tuple(
             seed
             for seed in sorted(seeds)
             if any(
-                self._seeds_by_identity.keys() & {reseeded.identity, reseeded.earlier_identity}
+                known.keys() & {reseeded.identity, reseeded.earlier_identity}
                 for trial in cells.values()
                 for reseeded in [trial.model_copy(update={"seed": seed})]
             )
@@ -132,7 +126,7 @@ class Tracker:
             by the name of the component, as in `loss my_loss`.
         """
         counts: Counter[str] = Counter()
-        for params in self._params_with_other_code.values():
+        for params in self._lookup.other_code.values():
             counts.update({key for t in trials for key in names.changed_sources(t, params)})
         return {key.removeprefix(names.SOURCES): count for key, count in counts.items()}
 
@@ -164,13 +158,14 @@ class Tracker:
             points: Points by the identity of the search.
         """
         self._pending_points |= {k: p for k, p in points.items() if self._logged_points.get(k) != p}
-        if not self._parent:
+        parent = self._writer.parent
+        if not parent:
             return
         for identity, proposed in self._pending_points.items():
             text = proposed.model_dump_json(indent=1)
-            self._write_text(self._parent, points_file(identity), text)
+            self._writer.write_text(parent, points_file(identity), text)
             tag = {f"{names.SEARCH}{identity}": f"{proposed.loss}, {proposed.variant}"}
-            self._client.log_batch(self._parent, tags=names.as_tags(tag))
+            self._client.log_batch(parent, tags=names.as_tags(tag))
         self._logged_points |= self._pending_points
         self._pending_points = {}
 
@@ -183,148 +178,179 @@ class Tracker:
             environment: Versions that affect the results; recorded as tags.
         """
         self._opening.result()  # the thread that creates the database needs the lock, too
-        suite = plan.suite
+        suite, writer = plan.suite, self._writer
         table = {names.KIND: "table", names.TABLE: plan.table_identity}
         with locked(self.location):
-            self._experiment = self._runs.open_experiment(suite.suite)
-            run = self._runs.find(self._experiment, table)
+            writer.experiment = self._runs.open_experiment(suite.suite)
+            run = self._runs.find(writer.experiment, table)
             if run is None:
                 title = suite.title or suite.suite
-                run = self._runs.create(self._experiment, table, table, title)
-        self._parent, self._table = run.info.run_id, plan.table_identity
+                run = self._runs.create(writer.experiment, table, table, title)
+        writer.parent, writer.table = run.info.run_id, plan.table_identity
         tags = {
-            f"{names.PREFIX}suite": suite.suite,
+            names.SUITE: suite.suite,
             **names.status_tags("running"),
             names.NOTE: f"Table of suite `{suite.suite}`; the runs below are its trials.",
             **names.environment_tags(environment),
         }
-        self._client.log_batch(self._parent, tags=names.as_tags(tags))
+        self._client.log_batch(writer.parent, tags=names.as_tags(tags))
         file = f"{file_label('suite', plan.changes)}.yaml"  # another name if changed
-        self._write_text(self._parent, file, suite_yaml(plan.expanded_suite))
-        self._client.update_run(self._parent, status="RUNNING")
+        writer.write_text(writer.parent, file, suite_yaml(plan.expanded_suite))
+        self._client.update_run(writer.parent, status="RUNNING")
         self.keep_search_points({})
 
     @translate_store_errors
     def begin(self, trial: Trial) -> None:
-        """Open the run of a trial, or reopen an existing one.
-
-        An aborted run with metrics is replaced by a new one, because its epochs would be logged
-        twice. A run is not replaced if another machine may still be executing it.
-        """
-        tags = {
-            **names.trial_tags(trial),
-            names.TABLE: self._table,
-            names.PARENT: self._parent,
-            names.OWNER: _owner(),
-        }
-        name = names.run_name(trial)
-        identity = {names.IDENTITY: trial.identity}
-        with locked(self.location):
-            found = self._runs.find(self._experiment, identity)
-            if found and found.data.metrics and _is_aborted(found):
-                self._client.delete_run(found.info.run_id)
-                found = None
-            run = found or self._runs.create(self._experiment, identity, tags, name)
-        run_id = run.info.run_id
-        self._begun[trial.identity] = run_id
-        if found:
-            self._client.update_run(run_id, status="RUNNING", name=name)
-            self._client.log_batch(run_id, tags=names.as_tags(tags))
-            if names.REASON in run.data.tags:  # why the run ended before
-                self._client.delete_tag(run_id, names.REASON)
-        # MLflow forbids changes of parameters: labels keep their first values
-        missing = names.as_params(
-            {k: v for k, v in names.params(trial).items() if k not in run.data.params}
-        )
-        for start in range(0, len(missing), _PARAMS_PER_CALL):
-            self._client.log_batch(run_id, params=missing[start : start + _PARAMS_PER_CALL])
+        """Open the run of a training, or reopen one that was not finished."""
+        self._writer.begin(trial)
 
     @translate_store_errors
     def log_epochs(self, trial: Trial, records: Sequence[EpochRecord]) -> None:
         """Log epochs with their timestamps, so that logging an epoch again changes nothing."""
-        points = [
-            metric
-            for record in records
-            for metric in names.as_metrics(record.metrics, record.timestamp_ms, record.epoch)
-        ]
-        run_id = self._run_id(trial)
-        for start in range(0, len(points), _METRICS_PER_CALL):
-            self._client.log_batch(run_id, metrics=points[start : start + _METRICS_PER_CALL])
+        self._writer.log_epochs(trial, records)
 
     @translate_store_errors
     def finish(self, trial: Trial, result: TrialResult, artifacts: Path) -> None:
-        """Log a result with all its epochs.
-
-        The status is written last, so that a FINISHED run is complete.
+        """Log a result with all its epochs; add it to the run of the same network if there is one.
 
         Args:
             trial: The trial.
             result: Result of the trial; also stored as `result.json`.
             artifacts: Folder with the artifacts, all of which are stored.
         """
-        run_id = self._run_id(trial)
-        self.log_epochs(trial, result.history)
-        values = {
-            **result.metrics,
-            "wall_time_sec": result.wall_time_sec,
-            "peak_memory_mib": result.peak_memory_mib,
-        }
-        ended_ms = result.history[-1].timestamp_ms if result.history else 0
-        tags = {
-            **names.status_tags(result.status, result.reason),
-            f"{names.PREFIX}device": result.device,
-            **names.environment_tags(result.environment),
-        }
-        self._client.log_batch(
-            run_id,
-            metrics=names.as_metrics(values, ended_ms, step=0),  # drawn as bars, not as curves
-            tags=names.as_tags(tags),
-        )
-        write_folder(self._client, self.location, run_id, artifacts)
-        self._write_text(run_id, RESULT, result.model_dump_json(indent=1))
-        self._client.set_terminated(run_id, "FINISHED")
+        self._store(trial, result, artifacts)
+
+    @translate_store_errors
+    def is_elsewhere(self, suite: str, trials: Iterable[Trial]) -> bool:
+        """Whether other suites have results or measurements of trials that this suite lacks.
+
+        Args:
+            suite: Name of the suite.
+            trials: Trials for which `results` was called.
+        """
+        experiment = self._client.get_experiment_by_name(suite)
+        key = experiment.experiment_id if experiment else ""
+        stored = [(t, self._stored[t.identity]) for t in trials if t.identity in self._stored]
+        return not all(training.is_complete_in(key, trial) for trial, training in stored)
+
+    @translate_store_errors
+    def adopt(self, trials: Iterable[Trial]) -> dict[str, int]:
+        """Copy results from other suites into this one, so that its table is complete.
+
+        Weights are not copied; the run has a tag with the id of the run that it was copied from.
+
+        Args:
+            trials: Trials of this suite for which `results` was called.
+
+        Returns:
+            Number of the copied trials by the suite that they come from.
+        """
+        counts: Counter[str] = Counter()
+        for trial in trials:
+            stored = self._stored.get(trial.identity)
+            if stored is None or stored.is_complete_in(self._writer.experiment, trial):
+                continue
+            with tempfile.TemporaryDirectory() as temporary:
+                folder = Path(temporary)
+                for run in reversed(stored.runs):  # files of the earliest run replace the others
+                    copy_artifacts(self._client, self.location, run, folder, [WEIGHTS])
+                (folder / TRIAL).write_text(trial.model_dump_json(), encoding="utf-8")
+                run_id = self._store(trial, stored.result, folder)
+            origin = stored.runs[0]
+            suite = origin.data.tags.get(names.SUITE, "")
+            if run_id not in {run.info.run_id for run in stored.runs}:
+                first = origin.data.tags.get(names.ORIGIN, origin.info.run_id)
+                tags = {names.ORIGIN: first, names.ORIGIN_SUITE: suite}
+                self._client.log_batch(run_id, tags=names.as_tags(tags))
+            counts[suite] += 1
+        return dict(counts)
 
     @translate_store_errors
     def stop(self, trial: Trial, status: Literal["FAILED", "KILLED"], message: str) -> None:
         """Close the run of a trial without a result."""
-        self._runs.close(self._run_id(trial), status, message)
+        self._runs.close(self._writer.run_id(trial), status, message)
 
     @translate_store_errors
     def finish_suite(self, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Close the parent run of the table, if it was opened."""
-        if self._parent:
-            self._runs.close(self._parent, status, "")
+        if self._writer.parent:
+            self._runs.close(self._writer.parent, status, "")
 
     @translate_store_errors
     def arrays(self, identity: str, name: str) -> Arrays | None:
         """Load an array artifact of a finished trial.
 
         Args:
-            identity: Identity of the trial.
+            identity: Identity of the trial, for which `results` was called.
             name: Name of the artifact, without `.npz`.
 
         Returns:
             Arrays by name; None if the artifact is missing or cannot be read.
         """
-        run = self._finished.get(identity)
-        if run is None:
-            run = self._runs.finished_with_tag(names.IDENTITY, identity)
-        return self._reader.arrays(run, name) if run else None
+        if identity not in self._stored:
+            return None
+        for file in array_files(self._results[identity].measurements, name):
+            for run in self._stored[identity].runs:
+                arrays = self._reader.arrays(run, file)
+                if arrays is not None:
+                    return arrays
+        return None
 
-    def _run_id(self, trial: Trial) -> str:
-        if trial.identity not in self._begun:
-            self.begin(trial)
-        return self._begun[trial.identity]
+    @translate_store_errors
+    def has_weights(self, trial: Trial) -> bool:
+        """Whether the weights of a trial are stored, for which `results` was called."""
+        return self._run_with_weights(trial) is not None
 
-    def _write_text(self, run_id: str, name: str, text: str) -> None:
-        write_text(self._client, self.location, run_id, name, text)
+    @translate_store_errors
+    def copy_training(self, trial: Trial, folder: Path) -> None:
+        """Copy the result and the weights of a trial with `has_weights` to a folder.
 
+        A local file is linked, not copied, if the file system allows it.
+        """
+        run = self._run_with_weights(trial)
+        assert run is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        source = artifact_path(self.location, run, WEIGHTS)
+        if source is not None:
+            link_or_copy(source, folder / WEIGHTS)
+        else:
+            content = read_artifact(self._client, self.location, run, WEIGHTS)
+            (folder / WEIGHTS).write_bytes(content or b"")
+        text = self._stored[trial.identity].result.model_dump_json()
+        (folder / RESULT).write_text(text, encoding="utf-8")
 
-def _owner() -> str:
-    """Machine and folder; in one folder, only the process that has locked a trial executes it."""
-    return f"{platform.node()}:{Path.cwd()}"
+    def _run_with_weights(self, trial: Trial) -> Run | None:
+        """Run that has the weights of a trial; a copied run does not, but names its origin."""
+        runs = list(self._stored[trial.identity].runs)
+        origins = [run.data.tags[names.ORIGIN] for run in runs if names.ORIGIN in run.data.tags]
+        for origin in dict.fromkeys(origins):
+            if origin not in {run.info.run_id for run in runs}:
+                with contextlib.suppress(MlflowException):  # it was deleted for good
+                    runs.append(self._client.get_run(origin))
+        return next(
+            (r for r in runs if has_artifact(self._client, self.location, r, WEIGHTS)), None
+        )
 
+    def _store(self, trial: Trial, result: TrialResult, artifacts: Path) -> str:
+        """Write a result to the run of the same network, or to a new one; return the run's id."""
+        known = None if self._writer.is_begun(trial) else self._same_network(trial, result)
+        if known is None:
+            return self._writer.finish(trial, result, artifacts)
+        run, before = known
+        self._writer.add_measurements(run, before, trial, result, artifacts)
+        return str(run.info.run_id)
 
-def _is_aborted(run: Run) -> bool:
-    ended = run.info.status in ("FAILED", "KILLED")
-    return ended or run.data.tags.get(names.OWNER) == _owner()
+    def _same_network(self, trial: Trial, result: TrialResult) -> tuple[Run, TrialResult] | None:
+        """Finished run in this suite with the network of a result, and its stored result."""
+        experiment = self._writer.experiment
+        stored = self._stored.get(trial.identity)
+        ids = [run.info.run_id for run in stored.runs] if stored else []
+        listed = [self._client.get_run(run_id) for run_id in ids]  # they may have changed meanwhile
+        tagged = self._runs.finished_with_tag(names.IDENTITY, trial.identity, experiment)
+        for run in [*listed, *([tagged] if tagged else [])]:
+            if run.info.experiment_id != experiment:
+                continue
+            before = self._reader.result(run)
+            if before and before.weights_digest in ("", result.weights_digest):
+                return run, before
+        return None

@@ -78,6 +78,7 @@ class Checkpoints:
         on_change: Called after each change in the folder, for a local copy of a remote folder.
 
     Attributes:
+        folder: Folder of the checkpoints.
         notes: Messages for the user, each one line.
         required_after: Epoch after which a checkpoint is always written, because the training
             pauses there.
@@ -90,7 +91,7 @@ class Checkpoints:
         every_sec: float = 0.0,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._folder, self._on_change = folder, on_change
+        self.folder, self._on_change = folder, on_change
         # a version may be a subclass of str, which `weights_only` does not load
         self._environment = {key: str(value) for key, value in environment.items()}
         self._wait_sec, self._every_sec = every_sec, every_sec
@@ -110,7 +111,7 @@ class Checkpoints:
         content = io.BytesIO()
         torch.save({"made_by": self._environment, "state": state}, content)
         payload = content.getbuffer()
-        path = self._folder / f"epoch-{epoch:08d}.pt"
+        path = self.folder / f"epoch-{epoch:08d}.pt"
         try:
             with atomic_path(path, durable=True) as temporary, temporary.open("wb") as file:
                 file.write(_MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n")
@@ -148,14 +149,14 @@ class Checkpoints:
             Number of starts since the newest checkpoint, including this one.
         """
         newest = next((path.name for path in self._newest_first()), "")
-        file = self._folder / "attempts.json"
+        file = self.folder / "attempts.json"
         count = 1
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # absent or incomplete
             before = json.loads(file.read_text(encoding="utf-8"))
             if (before["run"], before["newest"]) == (run, newest):
                 count = int(before["count"]) + 1
         with contextlib.suppress(OSError):  # a full disk
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             file.write_text(
                 json.dumps({"run": run, "newest": newest, "count": count}), encoding="utf-8"
             )
@@ -163,7 +164,7 @@ class Checkpoints:
         return count
 
     def _newest_first(self) -> list[Path]:
-        return sorted(self._folder.glob("epoch-*.pt"), reverse=True)
+        return sorted(self.folder.glob("epoch-*.pt"), reverse=True)
 
     def _read(self, path: Path) -> State:
         content = path.read_bytes()

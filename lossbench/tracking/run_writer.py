@@ -1,0 +1,178 @@
+"""Writer of the MLflow runs of trials: parameters, epochs, results, artifacts."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from lossbench.planning.measurements import all_metrics, merged, result_for
+from lossbench.planning.result_files import RESULT
+from lossbench.planning.trial import Trial
+from lossbench.records import EpochRecord, TrialResult
+from lossbench.tracking import names
+from lossbench.tracking.artifacts import write_folder, write_text
+from lossbench.tracking.connection import locked
+from lossbench.tracking.location import Location
+from lossbench.tracking.runs import Runs
+
+_METRICS_PER_CALL = 1000
+_PARAMS_PER_CALL = 100
+"""MLflow's limits."""
+
+
+class RunWriter:
+    """Writer of the runs of one table.
+
+    Args:
+        client: Returns MLflow's client.
+        location: Location of the store.
+        runs: Runs of the store.
+
+    Attributes:
+        experiment: Id of the experiment of the suite.
+        parent: Id of the table's run.
+        table: Identity of the table.
+    """
+
+    def __init__(self, client: Callable[[], MlflowClient], location: Location, runs: Runs) -> None:
+        self._make_client, self._location, self._runs = client, location, runs
+        self._begun: dict[str, str] = {}  # identity -> run id
+        self.experiment = ""
+        self.parent = ""
+        self.table = ""
+
+    @property
+    def _client(self) -> MlflowClient:
+        return self._make_client()
+
+    def begin(self, trial: Trial) -> str:
+        """Open the run of a training, or reopen one that was not finished; return its id.
+
+        An aborted run with metrics is replaced by a new one, because its epochs would be logged
+        twice. A run is not replaced if another machine may still be executing it.
+        """
+        tags = {
+            **names.trial_tags(trial),
+            names.TABLE: self.table,
+            names.PARENT: self.parent,
+            names.OWNER: _owner(),
+        }
+        name = names.run_name(trial)
+        identity = {names.IDENTITY: trial.identity}
+        with locked(self._location):
+            found = self._runs.find(self.experiment, identity, unfinished=True)
+            if found and found.data.metrics and _is_aborted(found):
+                self._client.delete_run(found.info.run_id)
+                found = None
+            run = found or self._runs.create(self.experiment, identity, tags, name)
+        run_id = str(run.info.run_id)
+        self._begun[trial.identity] = run_id
+        if found:
+            self._client.update_run(run_id, status="RUNNING", name=name)
+            self._client.log_batch(run_id, tags=names.as_tags(tags))
+            if names.REASON in run.data.tags:  # why the run ended before
+                self._client.delete_tag(run_id, names.REASON)
+        # MLflow forbids changes of parameters: labels keep their first values
+        missing = names.as_params(
+            {k: v for k, v in names.params(trial).items() if k not in run.data.params}
+        )
+        for start in range(0, len(missing), _PARAMS_PER_CALL):
+            self._client.log_batch(run_id, params=missing[start : start + _PARAMS_PER_CALL])
+        return run_id
+
+    def is_begun(self, trial: Trial) -> bool:
+        """Whether this process has opened the run of a trial and not finished it yet."""
+        return trial.identity in self._begun
+
+    def run_id(self, trial: Trial) -> str:
+        """Id of the open run of a trial, which is opened if needed."""
+        return self._begun.get(trial.identity) or self.begin(trial)
+
+    def log_epochs(self, trial: Trial, records: Sequence[EpochRecord]) -> None:
+        """Log epochs with their timestamps, so that logging an epoch again changes nothing."""
+        points = [
+            metric
+            for record in records
+            for metric in names.as_metrics(record.metrics, record.timestamp_ms, record.epoch)
+        ]
+        run_id = self.run_id(trial)
+        for start in range(0, len(points), _METRICS_PER_CALL):
+            self._client.log_batch(run_id, metrics=points[start : start + _METRICS_PER_CALL])
+
+    def finish(self, trial: Trial, result: TrialResult, artifacts: Path) -> str:
+        """Write the result of a training to its run; return the id of the run."""
+        run_id = self.run_id(trial)
+        self.log_epochs(trial, result.history)
+        values = {
+            **result.metrics,
+            "wall_time_sec": result.wall_time_sec,
+            "peak_memory_mib": result.peak_memory_mib,
+        }
+        tags = {f"{names.PREFIX}device": result.device}
+        tags |= names.environment_tags(result.environment)
+        self._write(run_id, trial, result, values, tags, artifacts)
+        self._begun.pop(trial.identity, None)
+        return run_id
+
+    def add_measurements(
+        self, run: Run, before: TrialResult, trial: Trial, result: TrialResult, artifacts: Path
+    ) -> None:
+        """Add measurements to the finished run of the same network.
+
+        Args:
+            run: The run.
+            before: Its result, which may be one of an earlier version, without measurements.
+            trial: The trial.
+            result: The result with all measurements of the trial.
+            artifacts: Folder with the artifacts to add.
+        """
+        known = {record.identity for record in before.measurements}
+        new = [record for record in result.measurements if record.identity not in known]
+        whole = merged([before, result]) if before.measurements else result
+        whole = whole.model_copy(update={"weights_digest": result.weights_digest})
+        tags = {names.IDENTITY: trial.identity}  # earlier versions had another one
+        self._write(run.info.run_id, trial, whole, all_metrics(new), tags, artifacts)
+
+    def _write(
+        self,
+        run_id: str,
+        trial: Trial,
+        result: TrialResult,
+        values: Mapping[str, float],
+        tags: Mapping[str, str],
+        artifacts: Path,
+    ) -> None:
+        """Write a result; the status is written last, so that a FINISHED run is complete."""
+        shown = result_for(trial, result)
+        ended_ms = result.history[-1].timestamp_ms if result.history else 0
+        tags = {
+            **tags,
+            **names.status_tags(shown.status, shown.reason),
+            names.MEASURED: ", ".join(r.name for r in result.measurements) or "nothing",
+        }
+        self._client.log_batch(
+            run_id,
+            metrics=names.as_metrics(values, ended_ms, step=0),  # drawn as bars, not as curves
+            tags=names.as_tags(tags),
+        )
+        write_folder(self._client, self._location, run_id, artifacts)
+        self.write_text(run_id, RESULT, result.model_dump_json(indent=1))
+        self._client.set_terminated(run_id, "FINISHED")
+
+    def write_text(self, run_id: str, name: str, text: str) -> None:
+        """Store a text as an artifact of a run."""
+        write_text(self._client, self._location, run_id, name, text)
+
+
+def _owner() -> str:
+    """Machine and folder; in one folder, only the process that has locked a trial executes it."""
+    return f"{platform.node()}:{Path.cwd()}"
+
+
+def _is_aborted(run: Run) -> bool:
+    ended = run.info.status in ("FAILED", "KILLED")
+    return ended or run.data.tags.get(names.OWNER) == _owner()
