@@ -24,7 +24,6 @@ def make_trial(
         augment=(),
         dataset=DatasetChoice(name="digits"),
         data_digest="",
-        other_digests={},
         holdout=0.2,
         stop_early=True,
         evaluate=(),
