@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from lossbench.data.augmentation import AUGMENTATIONS
-from lossbench.data.dataset import Dataset
+from lossbench.data.dataset import Dataset, Split
 from lossbench.data.facts import view_of
 from lossbench.data.images import Augment, Images, View, normaliser
 from lossbench.data.trial_splits import choose_splits
@@ -37,6 +37,7 @@ class TrialObjects:
         measured_name: `test` for the test set, otherwise `holdout`.
         evaluations: Evaluations after the last epoch.
         class_names: Names of the classes in the order of their labels.
+        validation, left_out: Other images for the evaluations; see `evaluation.base.Trained`.
     """
 
     training: Training
@@ -45,6 +46,8 @@ class TrialObjects:
     measured_name: str
     evaluations: tuple[Evaluation, ...]
     class_names: tuple[str, ...]
+    validation: Split | None = None
+    left_out: Split | None = None
 
 
 def build(
@@ -86,13 +89,16 @@ def build(
         compiled=recipe.compile,
         group=group or ProcessGroup(),
     )
+    evaluations = tuple(build_evaluations(trial.evaluate))
     return TrialObjects(
         training=training,
         train=parts["train"].to_device(device, view),
         measured=parts["measured"].to_device(device, view) if "measured" in parts else None,
         measured_name="holdout" if trial.holdout else "test",
-        evaluations=tuple(build_evaluations(trial.evaluate)),
+        evaluations=evaluations,
         class_names=tuple(dataset.card.class_names),
+        validation=dataset.splits["validation"] if trial.reads_validation_set else None,
+        left_out=dataset.left_out_test() if any(e.needs_left_out for e in evaluations) else None,
     )
 
 

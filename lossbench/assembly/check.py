@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lossbench.assembly.resolved_suite import resolve_suite
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import data_facts, rounding_changed, view_of
 from lossbench.data.loading import find_folder
+from lossbench.data.split_names import UNUSED
 from lossbench.data.suite_data import (
     may_select_on_validation,
     open_dataset,
@@ -24,9 +26,10 @@ from lossbench.data.suite_data import (
     with_class_numbers,
 )
 from lossbench.errors import Problem, ProblemCollector, UnknownNameError
+from lossbench.evaluation import Evaluation
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
-from lossbench.planning.trial import PlannedEvaluation
+from lossbench.planning.trial import VALIDATION_SET, PlannedEvaluation
 from lossbench.suite.schema import DatasetChoice, Suite
 
 
@@ -44,8 +47,12 @@ def check(suite: Suite, data_root: Path) -> Plan:
     choice, dataset = _open(suite, data_root)
     planned_suite = resolve_holdout(resolved.suite.model_copy(update={"dataset": choice}), dataset)
     evaluations, collector = resolved.evaluations, ProblemCollector()
-    other_digests = check_evaluations(suite, evaluations, dataset, data_root, collector)
+    other_digests = check_evaluations(planned_suite, evaluations, dataset, data_root, collector)
     suite.origin.raise_if_any(collector)
+    if any(VALIDATION_SET in digests for digests in other_digests):
+        dataset = replace(
+            dataset, notes=_notes_with_validation(dataset, planned_suite, evaluations)
+        )
     view = view_of(suite.recipe)
     other_images = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
     plugins = plugin_entries()
@@ -100,6 +107,16 @@ def check(suite: Suite, data_root: Path) -> Plan:
         weights=tried.weights,
         facts=data_facts(dataset, planned_suite),
     )
+
+
+def _notes_with_validation(
+    dataset: Dataset, suite: Suite, evaluations: Sequence[Evaluation]
+) -> tuple[str, ...]:
+    """Notes of a data set whose validation set is read by evaluations, not by `selection`."""
+    pairs = zip(suite.evaluate, evaluations, strict=True)
+    names = dict.fromkeys(chosen.name for chosen, found in pairs if found.needs_validation)
+    used = f"is only used by {', '.join(names)}"
+    return tuple(note.replace(UNUSED, used) for note in dataset.notes)
 
 
 def _open(suite: Suite, data_root: Path) -> tuple[DatasetChoice, Dataset]:

@@ -10,10 +10,12 @@ from lossbench.assembly.checks_without_data import pixel_range_problems
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import pixel_statistics, view_of
 from lossbench.data.sampling import stratified_subset
+from lossbench.data.suite_data import open_dataset
 from lossbench.data.trial_splits import choose_splits
 from lossbench.errors import DataError, Loc, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import Evaluation
 from lossbench.models.vectors import VECTOR_MODELS
+from lossbench.planning.trial import VALIDATION_SET
 from lossbench.suite.schema import DatasetChoice, Input, Suite
 
 
@@ -26,8 +28,16 @@ def check_evaluations(
 ) -> list[dict[str, str]]:
     """Check whether each evaluation is possible with the data.
 
+    Args:
+        suite: Suite with its choice of held-out images.
+        evaluations: Its evaluations.
+        dataset: Its data set.
+        data_root: Folder of the prepared data sets.
+        collector: Collector of the problems.
+
     Returns:
-        Digests of the other data that each evaluation reads, by the name in the suite.
+        Digests of the other data that each evaluation reads, by the name in the suite; that of the
+        data set's own validation set has the key `VALIDATION_SET`.
     """
     digests: list[dict[str, str]] = []
     without_test: list[int] = []
@@ -42,6 +52,9 @@ def check_evaluations(
         else:
             try:
                 digests[-1] = evaluation.check(dataset, view_of(suite.recipe), data_root)
+                if evaluation.needs_validation:
+                    digest = unmeasured_validation_digest(suite, data_root)
+                    digests[-1] = {**digests[-1], VALIDATION_SET: digest}
             except (ValueError, UnknownNameError, DataError) as error:
                 collector.add(loc, f"{name}: {error}")
     if without_test:
@@ -51,6 +64,26 @@ def check_evaluations(
         message += f": {dataset.no_test}" if dataset.no_test else ""
         collector.add(("evaluate", without_test[0]), message)
     return digests
+
+
+def unmeasured_validation_digest(suite: Suite, data_root: Path) -> str:
+    """Digest of the data set with its validation set, for evaluations that fit something on it.
+
+    Raises:
+        ValueError: There is no validation set, or `selection` measures on it.
+        DataError: The validation set cannot be used.
+    """
+    dataset = open_dataset(suite.dataset, data_root, validation=True)
+    if "validation" not in dataset.splits:
+        raise ValueError(
+            f"requires a validation set next to the test set, and {dataset.card.name} has none"
+        )
+    if suite.selection is not None and suite.selection.holdout == "validation":
+        raise ValueError(
+            "requires a validation set that is not measured, but `selection` measures on it; give "
+            "selection.holdout the share of the training set to hold out, such as 0.2"
+        )
+    return dataset.validation_digest
 
 
 def input_problems(suite: Suite, dataset: Dataset) -> list[Problem]:

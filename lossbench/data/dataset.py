@@ -66,6 +66,8 @@ class Dataset:
         common_size: Size (H, W) of all inspected image files, if they have the same.
         sizes_seen: Description of the inspected images: their number, and two that differ in size.
         validation_digest: Digest of all splits including the validation set; empty without one.
+        unrestricted: Data set with all classes, if this one has only some of them.
+        left_out_classes: Numbers of the other classes in it.
     """
 
     card: Card
@@ -79,6 +81,8 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     common_size: tuple[int, int] | None = None
     sizes_seen: str = ""
+    unrestricted: Dataset | None = None
+    left_out_classes: tuple[int, ...] = ()
 
     def image_shape(self, view: View) -> Shape:
         """Shape (C, H, W) of the input of a model.
@@ -195,4 +199,24 @@ class Dataset:
             splits[name] = split.subset(found).relabelled(number[split.labels[found]])
         names = [self.card.class_names[k] for k in classes]
         card = self.card.model_copy(update={"num_classes": len(names), "class_names": names})
-        return replace(self, card=card, splits=splits)
+        return replace(
+            self,
+            card=card,
+            splits=splits,
+            unrestricted=self,
+            left_out_classes=tuple(sorted(set(range(self.card.num_classes)) - set(classes))),
+        )
+
+    def left_out_test(self) -> Split | None:
+        """Test images of the classes that `restricted` left out; None if there are none.
+
+        Their labels are consecutive numbers from 0, in the order of the classes.
+        """
+        if self.unrestricted is None or "test" not in self.unrestricted.splits:
+            return None
+        test = self.unrestricted.splits["test"]
+        found = np.flatnonzero(np.isin(test.labels, self.left_out_classes))
+        if not len(found):
+            return None
+        _, labels = np.unique(test.labels[found], return_inverse=True)
+        return test.subset(found).relabelled(labels.astype(np.int64))

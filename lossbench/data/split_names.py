@@ -10,6 +10,8 @@ TEST = "test"
 VALIDATION = ("validation", "valid", "val", "dev")
 MEASURED = (TEST, *VALIDATION)
 """Names of parts that can be the test set; the first one that exists is it."""
+UNUSED = "is not used: `selection` with `holdout: validation` would choose on it"
+"""End of a line on a validation set that is not read."""
 
 Found = TypeVar("Found")
 
@@ -102,10 +104,7 @@ def describe_splits(
     if test and validation and selects:
         lines.append(f"{test} is tested; `selection` chooses on {validation}")
     elif test and validation:
-        lines.append(
-            f"{test} is tested; {validation} is not used: `selection` with `holdout: validation` "
-            "would choose on it"
-        )
+        lines.append(f"{test} is tested; {validation} {UNUSED}")
     elif test and not test.startswith(TEST):
         lines.append(f"{test} is the test set: {why}")
     if unused:

@@ -10,7 +10,7 @@ from lossbench.data.encoded_images import EncodedImages
 from lossbench.data.image_files import ImageFileSplit
 from lossbench.data.loading import close_datasets, load_dataset
 from lossbench.errors import DataError, Problem
-from lossbench.planning.trial import Trial
+from lossbench.planning.trial import VALIDATION_SET, Trial
 from lossbench.suite.schema import DatasetChoice, Selection, Suite
 
 
@@ -70,13 +70,24 @@ def open_trial_data(trial: Trial, data_root: Path) -> Dataset:
     Raises:
         DataError: It is not the data set of the plan, or cannot be opened.
     """
-    validation = trial.on_validation_set
-    dataset = open_dataset(trial.dataset, data_root, verify=False, validation=validation)
-    digest = dataset.validation_digest if validation else dataset.digest
+    dataset = open_dataset(
+        trial.dataset,
+        data_root,
+        verify=False,
+        validation=trial.on_validation_set or trial.reads_validation_set,
+    )
+    where = f"{trial.dataset.name!r} in {data_root} on {platform.node()}"
+    digest = dataset.validation_digest if trial.on_validation_set else dataset.digest
     if digest != trial.data_digest:
         raise DataError(
-            f"data set {trial.dataset.name!r} in {data_root} on {platform.node()} has digest "
-            f"{digest}, but the suite was planned with {trial.data_digest}"
+            f"data set {where} has digest {digest}, but the suite was planned with "
+            f"{trial.data_digest}"
+        )
+    planned = trial.other_digests.get(VALIDATION_SET, dataset.validation_digest)
+    if dataset.validation_digest != planned:
+        raise DataError(
+            f"data set {where}: with its validation set it has digest "
+            f"{dataset.validation_digest or 'none'}, but the suite was planned with {planned}"
         )
     return dataset
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lossbench.data.dataset import Dataset
+from lossbench.data.dataset import Dataset, Split
 from lossbench.data.images import Images, Normaliser, Shape, View
 from lossbench.losses import LossHead
 from lossbench.records import Artifact, Metric
@@ -39,6 +39,9 @@ class Trained:
         data_root: Folder of the prepared data sets.
         seed: Seed of the trial.
         class_names: Class names in the order of the labels; empty if unknown.
+        validation: Validation set, which is not measured; None if no evaluation needs it.
+        left_out: Test images of the classes that the suite leaves out, with labels from 0; None if
+            no evaluation needs them.
     """
 
     model: nn.Module
@@ -49,6 +52,8 @@ class Trained:
     data_root: Path
     seed: int
     class_names: tuple[str, ...] = ()
+    validation: Split | None = None
+    left_out: Split | None = None
 
     @cached_property
     def features(self) -> Tensor:
@@ -71,6 +76,10 @@ class Trained:
         """`measured`, for evaluations that require it (`needs_test`)."""
         assert self.measured is not None
         return self.measured
+
+    def on_device(self, split: Split) -> Images:
+        """Images of a split on the device of the model, in the view of the training images."""
+        return split.to_device(self.device, self.train.view)
 
     @property
     def device(self) -> torch.device:
@@ -100,10 +109,14 @@ class Evaluation(ABC):
             that its metrics may not be used for selection.
         dataset: Name in the suite of another data set that it reads; empty if there is none.
         needs_images: Whether it requires images, not precomputed vectors.
+        needs_validation: Whether it requires a validation set that is not measured.
+        needs_left_out: Whether it requires test images of classes that the suite leaves out.
     """
 
     needs_test: bool = True
     needs_images: bool = True
+    needs_validation: bool = False
+    needs_left_out: bool = False
     reads_other_data: bool = False
     dataset: str = ""
 

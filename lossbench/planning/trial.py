@@ -16,6 +16,8 @@ from lossbench.suite.schema import Component, DatasetChoice, Holdout, Recipe
 PROTOCOL = 4
 """Part of every identity; increase it if a change of the code affects the results of all
 trials. A change that affects only some trials gets an entry in `revisions.py` instead."""
+VALIDATION_SET = "the validation set"
+"""Key in `other_digests` of the data set's own validation set, if evaluations read it."""
 
 
 class PlannedEvaluation(Component):
@@ -141,6 +143,16 @@ class Trial(Strict):
     @property
     def on_validation_set(self) -> bool:
         return self.holdout == "validation"
+
+    @property
+    def reads_validation_set(self) -> bool:
+        """Whether its evaluations read the validation set, which is then not measured."""
+        return VALIDATION_SET in self.other_digests
+
+    @property
+    def other_datasets(self) -> tuple[str, ...]:
+        """Names in the suite of the other data sets that its evaluations read."""
+        return tuple(name for name in self.other_digests if name != VALIDATION_SET)
 
     @property
     def name(self) -> str:

@@ -57,6 +57,8 @@ def trained_model(trial: Trial, parts: TrialObjects, data_root: Path) -> Trained
         data_root=data_root,
         seed=trial.seed,
         class_names=parts.class_names,
+        validation=parts.validation,
+        left_out=parts.left_out,
     )
     if training.head.needs_class_means:  # the head classifies by the nearest class mean
         training.head.fit_class_means(trained.train_features, parts.train.labels)

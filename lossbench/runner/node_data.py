@@ -40,7 +40,7 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
     client, driver_root = file_server_client(config), Path(config["data_root"])
     if client is None:
         return driver_root
-    wanted = {_stored_as(name) for name in (trial.dataset.name, *trial.other_digests)} - {""}
+    wanted = {_stored_as(name) for name in (trial.dataset.name, *trial.other_datasets)} - {""}
     for path in (user_path(name) for name in wanted if "/" in name):
         if not path.is_dir():
             raise DataError(

@@ -258,3 +258,62 @@ def test_images_replaced_during_a_trial_give_no_result(
         return
     with pytest.raises(DataError, match="were changed while a trial was trained"):
         run_trial(trial, data_root=data, artifacts=tmp_path, on_epoch=replace_one)
+
+
+CALIBRATION = "evaluate=[error, calibration: {temperature: true}]"
+
+
+def test_temperature_is_fitted_on_the_validation_set(data: Path, tmp_path: Path) -> None:
+    plan = plan_of(data, CALIBRATION, "selection=null")
+    [first, _] = plan.trials
+    assert first.data_digest == plan.data_digest
+    assert plan.validation_digest == ""
+    [line] = plan.facts.notes
+    assert line == "test/ (12 images) is tested; val/ is only used by calibration"
+    parts = build(first, open_trial_data(first, data), torch.device("cpu"))
+    assert parts.measured is not None
+    assert parts.validation is not None
+    assert (len(parts.train), len(parts.measured), len(parts.validation.labels)) == (20, 12, 8)
+    result = run_trial(first, data_root=data, artifacts=tmp_path)
+    assert "scaled_nll" in result.metrics
+    assert list(tmp_path.glob("measurements/*/scaled_reliability.npz"))
+
+
+def test_temperature_may_be_fitted_if_selection_holds_out_training_images(data: Path) -> None:
+    plan = plan_of(data, CALIBRATION, "selection.holdout=0.2")
+    assert [trial.holdout for trial in plan.trials] == [0.2, 0.2]
+    parts = build(plan.trials[0], open_trial_data(plan.trials[0], data), torch.device("cpu"))
+    assert parts.validation is not None
+    assert (len(parts.train), len(parts.validation.labels)) == (16, 8)
+
+
+def test_other_trials_do_not_read_the_validation_set(data: Path) -> None:
+    [first, _] = plan_of(data, "evaluate=[error, calibration]", "selection=null").trials
+    opened = open_trial_data(first, data)
+    assert "validation" not in opened.splits
+    assert build(first, opened, torch.device("cpu")).validation is None
+
+
+def test_validation_images_for_the_temperature_are_part_of_its_identity(data: Path) -> None:
+    [before, _] = plan_of(data, CALIBRATION, "selection=null").trials
+    (data / "mine/val/a/0.png").rename(data / "mine/val/a/9.png")
+    close_datasets()
+    [after, _] = plan_of(data, CALIBRATION, "selection=null").trials
+    assert after.identity == before.identity
+    (error, calibration), (same_error, other) = (
+        trial.measurement_identities for trial in (before, after)
+    )
+    assert (error, calibration != other) == (same_error, True)
+    with pytest.raises(DataError, match="with its validation set it has digest"):
+        open_trial_data(before, data)
+
+
+def test_temperature_without_a_separate_validation_set_is_refused(data: Path) -> None:
+    with pytest.raises(
+        SuiteError, match=r"calibration: requires .* but `selection` measures on it"
+    ):
+        plan_of(data, CALIBRATION)
+    (data / "mine/test").rename(data / "elsewhere")
+    close_datasets()
+    with pytest.raises(SuiteError, match="calibration: requires a validation set next to the test"):
+        plan_of(data, CALIBRATION, "selection=null")

@@ -12,7 +12,7 @@ import pytest
 
 from lossbench.assembly.check import check
 from lossbench.errors import DataError
-from lossbench.planning.trial import Trial
+from lossbench.planning.trial import VALIDATION_SET, PlannedEvaluation, Trial
 from lossbench.runner import node_data
 from lossbench.runner.checkpoint_folders import checkpoints_of
 from lossbench.runner.file_server import FileServer, read_files, shares_filesystem
@@ -99,9 +99,18 @@ def test_data_is_found_on_the_node_or_copied_once_from_the_driver(
 
 
 def test_other_data_sets_of_a_trial_are_copied_too(config: Config, trial: Trial) -> None:
-    both = trial.model_copy(update={"other_digests": {"lfw": "x"}})
+    verification = PlannedEvaluation(name="verification", other_digests={"lfw": "x"})
+    both = trial.model_copy(update={"evaluate": (verification,)})
     with pytest.raises(DataError, match="no data set 'lfw', and none on the driver's node"):
         data_root_of(both, config)
+
+
+def test_a_validation_set_is_no_other_data_set(config: Config, trial: Trial) -> None:
+    calibration = PlannedEvaluation(name="calibration", other_digests={VALIDATION_SET: "x"})
+    reading = trial.model_copy(update={"evaluate": (calibration,)})
+    root = data_root_of(reading, config)
+    assert sorted(path.name for path in root.iterdir()) == [".lock", "mine"]
+    assert root != data_root_of(trial, config)  # the same data with another validation set
 
 
 def test_bundled_data_is_not_copied(config: Config, trial: Trial, tmp_path: Path) -> None:
