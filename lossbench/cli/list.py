@@ -134,7 +134,7 @@ def _print_parameters(entry: Entry[Any], meanings: Mapping[str, str] | None = No
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     headings = ("    parameter", "default", "type and range", "meaning")
     for heading in headings if meanings else headings[:-1]:
-        table.add_column(heading, no_wrap=heading != "meaning")
+        table.add_column(heading, no_wrap=heading == headings[0])
     for name, field in entry.parameters.model_fields.items():
         cells = [f"    {name}", default_text(field), values_text(field)]
         if meanings:

@@ -5,6 +5,7 @@ from lossbench.evaluation import attacks as attacks
 from lossbench.evaluation import balanced_error as balanced_error
 from lossbench.evaluation import calibration as calibration
 from lossbench.evaluation import class_separation as class_separation
+from lossbench.evaluation import corruption as corruption
 from lossbench.evaluation import knn as knn
 from lossbench.evaluation import other_images as other_images
 from lossbench.evaluation import verification as verification
