@@ -87,14 +87,23 @@ def test_identity_depends_on_content_not_on_labels(write_suite: Write) -> None:
         "losses.softmax.alpha=0.2",
         "variants={default: {augment: [mirror]}}",
         "selection={holdout: 0.2}",
-        "evaluate=[error, top5_error]",
     ],
 )
-def test_identity_changes_with_everything_that_affects_results(
+def test_identity_changes_with_everything_that_affects_the_training(
     write_suite: Write, override: str
 ) -> None:
     plain, changed = plan_of(write_suite()), plan_of(write_suite(), override)
     assert plain.trials[0].identity != changed.trials[0].identity
+
+
+@pytest.mark.parametrize("override", ["evaluate=[error, top5_error]", "keep_weights=false"])
+def test_identity_of_the_training_is_independent_of_what_is_measured(
+    write_suite: Write, override: str
+) -> None:
+    plain, changed = plan_of(write_suite()), plan_of(write_suite(), override)
+    assert plain.trials[0] != changed.trials[0]
+    assert [t.identity for t in plain.trials] == [t.identity for t in changed.trials]
+    assert plain.table_identity == changed.table_identity
 
 
 def test_identity_changes_with_the_data(write_suite: Write) -> None:

@@ -20,7 +20,7 @@ from lossbench.planning.selection import (
     search_identity,
     with_searched_rows,
 )
-from lossbench.planning.trial import Trial
+from lossbench.planning.trial import PlannedEvaluation, Trial
 from lossbench.suite.grammar import SearchRange
 from lossbench.suite.load import load_suite
 from lossbench.suite.origin import SuiteError
@@ -196,7 +196,9 @@ def test_a_search_continues_after_its_stored_points(
 def test_identity_of_a_search_depends_on_its_space_and_training(plan: Plan) -> None:
     [search] = plan.searches
     wider = replace(search, spaces={"alpha": SearchRange(low=0.01, high=4, log=True)})
-    longer = replace(plan, suite=plan.suite.model_copy(update={"evaluate": []}))
+    recipe = plan.suite.recipe.model_copy(update={"epochs": 99})
+    longer = replace(plan, suite=plan.suite.model_copy(update={"recipe": recipe}))
+    more_measured = replace(plan, evaluations=(PlannedEvaluation(name="fgsm"),))
     more_seeds = replace(plan, suite=plan.suite.model_copy(update={"seeds": [0, 1, 2]}))
     identity = search_identity(plan, search, "2-D")
     others = [
@@ -206,6 +208,7 @@ def test_identity_of_a_search_depends_on_its_space_and_training(plan: Plan) -> N
     ]
     assert len({identity, *others}) == 4
     assert search_identity(more_seeds, search, "2-D") == identity
+    assert search_identity(more_measured, search, "2-D") == identity
 
 
 @pytest.mark.parametrize(

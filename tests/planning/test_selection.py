@@ -84,6 +84,19 @@ def test_diverged_trials_and_missing_metrics_have_no_score(write_suite: Write) -
     assert held_out_scores(plan_of(write_suite()), results) == {}
 
 
+def test_a_metric_that_is_not_measured_yet_is_no_score(write_suite: Write) -> None:
+    plan = plan_of(write_suite(), "selection={holdout: 0.25}")
+    without, measured, *_ = plan.trials
+    results = {
+        without.identity: result_of(without, 3.0, metrics={}, unmeasured=("error",)),
+        measured.identity: result_of(measured, 4.0, unmeasured=("fgsm",)),
+    }
+    assert held_out_scores(plan, results) == {measured.identity: 4.0}
+    assert choose_rows(plan, held_out_scores(plan, results)) == {}
+    found = PlanWithResults(plan, results)
+    assert not any(found.is_complete(trial) for trial in found.trials)
+
+
 def test_a_suite_without_selection_has_one_stage(write_suite: Write) -> None:
     plan = plan_of(write_suite())
     found = PlanWithResults(plan, {})

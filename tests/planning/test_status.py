@@ -29,6 +29,19 @@ def test_trials_without_a_result_remain(write_suite: Write) -> None:
     assert (forecast.trials, forecast.wall_time_sec) == (5, 15.0)
 
 
+def test_trained_trials_that_lack_an_evaluation_are_measured_not_trained(
+    write_suite: Write,
+) -> None:
+    plan = plan_of(write_suite(), "evaluate=[error, top5_error]")
+    first, second, *others = plan.trials
+    lacking = result_of(second, 1.0, metrics={"error": 1.0}, unmeasured=("top5_error",))
+    results = {first.identity: result_of(first, 1.0), second.identity: lacking}
+    status = PlanStatus(plan, plan.trials, results)
+    assert status.to_measure == [second]
+    assert status.left == others
+    assert status.epochs_left == 2 * len(others)
+
+
 def test_trials_that_a_selection_will_add_are_expected(write_suite: Write) -> None:
     path = write_suite()
     grid = check(load_suite(path, ["selection={holdout: 0.25}"]), NOWHERE)

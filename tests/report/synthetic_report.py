@@ -15,6 +15,7 @@ from lossbench.planning.selection import PlanWithResults
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Metric, TrialResult
 from lossbench.report import terminal_table
+from tests.synthetic_measurements import measurements_of
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "softmax": {},
@@ -73,7 +74,13 @@ def result_of(trial: Trial, error: float, *, status: str = "finished", **other: 
         "device": "cpu",
         "environment": {"python": "3.11.2", "torch": "2.13.0"},
     }
-    return TrialResult(**{**fields, **other})
+    fields |= other
+    if status == "finished":
+        measured_now = measurements_of(
+            trial, fields["metrics"], lacking=fields.get("unmeasured", ())
+        )
+        fields = {"measurements": measured_now, "weights_digest": trial.identity, **fields}
+    return TrialResult(**fields)
 
 
 def make_arrays(trial: Trial, classes: int = 10, points: int = 600) -> dict[str, np.ndarray]:

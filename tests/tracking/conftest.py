@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from lossbench.planning.rows import make_rows
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite.schema import Suite
+from tests.synthetic_measurements import measurements_of
 
 SUITE = {
     "suite": "demo",
@@ -71,7 +73,7 @@ def make_result() -> Callable[..., TrialResult]:
             )
             for epoch in (1, 2, 3)
         )
-        values = {
+        values: dict[str, Any] = {
             "identity": trial.identity,
             "status": "finished",
             "metrics": {"error": 100 / 7 + trial.seed},
@@ -80,8 +82,12 @@ def make_result() -> Callable[..., TrialResult]:
             "peak_memory_mib": 200.0,
             "device": "cpu",
             "environment": {"torch": "2.13.0"},
+            **changes,
         }
-        return TrialResult(**{**values, **changes})
+        if values["status"] == "finished":
+            measured = measurements_of(trial, values["metrics"])
+            values = {"measurements": measured, "weights_digest": trial.identity, **values}
+        return TrialResult(**values)
 
     return make
 

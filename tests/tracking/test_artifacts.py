@@ -70,7 +70,7 @@ def test_a_copy_is_complete_and_never_writes_into_the_original(
     before = snapshot(original)
     if original_is == "gone":
         shutil.rmtree(original)
-    plan, other = make_plan(), make_plan(suite="other")
+    plan, other = make_plan(), make_plan(suite="other", seeds=[5])
     require_results(copy, plan, 2)
     record(copy, plan, [make_result(trial) for trial in plan.trials[:3]], artifacts)
     record(copy, other, [make_result(trial) for trial in other.trials[:1]], artifacts)

@@ -12,16 +12,25 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.tracking.artifacts import read_artifact
 from lossbench.tracking.location import Location
 from lossbench.tracking.store import Tracker
+from tests.tracking.earlier_version import log_as_before
 from tests.tracking.started import all_runs, started
 
 pytestmark = pytest.mark.long
 
 MakeResult = Callable[..., TrialResult]
-PARENT = "mlflow.parentRunId"
+
+
+def with_metrics(trial: Trial) -> Trial:
+    """The trial with the names of the metrics of its only evaluation."""
+    [evaluation] = trial.evaluate
+    return trial.model_copy(
+        update={"evaluate": (evaluation.model_copy(update={"metrics": ("error",)}),)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -35,9 +44,11 @@ PARENT = "mlflow.parentRunId"
 )
 def test_a_divergence_of_an_earlier_version_is_reclassified(
     uri: str,
+    client: MlflowClient,
     plan: Plan,
     make_result: MakeResult,
     artifacts: Path,
+    tmp_path: Path,
     right: int,
     constant: bool,
     status: str,
@@ -48,22 +59,28 @@ def test_a_divergence_of_an_earlier_version_is_reclassified(
     if constant:
         predicted[:] = 0
     np.savez(artifacts / "predictions.npz", labels=labels, predicted=predicted)
-    trial = plan.trials[0]
+    trial = with_metrics(plan.trials[0])
     stored = make_result(trial, status="diverged", reason="ended no better than chance")
-    started(uri, plan).finish(trial, stored, artifacts)
-    [found] = Tracker.open(uri, create=False).results(plan.trials).values()
+    log_as_before(client, trial, stored, artifacts, tmp_path)
+    [found] = Tracker.open(uri, create=False).results([trial]).values()
     assert (found.status, found.reason[: len(reason)]) == (status, reason)
     assert found.metrics == stored.metrics
 
 
 def test_a_divergence_of_an_earlier_version_without_predictions_is_kept(
-    uri: str, plan: Plan, make_result: MakeResult, artifacts: Path
+    uri: str,
+    client: MlflowClient,
+    plan: Plan,
+    make_result: MakeResult,
+    artifacts: Path,
+    tmp_path: Path,
 ) -> None:
     (artifacts / "predictions.npz").unlink()
-    trial = plan.trials[0]
+    trial = with_metrics(plan.trials[0])
     stored = make_result(trial, status="diverged", reason="ended no better than chance")
-    started(uri, plan).finish(trial, stored, artifacts)
-    assert [*Tracker.open(uri, create=False).results(plan.trials).values()] == [stored]
+    log_as_before(client, trial, stored, artifacts, tmp_path)
+    [found] = Tracker.open(uri, create=False).results([trial]).values()
+    assert found.model_copy(update={"measurements": ()}) == stored
 
 
 def test_arrays_are_unchanged_or_none_if_missing_or_broken(
@@ -79,6 +96,7 @@ def test_arrays_are_unchanged_or_none_if_missing_or_broken(
     started(uri, plan).finish(trial, make_result(trial), artifacts)
 
     tracker = Tracker.open(uri, create=False)
+    assert tracker.results([trial])
     arrays = tracker.arrays(trial.identity, "predictions")
     assert arrays is not None
     np.testing.assert_array_equal(arrays["labels"], np.arange(6))
@@ -100,7 +118,7 @@ def test_the_earliest_readable_run_is_used(
     experiment = client.get_experiment_by_name("demo").experiment_id
     later = client.create_run(
         experiment,
-        tags={"lossbench.identity": trial.identity},
+        tags={"lossbench.identity": trial.identity, "lossbench.measured": "error"},
         start_time=int(time.time() * 1000) + 60_000,
     ).info.run_id
     other = make_result(trial, wall_time_sec=99.0)

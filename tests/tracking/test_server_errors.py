@@ -130,7 +130,7 @@ def test_message_for_a_closed_connection(fake_server: Any) -> None:
 def test_requests_to_a_busy_server_are_repeated(fault: Any, fake_server: Any, plan: Plan) -> None:
     fake_server.answers = [fault, fault, EMPTY]
     reader = Tracker.open(address(fake_server), create=False)
-    fake_server.answers = [fault, fault, NO_EXPERIMENT]
+    fake_server.answers = [*(fault, fault, NO_EXPERIMENT), *(fault, fault, EMPTY)]
     assert reader.results(plan.trials) == {}
     fake_server.answers = [fault, fault, EMPTY]
     writer = Tracker.open(address(fake_server))
