@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -38,6 +38,10 @@ class EpochRecord(Strict):
     metrics: dict[str, float]
 
 
+ArrayName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+=@-]{0,150}$")]
+"""Name of an array artifact, which is part of the name of its file."""
+
+
 class MeasurementRecord(Strict):
     """Stored values of one evaluation of a trained network, without its arrays.
 
@@ -52,12 +56,12 @@ class MeasurementRecord(Strict):
         environment: Versions of Python and of the libraries that affect the numbers.
     """
 
-    identity: str
+    identity: str = Field(pattern=r"^[0-9a-f]{16}$")
     name: str
     params: dict[str, Any]
     metrics: dict[str, float]
     divergence: str = ""
-    artifacts: tuple[str, ...] = ()
+    artifacts: tuple[ArrayName, ...] = ()
     wall_time_sec: float = 0.0
     device: str
     environment: dict[str, str]

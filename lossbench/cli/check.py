@@ -10,17 +10,18 @@ import typer
 from rich.text import Text
 
 from lossbench.cli.command_text import run_command
-from lossbench.cli.common import load_plan
+from lossbench.cli.common import load_archives, load_plan, require_suite_or_archives
 from lossbench.cli.console import err, out
 from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
+    FromOption,
     IgnoredOutputOption,
     OnlyOption,
+    OptionalSuiteArgument,
     PluginOption,
     SeedsOption,
     SetOption,
-    SuiteArgument,
     TrackingOption,
     expand,
 )
@@ -37,7 +38,7 @@ class CheckFormat(enum.StrEnum):
 
 
 def check(
-    suite: SuiteArgument,
+    suite: OptionalSuiteArgument = None,
     set_: SetOption = [],  # noqa: B006
     only: OnlyOption = None,
     seeds: SeedsOption = None,
@@ -45,6 +46,7 @@ def check(
     tracking_uri: TrackingOption = None,
     output: IgnoredOutputOption = None,
     plugin: PluginOption = [],  # noqa: B006
+    from_: FromOption = [],  # noqa: B006
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -79,6 +81,7 @@ def check(
       lossbench check suites/digits.yaml
       lossbench check suites/digits.yaml --only '32-D/*' --format junit > check.xml
       lossbench check suites/digits.yaml --update --min-effect error=1
+      lossbench check --from digits.zip
     """
     del output
     if not update and (accept or min_effect):
@@ -93,16 +96,25 @@ def check(
     from lossbench.planning.selection import load_plan_with_results
     from lossbench.tracking.store import Tracker
 
-    plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+    ignored = {"--set": set_, "--tracking-uri": tracking_uri, "--plugin": plugin}
+    require_suite_or_archives(suite, from_, ignored)
+    if suite is None:
+        found, _ = load_archives(from_, only, seeds)
+        plan = found.plan
+        command = run_command(Path(f"{plan.suite.suite}.yaml"), set_, only, seeds)
+    else:
+        plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+        command = run_command(suite, set_, only, seeds, plugin)
     path = baseline or Path("baselines") / f"{plan.suite.suite}.json"
     old = None if update and not path.exists() else read_baseline(path)
     if old and not update and not plan.searches:
         require_comparable(old, plan, only, path)
-    tracker = Tracker.open(tracking_uri, create=False)
-    found = load_plan_with_results(plan, tracker)
+    if suite is not None:
+        tracker = Tracker.open(tracking_uri, create=False)
+        found = load_plan_with_results(plan, tracker)
     if old and not update:  # the rows of a search are known only with its results
         require_comparable(old, found.plan, only, path)
-    measured = baseline_from_results(found, run_command(suite, set_, only, seeds, plugin))
+    measured = baseline_from_results(found, command)
     if update:
         for line in update_baseline(path, old, measured, only, min_effect, accept=accept):
             err.print(Text(line), soft_wrap=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich.text import Text
 
 from lossbench.cli.console import err, out
 from lossbench.errors import LossbenchError, RequestError
 
 if TYPE_CHECKING:
+    from lossbench.analysis.predictions import ReadArrays
+    from lossbench.archive.store import ArchiveStore
     from lossbench.planning.plan import Plan
     from lossbench.planning.selection import PlanWithResults
     from lossbench.suite.schema import Suite
@@ -103,6 +108,61 @@ def load_results(plan: Plan, tracking_uri: str | None) -> tuple[PlanWithResults,
     return replace(found, plan=plan), tracker
 
 
+def load_archives(
+    paths: list[Path], only: str | None, seeds: str | None
+) -> tuple[PlanWithResults, ArchiveStore]:
+    """Load the results in archives of one table, which needs neither its data nor a database.
+
+    Args:
+        paths: Archives; their seeds are put together.
+        only: Glob of rows or cells; None for all.
+        seeds: Text of `--seeds`; None for those of the archives.
+
+    Returns:
+        The plan with its results, and the store of the archives.
+    """
+    from lossbench.archive.store import ArchiveStore, joint_plan, open_archives
+    from lossbench.planning.selection import load_plan_with_results
+
+    archives = open_archives(paths)
+    plan = joint_plan(archives)
+    if seeds is not None:
+        suite = plan.suite.model_copy(update={"seeds": _parse_seeds(seeds)})
+        plan = replace(plan, suite=suite)
+    if only is not None:
+        plan = plan.narrowed(only)
+    store = ArchiveStore(archives)
+    for name in store.differing:
+        err.print(Text(f"not used, because another archive differs: {name}", "yellow"))
+    found = load_plan_with_results(plan, store)
+    plan = replace(found.plan, more_seeds=store.other_seeds(found.trials))
+    return replace(found, plan=plan), store
+
+
+def require_suite_or_archives(
+    suite: Path | None, archives: list[Path], ignored: Mapping[str, object]
+) -> None:
+    """Check that a command has either a suite or `--from`, without options that have no effect.
+
+    Args:
+        suite: Suite file, if it was given.
+        archives: Files of `--from`.
+        ignored: Option -> value of the options that need a suite.
+
+    Raises:
+        RequestError: Both or none were given.
+    """
+    if suite is None and not archives:
+        raise RequestError("give a suite file, or archives with --from FILE")
+    if not archives:
+        return
+    if suite is not None:
+        raise RequestError(f"--from: the archive has its own suite; leave out {suite}")
+    for option, value in ignored.items():
+        if value:
+            raise RequestError(f"{option}: has no effect together with --from; leave it out")
+
+
 def report_folder(plan: Plan, output: Path | None) -> Path:
     """Return the report's folder: `--output`, or the default for this suite and its changes.
 
@@ -127,16 +187,32 @@ def write_report(plan: Plan, tracking_uri: str | None, output: Path | None, comm
         output: Folder of the report; None for the default.
         command: Command that the report shows as its origin.
     """
+    report_folder(plan, output)  # refused before the results are read
+    found, tracker = load_results(plan, tracking_uri)
+    write_report_of(found, tracker.arrays, output, command)
+
+
+def write_report_of(
+    found: PlanWithResults, read_arrays: ReadArrays, output: Path | None, command: str
+) -> None:
+    """Write the report of results and print its table.
+
+    Args:
+        found: Plan with its results.
+        read_arrays: Reads an array artifact of a trial.
+        output: Folder of the report; None for the default.
+        command: Command that the report shows as its origin.
+    """
+    plan = found.plan
     from lossbench.report import terminal_table
     from lossbench.report.build import build_report
     from lossbench.report.provenance import describe_replaced
 
     folder = report_folder(plan, output)
-    found, tracker = load_results(plan, tracking_uri)
     replaced = describe_replaced([plan], folder)
     try:
         with err.status("writing the report"):
-            written = build_report(found, tracker.arrays, folder, command)
+            written = build_report(found, read_arrays, folder, command)
     except OSError as error:
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
     out.print(terminal_table(found))

@@ -19,6 +19,7 @@ from lossbench.cli.command_text import command_text
 from lossbench.cli.console import err
 from lossbench.cli.data import data_app
 from lossbench.cli.docs import docs
+from lossbench.cli.export import export, import_
 from lossbench.cli.list import list_
 from lossbench.cli.new import new_loss, new_suite
 from lossbench.cli.options import OnceCommand
@@ -69,6 +70,8 @@ app.command("plan", cls=OnceCommand)(plan)
 app.command("report", cls=OnceCommand)(report)
 app.command("check", cls=OnceCommand)(check)
 app.command("rank", cls=OnceCommand)(rank)
+app.command("export", cls=OnceCommand)(export)
+app.command("import", cls=OnceCommand)(import_)
 app.command("new-loss", cls=OnceCommand)(new_loss)
 app.command("new-suite", cls=OnceCommand)(new_suite)
 app.command("test-loss", cls=OnceCommand)(check_loss)

@@ -84,6 +84,20 @@ PluginOption = Annotated[
 ]
 
 
+OptionalSuiteArgument = Annotated[
+    Path | None, typer.Argument(metavar="SUITE", callback=expand, help="Suite file.")
+]
+FromOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--from",
+        metavar="FILE",
+        callback=expand_all,
+        help="Archive of 'lossbench export', instead of a suite and a database. Repeatable.",
+    ),
+]
+
+
 class OnceCommand(TyperCommand):
     """A command that refuses an option given twice, instead of silently using the last value.
 

@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
-from lossbench.cli.common import load_plan, load_results
+from lossbench.cli.common import (
+    load_archives,
+    load_plan,
+    load_results,
+    require_suite_or_archives,
+)
 from lossbench.cli.console import err, out
 from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
+    FromOption,
     OnlyOption,
     PluginOption,
     SeedsOption,
@@ -28,8 +34,9 @@ RANKING = Path("reports") / "ranking"
 def rank(
     context: typer.Context,
     suites: Annotated[
-        list[Path], typer.Argument(metavar="SUITE", callback=expand_all, help="Suite files.")
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="SUITE", callback=expand_all, help="Suite files."),
+    ] = None,
     set_: SetOption = [],  # noqa: B006
     only: OnlyOption = None,
     seeds: SeedsOption = None,
@@ -44,6 +51,7 @@ def rank(
         ),
     ] = None,
     plugin: PluginOption = [],  # noqa: B006
+    from_: FromOption = [],  # noqa: B006
     metric: Annotated[
         list[str], typer.Option(metavar="NAME", help="Metric to rank by; default: all. Repeatable.")
     ] = [],  # noqa: B006
@@ -54,10 +62,16 @@ def rank(
     Examples:
       lossbench rank suites/mnist.yaml suites/cifar10.yaml suites/cifar100.yaml --data-root data
       lossbench rank suites/*.yaml --metric error --output reports/all
+      lossbench rank --from mnist.zip --from cifar10.zip
     """
-    if len({path.resolve() for path in suites}) < len(suites):
-        raise RequestError("a suite file is given twice")
+    suites = suites or []
+    if len({path.resolve() for path in [*suites, *from_]}) < len(suites) + len(from_):
+        raise RequestError("a file is given twice")
+    ignored = {"--set": set_, "--tracking-uri": tracking_uri, "--plugin": plugin}
+    require_suite_or_archives(next(iter(suites), None), from_, ignored)
+    archived = [load_archives([path], only, seeds)[0] for path in from_]
     plans = [load_plan(path, set_, only, seeds, data_root, plugin) for path in suites]
+    plans += [found.plan for found in archived]
     names = [plan.suite.suite for plan in plans]
     for name in names:
         if names.count(name) > 1:
@@ -73,7 +87,7 @@ def rank(
     if output is None:
         require_own_folder(plans, folder)
     replaced = describe_replaced(plans, folder)
-    found = [load_results(plan, tracking_uri)[0] for plan in plans]
+    found = archived or [load_results(plan, tracking_uri)[0] for plan in plans]
     ranking = rank_suites(found, metric)
     made_from = [provenance(plan, folder) for plan in plans]
     try:

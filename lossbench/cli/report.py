@@ -7,17 +7,25 @@ from typing import Annotated
 
 import typer
 
-from lossbench.cli.common import load_plan, load_results, write_report
+from lossbench.cli.common import (
+    load_archives,
+    load_plan,
+    load_results,
+    require_suite_or_archives,
+    write_report,
+    write_report_of,
+)
 from lossbench.cli.console import err
 from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
+    FromOption,
     OnlyOption,
+    OptionalSuiteArgument,
     OutputOption,
     PluginOption,
     SeedsOption,
     SetOption,
-    SuiteArgument,
     TrackingOption,
 )
 
@@ -33,7 +41,7 @@ class ReportFormat(enum.StrEnum):
 
 def report(
     context: typer.Context,
-    suite: SuiteArgument,
+    suite: OptionalSuiteArgument = None,
     set_: SetOption = [],  # noqa: B006
     only: OnlyOption = None,
     seeds: SeedsOption = None,
@@ -41,6 +49,7 @@ def report(
     tracking_uri: TrackingOption = None,
     output: OutputOption = None,
     plugin: PluginOption = [],  # noqa: B006
+    from_: FromOption = [],  # noqa: B006
     format_: Annotated[
         ReportFormat | None,
         typer.Option("--format", help="Print the results in this format; write no files."),
@@ -52,15 +61,25 @@ def report(
     Examples:
       lossbench report suites/digits.yaml
       lossbench report suites/digits.yaml --format json
+      lossbench report --from digits.zip
+      lossbench report --from seeds-0-2.zip --from seeds-3-5.zip
     """
-    plan = load_plan(suite, set_, only, seeds, data_root, plugin)
-    if format_ is None:
-        write_report(plan, tracking_uri, output, context.obj)
-        return
+    ignored = {"--set": set_, "--tracking-uri": tracking_uri, "--plugin": plugin}
+    require_suite_or_archives(suite, from_, ignored)
+    if suite is None:
+        found, archives = load_archives(from_, only, seeds)
+        if format_ is None:
+            write_report_of(found, archives.arrays, output, context.obj)
+            return
+    else:
+        plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+        if format_ is None:
+            write_report(plan, tracking_uri, output, context.obj)
+            return
+        found, _ = load_results(plan, tracking_uri)
     from lossbench.report import render
     from lossbench.report.provenance import describe_more_seeds
 
-    found, _ = load_results(plan, tracking_uri)
     typer.echo(render(found, format_.value))
     if found.plan.more_seeds:
         err.print(describe_more_seeds(found.plan), highlight=False, soft_wrap=True)

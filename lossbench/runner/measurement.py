@@ -6,7 +6,6 @@ later on the stored weights, and whatever is measured before it. So its values a
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -26,8 +25,8 @@ from lossbench.planning.result_files import WEIGHTS, array_file
 from lossbench.planning.trial import Trial
 from lossbench.records import MeasurementRecord
 from lossbench.runner.environment import device_name, environment
-from lossbench.training.checkpoints import UNREADABLE
 from lossbench.training.seeding import seed_everything
+from lossbench.training.trained_weights import read_weights, weights_digest, weights_of
 
 
 @dataclass(frozen=True)
@@ -78,15 +77,12 @@ def finish_training(trial: Trial, trained: Trained, artifacts: Path) -> Training
         return TrainingOutcome(divergence="its features were not finite in the end")
     if trained.measured is not None and trained.scores.softmax(1).isnan().any():
         return TrainingOutcome(divergence="its class scores were not finite in the end")
-    weights = {
-        part: {name: tensor.cpu() for name, tensor in module.state_dict().items()}
-        for part, module in (("model", trained.model), ("head", trained.head))
-    }
+    weights = weights_of(trained.model, trained.head)
     if trial.keep_weights:
         torch.save(weights, artifacts / WEIGHTS)
     if trained.head.feature_dim == 2:
         _save(artifacts / "embedding.npz", embedding(trained))
-    return TrainingOutcome(*_collapse(trained, artifacts), _digest(weights))
+    return TrainingOutcome(*_collapse(trained, artifacts), weights_digest(weights))
 
 
 def load_weights(model: nn.Module, head: nn.Module, file: Path, digest: str) -> str:
@@ -104,13 +100,13 @@ def load_weights(model: nn.Module, head: nn.Module, file: Path, digest: str) -> 
         DataError: The file is damaged, or has the weights of another network.
     """
     try:
-        weights = torch.load(file, weights_only=True, map_location="cpu")
+        weights = read_weights(file.read_bytes())
         model.load_state_dict(weights["model"])
         head.load_state_dict(weights["head"])
-    except UNREADABLE as error:
+    except (ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
-        raise DataError(f"the stored weights cannot be used: {first}") from None
-    found = _digest(weights)
+        raise DataError(f"the file of the stored weights cannot be used: {first}") from None
+    found = weights_digest(weights)
     if digest and found != digest:
         raise DataError("the stored weights are not those that were measured before")
     return found
@@ -171,16 +167,6 @@ def _not_finite(values: Mapping[str, float]) -> str:
         if not math.isfinite(value):
             return f"its metric {name} was {value} in the end"
     return ""
-
-
-def _digest(weights: Mapping[str, Mapping[str, Tensor]]) -> str:
-    """Digest of the names, shapes and values of the parameters and buffers."""
-    digest = hashlib.sha256()
-    for part, tensors in weights.items():
-        for name, tensor in sorted(tensors.items()):
-            digest.update(f"{part}.{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-            digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def _collapse(trained: Trained, artifacts: Path) -> tuple[str, str]:

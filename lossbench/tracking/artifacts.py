@@ -31,11 +31,11 @@ def artifact_root(database: Path) -> Path:
     return database.resolve().parent / FOLDER
 
 
-def write_folder(client: MlflowClient, location: Location, run_id: str, source: Path) -> None:
+def write_folder(client: MlflowClient, location: Location, run: Run, source: Path) -> None:
     """Store every file of a folder as an artifact of a run."""
-    folder = _folder(client.get_run(run_id), location.database)
+    folder = _folder(run, location.database)
     if folder is None:
-        client.log_artifacts(run_id, str(source))
+        client.log_artifacts(run.info.run_id, str(source))
     else:
         shutil.copytree(source, folder, dirs_exist_ok=True)
 
@@ -50,26 +50,21 @@ def write_text(client: MlflowClient, location: Location, run_id: str, name: str,
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def copy_artifacts(
-    client: MlflowClient, location: Location, run: Run, target: Path, omitted: Collection[str]
-) -> None:
-    """Copy the artifacts of a run to a folder.
+def read_artifacts(
+    client: MlflowClient, location: Location, run: Run, omitted: Collection[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Paths and contents of the artifacts of a run.
 
     Args:
         client: MLflow's client.
         location: Location of the store.
         run: The run.
-        target: Folder, which is created.
         omitted: Names of files that are left out.
     """
     for name in _list_artifacts(client, location, run, ""):
-        if name in omitted:
-            continue
-        content = read_artifact(client, location, run, name)
+        content = None if name in omitted else read_artifact(client, location, run, name)
         if content is not None:
-            path = target / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            yield name, content
 
 
 def artifact_path(location: Location, run: Run, name: str) -> Path | None:

@@ -21,7 +21,8 @@ from lossbench.tracking.runs import Runs
 
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
-"""MLflow's limits."""
+_METRICS_WITH_PARAMS = 800
+"""MLflow's limits; a call has at most 1000 values in all."""
 
 
 class RunWriter:
@@ -107,16 +108,41 @@ class RunWriter:
         """Write the result of a training to its run; return the id of the run."""
         run_id = self.run_id(trial)
         self.log_epochs(trial, result.history)
-        values = {
-            **result.metrics,
-            "wall_time_sec": result.wall_time_sec,
-            "peak_memory_mib": result.peak_memory_mib,
-        }
-        tags = {f"{names.PREFIX}device": result.device}
-        tags |= names.environment_tags(result.environment)
-        self._write(run_id, trial, result, values, tags, artifacts)
+        self._write(run_id, trial, result, _final_values(result), artifacts)
         self._begun.pop(trial.identity, None)
         return run_id
+
+    def write_finished(self, trial: Trial, result: TrialResult, artifacts: Path) -> None:
+        """Write a new run of a finished training in few calls, for imports of many trainings."""
+        tags = {
+            **names.trial_tags(trial),
+            names.TABLE: self.table,
+            names.PARENT: self.parent,
+            **_result_tags(trial, result),
+        }
+        points = [
+            metric
+            for record in result.history
+            for metric in names.as_metrics(record.metrics, record.timestamp_ms, record.epoch)
+        ]
+        points += names.as_metrics(_final_values(result), _ended_ms(result), step=0)
+        params = names.as_params(names.params(trial))
+        run = self._client.create_run(
+            self.experiment,
+            tags={tag.key: tag.value for tag in names.as_tags(tags)},
+            run_name=names.run_name(trial),
+        )
+        run_id = run.info.run_id
+        self._client.log_batch(
+            run_id, metrics=points[:_METRICS_WITH_PARAMS], params=params[:_PARAMS_PER_CALL]
+        )
+        for start in range(_METRICS_WITH_PARAMS, len(points), _METRICS_PER_CALL):
+            self._client.log_batch(run_id, metrics=points[start : start + _METRICS_PER_CALL])
+        for start in range(_PARAMS_PER_CALL, len(params), _PARAMS_PER_CALL):
+            self._client.log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
+        (artifacts / RESULT).write_text(result.model_dump_json(indent=1), encoding="utf-8")
+        write_folder(self._client, self._location, run, artifacts)
+        self._client.set_terminated(run_id, "FINISHED")
 
     def add_measurements(
         self, run: Run, before: TrialResult, trial: Trial, result: TrialResult, artifacts: Path
@@ -134,8 +160,7 @@ class RunWriter:
         new = [record for record in result.measurements if record.identity not in known]
         whole = merged([before, result]) if before.measurements else result
         whole = whole.model_copy(update={"weights_digest": result.weights_digest})
-        tags = {names.IDENTITY: trial.identity}  # earlier versions had another one
-        self._write(run.info.run_id, trial, whole, all_metrics(new), tags, artifacts)
+        self._write(run.info.run_id, trial, whole, all_metrics(new), artifacts)
 
     def _write(
         self,
@@ -143,29 +168,46 @@ class RunWriter:
         trial: Trial,
         result: TrialResult,
         values: Mapping[str, float],
-        tags: Mapping[str, str],
         artifacts: Path,
     ) -> None:
         """Write a result; the status is written last, so that a FINISHED run is complete."""
-        shown = result_for(trial, result)
-        ended_ms = result.history[-1].timestamp_ms if result.history else 0
-        tags = {
-            **tags,
-            **names.status_tags(shown.status, shown.reason),
-            names.MEASURED: ", ".join(r.name for r in result.measurements) or "nothing",
-        }
+        # earlier versions had another identity
+        tags = {names.IDENTITY: trial.identity, **_result_tags(trial, result)}
         self._client.log_batch(
             run_id,
-            metrics=names.as_metrics(values, ended_ms, step=0),  # drawn as bars, not as curves
+            metrics=names.as_metrics(values, _ended_ms(result), step=0),
             tags=names.as_tags(tags),
         )
-        write_folder(self._client, self._location, run_id, artifacts)
+        write_folder(self._client, self._location, self._client.get_run(run_id), artifacts)
         self.write_text(run_id, RESULT, result.model_dump_json(indent=1))
         self._client.set_terminated(run_id, "FINISHED")
 
     def write_text(self, run_id: str, name: str, text: str) -> None:
         """Store a text as an artifact of a run."""
         write_text(self._client, self._location, run_id, name, text)
+
+
+def _final_values(result: TrialResult) -> dict[str, float]:
+    """Values that are logged at step 0, so that MLflow draws them as bars, not as curves."""
+    return {
+        **result.metrics,
+        "wall_time_sec": result.wall_time_sec,
+        "peak_memory_mib": result.peak_memory_mib,
+    }
+
+
+def _result_tags(trial: Trial, result: TrialResult) -> dict[str, str]:
+    shown = result_for(trial, result)
+    return {
+        f"{names.PREFIX}device": result.device,
+        **names.environment_tags(result.environment),
+        **names.status_tags(shown.status, shown.reason),
+        names.MEASURED: ", ".join(r.name for r in result.measurements) or "nothing",
+    }
+
+
+def _ended_ms(result: TrialResult) -> int:
+    return result.history[-1].timestamp_ms if result.history else 0
 
 
 def _owner() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal
@@ -20,10 +20,10 @@ from lossbench.planning.result_files import RESULT, TRIAL, WEIGHTS, array_files
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
-from lossbench.suite.atomic_files import link_or_copy
+from lossbench.suite.atomic_files import link_or_copy, write_files
 from lossbench.suite.dump import suite_yaml
 from lossbench.tracking import names
-from lossbench.tracking.artifacts import artifact_path, copy_artifacts, has_artifact, read_artifact
+from lossbench.tracking.artifacts import artifact_path, has_artifact, read_artifact, read_artifacts
 from lossbench.tracking.connection import locked, open_store, translate_store_errors
 from lossbench.tracking.location import Location, locate
 from lossbench.tracking.lookup import StoredTraining, TrainingLookup
@@ -252,8 +252,7 @@ class Tracker:
                 continue
             with tempfile.TemporaryDirectory() as temporary:
                 folder = Path(temporary)
-                for run in reversed(stored.runs):  # files of the earliest run replace the others
-                    copy_artifacts(self._client, self.location, run, folder, [WEIGHTS])
+                write_files(folder, self.files(trial))
                 (folder / TRIAL).write_text(trial.model_dump_json(), encoding="utf-8")
                 run_id = self._store(trial, stored.result, folder)
             origin = stored.runs[0]
@@ -295,6 +294,35 @@ class Tracker:
                 if arrays is not None:
                     return arrays
         return None
+
+    def stored_result(self, trial: Trial) -> TrialResult | None:
+        """Result of a trial with all measurements, for which `results` was called."""
+        stored = self._stored.get(trial.identity)
+        return stored.result if stored else None
+
+    def files(self, trial: Trial, *, weights: bool = False) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of the files of a trial for which `results` was called.
+
+        Args:
+            trial: The trial.
+            weights: Whether to include its weights, if they are stored.
+        """
+        written: set[str] = {RESULT, WEIGHTS}
+        for run in self._stored[trial.identity].runs:  # the earliest run that has a file counts
+            for name, content in read_artifacts(self._client, self.location, run, written):
+                written.add(name)
+                yield name, content
+        if weights and (holder := self._run_with_weights(trial)) is not None:
+            yield WEIGHTS, read_artifact(self._client, self.location, holder, WEIGHTS) or b""
+
+    @translate_store_errors
+    def import_training(
+        self, trial: Trial, result: TrialResult, files: Iterable[tuple[str, bytes]]
+    ) -> None:
+        """Store a training of another store that this one lacks; requires `start_suite` before."""
+        with tempfile.TemporaryDirectory() as temporary:
+            write_files(Path(temporary), files)
+            self._writer.write_finished(trial, result, Path(temporary))
 
     @translate_store_errors
     def has_weights(self, trial: Trial) -> bool:

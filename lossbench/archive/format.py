@@ -1,0 +1,104 @@
+"""Format of an archive: a zip file of JSON and NPZ files, and the limits that readers enforce.
+
+    archive.json                        format, suite, and the digest of every other file
+    suite.yaml                          the suite with all defaults
+    plan.json                           rows, columns, metrics and facts for reports
+    search_points.json                  points that searches proposed
+    trainings/IDENTITY/trial.json       specification of a training
+    trainings/IDENTITY/result.json      its history, measurements and environment
+    trainings/IDENTITY/predictions.npz  labels, predicted classes and their probabilities
+    trainings/IDENTITY/embedding.npz    two-dimensional features
+    trainings/IDENTITY/measurements/IDENTITY/NAME.npz
+                                        arrays of an evaluation
+    trainings/IDENTITY/weights.pt       weights, if they were exported
+
+See docs/reference/archive-format.md.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lossbench.planning.search import SearchPoints
+from lossbench.records import Strict
+
+FORMAT: Literal[1] = 1
+MANIFEST = "archive.json"
+PLAN = "plan.json"
+SUITE = "suite.yaml"
+SEARCH_POINTS = "search_points.json"
+TRAININGS = "trainings"
+
+MAX_FILES = 1_000_000
+"""Maximum number of files in an archive."""
+MAX_TEXT_BYTES = 256 * 2**20
+"""Maximum size of a JSON or YAML file."""
+MAX_ARRAYS_BYTES = 8 * 2**30
+"""Maximum size of the arrays of one NPZ file."""
+MAX_WEIGHTS_BYTES = 64 * 2**30
+"""Maximum size of the weights of one training."""
+MAX_RATIO = 1000
+"""Maximum factor by which the compressed files may expand in all, beyond `FREE_BYTES`."""
+FREE_BYTES = 64 * 2**20
+
+Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_IDENTITY = "[0-9a-f]{16}"
+_ARRAY = r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]{0,150}\.npz"
+_TRAINING_FILE = re.compile(
+    rf"(trial\.json|result\.json|weights\.pt|{_ARRAY}|measurements/{_IDENTITY}/{_ARRAY})"
+)
+_FILE = re.compile(
+    rf"({re.escape(PLAN)}|{re.escape(SUITE)}|{re.escape(SEARCH_POINTS)}"
+    rf"|{TRAININGS}/{_IDENTITY}/{_TRAINING_FILE.pattern})"
+)
+
+
+class Manifest(Strict):
+    """Content of `archive.json`.
+
+    Attributes:
+        format: Version of the format.
+        lossbench: Version of lossbench that wrote the archive.
+        suite: Name of the suite.
+        trainings: Identities of the trainings, in the order of the suite.
+        files: SHA-256 of every other file, by its name.
+    """
+
+    format: Literal[1]
+    lossbench: str
+    suite: str
+    trainings: list[Identity]
+    files: dict[str, Digest]
+
+
+class StoredSearchPoints(Strict):
+    """Content of `search_points.json`: the points of the searches, by the search's identity."""
+
+    searches: dict[Identity, SearchPoints]
+
+
+def is_file_name(name: str) -> bool:
+    """Whether an archive may have a file of this name, besides `archive.json`."""
+    return _FILE.fullmatch(name) is not None
+
+
+def is_training_file(name: str) -> bool:
+    """Whether the folder of a training may have a file of this name."""
+    return _TRAINING_FILE.fullmatch(name) is not None
+
+
+def training_file(identity: str, name: str) -> str:
+    """Name of a file of a training in the archive."""
+    return f"{TRAININGS}/{identity}/{name}"
+
+
+def max_bytes(name: str) -> int:
+    """Maximum size of a file."""
+    if name.endswith(".npz"):
+        return MAX_ARRAYS_BYTES
+    return MAX_WEIGHTS_BYTES if name.endswith(".pt") else MAX_TEXT_BYTES

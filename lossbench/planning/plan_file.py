@@ -1,0 +1,154 @@
+"""A plan as JSON, so that reports can be made without the data, the suite file and the plugins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, TypeAdapter, field_validator
+
+from lossbench.planning.head_requirements import HeadRequirements
+from lossbench.planning.plan import Plan
+from lossbench.planning.revisions import DataFacts
+from lossbench.planning.rows import Row
+from lossbench.planning.search import Search
+from lossbench.planning.trial import PlannedEvaluation
+from lossbench.records import Artifact, Metric, Strict
+from lossbench.suite.grammar import SearchRange
+from lossbench.suite.schema import Component, Suite
+
+_FACTS = TypeAdapter(DataFacts)
+
+
+class _Row(Strict):
+    label: str
+    loss: Component
+    varied: dict[str, Any]
+    variants: list[str] | None
+
+
+class _Search(Strict):
+    loss: Component
+    spaces: dict[str, SearchRange | list[Any]]
+    integers: list[str]
+
+
+class _Head(Strict):
+    variant: str
+    loss: str
+    requirements: HeadRequirements
+
+
+class _Limits(Strict):
+    loss: str
+    parameter: str
+    lowest: float | None
+    highest: float | None
+
+
+class PlanRecord(Strict):
+    """The content of a plan that reports, baselines and rankings depend on.
+
+    Plugins, and paths of the machine that made the plan, are left out. See `Plan`.
+    """
+
+    suite: Suite
+    rows: list[_Row]
+    compared: list[_Row]
+    losses: list[Component | _Search]
+    data_digest: str
+    validation_digest: str
+    evaluations: list[PlannedEvaluation]
+    metrics: list[Metric]
+    artifacts: list[Artifact]
+    only: str | None
+    changes: list[str]
+    sources: dict[str, str]
+    weights: dict[str, str]
+    facts: dict[str, Any]
+    head_requirements: list[_Head]
+    limits: list[_Limits] = Field(default=[])
+
+    @field_validator("facts")
+    @classmethod
+    def _valid_facts(cls, value: dict[str, Any]) -> dict[str, Any]:
+        _FACTS.validate_python(value)
+        return value
+
+
+def plan_record(plan: Plan) -> PlanRecord:
+    """The record of a plan."""
+    dataset = plan.suite.dataset
+    name = dataset.name.rpartition("/")[2]  # without the folders of this machine
+    suite = plan.suite.model_copy(update={"dataset": dataset.model_copy(update={"name": name})})
+    return PlanRecord(
+        suite=suite,
+        rows=[_row_record(row) for row in plan.rows],
+        compared=[_row_record(row) for row in plan.compared],
+        losses=[_loss_record(loss) for loss in plan.losses],
+        data_digest=plan.data_digest,
+        validation_digest=plan.validation_digest,
+        evaluations=list(plan.evaluations),
+        metrics=list(plan.metrics),
+        artifacts=list(plan.artifacts),
+        only=plan.only,
+        changes=list(plan.changes),
+        sources=dict(plan.sources),
+        weights=dict(plan.weights),
+        facts=_FACTS.dump_python(plan.facts, mode="json"),
+        head_requirements=[
+            _Head(variant=variant, loss=loss, requirements=requirements)
+            for (variant, loss), requirements in plan.head_requirements.items()
+        ],
+        limits=[
+            _Limits(loss=loss, parameter=parameter, lowest=lowest, highest=highest)
+            for (loss, parameter), (lowest, highest) in plan.limits.items()
+        ],
+    )
+
+
+def plan_of(record: PlanRecord) -> Plan:
+    """The plan of a record."""
+    return Plan(
+        suite=record.suite,
+        rows=tuple(map(_row, record.rows)),
+        compared=tuple(map(_row, record.compared)),
+        losses=tuple(map(_loss, record.losses)),
+        data_digest=record.data_digest,
+        validation_digest=record.validation_digest,
+        evaluations=tuple(record.evaluations),
+        metrics=tuple(record.metrics),
+        artifacts=tuple(record.artifacts),
+        only=record.only,
+        changes=tuple(record.changes),
+        sources=record.sources,
+        weights=record.weights,
+        facts=_FACTS.validate_python(record.facts),
+        head_requirements={
+            (head.variant, head.loss): head.requirements for head in record.head_requirements
+        },
+        limits={(each.loss, each.parameter): (each.lowest, each.highest) for each in record.limits},
+    )
+
+
+def _row_record(row: Row) -> _Row:
+    variants = None if row.variants is None else sorted(row.variants)
+    return _Row(label=row.label, loss=row.loss, varied=dict(row.varied), variants=variants)
+
+
+def _row(record: _Row) -> Row:
+    variants = None if record.variants is None else frozenset(record.variants)
+    return Row(record.label, record.loss, record.varied, variants)
+
+
+def _loss_record(loss: Component | Search) -> Component | _Search:
+    if isinstance(loss, Component):
+        return loss
+    spaces = {k: v if isinstance(v, SearchRange) else list(v) for k, v in loss.spaces.items()}
+    return _Search(loss=loss.loss, spaces=spaces, integers=sorted(loss.integers))
+
+
+def _loss(record: Component | _Search) -> Component | Search:
+    if isinstance(record, Component):
+        return record
+    spaces = {k: tuple(v) if isinstance(v, list) else v for k, v in record.spaces.items()}
+    return Search(record.loss, spaces, frozenset(record.integers))
