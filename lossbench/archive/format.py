@@ -11,8 +11,6 @@
     trainings/IDENTITY/measurements/IDENTITY/NAME.npz
                                         arrays of an evaluation
     trainings/IDENTITY/weights.pt       weights, if they were exported
-
-See docs/reference/archive-format.md.
 """
 
 from __future__ import annotations

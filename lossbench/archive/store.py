@@ -120,11 +120,15 @@ def joint_plan(archives: Sequence[Archive]) -> Plan:
         seeds |= set(other.suite.seeds)
     if len(archives) == 1:
         return plan
-    return replace(plan, suite=plan.suite.model_copy(update={"seeds": sorted(seeds)}))
+    suite = plan.suite.model_copy(update={"seeds": sorted(seeds)})
+    changes = [change for change in plan.changes if not change.startswith("seeds ")]
+    if any(archive.plan.changes != tuple(changes) for archive in archives):
+        changes.append(f"seeds {','.join(map(str, suite.seeds))}")
+    return replace(plan, suite=suite, changes=tuple(changes))
 
 
 def _table(plan: Plan) -> tuple[object, ...]:
-    """What two archives of the same table have in common: everything but seeds and title."""
+    """Everything that two archives of the same table have in common: all but seeds and title."""
     suite = plan.suite.model_dump(mode="json", exclude={"seeds", "title", "keep_weights"})
     suite["resources"].pop("gpus")
     suite["dataset"].pop("name")
