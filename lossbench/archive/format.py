@@ -1,5 +1,7 @@
 """Format of an archive: a zip file of JSON and NPZ files, and the limits that readers enforce.
 
+Files of an archive:
+
     archive.json                        format, suite, and the digest of every other file
     suite.yaml                          the suite with all defaults
     plan.json                           rows, columns, metrics and facts for reports
