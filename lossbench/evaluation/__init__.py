@@ -9,6 +9,7 @@ from lossbench.evaluation import corruption as corruption
 from lossbench.evaluation import knn as knn
 from lossbench.evaluation import other_images as other_images
 from lossbench.evaluation import retrieval as retrieval
+from lossbench.evaluation import transfer as transfer
 from lossbench.evaluation import verification as verification
 from lossbench.evaluation.base import EVALUATIONS, Evaluation
 

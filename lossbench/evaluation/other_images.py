@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from lossbench.data.dataset import Dataset
 from lossbench.data.images import Shape, View
 from lossbench.data.loading import load_dataset
-from lossbench.errors import DataError
 from lossbench.evaluation.base import EVALUATIONS, Evaluation, Measurement, Trained
 from lossbench.evaluation.ood_detection import (
     detection_artifact,
     detection_metrics,
     measure_detection,
 )
+from lossbench.evaluation.other_dataset import features_of, require_convertible, square_view
 from lossbench.records import Artifact, Metric
 
 
@@ -47,53 +43,18 @@ class OtherImages(Evaluation):
 
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:
         other = load_dataset(self.dataset, data_root)
-        if "test" not in other.splits:
-            raise DataError(f"{self.dataset}: has no test set")
-        if other.digest == dataset.digest:
-            raise ValueError(f"{self.dataset} is the data set that the suite trains on")
-        channels, others = dataset.image_shape(view)[0], _channels(other)
-        if channels != others and not {channels, others} <= {1, 3}:
-            raise ValueError(
-                f"{self.dataset}: its images have {others} channels, those of {dataset.card.name} "
-                f"{channels}; only 1 and 3 can be converted to each other"
-            )
+        require_convertible(self.dataset, other, dataset, view)
         return {self.dataset: other.digest}
 
     def other_images(
         self, dataset: Dataset, view: View, data_root: Path
     ) -> tuple[Shape | None, View]:
         other = load_dataset(self.dataset, data_root)
-        return other.splits["test"].shape, _square_view(dataset.image_shape(view)[1:])
+        return other.splits["test"].shape, square_view(dataset.image_shape(view)[1:])
 
-    @torch.no_grad()
     def __call__(self, trained: Trained) -> Measurement:
         [sample] = next(iter(trained.measured_images.unaugmented(size=1)))  # (C, H, W)
-        dataset = load_dataset(self.dataset, trained.data_root, verify=False)
-        view = _square_view(sample.shape[1:])
-        images = dataset.splits["test"].to_device(trained.device, view)
-        features = [
-            trained.model(trained.normalise(_like(part, sample))) for part in images.unaugmented()
-        ]
-        return Measurement(*measure_detection(trained, self._key, torch.cat(features)))
-
-
-def _square_view(size: Sequence[int]) -> View:
-    """Central square whose side is the shorter side of images of size (H, W)."""
-    side = min(size)
-    return View(resize=side, crop=side)
-
-
-def _channels(dataset: Dataset) -> int:
-    shape = dataset.splits["test"].shape
-    return 3 if shape is None else shape[0]  # image files are decoded to RGB
-
-
-def _like(images: Tensor, sample: Tensor) -> Tensor:
-    """Images (B, C', S, S), converted to the channels and the size of a sample (C, H, W)."""
-    from lossbench.data.torchvision import functional
-
-    if images.shape[1] != sample.shape[0]:
-        images = functional.rgb_to_grayscale(images, num_output_channels=1)
-        images = images.expand(-1, sample.shape[0], -1, -1)
-    resized: Tensor = functional.resize(images, list(sample.shape[1:]), antialias=True)
-    return resized
+        other = load_dataset(self.dataset, trained.data_root, verify=False)
+        channels, height, width = sample.shape
+        features = features_of(trained, other.splits["test"], (channels, height, width))
+        return Measurement(*measure_detection(trained, self._key, features))
