@@ -98,6 +98,8 @@ def _print_components(registry: Registry[Any], others: list[Entry[Any]]) -> None
         if entry.reference:
             out.print(Text(f"    {entry.reference}", "dim"), soft_wrap=True)
         _print_parameters(entry)
+        if entry.kind == "evaluation":
+            _print_metric_names(entry)
         out.print()
 
 
@@ -117,10 +119,12 @@ def _print_component(entry: Entry[Any]) -> None:
         out.print(Text(docstring), soft_wrap=True)
         out.print()
         _print_parameters(entry)
+        _print_metrics(entry)
         return
     out.print(Text("\n".join([parsed.summary, *parsed.body]).rstrip()), soft_wrap=True)
     out.print()
     _print_parameters(entry, meanings)
+    _print_metrics(entry)
     for title, lines in parsed.sections.items():
         if title != "Args":
             out.print()
@@ -142,6 +146,32 @@ def _print_parameters(entry: Entry[Any], meanings: Mapping[str, str] | None = No
         table.add_row(*map(Text, cells))
     if table.rows:
         out.print(table)
+
+
+def _print_metric_names(entry: Entry[Any]) -> None:
+    """Print the names of an evaluation's metrics with default parameters, by their direction."""
+    from lossbench.cli.documentation.metrics import example_metrics
+
+    metrics = example_metrics(entry)
+    for better, higher in (("lower", False), ("higher", True)):
+        names = [metric.name for metric in metrics if metric.higher_is_better is higher]
+        if names:
+            out.print(Text(f"    {better} is better: {', '.join(names)}"), soft_wrap=True)
+
+
+def _print_metrics(entry: Entry[Any]) -> None:
+    """Print the table of an evaluation's metrics with default parameters."""
+    from lossbench.cli.documentation.metrics import HEADINGS, example_metrics, metric_cells
+
+    if entry.kind != "evaluation" or not (metrics := example_metrics(entry)):
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in (f"    {HEADINGS[0]}", *HEADINGS[1:]):
+        table.add_column(heading)
+    for name, *cells in map(metric_cells, metrics):
+        table.add_row(*map(Text, [f"    {name}", *cells]))
+    out.print()
+    out.print(table)
 
 
 def _print_datasets(data_root: Path) -> None:

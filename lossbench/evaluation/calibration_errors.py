@@ -105,7 +105,7 @@ def reliability(confidence: Floats, accuracy: Floats, bins: Bins, num_bins: int)
 def equal_width_reliability(found: Predictions, num_bins: int) -> Reliability:
     """Reliability in the bins ((m - 1) / M, m / M] of the confidence, m = 1, ..., M.
 
-    Reference: Guo et al., ICML 2017, Eqs. 2 and 3 for the bins, Eq. 5 for their error.
+    Reference: Guo et al., ICML 2017, Sect. 2.
     """
     edges = np.arange(1, num_bins) / num_bins
     bins = np.searchsorted(edges, found.confidence, side="left")
@@ -118,8 +118,8 @@ def equal_mass_reliability(found: Predictions, num_bins: int) -> Reliability:
     The numbers differ by at most 1 if M does not divide N. Images of equal confidence count with
     their mean accuracy, so that the order of the images does not matter.
 
-    Reference: Nixon et al., CVPR Workshops 2019, Sect. 4: the ranges of the adaptive calibration
-        error, here for the confidence only instead of the posterior of every class.
+    Reference: Nixon et al., CVPR Workshops 2019: the ranges of the adaptive calibration error,
+        here for the confidence only instead of the posterior of every class.
     """
     order = np.argsort(found.confidence, kind="stable")
     confidence = found.confidence[order]

@@ -39,7 +39,7 @@ class Retrieval(Evaluation):
             the suite's `dataset.classes` leaves out, which the network has never seen. All of them
             are measured, whatever `dataset.test_size` is.
 
-    Reference: Musgrave, Belongie, Lim: A Metric Learning Reality Check. ECCV 2020, Sect. 3.2.
+    Reference: Musgrave, Belongie, Lim: A Metric Learning Reality Check. ECCV 2020.
     """
 
     needs_images = False

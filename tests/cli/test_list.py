@@ -28,3 +28,22 @@ def test_lists(run: Run, make_folder: Callable[..., Path]) -> None:
         assert f"[obtain it yourself; {command} prints how]" in datasets.split(f"\n{name} ")[1]
     assert "mine" in datasets
     assert "mnist_cnn" in run("list", "models")[1]
+
+
+def test_metrics_of_evaluations_have_their_direction(run: Run) -> None:
+    _, listed, _ = run("list", "evaluations")
+    parts = {part.split(maxsplit=1)[0]: part for part in listed.split("\n\n") if part.strip()}
+    assert "\n    lower is better: error" in parts["error"]
+    assert "higher is better" not in parts["error"]
+    assert "\n    lower is better: distance_ratio, feature_norm" in parts["class_separation"]
+    assert "\n    higher is better: class_separation" in parts["class_separation"]
+    assert "\n    higher is better: other_DATASET_auroc" in parts["other_images"]
+    one = run("list", "evaluations", "knn")[1]
+    assert re.search(r"knn_20_error +error of 20 nearest .*% of images +lower +representation", one)
+    assert "better" not in run("list", "losses", "lgm")[1]
+
+
+def test_docs_of_evaluations_have_the_direction_of_each_metric(run: Run) -> None:
+    page = run("docs", "evaluations")[1]
+    for cell in ("retrieval_map_at_r", "brier_score", "other_DATASET_fpr95"):
+        assert cell in page

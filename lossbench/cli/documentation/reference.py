@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from lossbench.cli.documentation.docstrings import parse_docstring
 from lossbench.cli.documentation.markdown_parts import Row, code, table
+from lossbench.cli.documentation.metrics import HEADINGS, example_metrics, metric_cells
 from lossbench.cli.documentation.parameters import default_text, values_text
 from lossbench.data import sources
 from lossbench.data.augmentation import AUGMENTATIONS
@@ -102,11 +103,17 @@ def models() -> str:
 
 def evaluations() -> str:
     """Return the page of the evaluations."""
-    intro = (
-        "# Evaluations\n\nEntries of the key `evaluate`. Each is measured once, after the last "
-        "epoch, in float32."
-    )
-    return f"{intro}\n\n{components('', EVALUATIONS, '#')}"
+    parts = [
+        "# Evaluations",
+        "Entries of the key `evaluate`. Each is measured once, after the last epoch, on features "
+        "in float32. The tables of metrics have their names with the default parameters, and "
+        "whether higher or lower values are better.",
+    ]
+    for name in EVALUATIONS.builtin_names:
+        entry = EVALUATIONS[name]
+        rows = [(code(cells[0]), *cells[1:]) for cells in map(metric_cells, example_metrics(entry))]
+        parts += [component(entry, "##"), table(HEADINGS, rows)]
+    return "\n\n".join(parts)
 
 
 def datasets() -> str:
