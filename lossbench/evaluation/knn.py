@@ -47,7 +47,7 @@ class NearestNeighbours(Evaluation):
         return (
             Metric(
                 name=self._name,
-                label=f"error of {self.k} nearest neighbours, {self.distance} distance",
+                label=f"k-NN error, k = {self.k}, {self.distance} distance",
                 unit=IMAGES,
                 group="representation",
             ),

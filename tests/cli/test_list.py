@@ -39,7 +39,7 @@ def test_metrics_of_evaluations_have_their_direction(run: Run) -> None:
     assert "\n    higher is better: class_separation" in parts["class_separation"]
     assert "\n    higher is better: other_DATASET_auroc" in parts["other_images"]
     one = run("list", "evaluations", "knn")[1]
-    assert re.search(r"knn_20_error +error of 20 nearest .*% of images +lower +representation", one)
+    assert re.search(r"knn_20_error +k-NN error, k = 20, .*% of images +lower +representation", one)
     assert "better" not in run("list", "losses", "lgm")[1]
 
 
