@@ -37,6 +37,12 @@ class ArchiveStore:
         self._results |= found
         return found
 
+    def holder(self, identity: str) -> Archive | None:
+        """The first archive that has a training; one with its weights, if there is one."""
+        archives = [archive for archive, _ in self._holders(identity)]
+        with_weights = [archive for archive in archives if archive.has_weights(identity)]
+        return next(iter([*with_weights, *archives]), None)
+
     def search_points(self, suite: str) -> Mapping[str, SearchPoints]:
         """Return the points that the searches of a suite have proposed, by `search_identity`."""
         found: dict[str, SearchPoints] = {}
@@ -93,13 +99,23 @@ class ArchiveStore:
                 yield archive, result
 
 
-def open_archives(paths: Sequence[Path], *, weights: bool = False) -> list[Archive]:
+def open_archives(paths: Iterable[Path], *, weights: bool = False) -> list[Archive]:
     """Open archives and check them; see `Archive`.
 
+    Args:
+        paths: Files, or folders with files `*.zip`.
+        weights: Whether the weights are checked as well.
+
     Raises:
-        RequestError: One of them cannot be used.
+        RequestError: One of them cannot be used, or a folder has none.
     """
-    return [Archive(path, weights=weights) for path in paths]
+    files: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob("*.zip")) if path.is_dir() else [path]
+        if not inside:
+            raise RequestError(f"{path}: has no archives (*.zip)")
+        files += inside
+    return [Archive(file, weights=weights) for file in dict.fromkeys(files)]
 
 
 def joint_plan(archives: Sequence[Archive]) -> Plan:
@@ -121,8 +137,9 @@ def joint_plan(archives: Sequence[Archive]) -> Plan:
     if len(archives) == 1:
         return plan
     suite = plan.suite.model_copy(update={"seeds": sorted(seeds)})
-    changes = [change for change in plan.changes if not change.startswith("seeds ")]
-    if any(archive.plan.changes != tuple(changes) for archive in archives):
+    changes = list(plan.changes)
+    if any(archive.plan.suite.seeds != plan.suite.seeds for archive in archives):
+        changes = [change for change in changes if not change.startswith("seeds ")]
         changes.append(f"seeds {','.join(map(str, suite.seeds))}")
     return replace(plan, suite=suite, changes=tuple(changes))
 

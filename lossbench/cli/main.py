@@ -30,6 +30,7 @@ from lossbench.cli.report import report
 from lossbench.cli.run import run
 from lossbench.cli.signals import INTERRUPTED, stop_signals
 from lossbench.cli.ui import ui
+from lossbench.cli.work import work
 from lossbench.errors import LossbenchError
 from lossbench.errors.redaction import RedactedStream
 
@@ -70,6 +71,7 @@ app.command("plan", cls=OnceCommand)(plan)
 app.command("report", cls=OnceCommand)(report)
 app.command("check", cls=OnceCommand)(check)
 app.command("rank", cls=OnceCommand)(rank)
+app.command("work", cls=OnceCommand)(work)
 app.command("export", cls=OnceCommand)(export)
 app.command("import", cls=OnceCommand)(import_)
 app.command("new-loss", cls=OnceCommand)(new_loss)

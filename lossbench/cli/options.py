@@ -93,7 +93,8 @@ FromOption = Annotated[
         "--from",
         metavar="FILE",
         callback=expand_all,
-        help="Archive of 'lossbench export', instead of a suite and a database. Repeatable.",
+        help="Archive of 'lossbench export' or a folder of archives, instead of a suite and a "
+        "database. Repeatable.",
     ),
 ]
 

@@ -18,7 +18,6 @@ from lossbench.records import Results, TrialResult
 from lossbench.suite.grammar import SearchRange
 from lossbench.suite.schema import Component
 
-OPTUNA_VERSION = version("optuna")
 Scores = Mapping[str, float]
 """Trial identity -> metric on the held-out part; NaN for trials that will never have one."""
 Chosen = Mapping[tuple[str, str], Row]
@@ -260,7 +259,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
             notes.append(
                 f"search of {search.loss.name}{column}: {proposals.replaced} of "
                 f"{len(proposals.values)} points, stored by Optuna {stored.optuna}, differ from "
-                f"those that Optuna {OPTUNA_VERSION} proposes now; the stored points are used"
+                f"those that Optuna {version('optuna')} proposes now; the stored points are used"
             )
         if stored is None or len(stored.points) < len(proposals.values):
             search_points[identity] = SearchPoints(
@@ -292,7 +291,7 @@ def search_identity(plan: Plan, search: Search, variant: str) -> str:
 def _versions(stored: SearchPoints | None) -> str:
     """Versions of Optuna that proposed the points of a search, including the installed one."""
     known = stored.optuna.split(", ") if stored else []
-    return ", ".join(dict.fromkeys([*known, OPTUNA_VERSION]))
+    return ", ".join(dict.fromkeys([*known, version("optuna")]))
 
 
 def _mean_score(plan: Plan, scores: Scores, variant: str, point: Component) -> float | None:

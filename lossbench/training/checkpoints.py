@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import pickle
 import time
 import zipfile
@@ -82,6 +83,8 @@ class Checkpoints:
         notes: Messages for the user, each one line.
         required_after: Epoch after which a checkpoint is always written, because the training
             pauses there.
+        deadline: Time on the monotonic clock from which a checkpoint is always written, because the
+            process ends.
     """
 
     def __init__(
@@ -99,11 +102,13 @@ class Checkpoints:
         self._noted_failure = False
         self.notes: list[str] = []
         self.required_after: int | None = None
+        self.deadline = math.inf
 
     def is_due(self, epoch: int) -> bool:
         """Whether a checkpoint should be written after an epoch."""
-        waited = time.monotonic() - self._saved_at >= self._wait_sec
-        return waited or epoch == self.required_after
+        now = time.monotonic()
+        waited = now - self._saved_at >= self._wait_sec
+        return waited or now >= self.deadline or epoch == self.required_after
 
     def save(self, epoch: int, state: State) -> None:
         """Write a checkpoint and delete older ones. If the disk is full, only add a note."""

@@ -147,7 +147,7 @@ def another_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "optuna.samplers.TPESampler", lambda **_: optuna.samplers.RandomSampler(seed=7)
     )
-    monkeypatch.setattr("lossbench.planning.selection.OPTUNA_VERSION", "99.0")
+    monkeypatch.setattr("lossbench.planning.selection.version", lambda package: "99.0")
 
 
 def best_alpha(trial: Trial) -> float:

@@ -1,0 +1,134 @@
+"""`lossbench work`: train and measure a share of a suite without Ray and MLflow."""
+
+from __future__ import annotations
+
+import enum
+import math
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from lossbench.cli.common import load_plan
+from lossbench.cli.console import err
+from lossbench.cli.options import (
+    DEFAULT_DATA_ROOT,
+    DataRootOption,
+    OnlyOption,
+    PluginOption,
+    SeedsOption,
+    SetOption,
+    SuiteArgument,
+    expand,
+)
+from lossbench.cli.signals import INTERRUPTED, stop_signals
+from lossbench.errors import RequestError
+
+
+class Device(enum.StrEnum):
+    """Devices on which trials can be trained."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def work(
+    suite: SuiteArgument,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="DIR", callback=expand, help="Folder for archives.")
+    ],
+    shard: Annotated[
+        str,
+        typer.Option(metavar="NUMBER/COUNT", help="Share of the trials: 3/8 is the third eighth."),
+    ] = "1/1",
+    set_: SetOption = [],  # noqa: B006
+    only: OnlyOption = None,
+    seeds: SeedsOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
+    plugin: PluginOption = [],  # noqa: B006
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, max=1e6, help="Stop after this time, at the end of an epoch."),
+    ] = None,
+    device: Annotated[
+        Device, typer.Option(help="Device to train on; auto: a GPU if there is one.")
+    ] = Device.auto,
+    checkpoint_every: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=1e6,
+            help="Minimum time between two checkpoints of a trial; 0: after every epoch.",
+        ),
+    ] = 10.0,
+) -> None:
+    """Train and measure a share of a suite's trials here, one after the other.
+
+    Needs neither Ray nor MLflow, for job arrays and machines without a network. Each finished trial
+    is an archive in the output folder: see 'lossbench report --from' and 'lossbench import'. Run
+    the same command again to continue.
+
+    \b
+    Examples:
+      lossbench work suites/digits.yaml --output results
+      lossbench work suites/mnist.yaml --data-root data --shard 3/8 --output results --minutes 230
+      lossbench report --from results
+    """
+    started = time.monotonic()
+    from lossbench.runner.sharded_work import ShardedWork, read_shard
+
+    chosen = read_shard(shard)
+    plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+    for line in plan.warnings:
+        err.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
+    _require_folder(output)
+    shared = ShardedWork(
+        plan,
+        chosen,
+        output,
+        data_root=data_root,
+        device=_device(device),
+        deadline=math.inf if minutes is None else started + 60 * minutes,
+        checkpoint_sec=checkpoint_every,
+        log=lambda line: err.print(Text(line), soft_wrap=True),
+    )
+    try:
+        outcome = shared.run()
+    except KeyboardInterrupt:
+        err.print("stopped; run the same command to continue")
+        raise typer.Exit(stop_signals.exit_code or INTERRUPTED) from None
+    counts = f"{outcome.finished} trials finished"
+    if outcome.left:
+        counts += f", {outcome.left} of this share left; run the same command to continue"
+    elif outcome.others and plan.suite.selection:
+        counts += (
+            f"; {outcome.others} of other shares are not finished, and the final trials depend on "
+            "them: run the same command again afterwards"
+        )
+    err.print(counts, highlight=False, soft_wrap=True)
+    for name, message in outcome.failed.items():
+        err.print(Text(f"failed: {name}: {message}", "red"), soft_wrap=True)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+def _device(wanted: Device) -> str:
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted is Device.cuda and not available:
+        raise RequestError("--device cuda: PyTorch finds no GPU here")
+    if wanted is Device.auto:
+        return "cuda" if available else "cpu"
+    return wanted.value
+
+
+def _require_folder(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"--output {output}: {error.strerror}") from None
