@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -71,7 +72,8 @@ class Archive:
     def __init__(self, path: Path, *, weights: bool = False) -> None:
         self.path = path
         try:
-            self._file = zipfile.ZipFile(path)
+            self._changed_ns = path.stat().st_mtime_ns
+            zipfile.ZipFile(path).close()
         except FileNotFoundError:
             raise RequestError(f"{path}: no such file") from None
         except _DAMAGED as error:
@@ -100,6 +102,10 @@ class Archive:
         if SEARCH_POINTS not in self.manifest.files:
             return {}
         return self._json(SEARCH_POINTS, StoredSearchPoints).searches
+
+    @property
+    def _file(self) -> zipfile.ZipFile:
+        return _opened(self.path, self._changed_ns)
 
     def has_weights(self, identity: str) -> bool:
         """Whether the archive has the weights of a training."""
@@ -236,6 +242,13 @@ class Archive:
                     f"{record.name}"
                 )
         self.trials[identity], self.results[identity] = trial, result
+
+
+@functools.lru_cache(maxsize=64)
+def _opened(path: Path, changed_ns: int) -> zipfile.ZipFile:
+    """The open file of an archive; a folder may have more archives than can be open at once."""
+    del changed_ns  # a replaced file is opened again
+    return zipfile.ZipFile(path)
 
 
 def arrays_problem(content: bytes) -> str:
