@@ -84,6 +84,7 @@ class TrialResult(Strict):
             the same digest are of the same network. Empty if it diverged before its end.
         unmeasured: Names of the evaluations that its trial asks for and that are not measured yet;
             never stored.
+        failures: Tracebacks of the evaluations that failed with an error, by name; never stored.
         history: One record per epoch.
         wall_time_sec: Duration of the training, without evaluation and start-up.
         peak_memory_mib: Peak memory of the training, without evaluation: resident set of the
@@ -99,6 +100,7 @@ class TrialResult(Strict):
     measurements: tuple[MeasurementRecord, ...] = ()
     weights_digest: str = ""
     unmeasured: tuple[str, ...] = Field(default=(), exclude=True)
+    failures: dict[str, str] = Field(default={}, exclude=True)
     history: tuple[EpochRecord, ...]
     wall_time_sec: float
     peak_memory_mib: float

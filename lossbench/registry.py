@@ -243,7 +243,9 @@ class Registry(Generic[T]):
         prefix, dot, rest = name.partition(".")
         if not dot or prefix not in self._providers:
             provided = (f"{prefix}.NAME" for prefix in self._providers)
-            hint = f"; for a {self.kind} of your own, add --plugin FILE.py" if self._group else ""
+            article = "an" if self.kind[0] in "aeiou" else "a"
+            hint = f"; for {article} {self.kind} of your own, add --plugin FILE.py"
+            hint = hint if self._group else ""
             raise UnknownNameError(self.kind, name, [*self, *provided], hint)
         provider, names = self._providers[prefix]
         known = set(names())

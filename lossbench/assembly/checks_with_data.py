@@ -5,15 +5,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from lossbench.assembly.checks_without_data import pixel_range_problems
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import pixel_statistics, view_of
+from lossbench.data.images import View
 from lossbench.data.sampling import stratified_subset
 from lossbench.data.suite_data import open_dataset
 from lossbench.data.trial_splits import choose_splits
-from lossbench.errors import DataError, Loc, Problem, ProblemCollector, UnknownNameError
-from lossbench.evaluation import Evaluation
+from lossbench.errors import (
+    DataError,
+    Loc,
+    Problem,
+    ProblemCollector,
+    UnknownNameError,
+    format_exception,
+)
+from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.models.vectors import VECTOR_MODELS
 from lossbench.planning.trial import VALIDATION_SET
 from lossbench.suite.schema import DatasetChoice, Input, Suite
@@ -51,12 +60,16 @@ def check_evaluations(
             without_test.append(index)
         else:
             try:
-                digests[-1] = evaluation.check(dataset, view_of(suite.recipe), data_root)
+                digests[-1] = _digests(evaluation, dataset, view_of(suite.recipe), data_root)
                 if evaluation.needs_validation:
                     digest = unmeasured_validation_digest(suite, data_root)
                     digests[-1] = {**digests[-1], VALIDATION_SET: digest}
             except (ValueError, UnknownNameError, DataError) as error:
                 collector.add(loc, f"{name}: {error}")
+            except Exception as error:
+                if not EVALUATIONS[name].external:
+                    raise
+                collector.add(loc, f"{name}: cannot be used: {format_exception(error)}")
     if without_test:
         names = ", ".join(suite.evaluate[index].name for index in without_test)
         verb = "needs" if len(without_test) == 1 else "need"
@@ -64,6 +77,21 @@ def check_evaluations(
         message += f": {dataset.no_test}" if dataset.no_test else ""
         collector.add(("evaluate", without_test[0]), message)
     return digests
+
+
+def _digests(
+    evaluation: Evaluation, dataset: Dataset, view: View, data_root: Path
+) -> dict[str, str]:
+    """Digests of other data; a user's evaluation may return anything.
+
+    Raises:
+        ValueError: It returns something else.
+    """
+    found: Any = evaluation.check(dataset, view, data_root)
+    evaluation.other_images(dataset, view, data_root)
+    if isinstance(found, dict) and all(isinstance(x, str) for item in found.items() for x in item):
+        return found
+    raise ValueError("check() should return the digests of other data by their names, or {}")
 
 
 def unmeasured_validation_digest(suite: Suite, data_root: Path) -> str:

@@ -15,6 +15,7 @@ from lossbench.errors import (
     format_exception,
 )
 from lossbench.evaluation import EVALUATIONS, Evaluation
+from lossbench.evaluation.declarations import declaration_problem
 from lossbench.planning.rows import Row, find_reference_rows
 from lossbench.planning.search import Search
 from lossbench.records import Metric
@@ -27,20 +28,40 @@ MAX_PLAUSIBLE = 2.0
 plausible, as for masks of 0 and 1."""
 
 
+def create_evaluations(suite: Suite, collector: ProblemCollector) -> list[Evaluation]:
+    """The evaluations of a suite with all parameters, up to the first one that cannot be used.
+
+    Those of users are checked: their constructors may fail, and their metrics may be invalid.
+    """
+    evaluations: list[Evaluation] = []
+    for chosen in suite.evaluate:
+        entry = EVALUATIONS[chosen.name]
+        if not entry.external:
+            evaluations.append(entry.create(**chosen.params))
+            continue
+        try:
+            evaluation = entry.create(**chosen.params)
+            problem = f"{type(evaluation).__name__} is no Evaluation"
+            if isinstance(evaluation, Evaluation):
+                problem = declaration_problem(evaluation.metrics(), evaluation.artifacts())
+        except ParameterError:
+            raise
+        except Exception as error:
+            problem = f"cannot be used: {format_exception(error)}"
+        if problem:
+            collector.add(("evaluate", chosen.name), problem)
+            break
+        evaluations.append(evaluation)
+    return evaluations
+
+
 def suite_metrics(
     suite: Suite, evaluations: Iterable[Evaluation], collector: ProblemCollector
 ) -> tuple[Metric, ...]:
     """Metrics of a suite; checks that they are distinct and that `selection` can use its metric."""
-    metrics: list[Metric] = []
-    for chosen, evaluation in zip(suite.evaluate, evaluations, strict=False):
-        try:
-            metrics += evaluation.metrics()
-        except Exception as error:
-            if not EVALUATIONS[chosen.name].external:
-                raise
-            message = f"cannot be used: {format_exception(error)}"
-            collector.add(("evaluate", chosen.name), message)
-            return ()
+    if collector:
+        return ()
+    metrics = [metric for evaluation in evaluations for metric in evaluation.metrics()]
     names = [metric.name for metric in metrics]
     twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
     if twice:

@@ -21,14 +21,16 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lossbench.assembly.code_digest import CodeDigests
 from lossbench.assembly.registries import REGISTRIES
 from lossbench.errors import RequestError, did_you_mean, format_exception
+from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES, LossHead
 from lossbench.planning.trial import short_digest
 from lossbench.records import Plugin
-from lossbench.registry import Entry, registering
+from lossbench.registry import Entry, Registry, registering
 
 installed: dict[str, str] = {}
 """File -> digest of its text as registered in this process."""
@@ -124,7 +126,7 @@ def _why(error: BaseException, file: Path) -> str:
 
 
 def _require_usable(plugin: Plugin, path: Path) -> None:
-    """Check that a plugin registers something, and that its losses are loss heads.
+    """Check that a plugin registers something, and that its classes can be used.
 
     Raises:
         RequestError: It does not.
@@ -134,22 +136,36 @@ def _require_usable(plugin: Plugin, path: Path) -> None:
         forget(plugin.file)
         raise RequestError(
             f"--plugin {path}: registers nothing; put @LOSSES.register('my_loss') before your "
-            "class (from lossbench.losses import LOSSES, LossHead)"
+            "class (from lossbench.losses import LOSSES, LossHead), or "
+            "@EVALUATIONS.register('my_metric') (from lossbench.evaluation import EVALUATIONS)"
         )
-    for entry in LOSSES.registered_by(digest):
-        problem = _problem(entry)
-        if problem:
-            forget(plugin.file)
-            raise RequestError(f"--plugin {path}: loss {entry.name!r}: {problem}")
+    bases: tuple[tuple[Registry[Any], type, str], ...] = (
+        (LOSSES, LossHead, "lossbench.losses"),
+        (EVALUATIONS, Evaluation, "lossbench.evaluation"),
+    )
+    for registry, base, module in bases:
+        for entry in registry.registered_by(digest):
+            problem = _problem(entry, base, module)
+            if problem:
+                forget(plugin.file)
+                raise RequestError(f"--plugin {path}: {registry.kind} {entry.name!r}: {problem}")
 
 
-def _problem(entry: Entry[LossHead]) -> str:
+def _problem(entry: Entry[Any], base: type, module: str) -> str:
+    """Reason why a class cannot be used; empty if there is none.
+
+    Args:
+        entry: Entry of a plugin.
+        base: Class that it has to be derived from.
+        module: Module of that class.
+    """
     factory = entry.factory
     if not isinstance(factory, type):
         return ""  # the result of a function is known only after a call
-    if not issubclass(factory, LossHead):
-        return f"{factory.__name__} is no LossHead; derive it from lossbench.losses.LossHead"
+    if not issubclass(factory, base):
+        name = base.__name__
+        return f"{factory.__name__} is no {name}; derive it from {module}.{name}"
     if inspect.isabstract(factory):
-        lacking = " and ".join(sorted(factory.__abstractmethods__))
+        lacking = " and ".join(sorted(getattr(factory, "__abstractmethods__", ())))
         return f"{factory.__name__} lacks {lacking}"
     return ""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lossbench.assembly.checks_without_data import (
     compared_rows,
+    create_evaluations,
     optimizer_problems,
     pixel_range_problems,
     reference_problems,
@@ -18,7 +19,7 @@ from lossbench.assembly.checks_without_data import (
 from lossbench.assembly.components import resolve_components, resolve_losses
 from lossbench.data.loading import explain_missing
 from lossbench.errors import Loc, ParameterError, Problem, ProblemCollector, UnknownNameError
-from lossbench.evaluation import EVALUATIONS, Evaluation
+from lossbench.evaluation import Evaluation
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row, make_rows
@@ -60,9 +61,7 @@ def resolve_suite(suite: Suite) -> ResolvedSuite:
     collector = ProblemCollector()
     resolved = resolve_components(suite, collector)
     losses = resolve_losses(suite.losses, ("losses",), collector)
-    evaluations: list[Evaluation] = []
-    if not collector:
-        evaluations = [EVALUATIONS[e.name].create(**e.params) for e in resolved.evaluate]
+    evaluations = [] if collector else create_evaluations(resolved, collector)
     metrics = suite_metrics(suite, evaluations, collector)
     collector.extend(search_problems(suite, losses))
     suite.origin.raise_if_any(collector)

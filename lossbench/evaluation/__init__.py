@@ -11,6 +11,7 @@ from lossbench.evaluation import other_images as other_images
 from lossbench.evaluation import retrieval as retrieval
 from lossbench.evaluation import transfer as transfer
 from lossbench.evaluation import verification as verification
-from lossbench.evaluation.base import EVALUATIONS, Evaluation
+from lossbench.evaluation.base import EVALUATIONS, Evaluation, Measurement, Trained
+from lossbench.records import Metric
 
-__all__ = ["EVALUATIONS", "Evaluation"]
+__all__ = ["EVALUATIONS", "Evaluation", "Measurement", "Metric", "Trained"]

@@ -169,7 +169,7 @@ class Evaluation(ABC):
         """
 
 
-EVALUATIONS: Registry[Evaluation] = Registry("evaluation")
+EVALUATIONS: Registry[Evaluation] = Registry("evaluation", group="lossbench.evaluations")
 
 
 @torch.no_grad()

@@ -24,9 +24,10 @@ from lossbench.training.process_group import ProcessGroup
 
 PAUSED = "paused.json"
 DATA_PROBLEM = "data_problem"
+FAILURE = "failure.txt"
 
 
-def train_distributed(config: Mapping[str, Any]) -> Path:
+def train_distributed(config: Mapping[str, Any]) -> tuple[Path, str]:
     """Train a trial with `resources.workers` workers; runs in the trial's Tune job.
 
     Args:
@@ -35,7 +36,8 @@ def train_distributed(config: Mapping[str, Any]) -> Path:
             `plugins`, `file_server`, `until`.
 
     Returns:
-        Folder with the result and the artifacts of the main process.
+        Folder with the result and the artifacts of the main process, and the tracebacks of
+        evaluations that failed, or ''.
 
     Raises:
         PausedError: The training is paused.
@@ -71,7 +73,8 @@ def train_distributed(config: Mapping[str, Any]) -> Path:
     if (folder / PAUSED).exists():
         partial = (folder / PAUSED).read_text(encoding="utf-8")
         raise PausedError(TrialResult.model_validate_json(partial))
-    return folder / DELIVERED
+    failure = folder / FAILURE
+    return folder / DELIVERED, failure.read_text(encoding="utf-8") if failure.exists() else ""
 
 
 def _require_shared_filesystem(config: Mapping[str, Any]) -> None:
@@ -119,3 +122,6 @@ def _train_in_worker(config: dict[str, Any]) -> None:
         raise
     if group.is_main_process:
         (folder / DELIVERED / "result.json").write_text(result.model_dump_json(), encoding="utf-8")
+        if result.failures:
+            text = "\n".join(result.failures.values())
+            (folder / FAILURE).write_text(text, encoding="utf-8")

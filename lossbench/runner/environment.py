@@ -15,6 +15,7 @@ import torch
 
 import lossbench
 from lossbench.assembly.code_digest import normalized_source
+from lossbench.evaluation import EVALUATIONS
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
 from lossbench.planning.trial import Trial
@@ -35,15 +36,18 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
 
 
-def environment(trial: Trial | None = None) -> dict[str, str]:
+def environment(trial: Trial | None = None, evaluation: str = "") -> dict[str, str]:
     """Versions that affect the results.
 
     Args:
         trial: Trial whose loss and model may come from other libraries, which are included.
+        evaluation: Name of an evaluation, which may come from another library.
     """
     libraries: set[str] = set()
     if trial:
         libraries = {LOSSES[trial.loss.name].distribution, MODELS[trial.model.name].distribution}
+    if evaluation:
+        libraries.add(EVALUATIONS[evaluation].distribution)
     return {
         "lossbench": lossbench.__version__,
         "code": code_digest(),

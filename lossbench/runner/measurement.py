@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lossbench.assembly.build import TrialObjects
 from lossbench.errors import DataError, NotFiniteError
+from lossbench.evaluation import EVALUATIONS
 from lossbench.evaluation.base import Arrays, Trained, as_arrays
 from lossbench.evaluation.embedding import embedding
 from lossbench.planning.divergence import collapse_reason, guessing_note
@@ -25,6 +26,7 @@ from lossbench.planning.result_files import WEIGHTS, array_file
 from lossbench.planning.trial import Trial
 from lossbench.records import MeasurementRecord
 from lossbench.runner.environment import device_name, environment
+from lossbench.runner.user_evaluation import failure_text, measure_guarded
 from lossbench.training.seeding import seed_everything
 from lossbench.training.trained_weights import read_weights, weights_digest, weights_of
 
@@ -119,7 +121,7 @@ def measure(
     artifacts: Path,
     device: str,
     skipped: Collection[str] = (),
-) -> Iterator[MeasurementRecord]:
+) -> tuple[tuple[MeasurementRecord, ...], dict[str, str]]:
     """Run the evaluations of a trial on a trained model, and write their arrays.
 
     Args:
@@ -129,7 +131,16 @@ def measure(
         artifacts: Existing folder; the arrays go to `measurements/IDENTITY/NAME.npz`.
         device: `cpu` or `cuda`.
         skipped: Identities of measurements that are not needed.
+
+    Returns:
+        Measurements, and the errors of evaluations that failed, by name. One that fails does not
+        affect the others.
+
+    Raises:
+        DataError: Other data cannot be used.
     """
+    records: list[MeasurementRecord] = []
+    failures: dict[str, str] = {}
     for planned, identity, evaluation in zip(
         trial.evaluate, trial.measurement_identities, parts.evaluations, strict=True
     ):
@@ -140,25 +151,36 @@ def measure(
         values: Mapping[str, float] = {}
         arrays: Mapping[str, Arrays] = {}
         try:
-            measurement = evaluation(trained)
+            if EVALUATIONS[planned.name].external:
+                measurement = measure_guarded(trained, evaluation)
+            else:
+                measurement = evaluation(trained)
         except NotFiniteError as error:
             divergence = f"in the end {error}"
+        except DataError:
+            raise
+        except Exception as error:
+            failures[planned.name] = failure_text(planned.name, evaluation, error)
+            continue
         else:
             values, arrays = measurement.values, measurement.arrays
             divergence = _not_finite(values)
         for name, content in arrays.items():
             _save(artifacts / array_file(identity, name), content)
-        yield MeasurementRecord(
-            identity=identity,
-            name=planned.name,
-            params=planned.params,
-            metrics={} if divergence else dict(values),
-            divergence=divergence,
-            artifacts=tuple(arrays),
-            wall_time_sec=time.perf_counter() - started,
-            device=device_name(device),
-            environment=environment(trial),
+        records.append(
+            MeasurementRecord(
+                identity=identity,
+                name=planned.name,
+                params=planned.params,
+                metrics={} if divergence else dict(values),
+                divergence=divergence,
+                artifacts=tuple(arrays),
+                wall_time_sec=time.perf_counter() - started,
+                device=device_name(device),
+                environment=environment(trial, planned.name),
+            )
         )
+    return tuple(records), failures
 
 
 def _not_finite(values: Mapping[str, float]) -> str:

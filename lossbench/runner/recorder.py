@@ -42,7 +42,8 @@ class Recorder(tune.Callback):
     Attributes:
         finished: Identities of the trials with a result.
         diverged: Identities of the trials with a result that diverged.
-        failed: Error messages of the trials that failed, by identity.
+        failed: Error messages of the trials that failed, by identity; the results of those of
+            which only an evaluation failed are recorded.
         paused: Partial results of the trials that are paused at a rung, by identity.
         data_problem: Problem of the data that a trial found; else empty.
         abort_reason: Reason why no trial can continue: no worker starts, or the disk is full; else
@@ -66,6 +67,7 @@ class Recorder(tune.Callback):
         self._pending: dict[str, list[EpochRecord]] = {}
         self._flushed: dict[str, float] = {}
         self._delivered: dict[str, Path] = {}
+        self._unmeasured: dict[str, str] = {}  # errors of evaluations of trained trials
         self._died: set[str] = set()
         self._deaths: Counter[str] = Counter()
         self.finished: set[str] = set()
@@ -126,6 +128,8 @@ class Recorder(tune.Callback):
             self._fail(own, self.data_problem)
         if "failed" in result:
             self._fail(own, result["failed"])
+        if result.get("unmeasured"):
+            self._unmeasured[own.identity] = result["unmeasured"]
         if "delivered" in result:
             self._delivered[own.identity] = Path(result["delivered"])
         if "paused" in result:
@@ -155,11 +159,14 @@ class Recorder(tune.Callback):
             self._fail(own, f"its result could not be saved: {error}")
             return
         drop_checkpoints(self._work, [own])
+        self._log.log_result(own)
+        if own.identity in self._unmeasured:
+            self._note_failure(own, redacted(self._unmeasured[own.identity]))
+            return
         self.finished.add(own.identity)
         if result.status == "diverged":
             self.diverged.add(own.identity)
         self._display.ended(own, result)
-        self._log.log_result(own)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         identity = self.trial_of(trial).identity
@@ -201,6 +208,12 @@ class Recorder(tune.Callback):
         if any(reason in last_line for reason in FULL):  # the other trials would fail, too
             self.abort_reason = f"the disk is full: make room in {self._fullest_folder()}"
             return
+        self._note_failure(trial, text)
+        self._stop(trial, "FAILED", text)
+
+    def _note_failure(self, trial: Trial, text: str) -> None:
+        """Write the log of a failed trial, and display the last line."""
+        last_line = text.strip().rpartition("\n")[2]
         log = self._work / "logs" / f"{trial.identity}.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +223,6 @@ class Recorder(tune.Callback):
             place = f"no log: {error.strerror}"
         self.failed[trial.identity] = last_line
         self._display.failed(trial, f"{last_line} ({place})")
-        self._stop(trial, "FAILED", text)
 
     def _stop(self, trial: Trial, status: Literal["FAILED", "KILLED"], text: str) -> None:
         if not self._measure_only:

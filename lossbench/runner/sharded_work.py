@@ -30,6 +30,7 @@ from lossbench.records import EpochRecord, TrialResult
 from lossbench.runner.environment import device_name, environment
 from lossbench.runner.trial import measure_trial, run_trial
 from lossbench.runner.trial_locks import TrialLocks
+from lossbench.runner.user_evaluation import EvaluationError
 from lossbench.suite.atomic_files import write_files
 from lossbench.training.checkpoints import Checkpoints
 
@@ -204,6 +205,8 @@ class ShardedWork:
                 verb, result = "trained", self._train(trial, artifacts)
             self._save(trial, result, artifacts, found)
         shutil.rmtree(self._checkpoint_folder(trial), ignore_errors=True)
+        if result.failures:
+            raise EvaluationError(result.failures)
         shown = result_for(trial, result)
         values = ", ".join(
             f"{metric.label} {shown.metrics[metric.name]:.4g}"

@@ -88,8 +88,9 @@ def run_trial(
         until: Epoch after which the training is paused; None: train all epochs and measure.
 
     Returns:
-        The result, also if the training diverged. Only the main process measures, and only its
-        result is valid.
+        The result, also if the training diverged; without the measurements of evaluations that
+        failed with an error, which are in its `failures`. Only the main process measures, and only
+        its result is valid.
 
     Raises:
         DataError: The data set differs from the planned one, or changed during the training.
@@ -150,16 +151,18 @@ def run_trial(
         raise PausedError(result("stopped", ""))
     outcome = TrainingOutcome(divergence=not_finite)
     records: tuple[MeasurementRecord, ...] = ()
+    failures: dict[str, str] = {}
     if group.is_main_process:
         if not not_finite:
             trained = trained_model(trial, parts, data_root)
             outcome = finish_training(trial, trained, artifacts)
             if outcome.weights_digest:
-                records = tuple(measure(trial, trained, parts, artifacts, device))
+                records, failures = measure(trial, trained, parts, artifacts, device)
         require_unchanged(trial, data_root, dataset)
     status: Status = "diverged" if outcome.divergence else "finished"
     reason = outcome.divergence or outcome.note
-    return result(status, reason, outcome.weights_digest, records)
+    complete = result(status, reason, outcome.weights_digest, records)
+    return complete.model_copy(update={"failures": failures})
 
 
 def measure_trial(
@@ -175,7 +178,7 @@ def measure_trial(
         device: `cpu` or `cuda`.
 
     Returns:
-        The stored result with the new measurements.
+        The stored result with the new measurements, and the `failures` of the others.
 
     Raises:
         DataError: The data set differs from the planned one, or changed meanwhile, or the weights
@@ -191,10 +194,11 @@ def measure_trial(
     trained = trained_model(trial, parts, data_root)
     wanted = {evaluation.identity(trial.identity) for evaluation in missing(trial, before)}
     known = set(trial.measurement_identities) - wanted
-    records = list(measure(trial, trained, parts, artifacts, device, skipped=known))
+    records, failures = measure(trial, trained, parts, artifacts, device, skipped=known)
     require_unchanged(trial, data_root, dataset)
     result = with_measurements(before, [*before.measurements, *records])
-    return result.model_copy(update={"identity": trial.identity, "weights_digest": digest})
+    update = {"identity": trial.identity, "weights_digest": digest, "failures": failures}
+    return result.model_copy(update=update)
 
 
 def _make_deterministic(trial: Trial) -> None:

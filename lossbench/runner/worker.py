@@ -64,7 +64,8 @@ def run_job(config: dict[str, Any]) -> None:
             if trial.workers > 1 and not config["measure_only"]:
                 from lossbench.runner.distributed import train_distributed
 
-                _deliver({}, train_distributed(config), config)
+                delivered, failure = train_distributed(config)
+                _deliver({"unmeasured": failure}, delivered, config)
                 return
             if config["measure_only"]:
                 result = measure_trial(
@@ -94,7 +95,8 @@ def run_job(config: dict[str, Any]) -> None:
         except Exception:
             tune.report({"failed": redacted(traceback.format_exc())})
             return
-        _deliver(pending_report(), folder, config)
+        failure = "\n".join(result.failures.values())
+        _deliver({**pending_report(), "unmeasured": failure}, folder, config)
 
 
 def _deliver(report: dict[str, Any], folder: str | Path, config: dict[str, Any]) -> None:
