@@ -143,6 +143,8 @@ class Metric(Strict):
         label: Name in a heading: `equal error rate, FGSM, ε = 0.3`.
         unit: Unit of its values: `% of images`, `s`; empty if they have none.
         higher_is_better: Whether higher values are better; otherwise lower values are.
+        judged: Whether one of the directions is better; otherwise it only describes the model, and
+            rows are neither compared nor ranked by it.
         attack: Name of the attack whose error it is; empty for other metrics.
         epsilon: Size of that attack's perturbation as a fraction of the pixel range.
         group: Kind of the metric, by which reports can group it: one of `METRIC_GROUPS`, or any
@@ -153,6 +155,7 @@ class Metric(Strict):
     label: str
     unit: str = ""
     higher_is_better: bool = False
+    judged: bool = True
     attack: str = ""
     epsilon: float | None = None
     group: str = ""

@@ -68,10 +68,13 @@ def find_columns(suites: Sequence[PlanWithResults], metrics: Sequence[str]) -> C
     Raises:
         RequestError: No column has results, or a metric is unknown.
     """
-    known = list(dict.fromkeys(metric.name for found in suites for metric in found.plan.metrics))
+    judged = [metric for found in suites for metric in found.plan.metrics if metric.judged]
+    known = list(dict.fromkeys(metric.name for metric in judged))
     unknown = [name for name in metrics if name not in known]
     if unknown:
-        raise RequestError(f"--metric {unknown[0]}: no suite has it; they have {', '.join(known)}")
+        raise RequestError(
+            f"--metric {unknown[0]}: no suite ranks rows by it; they have {', '.join(known)}"
+        )
     columns, cells, left_out = [], [], []
     for found in suites:
         tables = [t for t in make_tables(found) if not t.held_out]
@@ -79,7 +82,7 @@ def find_columns(suites: Sequence[PlanWithResults], metrics: Sequence[str]) -> C
             name = found.plan.suite.suite
             left_out.append(f"{name}: left out, nothing was chosen or tested yet")
         for table in tables:
-            if metrics and table.metric not in metrics:
+            if table.metric not in (metrics or known):
                 continue
             for variant in table.variants:
                 here = _ranked_cells(table, variant)

@@ -65,6 +65,7 @@ class Table:
         verdicts: Comparison of every row with the reference row; None without a reference and on
             the held-out part.
         ranks: Ranks of the rows across the columns; None below two columns or two ranked rows.
+            A metric that is not judged has neither verdicts nor ranks.
     """
 
     found: PlanWithResults
@@ -130,7 +131,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         numbers, best = {}, set()
         if tested:
             numbers = published_numbers(plan.suite.published, metric.name, variant, here)
-            best = _best(summaries, metric, spec)
+            best = _best(summaries, metric, spec) if metric.judged else set()
         for row in here:
             cells[variant, row.label] = Cell(
                 variant=variant,
@@ -165,7 +166,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         cells=cells,
         not_finite=not_finite,
     )
-    if not tested:
+    if not tested or not metric.judged:
         return table
     judged = {key: cell.summary for key, cell in cells.items()}
     labels = stage.reference_labels(plan.suite.reference)

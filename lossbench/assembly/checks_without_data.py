@@ -83,6 +83,12 @@ def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Pro
     """Problems of a metric by which parameters cannot be chosen."""
     other = {e: [m.name for m in e.metrics()] for e in evaluations}
     held_out = [name for e, names in other.items() for name in names if not e.reads_other_data]
+    described = {m.name for e in evaluations for m in e.metrics() if not m.judged}
+    if metric in described:
+        others = [name for name in held_out if name not in described]
+        near = did_you_mean(metric, others)
+        message = f"neither large nor small values of {metric!r} are better{near}"
+        return [Problem(("selection", "metric"), message)]
     if metric in held_out:
         return []
     if any(metric in names for names in other.values()):

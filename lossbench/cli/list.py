@@ -154,9 +154,12 @@ def _print_metric_names(entry: Entry[Any]) -> None:
 
     metrics = example_metrics(entry)
     for better, higher in (("lower", False), ("higher", True)):
-        names = [metric.name for metric in metrics if metric.higher_is_better is higher]
+        judged = [metric for metric in metrics if metric.judged]
+        names = [metric.name for metric in judged if metric.higher_is_better is higher]
         if names:
             out.print(Text(f"    {better} is better: {', '.join(names)}"), soft_wrap=True)
+    if described := [metric.name for metric in metrics if not metric.judged]:
+        out.print(Text(f"    neither is better: {', '.join(described)}"), soft_wrap=True)
 
 
 def _print_metrics(entry: Entry[Any]) -> None:

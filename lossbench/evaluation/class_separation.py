@@ -36,7 +36,7 @@ class ClassSeparation(Evaluation):
     distance of the images of class k to their mean, M_jk the distance between two class means.
 
     `feature_norm` is the mean L2 norm. It describes the features; neither large nor small norms are
-    better, although tables mark small ones.
+    better.
 
     All classes with measured images have equal weights, except in `feature_norm`, in which all
     images have.
@@ -66,7 +66,12 @@ class ClassSeparation(Evaluation):
                 label="distance to the class mean / distance between class means",
                 group="representation",
             ),
-            Metric(name="feature_norm", label="norm of the features", group="representation"),
+            Metric(
+                name="feature_norm",
+                label="norm of the features",
+                judged=False,
+                group="representation",
+            ),
         )
 
     def check(self, dataset: Dataset, view: View, data_root: Path) -> dict[str, str]:

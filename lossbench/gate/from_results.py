@@ -89,7 +89,7 @@ def metrics_of(plan: Plan) -> list[BaselineMetric]:
     metrics = []
     if (metric := plan.selection_metric) is not None:
         metrics.append((metric.json_name(held_out=True), metric))
-    metrics += [(metric.name, metric) for metric in plan.metrics]
+    metrics += [(metric.name, metric) for metric in plan.metrics if metric.judged]
     return [
         BaselineMetric(
             name=name,
@@ -102,7 +102,8 @@ def metrics_of(plan: Plan) -> list[BaselineMetric]:
 
 def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
     """Cells of the report's tables: on the held-out part only the metric of `selection`."""
-    metrics, held_out = plan.metrics, stage.measured == "holdout"
+    held_out = stage.measured == "holdout"
+    metrics = tuple(metric for metric in plan.metrics if metric.judged)
     if held_out:
         assert plan.selection_metric is not None
         metrics = (plan.selection_metric,)

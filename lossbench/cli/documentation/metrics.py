@@ -26,4 +26,5 @@ def example_metrics(entry: Entry[Evaluation]) -> tuple[Metric, ...]:
 def metric_cells(metric: Metric) -> tuple[str, ...]:
     """Cells of a metric in a table with `HEADINGS`."""
     better = "higher" if metric.higher_is_better else "lower"
+    better = better if metric.judged else "neither"
     return metric.name, metric.label, metric.unit, better, metric.group
