@@ -33,7 +33,7 @@ suite: stopped
 dataset: {name: digits, train_size: 400, test_size: 200}
 model: {name: digits_cnn, feature_dim: 2}
 recipe:
-  epochs: 60
+  epochs: 40
   batch_size: 32
   optimizer: {name: sgd, lr: 0.03, momentum: 0.9}
 seeds: [0]
@@ -125,31 +125,39 @@ def table_status(folder: Path) -> list[str]:
     return [run.info.status for run in runs]
 
 
+def last_epoch(folder: Path) -> str:
+    """Name of the checkpoint of the latest epoch of any trial; "" before the first one."""
+    checkpoints = (folder / ".lossbench" / "checkpoints").glob("*/epoch-*")
+    return max((path.name for path in checkpoints), default="")
+
+
 @pytest.mark.ray
-@pytest.mark.parametrize(
-    ("number", "send"), [(signal.SIGTERM, TO_ITS_GROUP), (signal.SIGHUP, TO_THE_PROCESS)]
-)
+@pytest.mark.usefixtures("one_ray")
 def test_while_trials_run(
     start: Callable[..., Started],
     plan: Plan,
+    run: Callable[..., tuple[int, str, str]],
     tmp_path: Path,
-    number: signal.Signals,
-    send: Callable[[int, int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = start("--checkpoint-every", "0")
-    checkpoints = tmp_path / ".lossbench" / "checkpoints"
-    first.wait_until(lambda: list(checkpoints.glob("*/epoch-*")))
-    send(first.process.pid, number)
-    time.sleep(0.5)
-    first.process.send_signal(number)  # one more while it stops changes nothing
-    seen = first.ends_with(128 + number)
-    assert "trials left; run the same command to continue" in seen
-    assert "died" not in seen
-    assert table_status(tmp_path) == ["KILLED"]
-    assert list(checkpoints.glob("*/epoch-*"))
+    """Each signal stops the run, the next run continues, and the results stay the same."""
+    for number, send in ((signal.SIGTERM, TO_ITS_GROUP), (signal.SIGHUP, TO_THE_PROCESS)):
+        before = last_epoch(tmp_path)
+        started = start("--checkpoint-every", "0")
+        started.wait_until(lambda before=before: last_epoch(tmp_path) > before)
+        send(started.process.pid, number)
+        time.sleep(0.5)
+        started.process.send_signal(number)  # one more while it stops changes nothing
+        seen = started.ends_with(128 + number)
+        assert "trials left; run the same command to continue" in seen
+        assert "died" not in seen
+        assert table_status(tmp_path) == ["KILLED"]
+        assert last_epoch(tmp_path)
 
-    again = start()
-    assert again.process.wait(timeout=240) == 0, again.seen
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    code, _, err = run("run", "stopped.yaml")
+    assert code == 0, err
     assert table_status(tmp_path) == ["FINISHED"]
     results = Tracker.open(f"sqlite:///{tmp_path / 'mlflow.db'}").results(plan.trials)
     for trial in plan.trials:

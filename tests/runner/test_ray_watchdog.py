@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -16,7 +17,17 @@ from lossbench.runner.ray_watchdog import ray_watchdog
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
-    """Child process in place of Ray's. SIGINT is enabled, which parallel test runners ignore."""
+    """Child process in place of Ray's. SIGINT is enabled, which parallel test runners ignore.
+
+    Children of other tests, for example a server for several of them, are hidden: the watchdog
+    would end them, too.
+    """
+    children, others = psutil.Process.children, set(psutil.Process().children(recursive=True))
+
+    def own(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+        return [child for child in children(process, recursive) if child not in others]
+
+    monkeypatch.setattr(psutil.Process, "children", own)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(module, "NEEDED", ("sleep",))
     monkeypatch.setattr(module, "POLL_SEC", 0.05)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.ray
 
 KILLS = int(os.environ.get("LOSSBENCH_SOAK_KILLS", "1"))
 SEED = int(os.environ.get("LOSSBENCH_SOAK_SEED", "0"))
-EPOCHS = 60 if KILLS > 10 else 20
+EPOCHS, SEEDS = (60, [0, 1]) if KILLS > 10 else (20, [0])
 VICTIMS = ("everything", "worker", "driver", "worker")
 NOWHERE = Path("/nonexistent/data")
 SUITE = f"""\
@@ -47,7 +47,7 @@ recipe:
   schedule: {{name: multistep, milestones: [15]}}
 variants:
   default: {{augment: [random_crop: {{padding: 1}}]}}
-seeds: [0, 1]
+seeds: {SEEDS}
 losses:
   - center
   - lgm: {{alpha: 0.3, alpha_start: 0.01}}

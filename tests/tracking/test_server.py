@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -88,14 +90,63 @@ def test_a_used_port_is_refused(uri: str) -> None:
         serve(uri, 70000)
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+# the test runner may ignore SIGINT, as shells do for background processes
+DASHBOARD = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from lossbench.cli.main import main
+main()
+"""
+FAKE_MLFLOW = """
+import sys
+if sys.orig_argv[1:4] == ["-m", "mlflow", "server"]:
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+    port = int(sys.orig_argv[sys.orig_argv.index("--port") + 1])
+    HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+"""
+"""`sitecustomize.py` that replaces MLflow's server, which takes seconds to start."""
+
+
+@contextmanager
+def dashboard(uri: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    """`lossbench ui`, when its page can be opened."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", DASHBOARD, "ui", "--tracking-uri", uri, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    try:
+        assert process.stdout is not None
+        assert f"http://127.0.0.1:{port} " in process.stdout.readline()
+        yield process
+    finally:
+        process.kill()
+
+
+def require_clean_end(process: subprocess.Popen[str], ending: signal.Signals) -> None:
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.send_signal(ending)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+    assert not [child for child in children if child.is_running()]
+
+
 def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     uri: str,
     plan: Plan,
     make_result: Callable[..., TrialResult],
     artifacts: Path,
     free_port: Callable[[], int],
-    ending: signal.Signals,
     tmp_path: Path,
 ) -> None:
     trial, port = plan.trials[0], free_port()
@@ -107,29 +158,29 @@ def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     tracker.finish(trial, make_result(trial), artifacts)
     old.rename(new)  # the dashboard finds the files in their new place
     uri = f"sqlite:///{new}/mlflow.db"
-    # the test runner may ignore SIGINT, as shells do for background processes
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code += "from lossbench.cli.main import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "ui", "--tracking-uri", uri, "--port", str(port)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
-    try:
+    with dashboard(uri, port) as process:
         assert process.stdout is not None
-        assert f"http://127.0.0.1:{port} " in process.stdout.readline()
         assert f"demo: http://127.0.0.1:{port}/#/experiments/" in process.stdout.readline()
         run_id = run_id_of(MlflowClient(uri, registry_uri=uri), trial)
         address = f"http://127.0.0.1:{port}/get-artifact?path=result.json&run_uuid={run_id}"
         with urllib.request.urlopen(address) as answer:
             assert json.load(answer)["identity"] == trial.identity
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert children
-        process.send_signal(ending)
-        _, errors = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert (process.returncode, errors) == (0, "")
-    assert not [child for child in children if child.is_running()]
+        require_clean_end(process, signal.SIGINT)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_stop_the_dashboard_cleanly(
+    uri: str,
+    plan: Plan,
+    free_port: Callable[[], int],
+    ending: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(FAKE_MLFLOW, encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    Tracker.open(uri).start_suite(plan, {})
+    with dashboard(uri, free_port()) as process:
+        require_clean_end(process, ending)
