@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PARALLEL = {"mypy": ["mypy"], "gate": [sys.executable, str(ROOT / ".ci" / "gate.py")]}
-# one process for all tests that start Ray, one for the others: see tests/conftest.py
+# all tests that share Ray are in one process: see tests/conftest.py
 PYTEST = ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 with tempfile.TemporaryDirectory() as folder:

@@ -57,12 +57,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run files that share Ray first and long ones next: processes end at about the same time."""
+    """Run files that share Ray first, then long ones, then others that start Ray.
 
-    def order(item: pytest.Item) -> tuple[bool, bool]:
+    One process computes while the other waits for Ray, and both end at about the same time.
+    """
+
+    def order(item: pytest.Item) -> tuple[bool, bool, bool]:
         file = item.nodeid.partition("::")[0]
         shares_ray = file.startswith("tests/") and _shares_ray(file)
-        return not shares_ray, not item.get_closest_marker("long")
+        marked = [bool(item.get_closest_marker(name)) for name in ("long", "ray")]
+        return not shares_ray, not marked[0], not marked[1]
 
     items.sort(key=order)
 
