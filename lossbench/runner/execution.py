@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import is_complete
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.runner.budget import PROBE_SEC, Budget
@@ -112,11 +113,11 @@ class Execution:
     def log_outbox(self) -> None:
         """Log the results that an earlier run could not log."""
         waiting = self._locks.acquire(self._outbox.waiting())
-        logged = self._tracker.results(waiting) if waiting else {}
-        for trial in waiting:  # logged before a crash, but not removed
-            if trial.identity in logged:
-                self._outbox.remove(trial)
-        waiting = [trial for trial in waiting if trial.identity not in logged]
+        results = self._tracker.results(waiting) if waiting else {}
+        logged = [trial for trial in waiting if is_complete(trial, results)]
+        for trial in logged:  # before a crash, but not removed
+            self._outbox.remove(trial)
+        waiting = [trial for trial in waiting if trial not in logged]
         if waiting:
             self._tracker.start_suite(self._plan, environment())
             for trial in waiting:
@@ -216,7 +217,7 @@ class Execution:
         if not left:
             return
         resources = self._connect(stage, results)
-        self._tracker.adopt(left)
+        self._adopt(left)
         for trial in left:
             self._tracker.copy_training(trial, self._work / "checkpoints" / trial.identity)
         self._run_jobs(left, {}, resources, measure_only=True)
@@ -228,6 +229,10 @@ class Execution:
         if not self._tracker.is_elsewhere(suite, trials):
             return
         self._open_table()
+        self._adopt(trials)
+
+    def _adopt(self, trials: Sequence[Trial]) -> None:
+        """Copy results from other suites, and print how many."""
         for origin, count in self._tracker.adopt(trials).items():
             noun = "trial" if count == 1 else "trials"
             self._console.print(f"{count} {noun} taken from suite {origin}", highlight=False)

@@ -30,6 +30,8 @@ from lossbench.runner.user_evaluation import failure_text, measure_guarded
 from lossbench.training.seeding import seed_everything
 from lossbench.training.trained_weights import read_weights, weights_digest, weights_of
 
+_REMEDY = "delete the run of this trial in MLflow to train it again"
+
 
 @dataclass(frozen=True)
 class TrainingOutcome:
@@ -105,12 +107,14 @@ def load_weights(model: nn.Module, head: nn.Module, file: Path, digest: str) -> 
         weights = read_weights(file.read_bytes())
         model.load_state_dict(weights["model"])
         head.load_state_dict(weights["head"])
-    except (ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         first = str(error).partition("\n")[0]
-        raise DataError(f"the file of the stored weights cannot be used: {first}") from None
+        raise DataError(
+            f"the file of the stored weights cannot be used: {first}; {_REMEDY}"
+        ) from None
     found = weights_digest(weights)
     if digest and found != digest:
-        raise DataError("the stored weights are not those that were measured before")
+        raise DataError(f"the stored weights are not those that were measured before; {_REMEDY}")
     return found
 
 

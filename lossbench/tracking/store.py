@@ -255,7 +255,8 @@ class Tracker:
                 write_files(folder, self.files(trial))
                 (folder / TRIAL).write_text(trial.model_dump_json(), encoding="utf-8")
                 run_id = self._store(trial, stored.result, folder)
-            origin = stored.runs[0]
+            own = self._writer.experiment
+            origin = next(run for run in stored.runs if run.info.experiment_id != own)
             suite = origin.data.tags.get(names.SUITE, "")
             if run_id not in {run.info.run_id for run in stored.runs}:
                 first = origin.data.tags.get(names.ORIGIN, origin.info.run_id)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 from lossbench.assembly.check import check
 from lossbench.assembly.plugins import forget, installed, read_plugins
@@ -22,6 +23,8 @@ from lossbench.registry import Registry
 from lossbench.runner.environment import environment
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
+from tests.synthetic_measurements import measurements_of
+from tests.tracking.earlier_version import log_as_before
 
 Write = Callable[..., Path]
 PLUGIN = """\
@@ -193,13 +196,14 @@ def test_results_with_the_digest_of_a_whole_file_are_used(
     text = hashlib.sha256((tmp_path / "my_loss.py").read_bytes()).hexdigest()[:16]
     earlier = trial.model_copy(update={"sources": {"loss mine": text}})
     assert trial.earlier_identity == earlier.identity != trial.identity
-    tracker = Tracker.open(uri)
-    tracker.start_suite(plan, {})
     (tmp_path / "made").mkdir()
     np.savez(tmp_path / "made" / "predictions.npz", labels=np.arange(3))
-    tracker.finish(earlier, a_result(earlier), tmp_path / "made")
+    client = MlflowClient(uri, registry_uri=uri)
+    log_as_before(client, earlier, a_result(earlier), tmp_path / "made", tmp_path)
     found = Tracker.open(uri, create=False)
-    assert found.results(plan.trials) == {trial.identity: a_result(trial)}
+    [result] = found.results(plan.trials).values()
+    assert (result.identity, result.metrics) == (trial.identity, {"error": 3.0})
+    assert result.unmeasured == ()
     assert found.arrays(trial.identity, "predictions") is not None
 
 
@@ -241,6 +245,7 @@ def a_result(trial: Trial) -> TrialResult:
         identity=trial.identity,
         status="finished",
         metrics={"error": 3.0},
+        measurements=measurements_of(trial, {"error": 3.0}),
         history=(),
         wall_time_sec=1.0,
         peak_memory_mib=1.0,

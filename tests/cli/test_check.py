@@ -12,6 +12,7 @@ from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.tracking.store import Tracker
+from tests.synthetic_measurements import measurements_of
 
 Write = Callable[..., Path]
 Run = Callable[..., tuple[int, str, str]]
@@ -30,10 +31,12 @@ class FakeTracker:
         return {}
 
     def result(self, trial: Trial) -> TrialResult:
+        metrics = {"error": self.errors[trial.row] + 0.1 * trial.seed}
         return TrialResult(
             identity=trial.identity,
             status="finished",
-            metrics={"error": self.errors[trial.row] + 0.1 * trial.seed},
+            metrics=metrics,
+            measurements=measurements_of(trial, metrics),
             history=(EpochRecord(epoch=1, timestamp_ms=1_700_000_000_000, metrics={}),),
             wall_time_sec=1.0,
             peak_memory_mib=200.0,

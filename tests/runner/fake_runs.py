@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from lossbench.planning.measurements import missing, with_measurements
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Status, TrialResult
@@ -22,6 +24,7 @@ from lossbench.runner.recorder import Recorder
 from lossbench.runner.run import run_plan
 from lossbench.runner.trial_locks import TrialLocks
 from lossbench.tracking.store import Tracker
+from tests.synthetic_measurements import measurements_of
 
 NOWHERE = Path("/nonexistent/data")
 EARLY = ["selection={holdout: 0.25, stop_early: true}", "recipe.epochs=4"]
@@ -43,16 +46,31 @@ class FakeTuneTrial:
 
 def result_of(trial: Trial, status: Status = "finished", device: str = "cpu") -> TrialResult:
     record = EpochRecord(epoch=1, timestamp_ms=1000, metrics={"test_error": 9.0})
+    finished = status == "finished"
+    metrics = dict.fromkeys((name for e in trial.evaluate for name in e.metrics), 9.0)
     return TrialResult(
         identity=trial.identity,
         status=status,
-        metrics={"error": 9.0} if status == "finished" else {},
+        metrics=metrics if finished else {},
+        measurements=measurements_of(trial, metrics) if finished else (),
+        weights_digest=trial.identity if finished else "",
         history=(record,),
         wall_time_sec=1.0,
         peak_memory_mib=7.0,
         device=device,
         environment=environment(),
     )
+
+
+def measured_later(trial: Trial, stored: Path, value: float) -> TrialResult:
+    """The stored result with all measurements of a trial, as from a worker."""
+    assert (stored / "weights.pt").read_bytes() == b"weights"
+    before = TrialResult.model_validate_json((stored / "result.json").read_text(encoding="utf-8"))
+    assert missing(trial, before)
+    metrics = dict.fromkeys((name for e in missing(trial, before) for name in e.metrics), value)
+    known = {record.identity for record in before.measurements}
+    new = [r for r in measurements_of(trial, metrics) if r.identity not in known]
+    return with_measurements(before, [*before.measurements, *new])
 
 
 class WorkFolder:
@@ -62,8 +80,10 @@ class WorkFolder:
         path: Parent of the working folder.
         uri: Tracking URI.
         trained: Rows of the trials that were trained, in order.
+        measured: Trials that were only measured, in order.
+        ends_after: Number of trials after which a run is interrupted; None: never.
         diverging: Rows whose trials diverge.
-        worse: Rows with a larger held-out error.
+        worse: Rows with a larger held-out error, and larger values if measured later.
         device: Device name in the results.
         resources: Resources of the trials.
         seen: Output of the console.
@@ -71,6 +91,8 @@ class WorkFolder:
 
     def __init__(self, path: Path, uri: str) -> None:
         self.path, self.uri, self.trained = path, uri, list[str]()
+        self.measured: list[Trial] = []
+        self.ends_after: int | None = None
         self.diverging: set[str] = set()
         self.worse: set[str] = set()
         self.device = "cpu"
@@ -129,22 +151,32 @@ class WorkFolder:
         console: Console,
         fail_fast: bool,
         deadline: float,
+        measure_only: bool = False,
         **_: Any,
     ) -> Recorder:
         """Replacement of the function that needs Ray."""
         from lossbench.runner.tune_jobs import RunStopper
 
-        recorder = Recorder(trials, tracker, outbox, Display(console, len(trials), 1), work)
+        display = Display(console, len(trials), 1)
+        recorder = Recorder(trials, tracker, outbox, display, work, measure_only=measure_only)
         stopper = RunStopper(recorder, fail_fast, deadline)
-        for trial in trials:
+        for number, trial in enumerate(trials):
             if stopper.stop_all():
                 break
-            self.trained.append(trial.row)
-            delivered = self.path / trial.identity
-            delivered.mkdir(exist_ok=True)
+            delivered = Path(tempfile.mkdtemp(dir=self.path))
             tune_trial = FakeTuneTrial(trial, delivered)
             recorder.on_trial_start(0, [], tune_trial)
-            result = self.result(trial, until[trial.identity])
+            if number == self.ends_after:
+                break
+            if measure_only:
+                self.measured.append(trial)
+                value = 50.0 if trial.row in self.worse else 7.0
+                result = measured_later(trial, work / "checkpoints" / trial.identity, value)
+            else:
+                self.trained.append(trial.row)
+                result = self.result(trial, until[trial.identity])
+                if trial.keep_weights:
+                    (delivered / "weights.pt").write_bytes(b"weights")
             if result.status == "stopped":
                 tune_trial.checkpoint = None
                 epochs = [record.model_dump() for record in result.history]

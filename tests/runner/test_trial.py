@@ -15,6 +15,7 @@ from lossbench.data.images import Images
 from lossbench.data.loading import load_dataset
 from lossbench.errors import DataError, NotFiniteError
 from lossbench.evaluation.base import EVALUATIONS, Evaluation, Measurement, Trained
+from lossbench.planning.measurements import result_for
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Metric, TrialResult
 from lossbench.registry import registering
@@ -33,7 +34,7 @@ def trial_of(path: Path, *overrides: str, index: int = 0) -> Trial:
 
 def run(trial: Trial, folder: Path, data_root: Path = NOWHERE) -> TrialResult:
     folder.mkdir()
-    return run_trial(trial, data_root=data_root, artifacts=folder)
+    return result_for(trial, run_trial(trial, data_root=data_root, artifacts=folder))
 
 
 @pytest.mark.parametrize(

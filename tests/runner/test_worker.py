@@ -52,6 +52,7 @@ def test_pausing_does_not_change_results(
                 "checkpoint_sec": 1000.0,  # only the rung is kept
                 "file_server": "",
                 "until": {trial.identity: until},
+                "measure_only": False,
             }
         )
 
