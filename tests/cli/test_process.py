@@ -56,7 +56,7 @@ for arguments in json.loads(sys.argv[1]):
 
 @dataclass(frozen=True)
 class Done:
-    """What one of the commands in a process has printed."""
+    """Exit code and outputs of one of the commands in a process."""
 
     returncode: int
     stdout: bytes
