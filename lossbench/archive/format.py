@@ -32,17 +32,23 @@ SUITE = "suite.yaml"
 SEARCH_POINTS = "search_points.json"
 TRAININGS = "trainings"
 
-MAX_FILES = 1_000_000
+MAX_FILES = 200_000
 """Maximum number of files in an archive."""
-MAX_TEXT_BYTES = 256 * 2**20
-"""Maximum size of a JSON or YAML file."""
-MAX_ARRAYS_BYTES = 8 * 2**30
-"""Maximum size of the arrays of one NPZ file."""
-MAX_WEIGHTS_BYTES = 64 * 2**30
+MAX_TEXT_BYTES = 16 * 2**20
+"""Maximum size of a JSON or YAML file other than the manifest."""
+MAX_MANIFEST_BYTES = 64 * 2**20
+"""Maximum size of `archive.json`, which has a line for each file."""
+MAX_ARRAYS_BYTES = 256 * 2**20
+"""Maximum size of an NPZ file, and of the arrays in it."""
+MAX_WEIGHTS_BYTES = 16 * 2**30
 """Maximum size of the weights of one training."""
-MAX_RATIO = 1000
-"""Maximum factor by which the compressed files may expand in all, beyond `FREE_BYTES`."""
-FREE_BYTES = 64 * 2**20
+MAX_RATIO = 100
+"""Maximum factor by which an archive may expand in all, beyond `FREE_BYTES`."""
+FREE_BYTES = 256 * 2**20
+MAX_NAME_LENGTH = 200
+"""Maximum number of characters of the name of a metric."""
+MAX_LABEL_LENGTH = 500
+"""Maximum number of characters of a label."""
 
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -97,8 +103,15 @@ def training_file(identity: str, name: str) -> str:
     return f"{TRAININGS}/{identity}/{name}"
 
 
+def is_packed(name: str) -> bool:
+    """Whether a file is not compressed in the archive, because it is an archive itself."""
+    return name.endswith((".npz", ".pt"))
+
+
 def max_bytes(name: str) -> int:
     """Maximum size of a file."""
+    if name == MANIFEST:
+        return MAX_MANIFEST_BYTES
     if name.endswith(".npz"):
         return MAX_ARRAYS_BYTES
     return MAX_WEIGHTS_BYTES if name.endswith(".pt") else MAX_TEXT_BYTES

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
+import stat
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
+from lossbench.archive.arrays import (
+    DAMAGED,
+    Arrays,
+    arrays_problem,
+    expanded_bytes,
+    read_arrays,
+)
+from lossbench.archive.contents import (
+    has_infinite_number,
+    plan_problem,
+    result_problem,
+    trial_problem,
+)
 from lossbench.archive.format import (
     FORMAT,
     FREE_BYTES,
     MANIFEST,
-    MAX_ARRAYS_BYTES,
     MAX_FILES,
     MAX_RATIO,
     PLAN,
@@ -30,11 +42,11 @@ from lossbench.archive.format import (
     Manifest,
     StoredSearchPoints,
     is_file_name,
+    is_packed,
     max_bytes,
     training_file,
 )
-from lossbench.errors import RequestError, validation_problems
-from lossbench.planning.measurements import all_metrics
+from lossbench.errors import RequestError, truncated_repr, validation_problems
 from lossbench.planning.plan import Plan
 from lossbench.planning.plan_file import PlanRecord, plan_of
 from lossbench.planning.result_files import RESULT, TRIAL, WEIGHTS, array_files
@@ -43,10 +55,7 @@ from lossbench.planning.trial import Trial
 from lossbench.records import MeasurementRecord, TrialResult
 from lossbench.suite.origin import Origin
 
-Arrays = Mapping[str, np.ndarray[Any, Any]]
 Content = TypeVar("Content", bound=BaseModel)
-_DAMAGED = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, OSError)
-"""Exceptions of `zipfile` for a damaged, encrypted or unreadable file."""
 
 
 class Archive:
@@ -72,13 +81,15 @@ class Archive:
     def __init__(self, path: Path, *, weights: bool = False) -> None:
         self.path = path
         try:
-            self._changed_ns = path.stat().st_mtime_ns
+            self._version = _version(path)
             zipfile.ZipFile(path).close()
         except FileNotFoundError:
             raise RequestError(f"{path}: no such file") from None
-        except _DAMAGED as error:
+        except OSError as error:
+            raise self._error(error.strerror or str(error)) from None
+        except (*DAMAGED, ValueError) as error:
             raise self._error(f"is no archive of lossbench: {error}") from None
-        self._check_sizes()
+        self._check_entries()
         self._check_format()
         self.manifest = self._json(MANIFEST, Manifest)
         self._check_names()
@@ -96,6 +107,8 @@ class Archive:
         plan = plan_of(self._json(PLAN, PlanRecord))
         if plan.suite.suite != self.manifest.suite:
             raise self._error(f"{PLAN} is of suite {plan.suite.suite!r}")
+        if problem := plan_problem(plan, self.trials.values()):
+            raise self._error(f"{PLAN}: {problem}")
         return replace(plan, suite=plan.suite.with_origin(Origin(path=str(self.path))))
 
     def _read_search_points(self) -> Mapping[str, SearchPoints]:
@@ -105,7 +118,7 @@ class Archive:
 
     @property
     def _file(self) -> zipfile.ZipFile:
-        return _opened(self.path, self._changed_ns)
+        return _opened(self.path, self._version)
 
     def has_weights(self, identity: str) -> bool:
         """Whether the archive has the weights of a training."""
@@ -131,24 +144,41 @@ class Archive:
         for file in array_files(measurements, name):
             full = training_file(identity, file)
             if full in self.manifest.files:
-                with np.load(io.BytesIO(self._read(full)), allow_pickle=False) as arrays:
-                    return dict(arrays)
+                return read_arrays(self._read(full))
         return None
 
     def _error(self, problem: str) -> RequestError:
         return RequestError(f"{self.path}: {problem}")
 
-    def _check_sizes(self) -> None:
-        """Refuse files that are too large before anything is decompressed."""
+    def _check_entries(self) -> None:
+        """Refuse unusual entries and too large ones before anything is decompressed."""
         entries = self._file.infolist()
         if len(entries) > MAX_FILES:
             raise self._error(f"has {len(entries):,} files, more than {MAX_FILES:,}")
         for entry in entries:
-            if entry.file_size > max_bytes(entry.filename):
-                raise self._error(f"{entry.filename!r} has {entry.file_size:,} bytes, too many")
-        expanded = sum(entry.file_size for entry in entries)
-        if expanded > FREE_BYTES + MAX_RATIO * self.path.stat().st_size:
-            raise self._error(f"expands to {expanded:,} bytes, over {MAX_RATIO} times its size")
+            name, limit = entry.filename, max_bytes(entry.filename)
+            if name != MANIFEST and not is_file_name(name):
+                raise self._error(
+                    f"has a file {truncated_repr(name)}, which no archive of lossbench has"
+                )
+            if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+                raise self._error(f"{name}: is no plain file")
+            if entry.file_size > limit:
+                raise self._error(f"{name}: has {entry.file_size:,} bytes, more than {limit:,}")
+            if is_packed(name) and entry.compress_type != zipfile.ZIP_STORED:
+                raise self._error(f"{name}: is compressed in the archive, which it should not be")
+        names = self._file.namelist()
+        if len(set(names)) < len(names):
+            raise self._error(f"has two files of the name {Counter(names).most_common(1)[0][0]!r}")
+        self._expanded = 0
+        self._expand("", sum(entry.file_size for entry in entries))
+
+    def _expand(self, name: str, count: int) -> None:
+        """Add to the number of decompressed bytes, which is limited by the size of the archive."""
+        self._expanded += count
+        if self._expanded > FREE_BYTES + MAX_RATIO * self._version[1]:
+            place = f"{name}: " if name else ""
+            raise self._error(f"{place}expands to more than {MAX_RATIO} times the archive's size")
 
     def _check_format(self) -> None:
         try:
@@ -162,20 +192,16 @@ class Archive:
             )
 
     def _check_names(self) -> None:
-        names = [name for name in self._file.namelist() if name != MANIFEST]
-        for name in names:
-            if not is_file_name(name):
-                raise self._error(f"has a file {name!r}, which no archive of lossbench has")
-        if len(set(names)) < len(self._file.namelist()) - 1:
-            raise self._error("has two files of the same name")
-        for name in self.manifest.files.keys() ^ set(names):
+        listed = self._file.namelist()
+        names = [name for name in listed if name != MANIFEST]
+        for name in sorted(self.manifest.files.keys() ^ set(names)):
             verb = "lacks" if name in self.manifest.files else "does not list"
             raise self._error(f"{verb} {name!r}")
         folders = {name.split("/")[1] for name in names if name.startswith(f"{TRAININGS}/")}
-        if folders != set(self.manifest.trainings):
-            raise self._error("its list of trainings differs from their files")
+        if sorted(folders) != sorted(self.manifest.trainings):
+            raise self._error(f"{MANIFEST}: its list of trainings differs from their files")
         wanted = [PLAN, SUITE]
-        wanted += [training_file(i, name) for i in folders for name in (TRIAL, RESULT)]
+        wanted += [training_file(i, name) for i in sorted(folders) for name in (TRIAL, RESULT)]
         for name in wanted:
             if name not in self.manifest.files:
                 raise self._error(f"lacks {name!r}")
@@ -185,7 +211,7 @@ class Archive:
             return self._file.read(name)
         except KeyError:
             raise self._error(f"is no archive of lossbench: it has no {name}") from None
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise self._error(f"{name} is damaged: {error}") from None
 
     def _check(self, name: str) -> None:
@@ -195,6 +221,7 @@ class Archive:
             raise self._error(f"{name} differs from its digest")
         problem = ""
         if name.endswith(".npz"):
+            self._expand(name, expanded_bytes(content))
             problem = arrays_problem(content)
         elif name.endswith(".pt"):
             problem = self._weights_problem(name, content)
@@ -202,12 +229,17 @@ class Archive:
             raise self._error(f"{name}: {problem}")
 
     def _json(self, name: str, model: type[Content]) -> Content:
+        content = self._read(name)
         try:
-            return model.model_validate_json(self._read(name))
+            if has_infinite_number(from_json(content, allow_inf_nan=False)):
+                raise self._error(f"{name}: has a number that is too large")
+            return model.model_validate_json(content)
         except ValidationError as error:
             problem = validation_problems(error, lambda loc: ())[0]
             where = f"{name}: {problem.key}" if problem.key else name
             raise self._error(f"{where}: {problem.message}") from None
+        except ValueError as error:
+            raise self._error(f"{name}: is no valid JSON: {error}") from None
         except RecursionError:
             raise self._error(f"{name}: is nested too deeply") from None
 
@@ -225,65 +257,29 @@ class Archive:
     def _read_training(self, identity: str) -> None:
         trial = self._json(training_file(identity, TRIAL), Trial)
         result = self._json(training_file(identity, RESULT), TrialResult)
-        if trial.identity != identity:
-            raise self._error(f"{training_file(identity, TRIAL)}: specifies {trial.identity}")
-        if result.identity != identity:
-            raise self._error(f"{training_file(identity, RESULT)}: is of {result.identity}")
-        if result.measurements and result.metrics != all_metrics(result.measurements):
-            raise self._error(
-                f"{training_file(identity, RESULT)}: its metrics are not those of its measurements"
-            )
-        own = dict(zip(trial.measurement_identities, trial.evaluate, strict=True))
-        for record in result.measurements:
-            planned = own.get(record.identity)
-            if planned and (planned.name, planned.params) != (record.name, record.params):
-                raise self._error(
-                    f"{training_file(identity, RESULT)}: measurement {record.identity} is not "
-                    f"{record.name}"
-                )
+        if problem := trial_problem(trial, identity, self.manifest.suite):
+            raise self._error(f"{training_file(identity, TRIAL)}: {problem}")
+        if problem := result_problem(trial, result):
+            raise self._error(f"{training_file(identity, RESULT)}: {problem}")
         self.trials[identity], self.results[identity] = trial, result
 
 
+Version = tuple[int, int, int]
+"""Inode, size and time of the last change of a file."""
+
+
+def _version(path: Path) -> Version:
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
 @functools.lru_cache(maxsize=64)
-def _opened(path: Path, changed_ns: int) -> zipfile.ZipFile:
-    """The open file of an archive; a folder may have more archives than can be open at once."""
-    del changed_ns  # a replaced file is opened again
-    return zipfile.ZipFile(path)
+def _opened(path: Path, version: Version) -> zipfile.ZipFile:
+    """The open file of an archive; a folder may have more archives than can be open at once.
 
-
-def arrays_problem(content: bytes) -> str:
-    """Reason why an NPZ file cannot be loaded safely; empty if it can.
-
-    Sizes are compared before memory is allocated, and arrays of Python objects are refused.
+    Raises:
+        RequestError: The file is no longer the one that was checked.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as arrays:
-            entries = arrays.infolist()
-            if sum(entry.file_size for entry in entries) > MAX_ARRAYS_BYTES:
-                return "its arrays are too large"
-            for entry in entries:
-                with arrays.open(entry) as file:
-                    shape, _, dtype = _header(file)
-                    start = file.tell()
-                size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-                if dtype.hasobject or size != entry.file_size - start:
-                    return f"{entry.filename} is no plain array"
-        with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-            for name in loaded.files:
-                loaded[name]
-    except (*_DAMAGED, ValueError, TypeError, KeyError, SyntaxError) as error:
-        return f"is no file of plain arrays: {str(error).partition(chr(10))[0]}"
-    return ""
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type of an array in the NPY format."""
-    version = np.lib.format.read_magic(file)
-    readers: dict[tuple[int, int], Callable[[Any], Any]] = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    if version not in readers:
-        raise ValueError(f"version {version} of the NPY format")
-    shape, order, dtype = readers[version](file)
-    return shape, order, dtype
+    if _version(path) != version:
+        raise RequestError(f"{path}: was changed while it was read")
+    return zipfile.ZipFile(path)

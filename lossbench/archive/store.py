@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from lossbench.archive.reading import Archive, Arrays
+from lossbench.archive.arrays import Arrays
+from lossbench.archive.reading import Archive
 from lossbench.errors import RequestError
 from lossbench.planning.measurements import merged, result_for
 from lossbench.planning.plan import Plan

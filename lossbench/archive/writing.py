@@ -17,11 +17,15 @@ from lossbench.archive.format import (
     SUITE,
     Manifest,
     StoredSearchPoints,
+    is_packed,
     is_training_file,
+    max_bytes,
     training_file,
 )
+from lossbench.errors import LossbenchError
 from lossbench.planning.plan import Plan
 from lossbench.planning.plan_file import plan_record
+from lossbench.planning.portable import portable_plan, portable_result, portable_trial
 from lossbench.planning.result_files import RESULT, TRIAL
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
@@ -56,22 +60,19 @@ class ArchiveWriter:
             result: Its result with all measurements.
             files: Name and content of its other files; files of other kinds are left out.
         """
-        dataset = trial.dataset
-        name = dataset.name.rpartition("/")[2]  # without the folders of this machine
-        portable = trial.model_copy(update={"dataset": dataset.model_copy(update={"name": name})})
         self._identities.append(trial.identity)
-        self._add(training_file(trial.identity, TRIAL), _json(portable.model_dump_json(indent=1)))
-        self._add(training_file(trial.identity, RESULT), _json(result.model_dump_json(indent=1)))
-        for name, content in files:
-            if is_training_file(name) and name not in (TRIAL, RESULT):
-                self._add(training_file(trial.identity, name), content)
+        contents = {TRIAL: portable_trial(trial), RESULT: portable_result(trial, result)}
+        for name, content in contents.items():
+            self._add(training_file(trial.identity, name), _json(content.model_dump_json(indent=1)))
+        for file, written in files:
+            if is_training_file(file) and file not in contents:
+                self._add(training_file(trial.identity, file), written)
 
     def finish(self, plan: Plan, search_points: Mapping[str, SearchPoints]) -> None:
         """Write the files of the suite, and the manifest."""
-        record = plan_record(plan)
-        self._add(PLAN, _json(record.model_dump_json(indent=1)))
-        suite = plan.expanded_suite.model_copy(update={"dataset": record.suite.dataset})
-        self._add(SUITE, suite_yaml(suite).encode())
+        portable = portable_plan(plan)
+        self._add(PLAN, _json(plan_record(portable).model_dump_json(indent=1)))
+        self._add(SUITE, suite_yaml(portable.expanded_suite).encode())
         if search_points:
             stored = StoredSearchPoints(searches=dict(search_points))
             self._add(SEARCH_POINTS, _json(stored.model_dump_json(indent=1)))
@@ -85,14 +86,18 @@ class ArchiveWriter:
         self._write(MANIFEST, _json(manifest.model_dump_json(indent=1)))
 
     def _add(self, name: str, content: bytes) -> None:
+        if len(content) > max_bytes(name):
+            raise LossbenchError(
+                f"{name} has {len(content):,} bytes; an archive may have {max_bytes(name):,}"
+            )
         self._digests[name] = hashlib.sha256(content).hexdigest()
         self._write(name, content)
 
     def _write(self, name: str, content: bytes) -> None:
         info = zipfile.ZipInfo(name, _DATE)
         info.external_attr = 0o644 << 16
-        packed = name.endswith((".npz", ".pt"))  # these are compressed, or cannot be
-        info.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
+        info.create_system = 3  # the same on all systems
+        info.compress_type = zipfile.ZIP_STORED if is_packed(name) else zipfile.ZIP_DEFLATED
         self._file.writestr(info, content)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from lossbench.cli.console import err, out
-from lossbench.errors import LossbenchError, RequestError
+from lossbench.errors import LossbenchError, RequestError, format_exception
 
 if TYPE_CHECKING:
     from lossbench.analysis.predictions import ReadArrays
@@ -125,7 +126,7 @@ def load_archives(
     from lossbench.planning.selection import load_plan_with_results
 
     archives = open_archives(paths)
-    plan = joint_plan(archives)
+    plan = _with_known_published(joint_plan(archives))
     if seeds is not None:
         suite = plan.suite.model_copy(update={"seeds": _parse_seeds(seeds)})
         plan = replace(plan, suite=suite)
@@ -137,6 +138,27 @@ def load_archives(
     found = load_plan_with_results(plan, store)
     plan = replace(found.plan, more_seeds=store.other_seeds(found.trials))
     return replace(found, plan=plan), store
+
+
+def _with_known_published(plan: Plan) -> Plan:
+    """The plan, without published numbers if this version does not have them."""
+    from lossbench.analysis.published import published_problems
+
+    problems = published_problems(plan.suite, plan.metrics)
+    if not problems:
+        return plan
+    err.print(Text(f"without published numbers: {problems[0].message}", "yellow"), soft_wrap=True)
+    return replace(plan, suite=plan.suite.model_copy(update={"published": None}))
+
+
+@contextlib.contextmanager
+def contradictions_refused(archives: list[Path]) -> Iterator[None]:
+    """Report it in one line if arrays of archives do not have the form that figures expect."""
+    try:
+        yield
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        names = ", ".join(map(str, archives))
+        raise RequestError(f"{names}: cannot be reported: {format_exception(error)}") from None
 
 
 def require_suite_or_archives(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lossbench.cli.common import (
+    contradictions_refused,
     load_archives,
     load_plan,
     load_results,
@@ -69,7 +70,8 @@ def report(
     if suite is None:
         found, archives = load_archives(from_, only, seeds)
         if format_ is None:
-            write_report_of(found, archives.arrays, output, context.obj)
+            with contradictions_refused(from_):
+                write_report_of(found, archives.arrays, output, context.obj)
             return
     else:
         plan = load_plan(suite, set_, only, seeds, data_root, plugin)

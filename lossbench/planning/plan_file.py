@@ -48,7 +48,7 @@ class _Limits(Strict):
 class PlanRecord(Strict):
     """The content of a plan that reports, baselines and rankings depend on.
 
-    Plugins, and paths of the machine that made the plan, are left out. See `Plan`.
+    Plugins are left out. See `Plan`, and `portable.portable_plan` for its paths.
     """
 
     suite: Suite
@@ -77,11 +77,8 @@ class PlanRecord(Strict):
 
 def plan_record(plan: Plan) -> PlanRecord:
     """The record of a plan."""
-    dataset = plan.suite.dataset
-    name = dataset.name.rpartition("/")[2]  # without the folders of this machine
-    suite = plan.suite.model_copy(update={"dataset": dataset.model_copy(update={"name": name})})
     return PlanRecord(
-        suite=suite,
+        suite=plan.suite,
         rows=[_row_record(row) for row in plan.rows],
         compared=[_row_record(row) for row in plan.compared],
         losses=[_loss_record(loss) for loss in plan.losses],

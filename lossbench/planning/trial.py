@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import Field
@@ -43,12 +44,25 @@ class PlannedEvaluation(Component):
         Args:
             training: Identity of the training.
         """
-        content = self.model_dump(mode="json", include={"name", "params"})
+        portable = self.without_folders()
+        content = portable.model_dump(mode="json", include={"name", "params"})
         if self.other_digests:
-            content["other_digests"] = self.other_digests
+            content["other_digests"] = portable.other_digests
         if self.source:
             content["source"] = self.source
         return digest_of({"training": training, "evaluation": content})
+
+    def without_folders(self) -> PlannedEvaluation:
+        """The same with the names of the other data only, without the folders that they are in."""
+        names = {name: PurePath(name).name for name in self.other_digests}
+        if all(name == short for name, short in names.items()):
+            return self
+        params = {
+            key: names.get(value, value) if isinstance(value, str) else value
+            for key, value in self.params.items()
+        }
+        digests = {names[name]: digest for name, digest in self.other_digests.items()}
+        return self.model_copy(update={"params": params, "other_digests": digests})
 
 
 class Trial(Strict):
