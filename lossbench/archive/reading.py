@@ -153,6 +153,9 @@ class Archive:
     def _check_entries(self) -> None:
         """Refuse unusual entries and too large ones before anything is decompressed."""
         entries = self._file.infolist()
+        if entries and min(entry.header_offset for entry in entries) != 0:
+            # what is left of a truncated archive may end with one of its NPZ files, a zip file too
+            raise self._error("is no archive of lossbench, or is incomplete")
         if len(entries) > MAX_FILES:
             raise self._error(f"has {len(entries):,} files, more than {MAX_FILES:,}")
         for entry in entries:
