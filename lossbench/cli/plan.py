@@ -1,4 +1,4 @@
-"""`lossbench plan`: finished and missing trials of a suite, and their estimated cost."""
+"""`lossbench plan`: trained and measured trials of a suite, and the estimated cost of the rest."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def plan(
         ),
     ] = 15.0,
 ) -> None:
-    """Check a suite, count its finished and missing trials, and estimate time and memory.
+    """Check a suite, count its trained and measured trials, and estimate time and memory.
 
     If its data are not on this machine, print the table, which data are missing, and how to obtain
     them.
@@ -130,7 +130,7 @@ def _print_audit(plan: Plan, tracking_uri: str | None) -> None:
             tracker = Tracker.open(tracking_uri, create=False)
             found = load_plan_with_results(plan, tracker)
     differences = audit(found.plan, found.trials, found.results)
-    basis = f"{len(found.results)} of {len(found.trials)} trials measured"
+    basis = f"{len(found.results)} of {len(found.trials)} trials trained"
     if plan.missing:
         basis = (
             "without the data, the training requirements of the losses, small classes and "

@@ -15,9 +15,10 @@ from lossbench.planning.costs import Forecast
 from lossbench.planning.durations import format_duration
 from lossbench.planning.fairness import small_classes
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import is_complete
 from lossbench.planning.status import PlanStatus
 from lossbench.planning.trial import Trial
-from lossbench.records import Results
+from lossbench.records import Results, TrialResult
 from lossbench.suite.schema import Holdout
 
 UNKNOWN = "without the data, their identities, their progress and the remaining cost are unknown"
@@ -28,10 +29,11 @@ BUSY_SHARE = 0.85
 
 
 def format_counts(status: PlanStatus) -> str:
-    """Return the counts of trials: those of the plan, those to do, and those that will follow."""
+    """Return the counts of trials: planned, to train, to measure, and those that will follow."""
     if status.plan.missing:
         return f"{len(status.trials)} trials; {UNKNOWN}"
-    text = f"{len(status.trials)} trials, {len(status.left)} to do"
+    text = f"{len(status.trials)} trials, {len(status.left)} to train"
+    text += f", {len(status.to_measure)} to measure"
     more = len(status.expected_trials)
     return f"{text}; about {more} more follow, depending on their results" if more else text
 
@@ -44,27 +46,26 @@ def print_changed_code(console: Console, status: LocalPlanStatus) -> None:
 
 
 def print_cells(console: Console, status: LocalPlanStatus) -> None:
-    """Print the table of cells, with the number of seeds that have a result."""
+    """Print the table of cells, with the numbers of seeds that are trained and measured."""
     plan, trials, results = status.plan, status.trials, status.results
     variants = list(plan.suite.variants)
     rows: dict[str, dict[str, list[Trial]]] = {}
     for trial in trials:
         label = trial.row if trial.holdout or not plan.suite.selection else f"{trial.row}, final"
         rows.setdefault(label, {}).setdefault(trial.variant, []).append(trial)
-    cells = {
-        variant: [
-            Text(variant if plan.has_variants else "done", "bold"),
-            *(
-                _unknown_cell(columns.get(variant, []))
-                if plan.missing
-                else _cell(columns.get(variant, []), results)
-                for columns in rows.values()
-            ),
-        ]
-        for variant in variants
-    }
+    pairs = []
+    for variant in variants:
+        own = [columns.get(variant, []) for columns in rows.values()]
+        heading = f"{variant} trained" if plan.has_variants else "trained"
+        trained, measured = [Text(heading, "bold")], [Text("measured", "bold")]
+        for seeds in own:
+            trained.append(_unknown_cell(seeds) if plan.missing else _trained_cell(seeds, results))
+            measured.append(
+                _unknown_cell(seeds) if plan.missing else _measured_cell(seeds, results)
+            )
+        pairs.append([trained, measured])
     names = [Text("row", "bold"), *(Text(label) for label in rows)]
-    for part in _side_by_side(names, list(cells.values()), console.width):
+    for part in _side_by_side(names, pairs, console.width):
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for _ in part:
             table.add_column(no_wrap=True)
@@ -94,19 +95,19 @@ def print_missing(console: Console, plan: Plan) -> None:
 
 
 def _side_by_side(
-    names: list[Text], columns: Sequence[list[Text]], width: int
+    names: list[Text], groups: Sequence[list[list[Text]]], width: int
 ) -> Iterator[list[list[Text]]]:
-    """Yield the columns of each table: the row names, and as many cells as fit into the width."""
+    """Yield the columns of each table: the row names, and as many groups as fit into the width."""
 
     def room(column: list[Text]) -> int:
         return max(cell.cell_len for cell in column) + 2
 
     part = [names]
-    for column in columns:
-        if len(part) > 1 and sum(map(room, [*part, column])) > width:
+    for group in groups:
+        if len(part) > 1 and sum(map(room, [*part, *group])) > width:
             yield part
             part = [names]
-        part.append(column)
+        part += group
     yield part
 
 
@@ -114,7 +115,7 @@ def _unknown_cell(trials: Sequence[Trial]) -> Text:
     return Text(f"?/{len(trials)}" if trials else "–", "dim")
 
 
-def _cell(trials: Sequence[Trial], results: Results) -> Text:
+def _trained_cell(trials: Sequence[Trial], results: Results) -> Text:
     if not trials:
         return Text("–", "dim")
     finished = [results[t.identity] for t in trials if t.identity in results]
@@ -137,18 +138,41 @@ def _cell(trials: Sequence[Trial], results: Results) -> Text:
     return text
 
 
+def _measured_cell(trials: Sequence[Trial], results: Results) -> Text:
+    if not trials:
+        return Text("–", "dim")
+    measured = sum(is_complete(trial, results) for trial in trials)
+    complete = measured == len(trials)
+    style = "green" if complete else "" if measured else "dim"
+    return Text(f"{measured}/{len(trials)}", style)
+
+
 def print_trials(console: Console, status: LocalPlanStatus) -> None:
-    """Print one line per trial, with its identity."""
+    """Print one line per trial, with its identity and the evaluations that it lacks."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("variant", "row", "seed", "identity", "state"):
+    for heading in ("variant", "row", "seed", "identity", "trained", "measured"):
         table.add_column(heading, no_wrap=True)
     for trial in status.trials:
         result = status.results.get(trial.identity)
         known = not status.plan.missing
         identity = trial.identity if known else "unknown"
-        state = (result.status if result else "to do") if known else "unknown"
-        table.add_row(trial.variant, Text(trial.row), str(trial.seed), identity, Text(state))
+        trained = (result.status if result else "to train") if known else "unknown"
+        table.add_row(
+            trial.variant,
+            Text(trial.row),
+            str(trial.seed),
+            identity,
+            Text(trained),
+            Text(_measured_text(result) if known else "unknown"),
+        )
     console.print(table)
+
+
+def _measured_text(result: TrialResult | None) -> str:
+    """Whether all evaluations of a trial are measured, or which are not."""
+    if result is None or result.status != "finished":
+        return "–"
+    return f"lacks {', '.join(result.unmeasured)}" if result.unmeasured else "all"
 
 
 def format_forecast(status: LocalPlanStatus, forecast: Forecast) -> list[str]:
@@ -176,6 +200,9 @@ def format_forecast(status: LocalPlanStatus, forecast: Forecast) -> list[str]:
     at_the_end = sorted({chosen.name for chosen in suite.evaluate} - {"error", "top5_error"})
     if at_the_end and set(forecast.basis) - {"ran"}:
         lines.append(f"excludes the evaluations after training: {', '.join(at_the_end)}")
+    if count := len(status.to_measure):
+        trials = "1 trained trial" if count == 1 else f"{count} trained trials"
+        lines.append(f"excludes the evaluations to measure of {trials}")
     return lines
 
 
@@ -187,12 +214,16 @@ def as_json(status: LocalPlanStatus, forecast: Forecast | None) -> str:
         cell = cells.setdefault(
             (trial.variant, trial.row, trial.holdout),
             {"variant": trial.variant, "row": trial.row, "holdout": trial.holdout}
-            | {"trials": 0, **dict.fromkeys(("finished", "diverged", "stopped"), counted)},
+            | {
+                "trials": 0,
+                **dict.fromkeys(("finished", "diverged", "stopped", "measured"), counted),
+            },
         )
         cell["trials"] += 1
         result = status.results.get(trial.identity)
         if result:
             cell[result.status] += 1
+            cell["measured"] += not result.unmeasured
     forecast_content = None
     if forecast:
         forecast_content = {
@@ -210,6 +241,8 @@ def as_json(status: LocalPlanStatus, forecast: Forecast | None) -> str:
         "suite": status.plan.suite.suite,
         "cells": list(cells.values()),
         "data": {"notes": status.plan.facts.notes, "warnings": status.plan.warnings},
+        "to_train": None if status.plan.missing else len(status.left),
+        "to_measure": None if status.plan.missing else len(status.to_measure),
         "coming": len(status.expected_trials),
         "changed_code": dict(status.changed_code),
         "forecast": forecast_content,

@@ -18,7 +18,7 @@ from lossbench.gate.baseline import (
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
-from lossbench.records import TrialResult
+from lossbench.records import Results, TrialResult
 from lossbench.suite.schema import Component
 
 _MAX_NAMED = 6  # cells that a message lists; it counts the others
@@ -32,12 +32,12 @@ def baseline_from_results(found: PlanWithResults, command: str) -> Baseline:
         command: Command that trains the cells.
 
     Raises:
-        RequestError: A result is missing.
+        RequestError: A result or a measurement is missing.
     """
     plan, results = found.plan, found.results
     missing = [trial for trial in found.trials if not found.is_complete(trial)]
     if missing:
-        raise RequestError(_missing_results(missing, command))
+        raise RequestError(_missing_results(missing, results, command))
     there = [results[trial.identity] for trial in found.trials]
     conditions = conditions_of(plan)
     return Baseline(
@@ -136,14 +136,31 @@ def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
     return cells
 
 
-def _missing_results(missing: list[Trial], command: str) -> str:
+def _missing_results(missing: list[Trial], results: Results, command: str) -> str:
+    """Message on trials without a result, and on trained ones that lack evaluations."""
+    trained = [trial for trial in missing if trial.identity in results]
+    untrained = [trial for trial in missing if trial.identity not in results]
+    lines = []
+    if untrained:
+        lines.append(f"{len(untrained)} trials have no result: {_cells_text(untrained)}")
+    if trained:
+        lacking = dict.fromkeys(n for t in trained for n in results[t.identity].unmeasured)
+        evaluations = ", ".join(lacking)
+        lines.append(
+            f"{len(trained)} trials are trained, but {evaluations} is not measured: "
+            f"{_cells_text(trained)}"
+        )
+    return "\n".join([*lines, f"run them first: {command}"])
+
+
+def _cells_text(trials: list[Trial]) -> str:
+    """`default/softmax (seed 0, 1); default/lgm (seed 0)`."""
     seeds: dict[str, list[int]] = {}
-    for trial in missing:
+    for trial in trials:
         seeds.setdefault(f"{trial.variant}/{trial.row}", []).append(trial.seed)
     named = [f"{cell} (seed {', '.join(map(str, s))})" for cell, s in seeds.items()]
     rest = f" and {len(named) - _MAX_NAMED} more cells" if len(named) > _MAX_NAMED else ""
-    cells = "; ".join(named[:_MAX_NAMED])
-    return f"{len(missing)} trials have no result: {cells}{rest}\nrun them first: {command}"
+    return f"{'; '.join(named[:_MAX_NAMED])}{rest}"
 
 
 def _day(results: list[TrialResult]) -> str:

@@ -53,6 +53,7 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
     results = [found.results[t.identity] for t in trials if t.identity in found.results]
     ran = [result for result in results if not result.pruned]
     diverged = sum(result.status == "diverged" for result in results)
+    unmeasured = sum(bool(result.unmeasured) for result in results)
     classes = plan.facts.class_names if suite.dataset.classes is not None else ()
     sizes = [f"classes {', '.join(classes)}"] if classes else []
     sizes += [
@@ -67,6 +68,7 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
         dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
         varied=", ".join(suite.variants) if suite.has_variants else "",
         progress=f"{len(results)} of {len(trials)} trials run"
+        + (f", {unmeasured} not fully measured" if unmeasured else "")
         + (f", {diverged} diverged" if diverged else "")
         + (f", {len(results) - len(ran)} stopped early" if len(ran) < len(results) else ""),
         suite_yaml=suite_yaml(plan.expanded_suite),

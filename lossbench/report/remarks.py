@@ -11,7 +11,8 @@ from lossbench.analysis.published import published_problems
 from lossbench.analysis.tables import Table
 from lossbench.planning.divergence import BETTER_LEVEL
 from lossbench.planning.selection import PlanWithResults, Stage
-from lossbench.records import REQUIRED_ENVIRONMENT_KEYS
+from lossbench.planning.trial import Trial
+from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, TrialResult
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,29 @@ def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
 def _stage_warnings(table: Table) -> list[str]:
     plan, stage = table.found.plan, table.stage
     if table.held_out:
-        return [*_selection_warnings(table.found, stage), *_failures(stage), *_versions(stage)]
+        return [*_selection_warnings(table.found, stage), *_of_trials(stage)]
     problems = published_problems(plan.suite, plan.metrics)
-    return [*_failures(stage), *_versions(stage), *(f"{p.key}: {p.message}" for p in problems)]
+    return [*_of_trials(stage), *(f"{p.key}: {p.message}" for p in problems)]
+
+
+def _of_trials(stage: Stage) -> list[str]:
+    return [*_unmeasured(stage), *_failures(stage), *_versions(stage)]
+
+
+def _unmeasured(stage: Stage) -> list[str]:
+    """Evaluations that trained trials lack, and how to get them."""
+    trained = [result for trial, result in _results(stage) if result.status == "finished"]
+    lacking = Counter(name for result in trained for name in result.unmeasured)
+    if not lacking:
+        return []
+    of = f"of {len(trained)} trained trials"
+    listed = ", ".join(f"{name} ({count} {of})" for name, count in lacking.items())
+    return [f"not measured yet: {listed}; lossbench run measures them without training again"]
+
+
+def _results(stage: Stage) -> Iterator[tuple[Trial, TrialResult]]:
+    for variant, row in stage.cells:
+        yield from stage.ran(variant, row)
 
 
 def _selection_warnings(found: PlanWithResults, holdout: Stage) -> Iterator[str]:
@@ -58,6 +79,13 @@ def _selection_warnings(found: PlanWithResults, holdout: Stage) -> Iterator[str]
         yield (
             f"{holdout.missing} of {len(holdout.trials)} held-out trials are missing: "
             "the choice may still change"
+        )
+    lacking = sum(trial.identity not in found.scores for trial, _ in _results(holdout))
+    if lacking:
+        assert found.plan.selection_metric is not None
+        yield (
+            f"{lacking} of {len(holdout.trials)} held-out trials lack "
+            f"{found.plan.selection_metric.name}, by which is chosen: the choice may still change"
         )
     names = dict.fromkeys(row.loss.name for row in found.plan.rows)
     for variant in found.plan.suite.variants:

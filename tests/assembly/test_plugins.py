@@ -225,13 +225,13 @@ def test_plan_reports_the_losses_that_are_trained_again_and_why(
     plugin(("import torch\n", "import torch  # a comment\n\n"))
     code, out, _ = run(*arguments)
     assert code == 0
-    assert "0 to do" in out
+    assert "0 to train, 0 to measure" in out
     assert "has changed" not in out
 
     plugin(("/ self.heat", "* self.heat"))
     code, out, _ = run(*arguments)
     assert code == 0
-    assert f"{count} to do" in out
+    assert f"{count} to train" in out
     assert said in " ".join(out.split())
     code, out, _ = run(*arguments, "--format", "json")
     assert json.loads(out)["changed_code"] == {"loss mine": count}

@@ -17,8 +17,8 @@ def test_plan_shows_cells_and_trials_and_writes_nothing(run: Run, write_suite: W
     code, out, _ = run(*arguments, "--probe", "0.1")
     assert code == 0
     assert [line.split() for line in out.splitlines()[1:3]] == [
-        ["lgm(alpha=0)", "0/2"],
-        ["lgm(alpha=0.3)", "0/2"],
+        ["lgm(alpha=0)", "0/2", "0/2"],
+        ["lgm(alpha=0.3)", "0/2", "0/2"],
     ]
     assert re.search(r"about \d.* here \(cpu, .* CPU-hours", out)
     code, out, _ = run(*arguments, "--trials")
@@ -47,5 +47,5 @@ def test_an_audit_fails_if_rows_are_tuned_unequally(
     code, out, _ = run("plan", suite, "--audit", *arguments)
     assert code == 1
     assert "fails   tuning budget" in out
-    assert "audit failed: 1 avoidable difference; 0 of 6 trials measured" in out
+    assert "audit failed: 1 avoidable difference; 0 of 6 trials trained" in out
     assert list(Path().iterdir()) == []

@@ -60,7 +60,8 @@ def test_columns_that_do_not_fit_are_in_further_tables(
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     headings = [line for line in lines if line[0] == "row"]
     assert len(headings) > 1
-    assert [name for line in headings for name in line[1:]] == names
+    words = [word for line in headings for word in line[1:]]
+    assert words == [word for name in names for word in (name, "trained", "measured")]
     assert all(cell == "0/2" for line in lines if line[0] != "row" for cell in line[1:])
 
 
@@ -81,14 +82,43 @@ def test_the_table_of_cells_and_its_forecast(
     shown = " ".join(plan_output.format_forecast(found, forecast))
     seen = capsys.readouterr().out
     assert [line.split() for line in seen.splitlines()] == [
-        ["row", "done"],
-        ["softmax", "2/2", "✓,", "1", "no", "better", "than", "guessing"],
-        ["lgm(alpha=0)", "1/2,", "1", "diverged"],
-        ["lgm(alpha=0.3)", "0/2"],
+        ["row", "trained", "measured"],
+        ["softmax", "2/2", "✓,", "1", "no", "better", "than", "guessing", "2/2"],
+        ["lgm(alpha=0)", "1/2,", "1", "diverged", "1/2"],
+        ["lgm(alpha=0.3)", "0/2", "0/2"],
     ]
-    assert plan_output.format_counts(found) == "6 trials, 3 to do"
+    assert plan_output.format_counts(found) == "6 trials, 3 to train, 0 to measure"
     assert "about 2 h 12 min here (cpu, 2 at a time); 3.3 CPU-hours; up to 36,000 MiB" in shown
     assert "2 estimated from the others" in shown
     content = json.loads(plan_output.as_json(found, forecast))
     assert content["forecast"]["wall_time_sec"] == 2 * 3960
     assert content["cells"][1]["diverged"] == 1
+    assert (content["to_train"], content["to_measure"]) == (3, 0)
+
+
+def test_trained_trials_that_lack_an_evaluation_are_shown(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = plan.trials
+    lacking = result_of(second, 60).model_copy(update={"unmeasured": ("fgsm", "knn")})
+    results = {first.identity: result_of(first, 60), second.identity: lacking}
+    found = LocalPlanStatus(plan, plan.trials, results)
+    plan_output.print_cells(Console(width=100), found)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:] == [
+        ["softmax", "1/2", "1/2"],
+        ["lgm(alpha=0)", "1/2", "0/2"],
+        ["lgm(alpha=0.3)", "0/2", "0/2"],
+    ]
+    plan_output.print_trials(Console(width=100), found)
+    lines = [line.split()[4:] for line in capsys.readouterr().out.splitlines()]
+    assert lines[:4] == [
+        ["trained", "measured"],
+        ["finished", "all"],
+        ["finished", "lacks", "fgsm,", "knn"],
+        ["to", "train", "–"],
+    ]
+    assert plan_output.format_counts(found) == "6 trials, 4 to train, 1 to measure"
+    content = json.loads(plan_output.as_json(found, None))
+    assert (content["to_train"], content["to_measure"]) == (4, 1)
+    assert [(c["finished"], c["measured"]) for c in content["cells"]] == [(1, 1), (1, 0), (0, 0)]

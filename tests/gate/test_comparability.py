@@ -43,3 +43,14 @@ def test_other_data_are_refused(written: Path, make_plan: MakePlan, fill: Fill) 
     written.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(RequestError, match=f"data.digest: {'f' * 16} in the baseline, 0123"):
         check(plan, results, written)
+
+
+def test_an_added_evaluation_does_not_make_a_baseline_incomparable(
+    written: Path, make_plan: MakePlan, fill: Fill
+) -> None:
+    plan = make_plan(BODY + "evaluate: [error, top5_error]\n")
+    text, code = check(plan, fill(plan, STEADY), written)
+    assert code == 0
+    assert "8 identical" in text
+    other = make_plan(BODY + "evaluate: [{error: {}}, {fgsm: {epsilons: [0.1]}}]\n")
+    assert check(other, fill(other, STEADY), written)[1] == 0

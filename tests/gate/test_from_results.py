@@ -28,6 +28,26 @@ def test_missing_results_are_named_with_the_command(
         update(plan, results, written)
 
 
+def test_trials_that_are_not_measured_are_named_with_the_evaluations(
+    written: Path, make_plan: MakePlan, fill: Fill
+) -> None:
+    plan = make_plan(BODY + "evaluate: [error, top5_error, knn]\n")
+    results = fill(plan, {**STEADY, "A/center": [5.0, 5.0, None]})
+    for trial in plan.trials:
+        if trial.row == "softmax" and trial.seed:
+            unmeasured = {"unmeasured": ("knn",), "metrics": {"error": 5.0, "top5_error": 5.0}}
+            changed = results[trial.identity].model_copy(update=unmeasured)
+            results[trial.identity] = changed
+    for action in (check, update):
+        with pytest.raises(RequestError) as caught:
+            action(plan, results, written)
+        assert str(caught.value) == (
+            "1 trials have no result: A/center (seed 2)\n"
+            "4 trials are trained, but knn is not measured: A/softmax (seed 1, 2); "
+            "B/softmax (seed 1, 2)\nrun them first: lossbench run suite.yaml"
+        )
+
+
 def test_a_metric_that_is_not_finite_counts_as_diverged(
     written: Path, make_plan: MakePlan, fill: Fill
 ) -> None:

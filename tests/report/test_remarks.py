@@ -18,6 +18,7 @@ from lossbench.planning.selection import PlanWithResults
 from lossbench.report import render, terminal_table
 from lossbench.report.build import build_report
 from lossbench.report.escaping import markdown_sentence
+from lossbench.report.facts import gather_facts
 from lossbench.report.remarks import describe_edge, make_remarks
 from lossbench.report.value_text import (
     format_count,
@@ -25,6 +26,7 @@ from lossbench.report.value_text import (
     table_legend,
 )
 from tests.analysis.made_up_tables import NAN, TWO, cell, errors, only_table
+from tests.report.synthetic_report import GRID
 
 
 def warnings_of(plan: Plan, results: Any) -> tuple[str, ...]:
@@ -45,6 +47,47 @@ def test_results_of_different_versions_are_a_warning(
     assert note.startswith(
         "the results are of different versions: code abc (1 of 9 trials), unknown"
     )
+
+
+def test_evaluations_that_are_not_measured_are_named_with_what_to_do(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(f"{TWO}\nevaluate: [error, top5_error, fgsm]\n")
+    results = dict(fill(plan, errors([2, 2, NAN], [3] * 3, [1] * 3)))
+    lacking = iter([("top5_error", "fgsm"), ("fgsm",)])
+    for identity, result in list(results.items())[:2]:
+        left = next(lacking)
+        metrics = {name: value for name, value in result.metrics.items() if name not in left}
+        update = {"unmeasured": left, "metrics": metrics}
+        results[identity] = result.model_copy(update=update)
+    found = PlanWithResults(plan, results)
+    first, *others = [remarks.warnings for remarks in make_remarks(make_tables(found))]
+    assert first[0] == (
+        "not measured yet: top5_error (1 of 8 trained trials), fgsm (2 of 8 trained trials); "
+        "lossbench run measures them without training again"
+    )
+    assert not any("measured" in line for warnings in others for line in warnings)
+    assert (
+        gather_facts(found, "c").progress == "9 of 9 trials run, 2 not fully measured, 1 diverged"
+    )
+    with io.StringIO() as shown:
+        Console(file=shown, width=400).print(terminal_table(found))
+        assert "not measured yet: top5_error" in shown.getvalue()
+
+
+def test_held_out_trials_without_the_metric_of_the_selection_are_a_warning(
+    make_plan: Callable[..., Plan], run_all: Callable[[Plan], Any]
+) -> None:
+    plan = make_plan(GRID)
+    results = run_all(plan)
+    for trial in plan.trials[:2]:
+        update = {"unmeasured": ("error",), "metrics": {}}
+        results[trial.identity] = results[trial.identity].model_copy(update=update)
+    lines = "\n".join(warnings_of(plan, results))
+    assert "held-out trials lack error, by which is chosen: the choice may still change" in lines
+    assert f"2 of {len(plan.trials)} held-out trials lack" in lines
+    assert "are missing" not in lines
+    assert "lack" not in "\n".join(warnings_of(plan, run_all(plan)))
 
 
 def test_a_diverged_trial_is_a_warning_with_seed_and_reason(

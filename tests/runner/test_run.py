@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
@@ -97,6 +98,48 @@ def test_every_trial_runs_once_with_the_same_result_as_without_ray(
         assert [point.step for point in curve] == [1, 2]
 
     assert start(plan) == (RunOutcome(), "")  # nothing started, nothing printed
+
+
+def test_evaluations_added_later_are_measured_without_training(
+    write_suite: Write,
+    tmp_path: Path,
+    tracker: Tracker,
+    start: Callable[..., tuple[RunOutcome, str]],
+) -> None:
+    start(plan_of(write_suite(), "seeds=[0]"))
+    more = ("seeds=[0]", "evaluate=[error, fgsm, top5_error, knn, calibration]")
+    plan = plan_of(write_suite(), *more)
+    outcome, seen = start(plan)
+    assert outcome == RunOutcome(started=3)
+    assert "3 trials to measure" in seen
+    assert "3 trials measured in" in seen
+    assert "to run" not in seen
+    results = tracker.results(plan.trials)
+    for index, trial in enumerate(plan.trials):  # as if they had been there from the start
+        (tmp_path / str(index)).mkdir()
+        alone = run_trial(trial, data_root=NOWHERE, artifacts=tmp_path / str(index))
+        found = results[trial.identity]
+        assert found.unmeasured == ()
+        assert {r.identity: r.metrics for r in found.measurements} == {
+            r.identity: r.metrics for r in alone.measurements
+        }
+        assert found.weights_digest == alone.weights_digest
+        for record in alone.measurements:
+            for name in record.artifacts:
+                stored = tracker.arrays(trial.identity, name)
+                assert stored is not None
+                file = tmp_path / str(index) / "measurements" / record.identity / f"{name}.npz"
+                with np.load(file) as arrays:
+                    assert {k: v.tobytes() for k, v in stored.items()} == {
+                        k: v.tobytes() for k, v in arrays.items()
+                    }
+
+    other = plan_of(write_suite(("suite: small", "suite: other")), *more)
+    outcome, seen = start(other)
+    assert outcome == RunOutcome()
+    assert seen == "3 trials taken from suite small\n"
+    values = [result.metrics for result in results.values()]
+    assert [result.metrics for result in tracker.results(other.trials).values()] == values
 
 
 def test_a_failing_trial_is_reported_and_repeated_by_the_next_run(

@@ -216,6 +216,6 @@ def test_every_command_in_a_copied_folder(
     assert (after.st_mtime_ns, after.st_size) == (database.st_mtime_ns, database.st_size)
     code, out, err = run("run", suite)
     assert (code, "every trial has its result" in err) == (0, True), err
-    assert "0 to do" in run("plan", suite)[1]
+    assert "0 to train, 0 to measure" in run("plan", suite)[1]
     assert out
     assert snapshot(folder) == before
