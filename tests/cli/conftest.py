@@ -14,6 +14,7 @@ from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
+from tests.synthetic_measurements import measurements_of
 
 Run = Callable[..., tuple[int, str, str]]
 Store = Callable[..., None]
@@ -39,10 +40,12 @@ def store(tmp_path: Path, empty_database: Path, run: Run) -> Store:
 
 def _result(plan: Plan, trial: Trial) -> TrialResult:
     level = [row.label for row in plan.rows].index(trial.row)
+    metrics = {"error": 5.0 + level + 0.1 * trial.seed}
     return TrialResult(
         identity=trial.identity,
         status="finished",
-        metrics={"error": 5.0 + level + 0.1 * trial.seed},
+        metrics=metrics,
+        measurements=measurements_of(trial, metrics),
         history=(EpochRecord(epoch=1, timestamp_ms=1_700_000_000_000, metrics={}),),
         wall_time_sec=1.0,
         peak_memory_mib=200.0,
