@@ -6,11 +6,13 @@ the results in the outbox.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lossbench.planning.earlier_results import trained_trial
 from lossbench.planning.result_files import RESULT, TRIAL
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
@@ -62,16 +64,20 @@ class Outbox:
             return self.save(trial, Path(folder))
 
     def waiting(self) -> Iterator[Trial]:
-        """Trials with unlogged results; unreadable results are deleted and will be run again."""
+        """Trials with unlogged results; unreadable results are deleted and will be run again.
+
+        A trial that an earlier version saved has no evaluations: its stored specification has them.
+        """
         for saved in sorted(self.folder.glob("[!.]*")):
             try:
-                text = (saved / TRIAL).read_text(encoding="utf-8")
-                trial = Trial.model_validate_json(text)
+                trial = _read_trial((saved / TRIAL).read_bytes())
                 read_result(saved)
             except (OSError, ValueError):
                 remove_atomically(saved)
-            else:
-                yield trial
+                continue
+            if saved.name != trial.identity:  # earlier versions had another identity
+                os.replace(saved, self.folder / trial.identity)
+            yield trial
 
     def remove(self, trial: Trial) -> None:
         """Delete a result, after it was logged."""
@@ -87,6 +93,21 @@ def log_from_outbox(tracker: Tracker, outbox: Outbox, trial: Trial) -> None:
     saved = outbox.folder / trial.identity
     tracker.finish(trial, read_result(saved), saved)
     outbox.remove(trial)
+
+
+def _read_trial(content: bytes) -> Trial:
+    """Trial of a stored specification, of this version or an earlier one.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        return Trial.model_validate_json(content)
+    except ValueError:
+        trial = trained_trial(content)
+        if trial is None:
+            raise
+        return trial
 
 
 def read_result(folder: Path) -> TrialResult:

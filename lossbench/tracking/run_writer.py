@@ -198,12 +198,14 @@ def _final_values(result: TrialResult) -> dict[str, float]:
 
 def _result_tags(trial: Trial, result: TrialResult) -> dict[str, str]:
     shown = result_for(trial, result)
-    return {
+    tags = {
         f"{names.PREFIX}device": result.device,
         **names.environment_tags(result.environment),
         **names.status_tags(shown.status, shown.reason),
-        names.MEASURED: ", ".join(r.name for r in result.measurements) or "nothing",
     }
+    if result.measurements or not result.metrics:  # otherwise it is of an earlier version
+        tags[names.MEASURED] = ", ".join(r.name for r in result.measurements) or "nothing"
+    return tags
 
 
 def _ended_ms(result: TrialResult) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from mlflow import MlflowClient
@@ -14,6 +15,9 @@ from lossbench.tracking.location import EXPERIMENT_KIND, Location
 
 _PAGE = 1000
 """Number of runs per search."""
+_FINISHED = "attributes.status = 'FINISHED'"
+_ELSEWHERE_SEC = 60.0
+"""Time between two searches of all other suites."""
 
 
 class Runs:
@@ -26,29 +30,38 @@ class Runs:
 
     def __init__(self, client: Callable[[], MlflowClient], location: Location) -> None:
         self._client, self._location = client, location
-        self._finished: dict[tuple[frozenset[str], bool], tuple[object, list[Run]]] = {}
+        self._finished: dict[frozenset[str], tuple[object, list[Run]]] = {}
+        self._others: dict[frozenset[str], tuple[float, list[Run]]] = {}
 
     def finished(self, suites: Collection[str], *, elsewhere: bool = False) -> list[Run]:
         """Finished runs of suites, the earliest first.
 
-        A database is searched again only after a change.
+        A database is searched again only after a change; other suites at most once a minute,
+        because they may have many runs.
 
         Args:
             suites: Names of suites.
             elsewhere: Whether to return the trials of all other suites instead.
         """
+        if elsewhere:
+            return self._elsewhere(frozenset(suites))
         version = content_version(self._location.database) if self._location.database else None
-        key = frozenset(suites), elsewhere
+        key = frozenset(suites)
         known = self._finished.get(key)
         if version is None or known is None or known[0] != version:
-            condition = "attributes.status = 'FINISHED'"
-            if elsewhere:
-                condition += f" AND {_equals(names.KIND, 'trial')}"
-                experiments = [e.experiment_id for e in self._all() if e.name not in key[0]]
-            else:
-                found = [self._client().get_experiment_by_name(name) for name in key[0]]
-                experiments = [experiment.experiment_id for experiment in found if experiment]
-            known = self._finished[key] = (version, list(self.search(experiments, condition)))
+            found = [self._client().get_experiment_by_name(name) for name in key]
+            experiments = [experiment.experiment_id for experiment in found if experiment]
+            known = self._finished[key] = (version, list(self.search(experiments, _FINISHED)))
+        return known[1]
+
+    def _elsewhere(self, suites: frozenset[str]) -> list[Run]:
+        """Finished trials of all other suites."""
+        now = time.monotonic()
+        known = self._others.get(suites)
+        if known is None or now - known[0] >= _ELSEWHERE_SEC:
+            experiments = [e.experiment_id for e in self._all() if e.name not in suites]
+            condition = f"{_FINISHED} AND {_equals(names.KIND, 'trial')}"
+            known = self._others[suites] = (now, list(self.search(experiments, condition)))
         return known[1]
 
     def tables(self, suite: str) -> Iterator[Run]:

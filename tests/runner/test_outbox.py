@@ -96,3 +96,26 @@ def test_results_of_earlier_versions_are_found(tmp_path: Path, plan: Plan) -> No
     """Their folder is `spool`."""
     Outbox(tmp_path, "table").save_result(plan.trials[0], result_of(plan.trials[0]))
     assert (tmp_path / "spool" / "table" / plan.trials[0].identity / "result.json").is_file()
+
+
+def test_a_result_that_an_earlier_version_could_not_log_is_logged(
+    plan: Plan, folder: WorkFolder
+) -> None:
+    """Its trial lists its evaluations and the digests of their data as part of its identity."""
+    trial = plan.trials[0]
+    outbox = Outbox(folder.work, plan.table_identity)
+    earlier = outbox.folder / "0123456789abcdef"
+    earlier.mkdir(parents=True)
+    specification = json.loads(trial.model_dump_json(exclude={"keep_weights"}))
+    specification["evaluate"] = [{"name": "error", "params": {}}]
+    (earlier / "trial.json").write_text(
+        json.dumps({**specification, "other_digests": {}}), encoding="utf-8"
+    )
+    result = json.loads(result_of(trial).model_dump_json(exclude={"measurements"}))
+    (earlier / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    folder.run(plan)
+    assert list(outbox.waiting()) == []
+    assert folder.trained == [t.row for t in plan.trials[1:]]
+    found = folder.tracker().results(plan.trials)
+    assert found[trial.identity].metrics == {"error": 9.0}
+    assert found[trial.identity].unmeasured == ()
