@@ -93,8 +93,6 @@ def check(
     from lossbench.gate.from_results import baseline_from_results
     from lossbench.gate.regression import check_cells, exit_code
     from lossbench.gate.update import update_baseline
-    from lossbench.planning.selection import load_plan_with_results
-    from lossbench.tracking.store import Tracker
 
     ignored = {"--set": set_, "--tracking-uri": tracking_uri, "--plugin": plugin}
     require_suite_or_archives(suite, from_, ignored)
@@ -110,6 +108,9 @@ def check(
     if old and not update and not plan.searches:
         require_comparable(old, plan, only, path)
     if suite is not None:
+        from lossbench.planning.selection import load_plan_with_results
+        from lossbench.tracking.store import Tracker
+
         tracker = Tracker.open(tracking_uri, create=False)
         found = load_plan_with_results(plan, tracker)
     if old and not update:  # the rows of a search are known only with its results

@@ -134,7 +134,8 @@ def load_archives(
         plan = plan.narrowed(only)
     store = ArchiveStore(archives)
     for name in store.differing:
-        err.print(Text(f"not used, because another archive differs: {name}", "yellow"))
+        text = f"not used, because another archive differs: {name}"
+        err.print(Text(text, "yellow"), soft_wrap=True)
     found = load_plan_with_results(plan, store)
     plan = replace(found.plan, more_seeds=store.other_seeds(found.trials))
     return replace(found, plan=plan), store

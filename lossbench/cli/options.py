@@ -19,9 +19,9 @@ def expand(path: Path | None) -> Path | None:
     return None if path is None else user_path(path)
 
 
-def expand_all(paths: list[Path]) -> list[Path]:
+def expand_all(paths: list[Path] | None) -> list[Path]:
     """Apply `expand` to the paths of a repeatable option."""
-    return [user_path(path) for path in paths]
+    return [user_path(path) for path in paths or []]
 
 
 SuiteArgument = Annotated[
