@@ -54,6 +54,9 @@ class Table:
         metric_label: Label of the metric: `error`.
         label: Label with what is measured on: `Test error`.
         unit: Unit of the values: `% of test images`; empty without a unit.
+        group: Kind of the metric; see `Metric`.
+        higher_is_better: Whether higher values are better; otherwise lower values are.
+        judged: Whether one of the directions is better; see `Metric`.
         spec: Format specification of the values and their differences.
         seeds: Number of planned seeds per cell.
         variants: Names of the columns.
@@ -85,6 +88,9 @@ class Table:
     not_finite: Mapping[tuple[str, str], Sequence[int]]
     verdicts: Verdicts | None = None
     ranks: Ranks | None = None
+    group: str = ""
+    higher_is_better: bool = False
+    judged: bool = True
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -165,6 +171,9 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         rows=tuple(rows),
         cells=cells,
         not_finite=not_finite,
+        group=metric.group,
+        higher_is_better=metric.higher_is_better,
+        judged=metric.judged,
     )
     if not tested or not metric.judged:
         return table

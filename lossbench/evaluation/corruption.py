@@ -15,6 +15,13 @@ from lossbench.evaluation.base import EVALUATIONS, IMAGES, Evaluation, Measureme
 from lossbench.evaluation.corrupted_images import CORRUPTIONS, Corruption, corrupt
 from lossbench.records import Metric
 
+LABELS: dict[Corruption, str] = {
+    "gaussian_noise": "Gaussian noise",
+    "gaussian_blur": "Gaussian blur",
+    "brightness": "more brightness",
+    "contrast": "less contrast",
+    "pixelate": "pixelation",
+}
 BATCH_SIZE = 250
 """Number of images that are corrupted together."""
 
@@ -76,7 +83,7 @@ class CorruptionError(Evaluation):
         single = [
             Metric(
                 name=_name(corruption, severity),
-                label=f"error under {corruption.replace('_', ' ')}, severity {severity}",
+                label=f"error under {LABELS[corruption]}, severity {severity}",
                 unit=IMAGES,
                 group="robustness",
             )

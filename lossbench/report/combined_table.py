@@ -1,8 +1,8 @@
-"""All metrics of a suite without variants in one table: one line per metric, one column per row."""
+"""Several metrics of a variant in one table: one line per metric, one column per row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lossbench.analysis.statistics import Summary
 from lossbench.analysis.tables import Cell, Table
@@ -18,6 +18,7 @@ from lossbench.report.value_text import (
 MIN_METRICS = 2
 MAX_ROWS = 4
 """More columns than these do not fit a terminal next to the metrics' names."""
+MAX_ROWS_ON_PAGE = 12
 LEGEND = (
     "Bold: the best mean of the line, where its 95 % t interval touches no worse row's; "
     "with one seed nothing is bold."
@@ -31,20 +32,52 @@ def combine_metrics(tables: Sequence[Table]) -> DisplayTable | None:
         None where there are several variants, one metric only, or too many rows.
     """
     tested = [table for table in tables if not table.held_out]
-    if len(tested) < MIN_METRICS or any(len(table.variants) > 1 for table in tested):
+    if any(len(table.variants) > 1 for table in tested):
         return None
-    rows = tested[0].rows
-    if len(rows) > MAX_ROWS:
+    if len(tested) < MIN_METRICS or len(tested[0].rows) > MAX_ROWS:
         return None
-    [variant] = tested[0].variants
+    return _combined(tested, tested[0].variants[0], "All measurements", label_with_unit)
+
+
+def overview_tables(
+    tables: Sequence[Table], title: str, max_rows: int = MAX_ROWS_ON_PAGE
+) -> list[DisplayTable]:
+    """One table per variant with all of these metrics, under short names.
+
+    Args:
+        tables: Tables on the test set.
+        title: Beginning of the titles.
+        max_rows: Largest number of rows of the suite.
+
+    Returns:
+        None of them for a single metric, or with too many rows.
+    """
+    if len(tables) < MIN_METRICS or len(tables[0].rows) > max_rows:
+        return []
+    where = f"on {tables[0].stage.images} images"
+    titles = {
+        variant: f"{title} {where}, {variant}" if tables[0].has_variants else f"{title} {where}"
+        for variant in tables[0].variants
+    }
+    return [_combined(tables, variant, named, _short_label) for variant, named in titles.items()]
+
+
+def _short_label(table: Table) -> str:
+    """`error, %` instead of `Test error, % of test images`."""
+    unit = "%" if table.unit.startswith("%") else table.unit
+    return f"{table.metric_label}, {unit}" if unit else table.metric_label
+
+
+def _combined(
+    tables: Sequence[Table], variant: str, title: str, label: Callable[[Table], str]
+) -> DisplayTable:
+    rows = tables[0].rows
     lines = []
-    for table in tested:
+    for table in tables:
         cells = [table.cells.get((variant, row.label)) for row in rows]
-        lines.append(
-            (DisplayCell(label_with_unit(table)), *(_display(cell, cells) for cell in cells))
-        )
+        lines.append((DisplayCell(label(table)), *(_display(cell, cells) for cell in cells)))
     return DisplayTable(
-        f"All measurements; {describe_values(tested[0])}",
+        f"{title}; {describe_values(tables[0])}",
         (Column("metric", "text"), *(Column(row.label) for row in rows)),
         tuple(lines),
         sortable=False,

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.combined_table import combine_metrics
 from lossbench.report.data_files import csv, json_lines
 from lossbench.report.escaping import markdown_text
 from lossbench.report.latex import latex_tables
+from lossbench.report.layout import make_layout
 from lossbench.report.markdown import markdown_tables
-from lossbench.report.metric_tables import all_metric_tables, origin_lines
+from lossbench.report.metric_tables import origin_lines
 
 
 def render(found: PlanWithResults, format: str) -> str:
@@ -28,11 +28,21 @@ def render(found: PlanWithResults, format: str) -> str:
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """Every metric in a table of its own; before these, many metrics in one table."""
-    combined = combine_metrics(tables)
-    shown = [*([combined] if combined else []), *all_metric_tables(tables)]
-    origin = (f"{markdown_text(line)}\n\n" for line in origin_lines(tables))
-    return "".join(origin) + markdown_tables(shown)
+    """Every metric in a table of its own; before these, many metrics in one table.
+
+    Kinds of metrics have headings; the tables of single metrics are folded if there are many.
+    """
+    layout = make_layout(tables)
+    parts = [f"{markdown_text(line)}\n\n" for line in origin_lines(tables)]
+    parts.append(markdown_tables([*layout.overviews, *layout.headline]))
+    for section in layout.sections:
+        parts += [f"\n## {markdown_text(section.title)}\n\n", markdown_tables(section.overviews)]
+        details = markdown_tables(section.details)
+        if layout.folded:
+            summary = f"<summary>Tables of {section.count}</summary>"
+            details = f"\n<details>{summary}\n\n{details}\n</details>\n"
+        parts.append(details)
+    return "".join(parts)
 
 
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {

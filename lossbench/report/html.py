@@ -10,19 +10,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lossbench.analysis.tables import Table
 from lossbench.planning.plan import Plan
 from lossbench.report.best_rows import find_best_rows
-from lossbench.report.combined_table import combine_metrics
 from lossbench.report.display import DisplayTable
 from lossbench.report.escaping import html_sentence, plain_sentence
 from lossbench.report.facts import FAIRNESS_TITLE, PROVENANCE_TITLE, Facts
 from lossbench.report.figures.curve_charts import chart, legend, script_json, tooltips
 from lossbench.report.figures.curves import LearningCurves
 from lossbench.report.figures.style import Drawing
-from lossbench.report.metric_tables import all_metric_tables, origin_lines
+from lossbench.report.layout import make_layout
+from lossbench.report.metric_groups import group_tables
+from lossbench.report.metric_tables import origin_lines
 from lossbench.report.uncertainty_table import TITLE
 from lossbench.report.value_text import label_with_unit
 
 SECTIONS = {
     "selection": "Selection on the held-out part",
+    "ranks": "Ranks by metric",
+    "per_class": "Single classes",
+    "calibration": "Calibration",
     "curves": "Learning curves",
     "embedding": "Two-dimensional features",
     "likelihood": "Likelihood of the features",
@@ -61,7 +65,7 @@ def render_html(
         facts: How the numbers were made.
         files: File name -> text of the files that the page offers for download.
     """
-    environment = page_environment()
+    environment, ordered = page_environment(), group_tables(tables).tables
     environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
     environment.filters.update(
         chart=chart, legend=legend, tooltips=tooltips, script_json=script_json
@@ -70,11 +74,10 @@ def render_html(
         suite=plan.suite,
         suite_rows=len(plan.rows),
         filter_from=FILTER_FROM,
-        best_rows=find_best_rows(tables),
-        headline=_headline(tables),
+        best_rows=find_best_rows(ordered),
+        headline=_headline(ordered),
         origin=origin_lines(tables),
-        combined=combine_metrics(tables),
-        metric_tables=all_metric_tables(tables),
+        layout=make_layout(tables),
         uncertainty=uncertainty,
         uncertainty_title=TITLE,
         fairness_title=FAIRNESS_TITLE,

@@ -56,15 +56,21 @@ def origin_lines(tables: Sequence[Table]) -> list[str]:
 
 def all_metric_tables(tables: Sequence[Table]) -> list[DisplayTable]:
     """Values, verdicts and ranks of every metric; notes that repeat are kept once."""
-    shown = []
+    return [shown for per_metric in tables_by_metric(tables) for shown in per_metric]
+
+
+def tables_by_metric(tables: Sequence[Table]) -> list[list[DisplayTable]]:
+    """Values, verdicts and ranks, for each metric; notes that repeat are kept once."""
+    listed = []
     per_table = zip(tables, notes_once(tables), make_remarks(tables), strict=True)
     for table, notes, remarks in per_table:
-        shown.append(value_table(table, remarks))
+        shown = [value_table(table, remarks)]
         if table.verdicts:
             shown.append(verdict_table(table, notes))
         if table.ranks:
             shown.append(rank_table(table.ranks))
-    return shown
+        listed.append(shown)
+    return listed
 
 
 def value_table(table: Table, remarks: Remarks = NO_REMARKS) -> DisplayTable:

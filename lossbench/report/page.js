@@ -47,6 +47,11 @@
     });
   }
 
+  // Folded tables are printed, too.
+  addEventListener("beforeprint", () => {
+    for (const details of all("details")) details.open = true;
+  });
+
   // The command.
   for (const block of all("pre.command")) {
     const button = make("button", { type: "button", className: "copy", textContent: "Copy" });

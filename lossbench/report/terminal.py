@@ -11,16 +11,20 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lossbench.analysis.number_format import NOTHING
-from lossbench.analysis.tables import make_tables
+from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.combined_table import combine_metrics
+from lossbench.report.combined_table import MAX_ROWS, combine_metrics, overview_tables
 from lossbench.report.display import DisplayCell, DisplayTable
 from lossbench.report.escaping import plain_sentence
+from lossbench.report.layout import HEADLINE, split_headline
+from lossbench.report.metric_groups import GroupedTables, MetricGroup, group_tables
 from lossbench.report.metric_tables import origin_lines, value_table, verdict_table
 from lossbench.report.remarks import make_remarks
 from lossbench.report.verdict_text import notes_once, verdict_notes
 
 STYLES = {"best": "bold green", "better": "bold green", "worse": "red", "none": "yellow"}
+MAX_NAMED = 3
+"""Number of metrics of a kind that are named."""
 MIN_WIDTH = 8
 """Characters to which a heading may be wrapped."""
 
@@ -28,6 +32,9 @@ MIN_WIDTH = 8
 def terminal_table(found: PlanWithResults) -> RenderableType:
     """All tables of a suite for `rich.print`; many metrics in one."""
     tables = make_tables(found)
+    grouped = group_tables(tables)
+    if grouped.folded:
+        return _many_metrics(tables, grouped)
     combined, remarks = combine_metrics(tables), make_remarks(tables)
     if combined is None:
         shown = [
@@ -47,6 +54,49 @@ def terminal_table(found: PlanWithResults) -> RenderableType:
             shown.append(verdict_table(first, [*verdict_notes(first), more]))
     origin = map(Text, origin_lines(tables))
     return Group(*origin, *(part for table in shown for part in terminal_parts(table)))
+
+
+def _many_metrics(tables: Sequence[Table], grouped: GroupedTables) -> RenderableType:
+    """The headline, and a line per kind of the other metrics."""
+    remarks = dict(zip(map(id, grouped.tables), make_remarks(grouped.tables), strict=True))
+    first, others = split_headline(grouped)
+    shown: list[DisplayTable] = []
+    for table in first:
+        own = remarks[id(table)]
+        overview = [] if table.held_out else _narrow_overview(grouped)
+        if overview:
+            others = ()
+            shown += [replace(overview[0], findings=own.findings, warnings=own.warnings)]
+            notes = [*verdict_notes(table), f"{table.label} only; the others are in the report."]
+            shown.append(verdict_table(table, notes))
+        else:
+            shown += [value_table(table, own), verdict_table(table, verdict_notes(table))]
+    listed = [MetricGroup(HEADLINE, others)] if others else []
+    lines = [
+        f"{group.title}: {_named([table.metric for table in group.tables])}"
+        for group in (*listed, *grouped.groups)
+    ]
+    return Group(
+        *map(Text, origin_lines(tables)),
+        *(part for table in shown for part in terminal_parts(table)),
+        *([Text("\nOther metrics, whose tables are in the report:", style="bold")] * bool(lines)),
+        *(Text(f"  {line}") for line in lines),
+    )
+
+
+def _narrow_overview(grouped: GroupedTables) -> list[DisplayTable]:
+    """Overview of the headline, if it fits a terminal."""
+    tested = [table for table in grouped.headline if not table.held_out]
+    if len(tested[0].variants) > 1:
+        return []
+    return overview_tables(tested, HEADLINE, MAX_ROWS)
+
+
+def _named(names: Sequence[str]) -> str:
+    """`a, b, c and 13 more`."""
+    if len(names) <= MAX_NAMED + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:MAX_NAMED])} and {len(names) - MAX_NAMED} more"
 
 
 def terminal_parts(table: DisplayTable) -> Iterator[RenderableType]:

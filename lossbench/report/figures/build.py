@@ -14,6 +14,9 @@ from lossbench.report.figures.curves import LearningCurves
 from lossbench.report.figures.detection import detection_figures
 from lossbench.report.figures.embeddings import embedding_figure, find_embeddings, likelihood_figure
 from lossbench.report.figures.geometry import geometry_figure
+from lossbench.report.figures.metric_ranks import rank_figure
+from lossbench.report.figures.per_class import per_class_figure
+from lossbench.report.figures.reliability import reliability_figure
 from lossbench.report.figures.robustness import robustness_figure
 from lossbench.report.figures.selection import selection_figure
 from lossbench.report.figures.style import Drawing, figure_style, row_colours
@@ -56,4 +59,11 @@ def _draw(
         for artifact in plan.artifacts:
             if artifact.kind == "detection":
                 yield from detection_figures(stage, variant, plan.rows, artifact, colours, read)
+            elif artifact.kind == "reliability":
+                yield reliability_figure(stage, variant, plan.rows, artifact, colours, read)
+            else:
+                yield per_class_figure(
+                    stage, variant, plan.rows, artifact, plan.metrics, colours, read
+                )
+        yield rank_figure(tables, variant)
         yield cost_figure(stage, variant, plan.rows, colours, plan.suite.reference)

@@ -39,7 +39,8 @@ class Drawing:
     """A finished figure.
 
     Attributes:
-        kind: `curves`, `selection`, `embedding`, `likelihood`, `geometry`, `detection` or `cost`.
+        kind: `curves`, `selection`, `ranks`, `per_class`, `calibration`, `embedding`,
+            `likelihood`, `geometry`, `detection` or `cost`.
         name: File name without its extension.
         title: Heading.
         caption: Description of the figure, with the number of trials and the device.

@@ -13,6 +13,9 @@ from lossbench.report.figures import (
     detection,
     embeddings,
     geometry,
+    metric_ranks,
+    per_class,
+    reliability,
     robustness,
     selection,
 )
@@ -29,7 +32,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
         kept[name] = figure, caption
         return Drawing(kind, name, title, caption, b"", b"")
 
-    for module in (cost, curve_figure, detection, embeddings, geometry, robustness, selection):
+    for module in (
+        *(cost, curve_figure, detection, embeddings, geometry, metric_ranks, per_class),
+        *(reliability, robustness, selection),
+    ):
         monkeypatch.setattr(module, "save_figure", keep)
     with figure_style():
         yield kept
