@@ -46,6 +46,7 @@ def _result(plan: Plan, trial: Trial) -> TrialResult:
         status="finished",
         metrics=metrics,
         measurements=measurements_of(trial, metrics),
+        weights_digest=trial.identity,
         history=(EpochRecord(epoch=1, timestamp_ms=1_700_000_000_000, metrics={}),),
         wall_time_sec=1.0,
         peak_memory_mib=200.0,

@@ -67,6 +67,28 @@ def test_long_runs_ask_for_confirmation(plan: Plan, monkeypatch: pytest.MonkeyPa
     require(None)
 
 
+def test_training_again_for_an_evaluation_without_weights_is_refused_without_a_terminal(
+    run: Run, write_suite: Write, store: Callable[..., None]
+) -> None:
+    suite = write_suite()
+    store(suite)  # without weights
+    before = Path("mlflow.db").read_bytes()
+    code, _, err = run("run", suite, "--set", "evaluate=[error, top5_error, knn]")
+    assert code == 2
+    assert " ".join(err.split()) == (
+        "error: 6 trained networks have no stored weights, so to measure top5_error, knn, they "
+        "would be trained again; repeat with --yes to do so, or remove top5_error, knn from "
+        "`evaluate`"
+    )
+    assert Path("mlflow.db").read_bytes() == before
+    code, out, _ = run("plan", suite, "--set", "evaluate=[error, top5_error]", "--probe", "0")
+    assert code == 0
+    assert "6 trials, 0 to train, 6 to measure" in out
+    code, _, err = run("check", suite, "--set", "evaluate=[error, top5_error]", "--update")
+    assert code == 2
+    assert "6 trials are trained, but top5_error is not measured: default/softmax (seed" in err
+
+
 def lossbench(folder: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "lossbench.cli", *map(str, arguments)]
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}

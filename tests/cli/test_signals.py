@@ -25,6 +25,7 @@ from lossbench.runner.trial import run_trial
 from lossbench.runner.trial_locks import TrialLocks
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
+from tests.synthetic_measurements import measurements_of
 
 NOWHERE = Path("/nonexistent/data")
 MARK = "LOSSBENCH_TEST_RUN"
@@ -236,7 +237,10 @@ def test_while_the_report_is_written(
             trial.model_copy(update={"recipe": trial.recipe.model_copy(update={"epochs": 1})}),
             data_root=NOWHERE,
             artifacts=artifacts,
-        ).model_copy(update={"identity": trial.identity})
+        )
+        measured = measurements_of(trial, result.metrics)
+        update = {"identity": trial.identity, "measurements": measured}
+        result = result.model_copy(update=update)
         tracker.finish(trial, result, artifacts)
     tracker.finish_suite("FINISHED")
     (tmp_path / "slow.py").write_text(SLOW_REPORT, encoding="utf-8")

@@ -49,7 +49,8 @@ def detection_figures(
     read: ReadArrays,
 ) -> list[Drawing]:
     """Histograms of the posterior and of the likelihood, and the ROC curves."""
-    found = find_arrays(stage, variant, rows, artifact.name, read)
+    stored = find_arrays(stage, variant, rows, artifact.name, read)
+    found = [each for each in stored if artifact.eer_metric in each.result.metrics]
     if not found:
         return []
     seeds = ", ".join(sorted({str(detected.trial.seed) for detected in found}))

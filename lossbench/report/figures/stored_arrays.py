@@ -38,11 +38,12 @@ class StoredArrays:
 def find_arrays(
     stage: Stage, variant: str, rows: Iterable[Row], artifact: str, read: ReadArrays
 ) -> list[StoredArrays]:
-    """Arrays of every row whose first finished trial stored the artifact."""
+    """Arrays of the first finished trial of every row that stored the artifact."""
     found = []
     for row in rows:
-        for trial, result in stage.finished(variant, row.label)[:1]:
+        for trial, result in stage.finished(variant, row.label):
             arrays = read(trial.identity, artifact)
             if arrays is not None:
                 found.append(StoredArrays(row, trial, result, arrays))
+                break
     return found

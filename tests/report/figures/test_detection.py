@@ -103,3 +103,25 @@ def test_roc_curves_begin_at_a_thousandth(detections: Drawn) -> None:
     assert len({line.get_linestyle() for line in curves_drawn}) == 3
     at_one_percent = np.interp(1.0, *np.asarray(curves_drawn[0].get_data()))
     assert at_one_percent == pytest.approx(100 * 0.01**0.01, rel=1e-3)
+
+
+def test_a_partly_measured_table_is_drawn_from_the_trials_that_are_measured(
+    make_plan: Callable[..., Plan], drawn: Drawn
+) -> None:
+    plan = make_plan(TWO)
+    trials = {trial.identity: trial for trial in plan.trials}
+
+    def read(identity: str, name: str) -> dict[str, np.ndarray] | None:
+        trial = trials[identity]
+        return detected_arrays(trial.row) if trial.seed == 1 else None
+
+    def draw(**metrics: float) -> list[object]:
+        stage = stage_of(plan, **metrics)
+        colours = row_colours(plan.rows)
+        return list(detection.detection_figures(stage, "default", plan.rows, FGSM, colours, read))
+
+    assert draw(**{"fgsm_0.3_eer": 2.0})
+    assert {caption.rpartition("One trial per row, ")[2] for _, caption in drawn.values()} >= {
+        "seed 1."
+    }
+    assert draw(error=2.0) == []  # arrays of an earlier version, whose metrics are not used
