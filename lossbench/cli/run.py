@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,14 +25,13 @@ from lossbench.cli.options import (
     SuiteArgument,
     TrackingOption,
 )
+from lossbench.cli.retraining import confirm_retraining
 from lossbench.cli.signals import INTERRUPTED, stop_signals
 from lossbench.errors import DataError, LossbenchError, RequestError, TrackingError
 
 if TYPE_CHECKING:
     from lossbench.planning.plan import Plan
-    from lossbench.planning.trial import Trial
     from lossbench.runner.outcome import RunOutcome
-    from lossbench.tracking.store import Tracker
 
 WORK = Path(".lossbench")
 """Folder for a run's files that are not results yet."""
@@ -141,7 +140,9 @@ def run(
         fail_fast=fail_fast,
         budget=budget,
         stop_code=lambda: stop_signals.exit_code,
-        confirm_retraining=lambda trials: _confirm_retraining(trials, tracker, yes=yes),
+        confirm_retraining=lambda trials: confirm_retraining(
+            trials, tracker.results(trials), yes=yes
+        ),
     )
     if outcome.interrupted and stop_signals.exit_code:  # no report: SIGKILL follows soon
         _print_stopped(outcome.interrupted)
@@ -196,30 +197,6 @@ def confirm_long_run(
         )
     if not ask(f"{expected}. Continue?"):
         raise RequestError("nothing was started; --time-budget 1h would start as many as fit")
-
-
-def _confirm_retraining(trials: Sequence[Trial], tracker: Tracker, *, yes: bool) -> None:
-    """Ask before networks are trained again because their weights are not stored.
-
-    Raises:
-        RequestError: Nobody can answer, or the answer is no.
-    """
-    results = tracker.results(trials)
-    lacking = dict.fromkeys(n for result in results.values() for n in result.unmeasured)
-    evaluations = ", ".join(lacking)
-    networks = (
-        "1 trained network has" if len(trials) == 1 else f"{len(trials)} trained networks have"
-    )
-    reason = f"{networks} no stored weights, so to measure {evaluations}"
-    if yes:
-        err.print(Text(f"{reason}, they are trained again", "yellow"), soft_wrap=True)
-    elif not sys.stdin.isatty():
-        raise RequestError(
-            f"{reason}, they would be trained again; repeat with --yes to do so, or remove "
-            f"{evaluations} from `evaluate`"
-        )
-    elif not typer.confirm(f"{reason}, they have to be trained again. Continue?"):
-        raise RequestError("nothing was started")
 
 
 def _print_stopped(left: int = 0) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import enum
 import math
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -23,8 +25,11 @@ from lossbench.cli.options import (
     SuiteArgument,
     expand,
 )
-from lossbench.cli.signals import INTERRUPTED, stop_signals
+from lossbench.cli.retraining import confirm_retraining
 from lossbench.errors import RequestError
+
+if TYPE_CHECKING:
+    from lossbench.runner.sharded_work import WorkOutcome
 
 
 class Device(enum.StrEnum):
@@ -65,6 +70,14 @@ def work(
             help="Minimum time between two checkpoints of a trial; 0: after every epoch.",
         ),
     ] = 10.0,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            "-y",
+            help="Do not ask before networks without stored weights are trained again.",
+        ),
+    ] = False,
 ) -> None:
     """Train and measure a share of a suite's trials here, one after the other.
 
@@ -79,41 +92,56 @@ def work(
       lossbench report --from results
     """
     started = time.monotonic()
-    from lossbench.runner.sharded_work import ShardedWork, read_shard
-
-    chosen = read_shard(shard)
-    plan = load_plan(suite, set_, only, seeds, data_root, plugin)
-    for line in plan.warnings:
-        err.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
-    _require_folder(output)
-    shared = ShardedWork(
-        plan,
-        chosen,
-        output,
-        data_root=data_root,
-        device=_device(device),
-        deadline=math.inf if minutes is None else started + 60 * minutes,
-        checkpoint_sec=checkpoint_every,
-        log=lambda line: err.print(Text(line), soft_wrap=True),
-    )
+    warnings.simplefilter("ignore")  # libraries' warnings
     try:
-        outcome = shared.run()
+        from lossbench.runner.sharded_work import ShardedWork
+        from lossbench.runner.shards import read_shard
+
+        chosen = read_shard(shard)
+        place = _device(device)
+        plan = load_plan(suite, set_, only, seeds, data_root, plugin)
+        for line in plan.warnings:
+            err.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
+        _require_folder(output)
+        outcome = ShardedWork(
+            plan,
+            chosen,
+            output,
+            data_root=data_root,
+            device=place,
+            deadline=math.inf if minutes is None else started + 60 * minutes,
+            checkpoint_sec=checkpoint_every,
+            log=lambda line: err.print(Text(line), soft_wrap=True),
+            confirm_retraining=lambda trials, results: confirm_retraining(trials, results, yes=yes),
+        ).run()
     except KeyboardInterrupt:
         err.print("stopped; run the same command to continue")
-        raise typer.Exit(stop_signals.exit_code or INTERRUPTED) from None
-    counts = f"{outcome.finished} trials finished"
-    if outcome.left:
-        counts += f", {outcome.left} of this share left; run the same command to continue"
-    elif outcome.others and plan.suite.selection:
-        counts += (
-            f"; {outcome.others} of other shares are not finished, and the final trials depend on "
-            "them: run the same command again afterwards"
-        )
-    err.print(counts, highlight=False, soft_wrap=True)
+        raise
+    for line in _summary(outcome, chosen.count, output):
+        err.print(line, highlight=False, soft_wrap=True)
     for name, message in outcome.failed.items():
         err.print(Text(f"failed: {name}: {message}", "red"), soft_wrap=True)
     if outcome.failed:
         raise typer.Exit(1)
+
+
+def _summary(outcome: WorkOutcome, shards: int, output: Path) -> Iterator[str]:
+    """Lines about what is done, what is left, and how to go on."""
+    finished, of_this_share = outcome.trials - outcome.left, " of this share" if shards > 1 else ""
+    yield (
+        f"{finished} of {outcome.trials} trials{of_this_share} are finished, {outcome.finished} of "
+        "them now"
+    )
+    if outcome.locked:
+        yield f"another process works on {outcome.locked}"
+    if outcome.left > outcome.locked:
+        yield "run the same command to continue"
+    elif outcome.others:
+        yield f"other shares have {outcome.others} trials left"
+        if outcome.selects:
+            yield "more trials follow from their results: run the same command again then"
+    if outcome.conflict:
+        yield f"lossbench report --from {output} is not possible: {outcome.conflict}"
 
 
 def _device(wanted: Device) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lossbench.errors import RequestError
 from lossbench.records import Strict
 from lossbench.suite.grammar import SearchRange, Space
 from lossbench.suite.schema import Component
@@ -98,9 +99,18 @@ def propose(
         score: Mean score of a point; see `Score`.
         stored: Values of the points that were proposed earlier, in their order; they replace the
             sampler's proposals.
+
+    Raises:
+        RequestError: Optuna is not installed.
     """
-    import optuna
-    from optuna.trial import TrialState, create_trial
+    try:
+        import optuna
+        from optuna.trial import TrialState, create_trial
+    except ImportError:
+        raise RequestError(
+            f"losses.{search.loss.name}: a search needs Optuna, which is not installed: "
+            "pip install optuna"
+        ) from None
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=ROUND, constant_liar=True)

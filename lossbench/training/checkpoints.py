@@ -85,6 +85,8 @@ class Checkpoints:
             pauses there.
         deadline: Time on the monotonic clock from which a checkpoint is always written, because the
             process ends.
+        last_epoch: Epoch of the last checkpoint of this process, even if it could not be written;
+            None before the first.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Checkpoints:
         self.notes: list[str] = []
         self.required_after: int | None = None
         self.deadline = math.inf
+        self.last_epoch: int | None = None
 
     def is_due(self, epoch: int) -> bool:
         """Whether a checkpoint should be written after an epoch."""
@@ -113,6 +116,7 @@ class Checkpoints:
     def save(self, epoch: int, state: State) -> None:
         """Write a checkpoint and delete older ones. If the disk is full, only add a note."""
         started = time.monotonic()
+        self.last_epoch = epoch
         content = io.BytesIO()
         torch.save({"made_by": self._environment, "state": state}, content)
         payload = content.getbuffer()

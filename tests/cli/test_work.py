@@ -1,0 +1,271 @@
+"""`lossbench work`: options, messages, exit codes, signals, and an environment without Ray."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lossbench.archive.reading import Archive
+from lossbench.assembly.check import check
+from lossbench.records import TrialResult
+from lossbench.runner.trial import run_trial
+from lossbench.suite.load import load_suite
+
+Run = Callable[..., tuple[int, str, str]]
+Write = Callable[..., Path]
+NOWHERE = Path("/nonexistent/data")
+SUITE = """\
+suite: small
+dataset: {name: digits, train_size: 200, test_size: 100}
+model: {name: digits_cnn, feature_dim: 2}
+recipe: {epochs: 2, batch_size: 16, optimizer: {name: sgd, lr: 0.03, momentum: 0.9}}
+seeds: [0]
+losses: [softmax, focal]
+evaluate: [error]
+"""
+HIDDEN = ("ray", "mlflow", "optuna", "alembic", "sqlalchemy", "requests")
+WITHOUT = f"""\
+import importlib.abc, importlib.metadata, sys
+
+HIDDEN = {HIDDEN}
+
+
+class Hide(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HIDDEN:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+
+sys.meta_path.insert(0, Hide())
+from_name = importlib.metadata.Distribution.from_name.__func__
+
+
+def visible(cls, name):
+    if name.lower().startswith(HIDDEN):
+        raise importlib.metadata.PackageNotFoundError(name)
+    return from_name(cls, name)
+
+
+importlib.metadata.Distribution.from_name = classmethod(visible)
+for name in HIDDEN:
+    try:
+        __import__(name)
+        importlib.metadata.version(name)
+    except ImportError:
+        continue
+    sys.exit(f"{{name}} is not hidden")
+from lossbench.cli.main import main
+
+main()
+"""
+
+
+@pytest.fixture
+def suite(write_suite: Write) -> Path:
+    return write_suite(text=SUITE)
+
+
+def python(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, encoding="utf-8")
+
+
+def results(folder: Path) -> dict[str, TrialResult]:
+    return {k: v for path in folder.glob("*.zip") for k, v in Archive(path).results.items()}
+
+
+@pytest.mark.long
+def test_everything_works_without_ray_mlflow_and_optuna(suite: Path, tmp_path: Path) -> None:
+    ended = python("work", suite, "--output", "out", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "2 of 2 trials are finished, 2 of them now" in ended.stderr
+    plan = check(load_suite(suite), NOWHERE)
+    found = results(tmp_path / "out")
+    assert set(found) == {trial.identity for trial in plan.trials}
+    for trial in plan.trials:
+        (tmp_path / trial.identity).mkdir()
+        expected = run_trial(trial, data_root=NOWHERE, artifacts=tmp_path / trial.identity)
+        assert found[trial.identity].metrics == expected.metrics
+        assert found[trial.identity].weights_digest == expected.weights_digest
+
+    command = ("work", suite, "--set", "evaluate=[error, top5_error]", "--output", "out")
+    ended = python(*command, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count(": measured in ") == 2
+    ended = python("report", "--from", "out", "--output", "report", cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "report" / "report.html").exists()
+    assert "top5_error" in (tmp_path / "report" / "results.csv").read_text(encoding="utf-8")
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.long
+def test_a_search_without_optuna_gets_one_message(write_suite: Write, tmp_path: Path) -> None:
+    search = "lgm: {alpha: {search: {low: 0, high: 1}}}"
+    text = SUITE.replace("focal", search) + "selection: {holdout: 0.2, samples: 2}\n"
+    ended = python("work", write_suite(text=text), "--output", "out", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "error: losses.lgm: a search needs Optuna, which is not installed: pip install optuna\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_shares_and_the_report_of_all_of_them(suite: Path, run: Run) -> None:
+    code, printed, messages = run("work", suite, "--output", "out", "--shard", "2/2")
+    assert (code, printed) == (0, "")
+    first, second, third = messages.splitlines()
+    assert re.fullmatch(r"1/1 default/focal/seed0: trained in \d+ s: error [\d.]+", first)
+    assert second == "1 of 1 trials of this share are finished, 1 of them now"
+    assert third == "other shares have 1 trials left"
+    code, _, messages = run("work", suite, "--output", "out")
+    assert code == 0
+    assert messages.splitlines()[1:] == ["2 of 2 trials are finished, 1 of them now"]
+    code, printed, _ = run("report", "--from", "out", "--format", "csv")
+    assert code == 0
+    values = {r.metrics["error"] for r in results(Path("out")).values()}
+    assert all(f"{value:g}" in printed for value in values)
+
+
+@pytest.mark.parametrize("share", ["0/8", "9/8", "3", "a/b"])
+def test_a_wrong_share_starts_nothing(suite: Path, run: Run, share: str) -> None:
+    code, _, messages = run("work", suite, "--output", "out", "--shard", share)
+    assert code == 2
+    assert messages.startswith(f"error: --shard {share}: ")
+    assert messages.count("\n") == 1
+    assert not Path("out").exists()
+
+
+def test_a_gpu_that_is_not_there_is_refused(
+    suite: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, _, messages = run("work", suite, "--output", "out", "--device", "cuda")
+    assert (code, messages) == (2, "error: --device cuda: PyTorch finds no GPU here\n")
+    assert not Path("out").exists()
+
+
+def test_an_output_that_is_no_folder_is_refused(suite: Path, run: Run) -> None:
+    Path("out").write_text("", encoding="utf-8")
+    code, _, messages = run("work", suite, "--output", "out")
+    assert code == 2
+    assert messages == "error: --output out: File exists\n"
+
+
+def test_a_damaged_archive_gets_one_message(suite: Path, run: Run) -> None:
+    Path("out").mkdir()
+    Path("out/notes.zip").write_text("no archive", encoding="utf-8")
+    code, _, messages = run("work", suite, "--output", "out")
+    assert code == 2
+    assert messages.startswith("error: out/notes.zip: is no archive of lossbench: ")
+    assert messages.endswith("; move it to another folder, and what it lacks is trained again\n")
+
+
+def test_without_weights_it_has_to_be_allowed_to_train_again(suite: Path, run: Run) -> None:
+    keep = ("--set", "keep_weights=false", "--output", "out")
+    assert run("work", suite, *keep)[0] == 0
+    command = ("work", suite, *keep, "--set", "evaluate=[error, top5_error]")
+    code, _, messages = run(*command)
+    assert code == 2
+    assert messages == (
+        "error: 2 trained networks have no stored weights, so to measure top5_error, they would be "
+        "trained again; repeat with --yes to do so, or remove top5_error from `evaluate`\n"
+    )
+    code, _, messages = run(*command, "--yes")
+    assert code == 0
+    assert "they are trained again" in messages
+    assert messages.count(": trained in ") == 2
+
+
+def test_a_failed_trial_gives_exit_code_1(
+    suite: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no memory, password=hunter2")
+
+    monkeypatch.setattr("lossbench.runner.sharded_work.run_trial", fail)
+    code, _, messages = run("work", suite, "--output", "out")
+    assert code == 1
+    assert messages.count("failed: default/") == 2
+    assert "run the same command to continue" in messages
+    assert len(list(Path("out/.lossbench/logs").glob("*.log"))) == 2
+    assert "hunter2" not in messages
+    assert "Traceback" not in messages
+
+
+def test_minutes_end_the_work_in_order(suite: Path, run: Run) -> None:
+    code, _, messages = run("work", suite, "--output", "out", "--minutes", "0")
+    assert code == 0
+    assert messages.splitlines() == [
+        "0 of 2 trials are finished, 0 of them now",
+        "run the same command to continue",
+    ]
+
+
+LONG = ("--set", "recipe.epochs=80", "--set", "losses=[softmax]")
+
+
+def start(suite: Path, folder: Path, *options: str) -> subprocess.Popen[str]:
+    # the test runner may ignore SIGINT, as shells do for background processes
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from lossbench.cli.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "work", str(suite), "--output", "out", *options],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        env={k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"},
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("ending", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_a_stopped_training_continues_bit_identically(
+    suite: Path, run: Run, tmp_path: Path, ending: signal.Signals, code: int
+) -> None:
+    folder = Path.cwd()
+    process = start(suite, folder, *LONG, "--checkpoint-every", "0")
+    deadline = time.monotonic() + 240
+    while not list(folder.glob("out/.lossbench/checkpoints/*/epoch-*.pt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(ending)
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == code
+    expected = "" if ending == signal.SIGKILL else "stopped; run the same command to continue\n"
+    assert messages == expected
+    assert not list(folder.glob("out/*.zip"))
+
+    ended, _, messages = run("work", suite, "--output", "out", *LONG)
+    assert ended == 0
+    assert re.search(r"seed0: resumes after epoch \d+\n", messages)
+    trial = check(load_suite(suite, LONG[1:4:2]), NOWHERE).trials[0]
+    (tmp_path / "expected").mkdir()
+    whole = run_trial(trial, data_root=NOWHERE, artifacts=tmp_path / "expected")
+    [found] = results(Path("out")).values()
+    assert found.weights_digest == whole.weights_digest
+    assert found.metrics == whole.metrics
+    assert [e.metrics for e in found.history] == [e.metrics for e in whole.history]
+
+
+@pytest.mark.long
+def test_two_processes_with_the_same_share_train_each_trial_once(suite: Path, run: Run) -> None:
+    seeds = ("--seeds", "0,1,2,3")
+    processes = [start(suite, Path.cwd(), *seeds) for _ in range(2)]
+    messages = [process.communicate(timeout=240)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    trained = [line for text in messages for line in text.splitlines() if ": trained in " in line]
+    assert len(trained) == len({line.partition(":")[0].partition(" ")[2] for line in trained}) == 8
