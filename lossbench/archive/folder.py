@@ -10,7 +10,8 @@ from lossbench.archive.store import ArchiveStore
 from lossbench.archive.writing import writing_archive
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
-from lossbench.planning.plan_file import plan_record
+from lossbench.planning.plan_file import PlanRecord, plan_record
+from lossbench.planning.portable import portable_plan
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
@@ -75,12 +76,13 @@ class ArchiveFolder:
         Archives can be reported together only if their plans agree.
         """
         by_path = {archive.path: archive for archive in self.archives}
-        record = plan_record(plan)
+        text = plan_record(portable_plan(plan)).model_dump_json()
+        content = PlanRecord.model_validate_json(text).model_dump()  # as it is read
         return [
             trial
             for trial in trials
             if (archive := by_path.get(self._path(trial))) is not None
-            and plan_record(archive.plan) != record
+            and plan_record(archive.plan).model_dump() != content
         ]
 
     def update(self, trial: Trial, plan: Plan) -> None:

@@ -83,8 +83,10 @@ def test_trials_in_shards_equal_single_trials(
     for number, trial in enumerate(plan.trials):
         expected = undisturbed(trial, tmp_path / str(number))
         assert_same(folder.result(trial), folder.files(trial), expected, tmp_path / str(number))
+    written = {path: path.stat().st_mtime_ns for path in folder.path.glob("*.zip")}
     again = folder.work(plan, 1, 2)
     assert (again.finished, again.left) == (0, 0)
+    assert written == {path: path.stat().st_mtime_ns for path in folder.path.glob("*.zip")}
     assert folder.trained.total() == 3
     assert not list((folder.path / WORK).glob("checkpoints/*"))
 
