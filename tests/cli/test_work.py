@@ -31,7 +31,7 @@ seeds: [0]
 losses: [softmax, focal]
 evaluate: [error]
 """
-HIDDEN = ("ray", "mlflow", "optuna", "alembic", "sqlalchemy", "requests")
+HIDDEN = ("ray", "mlflow", "optuna", "alembic", "sqlalchemy", "requests", "pyarrow")
 WITHOUT = f"""\
 import importlib.abc, importlib.metadata, sys
 
