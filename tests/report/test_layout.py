@@ -180,3 +180,27 @@ def test_the_terminal_names_the_other_metrics(plan: Plan) -> None:
         "My kind: mine",
     ]
     assert "noise 1" not in text
+
+
+def test_the_held_out_part_comes_first(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(
+        "selection: {holdout: 0.2}\nseeds: [0, 1]\n"
+        "losses: [softmax, {lgm: {alpha: {grid: [0.1, 0.3]}}}]\n"
+    )
+    plan = replace(plan, metrics=(MANY[8], *MANY[:8]))
+    results: Results = {}
+    for _ in range(2):  # the final trials follow from the results of the held-out part
+        results |= {
+            trial.identity: result_of(
+                trial, 3.0, metrics={m.name: 3.0 + 0.1 * trial.seed for m in plan.metrics}
+            )
+            for trial in PlanWithResults(plan, results).trials
+        }
+    found = PlanWithResults(plan, results)
+    layout = make_layout(make_tables(found))
+    titles = [table.title for table in layout.headline]
+    assert titles[0].startswith("Held-out error")
+    assert titles[1].startswith("Test error")
+    assert layout.sections[0].title == "Calibration"
+    text = in_terminal(plan, results)
+    assert text.index("Held-out error") < text.index("Test error") < text.index("Calibration: nll")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +78,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder,
             "lossbench run 'a b'.yaml",
         )
+        many = [
+            Metric(name="error", label="error", unit="% of images", group="accuracy"),
+            Metric(name="nll", label="NLL", group="calibration"),
+            *(Metric(name=f"m{k}", label=f"m {k}", group="robustness") for k in range(6)),
+        ]
+        build_report(
+            PlanWithResults(replace(plan, metrics=tuple(many)), _results(plan, len(many) - 2)),
+            lambda *_: None,
+            folder / "many",
+            "lossbench run many.yaml",
+        )
     write_ranking(rank_suites([PlanWithResults(plan, _results(plan))]), folder, "lossbench rank")
     return folder
 
 
-def _results(plan: Plan) -> Results:
+def _results(plan: Plan, others: int = 0) -> Results:
     results = {}
     for trial in plan.trials:
         error = ERRORS[[row.label for row in plan.rows].index(trial.row)]
         if error is not None:
             status = "diverged" if error != error else "finished"
             value = error + 0.1 * trial.seed + 0.02 * trial.seed * error
-            results[trial.identity] = result_of(trial, value, status=status)
+            values = {"error": value}
+            if others:
+                values |= {"nll": value, **{f"m{k}": value for k in range(others)}}
+            metrics = values if status == "finished" else {}
+            results[trial.identity] = result_of(trial, value, status=status, metrics=metrics)
     return results
 
 
@@ -161,6 +177,20 @@ def test_cells_show_what_is_asked_for_and_rows_are_filtered(open_page: Callable[
     assert shown == ["95 % 10.04 to 11.58", "10.50, 10.81, 11.12", "worse, +6.63"]
     page.get_by_label("Rows", exact=True).fill("LGM(alpha=0.")
     assert rows_of(page) == [label for label in ORDER if label.startswith("lgm(alpha=0.")]
+
+
+def test_folded_metrics_unfold_and_show_what_is_asked_for(open_page: Callable[..., Any]) -> None:
+    page = open_page("many/report.html")
+    parts = page.locator("details.group")
+    assert parts.count() == 2
+    cell = parts.nth(1).locator("table.sortable").first.locator("tbody td").first
+    assert not cell.is_visible()
+    parts.nth(1).locator("summary").click()
+    assert cell.inner_text().splitlines()[0] == "4.18 ± 0.18"
+    page.locator("#show-seeds").check()
+    assert cell.inner_text().splitlines()[0] == "4.00, 4.18, 4.36"
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert parts.locator("table").first.is_visible()
 
 
 def test_curves_name_their_points(open_page: Callable[..., Any]) -> None:

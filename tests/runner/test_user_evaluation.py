@@ -21,6 +21,7 @@ from lossbench.registry import registering
 from lossbench.runner.outbox import Outbox
 from lossbench.runner.progress import Display
 from lossbench.runner.recorder import Recorder
+from lossbench.runner.sharded_work import Shard, ShardedWork, WorkOutcome
 from lossbench.runner.trial import measure_trial, run_trial
 from lossbench.runner.user_evaluation import EvaluationError
 from lossbench.suite.load import load_suite
@@ -161,3 +162,29 @@ def test_the_trial_fails_with_a_message_and_its_result_is_stored(
     found = Tracker.open(uri, create=False).results([trial])[trial.identity]
     assert found.unmeasured == ("own",)
     assert found.metrics == result.metrics
+
+
+def test_work_in_one_process_keeps_the_training_too(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+
+    def work() -> WorkOutcome:
+        sharded = ShardedWork(
+            plan, Shard(), tmp_path / "out", data_root=NOWHERE, device="cpu", log=lines.append
+        )
+        return sharded.run()
+
+    monkeypatch.setattr(Own, "act", staticmethod(fail))
+    outcome = work()
+    [reason] = outcome.failed.values()
+    assert reason.startswith("evaluation own: KeyError: 'no such thing'")
+    assert (outcome.finished, outcome.left) == (0, 1)
+    [log] = (tmp_path / "out").rglob("*.log")
+    assert "in fail" in log.read_text(encoding="utf-8")
+
+    monkeypatch.setattr(Own, "act", staticmethod(lambda trained: 7.0))
+    monkeypatch.setattr("lossbench.runner.sharded_work.run_trial", pytest.fail)  # not trained again
+    outcome = work()
+    assert (outcome.failed, outcome.finished, outcome.left) == ({}, 1, 0)
+    assert "measured in" in lines[-1]
