@@ -43,15 +43,15 @@ def arrays_problem(content: bytes) -> str:
     in small parts, and arrays of Python objects are refused.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as arrays:
-            entries = arrays.infolist()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
             if sum(entry.file_size for entry in entries) > MAX_ARRAYS_BYTES:
                 return f"its arrays are larger than {MAX_ARRAYS_BYTES:,} bytes"
             names = [entry.filename for entry in entries]
             if len(set(names)) < len(names):
                 return "has two arrays of the same name"
             for entry in entries:
-                with arrays.open(entry) as file:
+                with archive.open(entry) as file:
                     if not entry.filename.endswith(".npy") or not _is_plain(file, entry.file_size):
                         return f"{entry.filename!r} is no plain array"
                     while file.read(_CHUNK):  # compares the checksum at its end

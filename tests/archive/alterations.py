@@ -188,8 +188,8 @@ def npz_bomb(size: int = 2**31) -> bytes:
     text = header.encode() + b" " * (63 - (len(header) + 10) % 64) + b"\n"
     stream = io.BytesIO()
     with (
-        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
-        file.open("labels.npy", "w", force_zip64=True) as array,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("labels.npy", "w", force_zip64=True) as array,
     ):
         array.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text)
         block = bytes(2**24)

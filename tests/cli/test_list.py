@@ -35,7 +35,8 @@ def test_metrics_of_evaluations_have_their_direction(run: Run) -> None:
     parts = {part.split(maxsplit=1)[0]: part for part in listed.split("\n\n") if part.strip()}
     assert "\n    lower is better: error" in parts["error"]
     assert "higher is better" not in parts["error"]
-    assert "\n    lower is better: distance_ratio, feature_norm" in parts["class_separation"]
+    assert "\n    lower is better: distance_ratio" in parts["class_separation"]
+    assert "\n    neither is better: feature_norm" in parts["class_separation"]
     assert "\n    higher is better: class_separation" in parts["class_separation"]
     assert "\n    higher is better: other_DATASET_auroc" in parts["other_images"]
     one = run("list", "evaluations", "knn")[1]

@@ -35,6 +35,8 @@ def _options() -> Iterator[Any]:
 def test_given_twice(words: tuple[str, ...], command: Any, param: Any, run: Run) -> None:
     name = param.opts[0]
     needed = [_argument(p) for p in command.params if p.param_type_name == "argument"]
+    required = [p for p in command.params if p.required and p.param_type_name == "option"]
+    needed += [text for p in required if p is not param for text in (p.opts[0], "x")]
     value = PASSWORD if name == "--tracking-uri" else VALUES.get(name, "x")
     arguments = [*words, *needed, name, value, name, value]
     if param.multiple:
