@@ -30,6 +30,7 @@ from lossbench.cli.report import report
 from lossbench.cli.run import run
 from lossbench.cli.signals import INTERRUPTED, stop_signals
 from lossbench.cli.ui import ui
+from lossbench.cli.weights import weights_app
 from lossbench.cli.work import work
 from lossbench.errors import LossbenchError
 from lossbench.errors.redaction import RedactedStream
@@ -82,6 +83,7 @@ app.command("list", cls=OnceCommand)(list_)
 app.command("docs", cls=OnceCommand)(docs)
 app.command("ui", cls=OnceCommand)(ui)
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
 
 
 def main() -> None:

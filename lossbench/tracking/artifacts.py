@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from lossbench.tracking.location import Location
@@ -80,6 +81,40 @@ def has_artifact(client: MlflowClient, location: Location, run: Run, name: str) 
     if location.database is not None and _recorded_folder(run) is not None:
         return artifact_path(location, run, name) is not None
     return name in {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def artifact_bytes(client: MlflowClient, location: Location, run: Run, name: str) -> int | None:
+    """Size of an artifact that `delete_artifact` can delete; None if there is none.
+
+    A file in the folder that a database was copied from belongs to the original.
+    """
+    folder = _folder(run, location.database)
+    if location.database is not None and folder is not None:
+        path = folder / name
+        return path.stat().st_size if path.is_file() else None
+    sizes = {file.path: file.file_size for file in client.list_artifacts(run.info.run_id)}
+    return int(sizes[name] or 0) if name in sizes else None
+
+
+def delete_artifact(location: Location, run: Run, name: str) -> None:
+    """Delete an artifact of a run.
+
+    Raises:
+        TrackingError: MLflow cannot delete files where this run has its artifacts.
+        One of FAILURES: The server or bucket refuses it.
+    """
+    folder = _folder(run, location.database)
+    if location.database is not None and folder is not None:
+        (folder / name).unlink(missing_ok=True)
+        return
+    place = get_artifact_repository(run.info.artifact_uri, tracking_uri=location.uri)
+    try:
+        place.delete_artifacts(name)  # type: ignore[no-untyped-call]
+    except NotImplementedError:
+        raise location.error(
+            f"MLflow cannot delete files in {urlsplit(run.info.artifact_uri).scheme} storage; "
+            f"delete the files {name} there with its own tools"
+        ) from None
 
 
 def _list_artifacts(
