@@ -51,7 +51,7 @@ def test_trials_have_no_identity(run: Run) -> None:
     code, out, _ = run("plan", REPOSITORY / "suites" / "imagenet.yaml", "--trials", "--seeds", "7")
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
-    assert ["ResNet-101", "lgm", "7", "unknown", "unknown"] in lines
+    assert ["ResNet-101", "lgm", "7", "unknown", "unknown", "unknown"] in lines
     assert "missing: imagenet" in out
 
 
