@@ -32,12 +32,15 @@ from lossbench.cli.signals import INTERRUPTED, stop_signals
 from lossbench.cli.ui import ui
 from lossbench.cli.weights import weights_app
 from lossbench.cli.work import work
-from lossbench.errors import LossbenchError
+from lossbench.errors import LossbenchError, RequestError
 from lossbench.errors.redaction import RedactedStream
 
 GARBAGE_FROM = 100_000
 """Allocations before Python's garbage collector runs: with its default of 700, it takes a quarter
 of the time to import everything and read 1,000 runs."""
+
+LEFT_OUT = ("alembic", "mlflow", "optuna", "pyarrow", "ray", "requests", "sqlalchemy")
+"""Packages that may be missing in an installation for `lossbench work`."""
 
 app = typer.Typer(
     name="lossbench",
@@ -86,6 +89,13 @@ app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
 
+def _missing(package: str) -> str:
+    return (
+        f"this command needs {package}, which is not installed: pip install {package}; "
+        "'lossbench work' and 'lossbench report --from' do not need it"
+    )
+
+
 def main() -> None:
     """Run the command line; an error becomes one message and an exit code."""
     os.environ.setdefault("PYTHONWARNINGS", "ignore")  # libraries' warnings, in workers too
@@ -106,6 +116,14 @@ def main() -> None:
             code = INTERRUPTED
         except SystemExit as ended:
             code = ended.code
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package in LEFT_OUT:
+                err.print(Text.assemble(("error: ", "bold red"), _missing(package)), soft_wrap=True)
+                code = RequestError.exit_code
+            else:
+                traceback.print_exc()
+                code = 1
         except Exception:  # after this block, Python would print the message with its secrets
             traceback.print_exc()
             code = 1

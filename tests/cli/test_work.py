@@ -15,6 +15,7 @@ import pytest
 
 from lossbench.archive.reading import Archive
 from lossbench.assembly.check import check
+from lossbench.cli.main import LEFT_OUT
 from lossbench.records import TrialResult
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
@@ -31,11 +32,10 @@ seeds: [0]
 losses: [softmax, focal]
 evaluate: [error]
 """
-HIDDEN = ("ray", "mlflow", "optuna", "alembic", "sqlalchemy", "requests", "pyarrow")
 WITHOUT = f"""\
 import importlib.abc, importlib.metadata, sys
 
-HIDDEN = {HIDDEN}
+HIDDEN = {LEFT_OUT}
 
 
 class Hide(importlib.abc.MetaPathFinder):
@@ -105,6 +105,12 @@ def test_everything_works_without_ray_mlflow_and_optuna(suite: Path, tmp_path: P
     assert (tmp_path / "report" / "report.html").exists()
     assert "top5_error" in (tmp_path / "report" / "results.csv").read_text(encoding="utf-8")
     assert not (tmp_path / "mlflow.db").exists()
+    ended = python("plan", suite, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "error: this command needs mlflow, which is not installed: pip install mlflow; 'lossbench "
+        "work' and 'lossbench report --from' do not need it\n"
+    )
 
 
 @pytest.mark.long
