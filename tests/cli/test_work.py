@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -139,6 +140,18 @@ def test_shares_and_the_report_of_all_of_them(suite: Path, run: Run) -> None:
     assert code == 0
     values = {r.metrics["error"] for r in results(Path("out")).values()}
     assert all(f"{value:g}" in printed for value in values)
+
+
+def test_imported_archives_are_the_results_of_run(suite: Path, run: Run) -> None:
+    assert run("work", suite, "--output", "out")[0] == 0
+    assert run("import", *sorted(Path("out").glob("*.zip")))[0] == 0
+    code, _, messages = run("run", suite)
+    assert code == 0
+    assert "small: every trial has its result; nothing to run" in messages
+    tables = [
+        run("report", *source, "--format", "json")[1] for source in ([suite], ["--from", "out"])
+    ]
+    assert json.loads(tables[0]) == json.loads(tables[1]) != []
 
 
 @pytest.mark.parametrize("share", ["0/8", "9/8", "3", "a/b"])

@@ -254,6 +254,25 @@ def test_a_failing_trial_does_not_stop_the_others(
     assert folder.work(plan).finished == 1
 
 
+def test_a_failed_evaluation_keeps_the_training(
+    folder: Folder, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, counted = make_plan("losses=[softmax]", "evaluate=[error, fgsm]"), sharded_work.run_trial
+
+    def failing(trial: Trial, **options: Any) -> TrialResult:
+        result = counted(trial.model_copy(update={"evaluate": trial.evaluate[:1]}), **options)
+        return result.model_copy(update={"failures": {"fgsm": "Traceback\nfgsm: no memory"}})
+
+    monkeypatch.setattr(sharded_work, "run_trial", failing)
+    outcome = folder.work(plan)
+    assert (outcome.finished, outcome.left) == (0, 1)
+    assert list(outcome.failed.values()) == ["fgsm: no memory"]
+    assert folder.result(plan.trials[0]).metrics.keys() == {"error"}
+    outcome = folder.work(plan)
+    assert (outcome.finished, outcome.left) == (1, 0)
+    assert folder.trained.total() == 1
+
+
 def test_other_data_end_the_work(
     folder: Folder, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
