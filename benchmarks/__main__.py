@@ -147,7 +147,7 @@ def suite(
     ] = 1000,
     json_file: Json = None,
 ) -> None:
-    """Compare `lossbench run` with a plain loop; time plan, report and check of many trials."""
+    """Compare `lossbench run` with a plain loop; time other commands on many trials."""
     from benchmarks import suite as of_suite
 
     console.print(_one_line(environment()))
@@ -156,6 +156,7 @@ def suite(
         measured = list(of_suite.short_trials(trials, epochs))
     with console.status("many trials"):
         measured += of_suite.many_trials(many)
+        measured += of_suite.archived_trials(many)
     for row in measured:
         table.add_row(row.what, _against(row.value, row.bar), _bar(row.bar))
     console.print(table)

@@ -18,7 +18,7 @@ import numpy as np
 from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
-from lossbench.records import EpochRecord, TrialResult
+from lossbench.records import EpochRecord, MeasurementRecord, TrialResult
 from lossbench.runner.environment import environment
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
@@ -41,7 +41,7 @@ suite: many
 dataset: digits
 model: digits_cnn
 recipe:
-  epochs: 20
+  epochs: 21
   batch_size: 64
   optimizer: {{name: sgd, lr: 0.03, momentum: 0.9}}
 variants: {{{columns}}}
@@ -93,23 +93,47 @@ def short_trials(trials: int, epochs: int) -> Iterator[Measured]:
 
 def many_trials(trials: int) -> Iterator[Measured]:
     """Time `plan`, `report` and `check` on trials with synthetic results."""
-    rows, seeds = 10, 5
-    columns = max(1, trials // rows // seeds)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        path = folder / "many.yaml"
-        variants = (f"{3 + k}-D: {{model: {{feature_dim: {3 + k}}}}}" for k in range(columns))
-        alphas = [k / 10 for k in range(rows - 1)]
-        path.write_text(MANY.format(columns=", ".join(variants), alphas=alphas), encoding="utf-8")
-        plan = _plan(path, folder)
-        yield from _log(plan, folder)
+        path, plan = _many(folder, trials)
+        yield from _log(plan, folder, images=300)
         for verb, more in (("plan", []), ("report", []), ("check", ["--update"]), ("check", [])):
             took = _lossbench(folder, verb, path.name, *more)
             command = " ".join([verb, *more])
             yield Measured(f"{command} of {len(plan.trials)} trials", took, None if more else 5)
 
 
-def _log(plan: Plan, folder: Path) -> Iterator[Measured]:
+def archived_trials(trials: int) -> Iterator[Measured]:
+    """Time `export` and `import` of trials with synthetic predictions of 10,000 images."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        path, plan = _many(folder, trials)
+        list(_log(plan, folder, images=10_000))
+        took = _lossbench(folder, "export", path.name, "--output", "many.zip")
+        yield Measured(f"export of {len(plan.trials)} trials", took, 30)
+        size = (folder / "many.zip").stat().st_size
+        yield Measured("size of the archive, MB", size / 1e6)
+        (folder / "other").mkdir()
+        took = _lossbench(folder / "other", "import", "../many.zip")
+        yield Measured(f"import of {len(plan.trials)} trials into an empty store", took, 30)
+        took = _lossbench(folder / "other", "import", "../many.zip")
+        yield Measured("the same again, which changes nothing", took)
+        took = _lossbench(folder, "report", "--from", "many.zip", "--format", "json")
+        yield Measured("report --format json from the archive", took)
+
+
+def _many(folder: Path, trials: int) -> tuple[Path, Plan]:
+    """A suite of ten rows and five seeds, with as many columns as give this number of trials."""
+    rows, seeds = 10, 5
+    columns = max(1, trials // rows // seeds)
+    path = folder / "many.yaml"
+    variants = (f"{3 + k}-D: {{model: {{feature_dim: {3 + k}}}}}" for k in range(columns))
+    alphas = [k / 10 for k in range(rows - 1)]
+    path.write_text(MANY.format(columns=", ".join(variants), alphas=alphas), encoding="utf-8")
+    return path, _plan(path, folder)
+
+
+def _log(plan: Plan, folder: Path, images: int) -> Iterator[Measured]:
     """Log normally distributed results around 5 %; time the first and the last hundred."""
     random = np.random.default_rng(0)
     tracker = Tracker.open(_uri(folder))
@@ -120,9 +144,9 @@ def _log(plan: Plan, folder: Path) -> Iterator[Measured]:
     for trial in plan.trials:
         np.savez(
             arrays / "predictions.npz",
-            labels=np.arange(300) % 10,
-            predicted=(np.arange(300) + (random.random(300) < 0.05)) % 10,
-            posterior=random.random(300, dtype=np.float32),
+            labels=np.arange(images) % 10,
+            predicted=(np.arange(images) + (random.random(images) < 0.05)) % 10,
+            posterior=random.random(images, dtype=np.float32),
         )
         tracker.begin(trial)
         tracker.finish(trial, _made_up(trial, random), arrays)
@@ -139,14 +163,29 @@ def _made_up(trial: Trial, random: np.random.Generator) -> TrialResult:
         EpochRecord(
             epoch=epoch,
             timestamp_ms=1_700_000_000_000 + 1000 * epoch,
-            metrics={"train_loss": 1 / epoch, "train_error": 9.0, "test_error": error, "lr": 0.03},
+            metrics={
+                **{"train_loss": 1 / epoch, "train_cross_entropy": 0.9 / epoch},
+                **{"train_likelihood": 0.1 / epoch, "train_error": 9.0, "lr": 0.03},
+                "test_error": error + random.normal(0, 1),
+            },
         )
-        for epoch in range(1, 21)
+        for epoch in range(1, 22)
+    )
+    [identity], [evaluation] = trial.measurement_identities, trial.evaluate
+    measured = MeasurementRecord(
+        identity=identity,
+        name=evaluation.name,
+        params=evaluation.params,
+        metrics={"error": error},
+        device="cpu",
+        environment=dict(environment(trial)),
     )
     return TrialResult(
         identity=trial.identity,
         status="finished",
         metrics={"error": error},
+        measurements=(measured,),
+        weights_digest=trial.identity,
         history=history,
         wall_time_sec=20.0,
         peak_memory_mib=500.0,
