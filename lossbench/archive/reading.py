@@ -127,9 +127,16 @@ class Archive:
     def files(self, identity: str) -> Iterator[tuple[str, bytes]]:
         """Name and content of the files of a training, with its specification and its result."""
         folder = training_file(identity, "")
+        for name in self._names_by_folder.get(folder, ()):
+            yield name.removeprefix(folder), self._read(name)
+
+    @functools.cached_property
+    def _names_by_folder(self) -> Mapping[str, list[str]]:
+        names: dict[str, list[str]] = {}
         for name in self.manifest.files:
-            if name.startswith(folder):
-                yield name.removeprefix(folder), self._read(name)
+            if name.startswith(f"{TRAININGS}/"):
+                names.setdefault(training_file(name.split("/")[1], ""), []).append(name)
+        return names
 
     def arrays(
         self, measurements: Iterable[MeasurementRecord], identity: str, name: str

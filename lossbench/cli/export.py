@@ -136,12 +136,12 @@ def _import_archive(
     tracker.start_suite(plan, {})
     tracker.keep_search_points(archive.search_points)
     tracker.results(trials)
-    new = added = known = 0
+    new: list[Trial] = []
+    added = known = 0
     for trial in trials:
         result, stored = archive.results[trial.identity], tracker.stored_result(trial)
         if stored is None:
-            tracker.import_training(trial, result, archive.files(trial.identity))
-            new += 1
+            new.append(trial)
             continue
         comparison = compare(stored, result)
         differing += [f"{trial.name}: {line} in {archive.path}" for line in comparison.differences]
@@ -150,9 +150,12 @@ def _import_archive(
         else:
             _add(trial, result, archive, tracker)
             added += 1
+    tracker.import_trainings(
+        (trial, archive.results[trial.identity], archive.files(trial.identity)) for trial in new
+    )
     tracker.adopt(trials)
     tracker.finish_suite("FINISHED")
-    return new, added, known
+    return len(new), added, known
 
 
 def _add(trial: Trial, result: TrialResult, archive: Archive, tracker: Tracker) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
@@ -41,7 +42,7 @@ def redacted(text: str) -> str:
     a name like `token`, and authorization headers. Secrets in the environment, and in URLs of the
     environment and the command line, are replaced wherever they occur in the text.
     """
-    for secret in sorted(set(_known_secrets()), key=len, reverse=True):
+    for secret in _known_secrets(tuple(os.environ.items()), tuple(sys.argv[1:])):
         text = text.replace(secret, _REDACTED)
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
@@ -53,9 +54,19 @@ def holds_secret(text: str) -> bool:
     return any(pattern.search(text) for pattern, _ in _SECRETS)
 
 
-def _known_secrets() -> Iterator[str]:
-    values = [value for name, value in os.environ.items() if _SECRET_VARIABLE.fullmatch(name)]
-    for text in (*os.environ.values(), *sys.argv[1:]):
+@functools.lru_cache(maxsize=2)
+def _known_secrets(
+    environment: tuple[tuple[str, str], ...], arguments: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Secrets in the environment and the command line, the longest first."""
+    return tuple(sorted(set(_secrets_in(environment, arguments)), key=len, reverse=True))
+
+
+def _secrets_in(
+    environment: tuple[tuple[str, str], ...], arguments: tuple[str, ...]
+) -> Iterator[str]:
+    values = [value for name, value in environment if _SECRET_VARIABLE.fullmatch(name)]
+    for text in (*(value for _, value in environment), *arguments):
         values += re.findall(r"://[^\s:@/\[]*:(?!\d+(?:[/?#]|$))(.+)@", text)
     for secret in map(str.strip, values):
         for form in (secret, unquote(secret), quote(unquote(secret), safe="")):

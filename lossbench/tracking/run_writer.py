@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mlflow import MlflowClient
@@ -13,16 +14,24 @@ from lossbench.planning.measurements import all_metrics, merged, result_for
 from lossbench.planning.result_files import RESULT
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
+from lossbench.suite.atomic_files import write_files
 from lossbench.tracking import names
 from lossbench.tracking.artifacts import write_folder, write_text
 from lossbench.tracking.connection import locked
+from lossbench.tracking.finished_runs import (
+    FinishedRun,
+    insert_finished_runs,
+    new_artifact_folder,
+)
 from lossbench.tracking.location import Location
 from lossbench.tracking.runs import Runs
 
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
-_METRICS_WITH_PARAMS = 800
 """MLflow's limits; a call has at most 1000 values in all."""
+_RUNS_PER_TRANSACTION = 100
+Training = tuple[Trial, TrialResult, Iterable[tuple[str, bytes]]]
+"""A trial, its result, and the names and contents of its artifacts."""
 
 
 class RunWriter:
@@ -112,36 +121,57 @@ class RunWriter:
         self._begun.pop(trial.identity, None)
         return run_id
 
-    def write_finished(self, trial: Trial, result: TrialResult, artifacts: Path) -> None:
-        """Write a new run of a finished training in few calls, for imports of many trainings."""
+    def write_finished(self, trainings: Iterable[Training]) -> None:
+        """Write new runs of finished trainings, for imports of many trainings."""
+        database = self._location.database
+        experiment = self._client.get_experiment(self.experiment)
+        pending: dict[Path, FinishedRun] = {}
+        for trial, result, files in trainings:
+            run, text = self._finished_run(trial, result), result.model_dump_json(indent=1)
+            contents = [(name, content) for name, content in files if name != RESULT]
+            contents.append((RESULT, text.encode()))
+            folder = new_artifact_folder(database, experiment)
+            if database is None or folder is None:
+                self._write_with_client(run, contents)
+                continue
+            write_files(folder, contents)
+            pending[folder] = run
+            if len(pending) == _RUNS_PER_TRANSACTION:
+                insert_finished_runs(database, experiment, pending)
+                pending = {}
+        if database is not None and pending:
+            insert_finished_runs(database, experiment, pending)
+
+    def _finished_run(self, trial: Trial, result: TrialResult) -> FinishedRun:
         tags = {
             **names.trial_tags(trial),
             names.TABLE: self.table,
             names.PARENT: self.parent,
             **_result_tags(trial, result),
         }
-        points = [
+        metrics = [
             metric
             for record in result.history
             for metric in names.as_metrics(record.metrics, record.timestamp_ms, record.epoch)
         ]
-        points += names.as_metrics(_final_values(result), _ended_ms(result), step=0)
+        metrics += names.as_metrics(_final_values(result), _ended_ms(result), step=0)
         params = names.as_params(names.params(trial))
+        return FinishedRun(names.run_name(trial), params, names.as_tags(tags), metrics)
+
+    def _write_with_client(self, new: FinishedRun, files: Iterable[tuple[str, bytes]]) -> None:
         run = self._client.create_run(
             self.experiment,
-            tags={tag.key: tag.value for tag in names.as_tags(tags)},
-            run_name=names.run_name(trial),
+            tags={tag.key: tag.value for tag in new.tags},
+            run_name=new.name,
         )
         run_id = run.info.run_id
-        self._client.log_batch(
-            run_id, metrics=points[:_METRICS_WITH_PARAMS], params=params[:_PARAMS_PER_CALL]
-        )
-        for start in range(_METRICS_WITH_PARAMS, len(points), _METRICS_PER_CALL):
-            self._client.log_batch(run_id, metrics=points[start : start + _METRICS_PER_CALL])
-        for start in range(_PARAMS_PER_CALL, len(params), _PARAMS_PER_CALL):
-            self._client.log_batch(run_id, params=params[start : start + _PARAMS_PER_CALL])
-        (artifacts / RESULT).write_text(result.model_dump_json(indent=1), encoding="utf-8")
-        write_folder(self._client, self._location, run, artifacts)
+        for start in range(0, len(new.params), _PARAMS_PER_CALL):
+            self._client.log_batch(run_id, params=new.params[start : start + _PARAMS_PER_CALL])
+        for start in range(0, len(new.metrics), _METRICS_PER_CALL):
+            self._client.log_batch(run_id, metrics=new.metrics[start : start + _METRICS_PER_CALL])
+        with tempfile.TemporaryDirectory() as temporary:
+            write_files(Path(temporary), files)
+            write_folder(self._client, self._location, run, Path(temporary))
         self._client.set_terminated(run_id, "FINISHED")
 
     def add_measurements(

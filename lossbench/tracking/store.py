@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from lossbench.tracking.connection import locked, open_store, translate_store_er
 from lossbench.tracking.location import Location, locate
 from lossbench.tracking.lookup import StoredTraining, TrainingLookup
 from lossbench.tracking.results import Arrays, ResultReader, points_file
-from lossbench.tracking.run_writer import RunWriter
+from lossbench.tracking.run_writer import RunWriter, Training
 from lossbench.tracking.runs import Runs
 
 
@@ -317,13 +318,16 @@ class Tracker:
             yield WEIGHTS, read_artifact(self._client, self.location, holder, WEIGHTS) or b""
 
     @translate_store_errors
-    def import_training(
-        self, trial: Trial, result: TrialResult, files: Iterable[tuple[str, bytes]]
-    ) -> None:
-        """Store a training of another store that this one lacks; requires `start_suite` before."""
-        with tempfile.TemporaryDirectory() as temporary:
-            write_files(Path(temporary), files)
-            self._writer.write_finished(trial, result, Path(temporary))
+    def import_trainings(self, trainings: Iterable[Training]) -> None:
+        """Store trainings of another store that this one lacks; requires `start_suite` before.
+
+        Args:
+            trainings: Trial, result, and names and contents of the artifacts of each.
+        """
+        try:
+            self._writer.write_finished(trainings)
+        except sqlite3.Error as error:
+            raise self.location.error(str(error)) from error
 
     @translate_store_errors
     def has_weights(self, trial: Trial) -> bool:
