@@ -52,8 +52,8 @@ def result_problem(trial: Trial, result: TrialResult) -> str:
     """Reason why a result is not one of its trial; empty if it is."""
     if result.identity != trial.identity:
         return f"is of the training {result.identity}"
-    if result.unmeasured:
-        return "unmeasured: is never stored"
+    if result.unmeasured or result.failures:
+        return "unmeasured and failures are never stored"
     records = result.measurements
     if len({record.identity for record in records}) < len(records):
         return "measurements: two have the same identity"

@@ -152,7 +152,7 @@ def cases() -> Iterator[Case]:
         "row: should be at most 500 printable characters",
     )
     yield Case("another identity", set_value(result, "identity", value=ID), "is of the training")
-    yield Case("unmeasured", set_value(result, "unmeasured", value=["error"]), "is never stored")
+    yield Case("unmeasured", set_value(result, "unmeasured", value=["error"]), "are never stored")
     yield Case(
         "metrics that were not measured",
         set_value(result, "metrics", "error", value=0.0),

@@ -158,3 +158,9 @@ def edit(path: Path, ending: str, change: Callable[[dict[str, Any]], None]) -> P
     content = json.loads(files[name])
     change(content)
     return write(path, {**files, name: json.dumps(content).encode()})
+
+
+def worsen(result: dict[str, Any]) -> None:
+    """Change the error in the content of a `result.json`."""
+    result["metrics"]["error"] = 99.0
+    result["measurements"][0]["metrics"]["error"] = 99.0

@@ -1,4 +1,4 @@
-"""What is written into an archive names no folder of the machine and keeps the identities."""
+"""Plans, trials and results lose the folders of the machine and keep their identities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lossbench export`, `import`, and reports, checks and rankings from archives."""
+"""Reports, checks and rankings from archives are those of the database."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ import pytest
 from lossbench.archive.writing import writing_archive
 from lossbench.assembly.check import check
 from lossbench.assembly.plugins import forget, installed, read_plugins
-from lossbench.planning.plan import Plan
-from lossbench.records import TrialResult
 from lossbench.suite.load import load_suite
-from lossbench.tracking.store import Tracker
-from tests.archive.conftest import *  # noqa: F403
-from tests.archive.trained import SUITE, Stored, contents, edit, fill, write
+from tests.archive.trained import SUITE, Stored, contents, edit, fill, worsen, write
 from tests.assembly.test_plugins import PLUGIN
 from tests.report.synthetic_report import result_of
 
@@ -42,14 +38,6 @@ main()
 """
 
 
-def last_line(err: str) -> str:
-    return err.splitlines()[-1]
-
-
-def results_in(uri: str, plan: Plan) -> dict[str, TrialResult]:
-    return Tracker.open(uri, create=False).results(plan.trials)
-
-
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
@@ -59,9 +47,6 @@ def differing(first: Path, second: Path) -> set[str]:
     one, other = files_of(first), files_of(second)
     assert one.keys() == other.keys()
     return {name for name in one if one[name] != other[name]}
-
-
-# reports, checks and rankings from archives
 
 
 @pytest.mark.parametrize("format_", ["json", "markdown", "csv", "latex"])
@@ -159,15 +144,10 @@ def test_an_archive_is_checked_against_a_baseline(stored: Stored, run: Run) -> N
     worse = Path("worse.zip")
     worse.write_bytes(stored.archive.read_bytes())
     for trial in stored.plan.trials:
-        edit(worse, f"{trial.identity}/result.json", _worsen)
+        edit(worse, f"{trial.identity}/result.json", worsen)
     code, out, _ = run("check", "--from", worse, "--baseline", "database.json")
     assert code == 1, out
     assert "regression" in out
-
-
-def _worsen(result: dict[str, object]) -> None:
-    result["metrics"]["error"] = 99.0  # type: ignore[index]
-    result["measurements"][0]["metrics"]["error"] = 99.0  # type: ignore[index]
 
 
 def test_archives_of_two_suites_are_ranked(
@@ -231,8 +211,8 @@ def test_reports_of_archives_need_no_torch_ray_mlflow_data_or_plugin(
         archive.finish(plan, {})
     code, table, err = run("report", "--from", "mine.zip", "--format", "markdown")
     assert code == 0, err
-    assert "mine(heat=2" in table or "mine" in table
-    forget(plugin)
+    assert "| mine" in table
+    forget(str(plugin))
     plugin.unlink()
     elsewhere = tmp_path / "empty"
     elsewhere.mkdir()
@@ -315,9 +295,6 @@ def test_published_numbers_of_another_version_are_left_out(run: Run, archive: Pa
     assert err.startswith("without published numbers: unknown table 'other_error'")
 
 
-# requests that are refused
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -343,162 +320,3 @@ def test_a_wrong_request_is_one_message(
     assert (code, out) == (2, "")
     assert said.replace("SUITE", str(stored.suite)) in err
     assert err.count("\n") == 1
-
-
-def test_nothing_to_export_is_a_message(stored: Stored, run: Run, make_store: MakeStore) -> None:
-    uri = ("--tracking-uri", make_store("empty"))
-    code, _, err = run("export", stored.suite, "--output", "x.zip", *uri)
-    assert (code, err) == (
-        2,
-        f"error: {stored.suite}: no trial has a result yet; there is nothing to export\n",
-    )
-    assert not list(Path().iterdir())
-
-
-def test_an_export_names_what_is_missing(stored: Stored, run: Run, make_store: MakeStore) -> None:
-    uri = ("--tracking-uri", make_store("half"))
-    run("import", stored.first_seeds, *uri)
-    code, _, err = run("export", stored.suite, "--output", "x.zip", "--weights", *uri)
-    assert code == 0
-    lines = " ".join(err.split())
-    assert "x.zip: 6 trainings; 6 of 12 trials have no result yet" in lines
-    assert "without weights, which are not stored: default/softmax/seed0" in lines
-    Path("folder").mkdir()
-    code, _, err = run("export", stored.suite, "--output", "folder", *uri)
-    assert code == 1
-    assert err.startswith("error: folder: not written: ")
-    assert list(Path("folder").iterdir()) == []
-    assert {path.name for path in Path().iterdir()} == {"x.zip", "folder"}
-
-
-# imports
-
-
-def test_an_import_of_the_same_changes_nothing(
-    stored: Stored, run: Run, make_store: MakeStore, tmp_path: Path
-) -> None:
-    uri = ("--tracking-uri", make_store("twice"))
-    assert run("import", stored.first_seeds, *uri)[0] == 0
-    database = tmp_path / "twice"
-    before, results = files_of(database / "mlartifacts"), results_in(uri[1], stored.plan)
-    code, _, err = run("import", stored.first_seeds, stored.first_seeds, *uri)
-    assert code == 0
-    assert err.count(": 0 trainings imported, 0 with new measurements, 6 stored already\n") >= 1
-    assert files_of(database / "mlartifacts") == before
-    assert results_in(uri[1], stored.plan) == results
-
-
-def test_different_values_are_shown_and_the_stored_ones_stay(
-    stored: Stored, run: Run, make_store: MakeStore, archive: Path
-) -> None:
-    uri = ("--tracking-uri", make_store("conflict"))
-    run("import", stored.archive, *uri)
-    before = results_in(uri[1], stored.plan)
-
-    def retrained(result: dict[str, object]) -> None:
-        _worsen(result)
-        result["weights_digest"] = "0123456789abcdef"
-
-    edit(archive, "result.json", retrained)
-    code, _, err = run("import", archive, *uri)
-    first = stored.plan.trials[0]
-    value = stored.results[first.identity].metrics["error"]
-    line = f"{first.name}: error: {value!r} stored, 99.0 in {archive}"
-    assert (code, last_line(err)) == (1, line)
-    assert "0 trainings imported, 0 with new measurements, 12 stored already" in err
-    assert results_in(uri[1], stored.plan) == before
-
-    code, _, err = run("report", "--from", stored.archive, "--from", archive, "--format", "json")
-    assert code == 0
-    assert err == f"not used, because another archive differs: {archive}: {first.name}\n"
-
-
-def test_weights_of_another_network_are_a_difference(
-    stored: Stored, run: Run, make_store: MakeStore, archive: Path
-) -> None:
-    uri = ("--tracking-uri", make_store("conflict"))
-    run("import", stored.archive, *uri)
-    edit(archive, "result.json", lambda result: result.update(weights_digest="0" * 16))
-    code, _, err = run("import", archive, *uri)
-    digest = stored.results[stored.plan.trials[0].identity].weights_digest
-    assert (code, last_line(err)) == (
-        1,
-        f"{stored.plan.trials[0].name}: weights: digest {digest} stored, {'0' * 16} in {archive}",
-    )
-
-
-def test_further_measurements_are_added(
-    stored: Stored, run: Run, make_store: MakeStore, archive: Path
-) -> None:
-    first = stored.plan.trials[0]
-
-    def reduce(result: dict[str, object]) -> None:
-        records = result["measurements"]
-        assert isinstance(records, list)
-        result["measurements"] = records[:1]
-        result["metrics"] = records[0]["metrics"]
-
-    edit(archive, "result.json", reduce)
-    uri = ("--tracking-uri", make_store("reduced"))
-    run("import", archive, *uri)
-    reduced = results_in(uri[1], stored.plan)[first.identity]
-    assert reduced.unmeasured == ("calibration", "balanced_error")
-    code, _, err = run("import", stored.archive_with_weights, *uri)
-    assert code == 0
-    assert "0 trainings imported, 1 with new measurements, 11 stored already" in err
-    assert results_in(uri[1], stored.plan) == dict(stored.results)
-    tracker = Tracker.open(uri[1])
-    tracker.results(stored.plan.trials)
-    assert tracker.arrays(first.identity, "reliability")
-    code, _, err = run("import", archive, *uri)  # the reduced one adds nothing
-    assert (code, "12 stored already" in err) == (0, True)
-
-
-def test_results_that_another_suite_adopted_are_exported_with_their_weights(
-    stored: Stored, run: Run, make_store: MakeStore, tmp_path: Path
-) -> None:
-    uri = make_store("adopting")
-    run("import", stored.archive_with_weights, "--tracking-uri", uri)
-    suite = tmp_path / "another.yaml"
-    suite.write_text(SUITE.replace("suite: small", "suite: another"), encoding="utf-8")
-    plan = check(load_suite(suite), tmp_path)
-    tracker = Tracker.open(uri)
-    tracker.start_suite(plan, {})
-    tracker.results(plan.trials)
-    assert tracker.adopt(plan.trials) == {"small": 12}
-    tracker.finish_suite("FINISHED")
-    arguments = ("--output", "another.zip", "--weights", "--tracking-uri", uri)
-    code, _, err = run("export", suite, *arguments)
-    assert (code, err) == (0, "another.zip: 12 trainings\n")
-    fresh = make_store("fresh")
-    assert run("import", "another.zip", "--tracking-uri", fresh)[0] == 0
-    imported = Tracker.open(fresh)
-    assert imported.results(plan.trials) == dict(stored.results)
-    assert all(imported.has_weights(trial) for trial in plan.trials)
-
-    # the same networks under the other name are found, not imported again
-    code, _, err = run("import", stored.archive, "--tracking-uri", fresh)
-    assert (code, "0 trainings imported" in err) == (0, True)
-    assert run("report", stored.suite, "--tracking-uri", fresh, "--format", "json")[0] == 0
-
-
-def test_results_of_the_version_before_are_kept(
-    stored: Stored, run: Run, make_store: MakeStore, tmp_path: Path
-) -> None:
-    from mlflow import MlflowClient
-
-    from tests.tracking.earlier_version import log_as_before
-
-    uri = make_store("earlier")
-    client = MlflowClient(uri, registry_uri=uri)
-    (tmp_path / "nothing").mkdir()
-    for trial in stored.plan.trials[:3]:
-        result = stored.results[trial.identity]
-        log_as_before(client, trial, result, tmp_path / "nothing", tmp_path / "earlier")
-    code, _, err = run("import", stored.archive_with_weights, "--tracking-uri", uri)
-    assert code == 0, err
-    assert "9 trainings imported, 0 with new measurements, 3 stored already" in err
-    found = results_in(uri, stored.plan)
-    assert {i: r.metrics for i, r in found.items()} == {
-        i: r.metrics for i, r in stored.results.items()
-    }
