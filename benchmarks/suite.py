@@ -164,8 +164,11 @@ def _made_up(trial: Trial, random: np.random.Generator) -> TrialResult:
             epoch=epoch,
             timestamp_ms=1_700_000_000_000 + 1000 * epoch,
             metrics={
-                **{"train_loss": 1 / epoch, "train_cross_entropy": 0.9 / epoch},
-                **{"train_likelihood": 0.1 / epoch, "train_error": 9.0, "lr": 0.03},
+                "train_loss": 1 / epoch,
+                "train_cross_entropy": 0.9 / epoch,
+                "train_likelihood": 0.1 / epoch,
+                "train_error": 9.0,
+                "lr": 0.03,
                 "test_error": error + random.normal(0, 1),
             },
         )
