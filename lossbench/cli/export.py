@@ -150,10 +150,14 @@ def _import_archive(
         else:
             _add(trial, result, archive, tracker)
             added += 1
-    tracker.import_trainings(
-        (trial, archive.results[trial.identity], archive.files(trial.identity)) for trial in new
-    )
-    tracker.adopt(trials)
+    try:
+        tracker.import_trainings(
+            (trial, archive.results[trial.identity], archive.files(trial.identity)) for trial in new
+        )
+        tracker.adopt(trials)
+    except LossbenchError:
+        tracker.finish_suite("FAILED")
+        raise
     tracker.finish_suite("FINISHED")
     return len(new), added, known
 
