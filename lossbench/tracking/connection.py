@@ -54,7 +54,7 @@ def translate_store_errors(
         try:
             return method(self, *args, **kwargs)
         except FAILURES as error:
-            step = method.__name__.replace("_", " ")
+            step = method.__name__.strip("_").replace("_", " ")
             raise self.location.error(f"{step} failed: {_reason(self.location, error)}") from error
 
     return wrapper

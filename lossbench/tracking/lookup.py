@@ -145,7 +145,8 @@ class TrainingLookup:
                 continue
             if names.MEASURED not in run.data.tags and (content := self._reader.trial(run)):
                 result = upgraded(trial, content, result)
-            yield run, result
+            # earlier versions had another identity; copies and archives have today's
+            yield run, result.model_copy(update={"identity": trial.identity})
 
 
 def _merged(pairs: Sequence[tuple[Run, TrialResult]]) -> StoredTraining:

@@ -309,6 +309,15 @@ class Tracker:
             trial: The trial.
             weights: Whether to include its weights, if they are stored.
         """
+        files = self._files(trial, weights=weights)
+        while (file := self._read_file(files)) is not None:
+            yield file
+
+    @translate_store_errors  # which a generator itself cannot have
+    def _read_file(self, files: Iterator[tuple[str, bytes]]) -> tuple[str, bytes] | None:
+        return next(files, None)
+
+    def _files(self, trial: Trial, *, weights: bool) -> Iterator[tuple[str, bytes]]:
         written: set[str] = {RESULT, WEIGHTS}
         for run in self._stored[trial.identity].runs:  # the earliest run that has a file counts
             for name, content in read_artifacts(self._client, self.location, run, written):

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
+from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
 from lossbench.planning.result_files import array_file
 from lossbench.planning.trial import PlannedEvaluation, Trial
@@ -166,6 +168,25 @@ def test_a_copy_of_a_copy_names_the_first_run(
         assert sum(tracker.adopt([trial_of(plan, ERROR)]).values()) == 1
         [run] = runs_of(client, suite)
         assert run.data.tags["lossbench.origin"] == origin.info.run_id
+
+
+def test_a_failure_while_files_are_read_is_an_error_of_the_store(
+    uri: str,
+    make_plan: MakePlan,
+    finish: Callable[..., TrialResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trial = trial_of(make_plan(), ERROR)
+    finish(started(uri, make_plan()), trial)
+    tracker = Tracker.open(uri, create=False)
+    tracker.results([trial])
+
+    def fail(*_: object) -> bytes:
+        raise MlflowException("Connection refused")
+
+    monkeypatch.setattr("lossbench.tracking.artifacts.read_artifact", fail)
+    with pytest.raises(TrackingError, match=r": read file failed: Connection refused$"):
+        list(tracker.files(trial))
 
 
 def test_reading_writes_nothing(
@@ -335,8 +356,12 @@ def test_a_result_of_an_earlier_version_in_another_suite_is_copied(
     assert run.data.tags["lossbench.origin"] == run_id
     stored = json.loads(Path(run.info.artifact_uri, "trial.json").read_text(encoding="utf-8"))
     assert stored["suite"] == "other"
-    found = Tracker.open(uri, create=False).results([trial])[trial.identity]
+    assert stored_result(run).identity == trial.identity
+    reader = Tracker.open(uri, create=False)
+    found = reader.results([trial])[trial.identity]
     assert (found.metrics, found.unmeasured) == ({"error": 5.0}, ())
+    assert not reader.is_elsewhere("other", [trial])
+    assert reader.stored_result(trial) == found  # as it is exported
 
 
 def test_results_of_other_data_are_not_used(
