@@ -21,6 +21,7 @@ from mlflow.entities import Run
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
+from lossbench.suite.atomic_files import atomic_path, write_atomically
 from lossbench.tracking.location import Location
 from lossbench.tracking.server_errors import FAILURES
 
@@ -33,22 +34,30 @@ def artifact_root(database: Path) -> Path:
 
 
 def write_folder(client: MlflowClient, location: Location, run: Run, source: Path) -> None:
-    """Store every file of a folder as an artifact of a run."""
+    """Store every file of a folder as an artifact of a run.
+
+    A file that is there already is replaced as a whole: other processes may read it, and the disk
+    may be full.
+    """
     folder = _folder(run, location.database)
     if folder is None:
         client.log_artifacts(run.info.run_id, str(source))
     else:
-        shutil.copytree(source, folder, dirs_exist_ok=True)
+        shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=_copy)
+
+
+def _copy(source: str, target: str) -> None:
+    with atomic_path(Path(target)) as temporary:
+        shutil.copy2(source, temporary)
 
 
 def write_text(client: MlflowClient, location: Location, run_id: str, name: str, text: str) -> None:
-    """Store a text as an artifact of a run."""
+    """Store a text as an artifact of a run, like `write_folder`."""
     folder = _folder(client.get_run(run_id), location.database)
     if folder is None:
         client.log_text(run_id, text, name)
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        write_atomically(folder / name, text.encode())
 
 
 def read_artifacts(

@@ -13,7 +13,11 @@ from mlflow import MlflowClient
 
 from lossbench.cli.common import load_plan
 from lossbench.planning.plan import Plan
+from lossbench.planning.result_files import RESULT
 from lossbench.records import TrialResult
+from lossbench.tracking.artifacts import write_folder, write_text
+from lossbench.tracking.location import locate
+from lossbench.tracking.runs import Runs
 from lossbench.tracking.store import Tracker
 
 MakeResult = Callable[..., TrialResult]
@@ -54,6 +58,22 @@ def original(
     shutil.copy(empty_database, folder)
     record(folder, plan, [make_result(trial) for trial in plan.trials[:2]], artifacts)
     return folder
+
+
+def test_files_are_replaced_as_a_whole(original: Path, plan: Plan, artifacts: Path) -> None:
+    client = MlflowClient(uri_of(original), registry_uri=uri_of(original))
+    [*_, run] = Runs(lambda: client, locate(uri_of(original))).finished([plan.suite.suite])
+    (artifacts / RESULT).write_text("a folder's", encoding="utf-8")
+    stored = Path(run.info.artifact_uri)
+    for write in (
+        lambda: write_folder(client, locate(uri_of(original)), run, artifacts),
+        lambda: write_text(client, locate(uri_of(original)), run.info.run_id, RESULT, "a text"),
+    ):
+        before = (stored / RESULT).read_bytes()
+        with (stored / RESULT).open("rb") as reader:  # another process, which reads meanwhile
+            write()
+            assert reader.read() == before != (stored / RESULT).read_bytes()
+    assert not list(stored.glob(".*"))
 
 
 @pytest.mark.parametrize("original_is", ["there", "gone"])
