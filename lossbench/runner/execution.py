@@ -224,12 +224,21 @@ class Execution:
 
     def adopt(self, trials: Sequence[Trial]) -> None:
         """Copy results from other suites of the store, so that this suite's table is complete."""
-        self._tracker.results(trials)
-        suite = self._plan.suite.suite
-        if not self._tracker.is_elsewhere(suite, trials):
-            return
-        self._open_table()
-        self._adopt(trials)
+        suite, left = self._plan.suite.suite, list(trials)
+        self._tracker.results(left)
+        while self._tracker.is_elsewhere(suite, left):
+            own = self._locks.acquire(left)
+            self._tracker.results(own)  # another process may have copied them meanwhile
+            if self._tracker.is_elsewhere(suite, own):
+                self._open_table()
+                self._adopt(own)
+            self._locks.release()
+            done = {trial.identity for trial in own}
+            left = [trial for trial in left if trial.identity not in done]
+            if not left or self.outcome.halted:
+                return
+            time.sleep(POLL_SEC)
+            self._tracker.results(left)
 
     def _adopt(self, trials: Sequence[Trial]) -> None:
         """Copy results from other suites, and print how many."""

@@ -124,6 +124,32 @@ def test_a_complete_result_of_another_suite_is_copied_without_ray(
     assert len(runs) == 3
 
 
+def test_a_result_is_copied_by_one_process(folder: WorkFolder, plan_of: MakePlan) -> None:
+    folder.run(plan_of())
+    other = plan_of(name="other")
+    locks, copied = folder.other_process(), dict[str, int]()
+    [held] = locks.acquire(other.trials[:1])
+
+    def copy_the_held_one() -> None:
+        deadline = time.monotonic() + 60
+        while "taken from suite" not in folder.seen.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        tracker = folder.tracker()
+        tracker.start_suite(other, {})
+        tracker.results([held])
+        copied.update(tracker.adopt([held]))
+        locks.release()
+
+    thread = threading.Thread(target=copy_the_held_one)
+    thread.start()
+    assert folder.run(other) == RunOutcome()
+    thread.join()
+    assert copied == {"small": 1}
+    assert folder.seen.getvalue().count("taken from suite") == 1
+    assert "2 trials taken from suite small" in folder.seen.getvalue()
+    assert [run.info.status for run in runs_of(folder, "other")] == ["FINISHED"] * 3
+
+
 def test_a_diverged_trial_is_neither_measured_nor_trained_again(
     folder: WorkFolder, plan_of: MakePlan
 ) -> None:
