@@ -91,8 +91,8 @@ def import_(
 ) -> None:
     """Add the results in archives to the stored results.
 
-    A training that is stored already is skipped; measurements that it lacks are added. If its
-    values differ, both are printed, the stored ones stay, and the exit code is 1.
+    A training that is stored already is skipped; measurements and weights that it lacks are added.
+    If its values differ, both are printed, the stored ones stay, and the exit code is 1.
 
     \b
     Examples:
@@ -109,10 +109,11 @@ def import_(
     for archive in archives:
         with err.status(f"importing {archive.path}"):
             counts = _import_archive(archive, tracker, differing)
-        new, added, known = counts
+        new, added, weights, known = counts
+        restored = f"{weights} with weights that were not stored, " if weights else ""
         err.print(
             f"{archive.path}: {_trainings(new)} imported, {added} with new measurements, "
-            f"{known} stored already",
+            f"{restored}{known} stored already",
             highlight=False,
             soft_wrap=True,
         )
@@ -124,11 +125,12 @@ def import_(
 
 def _import_archive(
     archive: Archive, tracker: Tracker, differing: list[str]
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Import the trainings of an archive.
 
     Returns:
-        Numbers of new trainings, of stored ones with new measurements, and of the others.
+        Numbers of new trainings, of stored ones with new measurements, of those of which only the
+        weights are new, and of the others.
     """
     from lossbench.archive.comparison import compare
 
@@ -137,20 +139,31 @@ def _import_archive(
     tracker.keep_search_points(archive.search_points)
     tracker.results(trials)
     new: list[Trial] = []
-    added = known = 0
-    for trial in trials:
-        result, stored = archive.results[trial.identity], tracker.stored_result(trial)
-        if stored is None:
-            new.append(trial)
-            continue
-        comparison = compare(stored, result)
-        differing += [f"{trial.name}: {line} in {archive.path}" for line in comparison.differences]
-        if comparison.differences or not comparison.new_measurements:
-            known += 1
-        else:
-            _add(trial, result, archive, tracker)
-            added += 1
+    added = weights = known = 0
     try:
+        for trial in trials:
+            result, stored = archive.results[trial.identity], tracker.stored_result(trial)
+            if stored is None:
+                new.append(trial)
+                continue
+            comparison = compare(stored, result)
+            differing += [
+                f"{trial.name}: {line} in {archive.path}" for line in comparison.differences
+            ]
+            same = not comparison.differences
+            if same and comparison.new_measurements:
+                _add(trial, result, archive, tracker)
+                added += 1
+            elif (
+                same
+                and stored.weights_digest == result.weights_digest
+                and archive.has_weights(trial.identity)
+                and not tracker.has_weights(trial)
+            ):
+                _add(trial, result, archive, tracker)
+                weights += 1
+            else:
+                known += 1
         tracker.import_trainings(
             (trial, archive.results[trial.identity], archive.files(trial.identity)) for trial in new
         )
@@ -159,7 +172,7 @@ def _import_archive(
         tracker.finish_suite("FAILED")
         raise
     tracker.finish_suite("FINISHED")
-    return len(new), added, known
+    return len(new), added, weights, known
 
 
 def _add(trial: Trial, result: TrialResult, archive: Archive, tracker: Tracker) -> None:

@@ -63,6 +63,18 @@ def merged(results: Iterable[TrialResult]) -> TrialResult:
     return with_measurements(listed[0], records.values())
 
 
+def with_own_last(trial: Trial, result: TrialResult) -> TrialResult:
+    """The result with a trial's measurements last, so that `metrics` has their values.
+
+    Measurements with other parameters or other code may have metrics of the same names.
+    """
+    if not result.measurements:
+        return result
+    places = {identity: i for i, identity in enumerate(trial.measurement_identities)}
+    records = sorted(result.measurements, key=lambda record: places.get(record.identity, -1))
+    return with_measurements(result, records)
+
+
 def with_measurements(
     result: TrialResult, measurements: Iterable[MeasurementRecord]
 ) -> TrialResult:

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 from lossbench.errors.redaction import redacted
+from lossbench.planning.measurements import with_own_last
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
@@ -53,6 +54,7 @@ def portable_trial(trial: Trial) -> Trial:
 def portable_result(trial: Trial, result: TrialResult) -> TrialResult:
     """The result of a trial without folders in its parameters and messages."""
     own = dict(zip(trial.measurement_identities, trial.evaluate, strict=True))
+    result = with_own_last(trial, result)
     records = []
     for record in result.measurements:
         planned = own.get(record.identity)

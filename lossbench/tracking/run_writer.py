@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lossbench.planning.measurements import all_metrics, merged, result_for
+from lossbench.planning.measurements import all_metrics, merged, result_for, with_own_last
 from lossbench.planning.result_files import RESULT
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
@@ -117,7 +118,8 @@ class RunWriter:
         """Write the result of a training to its run; return the id of the run."""
         run_id = self.run_id(trial)
         self.log_epochs(trial, result.history)
-        self._write(run_id, trial, result, _final_values(result), artifacts)
+        result = with_own_last(trial, result)
+        self._write(run_id, trial, result, _final_values(result), artifacts, _ended_ms(result))
         self._begun.pop(trial.identity, None)
         return run_id
 
@@ -126,7 +128,8 @@ class RunWriter:
         database = self._location.database
         experiment = self._client.get_experiment(self.experiment)
         pending: dict[Path, FinishedRun] = {}
-        for trial, result, files in trainings:
+        for trial, imported, files in trainings:
+            result = with_own_last(trial, imported)
             run, text = self._finished_run(trial, result), result.model_dump_json(indent=1)
             contents = [(name, content) for name, content in files if name != RESULT]
             contents.append((RESULT, text.encode()))
@@ -190,7 +193,12 @@ class RunWriter:
         new = [record for record in result.measurements if record.identity not in known]
         whole = merged([before, result]) if before.measurements else result
         whole = whole.model_copy(update={"weights_digest": result.weights_digest})
-        self._write(run.info.run_id, trial, whole, all_metrics(new), artifacts)
+        whole, values = with_own_last(trial, whole), all_metrics(new)
+        logged = run.data.metrics
+        replaced = any(logged.get(key, value) != value for key, value in values.items())
+        # of two values with the same time, MLflow shows the greater one
+        logged_ms = int(time.time() * 1000) if replaced else _ended_ms(whole)
+        self._write(run.info.run_id, trial, whole, values, artifacts, logged_ms)
 
     def _write(
         self,
@@ -199,13 +207,14 @@ class RunWriter:
         result: TrialResult,
         values: Mapping[str, float],
         artifacts: Path,
+        timestamp_ms: int,
     ) -> None:
         """Write a result; the status is written last, so that a FINISHED run is complete."""
         # earlier versions had another identity
         tags = {names.IDENTITY: trial.identity, **_result_tags(trial, result)}
         self._client.log_batch(
             run_id,
-            metrics=names.as_metrics(values, _ended_ms(result), step=0),
+            metrics=names.as_metrics(values, timestamp_ms, step=0),
             tags=names.as_tags(tags),
         )
         write_folder(self._client, self._location, self._client.get_run(run_id), artifacts)

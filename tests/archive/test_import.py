@@ -125,13 +125,30 @@ def test_further_measurements_are_added(
     assert reduced.unmeasured == ("calibration", "balanced_error")
     code, _, err = run("import", stored.archive_with_weights, *uri)
     assert code == 0
-    assert "0 trainings imported, 1 with new measurements, 11 stored already" in err
+    assert "0 trainings imported, 1 with new measurements, 11 with weights that were" in err
     assert results_in(uri[1], stored.plan) == dict(stored.results)
     tracker = Tracker.open(uri[1])
     tracker.results(stored.plan.trials)
     assert tracker.arrays(first.identity, "reliability")
     code, _, err = run("import", archive, *uri)  # the reduced one adds nothing
     assert (code, "12 stored already" in err) == (0, True)
+
+
+def test_weights_that_are_not_stored_are_added(
+    stored: Stored, run: Run, make_store: MakeStore
+) -> None:
+    uri = ("--tracking-uri", make_store("weights"))
+    run("import", stored.archive, *uri)
+    for counts in (
+        "0 with new measurements, 12 with weights that were not stored, 0 stored already",
+        "0 with new measurements, 12 stored already",
+    ):
+        code, _, err = run("import", stored.archive_with_weights, *uri)
+        path = stored.archive_with_weights
+        assert (code, last_line(err)) == (0, f"{path}: 0 trainings imported, {counts}")
+    tracker = Tracker.open(uri[1], create=False)
+    assert tracker.results(stored.plan.trials) == dict(stored.results)
+    assert all(map(tracker.has_weights, stored.plan.trials))
 
 
 def test_results_that_another_suite_adopted_are_exported_with_their_weights(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lossbench.planning.measurements import merged, missing, result_for
+from lossbench.planning.measurements import merged, missing, result_for, with_own_last
 from lossbench.planning.trial import PlannedEvaluation, Trial
 from tests.report.synthetic_report import result_of
 from tests.synthetic_measurements import measurements_of
@@ -32,6 +32,18 @@ def test_the_same_evaluation_with_other_parameters_is_missing() -> None:
     changed = ATTACK.model_copy(update={"params": {"epsilon": 0.3}})
     found = result_for(trial_of(changed), stored)
     assert (found.metrics, found.unmeasured) == ({}, ("fgsm",))
+
+
+def test_values_of_other_parameters_do_not_replace_those_of_the_trial() -> None:
+    changed = ATTACK.model_copy(update={"params": {"epsilon": 0.3}})
+    own, other = trial_of(ATTACK, ERROR), trial_of(changed)
+    records = measurements_of(own, {"error": 5.0, "fgsm": 7.0})
+    later = measurements_of(other, {"fgsm": 9.0})
+    for order in ((*records, *later), (*later, *records)):
+        whole = result_of(own, 5.0, measurements=order)
+        assert with_own_last(own, whole).metrics == {"error": 5.0, "fgsm": 7.0}
+        assert with_own_last(other, whole).metrics == {"error": 5.0, "fgsm": 9.0}
+        assert len(with_own_last(own, whole).measurements) == 3
 
 
 def test_a_training_without_a_network_lacks_no_measurement() -> None:

@@ -13,10 +13,11 @@ from mlflow import MlflowClient
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import SearchPoints
+from lossbench.planning.trial import PlannedEvaluation
 from lossbench.records import EpochRecord, TrialResult
 from lossbench.suite.load import load_suite
 from lossbench.tracking.store import Tracker
-from tests.tracking.started import all_runs, started
+from tests.tracking.started import all_runs, run_id_of, started
 
 pytestmark = pytest.mark.long
 
@@ -198,6 +199,28 @@ def test_logging_again_changes_nothing(
     assert [(p.step, p.timestamp, p.value) for p in points] == [
         (record.epoch, record.timestamp_ms, record.metrics["test_error"]) for record in history
     ]
+
+
+def test_mlflow_shows_the_value_that_was_measured_last(
+    uri: str,
+    client: MlflowClient,
+    plan: Plan,
+    make_result: MakeResult,
+    artifacts: Path,
+) -> None:
+    """The parameters of an evaluation are changed, and its metric keeps its name."""
+    trial = plan.trials[0]
+    run_id = ""
+    for steps, value in ((1, 50.0), (2, 40.0)):
+        attack = PlannedEvaluation(name="pgd", params={"steps": steps}, metrics=("pgd_error",))
+        changed = trial.model_copy(update={"evaluate": (attack,)})
+        tracker = started(uri, plan)
+        tracker.results([changed])
+        result = make_result(changed, metrics={"pgd_error": value}, weights_digest="w")
+        tracker.finish(changed, result, artifacts)
+        run_id = run_id_of(client, changed)
+        assert client.get_run(run_id).data.metrics["pgd_error"] == value
+    assert len(client.get_metric_history(run_id, "pgd_error")) == 2
 
 
 def test_values_that_mlflow_does_not_accept(
