@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -80,4 +80,7 @@ def load_status(plan: Plan, tracking_uri: str | None) -> LocalPlanStatus:
         return LocalPlanStatus(plan, plan.trials, {})
     found = load_plan_with_results(plan, tracker)
     left = [trial for trial in found.trials if trial.identity not in found.results]
-    return LocalPlanStatus(found.plan, found.trials, found.results, tracker.changed_code(left))
+    changed = tracker.changed_code(left)
+    status = LocalPlanStatus(found.plan, found.trials, found.results, changed)
+    weightless = [trial for trial in status.to_measure if not tracker.has_weights(trial)]
+    return replace(status, weightless=weightless)

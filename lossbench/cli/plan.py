@@ -97,12 +97,14 @@ def plan(
         plan_output.print_trials(out, status)
         out.print(plan_output.format_counts(status), highlight=False)
         plan_output.print_changed_code(out, status)
+        plan_output.print_weightless(out, status)
         plan_output.print_missing(out, checked)
         return
     if format_ is PlanFormat.text:
         plan_output.print_cells(out, status)
         out.print(plan_output.format_counts(status), highlight=False)
         plan_output.print_changed_code(out, status)
+        plan_output.print_weightless(out, status)
         plan_output.print_data(out, status.plan)
         plan_output.print_missing(out, checked)
     forecast = None

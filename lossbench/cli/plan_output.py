@@ -45,6 +45,15 @@ def print_changed_code(console: Console, status: LocalPlanStatus) -> None:
         console.print(f"the code of {what} has changed: {trials} will be trained again")
 
 
+def print_weightless(console: Console, status: LocalPlanStatus) -> None:
+    """Print how many trials to measure have to be trained again, because of their weights."""
+    if count := len(status.weightless):
+        verb = "has" if count == 1 else "have"
+        again = "it has to be trained again" if count == 1 else "they have to be trained again"
+        text = f"{count} of the trials to measure {verb} no stored weights: {again}"
+        console.print(Text(text, "yellow"), soft_wrap=True)
+
+
 def print_cells(console: Console, status: LocalPlanStatus) -> None:
     """Print the table of cells, with the numbers of seeds that are trained and measured."""
     plan, trials, results = status.plan, status.trials, status.results

@@ -24,12 +24,15 @@ class PlanStatus:
         results: Results of the trials that were run.
         changed_code: Plugin component, as in `loss my_loss` -> number of stored trials that used
             different code of it.
+        weightless: Trials to measure whose weights are not stored, so that they have to be trained
+            again.
     """
 
     plan: Plan
     trials: Sequence[Trial]
     results: Results
     changed_code: Mapping[str, int] = field(default_factory=dict)
+    weightless: Sequence[Trial] = ()
 
     @property
     def left(self) -> list[Trial]:

@@ -151,6 +151,23 @@ def test_weights_that_are_not_stored_are_added(
     assert all(map(tracker.has_weights, stored.plan.trials))
 
 
+def test_a_plan_says_which_trials_to_measure_have_no_weights(
+    stored: Stored, run: Run, make_store: MakeStore
+) -> None:
+    uri = ("--tracking-uri", make_store("plan"))
+    more = ("--set", "evaluate=[error, knn]", *uri)
+    run("import", stored.archive, *uri)
+    text = "no stored weights: "
+    for option in ((), ("--trials",)):
+        _, out, _ = run("plan", stored.suite, *option, *more)
+        assert "12 of the trials to measure have no stored weights: they have to be" in out
+    _, out, _ = run("plan", stored.suite, *more, "--seeds", "0", "--only", "softmax")
+    assert "1 of the trials to measure has no stored weights: it has to be trained again" in out
+    assert text not in run("plan", stored.suite, *uri)[1]  # nothing to measure
+    run("import", stored.archive_with_weights, *uri)
+    assert text not in run("plan", stored.suite, *more)[1]
+
+
 def test_results_that_another_suite_adopted_are_exported_with_their_weights(
     stored: Stored, run: Run, make_store: MakeStore, tmp_path: Path
 ) -> None:
