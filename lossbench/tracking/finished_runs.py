@@ -99,13 +99,15 @@ def _insert_run(
         known = latest.get(metric.key)
         if known is None or _order(metric) > _order(known):
             latest[metric.key] = metric
-    tags = [*run.tags, RunTag("mlflow.runName", run.name)]
+    # keys may be equal after characters were replaced that MLflow does not allow
+    tags = {tag.key: tag.value for tag in [*run.tags, RunTag("mlflow.runName", run.name)]}
+    params = {param.key: param.value for param in run.params}
     _insert(db, "runs", list(columns), [tuple(columns.values())])
-    _insert(db, "tags", _PAIR, [(tag.key, tag.value, run_id) for tag in tags])
-    _insert(db, "params", _PAIR, [(p.key, p.value, run_id) for p in run.params])
+    _insert(db, "tags", _PAIR, [(key, value, run_id) for key, value in tags.items()])
+    _insert(db, "params", _PAIR, [(key, value, run_id) for key, value in params.items()])
     for table, metrics in (("metrics", run.metrics), ("latest_metrics", latest.values())):
         rows = [(m.key, m.value, m.timestamp, m.step, 0, run_id) for m in metrics]
-        _insert(db, table, _METRIC, rows)
+        _insert(db, table, _METRIC, list(dict.fromkeys(rows)))
 
 
 _PAIR = ("key", "value", "run_uuid")

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
-from lossbench.records import TrialResult
+from lossbench.records import EpochRecord, TrialResult
 from lossbench.tracking import run_writer
 from lossbench.tracking.store import Tracker
 
@@ -96,6 +96,23 @@ def test_imported_results_are_found_and_shown(
                 "result.json",
                 "trial.json",
             }
+
+
+def test_names_that_mlflow_makes_equal_are_stored_once(
+    plan: Plan, make_result: MakeResult, uri: str
+) -> None:
+    tracker = Tracker.open(uri)
+    tracker.start_suite(plan, {})
+    trial = plan.trials[0]
+    record = EpochRecord(epoch=1, timestamp_ms=1, metrics={"a!": 2.0, "a?": 2.0})
+    environment = {"b!": "1", "b?": "2"}
+    result = make_result(trial, history=(record,), environment=environment)
+    tracker.import_trainings([(trial, result, FILES)])
+    tracker.finish_suite("FINISHED")
+    assert Tracker.open(uri, create=False).results([trial]) == {trial.identity: result}
+    stored = [dict(row) for table in ("tags", "metrics") for row in rows(uri, table)]
+    assert [row["value"] for row in stored if row["key"] == "a_"] == [2.0]
+    assert [row["value"] for row in stored if row["key"] == "lossbench.environment.b_"] == ["2"]
 
 
 def test_a_database_that_refuses_is_one_message(
