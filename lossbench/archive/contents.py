@@ -4,6 +4,7 @@ stored and shown."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.trial import PlannedEvaluation, Trial
 from lossbench.records import MeasurementRecord, TrialResult
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters other than tabs and ends of lines."""
 _MAX_SEED = 2**31 - 1
 _MAX_TIMESTAMP_MS = 10**14
 _BROKEN = (KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError)
@@ -26,6 +29,15 @@ def has_infinite_number(value: Any) -> bool:
     if isinstance(value, Mapping):
         return any(map(has_infinite_number, value.values()))
     return isinstance(value, list) and any(map(has_infinite_number, value))
+
+
+def has_control_character(value: Any) -> bool:
+    """Whether a text or key of JSON content could send commands to a terminal."""
+    if isinstance(value, str):
+        return _CONTROL.search(value) is not None
+    if isinstance(value, Mapping):
+        return any(has_control_character(part) for item in value.items() for part in item)
+    return isinstance(value, list) and any(map(has_control_character, value))
 
 
 def trial_problem(trial: Trial, identity: str, suite: str) -> str:
@@ -63,7 +75,7 @@ def result_problem(trial: Trial, result: TrialResult) -> str:
     for record in records:
         if not _is_measurement(record, planned.get(record.identity), trial.identity):
             return f"measurement {record.identity} is not {record.name[:MAX_NAME_LENGTH]}"
-    texts = [result.weights_digest, result.device, *result.environment.values()]
+    texts = [result.reason, result.weights_digest, result.device, *result.environment.values()]
     names = [*result.metrics, *result.environment]
     for epoch in result.history:
         names += epoch.metrics

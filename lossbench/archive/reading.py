@@ -24,6 +24,7 @@ from lossbench.archive.arrays import (
     read_arrays,
 )
 from lossbench.archive.contents import (
+    has_control_character,
     has_infinite_number,
     plan_problem,
     result_problem,
@@ -241,8 +242,11 @@ class Archive:
     def _json(self, name: str, model: type[Content]) -> Content:
         content = self._read(name)
         try:
-            if has_infinite_number(from_json(content, allow_inf_nan=False)):
+            parsed = from_json(content, allow_inf_nan=False)
+            if has_infinite_number(parsed):
                 raise self._error(f"{name}: has a number that is too large")
+            if has_control_character(parsed):
+                raise self._error(f"{name}: has a text with control characters")
             return model.model_validate_json(content)
         except ValidationError as error:
             problem = validation_problems(error, lambda loc: ())[0]

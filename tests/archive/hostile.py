@@ -149,6 +149,11 @@ def cases() -> Iterator[Case]:
     yield Case(
         "row with control characters",
         set_value(trial, "row", value="\x1b[2J"),
+        "trial.json: has a text with control characters",
+    )
+    yield Case(
+        "row in two lines",
+        set_value(trial, "row", value="a\nb"),
         "row: should be at most 500 printable characters",
     )
     yield Case("another identity", set_value(result, "identity", value=ID), "is of the training")
@@ -176,7 +181,10 @@ def cases() -> Iterator[Case]:
     yield Case(
         "environment with control characters",
         set_value(result, "environment", "torch", value="\x1b]0;"),
-        "printable characters",
+        "result.json: has a text with control characters",
+    )
+    yield Case(
+        "reason in two lines", set_value(result, "reason", value="a\nb"), "printable characters"
     )
     yield Case("unknown status", set_value(result, "status", value="best"), "status: should be")
     yield Case("more epochs than trained", with_epochs(3), "history: its epochs should")
@@ -213,7 +221,22 @@ def cases() -> Iterator[Case]:
     yield Case(
         "unit with control characters",
         set_value(plan, "metrics", 0, "unit", value="\x1b[2J"),
+        "plan.json: has a text with control characters",
+    )
+    yield Case(
+        "unit in two lines",
+        set_value(plan, "metrics", 0, "unit", value="a\nb"),
         "plan.json: should be at most 500 printable characters",
+    )
+    yield Case(
+        "warning with control characters",
+        set_value(plan, "facts", "warnings", value=["\x9b2J"]),
+        "plan.json: has a text with control characters",
+    )
+    yield Case(
+        "key with control characters",
+        set_value(plan, "sources", value={"loss \x1b[2J": "0"}),
+        "plan.json: has a text with control characters",
     )
     yield Case("no rows", set_value(plan, "rows", value=[]), "rows: should be at least one")
     yield Case("no metrics", set_value(plan, "metrics", value=[]), "metrics: should be at least")
