@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PARALLEL = {"mypy": ["mypy"], "gate": [sys.executable, str(ROOT / ".ci" / "gate.py")]}
 # all tests that share Ray are in one process: see tests/conftest.py
-PYTEST = ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+PYTEST = ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not slow"]
 
 with tempfile.TemporaryDirectory() as folder:
     running = {}

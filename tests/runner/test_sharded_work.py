@@ -113,6 +113,7 @@ def test_final_trials_wait_until_all_shards_have_measured_the_held_out_part(
     assert_equal_archives(folder, alone)
 
 
+@pytest.mark.slow
 def test_searches_in_shards_train_each_trial_once(
     folder: Folder, make_plan: Callable[..., Plan], tmp_path: Path
 ) -> None:

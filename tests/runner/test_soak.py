@@ -29,7 +29,7 @@ from lossbench.suite.load import load_suite
 from lossbench.tracking import names
 from lossbench.tracking.store import Tracker
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 KILLS = int(os.environ.get("LOSSBENCH_SOAK_KILLS", "1"))
 SEED = int(os.environ.get("LOSSBENCH_SOAK_SEED", "0"))
