@@ -51,6 +51,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class OneRay(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
+            if file.startswith("tests/archive/"):  # they share trained networks
+                return "archive"
             return "ray" if _shares_ray(file) else file
 
     return OneRay(config, log)
