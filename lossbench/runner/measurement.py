@@ -30,6 +30,7 @@ from lossbench.runner.user_evaluation import failure_text, measure_guarded
 from lossbench.training.seeding import seed_everything
 from lossbench.training.trained_weights import read_weights, weights_digest, weights_of
 
+_MAX_MESSAGE = 300
 _REMEDY = "delete the run of this trial in MLflow to train it again"
 
 
@@ -160,7 +161,7 @@ def measure(
             else:
                 measurement = evaluation(trained)
         except NotFiniteError as error:
-            divergence = f"in the end {error}"
+            divergence = f"in the end {_printable(str(error))}"
         except DataError:
             raise
         except Exception as error:
@@ -185,6 +186,12 @@ def measure(
             )
         )
     return tuple(records), failures
+
+
+def _printable(text: str) -> str:
+    """A message as one line, because reports print it and archives require it."""
+    line = "".join(char if char.isprintable() else " " for char in text)
+    return line if len(line) <= _MAX_MESSAGE else f"{line[:_MAX_MESSAGE]}..."
 
 
 def _not_finite(values: Mapping[str, float]) -> str:

@@ -11,7 +11,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from lossbench.archive.contents import result_problem
 from lossbench.assembly.check import check
+from lossbench.errors import NotFiniteError
 from lossbench.evaluation import EVALUATIONS, Evaluation, Measurement, Metric, Trained
 from lossbench.planning.plan import Plan
 from lossbench.planning.result_files import RESULT
@@ -115,6 +117,20 @@ def test_the_training_and_the_other_measurements_are_kept(
     )
     assert again.failures.keys() == {"own"}
     assert again.metrics == result.metrics
+
+
+def test_a_value_that_is_not_finite_is_a_reason_that_archives_accept(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(trained: Trained) -> float:
+        raise NotFiniteError("a value\nwas \x1b[1minfinite" + 1000 * "!")
+
+    monkeypatch.setattr(Own, "act", staticmethod(diverge))
+    [trial] = plan.trials
+    result = run(trial, tmp_path / "out")
+    [reason] = [record.divergence for record in result.measurements if record.name == "own"]
+    assert reason.startswith("in the end a value was  [1minfinite!!!")
+    assert result_problem(trial, result) == ""
 
 
 def test_a_failing_evaluation_of_lossbench_keeps_the_training_too(
