@@ -36,7 +36,8 @@ def measure_guarded(trained: Trained, evaluation: Evaluation) -> Measurement:
     before = copy.deepcopy(weights_of(trained.model, trained.head))
     digest = weights_digest(before)
     try:
-        measurement = checked(evaluation, evaluation(trained))
+        # the features of a network that it has changed are not kept for the evaluations after it
+        measurement = checked(evaluation, evaluation(copy.copy(trained)))
         if weights_digest(weights_of(trained.model, trained.head)) != digest:
             raise WrongMeasurementError("it changed the weights of the network")
         return measurement

@@ -15,9 +15,10 @@ from lossbench.archive.contents import result_problem
 from lossbench.assembly.check import check
 from lossbench.errors import NotFiniteError
 from lossbench.evaluation import EVALUATIONS, Evaluation, Measurement, Metric, Trained
+from lossbench.planning.measurements import with_measurements
 from lossbench.planning.plan import Plan
 from lossbench.planning.result_files import RESULT
-from lossbench.planning.trial import Trial
+from lossbench.planning.trial import PlannedEvaluation, Trial
 from lossbench.records import TrialResult
 from lossbench.registry import registering
 from lossbench.runner.outbox import Outbox
@@ -117,6 +118,33 @@ def test_the_training_and_the_other_measurements_are_kept(
     )
     assert again.failures.keys() == {"own"}
     assert again.metrics == result.metrics
+
+
+def test_features_of_a_changed_network_are_not_used_by_others(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil_and_look(trained: Trained) -> float:
+        spoil(trained)
+        return float(trained.scores.sum() + trained.train_features.sum())
+
+    [trial] = plan.trials
+    own_first = trial.model_copy(
+        update={"evaluate": tuple(sorted(trial.evaluate, key=_is_not_own))}
+    )
+    expected = run(trial, tmp_path / "stored")
+    nothing = with_measurements(expected, ())
+    (tmp_path / "stored" / RESULT).write_text(nothing.model_dump_json(), encoding="utf-8")
+    monkeypatch.setattr(Own, "act", staticmethod(spoil_and_look))
+    (tmp_path / "later").mkdir()
+    later = measure_trial(
+        own_first, data_root=NOWHERE, stored=tmp_path / "stored", artifacts=tmp_path / "later"
+    )
+    assert later.failures.keys() == {"own"}
+    assert later.metrics == {k: v for k, v in expected.metrics.items() if k != "own"}
+
+
+def _is_not_own(evaluation: PlannedEvaluation) -> bool:
+    return evaluation.name != "own"
 
 
 def test_a_value_that_is_not_finite_is_a_reason_that_archives_accept(
