@@ -64,7 +64,8 @@ def _unmeasured(stage: Stage) -> list[str]:
         return []
     of = f"of {len(trained)} trained trials"
     listed = ", ".join(f"{name} ({count} {of})" for name, count in lacking.items())
-    return [f"not measured yet: {listed}; lossbench run measures them without training again"]
+    how = "lossbench run measures them, on the stored weights if there are any"
+    return [f"not measured yet: {listed}; {how}"]
 
 
 def _results(stage: Stage) -> Iterator[tuple[Trial, TrialResult]]:

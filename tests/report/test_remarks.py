@@ -64,7 +64,7 @@ def test_evaluations_that_are_not_measured_are_named_with_what_to_do(
     first, *others = [remarks.warnings for remarks in make_remarks(make_tables(found))]
     assert first[0] == (
         "not measured yet: top5_error (1 of 8 trained trials), fgsm (2 of 8 trained trials); "
-        "lossbench run measures them without training again"
+        "lossbench run measures them, on the stored weights if there are any"
     )
     assert not any("measured" in line for warnings in others for line in warnings)
     assert (
