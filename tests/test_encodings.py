@@ -45,7 +45,9 @@ def _opens_text(call: ast.Call) -> bool:
     if name == "write_text":
         return len(call.args) == 1
     if name == "open":
-        of_paths = owner not in BINARY and not owner.endswith(("Tracker", "opener", "archive"))
+        of_paths = owner not in BINARY and not owner.endswith(
+            ("Tracker", "Store", "opener", "archive")
+        )
         return of_paths and "b" not in mode
     if name in ("NamedTemporaryFile", "TemporaryFile"):
         return texts != [] and "b" not in mode
