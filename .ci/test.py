@@ -3,6 +3,7 @@
 Output of mypy and the gate is printed at the end. Arguments go to pytest.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,10 @@ PARALLEL = {"mypy": ["mypy"], "gate": [sys.executable, str(ROOT / ".ci" / "gate.
 # all tests that share Ray are in one process: see tests/conftest.py
 PYTEST = ["pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", "-m", "not slow"]
 
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    # tests that start pytest would close the default folder to tests that become another user
+    os.chmod(folder, 0o755)
+    PYTEST.append(f"--basetemp={folder}/pytest")
     running = {}
     for name, command in PARALLEL.items():
         with open(Path(folder) / name, "w", encoding="utf-8") as log:

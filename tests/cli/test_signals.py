@@ -132,6 +132,7 @@ def last_epoch(folder: Path) -> str:
     return max((path.name for path in checkpoints), default="")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("one_ray")
 def test_while_trials_run(
