@@ -1,5 +1,4 @@
-"""Checks of the contents of an archive beyond their form: do they belong together, can they be
-stored and shown."""
+"""Checks that the contents of an archive fit each other, and that they can be stored and shown."""
 
 from __future__ import annotations
 
@@ -119,9 +118,15 @@ def plan_problem(plan: Plan, trainings: Iterable[Trial]) -> str:
 def _is_measurement(
     record: MeasurementRecord, planned: PlannedEvaluation | None, training: str
 ) -> bool:
-    """Whether a record is of the evaluation that its identity stands for, as far as is known."""
+    """Whether a record is a measurement of a planned evaluation.
+
+    Args:
+        record: The record.
+        planned: Evaluation of the suite with the identity of the record; None for an evaluation of
+            another suite, which cannot be checked.
+        training: Identity of the training.
+    """
     if planned is None:
-        # one of the evaluations of another suite, whose data and code are not in the archive
         return True
     same = (planned.name, planned.params) == (record.name, record.params)
     return same and planned.identity(training) == record.identity

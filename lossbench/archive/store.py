@@ -10,7 +10,7 @@ from pathlib import Path
 from lossbench.archive.arrays import Arrays
 from lossbench.archive.reading import Archive
 from lossbench.errors import RequestError
-from lossbench.planning.measurements import merged, result_for
+from lossbench.planning.measurements import merged_result, result_for
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
@@ -31,7 +31,7 @@ class ArchiveStore:
     def results(self, trials: Iterable[Trial]) -> Results:
         """Return the results by identity; see `ResultStore`."""
         found = {
-            trial.identity: result_for(trial, merged(r for _, r in holders))
+            trial.identity: result_for(trial, merged_result(r for _, r in holders))
             for trial in trials
             if (holders := list(self._holders(trial.identity)))
         }

@@ -87,6 +87,15 @@ PluginOption = Annotated[
 OptionalSuiteArgument = Annotated[
     Path | None, typer.Argument(metavar="SUITE", callback=expand, help="Suite file.")
 ]
+CheckpointOption = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        max=1e6,
+        help="Minimum time between two checkpoints of a trial; 0: after every epoch.",
+    ),
+]
 FromOption = Annotated[
     list[Path],
     typer.Option(

@@ -16,6 +16,7 @@ from lossbench.cli.common import load_plan, report_folder, write_report
 from lossbench.cli.console import err
 from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
+    CheckpointOption,
     DataRootOption,
     OnlyOption,
     OutputOption,
@@ -67,22 +68,14 @@ def run(
             help="Ray cluster to run on; default: start Ray on this machine.",
         ),
     ] = None,
-    checkpoint_every: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0,
-            max=1e6,
-            help="Minimum time between two checkpoints of a trial; 0: after every epoch.",
-        ),
-    ] = 10.0,
+    checkpoint_every: CheckpointOption = 10.0,
     fail_fast: Annotated[
         bool,
         typer.Option("--fail-fast", help="Stop at the first trial that fails or diverges."),
     ] = False,
     yes: Annotated[
         bool,
-        typer.Option("--yes", "-y", help="Do not ask for confirmation of a long run."),
+        typer.Option("--yes", "-y", help="Do not ask before a long run, or before training again."),
     ] = False,
     time_budget: Annotated[
         str | None,

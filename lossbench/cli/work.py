@@ -17,6 +17,7 @@ from lossbench.cli.common import load_plan
 from lossbench.cli.console import err
 from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
+    CheckpointOption,
     DataRootOption,
     OnlyOption,
     PluginOption,
@@ -61,15 +62,7 @@ def work(
     device: Annotated[
         Device, typer.Option(help="Device to train on; auto: a GPU if there is one.")
     ] = Device.auto,
-    checkpoint_every: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            min=0,
-            max=1e6,
-            help="Minimum time between two checkpoints of a trial; 0: after every epoch.",
-        ),
-    ] = 10.0,
+    checkpoint_every: CheckpointOption = 10.0,
     yes: Annotated[
         bool,
         typer.Option(

@@ -32,7 +32,9 @@ def result_for(trial: Trial, stored: TrialResult) -> TrialResult:
             "identity": trial.identity,
             "measurements": tuple(own),
             "metrics": all_metrics(own),
-            "unmeasured": tuple(evaluation.name for evaluation in missing(trial, stored)),
+            "unmeasured": tuple(
+                evaluation.name for evaluation in missing_evaluations(trial, stored)
+            ),
         }
     )
     divergence = next((record.divergence for record in own if record.divergence), "")
@@ -42,7 +44,7 @@ def result_for(trial: Trial, stored: TrialResult) -> TrialResult:
     return result
 
 
-def missing(trial: Trial, stored: TrialResult) -> list[PlannedEvaluation]:
+def missing_evaluations(trial: Trial, stored: TrialResult) -> list[PlannedEvaluation]:
     """Evaluations of a trial that are not stored; empty if the training diverged or was pruned."""
     if stored.status != "finished":
         return []
@@ -51,7 +53,7 @@ def missing(trial: Trial, stored: TrialResult) -> list[PlannedEvaluation]:
     return [evaluation for evaluation, identity in pairs if identity not in known]
 
 
-def merged(results: Iterable[TrialResult]) -> TrialResult:
+def merged_result(results: Iterable[TrialResult]) -> TrialResult:
     """The first of several results of the same network, with the measurements of all of them."""
     listed = list(results)
     if len(listed) == 1:

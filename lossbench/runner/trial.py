@@ -13,7 +13,7 @@ import torch
 from lossbench.assembly.build import build
 from lossbench.data.suite_data import open_trial_data, require_unchanged
 from lossbench.evaluation.accuracy import top_error
-from lossbench.planning.measurements import all_metrics, missing, with_measurements
+from lossbench.planning.measurements import all_metrics, missing_evaluations, with_measurements
 from lossbench.planning.result_files import RESULT, WEIGHTS
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, MeasurementRecord, Status, TrialResult
@@ -192,7 +192,9 @@ def measure_trial(
     digest = load_weights(training.model, training.head, stored / WEIGHTS, before.weights_digest)
     training.model.eval()
     trained = trained_model(trial, parts, data_root)
-    wanted = {evaluation.identity(trial.identity) for evaluation in missing(trial, before)}
+    wanted = {
+        evaluation.identity(trial.identity) for evaluation in missing_evaluations(trial, before)
+    }
     known = set(trial.measurement_identities) - wanted
     records, failures = measure(trial, trained, parts, artifacts, device, skipped=known)
     require_unchanged(trial, data_root, dataset)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlflow.entities import Run
 
 from lossbench.planning.earlier_results import trained_trial, upgraded
-from lossbench.planning.measurements import merged, missing
+from lossbench.planning.measurements import merged_result, missing_evaluations
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.tracking import names
@@ -39,7 +39,9 @@ class StoredTraining:
         """Whether runs of an experiment have all measurements of a trial that the store has."""
         pairs = zip(self.runs, self.results, strict=True)
         own = [result for run, result in pairs if run.info.experiment_id == experiment]
-        return bool(own) and len(missing(trial, merged(own))) == len(missing(trial, self.result))
+        return bool(own) and len(missing_evaluations(trial, merged_result(own))) == len(
+            missing_evaluations(trial, self.result)
+        )
 
 
 class TrainingLookup:
@@ -80,7 +82,7 @@ class TrainingLookup:
 
     @staticmethod
     def _lacks(trial: Trial, found: Mapping[str, StoredTraining]) -> bool:
-        return bool(missing(trial, found[trial.identity].result))
+        return bool(missing_evaluations(trial, found[trial.identity].result))
 
     def _runs_by_identity(
         self, trials: Iterable[Trial], runs: Iterable[Run], *, own: bool
@@ -133,10 +135,10 @@ class TrainingLookup:
         for run, result in self._results(trial, runs):
             key = result.weights_digest or run.info.run_id
             networks.setdefault(key, []).append((run, result))
-            if not missing(trial, _merged(networks[key]).result):
+            if not missing_evaluations(trial, _merged(networks[key]).result):
                 return _merged(networks[key])
         trainings = [_merged(pairs) for pairs in networks.values()]
-        return min(trainings, key=lambda t: len(missing(trial, t.result)), default=None)
+        return min(trainings, key=lambda t: len(missing_evaluations(trial, t.result)), default=None)
 
     def _results(self, trial: Trial, runs: Iterable[Run]) -> Iterator[tuple[Run, TrialResult]]:
         for run in runs:
@@ -151,4 +153,4 @@ class TrainingLookup:
 
 def _merged(pairs: Sequence[tuple[Run, TrialResult]]) -> StoredTraining:
     results = tuple(result for _, result in pairs)
-    return StoredTraining(tuple(run for run, _ in pairs), results, merged(results))
+    return StoredTraining(tuple(run for run, _ in pairs), results, merged_result(results))

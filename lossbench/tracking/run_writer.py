@@ -11,7 +11,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from lossbench.planning.measurements import all_metrics, merged, result_for, with_own_last
+from lossbench.planning.measurements import all_metrics, merged_result, result_for, with_own_last
 from lossbench.planning.result_files import RESULT
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
@@ -191,7 +191,7 @@ class RunWriter:
         """
         known = {record.identity for record in before.measurements}
         new = [record for record in result.measurements if record.identity not in known]
-        whole = merged([before, result]) if before.measurements else result
+        whole = merged_result([before, result]) if before.measurements else result
         whole = whole.model_copy(update={"weights_digest": result.weights_digest})
         whole, values = with_own_last(trial, whole), all_metrics(new)
         logged = run.data.metrics

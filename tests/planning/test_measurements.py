@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from lossbench.planning.measurements import merged, missing, result_for, with_own_last
+from lossbench.planning.measurements import (
+    merged_result,
+    missing_evaluations,
+    result_for,
+    with_own_last,
+)
 from lossbench.planning.trial import PlannedEvaluation, Trial
 from tests.report.synthetic_report import result_of
 from tests.synthetic_measurements import measurements_of
@@ -21,7 +26,7 @@ def test_a_result_has_the_metrics_of_the_evaluations_of_its_trial() -> None:
     assert found.metrics == {"fgsm": 7.0}
     assert [record.name for record in found.measurements] == ["fgsm"]
     assert found.unmeasured == ("knn",)
-    assert [e.name for e in missing(trial_of(ATTACK, OTHER), stored)] == ["knn"]
+    assert [e.name for e in missing_evaluations(trial_of(ATTACK, OTHER), stored)] == ["knn"]
     whole = result_for(trial_of(ATTACK, ERROR), stored)
     assert list(whole.metrics.items()) == [("fgsm", 7.0), ("error", 5.0)]  # the suite's order
     assert whole.unmeasured == ()
@@ -49,7 +54,7 @@ def test_values_of_other_parameters_do_not_replace_those_of_the_trial() -> None:
 def test_a_training_without_a_network_lacks_no_measurement() -> None:
     for status in ("diverged", "stopped"):
         stored = result_of(trial_of(ERROR), 5.0, status=status)
-        assert missing(trial_of(ERROR, ATTACK), stored) == []
+        assert missing_evaluations(trial_of(ERROR, ATTACK), stored) == []
         assert result_for(trial_of(ERROR, ATTACK), stored) == stored
 
 
@@ -68,8 +73,8 @@ def test_results_of_one_network_are_put_together() -> None:
     whole = trial_of(ERROR, ATTACK)
     first = result_of(trial_of(ERROR), 5.0)
     second = result_of(whole, 6.0, metrics={"error": 6.0, "fgsm": 7.0})
-    assert merged([first]) is first
-    both = merged([first, second])
+    assert merged_result([first]) is first
+    both = merged_result([first, second])
     assert both.metrics == {"error": 5.0, "fgsm": 7.0}  # the first value counts
     assert [record.name for record in both.measurements] == ["error", "fgsm"]
     assert both.history == first.history

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from lossbench.planning.measurements import missing, with_measurements
+from lossbench.planning.measurements import missing_evaluations, with_measurements
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, Status, TrialResult
@@ -66,8 +66,10 @@ def measured_later(trial: Trial, stored: Path, value: float) -> TrialResult:
     """The stored result with all measurements of a trial, as from a worker."""
     assert (stored / "weights.pt").read_bytes() == b"weights"
     before = TrialResult.model_validate_json((stored / "result.json").read_text(encoding="utf-8"))
-    assert missing(trial, before)
-    metrics = dict.fromkeys((name for e in missing(trial, before) for name in e.metrics), value)
+    assert missing_evaluations(trial, before)
+    metrics = dict.fromkeys(
+        (name for e in missing_evaluations(trial, before) for name in e.metrics), value
+    )
     known = {record.identity for record in before.measurements}
     new = [r for r in measurements_of(trial, metrics) if r.identity not in known]
     return with_measurements(before, [*before.measurements, *new])
