@@ -85,6 +85,7 @@ def build(
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         seed=trial.seed,
+        clip_norm=recipe.clip_norm,
         autocast=torch.bfloat16 if recipe.precision == "bfloat16" else None,
         compiled=recipe.compile,
         group=group or ProcessGroup(),

@@ -222,7 +222,8 @@ def _requirement_texts(plan: Plan, need: HeadRequirements) -> Iterator[str]:
         )
     if need.self_updated:
         names = ", ".join(need.self_updated)
-        yield f"{names} updated by the loss after each step, not by the optimizer"
+        unclipped = "" if plan.suite.recipe.clip_norm is None else ", and without clipping"
+        yield f"{names} updated by the loss after each step, not by the optimizer{unclipped}"
     for name, scale in need.lr_scales.items():
         yield f"learning rate of {name} is {scale:g} times the recipe's"
     if need.undecayed and plan.suite.recipe.optimizer.params.get("weight_decay"):

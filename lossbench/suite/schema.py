@@ -16,6 +16,8 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
 )
 
 from lossbench.records import Strict
@@ -134,6 +136,9 @@ class Recipe(Strict):
         batch_size: Images per step; an incomplete last batch is used as well.
         optimizer: Optimizer and its parameters.
         schedule: Schedule of the learning rate.
+        clip_norm: Largest L2 norm of the gradient of all trained parameters of model and loss
+            together; a longer gradient is scaled down to it before the optimizer's step. By
+            default gradients are not clipped.
         input: Size and scaling of the images.
         precision: Precision of the model during training; the loss and all measurements are
             computed in float32.
@@ -146,9 +151,18 @@ class Recipe(Strict):
     batch_size: int = Field(ge=2, le=10_000_000)
     optimizer: NamedComponent
     schedule: NamedComponent = Component(name="constant")
+    clip_norm: float | None = Field(default=None, gt=0)
     input: Input = Input()
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `clip_norm` out if it is not set: identities hash the keys of a recipe."""
+        content: dict[str, Any] = to_dict(self)
+        if self.clip_norm is None:
+            del content["clip_norm"]
+        return content
 
 
 class Variant(Strict):

@@ -56,6 +56,10 @@ def params(trial: Trial) -> dict[str, str]:
     return {clean_key(key): shortened(_text(v)) for key, v in leaves if v is not None and v != {}}
 
 
+OPTIONAL = {"dataset.classes", "dataset.train_size", "dataset.test_size", "recipe.clip_norm"}
+"""Parameters of trials that are not stored where the setting is not used."""
+
+
 def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
     """Keys of changed plugin code, if a stored trial differs from this one only in them.
 
@@ -64,7 +68,8 @@ def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
         stored: Parameters of the stored trial.
     """
     own = params(trial)
-    differing = {key for key in own.keys() & stored.keys() if own[key] != stored[key]}
+    compared = (own.keys() & stored.keys()) | OPTIONAL
+    differing = {key for key in compared if own.get(key) != stored.get(key)}
     differing -= {"suite", "variant", "row"}
     of_code = {key for key in differing if key.startswith(SOURCES)}
     return of_code if of_code == differing else set()

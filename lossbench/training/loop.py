@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor, nn, optim
+from torch.nn.utils import clip_grad_norm_
 
 from lossbench.data.images import Augment, Images, Normaliser
 from lossbench.data.sampling import epoch_order, split_into_batches, steps_per_epoch
@@ -29,6 +30,8 @@ class Training:
         schedule: Function of the number of finished epochs that returns the factor of the base
             learning rate.
         epochs, batch_size, seed: Settings of the trial.
+        clip_norm: Largest L2 norm of the gradient of all trained parameters together; None:
+            gradients are not clipped.
         autocast: Type of the model's computation; None: the type of its parameters.
         compiled: Whether model and head are compiled together; for a single process only.
         group: Processes that train the model together.
@@ -46,6 +49,7 @@ class Training:
     epochs: int
     batch_size: int
     seed: int
+    clip_norm: float | None = None
     autocast: torch.dtype | None = None
     compiled: bool = False
     group: ProcessGroup = field(default_factory=ProcessGroup)
@@ -70,6 +74,11 @@ def train(
     After each epoch, `on_epoch(epoch, metrics)` is called with the model in eval mode. The training
     ends after an epoch whose loss was not finite.
 
+    With `clip_norm`, the gradient of the whole batch is scaled by min(1, clip_norm / its norm)
+    before each step; to 0 if float32 cannot represent its norm (above 1.8e19). Updates by the loss
+    itself (`LossHead.after_step`), such as those of the centers of center loss, are not gradients
+    and are not clipped.
+
     Metrics: means over the epoch of `train_loss`, `train_<term>` and `train_error` (percent, of the
     augmented images, in training mode); `lr` of the last step; `train_time_sec`.
 
@@ -88,6 +97,7 @@ def train(
     wrapped = group.wrap(model)
     forward = _compiled(training, wrapped) if training.compiled else _forward(training, wrapped)
     base_lr = optimizer.defaults["lr"]
+    trained = [p for param_group in optimizer.param_groups for p in param_group["params"]]
     labels_on_cpu = data.labels.cpu()
     min_batch = group.min_batch
     steps = steps_per_epoch(len(labels_on_cpu), training.batch_size, min_batch)
@@ -116,6 +126,8 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             group.average_gradients(head.parameters())
+            if training.clip_norm is not None:
+                clip_grad_norm_(trained, training.clip_norm)
             optimizer.step()
             head.after_step(features.detach(), labels)
 

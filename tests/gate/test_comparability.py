@@ -16,6 +16,7 @@ from tests.report.synthetic_report import HEAD
     ("old", "new", "expected"),
     [
         ("epochs: 8", "epochs: 3", "recipe.epochs: 8 in the baseline, 3 now"),
+        ("epochs: 8", "clip_norm: 1, epochs: 8", "clip_norm: nothing in the baseline, 1.0 now"),
         ("lr: 0.01", "lr: 0.1", "recipe.optimizer.lr: 0.01 in the baseline, 0.1 now"),
         ("dataset: digits", "dataset: {name: digits, train_size: 100}", "train_size: null in the"),
         ("{feature_dim: 8}", "{feature_dim: 9}", "variants.B.model.feature_dim: 8 in the"),

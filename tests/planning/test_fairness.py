@@ -77,6 +77,8 @@ def test_requirements_of_a_loss_are_listed(make: Callable[..., Plan]) -> None:
         "number of trainable parameters of the head is 30 for softmax, center, triplet; 20 for "
         "l_softmax; 0 for contrastive; 40 for lgm",
     }
+    clipped = texts(found(make(losses, "recipe.clip_norm=1")), "listed")
+    assert clipped[0].endswith("after each step, not by the optimizer, and without clipping")
     without = found(make(losses))  # without weight decay none can be spared from it
     assert "lgm: no weight decay on log_variance" not in texts(without, "listed")
 

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from lossbench.planning.trial import PlannedEvaluation, Trial
-from lossbench.suite.schema import Component, DatasetChoice
+from lossbench.suite.schema import Component, DatasetChoice, Recipe
 from tests.synthetic_trials import make_trial
 
 
@@ -64,6 +64,21 @@ def test_identity_of_the_training_depends_on_every_field_that_affects_it() -> No
     copies = [trial.model_copy(update={key: value}) for key, value in changed.items()]
     assert len({trial.identity, *(copy.identity for copy in copies)}) == len(changed) + 1
     assert trial.model_copy(update=unchanged).identity == trial.identity
+
+
+def test_a_recipe_without_clipping_has_the_identity_of_earlier_versions() -> None:
+    """The pinned identity was computed before recipes had the key `clip_norm`."""
+    trial = make_trial("a", 0)
+    assert "clip_norm" not in trial.model_dump_json()
+    assert trial.identity == "23a357336709c551"
+    clipped = {
+        trial.model_copy(
+            update={"recipe": Recipe(**{**trial.recipe.model_dump(), "clip_norm": norm})}
+        ).identity
+        for norm in (None, 1, 1.0, 2.0)
+    }
+    assert len(clipped) == 3
+    assert trial.identity in clipped
 
 
 def test_identity_of_a_measurement_depends_on_the_training_and_the_evaluation() -> None:

@@ -101,6 +101,7 @@ def test_an_interrupted_trial_has_bit_identical_results(
         "recipe.optimizer={name: sgd, lr: 0.03, momentum: 0.9, nesterov: true, weight_decay: 0.01}",
         "model={name: resnet_cifar, depth: 8, width: 2}",  # batch normalisation has state, too
         "recipe.schedule={name: multistep, milestones: [2.5]}",
+        "recipe.clip_norm=0.1",
     ],
 )
 def test_every_part_of_a_recipe_is_in_the_checkpoint(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -21,9 +23,10 @@ pytestmark = pytest.mark.long
 
 CPU = torch.device("cpu")
 LOSSES = ("softmax", "center", "contrastive", "triplet", "lgm", "l_softmax")
+CLIP_NORMS = (None, 0.2)
 
 
-def trained(loss: str, group: ProcessGroup) -> dict[str, Tensor]:
+def trained(loss: str, clip_norm: float | None, group: ProcessGroup) -> dict[str, Tensor]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     labels = torch.arange(52) % 3  # the last batch has four images: two per process
@@ -42,6 +45,7 @@ def trained(loss: str, group: ProcessGroup) -> dict[str, Tensor]:
         epochs=3,
         batch_size=12,
         seed=0,
+        clip_norm=clip_norm,
         group=group,
     )
     losses: list[float] = []
@@ -51,32 +55,39 @@ def trained(loss: str, group: ProcessGroup) -> dict[str, Tensor]:
     return {**state, "losses": torch.tensor(losses)}
 
 
+States = dict[tuple[str, float | None], dict[str, Tensor]]
+"""Trained parameters and losses, by the loss and the norm that gradients are clipped to."""
+
+
 def member(rank: int, size: int, folder: str) -> None:
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=size
     )
-    states = {loss: trained(loss, ProcessGroup(rank, size)) for loss in LOSSES}
+    group = ProcessGroup(rank, size)
+    states = {case: trained(*case, group) for case in itertools.product(LOSSES, CLIP_NORMS)}
     torch.save(states, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def states(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, Tensor]]]:
+def states(tmp_path_factory: pytest.TempPathFactory) -> list[States]:
     folder = tmp_path_factory.mktemp("group")
     mp.spawn(member, (2, str(folder)), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.parametrize("clip_norm", CLIP_NORMS)
 @pytest.mark.parametrize("loss", LOSSES)
 def test_two_processes_train_like_one(
-    loss: str, states: list[dict[str, dict[str, Tensor]]]
+    loss: str, clip_norm: float | None, states: list[States]
 ) -> None:
-    alone = trained(loss, ProcessGroup())
+    case = loss, clip_norm
+    alone = trained(*case, ProcessGroup())
     assert abs(alone["losses"][-1] - alone["losses"][0]) > 1e-3
     for rank in range(2):
-        assert set(states[rank][loss]) == set(alone)
+        assert set(states[rank][case]) == set(alone)
         for name, value in alone.items():
-            torch.testing.assert_close(states[rank][loss][name], value, rtol=2e-4, atol=1e-5)
+            torch.testing.assert_close(states[rank][case][name], value, rtol=2e-4, atol=1e-5)
 
 
 def test_shares_are_equal_and_disjoint() -> None:
