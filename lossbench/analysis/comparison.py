@@ -1,25 +1,42 @@
-"""Better, worse or undecided: every row of a table compared with its reference row."""
+"""Better, worse, equivalent or undecided: every row compared with the reference row."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
+from scipy.special import stdtr, stdtrit
+
+from lossbench.analysis.power import SeedSpread, min_detectable_difference, seeds_to_decide
+from lossbench.analysis.row_spread import DifferenceSpread, RowSpreads, estimate_spreads
 from lossbench.analysis.statistics import (
     ALPHA,
+    Interval,
     MatchedDifference,
     Summary,
     holm,
     matched_difference,
-    min_detectable_difference,
-    seeds_to_decide,
 )
 
-VerdictKind = Literal["better", "worse", "undecided", "none"]
+VerdictKind = Literal["better", "worse", "equivalent", "undecided", "none"]
 Cells = Mapping[tuple[str, str], Summary]
 """(variant, row label) -> results of the cell."""
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """The classic paired t test of one row, which uses no other row.
+
+    Attributes:
+        p_holm: p, corrected for all comparisons of the table; None without a test.
+        outcome: Outcome at the level 0.05; `none` without a test.
+    """
+
+    p_holm: float | None
+    outcome: VerdictKind
 
 
 @dataclass(frozen=True)
@@ -33,11 +50,17 @@ class Verdict:
         summary: Results of the row.
         reference_summary: Results of the reference row.
         difference: Row minus reference over the seeds that finished in both.
-        p_holm: p of the paired t test, corrected for all comparisons of the table; None without a
-            test, which needs two matched seeds.
+        spread: Spread of the difference, pooled over the table; None if it is unknown.
+        p_holm: p of the t test with this spread, corrected for all comparisons of the table; None
+            without a test, which needs two matched seeds.
+        interval: Interval of the difference at the level of the row's own step in Holm's method,
+            so that it excludes 0 if and only if `p_holm` is at most 0.05; None without a test.
+        margin: Largest difference that counts as none, in the metric's unit; None if there is no
+            such number.
         outcome: Outcome of the test; `none` without a test.
+        paired: The classic paired t test.
         seeds_to_decide: Number of seeds that would probably decide an undecided row; None if the
-            row is not undecided, if the mean difference or its spread is 0, or above `MAX_SEEDS`.
+            row is not undecided, if its spread is unknown, or above `MAX_SEEDS`.
     """
 
     variant: str
@@ -46,8 +69,12 @@ class Verdict:
     summary: Summary
     reference_summary: Summary
     difference: MatchedDifference
+    spread: DifferenceSpread | None
     p_holm: float | None
+    interval: Interval | None
+    margin: float | None
     outcome: VerdictKind
+    paired: PairedTest
     seeds_to_decide: int | None = None
 
 
@@ -58,8 +85,8 @@ class DetectableDifference:
     Attributes:
         variant: Name of the column.
         n: Number of matched seeds; the largest of the column's rows.
-        std: Standard deviation of the seed-matched differences, pooled over the rows.
-        rows: Number of pooled rows.
+        std: Standard deviation of the seed-matched differences: root mean square over the rows.
+        rows: Number of these rows.
         difference: Smallest true difference that is decided with 80 % power, in the metric's unit.
     """
 
@@ -79,12 +106,15 @@ class Verdicts:
         listed: Verdicts in the table's order, without the reference row.
         comparisons: Number of tests, for which the p values are corrected.
         min_detectable: Minimum detectable differences of the columns that show a spread.
+        out_of_line: Rows whose spread is larger than that of the others by more than chance
+            explains, tested by their own spread -> standard deviation relative to the others'.
     """
 
     reference: str
     listed: tuple[Verdict, ...]
     comparisons: int
     min_detectable: tuple[DetectableDifference, ...]
+    out_of_line: Mapping[str, float]
 
     @property
     def alpha(self) -> float:
@@ -93,18 +123,21 @@ class Verdicts:
 
 
 def compare_with_reference(
-    cells: Cells, reference: str, labels: Mapping[str, str], higher: bool
+    cells: Cells,
+    reference: str,
+    labels: Mapping[str, str],
+    higher: bool,
+    margins: Mapping[str, float] | None = None,
 ) -> Verdicts:
     """Compare every cell with the reference cell of its column, matched by seed.
 
-    A row is better or worse if p of its paired t test, corrected by Holm's method over all
-    comparisons of the table (all rows, all columns, one metric), is at most 0.05: if no row truly
-    differs, at most one table in twenty has any verdict. The 95 % interval of a single difference
-    is not corrected, so it may exclude 0 although the row is undecided.
+    t = mean difference / (spread / sqrt(n)), where the spread of the two rows is pooled over the
+    whole table as far as the rows and columns agree (`lossbench.analysis.row_spread`). p is
+    corrected by Holm's method over all comparisons of the table (all rows, all columns, one
+    metric): if no row truly differs, at most about one table in twenty has any verdict.
 
-    Equal differences on all seeds have no spread, so there is nothing to test them against. Errors
-    are multiples of one image, so this happens by chance; the row is undecided and counts as a
-    comparison with p = 1.
+    A row is equivalent if its interval lies within ± the margin of its column (two one-sided
+    tests), better or worse if p is at most 0.05, and otherwise undecided.
 
     Diverged seeds have no value: the difference is that of the seeds that finished in both cells.
 
@@ -113,68 +146,142 @@ def compare_with_reference(
         reference: Reference row as named in the suite.
         labels: Column -> label of its reference row; other columns are left out.
         higher: Whether higher is better.
+        margins: Column -> largest difference that counts as none, in the metric's unit.
     """
-    pairs = [
-        (variant, row, labels[variant])
-        for variant, row in cells
-        if variant in labels and row != labels[variant]
-    ]
+    used = {key: cell for key, cell in cells.items() if key[0] in labels}
+    pairs = [(v, row, labels[v]) for v, row in used if row != labels[v]]
     differences = [matched_difference(cells[v, row], cells[v, other]) for v, row, other in pairs]
-    tested = [i for i, d in enumerate(differences) if d.n > 1]
-    p_values = [p if (p := differences[i].p) is not None else 1.0 for i in tested]
-    p_holm = dict(zip(tested, holm(p_values), strict=True))
-    alpha = ALPHA / max(len(tested), 1)
+    spreads = estimate_spreads(used, labels)
+    tests = [
+        _Test(difference, spreads.difference(*pair) if difference.n > 1 else None)
+        for pair, difference in zip(pairs, differences, strict=True)
+    ]
+    tested = [i for i, test in enumerate(tests) if test.difference.n > 1]
+    p_holm = _holm_at(tested, [test.p for test in tests])
+    p_paired = _holm_at(tested, [difference.p for difference in differences])
+    levels = _holm_levels(p_holm)
     listed = []
     for i, (variant, row, other) in enumerate(pairs):
-        outcome = _outcome(differences[i], p_holm.get(i), higher)
+        test, p = tests[i], p_holm.get(i)
+        margin = (margins or {}).get(variant)
+        interval = test.interval(levels[i]) if i in levels else None
+        outcome = _outcome(test.difference, p, interval, margin, higher)
+        classic = p_paired.get(i)
         verdict = Verdict(
             variant=variant,
             row=row,
             reference=other,
             summary=cells[variant, row],
             reference_summary=cells[variant, other],
-            difference=differences[i],
-            p_holm=p_holm.get(i),
+            difference=test.difference,
+            spread=test.spread,
+            p_holm=p,
+            interval=interval,
+            margin=margin,
             outcome=outcome,
-            seeds_to_decide=_seeds(differences[i], alpha) if outcome == "undecided" else None,
+            paired=PairedTest(classic, _outcome(test.difference, classic, None, None, higher)),
+            seeds_to_decide=test.seeds(levels[i], margin) if outcome == "undecided" else None,
         )
         listed.append(verdict)
+    alpha = ALPHA / max(len(tested), 1)
     detectable = [
         _detectable(variant, [v for v in listed if v.variant == variant], alpha)
         for variant in labels
     ]
-    return Verdicts(reference, tuple(listed), len(tested), tuple(d for d in detectable if d))
+    return Verdicts(
+        reference=reference,
+        listed=tuple(listed),
+        comparisons=len(tested),
+        min_detectable=tuple(d for d in detectable if d),
+        out_of_line=_tested_alone(spreads, listed),
+    )
 
 
-def _outcome(difference: MatchedDifference, p: float | None, higher: bool) -> VerdictKind:
+@dataclass(frozen=True)
+class _Test:
+    """The t test of one difference; without a test if its spread is unknown."""
+
+    difference: MatchedDifference
+    spread: DifferenceSpread | None
+
+    @property
+    def _standard_error(self) -> float:
+        assert self.spread is not None
+        return self.spread.sd / math.sqrt(self.difference.n)
+
+    @property
+    def p(self) -> float | None:
+        if self.spread is None or self.difference.mean is None:
+            return None
+        return float(2 * stdtr(self.spread.df, -abs(self.difference.mean) / self._standard_error))
+
+    def interval(self, alpha: float) -> Interval | None:
+        if self.spread is None or self.difference.mean is None:
+            return None
+        half = float(stdtrit(self.spread.df, 1 - alpha / 2)) * self._standard_error
+        return Interval(self.difference.mean - half, self.difference.mean + half)
+
+    def seeds(self, alpha: float, margin: float | None) -> int | None:
+        if self.spread is None or self.difference.mean is None:
+            return None
+        spread = SeedSpread(self.spread.sd, self.spread.df, self.difference.n)
+        return seeds_to_decide(self.difference.mean, spread, alpha, margin)
+
+
+def _holm_at(tested: Sequence[int], p_values: Sequence[float | None]) -> dict[int, float]:
+    """Index of each test -> corrected p; a comparison without a spread has p = 1."""
+    known = [1.0 if (p := p_values[i]) is None else p for i in tested]
+    return dict(zip(tested, holm(known), strict=True))
+
+
+def _holm_levels(p_holm: Mapping[int, float]) -> dict[int, float]:
+    """Index of each test -> level at which Holm's method tests it.
+
+    The smallest p is tested at 0.05 / m, the next at 0.05 / (m - 1), and so on; all p from the
+    first that is not significant are tested at the same level.
+    """
+    order = sorted(p_holm, key=lambda i: p_holm[i])
+    significant = sum(p <= ALPHA for p in p_holm.values())
+    return {
+        i: ALPHA / (len(order) - min(rank, significant))
+        if len(order) > min(rank, significant)
+        else ALPHA
+        for rank, i in enumerate(order)
+    }
+
+
+def _outcome(
+    difference: MatchedDifference,
+    p: float | None,
+    interval: Interval | None,
+    margin: float | None,
+    higher: bool,
+) -> VerdictKind:
     if p is None or difference.mean is None:
         return "none"
-    if not difference.std or p > ALPHA:
+    if margin is not None and interval is not None and max(-interval.low, interval.high) <= margin:
+        return "equivalent"
+    if p > ALPHA:
         return "undecided"
     return "better" if (difference.mean > 0) == higher else "worse"
-
-
-def _seeds(difference: MatchedDifference, alpha: float) -> int | None:
-    if not difference.mean or not difference.std:
-        return None
-    return seeds_to_decide(difference.mean, difference.std, alpha)
 
 
 def _detectable(
     variant: str, verdicts: Iterable[Verdict], alpha: float
 ) -> DetectableDifference | None:
-    """Minimum detectable difference from the variances pooled by their degrees of freedom.
-
-    Rows that are identical to the reference on every seed are left out: they may be the same
-    training, and would make the others' spread look smaller.
-    """
-    differences = [
-        v.difference for v in verdicts if v.difference.n > 1 and any(v.difference.values)
-    ]
-    freedom = sum(d.n - 1 for d in differences)
-    squares = sum((d.n - 1) * (d.std or 0) ** 2 for d in differences)
-    if not squares:
+    """Minimum detectable difference of a column, from the mean variance of its differences."""
+    known = [(v.difference.n, v.spread) for v in verdicts if v.spread is not None]
+    if not known:
         return None
-    std, n = math.sqrt(squares / freedom), max(d.n for d in differences)
-    smallest = min_detectable_difference(n, std, alpha)
-    return DetectableDifference(variant, n, std, len(differences), smallest)
+    std = math.sqrt(sum(spread.sd**2 for _, spread in known) / len(known))
+    n = max(n for n, _ in known)
+    smallest = min_detectable_difference(
+        SeedSpread(std, median(spread.df for _, spread in known), n), alpha
+    )
+    return DetectableDifference(variant, n, std, len(known), smallest)
+
+
+def _tested_alone(spreads: RowSpreads, listed: Iterable[Verdict]) -> dict[str, float]:
+    """Rows with verdicts, and references, that are out of line."""
+    tested = {row for v in listed if v.spread is not None for row in (v.row, v.reference)}
+    return {row: ratio for row, ratio in spreads.out_of_line.items() if row in tested}

@@ -11,24 +11,17 @@ deviations exactly.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from statistics import fmean, stdev
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import chdtri, ndtr, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
 """Coverage of every interval."""
 ALPHA = 0.05
 """Family-wise error rate of the verdicts of a table."""
-POWER = 0.8
-"""Statistical power for numbers of seeds and minimum detectable differences."""
-MAX_SEEDS = 1000
-"""Largest number of seeds that is worth reporting."""
 _ROUNDING = 1e-11  # of the values, which are quotients: their differences do not cancel exactly
 
 
@@ -188,64 +181,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, (len(p_values) - rank) * p_values[index])
         adjusted[index] = min(1.0, largest)
     return adjusted
-
-
-def power(n: int, effect: float, alpha: float) -> float:
-    """Probability that a two-sided paired t test of n differences detects an effect.
-
-    Integrated over the spread, because scipy's and statsmodels' noncentral t distribution is NaN
-    for many large effects.
-
-    Args:
-        n: Number of matched seeds, at least 2.
-        effect: True mean difference / true standard deviation of the differences, at least 0.
-        alpha: Level of the test.
-    """
-    shift, critical = effect * math.sqrt(n), float(stdtrit(n - 1, 1 - alpha / 2))
-    # given the measured spread, the noncentral t distribution is a normal one
-    scaled = critical * _relative_spreads(n - 1)
-    return float(np.mean(ndtr(shift - scaled) + ndtr(-shift - scaled)))
-
-
-@cache
-def _relative_spreads(df: int) -> NDArray[np.float64]:
-    """Equally likely values of measured / true standard deviation, from the chi distribution."""
-    shares = (np.arange(2000) + 0.5) / 2000
-    return np.asarray(np.sqrt(chdtri(df, shares) / df))
-
-
-def seeds_to_decide(difference: float, std: float, alpha: float) -> int | None:
-    """Smallest number of seeds that detects a difference with 80 % power.
-
-    Args:
-        difference: Mean difference, not 0.
-        std: Standard deviation of the differences, above 0.
-        alpha: Level of the two-sided paired t test.
-
-    Returns:
-        None above `MAX_SEEDS`.
-    """
-    effect = abs(difference) / std
-    if power(MAX_SEEDS, effect, alpha) < POWER:
-        return None
-    # power grows with n
-    return bisect_left(range(MAX_SEEDS), POWER, lo=2, key=lambda n: power(n, effect, alpha))
-
-
-def min_detectable_difference(n: int, std: float, alpha: float) -> float:
-    """Smallest true mean difference that n matched seeds detect with 80 % power.
-
-    Args:
-        n: Number of matched seeds, at least 2.
-        std: Standard deviation of the differences, above 0.
-        alpha: Level of the two-sided paired t test.
-    """
-    # P(t > critical) passes 80 % below 5 critical values, even with one degree of freedom
-    low, high = 0.0, 5 * float(stdtrit(n - 1, 1 - alpha / 2)) / math.sqrt(n)
-    for _ in range(50):  # power grows with the effect
-        middle = (low + high) / 2
-        low, high = (low, middle) if power(n, middle, alpha) >= POWER else (middle, high)
-    return std * high
 
 
 def smallest_exact_p(n: int) -> tuple[float, float]:

@@ -182,12 +182,43 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
     return replace(
         table,
         verdicts=compare_with_reference(
-            judged, plan.suite.reference, labels, metric.higher_is_better
+            judged,
+            plan.suite.reference,
+            labels,
+            metric.higher_is_better,
+            equivalence_margins(table, labels),
         )
         if plan.suite.reference
         else None,
         ranks=rank_rows(judged, table.variants, metric.higher_is_better),
     )
+
+
+def equivalence_margins(table: Table, labels: Mapping[str, str]) -> dict[str, float]:
+    """Column -> largest difference that counts as none, in the metric's unit.
+
+    `min_effect` of the suite, or, for shares of test images, what the test set can resolve: the
+    standard error 100 sqrt(p (1 - p) / N) of the reference row's share p on N images, at least
+    one image.
+
+    Args:
+        table: Table without verdicts.
+        labels: Column -> label of its reference row.
+    """
+    plan = table.found.plan
+    given = plan.suite.min_effect.get(table.metric)
+    if given is not None:
+        return dict.fromkeys(labels, given)
+    images = sum(plan.facts.class_counts.get(table.stage.images, ()))
+    if not images or table.unit != f"% of {table.stage.images} images":
+        return {}
+    margins = {}
+    for variant, row in labels.items():
+        mean = table.cells[variant, row].summary.mean
+        if mean is not None:
+            share = mean / 100
+            margins[variant] = 100 * max(math.sqrt(share * (1 - share) / images), 1 / images)
+    return margins
 
 
 def _summary(stage: Stage, variant: str, row: str, metric: str) -> Summary:

@@ -76,6 +76,13 @@ def suite_metrics(
                 "end: remove stop_early, or choose by error"
             )
             collector.add(("selection", "stop_early"), message)
+    for name in suite.min_effect:
+        judged = [metric.name for metric in metrics if metric.judged]
+        if name not in judged:
+            message = f"{name!r} is not measured by `evaluate`{did_you_mean(name, judged)}"
+            if name in names:
+                message = f"neither large nor small values of {name!r} are better"
+            collector.add(("min_effect", name), message)
     return tuple(metrics)
 
 

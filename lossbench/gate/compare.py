@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from lossbench.analysis.variance_pooling import SampleVariance, Spread, moderated, sample_variance
+from lossbench.analysis.variance_pooling import (
+    SampleVariance,
+    Spread,
+    pool_spreads,
+    sample_variance,
+)
 from lossbench.gate.baseline import Baseline, BaselineCell, BaselineMetric, CellKey
+
+_MAX_PRIOR_DF = 6.0
+"""Largest weight of the common spread if no cell has more than two seeds."""
 
 
 @dataclass(frozen=True)
@@ -100,27 +109,30 @@ def _pair(cell: BaselineCell, baseline: Baseline, measured: Baseline) -> CellPai
 def spreads_of_differences(pairs: Sequence[CellPair]) -> dict[CellKey, Spread | None]:
     """Spread of each pair's differences, pooled with that of similar pairs.
 
-    Pairs are similar if they have the same column and metric and both have matched seeds, or both
-    have none.
+    Pairs are similar if they have the same metric and both have matched seeds, or both have none.
     """
-    groups: dict[tuple[str, str, bool], list[CellPair]] = {}
+    tables: dict[tuple[str, bool], dict[CellKey, SampleVariance]] = {}
     for pair in pairs:
-        kind = pair.cell.variant, pair.cell.metric, bool(pair.matched)
-        groups.setdefault(kind, []).append(pair)
-    spreads: dict[CellKey, Spread | None] = {}
-    for group in groups.values():
-        found = moderated([pair.variance for pair in group])
-        spreads |= dict(zip((pair.cell.key for pair in group), found, strict=True))
-    return spreads
+        table = tables.setdefault((pair.cell.metric, bool(pair.matched)), {})
+        table[pair.cell.key] = pair.variance
+    return {key: spread for table in tables.values() for key, spread in _pool(table).items()}
 
 
 def spreads_of_baseline(baseline: Baseline) -> dict[CellKey, Spread | None]:
-    """Spread of each baseline cell between its seeds, pooled over all cells of its column."""
-    columns: dict[tuple[str, str], list[BaselineCell]] = {}
+    """Spread of each baseline cell between its seeds, pooled over the cells of its metric."""
+    tables: dict[str, dict[CellKey, SampleVariance]] = {}
     for cell in baseline.cells:
-        columns.setdefault((cell.variant, cell.metric), []).append(cell)
-    spreads: dict[CellKey, Spread | None] = {}
-    for cells in columns.values():
-        found = moderated([sample_variance(cell.values) for cell in cells])
-        spreads |= dict(zip((cell.key for cell in cells), found, strict=True))
-    return spreads
+        tables.setdefault(cell.metric, {})[cell.key] = sample_variance(cell.values)
+    return {key: spread for table in tables.values() for key, spread in _pool(table).items()}
+
+
+def _pool(table: Mapping[CellKey, SampleVariance]) -> dict[CellKey, Spread | None]:
+    """Pool the cells of one metric: columns are variants, rows are losses with parameters."""
+    places = {key: (key[0], f"{key[1]} {key[2]}") for key in table}
+    # with two seeds, even twenty variances rarely show whether they differ
+    few = max((variance.df for variance in table.values()), default=0) <= 1
+    spreads = pool_spreads(
+        {places[key]: variance for key, variance in table.items()},
+        _MAX_PRIOR_DF if few else math.inf,
+    )
+    return {key: spreads[place] for key, place in places.items()}

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lossbench.analysis.comparison import Verdict, Verdicts
+from lossbench.analysis.power import POWER
 from lossbench.analysis.predictions import CellPredictions, PredictionAnalysis
 from lossbench.analysis.rank_bootstrap import Rank
-from lossbench.analysis.statistics import ALPHA, POWER, Interval, smallest_exact_p
+from lossbench.analysis.statistics import ALPHA, Interval, smallest_exact_p
 from lossbench.analysis.tables import Cell, Table
 from lossbench.report.verdict_text import format_seeds_to_decide, verdict_remark
 from lossbench.suite.schema import Suite
@@ -101,8 +102,9 @@ def verdicts_json(
 
     `made_from` has the suite file, relative to the report, and the changes made to it.
 
-    Errors and their differences are in the metric's unit, intervals are [low, high] at 95 %.
-    `p` is that of a single comparison, `p_holm` the corrected one that decides the verdict.
+    Errors and their differences are in the metric's unit, intervals are [low, high]: that of a
+    verdict at the corrected level, others at 95 %. `p_holm` is the corrected p that decides the
+    verdict; `paired_t_test` has the classic test, which uses no other row.
     """
     content = {
         "suite": suite.suite,
@@ -124,6 +126,7 @@ def _metric(table: Table) -> dict[str, Any]:
         "comparisons": verdicts.comparisons if verdicts else 0,
         "verdicts": [_verdict(verdict) for verdict in verdicts.listed] if verdicts else [],
         "resolution": _resolution(verdicts) if verdicts else [],
+        "out_of_line": dict(verdicts.out_of_line) if verdicts else {},
         "ranks": [_rank(rank) for rank in table.ranks.listed] if table.ranks else [],
     }
 
@@ -141,9 +144,17 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "differences": gap.values,
         "mean": gap.mean,
         "std": gap.std,
-        "interval": _interval(gap.interval),
-        "p": gap.p,
+        "pooled_std": verdict.spread.sd if verdict.spread else None,
+        "df": verdict.spread.df if verdict.spread else None,
+        "interval": _interval(verdict.interval),
         "p_holm": verdict.p_holm,
+        "margin": verdict.margin,
+        "paired_t_test": {
+            "interval": _interval(gap.interval),
+            "p": gap.p,
+            "p_holm": verdict.paired.p_holm,
+            "verdict": verdict.paired.outcome,
+        },
         "seeds_to_decide": verdict.seeds_to_decide,
         "seeds_to_decide_text": format_seeds_to_decide(verdict),
         "smallest_exact_p": {"sign_flips": flips, "unmatched": exchanges} if gap.n > 1 else None,

@@ -11,7 +11,7 @@ from typing import Literal
 
 from lossbench.analysis.number_format import NOTHING
 
-Emphasis = Literal["", "best", "better", "worse", "undecided", "none"]
+Emphasis = Literal["", "best", "better", "worse", "equivalent", "undecided", "none"]
 """`best`: best of its column or line; the others are the outcomes of verdicts."""
 
 

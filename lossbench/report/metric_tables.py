@@ -133,7 +133,7 @@ def verdict_table(table: Table, notes: Iterable[str]) -> DisplayTable:
         *name_columns(table.has_variants),
         Column("verdict", "text"),
         Column("difference"),
-        Column("95 % interval"),
+        Column("interval"),
         Column("p (Holm)", optional=True),
         Column("seeds to decide", optional=True),
     )
@@ -148,7 +148,7 @@ def _verdict_cells(table: Table, verdict: Verdict) -> list[DisplayCell]:
         *name_cells(verdict.row, verdict.variant, table.has_variants),
         DisplayCell(describe_verdict(verdict), verdict.outcome),
         DisplayCell(format_signed(gap.mean, spec)),
-        DisplayCell(format_signed_interval(gap.interval, spec)),
+        DisplayCell(format_signed_interval(verdict.interval, spec)),
         DisplayCell(format_p(verdict.p_holm)),
         DisplayCell(format_seeds_to_decide(verdict) or NOTHING),
     ]

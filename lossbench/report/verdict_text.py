@@ -12,7 +12,8 @@ from lossbench.analysis.number_format import (
     format_signed,
     is_percentage,
 )
-from lossbench.analysis.statistics import ALPHA, MAX_SEEDS, POWER, Summary, smallest_exact_p
+from lossbench.analysis.power import MAX_SEEDS, POWER
+from lossbench.analysis.statistics import ALPHA, Summary, smallest_exact_p
 from lossbench.analysis.tables import Table
 from lossbench.report.value_text import counted
 
@@ -50,8 +51,10 @@ def verdict_reason(verdict: Verdict) -> str:
         if not against.n:
             return f"{verdict.reference}: {_why_no_value(against)}"
         return "only one paired seed" if gap.n else "no seed finished in both rows"
-    if not gap.std:
-        return "identical on every seed" if gap.mean == 0 else "same difference on every seed"
+    if gap.std == 0 and gap.mean == 0:
+        return "identical on every seed"
+    if verdict.spread is None:
+        return "no spread between seeds is known"
     return ""
 
 
@@ -76,12 +79,10 @@ def _unmatched_seeds(verdict: Verdict) -> str:
 
 
 def format_seeds_to_decide(verdict: Verdict) -> str:
-    """`12`, `> 1000`, `no gap to decide`; empty for a decided row or one without spread."""
+    """`12`, `> 1000`; empty for a decided row or one without spread."""
     if verdict.outcome != "undecided":
         return ""
-    if not verdict.difference.mean:
-        return "no gap to decide"
-    if not verdict.difference.std:
+    if verdict.spread is None:
         return ""
     return str(verdict.seeds_to_decide or f"> {MAX_SEEDS}")
 
@@ -116,12 +117,18 @@ def verdict_notes(table: Table) -> list[str]:
     one = verdicts.comparisons == 1
     corrected = f" corrected for {verdicts.comparisons} comparisons of this metric (Holm)"
     rule = (
-        f"Better or worse: p ≤ {ALPHA:g} in a paired t test{'' if one else corrected}; otherwise "
-        "the verdict is undecided."
+        f"Better or worse: p ≤ {ALPHA:g} in a t test of the differences at the same seed, whose "
+        f"spread is pooled over the rows and columns as far as they agree{'' if one else corrected}"
+        "; equivalent: the interval lies within the margin; otherwise undecided."
     )
-    if not one:
-        rule += f" An interval may exclude 0 although the corrected p is above {ALPHA:g}."
     lines = [rule]
+    if verdicts.out_of_line:
+        listed = ", ".join(
+            f"{row} ({ratio:.1f} times)" for row, ratio in verdicts.out_of_line.items()
+        )
+        lines.append(
+            f"Spread out of line with that of the other rows, tested by its own spread: {listed}."
+        )
     if verdicts.min_detectable:
         columns = "; ".join(
             f"{f'{column.variant} ' if table.has_variants else ''}{_detectable(table, column)} "

@@ -246,6 +246,10 @@ class Suite(Strict):
             `{search: ...}`, values or `{low, high, log}` to choose from under `selection`.
         evaluate: Evaluations after the last epoch.
         selection: Choice of each loss's parameters without the test set.
+        min_effect: Metric -> largest difference between two rows that counts as none, in the
+            metric's unit (percentage points for percentages): rows that differ by less are
+            equivalent. For shares of test images the default is the standard error of the
+            reference row's share on the test set; other metrics have no default.
         published: Name of the published numbers to show next to the results, or one per metric.
         keep_weights: Whether the trained weights are stored, so that evaluations added later can be
             measured without training again.
@@ -267,6 +271,7 @@ class Suite(Strict):
     losses: list[KeyedComponent] = Field(min_length=1)
     evaluate: list[KeyedComponent] = Field(default=[Component(name="error")], min_length=1)
     selection: Selection | None = None
+    min_effect: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     published: str | dict[str, str] | None = None
     keep_weights: bool = True
     resources: Resources = Resources()

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from lossbench.analysis.statistics import (
-    ALPHA,
     MatchedDifference,
     Summary,
     holm,
     matched_difference,
-    min_detectable_difference,
-    power,
-    seeds_to_decide,
     smallest_exact_p,
 )
 
@@ -116,48 +111,6 @@ def test_holm_matches_the_step_down_procedure() -> None:
                 rejected.add(int(index))
             assert {i for i, value in enumerate(adjusted) if value <= alpha} == rejected
     assert holm([0.9, 0.8]) == [1.0, 1.0]
-
-
-@pytest.mark.parametrize(("n", "effect", "alpha"), [(3, 2, 0.05), (5, 1.5, 0.01), (40, 0.4, 0.05)])
-def test_power_matches_the_noncentral_t_distribution(n: int, effect: float, alpha: float) -> None:
-    critical, shift = stats.t.isf(alpha / 2, n - 1), effect * math.sqrt(n)
-    expected = stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
-    assert power(n, effect, alpha) == pytest.approx(expected, abs=5e-4)
-
-
-def test_power_without_an_effect_is_the_level() -> None:
-    assert power(3, 0, 0.05) == pytest.approx(0.05, abs=1e-3)
-
-
-@pytest.mark.parametrize(("effect", "alpha"), [(1.0, 0.05), (0.3, 0.05), (0.5, 0.005)])
-def test_seeds_to_decide_is_the_first_number_with_enough_power(effect: float, alpha: float) -> None:
-    slow = next(n for n in itertools.count(2) if power(n, effect, alpha) >= 0.8)
-    assert seeds_to_decide(-3 * effect, 3.0, alpha) == slow
-
-
-def test_textbook_sample_sizes() -> None:
-    assert seeds_to_decide(1.0, 1.0, 0.05) == 10
-    assert seeds_to_decide(0.5, 1.0, 0.05) == 34
-    assert seeds_to_decide(0.01, 1.0, 0.05) is None  # some 78,000
-
-
-@pytest.mark.parametrize(("n", "alpha"), [(2, 0.05), (2, 0.0005), (3, 0.05), (10, 0.01)])
-def test_the_minimum_detectable_difference_has_the_stated_power(n: int, alpha: float) -> None:
-    gap = min_detectable_difference(n, 2.5, alpha)
-    rng = np.random.default_rng(0)
-    samples = rng.normal(gap, 2.5, (20_000, n))
-    found = np.mean(stats.ttest_1samp(samples, 0, axis=1).pvalue <= alpha)
-    assert found == pytest.approx(0.8, abs=0.012)  # 4 standard errors
-
-
-def test_an_undecided_gap_needs_more_seeds_than_it_has() -> None:
-    rng = np.random.default_rng(1)
-    for n in (2, 3, 4, 6):
-        for values in rng.normal(1, 1, (20, n)):
-            gap = MatchedDifference(tuple(range(n)), tuple(values))
-            if gap.p is not None and gap.p > ALPHA:
-                needed = seeds_to_decide(gap.mean or 1, gap.std or 1, ALPHA)
-                assert needed is None or needed > n
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
