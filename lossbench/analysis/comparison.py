@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import median
 from typing import Literal
 
@@ -57,10 +58,9 @@ class Verdict:
             so that it excludes 0 if and only if `p_holm` is at most 0.05; None without a test.
         margin: Largest difference that counts as none, in the metric's unit; None if there is no
             such number.
+        level: Level of the row's own step in Holm's method.
         outcome: Outcome of the test; `none` without a test.
         paired: The classic paired t test.
-        seeds_to_decide: Number of seeds that would probably decide an undecided row; None if the
-            row is not undecided, if its spread is unknown, or above `MAX_SEEDS`.
     """
 
     variant: str
@@ -73,9 +73,20 @@ class Verdict:
     p_holm: float | None
     interval: Interval | None
     margin: float | None
+    level: float
     outcome: VerdictKind
     paired: PairedTest
-    seeds_to_decide: int | None = None
+
+    @cached_property
+    def seeds_to_decide(self) -> int | None:
+        """Number of seeds that would probably decide an undecided row.
+
+        None if the row is not undecided, if its spread is unknown, or above `MAX_SEEDS`.
+        """
+        if self.outcome != "undecided" or self.spread is None or self.difference.mean is None:
+            return None
+        spread = SeedSpread(self.spread.sd, self.spread.df, self.difference.n)
+        return seeds_to_decide(self.difference.mean, spread, self.level, self.margin)
 
 
 @dataclass(frozen=True)
@@ -105,7 +116,7 @@ class Verdicts:
         reference: Reference row as named in the suite.
         listed: Verdicts in the table's order, without the reference row.
         comparisons: Number of tests, for which the p values are corrected.
-        min_detectable: Minimum detectable differences of the columns that show a spread.
+        variants: Columns with a reference row.
         out_of_line: Rows whose spread is larger than that of the others by more than chance
             explains, tested by their own spread -> standard deviation relative to the others'.
     """
@@ -113,13 +124,20 @@ class Verdicts:
     reference: str
     listed: tuple[Verdict, ...]
     comparisons: int
-    min_detectable: tuple[DetectableDifference, ...]
+    variants: tuple[str, ...]
     out_of_line: Mapping[str, float]
 
     @property
     def alpha(self) -> float:
         """Strictest level of a single comparison."""
         return ALPHA / max(self.comparisons, 1)
+
+    @cached_property
+    def min_detectable(self) -> tuple[DetectableDifference, ...]:
+        """Minimum detectable differences of the columns that show a spread."""
+        columns = [[v for v in self.listed if v.variant == variant] for variant in self.variants]
+        found = [_detectable(verdicts, self.alpha) for verdicts in columns]
+        return tuple(difference for difference in found if difference)
 
 
 def compare_with_reference(
@@ -178,21 +196,16 @@ def compare_with_reference(
             p_holm=p,
             interval=interval,
             margin=margin,
+            level=levels.get(i, ALPHA),
             outcome=outcome,
             paired=PairedTest(classic, _outcome(test.difference, classic, None, None, higher)),
-            seeds_to_decide=test.seeds(levels[i], margin) if outcome == "undecided" else None,
         )
         listed.append(verdict)
-    alpha = ALPHA / max(len(tested), 1)
-    detectable = [
-        _detectable(variant, [v for v in listed if v.variant == variant], alpha)
-        for variant in labels
-    ]
     return Verdicts(
         reference=reference,
         listed=tuple(listed),
         comparisons=len(tested),
-        min_detectable=tuple(d for d in detectable if d),
+        variants=tuple(labels),
         out_of_line=_tested_alone(spreads, listed),
     )
 
@@ -220,12 +233,6 @@ class _Test:
             return None
         half = float(stdtrit(self.spread.df, 1 - alpha / 2)) * self._standard_error
         return Interval(self.difference.mean - half, self.difference.mean + half)
-
-    def seeds(self, alpha: float, margin: float | None) -> int | None:
-        if self.spread is None or self.difference.mean is None:
-            return None
-        spread = SeedSpread(self.spread.sd, self.spread.df, self.difference.n)
-        return seeds_to_decide(self.difference.mean, spread, alpha, margin)
 
 
 def _holm_at(tested: Sequence[int], p_values: Sequence[float | None]) -> dict[int, float]:
@@ -266,9 +273,7 @@ def _outcome(
     return "better" if (difference.mean > 0) == higher else "worse"
 
 
-def _detectable(
-    variant: str, verdicts: Iterable[Verdict], alpha: float
-) -> DetectableDifference | None:
+def _detectable(verdicts: Sequence[Verdict], alpha: float) -> DetectableDifference | None:
     """Minimum detectable difference of a column, from the mean variance of its differences."""
     known = [(v.difference.n, v.spread) for v in verdicts if v.spread is not None]
     if not known:
@@ -278,7 +283,7 @@ def _detectable(
     smallest = min_detectable_difference(
         SeedSpread(std, median(spread.df for _, spread in known), n), alpha
     )
-    return DetectableDifference(variant, n, std, len(known), smallest)
+    return DetectableDifference(verdicts[0].variant, n, std, len(known), smallest)
 
 
 def _tested_alone(spreads: RowSpreads, listed: Iterable[Verdict]) -> dict[str, float]:

@@ -16,6 +16,8 @@ POWER = 0.8
 MAX_SEEDS = 1000
 """Largest number of seeds that is worth reporting."""
 
+_SHARES = 500  # of the distribution of the measured spread
+
 
 @dataclass(frozen=True)
 class SeedSpread:
@@ -70,7 +72,7 @@ def equivalence_power(n: int, effect: float, margin: float, alpha: float, df: fl
 @cache
 def _relative_spreads(df: float) -> NDArray[np.float64]:
     """Equally likely values of measured / true standard deviation, from the chi distribution."""
-    shares = (np.arange(2000) + 0.5) / 2000
+    shares = (np.arange(_SHARES) + 0.5) / _SHARES
     return np.asarray(np.sqrt(chdtri(df, shares) / df))
 
 
