@@ -1,7 +1,8 @@
-"""Print times and memory of lossbench compared with the alternatives."""
+"""Times and memory of lossbench compared with the alternatives; error rates of its verdicts."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -163,6 +164,56 @@ def suite(
     _write(json_file, "suite", measured)
 
 
+@app.command()
+def verdicts(
+    rows: Annotated[
+        list[int] | None, typer.Option(min=2, help="Rows, with the reference; default: 8.")
+    ] = None,
+    columns: Annotated[list[int] | None, typer.Option(min=1, help="Columns; default: 2.")] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option(help="Seeds: 2, 3, 5 or 10; default: 3.")
+    ] = None,
+    tables: Annotated[int, typer.Option(min=50, help="Tables of each kind.")] = 1000,
+    json_file: Json = None,
+) -> None:
+    """Error rates of the verdicts in made-up tables, with the paired t test's.
+
+    Each entry has three shares: of tables without differences that have a verdict; of tables with a
+    verdict on a row without a difference, while half of the other rows have one; and of these
+    differences that are found.
+
+    \b
+    Examples:
+      python -m benchmarks verdicts
+      python -m benchmarks verdicts --rows 2 --rows 14 --columns 6 --seeds 5 --tables 300
+    """
+    from benchmarks import verdicts as of_verdicts
+
+    measured: list[of_verdicts.Rates] = []
+    for size in itertools.product(rows or [8], columns or [2], seeds or [3]):
+        gap = of_verdicts.GAPS[size[2]]
+        table = _table(
+            f"{size[0]} rows x {size[1]} columns, {size[2]} seeds, {tables} tables; differences of "
+            f"{gap:g} standard deviations",
+            "noise", "false", "false elsewhere", "found", "false, paired", "found, paired",
+        )  # fmt: skip
+        here = list(of_verdicts.measure(*size, tables))
+        measured += here
+        for pooled, paired in zip(here[::2], here[1::2], strict=True):
+            limit = pooled.scenario.max_false
+            aim = pooled.scenario.min_found if size == (8, 2, 3) else None
+            table.add_row(
+                pooled.scenario.name,
+                _against(pooled.false, limit),
+                _against(pooled.false_elsewhere, limit),
+                _against(pooled.found, aim, more_is_better=True),
+                f"{paired.false:.3g}",
+                f"{paired.found:.3g}",
+            )
+        console.print(table)
+    _write(json_file, "verdicts", measured)
+
+
 def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise typer.BadParameter("torch finds no GPU", param_hint="--device")
@@ -172,7 +223,7 @@ def _device(name: str) -> torch.device:
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, heading in enumerate(headings):
-        words = heading in ("head", "model", "loss", "input pipeline", "mode", "suite")
+        words = heading in ("head", "model", "loss", "input pipeline", "mode", "suite", "noise")
         table.add_column(heading, justify="left" if words else "right", no_wrap=i == 0)
     return table
 
