@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import median
 from typing import Literal
 
 from scipy.special import stdtr, stdtrit
 
+from lossbench.analysis.error_spending import Looks
 from lossbench.analysis.power import SeedSpread, min_detectable_difference, seeds_to_decide
 from lossbench.analysis.row_spread import DifferenceSpread, RowSpreads, estimate_spreads
 from lossbench.analysis.statistics import (
@@ -23,7 +24,9 @@ from lossbench.analysis.statistics import (
 )
 
 VerdictKind = Literal["better", "worse", "equivalent", "undecided", "none"]
-Cells = Mapping[tuple[str, str], Summary]
+Key = tuple[str, str]
+"""Name of the column, label of the row."""
+Cells = Mapping[Key, Summary]
 """(variant, row label) -> results of the cell."""
 
 
@@ -58,7 +61,8 @@ class Verdict:
             so that it excludes 0 if and only if `p_holm` is at most 0.05; None without a test.
         margin: Largest difference that counts as none, in the metric's unit; None if there is no
             such number.
-        level: Level of the row's own step in Holm's method.
+        level: Level of the row's own step in Holm's method, of the present look if there are
+            several.
         outcome: Outcome of the test; `none` without a test.
         paired: The classic paired t test.
     """
@@ -116,6 +120,7 @@ class Verdicts:
         reference: Reference row as named in the suite.
         listed: Verdicts in the table's order, without the reference row.
         comparisons: Number of tests, for which the p values are corrected.
+        alpha: Strictest level of a single comparison.
         variants: Columns with a reference row.
         out_of_line: Rows whose spread is larger than that of the others by more than chance
             explains, tested by their own spread -> standard deviation relative to the others'.
@@ -124,13 +129,9 @@ class Verdicts:
     reference: str
     listed: tuple[Verdict, ...]
     comparisons: int
+    alpha: float
     variants: tuple[str, ...]
     out_of_line: Mapping[str, float]
-
-    @property
-    def alpha(self) -> float:
-        """Strictest level of a single comparison."""
-        return ALPHA / max(self.comparisons, 1)
 
     @cached_property
     def min_detectable(self) -> tuple[DetectableDifference, ...]:
@@ -140,12 +141,31 @@ class Verdicts:
         return tuple(difference for difference in found if difference)
 
 
+@dataclass(frozen=True)
+class RepeatedLooks:
+    """Earlier looks at a table, which make the tests of the present one stricter.
+
+    Attributes:
+        looks: Looks at each comparison; none: this is the only one.
+        family: Comparisons for which the p values are corrected; None: those that have a test.
+            If there are more looks, one without a test counts, too, because it may get one.
+        settled: Verdicts of the comparisons that an earlier look decided; they do not change.
+            A difference that was found gives its share of the level to the other comparisons; an
+            equivalence keeps it.
+    """
+
+    looks: Mapping[Key, Looks] = field(default_factory=dict)
+    family: Set[Key] | None = None
+    settled: Mapping[Key, Verdict] = field(default_factory=dict)
+
+
 def compare_with_reference(
     cells: Cells,
     reference: str,
     labels: Mapping[str, str],
     higher: bool,
     margins: Mapping[str, float] | None = None,
+    repeated: RepeatedLooks | None = None,
 ) -> Verdicts:
     """Compare every cell with the reference cell of its column, matched by seed.
 
@@ -165,26 +185,38 @@ def compare_with_reference(
         labels: Column -> label of its reference row; other columns are left out.
         higher: Whether higher is better.
         margins: Column -> largest difference that counts as none, in the metric's unit.
+        repeated: Earlier looks at the table; None if this is the only one.
     """
     used = {key: cell for key, cell in cells.items() if key[0] in labels}
     pairs = [(v, row, labels[v]) for v, row in used if row != labels[v]]
-    differences = [matched_difference(cells[v, row], cells[v, other]) for v, row, other in pairs]
     spreads = estimate_spreads(used, labels)
-    tests = [
-        _Test(difference, spreads.difference(*pair) if difference.n > 1 else None)
-        for pair, difference in zip(pairs, differences, strict=True)
-    ]
-    tested = [i for i, test in enumerate(tests) if test.difference.n > 1]
-    p_holm = _holm_at(tested, [test.p for test in tests])
-    p_paired = _holm_at(tested, [difference.p for difference in differences])
+    repeated = repeated or RepeatedLooks()
+    looks, settled = repeated.looks, repeated.settled
+    tests: dict[Key, _Test] = {}
+    for variant, row, other in pairs:
+        difference = matched_difference(cells[variant, row], cells[variant, other])
+        spread = spreads.difference(variant, row, other) if difference.n > 1 else None
+        tests[variant, row] = _Test(difference, spread, looks.get((variant, row)))
+    tested = [key for key, test in tests.items() if test.difference.n > 1]
+    given = repeated.family
+    family = tested if given is None else [key for key in tests if key in given]
+    p_holm = _holm_at({key: _settled_p(settled.get(key), tests[key]) for key in family})
+    p_paired = _holm_at({key: tests[key].p_paired for key in family})
     levels = _holm_levels(p_holm)
     listed = []
-    for i, (variant, row, other) in enumerate(pairs):
-        test, p = tests[i], p_holm.get(i)
+    for variant, row, other in pairs:
+        key = variant, row
+        test = tests[key]
+        has_test = key in p_holm and test.difference.n > 1
+        classic = p_paired[key] if has_test else None
+        paired = PairedTest(classic, _outcome(test.difference, classic, None, None, higher))
+        if key in settled:
+            listed.append(replace(settled[key], paired=paired))
+            continue
+        p = p_holm[key] if has_test else None
         margin = (margins or {}).get(variant)
-        interval = test.interval(levels[i]) if i in levels else None
+        interval = test.interval(levels[key]) if has_test else None
         outcome = _outcome(test.difference, p, interval, margin, higher)
-        classic = p_paired.get(i)
         verdict = Verdict(
             variant=variant,
             row=row,
@@ -196,15 +228,19 @@ def compare_with_reference(
             p_holm=p,
             interval=interval,
             margin=margin,
-            level=levels.get(i, ALPHA),
+            level=test.nominal(levels.get(key, ALPHA)),
             outcome=outcome,
-            paired=PairedTest(classic, _outcome(test.difference, classic, None, None, higher)),
+            paired=paired,
         )
         listed.append(verdict)
+    alpha = ALPHA / max(len(family), 1)
+    if looks:
+        alpha = max(looks.values(), key=lambda one: one.seeds[-1]).nominal_level(alpha)
     return Verdicts(
         reference=reference,
         listed=tuple(listed),
-        comparisons=len(tested),
+        comparisons=len(family),
+        alpha=alpha,
         variants=tuple(labels),
         out_of_line=_tested_alone(spreads, listed),
     )
@@ -216,6 +252,7 @@ class _Test:
 
     difference: MatchedDifference
     spread: DifferenceSpread | None
+    looks: Looks | None
 
     @property
     def _standard_error(self) -> float:
@@ -223,37 +260,59 @@ class _Test:
         return self.spread.sd / math.sqrt(self.difference.n)
 
     @property
-    def p(self) -> float | None:
+    def p(self) -> float:
+        """p of all looks together; 1 without a test."""
         if self.spread is None or self.difference.mean is None:
-            return None
-        return float(2 * stdtr(self.spread.df, -abs(self.difference.mean) / self._standard_error))
+            return 1.0
+        t = abs(self.difference.mean) / self._standard_error
+        return self._overall(float(2 * stdtr(self.spread.df, -t)))
 
-    def interval(self, alpha: float) -> Interval | None:
+    @property
+    def p_paired(self) -> float:
+        """p of the classic paired t test; 1 without a test."""
+        p = self.difference.p
+        return 1.0 if p is None else self._overall(p)
+
+    def _overall(self, p: float) -> float:
+        return self.looks.overall_p(p) if self.looks else p
+
+    def nominal(self, level: float) -> float:
+        """Level of the present look if all looks together have this level."""
+        return self.looks.nominal_level(level) if self.looks else level
+
+    def interval(self, level: float) -> Interval | None:
         if self.spread is None or self.difference.mean is None:
             return None
-        half = float(stdtrit(self.spread.df, 1 - alpha / 2)) * self._standard_error
+        quantile = -float(stdtrit(self.spread.df, self.nominal(level) / 2))
+        half = quantile * self._standard_error
         return Interval(self.difference.mean - half, self.difference.mean + half)
 
 
-def _holm_at(tested: Sequence[int], p_values: Sequence[float | None]) -> dict[int, float]:
-    """Index of each test -> corrected p; a comparison without a spread has p = 1."""
-    known = [1.0 if (p := p_values[i]) is None else p for i in tested]
-    return dict(zip(tested, holm(known), strict=True))
+def _settled_p(settled: Verdict | None, test: _Test) -> float:
+    """p for Holm's method: 0 of a difference found earlier, 1 of an equivalence without one."""
+    if settled is None:
+        return test.p
+    return 0.0 if settled.p_holm is not None and settled.p_holm <= ALPHA else 1.0
 
 
-def _holm_levels(p_holm: Mapping[int, float]) -> dict[int, float]:
-    """Index of each test -> level at which Holm's method tests it.
+def _holm_at(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """Corrected p of each comparison."""
+    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
+
+
+def _holm_levels(p_holm: Mapping[Key, float]) -> dict[Key, float]:
+    """Level at which Holm's method tests each comparison.
 
     The smallest p is tested at 0.05 / m, the next at 0.05 / (m - 1), and so on; all p from the
     first that is not significant are tested at the same level.
     """
-    order = sorted(p_holm, key=lambda i: p_holm[i])
+    order = sorted(p_holm, key=lambda key: p_holm[key])
     significant = sum(p <= ALPHA for p in p_holm.values())
     return {
-        i: ALPHA / (len(order) - min(rank, significant))
+        key: ALPHA / (len(order) - min(rank, significant))
         if len(order) > min(rank, significant)
         else ALPHA
-        for rank, i in enumerate(order)
+        for rank, key in enumerate(order)
     }
 
 

@@ -21,7 +21,7 @@ _SHARES = 500  # of the distribution of the measured spread
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """What is known of a difference's spread, and how much more seeds will tell.
+    """Spread of a seed-matched difference, and its degrees of freedom with more seeds.
 
     Attributes:
         sd: Standard deviation of the difference at one seed, above 0.
