@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lossbench.planning.look_record import LookRecord
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import make_rows
 from lossbench.planning.search import SearchPoints
@@ -27,6 +28,7 @@ class SyntheticStore:
     Attributes:
         asked: Identities of the trials that were looked up.
         points: Stored points of searches.
+        records: Stored records of looks.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class SyntheticStore:
     ) -> None:
         self.asked: list[str] = []
         self.points = points or {}
+        self.records: dict[str, LookRecord] = {}
         self._error = error
 
     def results(self, trials: Iterable[Trial]) -> Results:
@@ -43,6 +46,9 @@ class SyntheticStore:
 
     def search_points(self, suite: str) -> Mapping[str, SearchPoints]:
         return self.points
+
+    def look_records(self, suite: str) -> Mapping[str, LookRecord]:
+        return self.records
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ Files of an archive:
     suite.yaml                          the suite with all defaults
     plan.json                           rows, columns, metrics and facts for reports
     search_points.json                  points that searches proposed
+    looks.json                          seeds that were added until the table was decided
     trainings/IDENTITY/trial.json       specification of a training
     trainings/IDENTITY/result.json      its history, measurements and environment
     trainings/IDENTITY/predictions.npz  labels, predicted classes and their probabilities
@@ -22,6 +23,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from lossbench.planning.look_record import LookRecord
 from lossbench.planning.search import SearchPoints
 from lossbench.records import Strict
 
@@ -30,6 +32,7 @@ MANIFEST = "archive.json"
 PLAN = "plan.json"
 SUITE = "suite.yaml"
 SEARCH_POINTS = "search_points.json"
+LOOKS = "looks.json"
 TRAININGS = "trainings"
 
 MAX_FILES = 200_000
@@ -60,6 +63,7 @@ _TRAINING_FILE = re.compile(
 )
 _FILE = re.compile(
     rf"({re.escape(PLAN)}|{re.escape(SUITE)}|{re.escape(SEARCH_POINTS)}"
+    rf"|{re.escape(LOOKS)}"
     rf"|{TRAININGS}/{_IDENTITY}/{_TRAINING_FILE.pattern})"
 )
 
@@ -86,6 +90,12 @@ class StoredSearchPoints(Strict):
     """Content of `search_points.json`: the points of the searches, by the search's identity."""
 
     searches: dict[Identity, SearchPoints]
+
+
+class StoredLooks(Strict):
+    """Content of `looks.json`: the record of looks at the table."""
+
+    record: LookRecord
 
 
 def is_file_name(name: str) -> bool:

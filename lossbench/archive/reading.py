@@ -33,6 +33,7 @@ from lossbench.archive.contents import (
 from lossbench.archive.format import (
     FORMAT,
     FREE_BYTES,
+    LOOKS,
     MANIFEST,
     MAX_FILES,
     MAX_RATIO,
@@ -41,6 +42,7 @@ from lossbench.archive.format import (
     SUITE,
     TRAININGS,
     Manifest,
+    StoredLooks,
     StoredSearchPoints,
     is_file_name,
     is_packed,
@@ -77,6 +79,8 @@ class Archive:
         plan: Plan of the suite at the time of the export.
         search_points: Points that the suite's searches have proposed, by the identity of the
             search.
+        looks: Record of the seeds that were added until the table was decided; None if the
+            archive has none.
     """
 
     def __init__(self, path: Path, *, weights: bool = False) -> None:
@@ -103,6 +107,7 @@ class Archive:
             self._read_training(identity)
         self.plan = self._read_plan()
         self.search_points = self._read_search_points()
+        self.looks = self._json(LOOKS, StoredLooks).record if self._has(LOOKS) else None
 
     def _read_plan(self) -> Plan:
         plan = plan_of(self._json(PLAN, PlanRecord))
@@ -113,9 +118,12 @@ class Archive:
         return replace(plan, suite=plan.suite.with_origin(Origin(path=str(self.path))))
 
     def _read_search_points(self) -> Mapping[str, SearchPoints]:
-        if SEARCH_POINTS not in self.manifest.files:
+        if not self._has(SEARCH_POINTS):
             return {}
         return self._json(SEARCH_POINTS, StoredSearchPoints).searches
+
+    def _has(self, name: str) -> bool:
+        return name in self.manifest.files
 
     @property
     def _file(self) -> zipfile.ZipFile:

@@ -10,6 +10,7 @@ from pathlib import Path
 from lossbench.archive.arrays import Arrays
 from lossbench.archive.reading import Archive
 from lossbench.errors import RequestError
+from lossbench.planning.look_record import LookRecord
 from lossbench.planning.measurements import merged_result, result_for
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import SearchPoints
@@ -51,6 +52,17 @@ class ArchiveStore:
             for identity, points in archive.search_points.items():
                 if identity not in found or len(points.points) > len(found[identity].points):
                     found[identity] = points
+        return found
+
+    def look_records(self, suite: str) -> Mapping[str, LookRecord]:
+        """Return the records of looks by their identities; the longest of the same record."""
+        found: dict[str, LookRecord] = {}
+        for record in (archive.looks for archive in self._archives):
+            if record is None:
+                continue
+            known = found.get(record.identity)
+            if known is None or record.starts_with(known):
+                found[record.identity] = record
         return found
 
     def arrays(self, identity: str, name: str) -> Arrays | None:

@@ -11,11 +11,13 @@ from pathlib import Path
 import lossbench
 from lossbench.archive.format import (
     FORMAT,
+    LOOKS,
     MANIFEST,
     PLAN,
     SEARCH_POINTS,
     SUITE,
     Manifest,
+    StoredLooks,
     StoredSearchPoints,
     is_packed,
     is_training_file,
@@ -76,6 +78,9 @@ class ArchiveWriter:
         if search_points:
             stored = StoredSearchPoints(searches=dict(search_points))
             self._add(SEARCH_POINTS, _json(stored.model_dump_json(indent=1)))
+        if plan.looks is not None:
+            record = StoredLooks(record=plan.looks)
+            self._add(LOOKS, _json(record.model_dump_json(indent=1)))
         manifest = Manifest(
             format=FORMAT,
             lossbench=lossbench.__version__,

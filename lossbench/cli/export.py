@@ -136,7 +136,12 @@ def _import_archive(
 
     plan, trials = archive.plan, list(archive.trials.values())
     tracker.start_suite(plan, {})
-    tracker.keep_search_points(archive.search_points)
+    tracker.kept.keep_search_points(archive.search_points)
+    if archive.looks is not None:
+        try:
+            tracker.kept.keep_look_records({archive.looks.identity: archive.looks})
+        except RequestError as error:
+            differing.append(f"{archive.path}: record of added seeds: {error}")
     tracker.results(trials)
     new: list[Trial] = []
     added = weights = known = 0

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from lossbench.errors import ParameterError, RequestError
 from lossbench.planning.head_requirements import DryRunHead, HeadKey, HeadRequirements, head_key
+from lossbench.planning.look_record import LookRecord
 from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
@@ -59,6 +60,9 @@ class Plan:
             `selection.search_identity`.
         search_notes: One line per search whose stored points differ from those of a replay.
         limits: (loss name, parameter) -> smallest and largest valid value, each possibly None.
+        looks: Stored record of the seeds that are added until the table is decided, which begin
+            with the suite's; None if there is none. It is loaded with the results.
+        other_looks: Stored records of the same table that begin with other seeds.
     """
 
     suite: Suite
@@ -87,6 +91,8 @@ class Plan:
     dry_run_head: DryRunHead | None = field(default=None, compare=False, repr=False)
     search_points: Mapping[str, SearchPoints] = field(default_factory=dict)
     search_notes: tuple[str, ...] = ()
+    looks: LookRecord | None = None
+    other_looks: tuple[LookRecord, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.evaluations:
@@ -139,7 +145,19 @@ class Plan:
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """The trials to run first: all of them, or with `selection` those on the held-out part."""
+        """The trials to run first: all of them, or with `selection` those on the held-out part.
+
+        With a record of looks, each cell has the seeds recorded for it.
+        """
+        if self.looks is not None:
+            return tuple(
+                self.trial(row, variant, seed)
+                for each in self.looks.rounds
+                for seed, variant, row in itertools.product(
+                    each.seeds, self.suite.variants, self.rows
+                )
+                if self.cell_identities.get((variant, row.label)) in each.cells
+            )
         holdout = self.suite.selection.holdout if self.suite.selection else 0.0
         return tuple(
             self.trial(row, variant, seed, holdout)
@@ -148,6 +166,15 @@ class Plan:
             )
             if row.applies_to(variant)
         )
+
+    @cached_property
+    def cell_identities(self) -> dict[tuple[str, str], str]:
+        """(variant, row label) -> identity of the cell, which is that of its training of seed 0."""
+        return {
+            (variant, row.label): self.trial(row, variant, 0).identity
+            for variant, row in itertools.product(self.suite.variants, self.rows)
+            if row.applies_to(variant)
+        }
 
     @property
     def searches(self) -> tuple[Search, ...]:
@@ -211,6 +238,8 @@ class Plan:
             rows=rows,
             compared=tuple(row for row in self.compared if row in rows),
             only=only,
+            looks=None,  # of the whole table
+            other_looks=(),
         )
 
     def trial(self, row: Row, variant: str, seed: int, holdout: Holdout = 0.0) -> Trial:

@@ -10,6 +10,8 @@ from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Literal, Protocol
 
+from lossbench.planning.look_record import LookRecord
+from lossbench.planning.looks import with_stored_looks
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row, find_reference_rows, make_rows
 from lossbench.planning.search import Search, SearchPoints, propose
@@ -35,6 +37,9 @@ class ResultStore(Protocol):
 
     def search_points(self, suite: str) -> Mapping[str, SearchPoints]:
         """Return the points that the searches of a suite have proposed, by `search_identity`."""
+
+    def look_records(self, suite: str) -> Mapping[str, LookRecord]:
+        """Return the records of looks at tables of a suite, by `LookRecord.identity`."""
 
 
 @dataclass(frozen=True)
@@ -152,11 +157,13 @@ def is_complete(trial: Trial, results: Results) -> bool:
 def load_plan_with_results(plan: Plan, store: ResultStore) -> PlanWithResults:
     """Read the results of a plan; its searches propose points given the stored results.
 
+    A plan whose seeds were added until its table was decided gets the recorded seeds.
+
     Args:
         plan: Checked plan with the first round of its searches.
         store: Store of the results; each trial is looked up once.
     """
-    plan = with_stored_points(plan, store)
+    plan = with_stored_points(with_stored_looks(plan, store), store)
     results = dict(store.results(plan.trials))
     while (further := with_searched_rows(plan, held_out_scores(plan, results))).rows != plan.rows:
         known = {trial.identity for trial in plan.trials}

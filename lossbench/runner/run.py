@@ -87,7 +87,7 @@ def _stages(plan: Plan, tracker: Tracker) -> Iterator[tuple[bool, Sequence[Trial
         return
     plan = with_stored_points(plan, tracker)
     while True:
-        tracker.keep_search_points(plan.search_points)
+        tracker.kept.keep_search_points(plan.search_points)
         yield True, plan.trials
         found = PlanWithResults(plan, tracker.results(plan.trials))
         further = with_searched_rows(plan, found.scores)

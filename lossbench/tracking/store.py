@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from lossbench.planning.look_record import LookRecord
 from lossbench.planning.measurements import result_for
 from lossbench.planning.plan import Plan, file_label
 from lossbench.planning.result_files import RESULT, TRIAL, WEIGHTS, array_files
@@ -26,9 +27,10 @@ from lossbench.suite.dump import suite_yaml
 from lossbench.tracking import names
 from lossbench.tracking.artifacts import artifact_path, has_artifact, read_artifact, read_artifacts
 from lossbench.tracking.connection import locked, open_store, translate_store_errors
+from lossbench.tracking.kept_plans import KeptPlans
 from lossbench.tracking.location import Location, locate
 from lossbench.tracking.lookup import StoredTraining, TrainingLookup
-from lossbench.tracking.results import Arrays, ResultReader, points_file
+from lossbench.tracking.results import Arrays, ResultReader
 from lossbench.tracking.run_writer import RunWriter, Training
 from lossbench.tracking.runs import Runs
 
@@ -42,6 +44,7 @@ class Tracker:
 
     Attributes:
         location: Location of the store.
+        kept: What is stored with the runs of tables, to be kept before trials depend on it.
     """
 
     def __init__(self, location: Location, opening: Future[MlflowClient]) -> None:
@@ -50,11 +53,10 @@ class Tracker:
         self._runs = Runs(opening.result, location)
         self._reader = ResultReader(opening.result, location)
         self._writer = RunWriter(opening.result, location, self._runs)
+        self.kept = KeptPlans(opening.result, location, self._runs, self._writer)
         self._lookup = TrainingLookup(self._runs, self._reader, location)
         self._stored: dict[str, StoredTraining] = {}  # by identity
         self._results: dict[str, TrialResult] = {}  # by identity
-        self._logged_points: dict[str, SearchPoints] = {}  # by the identity of the search
-        self._pending_points: dict[str, SearchPoints] = {}
 
     @classmethod
     def open(cls, uri: str | None, *, create: bool = True) -> Tracker:
@@ -151,24 +153,9 @@ class Tracker:
                     found[identity] = points
         return found
 
-    @translate_store_errors
-    def keep_search_points(self, points: Mapping[str, SearchPoints]) -> None:
-        """Store the proposed points with the run of the table, as soon as that run exists.
-
-        Args:
-            points: Points by the identity of the search.
-        """
-        self._pending_points |= {k: p for k, p in points.items() if self._logged_points.get(k) != p}
-        parent = self._writer.parent
-        if not parent:
-            return
-        for identity, proposed in self._pending_points.items():
-            text = proposed.model_dump_json(indent=1)
-            self._writer.write_text(parent, points_file(identity), text)
-            tag = {f"{names.SEARCH}{identity}": f"{proposed.loss}, {proposed.variant}"}
-            self._client.log_batch(parent, tags=names.as_tags(tag))
-        self._logged_points |= self._pending_points
-        self._pending_points = {}
+    def look_records(self, suite: str) -> dict[str, LookRecord]:
+        """Look up the records of looks at tables of a suite, by their identities."""
+        return self.kept.look_records(suite) if self._opening.done() else {}
 
     @translate_store_errors
     def start_suite(self, plan: Plan, environment: Mapping[str, str]) -> None:
@@ -198,7 +185,7 @@ class Tracker:
         file = f"{file_label('suite', plan.changes)}.yaml"  # another name if changed
         writer.write_text(writer.parent, file, suite_yaml(plan.expanded_suite))
         self._client.update_run(writer.parent, status="RUNNING")
-        self.keep_search_points({})
+        self.kept.write_pending()
 
     @translate_store_errors
     def begin(self, trial: Trial) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lossbench.planning.look_record import LookRecord
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
 from lossbench.records import EpochRecord, TrialResult
@@ -28,6 +29,9 @@ class FakeTracker:
         return {trial.identity: self.result(trial) for trial in trials}
 
     def search_points(self, suite: str) -> dict[str, SearchPoints]:
+        return {}
+
+    def look_records(self, suite: str) -> dict[str, LookRecord]:
         return {}
 
     def result(self, trial: Trial) -> TrialResult:

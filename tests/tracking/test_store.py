@@ -288,11 +288,11 @@ def test_points_of_searches_are_stored_with_the_table(uri: str, plan: Plan) -> N
     more = first.model_copy(update={"points": ({"alpha": 0.1}, {"alpha": 0.3})})
     other = first.model_copy(update={"variant": "3-D"})
     tracker = Tracker.open(uri)
-    tracker.keep_search_points({"a1": first})
+    tracker.kept.keep_search_points({"a1": first})
     assert tracker.search_points(plan.suite.suite) == {}  # the table's run is not open yet
     tracker.start_suite(plan, {})
     assert tracker.search_points(plan.suite.suite) == {"a1": first}
-    tracker.keep_search_points({"a1": more, "b2": other})
+    tracker.kept.keep_search_points({"a1": more, "b2": other})
     again = Tracker.open(uri)
     assert again.search_points(plan.suite.suite) == {"a1": more, "b2": other}
     assert again.search_points("another suite") == {}

@@ -1,0 +1,144 @@
+"""Repeated looks at a table: its record, and the plan with the recorded seeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lossbench.errors import RequestError
+from lossbench.planning.look_record import LookRecord, LookRound
+from lossbench.planning.plan import Plan
+from lossbench.planning.trial import digest_of
+from lossbench.records import Metric
+
+if TYPE_CHECKING:
+    from lossbench.planning.selection import ResultStore
+
+Cell = tuple[str, str]
+"""(variant, row label)."""
+
+
+def table_identity(plan: Plan) -> str:
+    """Hash of the trainings of all cells without their seeds, and of the reference row.
+
+    Other rows, columns, data or recipes are another table, and so is a part of a table: its
+    number of comparisons is another. Names of columns and evaluations are no part of it.
+    """
+    cells = sorted(plan.cell_identities.values())
+    return digest_of({"cells": cells, "reference": plan.suite.reference})
+
+
+def deciding_metric(plan: Plan) -> Metric | None:
+    """The metric by which a table is decided: the first that is judged."""
+    return next((metric for metric in plan.metrics if metric.judged), None)
+
+
+def with_stored_looks(plan: Plan, store: ResultStore) -> Plan:
+    """The plan with the seeds of its stored record, if its table has one with the same first seeds.
+
+    Without a record, or with `selection`, it is the same plan.
+    """
+    if plan.suite.selection is not None or plan.suite.reference is None:
+        return plan
+    table = table_identity(plan)
+    own = [r for r in store.look_records(plan.suite.suite).values() if r.table == table]
+    first = set(plan.suite.seeds)
+    found = [record for record in own if set(record.rounds[0].seeds) == first]
+    others = tuple(record for record in own if record not in found)
+    return replace(plan, looks=found[0] if found else None, other_looks=others)
+
+
+def start_looks(plan: Plan, max_seeds: int) -> LookRecord:
+    """Record of the first round: the suite's own seeds in all cells.
+
+    Args:
+        plan: Plan with its stored records; see `with_stored_looks`.
+        max_seeds: Number of seeds per cell at which the rounds end.
+
+    Raises:
+        RequestError: The suite has more seeds, or another record of the table has some of them.
+    """
+    suite, metric = plan.suite, deciding_metric(plan)
+    assert metric is not None
+    if max_seeds < len(suite.seeds):
+        raise RequestError(
+            f"--max-seeds {max_seeds}: the suite has {len(suite.seeds)} seeds to begin with"
+        )
+    for other in plan.other_looks:
+        if shared := sorted(other.seeds & set(suite.seeds)):
+            first = ",".join(map(str, sorted(other.rounds[0].seeds)))
+            raise RequestError(
+                f"seeds {', '.join(map(str, shared))}: this table was already looked at with them, "
+                f"beginning with --seeds {first} and up to {other.max_seeds} seeds; continue with "
+                f"those, or start anew with {fresh_seeds(plan, len(suite.seeds))}"
+            )
+    return LookRecord(
+        table=table_identity(plan),
+        metric=metric.name,
+        max_seeds=max_seeds,
+        min_effect=suite.min_effect.get(metric.name),
+        rounds=(
+            LookRound(
+                seeds=tuple(suite.seeds),
+                cells=tuple(dict.fromkeys(plan.cell_identities.values())),
+            ),
+        ),
+    )
+
+
+def require_same_looks(plan: Plan, max_seeds: int | None) -> None:
+    """Refuse to change the plan of looks after a look.
+
+    Args:
+        plan: Plan with its record.
+        max_seeds: Number of `--max-seeds`, if it was given.
+
+    Raises:
+        RequestError: Limit, metric or `min_effect` differ from those of the record.
+    """
+    record, metric = plan.looks, deciding_metric(plan)
+    assert record is not None
+    assert metric is not None
+    now = plan.suite.min_effect.get(record.metric)
+    if max_seeds not in (None, record.max_seeds):
+        change = f"--max-seeds {max_seeds}: this table's limit is {record.max_seeds} seeds"
+    elif metric.name != record.metric:
+        change = f"evaluate: this table is decided by {record.metric}, not by {metric.name}"
+    elif now != record.min_effect:
+        before = "not set" if record.min_effect is None else f"{record.min_effect:g}"
+        change = f"min_effect.{record.metric}: was {before} when this table's first round began"
+    else:
+        return
+    raise RequestError(
+        f"{change}, and it has been looked at since; a change after a look would make its error "
+        "rate unknown. Repeat with the same, or start anew with seeds that were not looked at, as "
+        f"with {fresh_seeds(plan, len(plan.suite.seeds))}"
+    )
+
+
+def fresh_seeds(plan: Plan, count: int) -> str:
+    """`--seeds 20,21,22`: seeds that no record of the table can reach."""
+    records = [*plan.other_looks, *([plan.looks] if plan.looks else [])]
+    highest = max((max(*record.seeds, record.max_seeds - 1) for record in records), default=-1)
+    return f"--seeds {','.join(map(str, range(highest + 1, highest + 1 + count)))}"
+
+
+def with_next_round(plan: Plan, record: LookRecord, cells: Iterable[Cell]) -> LookRecord:
+    """The record with another round: one further seed for some cells.
+
+    Args:
+        plan: Plan of the table.
+        record: Record so far.
+        cells: Cells that get the seed.
+    """
+    chosen = tuple(dict.fromkeys(plan.cell_identities[cell] for cell in cells))
+    added = LookRound(seeds=(next_seed(plan, record),), cells=chosen)
+    return record.model_copy(update={"rounds": (*record.rounds, added)})
+
+
+def next_seed(plan: Plan, record: LookRecord) -> int:
+    """The smallest seed that no record of the table has."""
+    used = record.seeds.union(*(other.seeds for other in plan.other_looks))
+    return next(seed for seed in itertools.count() if seed not in used)
