@@ -57,12 +57,12 @@ class Verdict:
         spread: Spread of the difference, pooled over the table; None if it is unknown.
         p_holm: p of the t test with this spread, corrected for all comparisons of the table; None
             without a test, which needs two matched seeds.
-        interval: Interval of the difference at the level of the row's own step in Holm's method,
-            so that it excludes 0 if and only if `p_holm` is at most 0.05; None without a test.
+        interval: Interval of the difference; it excludes 0 if and only if `p_holm` is at most
+            0.05. None without a test.
         margin: Largest difference that counts as none, in the metric's unit; None if there is no
             such number.
-        level: Level of the row's own step in Holm's method, of the present look if there are
-            several.
+        level: Level of the test, the row's own step in Holm's method.
+        equivalence_level: Level of the interval that has to lie within the margin.
         outcome: Outcome of the test; `none` without a test.
         paired: The classic paired t test.
     """
@@ -78,6 +78,7 @@ class Verdict:
     interval: Interval | None
     margin: float | None
     level: float
+    equivalence_level: float
     outcome: VerdictKind
     paired: PairedTest
 
@@ -90,7 +91,9 @@ class Verdict:
         if self.outcome != "undecided" or self.spread is None or self.difference.mean is None:
             return None
         spread = SeedSpread(self.spread.sd, self.spread.df, self.difference.n)
-        return seeds_to_decide(self.difference.mean, spread, self.level, self.margin)
+        return seeds_to_decide(
+            self.difference.mean, spread, self.level, self.margin, self.equivalence_level
+        )
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,13 @@ def compare_with_reference(
     corrected by Holm's method over all comparisons of the table (all rows, all columns, one
     metric): if no row truly differs, at most about one table in twenty has any verdict.
 
-    A row is equivalent if its interval lies within ± the margin of its column (two one-sided
-    tests), better or worse if p is at most 0.05, and otherwise undecided.
+    A row is equivalent if its interval at the level 0.05 / comparisons lies within ± the margin of
+    its column (two one-sided tests), better or worse if p is at most 0.05, and otherwise undecided.
+    The level of equivalences does not grow with Holm's steps: rows whose difference is the margin
+    itself are not fewer because other rows truly differ.
+
+    The interval of a row that differs has the level of its step in Holm's method, that of any
+    other row the level 0.05 / comparisons.
 
     Diverged seeds have no value: the difference is that of the seeds that finished in both cells.
 
@@ -203,6 +211,7 @@ def compare_with_reference(
     p_holm = _holm_at({key: _settled_p(settled.get(key), tests[key]) for key in family})
     p_paired = _holm_at({key: tests[key].p_paired for key in family})
     levels = _holm_levels(p_holm)
+    alpha = ALPHA / max(len(family), 1)
     listed = []
     for variant, row, other in pairs:
         key = variant, row
@@ -215,8 +224,9 @@ def compare_with_reference(
             continue
         p = p_holm[key] if has_test else None
         margin = (margins or {}).get(variant)
-        interval = test.interval(levels[key]) if has_test else None
-        outcome = _outcome(test.difference, p, interval, margin, higher)
+        widest = test.interval(alpha) if has_test else None
+        interval = test.interval(levels[key]) if p is not None and p <= ALPHA else widest
+        outcome = _outcome(test.difference, p, widest, margin, higher)
         verdict = Verdict(
             variant=variant,
             row=row,
@@ -229,18 +239,16 @@ def compare_with_reference(
             interval=interval,
             margin=margin,
             level=test.nominal(levels.get(key, ALPHA)),
+            equivalence_level=test.nominal(alpha),
             outcome=outcome,
             paired=paired,
         )
         listed.append(verdict)
-    alpha = ALPHA / max(len(family), 1)
-    if looks:
-        alpha = max(looks.values(), key=lambda one: one.seeds[-1]).nominal_level(alpha)
     return Verdicts(
         reference=reference,
         listed=tuple(listed),
         comparisons=len(family),
-        alpha=alpha,
+        alpha=min((test.nominal(alpha) for test in tests.values()), default=alpha),
         variants=tuple(labels),
         out_of_line=_tested_alone(spreads, listed),
     )

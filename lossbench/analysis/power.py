@@ -77,15 +77,20 @@ def _relative_spreads(df: float) -> NDArray[np.float64]:
 
 
 def seeds_to_decide(
-    difference: float, spread: SeedSpread, alpha: float, margin: float | None = None
+    difference: float,
+    spread: SeedSpread,
+    alpha: float,
+    margin: float | None = None,
+    equivalence_alpha: float | None = None,
 ) -> int | None:
     """Smallest number of seeds that decides a difference of this size with 80 % power.
 
     Args:
         difference: Mean difference.
         spread: Spread of the differences.
-        alpha: Level of the two-sided t test, and of the interval that shows equivalence.
+        alpha: Level of the two-sided t test.
         margin: Margin of equivalence, in the metric's unit; None if there is none.
+        equivalence_alpha: Level of the interval that shows equivalence; by default `alpha`.
 
     Returns:
         Number of seeds that shows a difference or an equivalence, whichever takes fewer; None
@@ -98,7 +103,8 @@ def seeds_to_decide(
 
     def equivalent(n: int) -> float:
         assert margin is not None
-        return equivalence_power(n, effect, margin / spread.sd, alpha, spread.df_with(n))
+        level = alpha if equivalence_alpha is None else equivalence_alpha
+        return equivalence_power(n, effect, margin / spread.sd, level, spread.df_with(n))
 
     found = []
     for reached in (detected, equivalent) if margin else (detected,):
