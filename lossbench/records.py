@@ -198,3 +198,29 @@ class Plugin(Strict):
 
     file: str
     text: str
+
+
+class TableSummary(Strict):
+    """What the tracking store shows of a table, besides the files of its report.
+
+    Attributes:
+        description: Markdown: the best rows and the table of the first metric.
+        short_description: The same without the table, for a store with a limit.
+        metrics: Names of the metrics, the first one first; those on the held-out part are left out
+            unless there are no others.
+        ascending: Whether lower values of the first metric are better.
+        values: (metric, column, statistic, row) -> value, with the statistics `mean`, `std` and
+            `n`; suites without variants leave the column out.
+        verdicts: (column, row) -> verdict on the first metric, with its difference.
+        columns: Headings of `rows`.
+        rows: One per cell and metric.
+    """
+
+    description: str
+    short_description: str
+    metrics: tuple[str, ...]
+    ascending: bool
+    values: Mapping[tuple[str, ...], float]
+    verdicts: Mapping[tuple[str, ...], str]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str | float | int | None, ...], ...]

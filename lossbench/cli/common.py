@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,7 +201,26 @@ def report_folder(plan: Plan, output: Path | None) -> Path:
     return folder
 
 
-def write_report(plan: Plan, tracking_uri: str | None, output: Path | None, command: str) -> None:
+@dataclass(frozen=True)
+class WrittenReport:
+    """A report of stored results.
+
+    Attributes:
+        found: Plan with its results.
+        tracker: Store that they were read from.
+        folder: Folder of the report.
+        files: Its files.
+    """
+
+    found: PlanWithResults
+    tracker: Tracker
+    folder: Path
+    files: list[Path]
+
+
+def write_report(
+    plan: Plan, tracking_uri: str | None, output: Path | None, command: str
+) -> WrittenReport:
     """Write the report of a plan's stored results and print its table.
 
     Args:
@@ -210,14 +229,15 @@ def write_report(plan: Plan, tracking_uri: str | None, output: Path | None, comm
         output: Folder of the report; None for the default.
         command: Command that the report shows as its origin.
     """
-    report_folder(plan, output)  # refused before the results are read
+    folder = report_folder(plan, output)  # refused before the results are read
     found, tracker = load_results(plan, tracking_uri)
-    write_report_of(found, tracker.arrays, output, command)
+    files = write_report_of(found, tracker.arrays, output, command)
+    return WrittenReport(found, tracker, folder, files)
 
 
 def write_report_of(
     found: PlanWithResults, read_arrays: ReadArrays, output: Path | None, command: str
-) -> None:
+) -> list[Path]:
     """Write the report of results and print its table.
 
     Args:
@@ -225,6 +245,9 @@ def write_report_of(
         read_arrays: Reads an array artifact of a trial.
         output: Folder of the report; None for the default.
         command: Command that the report shows as its origin.
+
+    Returns:
+        Paths of its files.
     """
     plan = found.plan
     from lossbench.report import terminal_table
@@ -243,3 +266,4 @@ def write_report_of(
     err.print(
         f"report: {page}{f' ({replaced})' if replaced else ''}", highlight=False, soft_wrap=True
     )
+    return written

@@ -135,7 +135,7 @@ def _import_archive(
     from lossbench.archive.comparison import compare
 
     plan, trials = archive.plan, list(archive.trials.values())
-    tracker.start_suite(plan, {})
+    tracker.start_suite(plan, {}, imported=True)
     tracker.kept.keep_search_points(archive.search_points)
     if archive.looks is not None:
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from lossbench.cli.common import load_plan, report_folder, write_report
+from lossbench.cli.common import WrittenReport, load_plan, report_folder, write_report
 from lossbench.cli.console import err
 from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
@@ -33,6 +33,7 @@ from lossbench.errors import DataError, LossbenchError, RequestError, TrackingEr
 if TYPE_CHECKING:
     from lossbench.planning.plan import Plan
     from lossbench.runner.outcome import RunOutcome
+    from lossbench.tracking.store import Tracker
 
 WORK = Path(".lossbench")
 """Folder for a run's files that are not results yet."""
@@ -143,7 +144,7 @@ def run(
     if not outcome.started and not outcome.over_budget:
         err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
     try:
-        write_report(plan, tracking_uri, output, context.obj)
+        log_table(tracker, write_report(plan, tracking_uri, output, context.obj))
     except TrackingError as error:
         if not outcome.unlogged and not outcome.abort_reason:
             raise
@@ -153,6 +154,26 @@ def run(
             raise
         err.print(Text(str(error), "yellow"))
     _print_outcome(outcome, time_budget)
+
+
+def log_table(tracker: Tracker, written: WrittenReport) -> None:
+    """Show a written report in MLflow, in the run of its table; a failure is only printed.
+
+    Args:
+        tracker: Tracker that can write.
+        written: The report.
+    """
+    from lossbench.report.table_summary import summarize
+
+    plan, trials = written.found.plan, written.found.trials
+    runs = written.tracker.trial_runs(plan.suite.suite, trials)
+    try:
+        with err.status("logging the table"):
+            report = written.folder, written.files
+            tracker.log_table(plan, summarize(written.found), report, runs)
+    except TrackingError as error:
+        text = f"warning: the table is not in MLflow, run the same command to log it: {error}"
+        err.print(Text(text, "yellow"), soft_wrap=True)
 
 
 def confirm_long_run(

@@ -71,7 +71,7 @@ def read_artifacts(
         run: The run.
         omitted: Names of files that are left out.
     """
-    for name in _list_artifacts(client, location, run, ""):
+    for name in list_artifacts(client, location, run, ""):
         content = None if name in omitted else read_artifact(client, location, run, name)
         if content is not None:
             yield name, content
@@ -126,20 +126,28 @@ def delete_artifact(location: Location, run: Run, name: str) -> None:
         ) from None
 
 
-def _list_artifacts(
-    client: MlflowClient, location: Location, run: Run, inside: str
+def list_artifacts(
+    client: MlflowClient, location: Location, run: Run, inside: str = ""
 ) -> Iterator[str]:
-    """Paths of all artifacts of a run."""
+    """Paths of the artifacts of a run.
+
+    Args:
+        client: MLflow's client.
+        location: Location of the store.
+        run: The run.
+        inside: Folder among the artifacts; empty for all of them.
+    """
     folder = _folder(run, location.database)
     if folder is not None:
         recorded = _recorded_folder(run)
         places = [folder, *([recorded] if recorded else [])]
         found = next((place for place in places if place.is_dir()), folder)
-        yield from (str(p.relative_to(found)) for p in sorted(found.rglob("*")) if p.is_file())
+        files = sorted((found / inside).rglob("*"))
+        yield from (str(path.relative_to(found)) for path in files if path.is_file())
         return
     for file in client.list_artifacts(run.info.run_id, inside or None):
         if file.is_dir:
-            yield from _list_artifacts(client, location, run, file.path)
+            yield from list_artifacts(client, location, run, file.path)
         else:
             yield file.path
 

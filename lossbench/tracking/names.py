@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mlflow.entities import Metric, Param, RunTag
@@ -17,6 +18,16 @@ PREFIX = "lossbench."
 IDENTITY = f"{PREFIX}identity"
 KIND = f"{PREFIX}kind"
 TABLE = f"{PREFIX}table"
+LABEL = f"{PREFIX}label"
+"""Tag of a table's run: the label of its plan, which also names the report's folder."""
+TABLES = f"{PREFIX}tables"
+"""Tag of a trial: the labels of the tables that it is in now, as in `|digits|digits@seeds=0|`."""
+CELL = f"{PREFIX}cell"
+"""Tag of a trial for grouping: `lgm(alpha=0.3) · 2-D`, the same for all seeds."""
+REPORTED = f"{PREFIX}reported"
+"""Tag of a table's run that shows a report: the number of its trials that have a result."""
+EARLIER = f"{PREFIX}earlier"
+"""Tag of a table's run whose label belongs to a run with other settings now."""
 STATUS = f"{PREFIX}status"
 REASON = f"{PREFIX}reason"
 OWNER = f"{PREFIX}owner"
@@ -38,13 +49,25 @@ ORIGIN_SUITE = f"{PREFIX}origin_suite"
 PARENT = "mlflow.parentRunId"
 NOTE = "mlflow.note.content"
 
+_MAX_KEY = 240  # and a prefix; 250 is the limit of MLflow
+MAX_TEXT = 5000
+"""Length of a text that surely fits into a tag, with a sentence or two added."""
 _MAX_VALUE = 5900  # MLflow's limits are 6000 for a parameter and 8000 for a tag
 
 
 def run_name(trial: Trial) -> str:
     """`lgm(alpha=0.3) · 2-D · seed 0`, with ` · holdout` for trials that `selection` compares."""
-    stage = " · holdout" if trial.holdout else ""
-    return f"{trial.row} · {trial.variant} · seed {trial.seed}{stage}"
+    return f"{trial.row} · {trial.variant} · seed {trial.seed}{_stage(trial)}"
+
+
+def cell_tags(trial: Trial) -> dict[str, str]:
+    """Labels by which the runs of trials are grouped."""
+    cell = f"{trial.row} · {trial.variant}{_stage(trial)}"
+    return {VARIANT: trial.variant, ROW: trial.row, CELL: cell}
+
+
+def _stage(trial: Trial) -> str:
+    return " · holdout" if trial.holdout else ""
 
 
 def params(trial: Trial) -> dict[str, str]:
@@ -90,13 +113,11 @@ def trial_tags(trial: Trial) -> dict[str, str]:
         "kind": "trial",
         "identity": trial.identity,
         "suite": trial.suite,
-        "variant": trial.variant,
-        "row": trial.row,
         "loss": trial.loss.name,
         "seed": str(trial.seed),
     }
     named = {PREFIX + key: value for key, value in labels.items()}
-    return {**named, **status_tags("running")}
+    return {**named, **cell_tags(trial), **status_tags("running")}
 
 
 def status_tags(status: str, reason: str = "") -> dict[str, str]:
@@ -110,6 +131,47 @@ def environment_tags(environment: Mapping[str, str]) -> dict[str, str]:
 def clean_key(key: str) -> str:
     """Replace characters that MLflow does not allow in keys."""
     return re.sub(r"[^\w./: -]", "_", key)
+
+
+def path_keys(paths: Collection[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
+    """Keys with a `/` between their parts, as MLflow allows them, without equal ones.
+
+    Args:
+        paths: Parts of each key, as in `("error", "2-D", "mean", "lgm(alpha=0.3)")`.
+
+    Returns:
+        The parts -> `error/2-D/mean/lgm alpha 0.3`. A digest is appended where two keys would be
+        equal, or where one would be too long.
+    """
+    keys = {path: "/".join(map(_key_part, path)) for path in paths}
+    counts = Counter(keys.values())
+    return {
+        path: key
+        if counts[key] == 1 and len(key) <= _MAX_KEY
+        else f"{key[: _MAX_KEY - 20].rstrip('/ ')} {short_digest('/'.join(path))}"
+        for path, key in keys.items()
+    }
+
+
+def _key_part(text: str) -> str:
+    """`lgm(alpha=0.3, lambda=0.1)` -> `lgm alpha 0.3 lambda 0.1`."""
+    words = re.sub(r"[^\w.-]+", " ", text).split()
+    return " ".join(words).lstrip(".") or "_"
+
+
+def with_label(labels: str, label: str) -> str:
+    """Value of `TABLES` with one more label."""
+    return labels if f"|{label}|" in labels else f"{labels or '|'}{label}|"
+
+
+def without_label(labels: str, label: str) -> str:
+    """Value of `TABLES` without a label."""
+    return "|".join(part for part in labels.split("|") if part != label)
+
+
+def table_filter(label: str) -> str:
+    """MLflow's search text for the trials that are in a table now."""
+    return f"tags.`{TABLES}` LIKE '%|{label}|%'"
 
 
 def shortened(value: str) -> str:

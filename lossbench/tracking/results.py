@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,21 @@ class ResultReader:
             identity = run.data.tags[names.IDENTITY]
             _LOG.warning("%s of trial %s is broken: %s", file, identity, one_line(error))
             return None
+
+    def all_search_points(self, tables: Iterable[Run]) -> dict[str, SearchPoints]:
+        """The points that the runs of tables have, by the identity of the search.
+
+        Of several ones, the most points count.
+        """
+        found: dict[str, SearchPoints] = {}
+        for run in tables:
+            for tag in run.data.tags:
+                identity = tag.removeprefix(names.SEARCH)
+                if identity == tag or (points := self.search_points(run, identity)) is None:
+                    continue
+                if identity not in found or len(points.points) > len(found[identity].points):
+                    found[identity] = points
+        return found
 
     def search_points(self, run: Run, identity: str) -> SearchPoints | None:
         """Points of a search that are stored with a table's run; None if they cannot be read."""

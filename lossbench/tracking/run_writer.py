@@ -47,6 +47,7 @@ class RunWriter:
         experiment: Id of the experiment of the suite.
         parent: Id of the table's run.
         table: Identity of the table.
+        label: Label of the table; empty while an archive is imported.
     """
 
     def __init__(self, client: Callable[[], MlflowClient], location: Location, runs: Runs) -> None:
@@ -55,10 +56,16 @@ class RunWriter:
         self.experiment = ""
         self.parent = ""
         self.table = ""
+        self.label = ""
 
     @property
     def _client(self) -> MlflowClient:
         return self._make_client()
+
+    @property
+    def _table_tags(self) -> dict[str, str]:
+        labels = {names.TABLES: names.with_label("", self.label)} if self.label else {}
+        return {names.TABLE: self.table, names.PARENT: self.parent, **labels}
 
     def begin(self, trial: Trial) -> str:
         """Open the run of a training, or reopen one that was not finished; return its id.
@@ -68,8 +75,7 @@ class RunWriter:
         """
         tags = {
             **names.trial_tags(trial),
-            names.TABLE: self.table,
-            names.PARENT: self.parent,
+            **self._table_tags,
             names.OWNER: _owner(),
         }
         name = names.run_name(trial)
@@ -148,8 +154,7 @@ class RunWriter:
     def _finished_run(self, trial: Trial, result: TrialResult) -> FinishedRun:
         tags = {
             **names.trial_tags(trial),
-            names.TABLE: self.table,
-            names.PARENT: self.parent,
+            **self._table_tags,
             **_result_tags(trial, result),
         }
         metrics = [

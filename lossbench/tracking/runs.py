@@ -54,6 +54,11 @@ class Runs:
             known = self._finished[key] = (version, list(self.search(experiments, _FINISHED)))
         return known[1]
 
+    def last_finished(self, suite: str) -> list[Run]:
+        """Finished runs of a suite as `finished` returned them last; empty before that."""
+        known = self._finished.get(frozenset({suite}))
+        return known[1] if known else []
+
     def _elsewhere(self, suites: frozenset[str]) -> list[Run]:
         """Finished trials of all other suites."""
         now = time.monotonic()
@@ -104,9 +109,15 @@ class Runs:
             tags: Tags of the run.
             unfinished: Whether finished runs are left out.
         """
-        conditions = [_equals(key, value) for key, value in tags.items()]
-        conditions += ["attributes.status != 'FINISHED'"] if unfinished else []
-        return next(self.search([experiment], " AND ".join(conditions)), None)
+        conditions = ["attributes.status != 'FINISHED'"] if unfinished else []
+        return next(self.with_tags(experiment, tags, conditions), None)
+
+    def with_tags(
+        self, experiment: str, tags: Mapping[str, str], conditions: Collection[str] = ()
+    ) -> Iterator[Run]:
+        """Runs of an experiment with these tags that meet further conditions, earliest first."""
+        listed = [*(_equals(key, value) for key, value in tags.items()), *conditions]
+        return self.search([experiment], " AND ".join(listed))
 
     def create(
         self, experiment: str, key: Mapping[str, str], tags: Mapping[str, str], name: str

@@ -17,22 +17,23 @@ from mlflow.exceptions import MlflowException
 
 from lossbench.planning.look_record import LookRecord
 from lossbench.planning.measurements import result_for
-from lossbench.planning.plan import Plan, file_label
+from lossbench.planning.plan import Plan
 from lossbench.planning.result_files import RESULT, TRIAL, WEIGHTS, array_files
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
-from lossbench.records import EpochRecord, TrialResult
+from lossbench.records import EpochRecord, TableSummary, TrialResult
 from lossbench.suite.atomic_files import link_or_copy, write_files
-from lossbench.suite.dump import suite_yaml
 from lossbench.tracking import names
 from lossbench.tracking.artifacts import artifact_path, has_artifact, read_artifact, read_artifacts
-from lossbench.tracking.connection import locked, open_store, translate_store_errors
+from lossbench.tracking.connection import open_store, translate_store_errors
 from lossbench.tracking.kept_plans import KeptPlans
 from lossbench.tracking.location import Location, locate
 from lossbench.tracking.lookup import StoredTraining, TrainingLookup
 from lossbench.tracking.results import Arrays, ResultReader
 from lossbench.tracking.run_writer import RunWriter, Training
 from lossbench.tracking.runs import Runs
+from lossbench.tracking.table_members import TrialRuns, trial_runs
+from lossbench.tracking.table_run import TableRuns
 
 
 class Tracker:
@@ -54,6 +55,7 @@ class Tracker:
         self._reader = ResultReader(opening.result, location)
         self._writer = RunWriter(opening.result, location, self._runs)
         self.kept = KeptPlans(opening.result, location, self._runs, self._writer)
+        self._tables = TableRuns(opening.result, location, self._runs)
         self._lookup = TrainingLookup(self._runs, self._reader, location)
         self._stored: dict[str, StoredTraining] = {}  # by identity
         self._results: dict[str, TrialResult] = {}  # by identity
@@ -143,48 +145,27 @@ class Tracker:
         """
         if not self._opening.done():
             return {}  # the database is being created
-        found: dict[str, SearchPoints] = {}
-        for run in self._runs.tables(suite):
-            for tag in run.data.tags:
-                identity = tag.removeprefix(names.SEARCH)
-                if identity == tag or (points := self._reader.search_points(run, identity)) is None:
-                    continue
-                if identity not in found or len(points.points) > len(found[identity].points):
-                    found[identity] = points
-        return found
+        return self._reader.all_search_points(self._runs.tables(suite))
 
     def look_records(self, suite: str) -> dict[str, LookRecord]:
         """Look up the records of looks at tables of a suite, by their identities."""
         return self.kept.look_records(suite) if self._opening.done() else {}
 
     @translate_store_errors
-    def start_suite(self, plan: Plan, environment: Mapping[str, str]) -> None:
+    def start_suite(
+        self, plan: Plan, environment: Mapping[str, str], *, imported: bool = False
+    ) -> None:
         """Open the suite's experiment and the table's parent run; create those that are missing.
 
         Args:
             plan: Plan that will be run.
             environment: Versions that affect the results; recorded as tags.
+            imported: Whether the results to store are those of an archive.
         """
         self._opening.result()  # the thread that creates the database needs the lock, too
-        suite, writer = plan.suite, self._writer
-        table = {names.KIND: "table", names.TABLE: plan.table_identity}
-        with locked(self.location):
-            writer.experiment = self._runs.open_experiment(suite.suite)
-            run = self._runs.find(writer.experiment, table)
-            if run is None:
-                title = suite.title or suite.suite
-                run = self._runs.create(writer.experiment, table, table, title)
-        writer.parent, writer.table = run.info.run_id, plan.table_identity
-        tags = {
-            names.SUITE: suite.suite,
-            **names.status_tags("running"),
-            names.NOTE: f"Table of suite `{suite.suite}`; the runs below are its trials.",
-            **names.environment_tags(environment),
-        }
-        self._client.log_batch(writer.parent, tags=names.as_tags(tags))
-        file = f"{file_label('suite', plan.changes)}.yaml"  # another name if changed
-        writer.write_text(writer.parent, file, suite_yaml(plan.expanded_suite))
-        self._client.update_run(writer.parent, status="RUNNING")
+        run, writer = self._tables.start(plan, environment, imported=imported), self._writer
+        writer.experiment, writer.parent = run.info.experiment_id, run.info.run_id
+        writer.table, writer.label = plan.table_identity, "" if imported else plan.label
         self.kept.write_pending()
 
     @translate_store_errors
@@ -263,6 +244,23 @@ class Tracker:
         """Close the parent run of the table, if it was opened."""
         if self._writer.parent:
             self._runs.close(self._writer.parent, status, "")
+
+    def trial_runs(self, suite: str, trials: Iterable[Trial]) -> TrialRuns:
+        """Finished runs of a suite, as of the last call of `results` with these trials."""
+        known = [trial for trial in trials if trial.identity in self._stored]
+        pairs = [(run, t) for t in known for run in self._stored[t.identity].runs]
+        return trial_runs(self._runs.last_finished(suite), pairs)
+
+    @translate_store_errors
+    def log_table(
+        self,
+        plan: Plan,
+        summary: TableSummary,
+        report: tuple[Path, Sequence[Path]],
+        trials: TrialRuns,
+    ) -> None:
+        """Show a report in the run of its table; see `TableRuns.log`."""
+        self._tables.log(plan, summary, report, trials)
 
     @translate_store_errors
     def arrays(self, identity: str, name: str) -> Arrays | None:

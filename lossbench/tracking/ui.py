@@ -13,21 +13,21 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from lossbench.errors import TrackingError
+from lossbench.tracking import names
 from lossbench.tracking.artifacts import artifact_root, relocate
 from lossbench.tracking.database import check_readable
 from lossbench.tracking.location import EXPERIMENT_KIND, Location, locate
+from lossbench.tracking.views import CHARTS, view_query, view_tag
 
 _HOST = "127.0.0.1"
+_API = "api/2.0/mlflow"
 # with an order by a metric, MLflow does not collapse the trials below their table
-_SIDE_BY_SIDE = (
-    "workflowType=machine_learning&compareRunsMode=CHART"
-    "&orderByKey=metrics.%60error%60&orderByAsc=true"
-)
+_SIDE_BY_SIDE = f"{CHARTS}&orderByKey=metrics.%60error%60&orderByAsc=true"
 _START_TIMEOUT_SEC = 120.0
 _STOP_TIMEOUT_SEC = 5.0
 
@@ -57,8 +57,8 @@ def serve(uri: str | None, port: int) -> int:
         try:
             _wait_until_it_answers(server, port, log)
             print(f"The dashboard is at http://{_HOST}:{port} (Ctrl-C stops it)")
-            for suite, address in _suites(port):
-                print(f"  {suite}: {address}")
+            for title, address in _pages(port):
+                print(f"  {title}: {address}")
             sys.stdout.flush()
             server.wait()
             raise TrackingError(f"MLflow's server has stopped: {_last_line(log)}")
@@ -128,28 +128,53 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: IO[b
         if server.poll() is not None:
             raise TrackingError(f"MLflow's server did not start: {_last_line(log)}")
         try:
-            _get(port, "health")
+            _open(f"http://{_HOST}:{port}/health")
             return
         except OSError:  # including urllib's errors
             time.sleep(0.1)
     raise TrackingError(f"MLflow's server does not answer on port {port}: {_last_line(log)}")
 
 
-def _get(port: int, path: str) -> bytes:
+def _open(address: str, request: Mapping[str, object] | None = None) -> bytes:
+    """Answer of MLflow's server."""
+    body = None if request is None else json.dumps(request).encode()
+    asked = urllib.request.Request(address, body, {"Content-Type": "application/json"})
     # without a proxy, which could not reach this machine's 127.0.0.1
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://{_HOST}:{port}/{path}", timeout=10) as answer:
+    with opener.open(asked, timeout=10) as answer:
         content: bytes = answer.read()
     return content
 
 
-def _suites(port: int) -> Iterator[tuple[str, str]]:
-    """Name and page of each suite, with its trials side by side."""
-    answer = json.loads(_get(port, "api/2.0/mlflow/experiments/search?max_results=100"))
+def _pages(port: int) -> Iterator[tuple[str, str]]:
+    """Title and address of the pages of each suite: its tables and their trials."""
+    server = f"http://{_HOST}:{port}"
+    answer = json.loads(_open(f"{server}/{_API}/experiments/search?max_results=100"))
     for experiment in answer.get("experiments", []):
-        if any(tag["key"] == EXPERIMENT_KIND for tag in experiment.get("tags", [])):
-            page = f"http://{_HOST}:{port}/#/experiments/{experiment['experiment_id']}/runs"
+        tags = {tag["key"] for tag in experiment.get("tags", [])}
+        if EXPERIMENT_KIND not in tags:
+            continue
+        key = experiment["experiment_id"]
+        page, tables = f"{server}/#/experiments/{key}/runs", _tables(server, key)
+        for label, run in tables:
+            yield f"{label}, table", f"{page}/{run}?workflowType=machine_learning"
+            if view_tag(label) in tags:
+                yield f"{label}, charts", f"{page}?{view_query(label)}"
+        if not tables:  # they are shown by `lossbench run` after a report
             yield experiment["name"], f"{page}?{_SIDE_BY_SIDE}"
+
+
+def _tables(server: str, experiment: str) -> list[tuple[str, str]]:
+    """Label and run of each table with a report, by label."""
+    condition = f"tags.`{names.KIND}` = 'table'"
+    request = {"experiment_ids": [experiment], "filter": condition, "max_results": 1000}
+    found = []
+    answer = json.loads(_open(f"{server}/{_API}/runs/search", request))
+    for run in answer.get("runs", []):
+        tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+        if names.REPORTED in tags and names.EARLIER not in tags:
+            found.append((tags[names.LABEL], run["info"]["run_id"]))
+    return sorted(found)
 
 
 def _last_line(log: IO[bytes]) -> str:

@@ -24,6 +24,7 @@ from lossbench.planning.plan import Plan
 from lossbench.records import TrialResult
 from lossbench.tracking.store import Tracker
 from lossbench.tracking.ui import serve
+from tests.tracking.reported import Store, names_of, small
 from tests.tracking.started import run_id_of
 
 pytestmark = pytest.mark.long
@@ -66,6 +67,25 @@ def test_a_result_is_unchanged_through_a_server(
     assert reader.arrays(first.identity, "absent") is None
     assert list(elsewhere.iterdir()) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_table_is_shown_through_a_server(
+    server: str,
+    make_plan: Callable[..., Plan],
+    make_result: Callable[..., TrialResult],
+    tmp_path: Path,
+) -> None:
+    store = Store(server, make_result, tmp_path)
+    plan = small(make_plan, suite="shown", seeds=[7, 8])
+    first = store.run(plan)
+    (tmp_path / "report" / "figures" / "curves.svg").unlink()
+    shorter = small(make_plan, suite="shown", seeds=[7, 8], losses=["softmax"])
+    second = store.run(shorter, verdicts={})
+    assert second.info.run_id == first.info.run_id
+    assert not [key for key in second.data.tags if key.startswith("verdict/")]
+    assert store.files(second, "report") - {"report/figures"} == {"report/report.html"}
+    assert store.files(second, "report/figures") == set()
+    assert store.children(second) == store.members(shorter) == names_of(shorter)
 
 
 def test_for_a_server_its_address_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +164,7 @@ def require_clean_end(process: subprocess.Popen[str], ending: signal.Signals) ->
 def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     uri: str,
     plan: Plan,
+    make_plan: Callable[..., Plan],
     make_result: Callable[..., TrialResult],
     artifacts: Path,
     free_port: Callable[[], int],
@@ -156,11 +177,18 @@ def test_the_dashboard_shows_the_runs_and_stops_cleanly(
     tracker = Tracker.open(f"sqlite:///{old}/mlflow.db")
     tracker.start_suite(plan, {})
     tracker.finish(trial, make_result(trial), artifacts)
+    table = Store(tracker.location.uri, make_result, tmp_path).run(small(make_plan, suite="shown"))
     old.rename(new)  # the dashboard finds the files in their new place
     uri = f"sqlite:///{new}/mlflow.db"
     with dashboard(uri, port) as process:
         assert process.stdout is not None
-        assert f"demo: http://127.0.0.1:{port}/#/experiments/" in process.stdout.readline()
+        page = f"http://127.0.0.1:{port}/#/experiments"
+        lines = sorted(process.stdout.readline().strip() for _ in range(3))
+        assert lines[0].startswith(f"demo: {page}/")  # without a report
+        assert lines[1].startswith(f"shown, charts: {page}/")
+        assert "viewStateShareKey=shown&" in lines[1]
+        runs = f"{page}/{table.info.experiment_id}/runs"
+        assert lines[2].startswith(f"shown, table: {runs}/{table.info.run_id}?")
         run_id = run_id_of(MlflowClient(uri, registry_uri=uri), trial)
         address = f"http://127.0.0.1:{port}/get-artifact?path=result.json&run_uuid={run_id}"
         with urllib.request.urlopen(address) as answer:
