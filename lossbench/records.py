@@ -201,7 +201,7 @@ class Plugin(Strict):
 
 
 class TableSummary(Strict):
-    """What the tracking store shows of a table, besides the files of its report.
+    """Content of a table in the tracking store, besides the files of its report.
 
     Attributes:
         description: Markdown: the best rows and the table of the first metric.

@@ -1,61 +1,39 @@
-"""What the tracking store shows of a table: numbers, verdicts, and a short description."""
+"""Summary of a table for the tracking store: numbers, verdicts, and a short description."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from lossbench.analysis.number_format import format_signed, format_signed_interval
-from lossbench.analysis.tables import Cell, Table, make_tables
+from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import TableSummary
 from lossbench.report.best_rows import find_best_rows
-from lossbench.report.display import DisplayTable
+from lossbench.report.display import DisplayTable, name_columns
 from lossbench.report.escaping import markdown_text
 from lossbench.report.facts import gather_facts
 from lossbench.report.markdown import markdown_lines
 from lossbench.report.metric_groups import group_tables
-from lossbench.report.metric_tables import origin_lines, value_table
+from lossbench.report.metric_tables import origin_lines, value_table, verdict_table
 from lossbench.report.value_text import counted, format_value
-from lossbench.report.verdict_text import (
-    describe_verdict,
-    find_verdict,
-    format_p,
-    verdict_and_difference,
-)
-
-_COLUMNS = (
-    "metric",
-    "variant",
-    "row",
-    "mean ± std",
-    "n",
-    "verdict",
-    "difference",
-    "95 % interval",
-    "p (Holm)",
-    "diverged",
-    "mean",
-    "std",
-    "unit",
-)
+from lossbench.report.verdict_text import verdict_and_difference
 
 
 def summarize(found: PlanWithResults) -> TableSummary:
     """Summary of a table: every cell and metric, and in words the first metric."""
     tables = group_tables(make_tables(found)).tables
     shown = [table for table in tables if not table.held_out] or list(tables)
-    answer = _answer(found, tables)
+    answer, records = _answer(found, tables), list(_records(tables))
     table = markdown_lines(_plain(value_table(shown[0]))) if shown else []
     return TableSummary(
-        description="\n".join([*answer, "", *table]),
-        short_description="\n".join(answer),
+        description=_for_mlflow([*answer, "", *table]),
+        short_description=_for_mlflow(answer),
         metrics=tuple(table.metric for table in shown),
         ascending=not shown or not shown[0].higher_is_better,
         values={key: value for table in tables for key, value in _values(table)},
         verdicts=_verdicts(shown[0]) if shown else {},
-        columns=_COLUMNS,
-        rows=tuple(_row(table, cell) for table in tables for cell in table.cells.values()),
+        columns=tuple(dict.fromkeys(heading for record in records for heading in record)),
+        rows=tuple(tuple(record.values()) for record in records),
     )
 
 
@@ -101,21 +79,41 @@ def _verdicts(table: Table) -> Mapping[tuple[str, ...], str]:
     }
 
 
-def _row(table: Table, cell: Cell) -> tuple[str | float | int | None, ...]:
-    summary, verdict = cell.summary, find_verdict(table, cell.variant, cell.row.label)
-    gap = verdict.difference if verdict else None
-    return (
-        table.metric,
-        cell.variant,
-        cell.row.label,
-        format_value(cell),
-        summary.n,
-        describe_verdict(verdict) if verdict else "",
-        format_signed(gap.mean, table.spec) if gap else "",
-        format_signed_interval(gap.interval, table.spec) if gap else "",
-        format_p(verdict.p_holm) if verdict else "",
-        summary.diverged,
-        summary.mean,
-        summary.std,
-        table.unit,
-    )
+def _records(tables: Sequence[Table]) -> Iterator[dict[str, str | float | int | None]]:
+    """Heading -> content, for each cell and metric, with the columns of the verdicts' table."""
+    shown = [_verdict_texts(table) for table in tables]
+    headings = dict.fromkeys(h for texts in shown for cell in texts.values() for h in cell)
+    for table, texts in zip(tables, shown, strict=True):
+        for (variant, row), cell in table.cells.items():
+            compared = texts.get((variant, row), {})
+            yield {
+                "metric": table.metric,
+                "variant": variant,
+                "row": row,
+                "mean ± std": format_value(cell),
+                "n": cell.summary.n,
+                **{heading: compared.get(heading, "") for heading in headings},
+                "diverged": cell.summary.diverged,
+                "mean": cell.summary.mean,
+                "std": cell.summary.std,
+                "unit": table.unit,
+            }
+
+
+def _verdict_texts(table: Table) -> dict[tuple[str, str], dict[str, str]]:
+    """(variant, row) -> heading -> text in the table of verdicts."""
+    shown, names = verdict_table(table, ()), len(name_columns(table.has_variants))
+    headings = [column.heading for column in shown.columns[names:]]
+    return {
+        (verdict.variant, verdict.row): dict(
+            zip(headings, (cell.text for cell in cells[names:]), strict=True)
+        )
+        for verdict, cells in zip(
+            table.verdicts.listed if table.verdicts else (), shown.rows, strict=True
+        )
+    }
+
+
+def _for_mlflow(lines: Iterable[str]) -> str:
+    """Markdown as MLflow's page understands it, which shows the `\\` of `\\<`."""
+    return "\n".join(lines).replace("\\<", "&lt;").replace("\\>", "&gt;")

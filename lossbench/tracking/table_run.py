@@ -62,7 +62,7 @@ class TableRuns:
     def _client(self) -> MlflowClient:
         return self._make_client()
 
-    def open(self, plan: Plan) -> Run:
+    def find_or_create(self, plan: Plan) -> Run:
         """The run of a plan's table; it and its experiment are created if they are missing."""
         table = _table_tags(plan)
         key = {**table, names.LABEL: plan.label}
@@ -71,7 +71,7 @@ class TableRuns:
             found = self._runs.find(experiment, key) or self._unlabelled(experiment, table)
             return found or self._runs.create(experiment, key, key, _name(plan.label))
 
-    def open_for_import(self, plan: Plan) -> Run:
+    def find_or_create_for_import(self, plan: Plan) -> Run:
         """Run for imported trials: one of the same settings, or a new one without a label.
 
         The next `lossbench run` gives the label, whatever changes the archive's suite had.
@@ -95,9 +95,9 @@ class TableRuns:
         Args:
             plan: The plan.
             environment: Versions that affect the results.
-            imported: Whether the results are those of an archive; see `open_for_import`.
+            imported: Whether the results are those of an archive; see `find_or_create_for_import`.
         """
-        run = self.open_for_import(plan) if imported else self.open(plan)
+        run = self.find_or_create_for_import(plan) if imported else self.find_or_create(plan)
         run_id = run.info.run_id
         tags = {
             names.SUITE: plan.suite.suite,
@@ -132,7 +132,7 @@ class TableRuns:
             report: Folder of the report, and its files.
             trials: Runs of the suite's trials.
         """
-        run = self.open(plan)
+        run = self.find_or_create(plan)
         self._log_values(run, plan, summary, len(trials.members))
         self._log_files(run, plan, summary, report)
         tables = list(self._runs.tables(plan.suite.suite))

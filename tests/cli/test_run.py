@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from lossbench.assembly.check import check
 from lossbench.cli import local_status
@@ -161,3 +162,36 @@ def test_run_continues_after_ctrl_c(run: Run, write_suite: Write, tmp_path: Path
     assert code == 0, err
     assert f"{4 - kept} trials to run" in err
     assert len(list(finished.glob("*/*/result.json"))) == 4
+
+
+@pytest.mark.long
+def test_a_run_shows_its_report_in_mlflow(
+    run: Run, write_suite: Write, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = write_suite()
+    store(suite)
+    monkeypatch.setattr("lossbench.report.build.draw_figures", lambda *_: [])  # takes seconds
+
+    def tables() -> list[tuple[str, int]]:
+        client = MlflowClient("sqlite:///mlflow.db", registry_uri="sqlite:///mlflow.db")
+        experiment = client.get_experiment_by_name("small").experiment_id
+        found = client.search_runs([experiment], "tags.`lossbench.kind` = 'table'")
+        return [(table.info.run_name, len(table.data.metrics)) for table in found]
+
+    assert run("report", suite)[0] == 0  # a command that reads
+    assert tables() == [("Table small", 0)]
+
+    def fail(*_: object) -> None:
+        raise OSError("the server has gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("lossbench.tracking.table_run.write_folder", fail)
+        code, out, err = run("run", suite)
+    assert code == 0
+    assert "lgm(alpha=0.3)" in out
+    assert "reports/small/report.html" in err
+    assert len([line for line in err.splitlines() if "the server has gone" in line]) == 1
+
+    code, _, err = run("run", suite)
+    assert (code, "warning" in err) == (0, False)
+    assert tables() == [("Table small", 9)]

@@ -1,4 +1,4 @@
-"""What a visitor of MLflow sees of a table: its own run, its trials, and their view."""
+"""A table in MLflow: its own run, its trials, and their view."""
 
 from __future__ import annotations
 
