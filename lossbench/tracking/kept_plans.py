@@ -7,7 +7,7 @@ same trials.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -77,13 +77,16 @@ class KeptPlans:
         """Records of looks at tables of a suite, by identity; the longest of the same record."""
         found: dict[str, LookRecord] = {}
         for run in self._runs.tables(suite):
-            for tag in run.data.tags:
-                identity = tag.removeprefix(names.LOOKS)
-                if identity == tag or (record := self._read(run, identity)) is None:
-                    continue
+            for identity, record in self._records_of(run):
                 if identity not in found or record.starts_with(found[identity]):
                     found[identity] = record
         return found
+
+    def _records_of(self, run: Run) -> Iterator[tuple[str, LookRecord]]:
+        for tag in run.data.tags:
+            identity = tag.removeprefix(names.LOOKS)
+            if identity != tag and (record := self._read(run, identity)) is not None:
+                yield identity, record
 
     def _write(self) -> None:
         parent = self._writer.parent
@@ -99,11 +102,11 @@ class KeptPlans:
             self._write_records(parent)
 
     def _write_records(self, parent: str) -> None:
-        run = self._client().get_run(parent)
+        # a table has a run for each label, as with `--only`, but one record
+        suite = self._client().get_experiment(self._writer.experiment).name
+        known = self.look_records(suite)
         for identity, record in self._pending_records.items():
-            stored = None
-            if f"{names.LOOKS}{identity}" in run.data.tags:
-                stored = self._read(run, identity)
+            stored = known.get(identity)
             if stored is not None and stored.starts_with(record):
                 continue
             if stored is not None and not record.starts_with(stored):
