@@ -77,7 +77,7 @@ class DisplayCell:
     @property
     def strong(self) -> bool:
         """Whether the text is bold."""
-        return self.emphasis in ("best", "better", "worse")
+        return self.emphasis in ("best", "better", "worse", "equivalent")
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ class DisplayTable:
         rows: Cells of each row, one per column. Without rows only the sentences are shown.
         subordinate: Whether it belongs to the table before it.
         sortable: Whether the page's reader can sort it.
+        folded: Whether the page and Markdown fold it under its title.
         legend: Meaning of the marks.
         findings: Sentences on what was chosen and on which images.
         warnings: Sentences on what a reader should be careful about.
@@ -101,6 +102,7 @@ class DisplayTable:
     rows: tuple[tuple[DisplayCell, ...], ...] = ()
     subordinate: bool = False
     sortable: bool = True
+    folded: bool = False
     legend: str = ""
     findings: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
+from lossbench.report.answer import Answers, make_answers
 from lossbench.report.data_files import csv, json_lines
-from lossbench.report.escaping import markdown_text
+from lossbench.report.escaping import markdown_sentence, markdown_text
 from lossbench.report.latex import latex_tables
 from lossbench.report.layout import make_layout
 from lossbench.report.markdown import markdown_tables
@@ -27,13 +28,18 @@ def render(found: PlanWithResults, format: str) -> str:
     return FORMATS[format](make_tables(found))
 
 
-def markdown(tables: Sequence[Table]) -> str:
-    """Every metric in a table of its own; before these, many metrics in one table.
+def markdown(tables: Sequence[Table], pictures: Sequence[str] = ()) -> str:
+    """The answer; then every metric in a table of its own, after many metrics in one table.
 
     Kinds of metrics have headings; the tables of single metrics are folded if there are many.
+
+    Args:
+        tables: Tables of all metrics.
+        pictures: Lines after the answer.
     """
     layout = make_layout(tables)
     parts = [f"{markdown_text(line)}\n\n" for line in origin_lines(tables)]
+    parts += [f"{line}\n" for line in (*_answer_lines(make_answers(tables)), *pictures)]
     parts.append(markdown_tables([*layout.overviews, *layout.headline]))
     for section in layout.sections:
         parts += [f"\n## {markdown_text(section.title)}\n\n", markdown_tables(section.overviews)]
@@ -43,6 +49,15 @@ def markdown(tables: Sequence[Table]) -> str:
             details = f"\n<details>{summary}\n\n{details}\n</details>\n"
         parts.append(details)
     return "".join(parts)
+
+
+def _answer_lines(answers: Answers) -> list[str]:
+    lines = [f"**{markdown_text(answers.metric)}**", ""] if answers.listed else []
+    for answer in answers.listed:
+        column = f"{markdown_text(answer.variant)}: " if answer.variant else ""
+        lead = f"**{markdown_text(answer.lead)}** " if answer.lead else ""
+        lines.append(f"- {column}{lead}{markdown_sentence(answer.text)}.")
+    return [*lines, "", *([answers.note, ""] if answers.note else [])]
 
 
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lossbench.analysis.tables import Table
 from lossbench.planning.plan import Plan
-from lossbench.report.best_rows import find_best_rows
+from lossbench.report.answer import make_answers
 from lossbench.report.display import DisplayTable
 from lossbench.report.escaping import html_sentence, plain_sentence
 from lossbench.report.facts import FAIRNESS_TITLE, PROVENANCE_TITLE, Facts
@@ -17,10 +17,8 @@ from lossbench.report.figures.curve_charts import chart, legend, script_json, to
 from lossbench.report.figures.curves import LearningCurves
 from lossbench.report.figures.style import Drawing
 from lossbench.report.layout import make_layout
-from lossbench.report.metric_groups import group_tables
 from lossbench.report.metric_tables import origin_lines
 from lossbench.report.uncertainty_table import TITLE
-from lossbench.report.value_text import label_with_unit
 
 SECTIONS = {
     "selection": "Selection on the held-out part",
@@ -65,7 +63,7 @@ def render_html(
         facts: How the numbers were made.
         files: File name -> text of the files that the page offers for download.
     """
-    environment, ordered = page_environment(), group_tables(tables).tables
+    environment = page_environment()
     environment.filters["png_uri"] = lambda drawing: _data_uri("image/png", drawing.png)
     environment.filters.update(
         chart=chart, legend=legend, tooltips=tooltips, script_json=script_json
@@ -74,8 +72,7 @@ def render_html(
         suite=plan.suite,
         suite_rows=len(plan.rows),
         filter_from=FILTER_FROM,
-        best_rows=find_best_rows(ordered),
-        headline=_headline(ordered),
+        answers=make_answers(tables),
         origin=origin_lines(tables),
         layout=make_layout(tables),
         uncertainty=uncertainty,
@@ -109,12 +106,6 @@ def as_downloads(files: Mapping[str, str]) -> dict[str, str]:
         name: _data_uri(f"{MEDIA_TYPES[name.rpartition('.')[2]]};charset=utf-8", text.encode())
         for name, text in files.items()
     }
-
-
-def _headline(tables: Sequence[Table]) -> str:
-    """Metric of the best rows: `Test error, % of test images`."""
-    table = next((t for t in tables if not t.held_out), None)
-    return label_with_unit(table) if table else ""
 
 
 def _sections(

@@ -21,7 +21,9 @@ def markdown_tables(tables: Iterable[DisplayTable]) -> str:
 def markdown_lines(table: DisplayTable) -> list[str]:
     """Lines of one table; blank lines separate its parts."""
     lines = []
-    if table.title:
+    if table.folded:
+        lines += [f"<details><summary>{markdown_text(table.title)}</summary>", ""]
+    elif table.title:
         mark = "*" if table.subordinate else "**"
         lines += [f"{mark}{markdown_text(table.title)}{mark}", ""]
     if table.rows:
@@ -36,7 +38,7 @@ def markdown_lines(table: DisplayTable) -> list[str]:
             lines += [*(f"- {prefix}{markdown_sentence(line)}" for line in listed), ""]
     for note in table.notes:
         lines += [markdown_sentence(note), ""]
-    return lines
+    return [*lines, "</details>", ""] if table.folded else lines
 
 
 def _line(fields: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from lossbench.analysis.comparison import Verdict
 from lossbench.analysis.number_format import (
@@ -39,12 +40,15 @@ from lossbench.report.verdict_text import (
     find_verdict,
     format_p,
     format_seeds_to_decide,
+    is_paired_t_test,
     notes_once,
+    out_of_line_warnings,
     verdict_and_difference,
     verdict_title,
 )
 
 NO_REMARKS = Remarks()
+CLASSIC_TITLE = "Classic paired t test, which uses no other row"
 
 
 def origin_lines(tables: Sequence[Table]) -> list[str]:
@@ -66,7 +70,7 @@ def tables_by_metric(tables: Sequence[Table]) -> list[list[DisplayTable]]:
     for table, notes, remarks in per_table:
         shown = [value_table(table, remarks)]
         if table.verdicts:
-            shown.append(verdict_table(table, notes))
+            shown += [verdict_table(table, notes), *classic_tables(table)]
         if table.ranks:
             shown.append(rank_table(table.ranks))
         listed.append(shown)
@@ -129,17 +133,23 @@ def verdict_table(table: Table, notes: Iterable[str]) -> DisplayTable:
     verdicts = table.verdicts
     if verdicts is None or not verdicts.listed:
         return DisplayTable("", subordinate=True, notes=tuple(notes))
+    several = verdicts.comparisons > 1
     columns = (
         *name_columns(table.has_variants),
         Column("verdict", "text"),
         Column("difference"),
-        Column("interval"),
-        Column("p (Holm)", optional=True),
+        Column("interval (Holm)" if several else "95 % interval"),
+        Column("p (Holm)" if several else "p", optional=True),
         Column("seeds to decide", optional=True),
     )
-    rows = tuple(tuple(_verdict_cells(table, verdict)) for verdict in verdicts.listed)
-    title = verdict_title(verdicts, table.unit)
-    return DisplayTable(title, columns, rows, subordinate=True, notes=tuple(notes))
+    return DisplayTable(
+        verdict_title(verdicts, table.unit),
+        columns,
+        tuple(tuple(_verdict_cells(table, verdict)) for verdict in verdicts.listed),
+        subordinate=True,
+        warnings=out_of_line_warnings(table),
+        notes=tuple(notes),
+    )
 
 
 def _verdict_cells(table: Table, verdict: Verdict) -> list[DisplayCell]:
@@ -152,6 +162,34 @@ def _verdict_cells(table: Table, verdict: Verdict) -> list[DisplayCell]:
         DisplayCell(format_p(verdict.p_holm)),
         DisplayCell(format_seeds_to_decide(verdict) or NOTHING),
     ]
+
+
+def classic_tables(table: Table) -> list[DisplayTable]:
+    """The paired t tests, folded; none if they are those of the verdicts, or without any test."""
+    verdicts = table.verdicts
+    if verdicts is None or not verdicts.comparisons or is_paired_t_test(table):
+        return []
+    columns = (
+        *name_columns(table.has_variants),
+        Column("verdict", "text"),
+        Column("difference"),
+        Column("95 % interval"),
+        Column("p (Holm)"),
+    )
+    rows = []
+    for verdict in verdicts.listed:
+        gap, classic = verdict.difference, verdict.paired
+        cells = (
+            *name_cells(verdict.row, verdict.variant, table.has_variants),
+            DisplayCell(classic.outcome, classic.outcome),
+            DisplayCell(format_signed(gap.mean, table.spec)),
+            DisplayCell(format_signed_interval(gap.interval, table.spec)),
+            DisplayCell(format_p(classic.p_holm)),
+        )
+        rows.append(cells)
+    note = "The 95 % intervals are not corrected for the number of comparisons."
+    shown = DisplayTable(CLASSIC_TITLE, columns, tuple(rows), subordinate=True, folded=True)
+    return [replace(shown, notes=(note,)) if verdicts.comparisons > 1 else shown]
 
 
 def rank_table(ranks: Ranks) -> DisplayTable:

@@ -13,6 +13,7 @@ from rich.text import Text
 from lossbench.analysis.number_format import NOTHING
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
+from lossbench.report.answer import make_answers
 from lossbench.report.combined_table import MAX_ROWS, combine_metrics, overview_tables
 from lossbench.report.display import DisplayCell, DisplayTable
 from lossbench.report.escaping import plain_sentence
@@ -20,11 +21,16 @@ from lossbench.report.layout import HEADLINE, split_headline
 from lossbench.report.metric_groups import GroupedTables, MetricGroup, group_tables
 from lossbench.report.metric_tables import origin_lines, value_table, verdict_table
 from lossbench.report.remarks import make_remarks
+from lossbench.report.value_text import join_names
 from lossbench.report.verdict_text import notes_once, verdict_notes
 
-STYLES = {"best": "bold green", "better": "bold green", "worse": "red", "none": "yellow"}
-MAX_NAMED = 3
-"""Number of metrics of a kind that are named."""
+STYLES = {
+    "best": "bold green",
+    "better": "bold green",
+    "worse": "red",
+    "equivalent": "cyan",
+    "none": "yellow",
+}
 MIN_WIDTH = 8
 """Characters to which a heading may be wrapped."""
 
@@ -52,8 +58,20 @@ def terminal_table(found: PlanWithResults) -> RenderableType:
             metrics = "metric" if others == 1 else "metrics"
             more = f"{first.label} only; the report has the other {others} {metrics}."
             shown.append(verdict_table(first, [*verdict_notes(first), more]))
-    origin = map(Text, origin_lines(tables))
-    return Group(*origin, *(part for table in shown for part in terminal_parts(table)))
+    return Group(*_head(tables), *(part for table in shown for part in terminal_parts(table)))
+
+
+def _head(tables: Sequence[Table]) -> list[Text]:
+    """Changes of the suite, and the answer."""
+    answers = make_answers(tables)
+    lines = [*map(Text, origin_lines(tables)), Text(answers.metric, style="bold")]
+    for answer in answers.listed:
+        line = Text(plain_sentence(answer.sentence))
+        line.highlight_words(
+            [answer.lead] if answer.lead else [], STYLES.get(answer.outcome, "bold")
+        )
+        lines.append(line)
+    return [*lines, Text(f"{answers.note}\n", style="dim")]
 
 
 def _many_metrics(tables: Sequence[Table], grouped: GroupedTables) -> RenderableType:
@@ -73,11 +91,11 @@ def _many_metrics(tables: Sequence[Table], grouped: GroupedTables) -> Renderable
             shown += [value_table(table, own), verdict_table(table, verdict_notes(table))]
     listed = [MetricGroup(HEADLINE, others)] if others else []
     lines = [
-        f"{group.title}: {_named([table.metric for table in group.tables])}"
+        f"{group.title}: {join_names([table.metric for table in group.tables])}"
         for group in (*listed, *grouped.groups)
     ]
     return Group(
-        *map(Text, origin_lines(tables)),
+        *_head(tables),
         *(part for table in shown for part in terminal_parts(table)),
         *([Text("\nOther metrics, whose tables are in the report:", style="bold")] * bool(lines)),
         *(Text(f"  {line}") for line in lines),
@@ -90,13 +108,6 @@ def _narrow_overview(grouped: GroupedTables) -> list[DisplayTable]:
     if len(tested[0].variants) > 1:
         return []
     return overview_tables(tested, HEADLINE, MAX_ROWS)
-
-
-def _named(names: Sequence[str]) -> str:
-    """`a, b, c and 13 more`."""
-    if len(names) <= MAX_NAMED + 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:MAX_NAMED])} and {len(names) - MAX_NAMED} more"
 
 
 def terminal_parts(table: DisplayTable) -> Iterator[RenderableType]:

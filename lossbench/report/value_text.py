@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lossbench.analysis.number_format import NOTHING, format_mean_std, format_number
 from lossbench.analysis.statistics import Summary
 from lossbench.analysis.tables import Cell, Table
 from lossbench.planning.divergence import RULE
+
+MAX_NAMED = 3
+"""Number of names in a sentence; the others are counted."""
 
 
 def format_value(cell: Cell) -> str:
@@ -45,6 +50,13 @@ def format_count(summary: Summary) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def join_names(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b, c and 13 more`."""
+    if len(names) > MAX_NAMED + 1:
+        return f"{', '.join(names[:MAX_NAMED])} and {len(names) - MAX_NAMED} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def table_title(table: Table) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lossbench.analysis.comparison import DetectableDifference, Verdict, Verdicts
 from lossbench.analysis.number_format import (
     NOTHING,
     PERCENT_SPEC,
     difference_unit,
+    format_number,
     format_signed,
     is_percentage,
+    with_unit,
 )
 from lossbench.analysis.power import MAX_SEEDS, POWER
 from lossbench.analysis.statistics import ALPHA, Summary, smallest_exact_p
 from lossbench.analysis.tables import Table
-from lossbench.report.value_text import counted
 
 
 def format_p(p: float | None) -> str:
@@ -61,10 +62,11 @@ def verdict_reason(verdict: Verdict) -> str:
 def _why_no_value(summary: Summary) -> str:
     if summary.diverged == summary.planned:
         return f"all {summary.planned} seeds diverged" if summary.planned > 1 else "diverged"
-    return _absent_seeds(summary) or "no result yet"
+    return absent_seeds(summary) or "no result yet"
 
 
-def _absent_seeds(summary: Summary) -> str:
+def absent_seeds(summary: Summary) -> str:
+    """`1 of 3 diverged, 1 of 3 not run`; empty for a complete cell."""
     counts = {"diverged": summary.diverged, "not run": summary.missing}
     return ", ".join(f"{n} of {summary.planned} {what}" for what, n in counts.items() if n)
 
@@ -72,17 +74,15 @@ def _absent_seeds(summary: Summary) -> str:
 def _unmatched_seeds(verdict: Verdict) -> str:
     if not verdict.difference.n:
         return ""
-    against = _absent_seeds(verdict.reference_summary)
-    parts = [_absent_seeds(verdict.summary), f"{verdict.reference}: {against}" if against else ""]
+    against = absent_seeds(verdict.reference_summary)
+    parts = [absent_seeds(verdict.summary), f"{verdict.reference}: {against}" if against else ""]
     listed = "; ".join(part for part in parts if part)
     return f"{listed}; {verdict.difference.n} paired" if listed else ""
 
 
 def format_seeds_to_decide(verdict: Verdict) -> str:
     """`12`, `> 1000`; empty for a decided row or one without spread."""
-    if verdict.outcome != "undecided":
-        return ""
-    if verdict.spread is None:
+    if verdict.outcome != "undecided" or verdict.spread is None:
         return ""
     return str(verdict.seeds_to_decide or f"> {MAX_SEEDS}")
 
@@ -102,61 +102,104 @@ def verdict_title(verdicts: Verdicts, unit: str) -> str:
     return f"Difference to {verdicts.reference}, paired by seed{of}"
 
 
+def is_paired_t_test(table: Table) -> bool:
+    """Whether the table has two rows with a spread: with no other row, nothing is pooled."""
+    assert table.verdicts is not None
+    columns = {verdict.variant for verdict in table.verdicts.listed}
+    cells = [cell for cell in table.cells.values() if cell.variant in columns]
+    return len({cell.row.label for cell in cells if cell.summary.n > 1}) == 2
+
+
+def out_of_line_warnings(table: Table) -> tuple[str, ...]:
+    """Rows that are tested by their own spread, because it is larger than the others'."""
+    if table.verdicts is None:
+        return ()
+    return tuple(
+        f"{row} varies {ratio:.1f} times as much between seeds as the other rows; it is tested by "
+        "its own spread"
+        for row, ratio in table.verdicts.out_of_line.items()
+    )
+
+
 def verdict_notes(table: Table) -> list[str]:
     """The test behind the verdicts, and the smallest difference that it could have detected."""
     verdicts = table.verdicts
     if verdicts is None:
         return []
     if not verdicts.listed:
-        return [_why_no_verdicts(table, verdicts.reference)]
+        return [f"No verdicts: {why_no_verdicts(table, verdicts.reference)}."]
     if not verdicts.comparisons:
         return [
-            "No verdicts: a paired t test needs at least two seeds with results of the row and of "
+            "No verdicts: a comparison needs at least two seeds with results of the row and of "
             f"the reference row, {verdicts.reference}."
         ]
-    one = verdicts.comparisons == 1
-    corrected = f" corrected for {verdicts.comparisons} comparisons of this metric (Holm)"
-    rule = (
-        f"Better or worse: p ≤ {ALPHA:g} in a t test of the differences at the same seed, whose "
-        f"spread is pooled over the rows and columns as far as they agree{'' if one else corrected}"
-        "; equivalent: the interval lies within the margin; otherwise undecided."
-    )
-    lines = [rule]
-    if verdicts.out_of_line:
-        listed = ", ".join(
-            f"{row} ({ratio:.1f} times)" for row, ratio in verdicts.out_of_line.items()
-        )
+    lines = [_rule(table, verdicts)]
+    if margins := _margins(table, verdicts):
         lines.append(
-            f"Spread out of line with that of the other rows, tested by its own spread: {listed}."
+            f"Equivalent: the whole interval is within ± {margins}, {margin_source(table)}."
         )
     if verdicts.min_detectable:
-        columns = "; ".join(
-            f"{f'{column.variant} ' if table.has_variants else ''}{_detectable(table, column)} "
-            f"({column.n} seeds; standard deviation of the paired differences "
-            f"{column.std:{table.spec}}, pooled over "
-            f"{counted(column.rows, 'row')})"
-            for column in verdicts.min_detectable
-        )
-        unit = difference_unit(table.unit)
+        seeds = {column.n for column in verdicts.min_detectable}
+        n = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(*seeds)
+        sizes = {d.variant: _detectable(table, d) for d in verdicts.min_detectable}
         lines.append(
-            "Minimum detectable difference, the smallest true difference that is found with "
-            f"{100 * POWER:.0f} % power{f', in {unit}' if unit else ''}: {columns}."
+            f"Smallest true difference that {n} seeds detect with {100 * POWER:.0f} % power: "
+            f"{_by_column(table, sizes)}."
         )
     note = exact_test_note(max(v.difference.n for v in verdicts.listed))
     return [*lines, note] if note else lines
 
 
-def _why_no_verdicts(table: Table, reference: str) -> str:
+def _rule(table: Table, verdicts: Verdicts) -> str:
+    if is_paired_t_test(table):
+        rule = f"Better or worse: p ≤ {ALPHA:g} in a paired t test."
+    else:
+        others = "rows and columns" if table.has_variants else "rows"
+        rule = (
+            f"Better or worse: p ≤ {ALPHA:g} in a t test of the differences at the same seed, with "
+            f"a spread that is pooled over the {others} as far as they agree."
+        )
+    if verdicts.comparisons == 1:
+        return rule
+    return (
+        f"{rule} p and intervals are corrected for {verdicts.comparisons} comparisons (Holm): an "
+        f"interval excludes 0 exactly if p ≤ {ALPHA:g}."
+    )
+
+
+def margin_source(table: Table) -> str:
+    """Why differences within the margin count as none."""
+    if table.metric in table.found.plan.suite.min_effect:
+        return "`min_effect` of the suite"
+    return f"the resolution of the {table.stage.images} set"
+
+
+def _margins(table: Table, verdicts: Verdicts) -> str:
+    margins = {v.variant: v.margin for v in verdicts.listed if v.margin is not None}
+    return _by_column(table, {k: format_number(v, table.spec) for k, v in margins.items()})
+
+
+def _by_column(table: Table, sizes: Mapping[str, str]) -> str:
+    """`0.97 percentage points`, or `1.26 (2-D), 0.73 (32-D) percentage points`."""
+    if len(set(sizes.values())) == 1:
+        text = next(iter(sizes.values()))
+    else:
+        text = ", ".join(f"{size} ({variant})" for variant, size in sizes.items())
+    return with_unit(text, difference_unit(table.unit)) if text else ""
+
+
+def why_no_verdicts(table: Table, reference: str) -> str:
+    """Why a table, or one of its columns, has no comparisons."""
     if not any(reference in (row.label, row.loss.name) for row in table.rows):
-        return f"No verdicts: the reference row {reference} is not in this table."
-    return f"No verdicts: no column has exactly one row {reference} and another row."
+        return f"the reference row {reference} is not in this table"
+    return f"no column has exactly one row {reference} and another row"
 
 
 def _detectable(table: Table, column: DetectableDifference) -> str:
     """The minimum detectable difference; percentages cannot differ by more than 100."""
     if is_percentage(table.unit) and column.difference > 100:
-        return "more than 100, so none"
-    return f"{column.difference:{table.spec}}"
+        return "more than 100"
+    return format_number(column.difference, table.spec)
 
 
 def exact_test_note(n: int) -> str:
@@ -165,9 +208,8 @@ def exact_test_note(n: int) -> str:
     if n < 2 or smallest <= ALPHA:
         return ""
     return (
-        f"With {n} seeds an exact paired test (sign flips) cannot reach p < {ALPHA:g}: its "
-        f"smallest possible p is {smallest:.2g}. The verdicts rely on Student's t test, which "
-        "assumes normally distributed differences."
+        f"The t test assumes normally distributed differences; with {n} seeds an exact test (sign "
+        f"flips) cannot reach p < {ALPHA:g}: its smallest possible p is {smallest:.2g}."
     )
 
 

@@ -11,7 +11,7 @@ from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.display import DisplayCell
-from lossbench.report.metric_tables import all_metric_tables, rank_table
+from lossbench.report.metric_tables import CLASSIC_TITLE, all_metric_tables, rank_table
 from tests.analysis.made_up_tables import TWO, errors
 
 
@@ -34,7 +34,7 @@ def test_the_notes_of_ranks_say_what_they_are_worth() -> None:
 def test_cells_have_their_count_and_views(make_plan: Callable[..., Plan], fill: Callable) -> None:
     plan = make_plan(f"reference: softmax\n{TWO}")
     results = fill(plan, errors([2.0, 2.1, 2.2], [1.0, math.nan, 1.2], [1.0, 1.1, 1.3]))
-    values, verdicts = all_metric_tables(make_tables(PlanWithResults(plan, results)))
+    values, verdicts, classic = all_metric_tables(make_tables(PlanWithResults(plan, results)))
     assert [column.heading for column in values.columns] == ["loss", "Test error"]
     assert values.has_verdicts
     (_, softmax), (_, some), (_, best) = values.rows
@@ -48,6 +48,8 @@ def test_cells_have_their_count_and_views(make_plan: Callable[..., Plan], fill: 
     assert verdicts.subordinate
     assert [row[0].text for row in verdicts.rows] == ["lgm(alpha=0)", "lgm(alpha=1)"]
     assert verdicts.rows[1][1].emphasis == best.views.outcome
+    assert (classic.title, classic.folded, verdicts.folded) == (CLASSIC_TITLE, True, False)
+    assert [row[0].text for row in classic.rows] == ["lgm(alpha=0)", "lgm(alpha=1)"]
 
 
 def test_a_cell_without_trials_is_empty(make_plan: Callable[..., Plan], fill: Callable) -> None:

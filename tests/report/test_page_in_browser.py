@@ -185,7 +185,7 @@ def test_folded_metrics_unfold_and_show_what_is_asked_for(open_page: Callable[..
     assert parts.count() == 2
     cell = parts.nth(1).locator("table.sortable").first.locator("tbody td").first
     assert not cell.is_visible()
-    parts.nth(1).locator("summary").click()
+    parts.nth(1).locator("> summary").click()
     assert cell.inner_text().splitlines()[0] == "4.18 ± 0.18"
     page.locator("#show-seeds").check()
     assert cell.inner_text().splitlines()[0] == "4.00, 4.18, 4.36"

@@ -25,9 +25,9 @@ def test_terminal_table_shows_labels_literally(
 @pytest.mark.parametrize(
     ("width", "headings"),
     [
-        (100, "95 % seeds to loss variant verdict difference interval p (Holm) decide"),
-        (75, "95 % seeds to loss variant verdict difference interval decide"),
-        (60, "95 % loss variant verdict difference interval"),
+        (100, "interval seeds to loss variant verdict difference (Holm) p (Holm) decide"),
+        (75, "interval seeds to loss variant verdict difference (Holm) decide"),
+        (60, "interval loss variant verdict difference (Holm)"),
     ],
 )
 def test_a_narrow_terminal_has_fewer_columns_and_no_cut_heading(

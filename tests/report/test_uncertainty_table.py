@@ -47,7 +47,7 @@ def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
     assert [(v["variant"], v["row"]) for v in metric["verdicts"]] == [
         (variant, row) for variant in "AB" for row in ("center", "lgm")
     ]
-    assert metric["verdicts"][0]["verdict"] == "undecided"  # the same difference on every seed
+    assert metric["verdicts"][0]["verdict"] == "undecided"  # no row varies by itself
     assert metric["verdicts"][0]["smallest_exact_p"] == {"sign_flips": 0.25, "unmatched": 0.1}
     assert [rank["row"] for rank in metric["ranks"]] == ["lgm", "center", "softmax"]
     cells = content["test_set"]["cells"]
@@ -61,7 +61,7 @@ def test_page_markdown_and_json_have_the_verdicts_and_the_test_sets_part(
     )
     for words in (
         "Difference to softmax, paired by seed, in percentage points",
-        "undecided (same difference on every seed)",
+        "undecided (no spread between seeds is known)",
         "Average rank",
         "Uncertainty from the test set",
         f"2,000 resamples of the {IMAGES} test images",

@@ -6,17 +6,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
 from lossbench.report import render
+from lossbench.report.metric_tables import CLASSIC_TITLE
 from lossbench.report.verdict_text import (
     describe_verdict,
     exact_test_note,
     format_seeds_to_decide,
+    is_paired_t_test,
     verdict_notes,
 )
 from tests.analysis.compared_rows import CLEAR, NAN, NOISY, REFERENCE, judge_rows, only
@@ -28,9 +32,9 @@ TWO = "reference: softmax\nlosses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]
 @pytest.mark.parametrize(
     ("reference", "row", "text", "seeds"),
     [
-        (REFERENCE, REFERENCE, "undecided (identical on every seed)", "no gap to decide"),
-        ([2, 3, 4], [1, 2, 3], "undecided (same difference on every seed)", ""),
-        ([2, 3, 4], [1, 3, 5], "undecided", "no gap to decide"),
+        (REFERENCE, REFERENCE, "undecided (identical on every seed)", ""),
+        ([2, 3, 4], [1, 2, 3], "undecided (no spread between seeds is known)", ""),
+        ([2, 3, 4], [1, 3, 5], "undecided", "> 1000"),
         ([2, 3, 4], [1, 3, 5.0001], "undecided", "> 1000"),
         ([2], [1], "none (only one paired seed)", ""),
         (REFERENCE, [NAN] * 3, "none (all 3 seeds diverged)", ""),
@@ -65,7 +69,7 @@ def test_a_verdict_names_the_seeds_it_leaves_out() -> None:
     ],
 )
 def test_exact_tests_are_out_of_reach_with_few_seeds(seeds: int, words: str) -> None:
-    assert f"With {seeds} seeds an exact paired test" in exact_test_note(seeds)
+    assert f"with {seeds} seeds an exact test" in exact_test_note(seeds)
     assert f"its smallest possible {words}" in exact_test_note(seeds)
 
 
@@ -89,21 +93,68 @@ def errors(softmax: Any, alpha0: Any, alpha1: Any) -> dict[str, Any]:
 def test_a_detectable_difference_above_all_percentages_is_none(plan: Plan, fill: Callable) -> None:
     results = fill(plan, errors([10.0, 90.0, 40.0], [80.0, 20.0, 5.0], [30.0, 25.0, 95.0]))
     text = " ".join(in_terminal(plan, results).split())
-    assert (
-        "in percentage points: more than 100, so none (3 seeds; standard deviation of the paired"
-        in text
-    )
+    assert "that 3 seeds detect with 80 % power: more than 100 percentage points." in text
 
 
 def test_every_row_is_judged_in_terminal_and_markdown(plan: Plan, fill: Callable) -> None:
     results = fill(plan, errors(REFERENCE, NOISY, CLEAR))
     for text in (in_terminal(plan, results), render(PlanWithResults(plan, results), "markdown")):
         assert "Difference to softmax, paired by seed, in percentage points" in text
-        assert "Minimum detectable difference, the smallest true difference" in text
-        assert "exact paired test" in text
-    lines = render(PlanWithResults(plan, results), "markdown").splitlines()
-    assert r"| lgm(alpha=1) | **better** | −0.99 | −1.01 to −0.98 | \< 0.001 | – |" in lines
-    assert "| lgm(alpha=0) | undecided | −0.17 | −2.16 to +1.83 | 0.75 | 223 |" in lines
+        assert "Smallest true difference that 3 seeds detect with 80 % power: " in text
+        assert "exact test (sign flips) cannot reach" in text
+    text = render(PlanWithResults(plan, results), "markdown")
+    verdicts, _, classic = text.partition(f"<details><summary>{CLASSIC_TITLE}</summary>")
+    heading = "| loss | verdict | difference | interval (Holm) | p (Holm) | seeds to decide |"
+    assert heading in verdicts
+    assert r"| lgm(alpha=1) | **better** | −0.99 | −1.01 to −0.98 | \< 0.001 |" in classic
+    assert "| lgm(alpha=0) | undecided | −0.17 | −2.16 to +1.83 | 0.75 |" in classic
+    assert CLASSIC_TITLE not in in_terminal(plan, results)
+
+
+def test_two_rows_have_a_plain_paired_t_test(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan("reference: softmax\nseeds: [0, 1, 2, 3]\nlosses: [softmax, center]\n")
+    values = {"default/softmax": [2.0, 2.1, 2.3, 2.2], "default/center": [1.0, 1.3, 1.6, NAN]}
+    results = fill(plan, values)
+    [table] = make_tables(PlanWithResults(plan, results))
+    assert is_paired_t_test(table)
+    text = render(PlanWithResults(plan, results), "markdown")
+    assert "p ≤ 0.05 in a paired t test." in text
+    assert "| loss | verdict | difference | 95 % interval | p | seeds to decide |" in text
+    assert CLASSIC_TITLE not in text
+    t_test = scipy.stats.ttest_rel([1.0, 1.3, 1.6], [2.0, 2.1, 2.3])
+    low, high = (f"−{-end:.2f}" for end in t_test.confidence_interval(0.95))
+    assert f"| {low} to {high} | {t_test.pvalue:.2g} |" in text
+
+
+def test_more_rows_are_not_a_plain_paired_t_test(plan: Plan, fill: Callable) -> None:
+    [table] = make_tables(
+        PlanWithResults(plan, fill(plan, errors(REFERENCE, [1.5, 1.9, 2.5], CLEAR)))
+    )
+    assert not is_paired_t_test(table)
+    [table] = make_tables(PlanWithResults(plan, fill(plan, errors(REFERENCE, [NAN] * 3, CLEAR))))
+    assert is_paired_t_test(table)
+
+
+def test_a_row_tested_by_its_own_spread_is_named(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    alphas = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0]
+    plan = make_plan(
+        f"reference: softmax\nseeds: [0, 1, 2, 3, 4]\n"
+        f"losses: [softmax, {{lgm: {{alpha: {{grid: {alphas}}}}}}}]\n"
+    )
+    generator = np.random.default_rng(0)
+    values = {f"default/{row.label}": [*generator.normal(3, 0.1, 5)] for row in plan.rows}
+    values["default/lgm(alpha=0.3)"] = [1.0, 5.0, 9.0, 2.0, 3.0]
+    results = fill(plan, values)
+    [table] = make_tables(PlanWithResults(plan, results))
+    assert table.verdicts is not None
+    ratio = table.verdicts.out_of_line["lgm(alpha=0.3)"]
+    words = f"lgm(alpha=0.3) varies {ratio:.1f} times as much between seeds as the other rows"
+    assert words in " ".join(in_terminal(plan, results).split())
+    assert f"- Warning: {words}" in render(PlanWithResults(plan, results), "markdown")
 
 
 def test_without_reference_or_its_results_there_is_no_verdict(
@@ -124,7 +175,7 @@ def test_one_seed_has_no_verdict(make_plan: Callable[..., Plan], fill: Callable)
     text = in_terminal(plan, fill(plan, errors([2], [1], [NAN])))
     assert "none (only one paired seed)" in text
     assert "none (diverged)" in text
-    assert "No verdicts: a paired t test needs at least two seeds" in text
+    assert "No verdicts: a comparison needs at least two seeds" in text
 
 
 def test_of_many_metrics_the_terminal_judges_the_first_only(plan: Plan, fill: Callable) -> None:
