@@ -8,10 +8,10 @@ from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.answer import Answers, make_answers
 from lossbench.report.data_files import csv, json_lines
-from lossbench.report.escaping import markdown_sentence, markdown_text
+from lossbench.report.escaping import markdown_text
 from lossbench.report.latex import latex_tables
 from lossbench.report.layout import make_layout
-from lossbench.report.markdown import markdown_tables
+from lossbench.report.markdown import markdown_answer, markdown_tables
 from lossbench.report.metric_tables import origin_lines
 
 
@@ -53,10 +53,7 @@ def markdown(tables: Sequence[Table], pictures: Sequence[str] = ()) -> str:
 
 def _answer_lines(answers: Answers) -> list[str]:
     lines = [f"**{markdown_text(answers.metric)}**", ""] if answers.listed else []
-    for answer in answers.listed:
-        column = f"{markdown_text(answer.variant)}: " if answer.variant else ""
-        lead = f"**{markdown_text(answer.lead)}** " if answer.lead else ""
-        lines.append(f"- {column}{lead}{markdown_sentence(answer.text)}.")
+    lines += map(markdown_answer, answers.listed)
     return [*lines, "", *([answers.note, ""] if answers.note else [])]
 
 

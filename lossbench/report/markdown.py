@@ -1,4 +1,4 @@
-"""Tables as Markdown.
+"""Tables and answers as Markdown.
 
 Written by hand: tabulate pads the columns, so that one longer cell would change every line.
 """
@@ -7,10 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lossbench.report.answer import Answer
 from lossbench.report.display import DisplayCell, DisplayTable
 from lossbench.report.escaping import markdown_sentence, markdown_text
 
 ALIGNMENTS = {"text": "---", "number": "---:"}
+
+
+def markdown_answer(answer: Answer) -> str:
+    """Item of a list."""
+    column = f"{markdown_text(answer.variant)}: " if answer.variant else ""
+    lead = f"**{markdown_text(answer.lead)}** " if answer.lead else ""
+    return f"- {column}{lead}{markdown_sentence(answer.text)}."
 
 
 def markdown_tables(tables: Iterable[DisplayTable]) -> str:

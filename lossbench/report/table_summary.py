@@ -8,11 +8,11 @@ from dataclasses import replace
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import TableSummary
-from lossbench.report.best_rows import find_best_rows
+from lossbench.report.answer import make_answers
 from lossbench.report.display import DisplayTable, name_columns
 from lossbench.report.escaping import markdown_text
 from lossbench.report.facts import gather_facts
-from lossbench.report.markdown import markdown_lines
+from lossbench.report.markdown import markdown_answer, markdown_lines
 from lossbench.report.metric_groups import group_tables
 from lossbench.report.metric_tables import origin_lines, value_table, verdict_table
 from lossbench.report.value_text import counted, format_value
@@ -49,10 +49,7 @@ def _plain(table: DisplayTable) -> DisplayTable:
 def _answer(found: PlanWithResults, tables: Sequence[Table]) -> list[str]:
     """Lines of Markdown; MLflow shows only the first ones before a click."""
     suite, facts = found.plan.suite, gather_facts(found, "")
-    lines = []
-    for best in find_best_rows(tables):
-        column = f"{markdown_text(best.variant)}: " if best.variant else ""
-        lines.append(f"- {column}**{markdown_text(best.label)}** {markdown_text(best.text)}")
+    lines = [markdown_answer(answer) for answer in make_answers(tables).listed]
     title = markdown_text(suite.title or suite.suite)
     dataset = f"Data set {markdown_text(facts.dataset)}"
     made_from = f"{dataset}; {counted(len(suite.seeds), 'seed')}; {facts.progress}."

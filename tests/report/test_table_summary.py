@@ -51,7 +51,7 @@ def test_verdicts_and_rows_are_those_of_the_report(summary: TableSummary) -> Non
 
 def test_the_description_begins_with_the_answer(summary: TableSummary) -> None:
     first, *_ = summary.description.splitlines()
-    assert first.startswith("- **lgm(alpha=1)** has the best mean: 1.01 ± 0.11 %")
+    assert first.startswith("- **lgm(alpha=1)** beats softmax by 0.99 percentage points")
     assert "| lgm(alpha=0) | 3.03 ± 0.15 |" in summary.description
     assert "9 of 9 trials run" in summary.short_description
     assert summary.short_description in summary.description
