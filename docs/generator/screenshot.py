@@ -3,7 +3,8 @@
 Needs the extra `browser` and an installed Chromium.
 
 python docs/generator/screenshot.py report reports/digits docs/images/report.png
-python docs/generator/screenshot.py dashboard docs/images/dashboard.png [PORT]
+python docs/generator/screenshot.py table docs/images/table.png [PORT]
+python docs/generator/screenshot.py charts docs/images/dashboard.png [PORT]
 """
 
 from __future__ import annotations
@@ -48,23 +49,34 @@ def save(page: Page, path: Path) -> None:
     print(f"{path}: {file.tell() // 1000} kB, {colors} colours")
 
 
-def dashboard(path: Path, port: str) -> None:
-    """Save a picture of the first suite's runs, as `lossbench ui` shows them."""
+@contextmanager
+def dashboard(page: str, port: str) -> Iterator[str]:
+    """Run `lossbench ui`; yields the first address of a kind of page, `table` or `charts`."""
     command = [sys.executable, "-m", "lossbench.cli", "ui", "--port", port]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     assert server.stdout is not None
     try:
-        server.stdout.readline()
-        address = server.stdout.readline().split(": ", 1)[1].strip()
-        with open_page(address, 1800, 1100) as page:
-            page.get_by_text("Model metrics").wait_for(timeout=60_000)
-            page.get_by_role("button", name="Close").last.click()  # MLflow's assistant
-            page.add_style_tag(content=".modebar { display: none }")  # toolbar of charts
-            page.wait_for_timeout(5_000)
-            save(page, path)
+        lines = iter(server.stdout.readline, "")
+        yield next(line.split(": ", 1)[1].strip() for line in lines if f", {page}: " in line)
     finally:
         server.send_signal(signal.SIGINT)
         server.wait()
+
+
+def save_dashboard(page: str, path: Path, port: str) -> None:
+    """Save a picture of the run of the first suite's table, or of the charts of its trials."""
+    size = {"table": (1400, 940), "charts": (1800, 820)}[page]
+    with dashboard(page, port) as address, open_page(address, *size) as shown:
+        shown.get_by_text({"table": "About this run", "charts": "Means over seeds"}[page]).wait_for(
+            timeout=60_000
+        )
+        shown.wait_for_timeout(3_000)
+        shown.get_by_role("button", name="Close").last.click()  # MLflow's assistant
+        if page == "table":
+            shown.get_by_text("Show more").first.click()
+        shown.add_style_tag(content=".modebar { display: none }")  # toolbar of charts
+        shown.wait_for_timeout(6_000)
+        save(shown, path)
 
 
 def main() -> None:
@@ -74,8 +86,8 @@ def main() -> None:
             [page] = Path(folder).resolve().glob("*.html")
             with open_page(page.as_uri(), 1200, 900) as shown:
                 save(shown, Path(path))
-        case ["dashboard", path, *port]:
-            dashboard(Path(path), port[0] if port else "5000")
+        case ["table" | "charts" as page, path, *port]:
+            save_dashboard(page, Path(path), port[0] if port else "5000")
         case _:
             sys.exit(__doc__)
 
