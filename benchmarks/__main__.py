@@ -214,6 +214,60 @@ def verdicts(
     _write(json_file, "verdicts", measured)
 
 
+@app.command(name="until-decided")
+def until_decided(
+    tables: Annotated[int, typer.Option(min=25, help="Tables of each kind.")] = 200,
+    errors: Annotated[bool, typer.Option(help="Measure error rates.")] = True,
+    savings: Annotated[bool, typer.Option(help="Measure numbers of trainings.")] = True,
+    json_file: Json = None,
+) -> None:
+    """Error rates and numbers of trainings of `lossbench run --until-decided`, by simulation.
+
+    Tables of 8 rows x 2 columns, 3 seeds at first and 20 at most, one more seed at each look.
+
+    \b
+    Examples:
+      python -m benchmarks until-decided
+      python -m benchmarks until-decided --no-savings --tables 2000
+    """
+    from benchmarks import sequential
+
+    if errors:
+        table = _table(
+            f"shares of {tables} tables with any false verdict; at most {sequential.MAX_ERROR:g}",
+            "noise", "better or worse", "with differences elsewhere", "equivalent",
+            "with larger ones elsewhere",
+        )  # fmt: skip
+        rates = list(sequential.measure_errors(tables))
+        for row in rates:
+            shares = row.false, row.false_elsewhere, row.equivalent, row.equivalent_elsewhere
+            shown = [_against(share, sequential.MAX_ERROR) for share in shares]
+            table.add_row(row.noise.name, *shown)
+        console.print(table)
+        _write(json_file, "errors", rates)
+    if savings:
+        margin = sequential.MARGIN
+        table = _table(
+            f"trainings of {tables} tables; margin of {margin:g} standard deviations of a row",
+            "true differences", "right", "looks", "trainings", "fixed n", "fixed trainings",
+            "ratio", "target",
+        )  # fmt: skip
+        found = list(sequential.measure_savings(tables))
+        for saved in found:
+            table.add_row(
+                saved.name,
+                f"{saved.power:.3f}",
+                f"{saved.looks:.1f}",
+                f"{saved.trainings:.0f}",
+                f"{saved.fixed_seeds or '> 30'}",
+                f"{saved.fixed_trainings or ''}",
+                "" if saved.share is None else _against(saved.share, saved.max_share),
+                _bar(saved.max_share),
+            )
+        console.print(table)
+        _write(json_file, "savings", found)
+
+
 def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise typer.BadParameter("torch finds no GPU", param_hint="--device")
@@ -223,7 +277,16 @@ def _device(name: str) -> torch.device:
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, heading in enumerate(headings):
-        words = heading in ("head", "model", "loss", "input pipeline", "mode", "suite", "noise")
+        words = heading in (
+            "head",
+            "model",
+            "loss",
+            "input pipeline",
+            "mode",
+            "suite",
+            "noise",
+            "true differences",
+        )
         table.add_column(heading, justify="left" if words else "right", no_wrap=i == 0)
     return table
 

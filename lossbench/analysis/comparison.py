@@ -169,6 +169,8 @@ def compare_with_reference(
     higher: bool,
     margins: Mapping[str, float] | None = None,
     repeated: RepeatedLooks | None = None,
+    *,
+    paired: bool = True,
 ) -> Verdicts:
     """Compare every cell with the reference cell of its column, matched by seed.
 
@@ -194,6 +196,7 @@ def compare_with_reference(
         higher: Whether higher is better.
         margins: Column -> largest difference that counts as none, in the metric's unit.
         repeated: Earlier looks at the table; None if this is the only one.
+        paired: Whether to make the classic paired t tests, too, a third of the work.
     """
     used = {key: cell for key, cell in cells.items() if key[0] in labels}
     pairs = [(v, row, labels[v]) for v, row in used if row != labels[v]]
@@ -209,7 +212,7 @@ def compare_with_reference(
     given = repeated.family
     family = tested if given is None else [key for key in tests if key in given]
     p_holm = _holm_at({key: _settled_p(settled.get(key), tests[key]) for key in family})
-    p_paired = _holm_at({key: tests[key].p_paired for key in family})
+    p_paired = _holm_at({key: tests[key].p_paired for key in family}) if paired else {}
     levels = _holm_levels(p_holm)
     alpha = ALPHA / max(len(family), 1)
     listed = []
@@ -217,10 +220,10 @@ def compare_with_reference(
         key = variant, row
         test = tests[key]
         has_test = key in p_holm and test.difference.n > 1
-        classic = p_paired[key] if has_test else None
-        paired = PairedTest(classic, _outcome(test.difference, classic, None, None, higher))
+        p_classic = p_paired.get(key) if has_test else None
+        classic = PairedTest(p_classic, _outcome(test.difference, p_classic, None, None, higher))
         if key in settled:
-            listed.append(replace(settled[key], paired=paired))
+            listed.append(replace(settled[key], paired=classic))
             continue
         p = p_holm[key] if has_test else None
         margin = (margins or {}).get(variant)
@@ -241,7 +244,7 @@ def compare_with_reference(
             level=test.nominal(levels.get(key, ALPHA)),
             equivalence_level=test.nominal(alpha),
             outcome=outcome,
-            paired=paired,
+            paired=classic,
         )
         listed.append(verdict)
     return Verdicts(

@@ -29,7 +29,7 @@ Spending = Callable[[Floats, float], Floats]
 EXPONENT = 1.5
 """Exponent of the spending function: level x (share of the seeds) ^ exponent."""
 _LEVELS = np.concatenate([np.geomspace(1e-7, 0.1, 16), np.linspace(0.1, 1, 10)[1:]])  # (L,)
-_FINE_LEVELS = np.concatenate([np.geomspace(1e-7, 0.1, 1000), np.linspace(0.1, 1, 400)[1:]])
+_LOG_LEVELS = np.log(np.concatenate([np.geomspace(1e-7, 0.1, 1000), np.linspace(0.1, 1, 400)[1:]]))
 _NODES = 12  # of the integration, at least
 _NODES_PER_STEP = 1.0  # per standard deviation of what the seeds of one look add
 _STEPS = 40  # of Newton's method, at most
@@ -72,10 +72,8 @@ def nominal_level(level: float, looks: Sequence[int], max_seeds: int) -> float:
     Returns:
         Two-sided level of the last look.
     """
-    levels, nominal = _table(_shares(looks, max_seeds))
-    if level <= levels[0]:
-        return float(level * nominal[0] / levels[0])  # looks are independent that far out
-    return math.exp(float(np.interp(math.log(level), np.log(levels), np.log(nominal))))
+    levels, nominal = _table(tuple(looks), max_seeds)
+    return _interpolate(level, levels, nominal)
 
 
 def overall_p(p: float, looks: Sequence[int], max_seeds: int) -> float:
@@ -85,26 +83,32 @@ def overall_p(p: float, looks: Sequence[int], max_seeds: int) -> float:
         p: Two-sided p of the last look.
         looks, max_seeds: As in `nominal_level`.
     """
-    levels, nominal = _table(_shares(looks, max_seeds))
-    if p <= nominal[0]:
-        return float(p * levels[0] / nominal[0])
-    return math.exp(float(np.interp(math.log(p), np.log(nominal), np.log(levels))))
+    levels, nominal = _table(tuple(looks), max_seeds)
+    return _interpolate(p, nominal, levels)
 
 
-def _shares(looks: Sequence[int], max_seeds: int) -> tuple[float, ...]:
-    """Share of the seeds that is there at each look."""
-    if not looks or list(looks) != sorted(set(looks)) or not 0 < looks[0] <= looks[-1] <= max_seeds:
-        message = f"looks {list(looks)} do not ascend from 1 to at most {max_seeds} seeds"
-        raise ValueError(message)
-    return tuple(n / max_seeds for n in looks)
+def _interpolate(value: float, logs: Floats, other_logs: Floats) -> float:
+    """Value of a curve given by its logarithms; proportional below its first point.
+
+    So small are only levels at which the looks are all but independent.
+    """
+    if value <= 0:
+        return 0.0
+    log = math.log(value)
+    if log < logs[0]:
+        return math.exp(log + float(other_logs[0] - logs[0]))
+    return math.exp(float(np.interp(log, logs, other_logs)))
 
 
 @lru_cache(maxsize=256)
-def _table(shares: tuple[float, ...]) -> tuple[Floats, Floats]:
-    """Levels and their nominal levels at the last look, both ascending."""
-    exact = nominal_levels(_LEVELS, shares)
+def _table(looks: tuple[int, ...], max_seeds: int) -> tuple[Floats, Floats]:
+    """Logarithms of levels and of their nominal levels at the last look, both ascending."""
+    if not looks or list(looks) != sorted(set(looks)) or not 0 < looks[0] <= looks[-1] <= max_seeds:
+        message = f"looks {list(looks)} do not ascend from 1 to at most {max_seeds} seeds"
+        raise ValueError(message)
+    exact = nominal_levels(_LEVELS, tuple(n / max_seeds for n in looks))
     curve = PchipInterpolator(np.log(_LEVELS), np.log(exact))
-    return _FINE_LEVELS, np.exp(curve(np.log(_FINE_LEVELS)))
+    return _LOG_LEVELS, np.asarray(curve(_LOG_LEVELS))
 
 
 def nominal_levels(
@@ -120,7 +124,10 @@ def nominal_levels(
     Returns:
         (L,) two-sided levels.
     """
-    boundary = _process(tuple(levels.tolist()), shares, spending).boundary
+    key = tuple(levels.tolist())
+    for k in range(1, len(shares)):  # one by one, because each look takes its predecessor's result
+        _process(key, shares[:k], spending)
+    boundary = _process(key, shares, spending).boundary
     return np.asarray(2 * ndtr(-boundary / math.sqrt(shares[-1])))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 from lossbench.analysis.comparison import (
     Cells,
@@ -124,15 +125,17 @@ def decide(
     """
     replay = _Replay(cells, plan, labels)
 
-    def compare(look: int) -> Verdicts:
+    def compare(look: int, *, paired: bool) -> Verdicts:
         seen, repeated = replay.seen_at(look), replay.repeated(look)
-        return compare_with_reference(seen, reference, labels, higher, margins, repeated)
+        return compare_with_reference(
+            seen, reference, labels, higher, margins, repeated, paired=paired
+        )
 
     for look in range(len(plan.rounds)):
         if not replay.undecided or not replay.is_complete(look):
             break
-        replay.add(look, compare(look))
-    return replay.result(compare(max(replay.looks - 1, 0)))
+        replay.add(look, compare(look, paired=False))
+    return replay.result(compare(max(replay.looks - 1, 0), paired=True))
 
 
 def compare_other_metric(
@@ -203,6 +206,7 @@ class _Replay:
     def __init__(self, cells: Cells, plan: LookPlan, labels: Mapping[str, str]) -> None:
         self._cells = {key: cell for key, cell in cells.items() if key[0] in labels}
         self._plan, self._labels = plan, labels
+        self._seen = cache(self._cell_at)
         pairs = [key for key in self._cells if key[1] != labels[key[0]]]
         self._family = frozenset(key for key in pairs if not self._is_lost(key, 0))
         self._settled: dict[Key, Verdict] = {}
@@ -218,10 +222,7 @@ class _Replay:
 
     def seen_at(self, look: int) -> dict[Key, Summary]:
         """Cells with the seeds that count at a look."""
-        seeds = [frozenset(self._plan.seeds_at(k)) for k in range(look + 1)]
-        return {
-            key: _at_seeds(cell, seeds[self._last(key, look)]) for key, cell in self._cells.items()
-        }
+        return {key: self._seen(key, self._last(key, look)) for key in self._cells}
 
     def repeated(self, look: int) -> RepeatedLooks:
         looks = [self._plan.looks(k) for k in range(look + 1)]
@@ -259,6 +260,9 @@ class _Replay:
             looks=self.looks,
             limit_reached=n >= self._plan.max_seeds,
         )
+
+    def _cell_at(self, key: Key, look: int) -> Summary:
+        return _at_seeds(self._cells[key], frozenset(self._plan.seeds_at(look)))
 
     def _last(self, key: Key, look: int) -> int:
         """Last look whose seeds a cell has."""

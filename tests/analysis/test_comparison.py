@@ -177,7 +177,7 @@ def test_rows_whose_difference_is_the_margin_are_rarely_equivalent() -> None:
         values = rng.normal(0, 1, (1, 15, 20))
         values[:, 1:] += 1.5
         wrong += any(v.outcome == "equivalent" for v in compare(values, 1.5).listed)
-    assert wrong <= 200 * 0.05  # 0.01 in long simulations; 0.14 at the levels of Holm's steps
+    assert wrong <= 200 * 0.05  # 0.02 in long simulations; 0.14 at the levels of Holm's steps
 
 
 @pytest.mark.parametrize("noise", ["normal", "reference"])
