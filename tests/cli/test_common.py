@@ -21,7 +21,8 @@ def test_a_changed_suite_has_its_own_file_in_mlflow(
     [whole] = Path("mlartifacts/small").glob("*/artifacts/suite.yaml")
     before = whole.read_text(encoding="utf-8")
     Tracker.open(None).start_suite(load_plan(suite, [], "lgm", "5", tmp_path, []), {})
-    [narrowed] = whole.parent.glob("suite@*")
+    [narrowed] = Path("mlartifacts/small").glob("*/artifacts/suite@*")
+    assert narrowed.parent != whole.parent  # each label has a run of its own
     assert whole.read_text(encoding="utf-8") == before
     assert narrowed.name == "suite@only=lgm+seeds=5.yaml"
     assert "seeds: [5]" in narrowed.read_text(encoding="utf-8")
