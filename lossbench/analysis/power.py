@@ -82,6 +82,8 @@ def seeds_to_decide(
     alpha: float,
     margin: float | None = None,
     equivalence_alpha: float | None = None,
+    *,
+    probability: float = POWER,
 ) -> int | None:
     """Smallest number of seeds that decides a difference of this size with 80 % power.
 
@@ -91,6 +93,7 @@ def seeds_to_decide(
         alpha: Level of the two-sided t test.
         margin: Margin of equivalence, in the metric's unit; None if there is none.
         equivalence_alpha: Level of the interval that shows equivalence; by default `alpha`.
+        probability: Power.
 
     Returns:
         Number of seeds that shows a difference or an equivalence, whichever takes fewer; None
@@ -108,8 +111,8 @@ def seeds_to_decide(
 
     found = []
     for reached in (detected, equivalent) if margin else (detected,):
-        if reached(MAX_SEEDS) >= POWER:  # it grows with n
-            found.append(bisect_left(range(MAX_SEEDS), POWER, lo=2, key=reached))
+        if reached(MAX_SEEDS) >= probability:  # it grows with n
+            found.append(bisect_left(range(MAX_SEEDS), probability, lo=2, key=reached))
     return min(found, default=None)
 
 

@@ -21,6 +21,7 @@ from lossbench.analysis.comparison import (
     compare_with_reference,
 )
 from lossbench.analysis.error_spending import Looks, nominal_level, overall_p
+from lossbench.analysis.power import SeedSpread, seeds_to_decide
 from lossbench.analysis.statistics import Summary
 
 __all__ = [
@@ -170,7 +171,8 @@ def compare_other_metric(
 def expected_trainings(found: SequentialVerdicts) -> int | None:
     """Expected number of further trainings, after the complete looks, until the run stops.
 
-    A row is expected to stop at its `seeds_to_decide`, at most at the limit; the reference of a
+    A row is expected to stop at the number of seeds that decides it with 50 % power at the level of
+    the last look, if one seed is added at each look, and at most at the limit; the reference of a
     column goes on as long as the last of its rows.
 
     Returns:
@@ -186,13 +188,29 @@ def expected_trainings(found: SequentialVerdicts) -> int | None:
     least = now + 1 if found.looks else plan.n_at(0)
     rows, references = 0, dict[str, int]()
     for verdict in listed:
-        needed = verdict.seeds_to_decide or plan.max_seeds
+        needed = _seeds_to_decide(verdict, plan, max(found.looks - 1, 0)) or plan.max_seeds
         if verdict.outcome not in ("undecided", "none"):
             needed = least  # of a first round that is not complete
         more = min(max(needed, least), plan.max_seeds) - now
         rows += more
         references[verdict.variant] = max(more, references.get(verdict.variant, 0))
     return rows + sum(references.values())
+
+
+def _seeds_to_decide(verdict: Verdict, plan: LookPlan, look: int) -> int | None:
+    """Seeds that decide a row with 50 % power at the level of the last look."""
+    if verdict.spread is None or verdict.difference.mean is None:
+        return None
+    now = plan.looks(look)
+    more = range(now.seeds[-1] + 1, now.max_seeds + 1)
+    end = Looks((*now.seeds, *more), now.max_seeds)
+    level, equivalence_level = (
+        end.nominal_level(now.overall_p(level))
+        for level in (verdict.level, verdict.equivalence_level)
+    )
+    spread = SeedSpread(verdict.spread.sd, verdict.spread.df, verdict.difference.n)
+    mean, margin = verdict.difference.mean, verdict.margin
+    return seeds_to_decide(mean, spread, level, margin, equivalence_level, probability=0.5)
 
 
 class _Replay:
@@ -237,7 +255,7 @@ class _Replay:
             if listed[key].outcome in ("better", "worse", "equivalent"):
                 self._settled[key] = listed[key]
                 self._stops[key] = look
-            elif self._is_lost(key, look):
+            elif listed[key].outcome == "none" and self._is_lost(key, look):
                 self._stops[key] = look
         self.undecided = tuple(key for key in self.undecided if key not in self._stops)
         going = {variant for variant, _ in self.undecided}
