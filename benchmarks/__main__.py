@@ -268,6 +268,43 @@ def until_decided(
         _write(json_file, "savings", found)
 
 
+@app.command()
+def check(
+    checks: Annotated[
+        int, typer.Option(min=4, help="Number of simulated checks per scenario.")
+    ] = 300,
+    json_file: Json = None,
+) -> None:
+    """Error rates of `lossbench check` in simulated checks.
+
+    `false`: share of checks without any change that find a regression; marked if it exceeds the
+    promised rate by more than two standard errors. `found`: share of checks that
+    find the one cell that is truly worse, by three standard deviations.
+
+    \b
+    Examples:
+      python -m benchmarks check
+      python -m benchmarks check --checks 1000 --json rates.json
+    """
+    from benchmarks import check_rates as of_check
+
+    with Progress(console=console, transient=True) as progress:
+        total = len(of_check.SCENARIOS)
+        measured = list(progress.track(of_check.measure(checks), total=total))
+    table = _table(f"{checks} checks each", "noise", "seeds", "cells", "false", "target", "found")
+    for row in measured:
+        table.add_row(
+            row.scenario.name,
+            str(row.scenario.seeds),
+            f"{row.scenario.columns} x {row.scenario.rows}",
+            _against(round(row.false, 3), row.bar),
+            _bar(row.target),
+            f"{row.found:.2g}",
+        )
+    console.print(table)
+    _write(json_file, "check", measured)
+
+
 def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise typer.BadParameter("torch finds no GPU", param_hint="--device")

@@ -26,7 +26,7 @@ OUT_OF_LINE_LEVEL = 0.05
 the number of rows."""
 _ROWS_FOR_COLUMNS = 6
 """Number of rows above two from which a column counts the other columns as much as itself."""
-_EXCESS = 0.5
+EXCESS = 0.5
 """Share of a cell's excess over its pooled variance that is added to it."""
 _INFINITE_DF = 1e6
 _NO_SCATTER = 1e-6  # of log variances, below which the cells count as equally spread
@@ -102,7 +102,12 @@ class PooledVariances:
 
 
 def pool_variances(
-    variances: Floats, df: Floats, max_prior_df: Floats | None = None
+    variances: Floats,
+    df: Floats,
+    max_prior_df: Floats | None = None,
+    *,
+    out_of_line_level: float = OUT_OF_LINE_LEVEL,
+    excess: float = EXCESS,
 ) -> PooledVariances:
     """Pool the variances of the cells of a table.
 
@@ -116,7 +121,7 @@ def pool_variances(
     4. The spreads of the columns are moderated, too. A column counts the others at most as much
        as itself, and less with fewer than eight rows.
     5. If the cells scatter around this product by more than chance explains, each is moderated
-       towards it by that much. Half of a cell's own excess is added.
+       towards it by that much. A share of a cell's own excess is added, by default half.
 
     A variance of exactly 0 happens by chance (equal error counts) and counts as unknown.
 
@@ -125,6 +130,9 @@ def pool_variances(
         df: (C, R) their degrees of freedom; 0 without a variance.
         max_prior_df: (R,) largest number of degrees of freedom of the common variance for each
             row; by default infinite.
+        out_of_line_level: Level of the F test for rows out of line; 0 if no row is.
+        excess: Share of a cell's excess over its pooled variance that is added, in [0, 1]; with 1
+            no cell is below its own variance.
     """
     columns, rows = variances.shape
     known = (df > 0) & (variances > 0)
@@ -137,7 +145,7 @@ def pool_variances(
         scales = _divide((weights * values / ratios).sum(1), own_column_df)  # (C,)
         own = _divide(np.nansum(weights * _divide(values, scales[:, None]), axis=0), row_df)  # (R,)
         ratios = _normalised(moderate(own, row_df, caps).values, row_df)
-    flagged = _out_of_line(own, row_df)
+    flagged = _out_of_line(own, row_df, out_of_line_level)
     if flagged.any():
         inside = np.where(flagged, 0.0, weights)
         scales = _divide((inside * values).sum(1), inside.sum(1))
@@ -154,7 +162,7 @@ def pool_variances(
         moderated = _divide(cell_df * pooled + weights * values, cell_df + weights)
         pooled = np.where(known, moderated, pooled)
         pooled_df = np.minimum(pooled_df, cell_df + weights)
-    pooled = pooled + _EXCESS * np.where(known, np.maximum(values - pooled, 0.0), 0.0)
+    pooled = pooled + excess * np.where(known, np.maximum(values - pooled, 0.0), 0.0)
     whole = np.minimum(of_columns.df, own_column_df.sum())  # (C,)
     usable = (pooled > 0) & (pooled_df > 0)
     return PooledVariances(
@@ -169,7 +177,11 @@ def pool_variances(
 def pool_spreads(
     cells: Mapping[tuple[str, str], SampleVariance], max_prior_df: float = math.inf
 ) -> dict[tuple[str, str], Spread | None]:
-    """Spread of each cell of a table, pooled with those of the others; see `pool_variances`.
+    """Spread of each cell of a table, pooled with those of the others but never below its own.
+
+    See `pool_variances`. No row is out of line, and the whole excess of a cell is added: the
+    values of a cell are compared with others of the same cell, so that a cell with a large spread
+    is not a noisy reference of all the others, but would raise false alarms itself.
 
     Args:
         cells: (column, row) -> variance of the cell.
@@ -184,7 +196,9 @@ def pool_spreads(
     for (column, row), cell in cells.items():
         place = columns.index(column), rows.index(row)
         variances[place], df[place] = cell.value, cell.df
-    pooled = pool_variances(variances, df, np.full(len(rows), max_prior_df))
+    pooled = pool_variances(
+        variances, df, np.full(len(rows), max_prior_df), out_of_line_level=0.0, excess=1.0
+    )
     spreads: dict[tuple[str, str], Spread | None] = {}
     for column, row in cells:
         c, r = columns.index(column), rows.index(row)
@@ -256,7 +270,7 @@ def _normalised(ratios: Floats, df: Floats) -> Floats:
     return np.where(known, ratios / ratios[known].mean(), 1.0)
 
 
-def _out_of_line(ratios: Floats, df: Floats) -> Bools:
+def _out_of_line(ratios: Floats, df: Floats, level: float) -> Bools:
     """Rows whose variance exceeds the pooled one of all other rows by more than chance explains."""
     known = (df > 0) & (ratios > 0)
     squares = np.where(known, df * ratios, 0.0)
@@ -265,7 +279,7 @@ def _out_of_line(ratios: Floats, df: Floats) -> Bools:
     p = fdtrc(own_df, other_df, _divide(ratios, _divide(squares.sum() - squares, other_df)))
     if known.sum() < 3:  # of two rows, neither is known to be the one out of line
         return np.zeros(ratios.shape, bool)
-    return np.asarray(known & (p < OUT_OF_LINE_LEVEL / known.sum()))
+    return np.asarray(known & (p < level / known.sum()))
 
 
 def _cell_prior_df(variances: Floats, df: Floats, known: Bools) -> float:

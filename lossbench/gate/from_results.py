@@ -86,7 +86,8 @@ def conditions_of(plan: Plan) -> Conditions:
 
 
 def metrics_of(plan: Plan) -> list[BaselineMetric]:
-    metrics = []
+    """Metrics of a baseline, with the minimum effects that the suite has."""
+    metrics, min_effects = [], plan.suite.min_effect
     if (metric := plan.selection_metric) is not None:
         metrics.append((metric.json_name(held_out=True), metric))
     metrics += [(metric.name, metric) for metric in plan.metrics if metric.judged]
@@ -95,6 +96,7 @@ def metrics_of(plan: Plan) -> list[BaselineMetric]:
             name=name,
             unit=metric.unit,
             direction="higher" if metric.higher_is_better else "lower",
+            **({"min_effect": min_effects[metric.name]} if metric.name in min_effects else {}),
         )
         for name, metric in metrics
     ]

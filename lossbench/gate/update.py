@@ -36,9 +36,9 @@ def update_baseline(
     Args:
         path: File to write.
         old: Baseline to replace, if there is one; its minimum effects stay.
-        current: Current results.
+        current: Current results, with the minimum effects of the suite for new metrics.
         only: Glob of `--only`; other cells of the old baseline stay.
-        min_effects: `METRIC=NUMBER`, in the metric's unit.
+        min_effects: `METRIC=NUMBER`, in the metric's unit; they replace all others.
         accept: Whether the new baseline may be weaker.
 
     Returns:
@@ -89,14 +89,23 @@ def _with_min_effects(new: Baseline, old: Baseline | None, given: Mapping[str, f
         if name not in known:
             raise RequestError(f"--min-effect {name}: unknown metric{did_you_mean(name, known)}")
     chosen = {**({m.name: m.min_effect for m in old.metrics} if old else {}), **given}
-    missing = [m for m in new.metrics if m.name not in chosen and not is_percentage(m.unit)]
+    missing = [
+        m
+        for m in new.metrics
+        if m.name not in chosen
+        and "min_effect" not in m.model_fields_set  # the suite has none
+        and not is_percentage(m.unit)
+    ]
     if missing:
         lines = "\n".join(
             f"--min-effect {m.name}=NUMBER is required: smallest worsening that can be a regression"
             + (f", in {m.unit}" if m.unit else "")
             for m in missing
         )
-        raise RequestError(f"{lines}\nonly percentages have a default, {DEFAULT_MIN_EFFECT:g}")
+        raise RequestError(
+            f"{lines}\nonly percentages have a default, {DEFAULT_MIN_EFFECT:g}; the suite's "
+            "min_effect is used if it has the metric"
+        )
     content = new.model_dump()
     for metric in content["metrics"]:
         metric["min_effect"] = chosen.get(metric["name"], metric["min_effect"])

@@ -249,7 +249,8 @@ class Suite(Strict):
         min_effect: Metric -> largest difference between two rows that counts as none, in the
             metric's unit (percentage points for percentages): rows that differ by less are
             equivalent. For shares of test images the default is the standard error of the
-            reference row's share on the test set; other metrics have no default.
+            reference row's share on the test set; other metrics have no default. New baselines
+            of `lossbench check` take it, too.
         published: Name of the published numbers to show next to the results, or one per metric.
         keep_weights: Whether the trained weights are stored, so that evaluations added later can be
             measured without training again.

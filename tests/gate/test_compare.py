@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from statistics import variance
+from statistics import stdev, variance
 
+import numpy as np
 import pytest
 
 from lossbench.gate.compare import (
@@ -68,3 +69,36 @@ def test_spreads_of_a_column_are_pooled_where_its_cells_agree() -> None:
             assert spread.sd == pytest.approx(0.2)
             assert spread.df > 2  # more than one cell of three seeds has
             assert not math.isinf(spread.df)
+
+
+def test_no_spread_is_below_that_of_the_cell_itself() -> None:
+    rng = np.random.default_rng(0)
+    values: Values = {f"row{i}": list(5 + rng.standard_normal(3)) for i in range(6)}
+    baseline = make_baseline(values)
+    spreads = spreads_of_baseline(baseline)
+    larger = 0
+    for cell in baseline.cells:
+        spread = spreads[cell.key]
+        assert spread is not None
+        assert spread.sd >= stdev(cell.values) * (1 - 1e-12)
+        larger += spread.sd > stdev(cell.values) * 1.01
+    assert 0 < larger < 6  # the others are averaged with a common one
+
+
+def test_cells_of_other_columns_add_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(0)
+    one = make_baseline({f"row{i}": list(5 + 2.0**i * rng.standard_normal(3)) for i in range(8)})
+    again = [
+        c.model_copy(update={"variant": "B", "values": [5 + 2 * (v - 5) for v in c.values]})
+        for c in one.cells
+    ]
+    alone = spreads_of_baseline(one)
+    both = spreads_of_baseline(one.model_copy(update={"cells": [*one.cells, *again]}))
+    for cell in one.cells:
+        single, pooled = alone[cell.key], both[cell.key]
+        assert single is not None
+        assert pooled is not None
+        assert pooled.df > single.df
+        twice = both[("B", *cell.key[1:])]
+        assert twice is not None
+        assert twice.sd > 1.5 * pooled.sd  # each column keeps its own scale

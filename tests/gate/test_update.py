@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from lossbench.errors import RequestError
 from lossbench.gate.baseline_file import read_baseline
 from lossbench.planning.plan import Plan
 from tests.gate.files import BODY, STEADY, Fill, MakePlan, update
-from tests.report.synthetic_report import HEAD, Results, with_own_metric
+from tests.report.synthetic_report import GRID, HEAD, Results, with_own_metric
 
 
 def test_an_update_weakens_the_baseline_only_if_accepted(
@@ -87,4 +89,45 @@ def test_only_percentages_have_a_default_minimum_effect(
         update(plan, results, path)
     assert not path.exists()
     update(plan, results, path, "mine=1e-10")
+    assert read_baseline(path).metric_by_name["mine"].min_effect == 1e-10
+
+
+def test_a_new_baseline_takes_the_minimum_effects_of_the_suite(
+    make_plan: MakePlan, fill: Fill, tmp_path: Path
+) -> None:
+    plan, path = make_plan(BODY + "min_effect: {error: 0.3}\n"), tmp_path / "new.json"
+    results = fill(plan, STEADY)
+
+    def written_with(*given: str, plan: Plan = plan) -> float:
+        update(plan, results, path, *given, accept=True)
+        return read_baseline(path).metric_by_name["error"].min_effect
+
+    assert written_with() == 0.3
+    assert written_with(plan=make_plan(BODY + "min_effect: {error: 0.7}\n")) == 0.3  # its own stays
+    assert written_with("error=0.8") == 0.8
+    assert written_with() == 0.8
+    path.unlink()
+    assert written_with("error=0.8") == 0.8
+    path.unlink()
+    assert written_with(plan=make_plan(BODY)) == 0.5
+
+
+def test_the_held_out_metric_has_the_minimum_effect_of_its_metric(
+    make_plan: MakePlan, run_all: Callable[[Plan], Results], tmp_path: Path
+) -> None:
+    plan, path = make_plan(GRID + "min_effect: {error: 0.3}\n"), tmp_path / "new.json"
+    update(plan, run_all(plan), path)
+    assert {m.name: m.min_effect for m in read_baseline(path).metrics} == {
+        "holdout_error": 0.3,
+        "error": 0.3,
+    }
+
+
+def test_a_metric_without_a_default_takes_the_minimum_effect_of_the_suite(
+    make_plan: MakePlan, tmp_path: Path
+) -> None:
+    plan, results = with_own_metric(make_plan(BODY), "s", 1e-9)
+    suite = plan.suite.model_copy(update={"min_effect": {"mine": 1e-10}})
+    path = tmp_path / "baseline.json"
+    update(replace(plan, suite=suite), results, path)
     assert read_baseline(path).metric_by_name["mine"].min_effect == 1e-10
