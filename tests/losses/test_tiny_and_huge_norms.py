@@ -54,6 +54,26 @@ def test_value_and_gradient_agree_with_float64(
     torch.testing.assert_close(gradient.double(), exact, rtol=0, atol=1e-3 * size)
 
 
+@pytest.mark.parametrize("mining", ["all", "semi_hard", "batch_hard"])
+def test_triplet_of_features_of_all_norms_on_nearly_one_ray(mining: str) -> None:
+    """2-D features on their way through 0, where the exact gradient is as large as 1 / ||x||."""
+    norms = 10.0 ** torch.linspace(-30, 1, 32, dtype=torch.double)[:, None]  # (N, 1)
+    angles = 0.3 + 0.5 * torch.rand(32, 1, generator=torch.Generator().manual_seed(1)).double()
+    features = (norms * torch.cat([angles.cos(), angles.sin()], 1)).float()
+    labels = torch.arange(32) % 4
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        head = create_loss("triplet", num_classes=4, feature_dim=2, mining=mining).to(dtype)
+        inputs = features.to(dtype).requires_grad_()
+        value = head.terms(inputs, labels)["triplet"]
+        found.append((value.detach().double(), torch.autograd.grad(value, inputs)[0].double()))
+    (value, gradient), (expected, exact) = found
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
+    sizes = exact.norm(dim=1, keepdim=True)  # (N, 1)
+    assert float(sizes.max()) > 1e27
+    torch.testing.assert_close(gradient * norms, exact * norms, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("exponent", [18, 20, 25, 30, 36])
 @pytest.mark.parametrize(("name", "params"), [case for case in CASES if case[0] not in SQUARES])
 def test_huge_norms(name: str, params: dict[str, Any], exponent: int) -> None:
