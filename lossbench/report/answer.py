@@ -30,6 +30,9 @@ from lossbench.report.verdict_text import (
     why_no_verdicts,
 )
 
+MAX_ROWS_NAMED = 8
+"""With more rows than these, rows that do not beat the reference are counted, not named."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -105,21 +108,20 @@ def _compared(table: Table, column: str, verdicts: Sequence[Verdict]) -> Answer:
         [verdict for verdict in by_size if verdict.outcome == outcome]
         for outcome in ("better", "worse", "equivalent", "undecided", "none")
     )
-    reference = verdicts[0].reference
+    reference, rows = verdicts[0].reference, len(verdicts)
     parts = []
     if better[1:]:
         parts.append(f"{_named(better[1:])} {'beats' if len(better) == 2 else 'beat'} it, too")
     if worse:
-        parts.append(f"{_named(worse)} {_are(worse)} worse")
+        parts.append(f"{_named(worse, rows)} {_are(worse)} worse")
     if equivalent:
-        parts.append(
-            f"{_named(equivalent)} cannot be told apart from it ({_margin(table, equivalent)})"
-        )
+        margin = _margin(table, equivalent)
+        parts.append(f"{_named(equivalent, rows)} cannot be told apart from it ({margin})")
     if undecided:
-        parts.append(f"{_named(undecided)} {_are(undecided)} undecided{_seeds(undecided)}")
+        parts.append(f"{_named(undecided, rows)} {_are(undecided)} undecided{_seeds(undecided)}")
     for reason in dict.fromkeys(verdict_reason(verdict) for verdict in untested):
         same = [v for v in untested if verdict_reason(v) == reason]
-        parts.append(f"{join_names([v.row for v in same])} {_has(same)} no verdict ({reason})")
+        parts.append(f"{_named(same, rows)} {_has(same)} no verdict ({reason})")
     if better:
         best = better[0]
         absent = f"({absent}) " if (absent := _absent(best)) else ""
@@ -129,14 +131,17 @@ def _compared(table: Table, column: str, verdicts: Sequence[Verdict]) -> Answer:
     return Answer(column, "", f"no loss {shown} {reference}: {'; '.join(parts)}")
 
 
-def _named(verdicts: Sequence[Verdict]) -> str:
+def _named(verdicts: Sequence[Verdict], of: int = 0) -> str:
+    """Names of rows; their number alone if they are several of a long table's `of` rows."""
+    if of > MAX_ROWS_NAMED and len(verdicts) > 2:
+        return counted(len(verdicts), "row")
     names = [f"{v.row} ({absent})" if (absent := _absent(v)) else v.row for v in verdicts]
     return join_names(names)
 
 
 def _absent(verdict: Verdict) -> str:
-    """`1 of 3 diverged`; empty for a complete row."""
-    return absent_seeds(verdict.summary)
+    """`1 of 3 diverged`; empty for a complete row, or if that is why it has no verdict."""
+    return absent_seeds(verdict.summary) if verdict.outcome != "none" else ""
 
 
 def _are(verdicts: Sequence[Verdict]) -> str:

@@ -90,15 +90,17 @@ def _markdown(
         "",
         f"Data set {text(facts.dataset)}; {len(suite.seeds)} seeds; {facts.progress}.",
         "",
-        markdown(tables),
+        markdown(tables, _forest([d for d in drawings if d.kind == "forest"])),
     ]
     if uncertainty:
         lines += [f"## {TITLE}", "", *markdown_lines(uncertainty)]
     for drawing in drawings:
+        if drawing.kind == "forest":
+            continue
         lines += [
             f"## {text(drawing.title)}",
             "",
-            f"![{text(drawing.title)}](figures/{quote(drawing.name)}.png)",
+            _image(drawing),
             "",
             markdown_sentence(drawing.caption),
             "",
@@ -116,6 +118,17 @@ def _markdown(
         for name, count in facts.environments.items()
     ]
     return "\n".join([*lines, "", *_fenced(facts.suite_yaml)])
+
+
+def _forest(drawings: Sequence[Drawing]) -> list[str]:
+    """Pictures next to each other, with one caption."""
+    if not drawings:
+        return []
+    return [" ".join(map(_image, drawings)), "", markdown_sentence(drawings[0].caption), ""]
+
+
+def _image(drawing: Drawing) -> str:
+    return f"![{markdown_text(drawing.title)}](figures/{quote(drawing.name)}.png)"
 
 
 def _fenced(code: str) -> list[str]:

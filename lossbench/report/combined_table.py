@@ -13,6 +13,7 @@ from lossbench.report.value_text import (
     format_count,
     format_value,
     label_with_unit,
+    planned_seeds,
 )
 
 MIN_METRICS = 2
@@ -75,7 +76,9 @@ def _combined(
     lines = []
     for table in tables:
         cells = [table.cells.get((variant, row.label)) for row in rows]
-        lines.append((DisplayCell(label(table)), *(_display(cell, cells) for cell in cells)))
+        uneven = len(planned_seeds(table)) > 1
+        shown = (_display(cell, cells, uneven) for cell in cells)
+        lines.append((DisplayCell(label(table)), *shown))
     return DisplayTable(
         f"{title}; {describe_values(tables[0])}",
         (Column("metric", "text"), *(Column(row.label) for row in rows)),
@@ -85,7 +88,7 @@ def _combined(
     )
 
 
-def _display(cell: Cell | None, line: Sequence[Cell | None]) -> DisplayCell:
+def _display(cell: Cell | None, line: Sequence[Cell | None], uneven: bool) -> DisplayCell:
     if cell is None:
         return DisplayCell()
     published = format_published(cell.published)
@@ -93,8 +96,9 @@ def _display(cell: Cell | None, line: Sequence[Cell | None]) -> DisplayCell:
         format_value(cell),
         "best" if _clearly_best(cell, line) else "",
         detail=f"published {published}" if published else "",
-        count="" if cell.summary.complete else format_count(cell.summary),
+        count=format_count(cell.summary) if uneven or not cell.summary.complete else "",
         incomplete=not cell.summary.complete,
+        uneven=uneven,
     )
 
 

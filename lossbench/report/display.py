@@ -59,8 +59,8 @@ class DisplayCell:
         chosen: Whether the held-out part chose this cell.
         detail: What the value rests on, or a number to compare it with, in small print.
         count: Number of trials behind the value.
-        incomplete: Whether planned trials are missing from the value. The formats whose title
-            states the number of seeds show `count` only then.
+        incomplete: Whether planned trials are missing from the value.
+        uneven: Whether other cells of the table have another number of seeds.
         views: Texts that the page can show instead of `text`.
         sort_key: Text by which the page sorts the cell, where that is not `text`.
     """
@@ -71,8 +71,14 @@ class DisplayCell:
     detail: str = ""
     count: str = ""
     incomplete: bool = False
+    uneven: bool = False
     views: Views | None = None
     sort_key: str | None = None
+
+    @property
+    def show_count(self) -> bool:
+        """Whether formats whose title states the number of seeds show `count`, too."""
+        return self.incomplete or self.uneven
 
     @property
     def strong(self) -> bool:

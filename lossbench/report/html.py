@@ -80,6 +80,7 @@ def render_html(
         fairness_title=FAIRNESS_TITLE,
         provenance_title=PROVENANCE_TITLE,
         curves=curves,
+        forest=[drawing for drawing in drawings if drawing.kind == "forest"],
         sections=_sections(drawings, curves),
         facts=facts,
         downloads=as_downloads(files),

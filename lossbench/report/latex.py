@@ -46,6 +46,6 @@ def _cell(cell: DisplayCell) -> str:
         text = rf"\textbf{{{text}}}"
     if cell.chosen:
         text += r"\textsuperscript{*}"
-    if cell.incomplete:  # a complete cell has the caption's n
+    if cell.show_count:
         text += rf" {{\footnotesize ({latex_text(cell.count)})}}"
     return text

@@ -32,6 +32,7 @@ from lossbench.report.value_text import (
     format_count,
     format_seed_values,
     format_value,
+    planned_seeds,
     table_legend,
     table_title,
 )
@@ -113,6 +114,7 @@ def _value_cell(table: Table, cell: Cell) -> DisplayCell:
         cell.chosen,
         count=format_count(cell.summary),
         incomplete=not cell.summary.complete,
+        uneven=len(planned_seeds(table)) > 1,
         views=Views(
             interval=format_cell_interval(cell),
             seeds=format_seed_values(cell),

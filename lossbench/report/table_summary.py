@@ -38,9 +38,9 @@ def summarize(found: PlanWithResults) -> TableSummary:
 
 
 def _plain(table: DisplayTable) -> DisplayTable:
-    """The table with mean ± std only, and counts where trials are missing."""
+    """The table with mean ± std only, and counts where they are not those of the title."""
     rows = (
-        tuple(replace(c, views=None, count=c.count if c.incomplete else "") for c in row)
+        tuple(replace(c, views=None, count=c.count if c.show_count else "") for c in row)
         for row in table.rows
     )
     return replace(table, rows=tuple(rows), legend="", findings=())

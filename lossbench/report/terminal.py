@@ -13,16 +13,22 @@ from rich.text import Text
 from lossbench.analysis.number_format import NOTHING
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.answer import make_answers
+from lossbench.report.answer import headline_table, make_answers
 from lossbench.report.combined_table import MAX_ROWS, combine_metrics, overview_tables
 from lossbench.report.display import DisplayCell, DisplayTable
 from lossbench.report.escaping import plain_sentence
+from lossbench.report.forest import TextForest, forest_panels
 from lossbench.report.layout import HEADLINE, split_headline
 from lossbench.report.metric_groups import GroupedTables, MetricGroup, group_tables
 from lossbench.report.metric_tables import origin_lines, value_table, verdict_table
 from lossbench.report.remarks import make_remarks
 from lossbench.report.value_text import join_names
-from lossbench.report.verdict_text import notes_once, verdict_notes
+from lossbench.report.verdict_text import (
+    notes_once,
+    out_of_line_warnings,
+    verdict_notes,
+    verdict_title,
+)
 
 STYLES = {
     "best": "bold green",
@@ -36,70 +42,89 @@ MIN_WIDTH = 8
 
 
 def terminal_table(found: PlanWithResults) -> RenderableType:
-    """All tables of a suite for `rich.print`; many metrics in one."""
+    """The answer, the verdicts on the headline metric, and all tables; many metrics in one."""
     tables = make_tables(found)
     grouped = group_tables(tables)
+    first = headline_table(tables)
+    parts = [*_answer(tables), *(_verdicts(first, len(tables)) if first else ())]
     if grouped.folded:
-        return _many_metrics(tables, grouped)
+        return Group(*parts, *_many_metrics(grouped))
     combined, remarks = combine_metrics(tables), make_remarks(tables)
     if combined is None:
-        shown = [
-            part
-            for table, notes, own in zip(tables, notes_once(tables), remarks, strict=True)
-            for part in (value_table(table, own), verdict_table(table, notes))
-        ]
+        notes = notes_once([*([first] if first else []), *(t for t in tables if t is not first)])
+        own_notes = iter(notes[1:] if first else notes)
+        shown = []
+        for table, own in zip(tables, remarks, strict=True):
+            shown.append(value_table(table, own))
+            if table is not first:
+                shown.append(verdict_table(table, next(own_notes)))
     else:
         both = list(zip(tables, remarks, strict=True))
-        first, own = next((table, own) for table, own in both if not table.held_out)
+        own = next(own for table, own in both if not table.held_out)
         combined = replace(combined, findings=own.findings, warnings=own.warnings)
         shown = [*(value_table(table, own) for table, own in both if table.held_out), combined]
-        if first.verdicts is not None:
-            others = sum(table.verdicts is not None for table in tables) - 1
-            metrics = "metric" if others == 1 else "metrics"
-            more = f"{first.label} only; the report has the other {others} {metrics}."
-            shown.append(verdict_table(first, [*verdict_notes(first), more]))
-    return Group(*_head(tables), *(part for table in shown for part in terminal_parts(table)))
+    return Group(*parts, *(part for table in shown for part in terminal_parts(table)))
 
 
-def _head(tables: Sequence[Table]) -> list[Text]:
+def _answer(tables: Sequence[Table]) -> Iterator[RenderableType]:
     """Changes of the suite, and the answer."""
+    yield from map(Text, origin_lines(tables))
     answers = make_answers(tables)
-    lines = [*map(Text, origin_lines(tables)), Text(answers.metric, style="bold")]
+    if not answers.listed:
+        return
+    yield Text(answers.metric, style="bold")
     for answer in answers.listed:
         line = Text(plain_sentence(answer.sentence))
-        line.highlight_words(
-            [answer.lead] if answer.lead else [], STYLES.get(answer.outcome, "bold")
-        )
-        lines.append(line)
-    return [*lines, Text(f"{answers.note}\n", style="dim")]
+        if answer.lead:
+            start = line.plain.index(answer.lead)
+            style = STYLES.get(answer.outcome, "bold")
+            line.stylize(style, start, start + len(answer.lead))
+        yield line
+    if answers.note:
+        yield Text(answers.note, style="dim")
 
 
-def _many_metrics(tables: Sequence[Table], grouped: GroupedTables) -> RenderableType:
-    """The headline, and a line per kind of the other metrics."""
+def _verdicts(table: Table, metrics: int) -> Iterator[RenderableType]:
+    """Forest plot of a table with its notes."""
+    panels = forest_panels(table)
+    if table.verdicts is None:
+        return
+    if panels:
+        yield Text(f"\n{verdict_title(table.verdicts, table.unit)}", style="bold")
+    for panel in panels:
+        if table.has_variants:
+            yield Text(panel.variant, style="bold")
+        yield TextForest(panel, STYLES, table.higher_is_better, table.spec)
+    notes = verdict_notes(table)
+    if metrics > 1:
+        notes.append(f"{table.label} only; the verdicts on other metrics are in the report.")
+    yield from terminal_parts(
+        DisplayTable("", warnings=out_of_line_warnings(table), notes=tuple(notes))
+    )
+    yield Text("")
+
+
+def _many_metrics(grouped: GroupedTables) -> Iterator[RenderableType]:
+    """Tables of the headline, and a line per kind of the other metrics."""
     remarks = dict(zip(map(id, grouped.tables), make_remarks(grouped.tables), strict=True))
     first, others = split_headline(grouped)
-    shown: list[DisplayTable] = []
     for table in first:
         own = remarks[id(table)]
         overview = [] if table.held_out else _narrow_overview(grouped)
         if overview:
             others = ()
-            shown += [replace(overview[0], findings=own.findings, warnings=own.warnings)]
-            notes = [*verdict_notes(table), f"{table.label} only; the others are in the report."]
-            shown.append(verdict_table(table, notes))
+            shown = replace(overview[0], findings=own.findings, warnings=own.warnings)
         else:
-            shown += [value_table(table, own), verdict_table(table, verdict_notes(table))]
+            shown = value_table(table, own)
+        yield from terminal_parts(shown)
     listed = [MetricGroup(HEADLINE, others)] if others else []
     lines = [
         f"{group.title}: {join_names([table.metric for table in group.tables])}"
         for group in (*listed, *grouped.groups)
     ]
-    return Group(
-        *_head(tables),
-        *(part for table in shown for part in terminal_parts(table)),
-        *([Text("\nOther metrics, whose tables are in the report:", style="bold")] * bool(lines)),
-        *(Text(f"  {line}") for line in lines),
-    )
+    if lines:
+        yield Text("\nOther metrics, whose tables are in the report:", style="bold")
+    yield from (Text(f"  {line}") for line in lines)
 
 
 def _narrow_overview(grouped: GroupedTables) -> list[DisplayTable]:
@@ -177,8 +202,8 @@ def _rich_cell(cell: DisplayCell) -> Text:
     if cell == DisplayCell():
         return Text(NOTHING, style="dim")
     text = Text(cell.text, style=STYLES.get(cell.emphasis, ""))
-    if cell.incomplete:  # a complete cell has the title's n
-        text.append(f" ({cell.count})", style="yellow")
+    if cell.show_count:
+        text.append(f" ({cell.count})", style="yellow" if cell.incomplete else "dim not bold")
     if cell.chosen:
         text.append(" ✓", style="bold green")
     if cell.detail:

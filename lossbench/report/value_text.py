@@ -69,10 +69,21 @@ def label_with_unit(table: Table) -> str:
     return f"{table.label}, {table.unit}" if table.unit else table.label
 
 
+def planned_seeds(table: Table) -> list[int]:
+    """Numbers of seeds that cells have, in ascending order; more than one if they differ."""
+    return sorted({cell.summary.planned for cell in table.cells.values()}) or [table.seeds]
+
+
+def counted_seeds(table: Table) -> str:
+    """`3 seeds`, `3 to 12 seeds`."""
+    least, *_, most = [*planned_seeds(table), *planned_seeds(table)]
+    return counted(most, "seed") if least == most else f"{least} to {most} seeds"
+
+
 def describe_values(table: Table) -> str:
     """`mean ± std over 3 seeds`; `1 seed`."""
-    seeds = counted(table.seeds, "seed")
-    return seeds if table.seeds == 1 else f"mean ± std over {seeds}"
+    seeds = counted_seeds(table)
+    return seeds if seeds == "1 seed" else f"mean ± std over {seeds}"
 
 
 def column_heading(table: Table, variant: str) -> str:

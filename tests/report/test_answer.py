@@ -192,6 +192,13 @@ def test_columns_have_an_answer_each_and_long_lists_are_counted(
     assert second.variant == "8-D"
     assert "; lgm(alpha=0.76), lgm(alpha=0.74), lgm(alpha=0.72) and " in first.text
     assert len(first.sentence) < 400
+    reverse = {
+        t.identity: result_of(t, 1 + place[t.row] + 0.1 * ((place[t.row] * 7 + t.seed) % 5))
+        for t in plan.trials
+    }
+    assert answers_of(plan, reverse).listed[0].sentence == (
+        "2-D: no loss beats softmax: 40 rows are worse."
+    )
 
 
 def test_one_seed_has_the_best_mean_without_a_test(

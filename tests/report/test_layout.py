@@ -176,7 +176,7 @@ def test_the_terminal_names_the_other_metrics(plan: Plan) -> None:
     text = in_terminal(plan, results_of(plan))
     assert "Accuracy on test images" in text
     assert "81.05 ± 0.07" in text
-    assert "Test error only; the others are in the report." in text
+    assert "Test error only; the verdicts on other metrics are in the report." in text
     _, _, others = text.partition("Other metrics, whose tables are in the report:\n")
     assert [line.strip() for line in others.splitlines()] == [
         "Calibration: nll",

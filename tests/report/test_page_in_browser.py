@@ -16,7 +16,11 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.rows import make_rows
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
+from lossbench.report.answer import headline_table
 from lossbench.report.build import build_report
+from lossbench.report.figures.forest import forest_figures
+from lossbench.report.figures.style import Drawing, figure_style
+from lossbench.report.metric_tables import CLASSIC_TITLE
 from lossbench.report.ranking_report import write_ranking
 from lossbench.suite.grammar import expand_grids
 from lossbench.suite.load import load_suite
@@ -55,7 +59,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report without figures, and a ranking."""
+    """A report with one kind of figures only, and a ranking."""
     folder = tmp_path_factory.mktemp("page")
     (folder / "suite.yaml").write_text(HEAD + BODY, encoding="utf-8")
     suite = load_suite(folder / "suite.yaml")
@@ -71,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (Metric(name="error", label="error", unit="% of images"),),
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lossbench.report.build.draw_figures", lambda *_: [])
+        patch.setattr("lossbench.report.build.draw_figures", _forest_alone)
         build_report(
             PlanWithResults(plan, _results(plan)),
             lambda *_: None,
@@ -91,6 +95,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     write_ranking(rank_suites([PlanWithResults(plan, _results(plan))]), folder, "lossbench rank")
     return folder
+
+
+def _forest_alone(found: PlanWithResults, tables: Any, *_: Any) -> list[Drawing]:
+    table = headline_table(tables)
+    assert table is not None
+    with figure_style():
+        return forest_figures(table)
 
 
 def _results(plan: Plan, others: int = 0) -> Results:
@@ -191,6 +202,31 @@ def test_folded_metrics_unfold_and_show_what_is_asked_for(open_page: Callable[..
     assert cell.inner_text().splitlines()[0] == "4.00, 4.18, 4.36"
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert parts.locator("table").first.is_visible()
+
+
+def test_the_answer_and_its_picture_come_first_and_the_classic_test_unfolds(
+    open_page: Callable[..., Any],
+) -> None:
+    page = open_page(width=390)
+    first = page.locator(".answer li").first
+    assert first.inner_text().startswith("2-D: lgm(alpha=0.5) beats softmax by 2.5")
+    tops = [
+        page.locator(selector).first.bounding_box()["y"]
+        for selector in (".answer", ".forest img", ".forest figcaption", "nav", "table")
+    ]
+    assert tops == sorted(tops)
+    pictures = page.locator(".forest img")
+    assert pictures.count() == 2
+    for index in range(2):
+        box = pictures.nth(index).bounding_box()
+        assert box["x"] >= 0
+        assert 300 < box["width"] < 390
+    summary = page.get_by_text(CLASSIC_TITLE).first
+    table = page.locator("details.more table").first
+    assert not table.is_visible()
+    summary.click()
+    assert table.is_visible()
+    assert table.locator("tbody tr").count() == 2 * (len(ORDER) - 1)
 
 
 def test_curves_name_their_points(open_page: Callable[..., Any]) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from lossbench.analysis.statistics import Summary
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report import render
+from lossbench.report.metric_tables import value_table
+from lossbench.report.terminal import terminal_parts
 from lossbench.report.value_text import (
     column_heading,
     format_cell_interval,
@@ -84,3 +90,26 @@ def test_rows_chosen_in_one_column_have_no_cell_in_the_other(
     assert set(test.cells) == {("A", "center(weight=0.1)"), ("B", "center(weight=0.2)")}
     assert format_count(cell(test, "center(weight=0.1)", "A").summary) == "0/3 seeds"
     assert "not chosen on the held-out part" in table_legend(test)
+
+
+def test_cells_with_different_numbers_of_seeds_show_them(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(f"seeds: [0, 1, 2, 3]\n{TWO}")
+    results = fill(plan, errors([2, 2.1, 2.2, 2], [3, 3, 3, 3.1], [1, 1.2, 1.1, 1.3]))
+    table = only_table(plan, results)
+    cells = {
+        key: replace(cell, summary=Summary(cell.summary.values[:2], seeds=(0, 1)))
+        if key[1] == "lgm(alpha=0)"
+        else cell
+        for key, cell in table.cells.items()
+    }
+    shown = value_table(replace(table, cells=cells))
+    assert shown.title == "Test error, % of test images; mean ± std over 2 to 4 seeds"
+    assert [row[1].count for row in shown.rows] == ["n=4", "n=2", "n=4"]
+    assert all(row[1].show_count and not row[1].incomplete for row in shown.rows)
+    assert not any(row[1].show_count for row in value_table(table).rows)
+    console = Console(width=80, file=io.StringIO(), record=True)
+    for part in terminal_parts(shown):
+        console.print(part)
+    assert "(n=2)" in console.export_text()

@@ -172,10 +172,13 @@ def test_without_reference_or_its_results_there_is_no_verdict(
 
 def test_one_seed_has_no_verdict(make_plan: Callable[..., Plan], fill: Callable) -> None:
     plan = make_plan(f"seeds: [0]\n{TWO}")
-    text = in_terminal(plan, fill(plan, errors([2], [1], [NAN])))
-    assert "none (only one paired seed)" in text
-    assert "none (diverged)" in text
-    assert "No verdicts: a comparison needs at least two seeds" in text
+    results = fill(plan, errors([2], [1], [NAN]))
+    text = render(PlanWithResults(plan, results), "markdown")
+    assert "| none (only one paired seed) |" in text
+    assert "| none (diverged) |" in text
+    for shown in (text, in_terminal(plan, results)):
+        assert "only one paired seed" in shown
+        assert "No verdicts: a comparison needs at least two seeds" in shown
 
 
 def test_of_many_metrics_the_terminal_judges_the_first_only(plan: Plan, fill: Callable) -> None:
@@ -190,5 +193,5 @@ def test_of_many_metrics_the_terminal_judges_the_first_only(plan: Plan, fill: Ca
     }
     text = in_terminal(plan, results)
     assert text.count("Difference to softmax") == 1
-    assert "Test error only; the report has the other 1 metric." in text
+    assert "Test error only; the verdicts on other metrics are in the report." in text
     assert render(PlanWithResults(plan, results), "markdown").count("Difference to softmax") == 2

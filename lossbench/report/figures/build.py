@@ -8,11 +8,13 @@ from lossbench.analysis.edges import searched_on_log
 from lossbench.analysis.predictions import ReadArrays
 from lossbench.analysis.tables import Table
 from lossbench.planning.selection import PlanWithResults
+from lossbench.report.answer import headline_table
 from lossbench.report.figures.cost import cost_figure
 from lossbench.report.figures.curve_figure import curve_figure
 from lossbench.report.figures.curves import LearningCurves
 from lossbench.report.figures.detection import detection_figures
 from lossbench.report.figures.embeddings import embedding_figure, find_embeddings, likelihood_figure
+from lossbench.report.figures.forest import forest_figures
 from lossbench.report.figures.geometry import geometry_figure
 from lossbench.report.figures.metric_ranks import rank_figure
 from lossbench.report.figures.per_class import per_class_figure
@@ -43,6 +45,8 @@ def _draw(
     colours = row_colours(plan.rows)
     compared = [row.label for row in plan.compared]
     losses = list(dict.fromkeys(row.loss.name for row in plan.rows))
+    if headline := headline_table(tables):
+        yield from forest_figures(headline)
     for table in tables:
         if table.held_out:
             for variant in table.variants:

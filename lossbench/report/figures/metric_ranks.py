@@ -22,7 +22,7 @@ from lossbench.report.figures.style import (
     text_colour_on,
 )
 from lossbench.report.metric_groups import group_title, in_group_order
-from lossbench.report.value_text import counted
+from lossbench.report.value_text import counted_seeds
 
 DIVERGED = "×"
 COLOURS = "YlGn_r"
@@ -68,7 +68,7 @@ def rank_figure(tables: Sequence[Table], variant: str) -> Drawing | None:
     )
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    seeds = counted(found[0].table.seeds, "seed")
+    seeds = counted_seeds(found[0].table)
     reasons = {reason for one in found for reason in one.unranked.values()}
     marks = [
         f" {DIVERGED}: a trial diverged." if "diverged" in reasons else "",

@@ -39,7 +39,7 @@ class Drawing:
     """A finished figure.
 
     Attributes:
-        kind: `curves`, `selection`, `ranks`, `per_class`, `calibration`, `embedding`,
+        kind: `forest`, `curves`, `selection`, `ranks`, `per_class`, `calibration`, `embedding`,
             `likelihood`, `geometry`, `detection` or `cost`.
         name: File name without its extension.
         title: Heading.

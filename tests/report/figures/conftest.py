@@ -12,6 +12,7 @@ from lossbench.report.figures import (
     curve_figure,
     detection,
     embeddings,
+    forest,
     geometry,
     metric_ranks,
     per_class,
@@ -33,7 +34,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
         return Drawing(kind, name, title, caption, b"", b"")
 
     for module in (
-        *(cost, curve_figure, detection, embeddings, geometry, metric_ranks, per_class),
+        *(cost, curve_figure, detection, embeddings, forest, geometry, metric_ranks, per_class),
         *(reliability, robustness, selection),
     ):
         monkeypatch.setattr(module, "save_figure", keep)
