@@ -232,6 +232,7 @@ def until_decided(
     """
     from benchmarks import sequential
 
+    measured: list[sequential.ErrorRates | sequential.Savings] = []
     if errors:
         table = _table(
             f"shares of {tables} tables with any false verdict; at most {sequential.MAX_ERROR:g}",
@@ -244,7 +245,7 @@ def until_decided(
             shown = [_against(share, sequential.MAX_ERROR) for share in shares]
             table.add_row(row.noise.name, *shown)
         console.print(table)
-        _write(json_file, "errors", rates)
+        measured += rates
     if savings:
         margin = sequential.MARGIN
         table = _table(
@@ -265,7 +266,8 @@ def until_decided(
                 _bar(saved.max_share),
             )
         console.print(table)
-        _write(json_file, "savings", found)
+        measured += found
+    _write(json_file, "until_decided", measured)
 
 
 @app.command()

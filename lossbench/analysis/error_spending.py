@@ -26,7 +26,7 @@ from scipy.special import ndtr, ndtri_exp
 Floats = NDArray[np.float64]
 Spending = Callable[[Floats, float], Floats]
 
-EXPONENT = 1.5
+EXPONENT = 2.0
 """Exponent of the spending function: level x (share of the seeds) ^ exponent."""
 _LEVELS = np.concatenate([np.geomspace(1e-7, 0.1, 16), np.linspace(0.1, 1, 10)[1:]])  # (L,)
 _LOG_LEVELS = np.log(np.concatenate([np.geomspace(1e-7, 0.1, 1000), np.linspace(0.1, 1, 400)[1:]]))
