@@ -70,7 +70,7 @@ def _place(published: str | Mapping[str, str] | None, metric: str, variant: str)
 
 def published_problems(suite: Suite, metrics: Iterable[Metric]) -> list[Problem]:
     """One problem for each entry of a suite's `published` that has no number to show."""
-    published, names = suite.published, [metric.name for metric in metrics]
+    published, by_name = suite.published, {metric.name: metric for metric in metrics}
     if published is None:
         return []
     entries = {"": published} if isinstance(published, str) else published
@@ -79,8 +79,8 @@ def published_problems(suite: Suite, metrics: Iterable[Metric]) -> list[Problem]
     for metric, text in entries.items():
         where: Loc = ("published", metric) if metric else ("published",)
         table, _, column = text.partition("/")
-        if metric and metric not in names:
-            message = f"{metric!r} is not measured{did_you_mean(metric, names)}"
+        if metric and metric not in by_name:
+            message = f"{metric!r} is not measured{did_you_mean(metric, by_name)}"
         elif table not in known:
             message = f"unknown table {table!r}{did_you_mean(table, known)}"
         elif column and column not in known[table]:
@@ -91,6 +91,11 @@ def published_problems(suite: Suite, metrics: Iterable[Metric]) -> list[Problem]
                 f"{table} has the variants {', '.join(known[table])}; "
                 f"none is called {' or '.join(variants)}"
             )
+        elif metric and table.endswith("_accuracy") != by_name[metric].higher_is_better:
+            larger, smaller = "larger values are better", "smaller values are better"
+            here = larger if by_name[metric].higher_is_better else smaller
+            there = smaller if here == larger else larger
+            message = f"of {metric!r}, {here}, but of the numbers of {table}, {there}"
         else:
             continue
         problems.append(Problem(where, message))

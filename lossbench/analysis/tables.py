@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lossbench.analysis.comparison import Verdicts, compare_with_reference
-from lossbench.analysis.number_format import PERCENT_SPEC, format_spec
+from lossbench.analysis.number_format import PERCENT_SPEC, format_spec, is_percentage
 from lossbench.analysis.published import Published, published_numbers
 from lossbench.analysis.rank_bootstrap import Ranks, rank_rows
+from lossbench.analysis.reproduction import Reproduction, compare_with_published
 from lossbench.analysis.statistics import Summary
 from lossbench.planning.rows import Row
 from lossbench.planning.selection import PlanWithResults, Stage
@@ -69,6 +70,7 @@ class Table:
             the held-out part.
         ranks: Ranks of the rows across the columns; None below two columns or two ranked rows.
             A metric that is not judged has neither verdicts nor ranks.
+        reproductions: (variant, row label) -> comparison of the cell with its published number.
     """
 
     found: PlanWithResults
@@ -88,6 +90,7 @@ class Table:
     not_finite: Mapping[tuple[str, str], Sequence[int]]
     verdicts: Verdicts | None = None
     ranks: Ranks | None = None
+    reproductions: Mapping[tuple[str, str], Reproduction] = field(default_factory=dict)
     group: str = ""
     higher_is_better: bool = False
     judged: bool = True
@@ -191,6 +194,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         if plan.suite.reference
         else None,
         ranks=rank_rows(judged, table.variants, metric.higher_is_better),
+        reproductions=_reproductions(table),
     )
 
 
@@ -205,20 +209,36 @@ def equivalence_margins(table: Table, labels: Mapping[str, str]) -> dict[str, fl
         table: Table without verdicts.
         labels: Column -> label of its reference row.
     """
+    means = {v: table.cells[v, row].summary.mean for v, row in labels.items()}
+    margins = {v: _margin(table, mean) for v, mean in means.items()}
+    return {variant: margin for variant, margin in margins.items() if margin is not None}
+
+
+def _margin(table: Table, mean: float | None) -> float | None:
+    """Largest difference from a mean that counts as none; see `equivalence_margins`."""
     plan = table.found.plan
     given = plan.suite.min_effect.get(table.metric)
-    if given is not None:
-        return dict.fromkeys(labels, given)
     images = sum(plan.facts.class_counts.get(table.stage.images, ()))
-    if not images or table.unit != f"% of {table.stage.images} images":
+    if given is not None or not images or table.unit != f"% of {table.stage.images} images":
+        return given
+    if mean is None:
+        return None
+    share = mean / 100
+    return 100 * max(math.sqrt(share * (1 - share) / images), 1 / images)
+
+
+def _reproductions(table: Table) -> dict[tuple[str, str], Reproduction]:
+    """Comparisons with published numbers, which are percentages, with margins of theirs."""
+    published = {key: cell.published for key, cell in table.cells.items() if cell.published}
+    if not is_percentage(table.unit):
         return {}
-    margins = {}
-    for variant, row in labels.items():
-        mean = table.cells[variant, row].summary.mean
-        if mean is not None:
-            share = mean / 100
-            margins[variant] = 100 * max(math.sqrt(share * (1 - share) / images), 1 / images)
-    return margins
+    margins = {key: _margin(table, number.mean) for key, number in published.items()}
+    return compare_with_published(
+        {key: cell.summary for key, cell in table.cells.items()},
+        published,
+        {key: margin for key, margin in margins.items() if margin is not None},
+        table.higher_is_better,
+    )
 
 
 def _summary(stage: Stage, variant: str, row: str, metric: str) -> Summary:

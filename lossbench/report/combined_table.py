@@ -76,8 +76,7 @@ def _combined(
     lines = []
     for table in tables:
         cells = [table.cells.get((variant, row.label)) for row in rows]
-        uneven = len(planned_seeds(table)) > 1
-        shown = (_display(cell, cells, uneven) for cell in cells)
+        shown = [_display(table, cell, cells) for cell in cells]
         lines.append((DisplayCell(label(table)), *shown))
     return DisplayTable(
         f"{title}; {describe_values(tables[0])}",
@@ -88,14 +87,17 @@ def _combined(
     )
 
 
-def _display(cell: Cell | None, line: Sequence[Cell | None], uneven: bool) -> DisplayCell:
+def _display(table: Table, cell: Cell | None, line: Sequence[Cell | None]) -> DisplayCell:
     if cell is None:
         return DisplayCell()
     published = format_published(cell.published)
+    found = table.reproductions.get((cell.variant, cell.row.label))
+    outcome = found.outcome if found and found.interval else ""
+    uneven = len(planned_seeds(table)) > 1
     return DisplayCell(
         format_value(cell),
         "best" if _clearly_best(cell, line) else "",
-        detail=f"published {published}" if published else "",
+        detail=", ".join(filter(None, (f"published {published}" if published else "", outcome))),
         count=format_count(cell.summary) if uneven or not cell.summary.complete else "",
         incomplete=not cell.summary.complete,
         uneven=uneven,

@@ -10,6 +10,7 @@ from lossbench.analysis.comparison import Verdict, Verdicts
 from lossbench.analysis.power import POWER
 from lossbench.analysis.predictions import CellPredictions, PredictionAnalysis
 from lossbench.analysis.rank_bootstrap import Rank
+from lossbench.analysis.reproduction import PUBLISHED_SEEDS
 from lossbench.analysis.statistics import ALPHA, Interval, smallest_exact_p
 from lossbench.analysis.tables import Cell, Table
 from lossbench.report.verdict_text import format_seeds_to_decide, verdict_remark
@@ -54,6 +55,10 @@ CSV_COLUMNS = [
     "ci_high",
     "published_mean",
     "published_std",
+    "published_gap",
+    "published_gap_low",
+    "published_gap_high",
+    "published_outcome",
     "values",
     "changes",
 ]
@@ -72,6 +77,7 @@ def csv(tables: Iterable[Table]) -> str:
 
 def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:
     summary, published = cell.summary, cell.published
+    found = table.reproductions.get((cell.variant, cell.row.label))
     return {
         "suite": table.suite,
         "variant": cell.variant,
@@ -87,6 +93,10 @@ def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:
         "ci_high": summary.interval.high if summary.interval else None,
         "published_mean": published.mean if published else None,
         "published_std": published.std if published else None,
+        "published_gap": found.gap if found else None,
+        "published_gap_low": found.interval.low if found and found.interval else None,
+        "published_gap_high": found.interval.high if found and found.interval else None,
+        "published_outcome": found.outcome if found else None,
         "values": json.dumps(summary.values),
         "changes": "; ".join(table.changes),
     }
@@ -98,7 +108,8 @@ def verdicts_json(
     test_set: PredictionAnalysis | None,
     made_from: Mapping[str, Any],
 ) -> str:
-    """One object: `suite`, `reference`, `metrics` (those with verdicts or ranks), `test_set`.
+    """One object: `suite`, `reference`, `metrics` (those with verdicts, ranks or
+    published numbers), `test_set`.
 
     `made_from` has the suite file, relative to the report, and the changes made to it.
 
@@ -112,7 +123,11 @@ def verdicts_json(
         "reference": suite.reference,
         "alpha": ALPHA,
         "power": POWER,
-        "metrics": [_metric(table) for table in tables if table.verdicts or table.ranks],
+        "metrics": [
+            _metric(table)
+            for table in tables
+            if table.verdicts or table.ranks or table.reproductions
+        ],
         "test_set": _test_set(test_set) if test_set else None,
     }
     return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -128,7 +143,26 @@ def _metric(table: Table) -> dict[str, Any]:
         "resolution": _resolution(verdicts) if verdicts else [],
         "out_of_line": dict(verdicts.out_of_line) if verdicts else {},
         "ranks": [_rank(rank) for rank in table.ranks.listed] if table.ranks else [],
+        **({"published": _published(table)} if table.reproductions else {}),
     }
+
+
+def _published(table: Table) -> list[dict[str, Any]]:
+    return [
+        {
+            "variant": variant,
+            "row": row,
+            "mean": found.published.mean,
+            "std": found.published.std,
+            "assumed_n": None if found.published.std is None else PUBLISHED_SEEDS,
+            "measured_n": found.n,
+            "gap": found.gap,
+            "interval": _interval(found.interval),
+            "margin": found.margin,
+            "outcome": found.outcome,
+        }
+        for (variant, row), found in table.reproductions.items()
+    ]
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

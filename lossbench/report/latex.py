@@ -23,6 +23,7 @@ def _latex_table(table: Table) -> str:
     headings = [column.heading for column in shown.columns]
     missing = unsupported("".join([caption, *headings, *(row.label for row in table.rows)]))
     comments = [*origin_lines([table]), r"\usepackage{booktabs}"]
+    comments += shown.notes
     if missing:
         comments.append(
             r"pdflatex cannot write all of this: use lualatex or xelatex with "
@@ -48,4 +49,6 @@ def _cell(cell: DisplayCell) -> str:
         text += r"\textsuperscript{*}"
     if cell.show_count:
         text += rf" {{\footnotesize ({latex_text(cell.count)})}}"
+    if cell.detail:
+        text += rf" {{\footnotesize ({latex_text(cell.detail)})}}"
     return text

@@ -26,6 +26,7 @@ from lossbench.report.display import (
 )
 from lossbench.report.provenance import describe_changes, describe_more_seeds
 from lossbench.report.remarks import Remarks, make_remarks
+from lossbench.report.reproduction_text import describe_reproduction, reproduction_notes
 from lossbench.report.value_text import (
     column_heading,
     format_cell_interval,
@@ -92,7 +93,7 @@ def value_table(table: Table, remarks: Remarks = NO_REMARKS) -> DisplayTable:
             cell = table.cells.get((variant, row.label))
             cells.append(_value_cell(table, cell) if cell else DisplayCell())
             if table.has_published(variant):
-                cells.append(DisplayCell(format_published(cell.published if cell else None)))
+                cells.append(_published_cell(table, cell))
         rows.append(tuple(cells))
     return DisplayTable(
         table_title(table),
@@ -101,6 +102,7 @@ def value_table(table: Table, remarks: Remarks = NO_REMARKS) -> DisplayTable:
         legend=table_legend(table),
         findings=remarks.findings,
         warnings=remarks.warnings,
+        notes=tuple(reproduction_notes(table)),
     )
 
 
@@ -122,6 +124,15 @@ def _value_cell(table: Table, cell: Cell) -> DisplayCell:
             outcome=verdict.outcome if verdict else "",
         ),
         sort_key="" if mean is None else str(mean),
+    )
+
+
+def _published_cell(table: Table, cell: Cell | None) -> DisplayCell:
+    if cell is None:
+        return DisplayCell("")
+    found = table.reproductions.get((cell.variant, cell.row.label))
+    return DisplayCell(
+        format_published(cell.published), detail=describe_reproduction(found, table.spec)
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lossbench.analysis.published import label_matches_row
+from lossbench.analysis.published import label_matches_row, published_problems
 from lossbench.analysis.tables import make_tables
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
@@ -66,3 +66,13 @@ def test_published_errors_are_of_no_other_metric(
     assert (first.metric, second.metric) == ("error", "top5_error")
     assert cell(first, "softmax", "2-D").published is not None
     assert cell(second, "softmax", "2-D").published is None
+
+
+def test_a_table_of_the_other_direction_is_refused(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan("variants: {0.49M: {}}\nlosses: [softmax]\n")
+    suite = plan.suite.model_copy(update={"published": {"error": "table5_lfw_accuracy"}})
+    [problem] = published_problems(suite, plan.metrics)
+    assert problem.message == (
+        "of 'error', smaller values are better, but of the numbers of table5_lfw_accuracy, larger "
+        "values are better"
+    )

@@ -37,10 +37,10 @@ def test_a_suite_of_one_variant_has_one_table_of_all_metrics(plan: Plan) -> None
     best = [[cell.emphasis for cell in line[1:]] for line in combined.rows]
     assert best == [["", "", "best"]] * 4  # of the AUROC the highest
     published = [cell.detail for cell in combined.rows[1][1:]]
-    assert published == ["published 84.87", "", "published 81.62"]
+    assert published == ["published 84.87, better", "", "published 81.62, better"]
     text = markdown(tables)
     assert "| Test AUROC, FGSM, % | 70.05 ± 0.07 | 80.05 ± 0.07 | **90.05 ± 0.07** |" in text
-    assert "(published 84.87)" in text
+    assert "(published 84.87, better)" in text
 
 
 def test_one_metric_or_several_variants_are_not_combined(make_plan: Callable[..., Plan]) -> None:
