@@ -278,3 +278,18 @@ def test_expected_trainings_are_those_that_come() -> None:
         real.append(sum(stops.values()))
     assert np.mean(expected) == pytest.approx(np.mean(real), rel=0.2)
     assert expected_trainings(decide_all(cells)) == 0
+
+
+def test_tables_without_values() -> None:
+    empty, lost, equal = (
+        Summary((), 0, 3),
+        Summary((), 3),
+        Summary((1.0,) * 3, seeds=(0, 1, 2)),
+    )
+    plan = replace(PLAN, rounds=PLAN.rounds[:1])
+    for cell, looks, going in ((empty, 0, True), (lost, 1, False), (equal, 1, True)):
+        found = decide_all({("c0", "r0"): cell, ("c0", "r1"): cell}, plan)
+        assert found.looks == looks
+        assert found.undecided == ((("c0", "r1"),) if going else ())
+        assert expected_trainings(found) == (None if going else 0)
+    assert decide_all({("c0", "r0"): equal}, plan).undecided == ()
