@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from mkdocs.config import load_config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import Abort
 from mkdocs.utils.meta import get_data
+from rich.console import Console
 from ruamel.yaml import YAML
 
 from lossbench.assembly.check import check
@@ -28,6 +30,7 @@ from lossbench.cli.documentation.pages import without_site_parts
 from lossbench.cli.main import app
 from lossbench.losses import LOSSES
 from lossbench.registry import registering
+from lossbench.report.forest import TextForest
 from lossbench.suite.load import load_suite
 from lossbench.suite.schema import Suite
 
@@ -260,6 +263,20 @@ def test_the_site_builds(site: MkDocsConfig) -> None:
         assert "arithmatex" not in text, page  # every equation is MathML
         fetched = re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="(https?:[^"]+)"', text)
         assert not fetched, page
+
+
+def test_the_forest_plot_of_the_guide_is_that_of_the_example(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs" / "generator")
+    import forest
+
+    console = Console(width=98, file=io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), record=True)
+    console.print(TextForest(forest.example(), {}))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    guide = (ROOT / "docs/guide/read-a-verdict.md").read_text(encoding="utf-8")
+    assert "\n".join(["```", *lines, "```"]) in guide
+    assert forest.draw().startswith(b"\x89PNG")
 
 
 def test_a_loss_without_a_page_ends_the_build(

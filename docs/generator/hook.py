@@ -9,6 +9,7 @@ from typing import Any
 
 import commands
 import figures
+import forest
 import losses
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
@@ -51,6 +52,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         _, meta = get_data(source)
         picture = figures.draw(name, meta.get("figure", [{}]))
         files.append(File.generated(config, f"losses/figures/{name}.png", content=picture))
+    picture = forest.draw()
+    files.append(File.generated(config, "guide/figures/forest.png", content=picture))
     return files
 
 

@@ -173,11 +173,10 @@ def _margin(table: Table, verdicts: Sequence[Verdict]) -> str:
 
 
 def _seeds(undecided: Sequence[Verdict]) -> str:
-    """` (about 7 more seeds would probably decide them)`; empty if no spread is known."""
+    """` (about 7 more seeds would probably decide them all)`; empty if no spread is known."""
     known = [verdict for verdict in undecided if verdict.spread is not None]
-    them = "it" if len(undecided) == 1 else "them"
+    them = "it" if len(undecided) == 1 else "them all"
     if any(verdict.seeds_to_decide is None for verdict in known):
-        them = "it" if len(undecided) == 1 else "all of them"
         return f" ({MAX_SEEDS:,} seeds would probably not decide {them})"
     more = max((_more_seeds(verdict) for verdict in known), default=0)
     if not more:

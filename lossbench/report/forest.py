@@ -46,15 +46,18 @@ class ForestPanel:
 def forest_panels(table: Table) -> list[ForestPanel]:
     """One panel per column in which some row has a verdict."""
     listed = table.verdicts.listed if table.verdicts else ()
-    panels = []
-    for variant in table.variants:
-        here = tuple(verdict for verdict in listed if verdict.variant == variant)
-        if any(verdict.outcome != "none" for verdict in here):
-            margin = next((v.margin for v in here if v.margin is not None), None)
-            panels.append(
-                ForestPanel(variant, here[0].reference, here, margin, _shown(here, margin))
-            )
-    return panels
+    panels = (make_panel([v for v in listed if v.variant == name]) for name in table.variants)
+    return [panel for panel in panels if panel]
+
+
+def make_panel(verdicts: Sequence[Verdict]) -> ForestPanel | None:
+    """Panel of the verdicts of one column; None if no row has one."""
+    if all(verdict.outcome == "none" for verdict in verdicts):
+        return None
+    first = verdicts[0]
+    margin = next((v.margin for v in verdicts if v.margin is not None), None)
+    shown = _shown(verdicts, margin)
+    return ForestPanel(first.variant, first.reference, tuple(verdicts), margin, shown)
 
 
 def _shown(verdicts: Sequence[Verdict], margin: float | None) -> Interval:

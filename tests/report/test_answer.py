@@ -117,7 +117,7 @@ def test_the_number_of_seeds_is_that_of_the_row_that_needs_most(
     assert len(set(needed)) == 2
     answers = make_answers([table])
     assert answers.listed[0].text.endswith(
-        f"are undecided (about {max(needed) - 3} more seeds would probably decide them)"
+        f"are undecided (about {max(needed) - 3} more seeds would probably decide them all)"
     )
     assert answers.note.endswith("80 % power if the measured differences are the true ones.")
     assert "brackets" not in answers.note  # no interval is named
@@ -131,7 +131,7 @@ def test_differences_that_no_number_of_seeds_decides(
     )
     rows = [2.0, 2.3, 1.7], [2.3, 2.0, 1.7001], [1.5, 2.1, 1.0]
     answers = answers_of(plan, fill(plan, errors(*rows)))
-    assert "(1,000 seeds would probably not decide all of them)" in answers.listed[0].sentence
+    assert "(1,000 seeds would probably not decide them all)" in answers.listed[0].sentence
 
 
 @pytest.mark.parametrize(

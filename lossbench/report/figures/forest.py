@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lossbench.analysis.comparison import Verdict
@@ -44,10 +45,25 @@ LOOKS = {
 
 def forest_figures(table: Table) -> list[Drawing]:
     """One figure per column with verdicts: rows in the table's order."""
-    return [_figure(table, panel) for panel in forest_panels(table)]
+    return [_drawing(table, panel) for panel in forest_panels(table)]
 
 
-def _figure(table: Table, panel: ForestPanel) -> Drawing:
+def _drawing(table: Table, panel: ForestPanel) -> Drawing:
+    column = panel.variant if table.has_variants else ""
+    figure = draw_panel(panel, difference_unit(table.unit), table.higher_is_better, column)
+    title = figure_title(f"Difference to {panel.reference}", panel.variant)
+    return save_figure(figure, "forest", f"forest-{panel.variant}", title, _caption(table, panel))
+
+
+def draw_panel(panel: ForestPanel, unit: str, higher_is_better: bool, column: str = "") -> Figure:
+    """A figure with one line per row.
+
+    Args:
+        panel: What is drawn.
+        unit: Unit of the differences; empty without one.
+        higher_is_better: Whether positive differences are better.
+        column: Heading; empty for none.
+    """
     labels = ["\n".join(wrap_label(v.row, MAX_LABEL_LENGTH)) for v in panel.verdicts]
     sizes = [1 + 0.55 * label.count("\n") for label in labels]
     places = [end - size / 2 for end, size in zip(accumulate(sizes), sizes, strict=True)]
@@ -61,25 +77,23 @@ def _figure(table: Table, panel: ForestPanel) -> Drawing:
         tick.set_color(QUIET if verdict.outcome == "none" else INK)
     axes.set_ylim(sum(sizes) + 0.1, -0.1)
     axes.set_xlim(panel.shown.low, panel.shown.high)
-    unit = difference_unit(table.unit)
     axes.set_xlabel(f"difference to {panel.reference}{f', {unit}' if unit else ''}")
     axes.tick_params(left=False)
     axes.spines["left"].set_visible(False)
-    for x, text, align in _sides(table.higher_is_better):
+    for x, text, align in _sides(higher_is_better):
         axes.annotate(
             text, (x, 1), xycoords="axes fraction", xytext=(0, 4), textcoords="offset points",
             ha=align, va="bottom", fontsize=8, color=LOOKS[text.strip("← →")].colour,
         )  # fmt: skip
-    if table.has_variants:
-        figure.suptitle(panel.variant, x=0.01, ha="left", fontsize=10, fontweight="bold")
+    if column:
+        figure.suptitle(column, x=0.01, ha="left", fontsize=10, fontweight="bold")
     seen = [name for name in LOOKS if any(v.outcome == name for v in panel.verdicts)]
     figure.legend(
         handles=[_mark(name) for name in seen],
         loc="outside lower center", ncols=len(seen), frameon=False, fontsize=8,
         handletextpad=0.2, columnspacing=1.2,
     )  # fmt: skip
-    title = figure_title(f"Difference to {panel.reference}", panel.variant)
-    return save_figure(figure, "forest", f"forest-{panel.variant}", title, _caption(table, panel))
+    return figure
 
 
 def _sides(higher: bool) -> tuple[tuple[float, str, str], tuple[float, str, str]]:
