@@ -12,7 +12,9 @@ from lossbench.analysis.number_format import PERCENT_SPEC, format_spec, is_perce
 from lossbench.analysis.published import Published, published_numbers
 from lossbench.analysis.rank_bootstrap import Ranks, rank_rows
 from lossbench.analysis.reproduction import Reproduction, compare_with_published
+from lossbench.analysis.sequential import compare_other_metric
 from lossbench.analysis.statistics import Summary
+from lossbench.analysis.table_looks import TableLooks, at_first_look, look_at
 from lossbench.planning.rows import Row
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.records import Metric
@@ -59,7 +61,7 @@ class Table:
         higher_is_better: Whether higher values are better; otherwise lower values are.
         judged: Whether one of the directions is better; see `Metric`.
         spec: Format specification of the values and their differences.
-        seeds: Number of planned seeds per cell.
+        seeds: Number of planned seeds per cell; the largest, if seeds were added to some cells.
         variants: Names of the columns.
         rows: Rows.
         cells: (variant, row label) -> cell. With `selection`, a row that was not chosen in a
@@ -68,6 +70,7 @@ class Table:
             a finite number.
         verdicts: Comparison of every row with the reference row; None without a reference and on
             the held-out part.
+        looks: Looks at this table, if its metric decided how many seeds were added.
         ranks: Ranks of the rows across the columns; None below two columns or two ranked rows.
             A metric that is not judged has neither verdicts nor ranks.
         reproductions: (variant, row label) -> comparison of the cell with its published number.
@@ -89,6 +92,7 @@ class Table:
     cells: Mapping[tuple[str, str], Cell]
     not_finite: Mapping[tuple[str, str], Sequence[int]]
     verdicts: Verdicts | None = None
+    looks: TableLooks | None = None
     ranks: Ranks | None = None
     reproductions: Mapping[tuple[str, str], Reproduction] = field(default_factory=dict)
     group: str = ""
@@ -110,7 +114,8 @@ def make_tables(found: PlanWithResults) -> tuple[Table, ...]:
 
     Returns:
         One table per metric on the test set. With `selection`, the table of the held-out part,
-        with all rows, comes first, and the tables of the test set have the chosen rows only.
+        with all rows, comes first, and the tables of the test set have the chosen rows only. If
+        seeds were added until the table was decided, the verdicts are those of repeated looks.
     """
     tables = []
     for stage in found.stages:
@@ -118,7 +123,9 @@ def make_tables(found: PlanWithResults) -> tuple[Table, ...]:
             assert found.plan.selection_metric is not None
             tables.append(_table(found, stage, found.plan.selection_metric))
         elif stage.trials:
-            tables += [_table(found, stage, metric) for metric in found.plan.metrics]
+            listed = [_table(found, stage, metric) for metric in found.plan.metrics]
+            looks = next(filter(None, map(_looks, listed)), None)
+            tables += [_judged(table, looks) for table in listed]
     return tuple(tables)
 
 
@@ -158,7 +165,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         if (seeds := _not_finite(stage, variant, row, metric.name))
     }
     measured = {"test": "Test", "validation": "Validation"}.get(stage.images, "Held-out")
-    table = Table(
+    return Table(
         found=found,
         stage=stage,
         suite=plan.suite.suite,
@@ -169,7 +176,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         label=f"{measured} {metric.label}",
         unit=metric.unit.replace("% of images", f"% of {stage.images} images"),
         spec=spec,
-        seeds=len(plan.suite.seeds),
+        seeds=max(map(len, stage.cells.values())),
         variants=tuple(plan.suite.variants),
         rows=tuple(rows),
         cells=cells,
@@ -178,24 +185,61 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         higher_is_better=metric.higher_is_better,
         judged=metric.judged,
     )
-    if not tested or not metric.judged:
+
+
+def table_looks(found: PlanWithResults) -> TableLooks | None:
+    """The looks at the table of a plan with a record; None if its metric is not measured."""
+    looks = found.plan.looks
+    metrics = (metric for metric in found.plan.metrics if looks and metric.name == looks.metric)
+    return next((_looks(_table(found, found.test_stage, metric)) for metric in metrics), None)
+
+
+def _judged(table: Table, looks: TableLooks | None) -> Table:
+    """The table with verdicts and ranks, if its metric is judged.
+
+    Args:
+        table: Table of the test set.
+        looks: Looks at the table of the metric that decides how many seeds there are, if any.
+    """
+    if not table.judged:
         return table
-    judged = {key: cell.summary for key, cell in cells.items()}
-    labels = stage.reference_labels(plan.suite.reference)
-    return replace(
-        table,
-        verdicts=compare_with_reference(
-            judged,
-            plan.suite.reference,
-            labels,
-            metric.higher_is_better,
-            equivalence_margins(table, labels),
-        )
-        if plan.suite.reference
-        else None,
-        ranks=rank_rows(judged, table.variants, metric.higher_is_better),
-        reproductions=_reproductions(table),
+    reference, higher = table.found.plan.suite.reference, table.higher_is_better
+    judged = {key: cell.summary for key, cell in table.cells.items()}
+    # rows are ranked by the seeds that all of them have
+    ranked = at_first_look(judged, looks.record) if looks else judged
+    ranks = rank_rows(ranked, table.variants, higher)
+    table = replace(table, ranks=ranks, reproductions=_reproductions(table))
+    if not reference:
+        return table
+    if looks is not None and table.metric == looks.record.metric:
+        return replace(table, verdicts=looks.decided.verdicts, looks=looks)
+    labels = table.stage.reference_labels(reference)
+    margins = equivalence_margins(table, labels)
+    verdicts = (
+        compare_other_metric(judged, looks.decided, reference, labels, higher, margins)
+        if looks
+        else compare_with_reference(judged, reference, labels, higher, margins)
     )
+    return replace(table, verdicts=verdicts)
+
+
+def _looks(table: Table) -> TableLooks | None:
+    """The looks at a table, if its metric decides how many seeds there are.
+
+    The margins are those of the first look, as they would otherwise change between looks.
+    """
+    plan = table.found.plan
+    if plan.looks is None or not table.judged or table.metric != plan.looks.metric:
+        return None
+    cells = {key: cell.summary for key, cell in table.cells.items()}
+    labels = table.stage.reference_labels(plan.suite.reference)
+    first = at_first_look(cells, plan.looks)
+    margins = {
+        variant: margin
+        for variant, row in labels.items()
+        if (margin := plan.looks.min_effect or _resolution(table, first[variant, row].mean))
+    }
+    return look_at(plan, cells, labels, table.higher_is_better, margins)
 
 
 def equivalence_margins(table: Table, labels: Mapping[str, str]) -> dict[str, float]:
@@ -216,12 +260,14 @@ def equivalence_margins(table: Table, labels: Mapping[str, str]) -> dict[str, fl
 
 def _margin(table: Table, mean: float | None) -> float | None:
     """Largest difference from a mean that counts as none; see `equivalence_margins`."""
-    plan = table.found.plan
-    given = plan.suite.min_effect.get(table.metric)
-    images = sum(plan.facts.class_counts.get(table.stage.images, ()))
-    if given is not None or not images or table.unit != f"% of {table.stage.images} images":
-        return given
-    if mean is None:
+    given = table.found.plan.suite.min_effect.get(table.metric)
+    return _resolution(table, mean) if given is None else given
+
+
+def _resolution(table: Table, mean: float | None) -> float | None:
+    """Resolution of the test set at a mean; None for metrics that are no shares of its images."""
+    images = sum(table.found.plan.facts.class_counts.get(table.stage.images, ()))
+    if mean is None or not images or table.unit != f"% of {table.stage.images} images":
         return None
     share = mean / 100
     return 100 * max(math.sqrt(share * (1 - share) / images), 1 / images)

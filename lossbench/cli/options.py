@@ -126,3 +126,21 @@ class OnceCommand(TyperCommand):
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")  # pydantic's
             raise
+
+
+UntilDecidedOption = Annotated[
+    bool,
+    typer.Option(
+        "--until-decided",
+        help="Add seeds to the rows that are not decided, until every comparison is.",
+    ),
+]
+MaxSeedsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=1000,
+        metavar="NUMBER",
+        help="With --until-decided: largest number of seeds per cell; default: 20.",
+    ),
+]

@@ -16,14 +16,16 @@ from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
     IgnoredOutputOption,
+    MaxSeedsOption,
     OnlyOption,
     PluginOption,
     SeedsOption,
     SetOption,
     SuiteArgument,
     TrackingOption,
+    UntilDecidedOption,
 )
-from lossbench.errors import NothingRecordedError
+from lossbench.errors import NothingRecordedError, RequestError
 
 if TYPE_CHECKING:
     from lossbench.planning.plan import Plan
@@ -71,6 +73,8 @@ def plan(
             help="Maximum time spent on timing training steps for the estimate.",
         ),
     ] = 15.0,
+    until_decided: UntilDecidedOption = False,
+    max_seeds: MaxSeedsOption = None,
 ) -> None:
     """Check a suite, count its trained and measured trials, and estimate time and memory.
 
@@ -83,26 +87,34 @@ def plan(
       lossbench plan suites/digits.yaml --only '*/lgm*' --seeds 0 --trials
       lossbench plan suites/mnist.yaml --data-root data --probe 60
       lossbench plan suites/digits.yaml --audit
+      lossbench plan suites/digits.yaml --until-decided --max-seeds 12
     """
     del output
     from lossbench.cli import plan_output
     from lossbench.cli.local_status import load_status
+    from lossbench.cli.until_decided import expect_rounds, plan_with_looks
 
     checked = load_plan(suite, set_, only, seeds, data_root, plugin, without_data=True)
     if audit:
         _print_audit(checked, tracking_uri)
         return
-    status = load_status(checked, tracking_uri)
+    expected = None
+    if until_decided:
+        checked = plan_with_looks(checked, tracking_uri, max_seeds)
+        expected = expect_rounds(load_status(checked, tracking_uri))
+    elif max_seeds is not None:
+        raise RequestError("--max-seeds: only together with --until-decided")
+    status = expected.status if expected else load_status(checked, tracking_uri)
     if trials:
         plan_output.print_trials(out, status)
-        out.print(plan_output.format_counts(status), highlight=False)
+        out.print(plan_output.format_counts(status, expected), highlight=False)
         plan_output.print_changed_code(out, status)
         plan_output.print_weightless(out, status)
         plan_output.print_missing(out, checked)
         return
     if format_ is PlanFormat.text:
         plan_output.print_cells(out, status)
-        out.print(plan_output.format_counts(status), highlight=False)
+        out.print(plan_output.format_counts(status, expected), highlight=False)
         plan_output.print_changed_code(out, status)
         plan_output.print_weightless(out, status)
         plan_output.print_data(out, status.plan)
@@ -112,7 +124,7 @@ def plan(
         with err.status("timing a few steps of each cell"):
             forecast = status.forecast(status.costs(data_root, probe), status.machine[1])
     if format_ is PlanFormat.json:
-        typer.echo(plan_output.as_json(status, forecast))
+        typer.echo(plan_output.as_json(status, forecast, expected))
     elif forecast:
         for line in plan_output.format_forecast(status, forecast):
             out.print(line, highlight=False)

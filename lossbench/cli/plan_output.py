@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lossbench.cli.local_status import LocalPlanStatus
+from lossbench.cli.until_decided import ExpectedRounds
 from lossbench.planning.costs import Forecast
 from lossbench.planning.durations import format_duration
 from lossbench.planning.fairness import small_classes
@@ -28,13 +29,20 @@ BUSY_SHARE = 0.85
 """Fraction of a processor per thread below which the machine is reported as busy."""
 
 
-def format_counts(status: PlanStatus) -> str:
-    """Return the counts of trials: planned, to train, to measure, and those that will follow."""
+def format_counts(status: PlanStatus, rounds: ExpectedRounds | None = None) -> str:
+    """Return the counts of trials: planned, to train, to measure, and those that will follow.
+
+    Args:
+        status: Status of the plan.
+        rounds: Rounds of seeds that are added until the table is decided, if there are any.
+    """
     if status.plan.missing:
         return f"{len(status.trials)} trials; {UNKNOWN}"
     text = f"{len(status.trials)} trials, {len(status.left)} to train"
     text += f", {len(status.to_measure)} to measure"
     more = len(status.expected_trials)
+    if rounds:
+        return f"{text}; {rounds.text}"
     return f"{text}; about {more} more follow, depending on their results" if more else text
 
 
@@ -215,8 +223,10 @@ def format_forecast(status: LocalPlanStatus, forecast: Forecast) -> list[str]:
     return lines
 
 
-def as_json(status: LocalPlanStatus, forecast: Forecast | None) -> str:
-    """Return the status of a plan and its forecast as JSON."""
+def as_json(
+    status: LocalPlanStatus, forecast: Forecast | None, rounds: ExpectedRounds | None = None
+) -> str:
+    """Return the status of a plan, its forecast, and the rounds that are expected, as JSON."""
     cells: dict[tuple[str, str, Holdout], dict[str, Any]] = {}
     counted = None if status.plan.missing else 0
     for trial in status.trials:
@@ -253,6 +263,7 @@ def as_json(status: LocalPlanStatus, forecast: Forecast | None) -> str:
         "to_train": None if status.plan.missing else len(status.left),
         "to_measure": None if status.plan.missing else len(status.to_measure),
         "coming": len(status.expected_trials),
+        **({"until_decided": rounds.content} if rounds else {}),
         "changed_code": dict(status.changed_code),
         "forecast": forecast_content,
         "missing": list(status.plan.missing),

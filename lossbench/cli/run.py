@@ -18,6 +18,7 @@ from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
     CheckpointOption,
     DataRootOption,
+    MaxSeedsOption,
     OnlyOption,
     OutputOption,
     PluginOption,
@@ -25,6 +26,7 @@ from lossbench.cli.options import (
     SetOption,
     SuiteArgument,
     TrackingOption,
+    UntilDecidedOption,
 )
 from lossbench.cli.retraining import confirm_retraining
 from lossbench.cli.signals import INTERRUPTED, stop_signals
@@ -85,11 +87,14 @@ def run(
             help="Start only trials expected to finish within this time: 2h, 45min, 90s, ...",
         ),
     ] = None,
+    until_decided: UntilDecidedOption = False,
+    max_seeds: MaxSeedsOption = None,
 ) -> None:
     """Run the missing trials of a suite, then write its report.
 
     If the run is expected to take more than an hour, lossbench asks for confirmation. After Ctrl-C
-    or a crash, run the same command to continue.
+    or a crash, run the same command to continue. With --until-decided, one seed after the other is
+    added to the rows that are not yet known to be better, worse or equivalent.
 
     \b
     Examples:
@@ -98,6 +103,7 @@ def run(
       lossbench run suites/digits.yaml --only '32-D/*' --seeds 0,1,2,3,4
       lossbench run suites/mnist.yaml --set resources.gpus=0.25 --address auto
       lossbench run suites/mnist.yaml --time-budget 2h
+      lossbench run suites/digits.yaml --until-decided --max-seeds 12
       lossbench run my_loss.yaml --plugin my_loss.py
     """
     from lossbench.planning.durations import read_duration
@@ -107,6 +113,14 @@ def run(
     for line in plan.warnings:
         err.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
     report_folder(plan, output)  # refused now rather than after the training
+    from lossbench.cli.until_decided import Rounds, plan_with_looks
+    from lossbench.planning.looks import with_stored_looks
+
+    looked, rounds = plan, None
+    if until_decided:
+        looked, rounds = plan_with_looks(plan, tracking_uri, max_seeds), Rounds(err)
+    elif max_seeds is not None:
+        raise RequestError("--max-seeds: only together with --until-decided")
     from lossbench.cli.local_status import load_status
     from lossbench.runner.budget import PROBE_SEC, Budget
     from lossbench.runner.run import run_plan
@@ -117,14 +131,14 @@ def run(
         deadline = time.monotonic() + seconds
         budget = Budget(deadline)
         if address is None:
-            costs = load_status(plan, tracking_uri).costs(data_root, PROBE_SEC)
+            costs = load_status(looked, tracking_uri).costs(data_root, PROBE_SEC)
             budget = Budget(deadline, costs)
     elif not yes and address is None:
         ask = typer.confirm if sys.stdin.isatty() else None
-        confirm_long_run(plan, tracking_uri, data_root, ask)
+        confirm_long_run(looked, tracking_uri, data_root, ask, until_decided=until_decided)
     tracker = Tracker.open(tracking_uri)
     outcome = run_plan(
-        plan,
+        with_stored_looks(looked, tracker),
         tracker,
         data_root=data_root,
         work=WORK,
@@ -137,6 +151,7 @@ def run(
         confirm_retraining=lambda trials: confirm_retraining(
             trials, tracker.results(trials), yes=yes
         ),
+        next_looks=rounds.next_record if rounds else None,
     )
     if outcome.interrupted and stop_signals.exit_code:  # no report: SIGKILL follows soon
         _print_stopped(outcome.interrupted)
@@ -153,6 +168,10 @@ def run(
         if not outcome.abort_reason:  # which is printed below, for example a full disk
             raise
         err.print(Text(str(error), "yellow"))
+    if rounds and rounds.last:
+        from lossbench.report.look_text import describe_looks
+
+        err.print(describe_looks(rounds.last), highlight=False, soft_wrap=True)
     _print_outcome(outcome, time_budget)
 
 
@@ -177,7 +196,12 @@ def log_table(tracker: Tracker, written: WrittenReport) -> None:
 
 
 def confirm_long_run(
-    plan: Plan, tracking_uri: str | None, data_root: Path, ask: Callable[[str], bool] | None
+    plan: Plan,
+    tracking_uri: str | None,
+    data_root: Path,
+    ask: Callable[[str], bool] | None,
+    *,
+    until_decided: bool = False,
 ) -> None:
     """Ask for confirmation if a run is expected to take more than an hour.
 
@@ -186,18 +210,24 @@ def confirm_long_run(
         tracking_uri: MLflow's database or server; None for the default.
         data_root: Folder of prepared data sets.
         ask: Asks the user a question and returns the answer; None if nobody can answer.
+        until_decided: Whether seeds are added until the table is decided. Before there are results,
+            the largest possible number is expected.
 
     Raises:
         RequestError: Nobody can answer, or the answer is no.
     """
     from lossbench.cli.local_status import LocalPlanStatus, load_status
+    from lossbench.cli.until_decided import expect_rounds
     from lossbench.planning.durations import format_duration
     from lossbench.runner.budget import PROBE_SEC
 
-    whole = LocalPlanStatus(plan, plan.trials, {})
+    def status_of(status: LocalPlanStatus) -> LocalPlanStatus:
+        return expect_rounds(status).status if until_decided else status
+
+    whole = status_of(LocalPlanStatus(plan, plan.trials, {}))
     if not whole.is_large(data_root):
         return
-    found = load_status(plan, tracking_uri)
+    found = status_of(load_status(plan, tracking_uri))
     if not found.is_large(data_root):
         return
     forecast = found.forecast(found.costs(data_root, PROBE_SEC), found.machine[1])

@@ -71,6 +71,7 @@ def work(
             help="Do not ask before networks without stored weights are trained again.",
         ),
     ] = False,
+    until_decided: Annotated[bool, typer.Option("--until-decided", hidden=True)] = False,
 ) -> None:
     """Train and measure a share of a suite's trials here, one after the other.
 
@@ -90,6 +91,11 @@ def work(
         from lossbench.runner.sharded_work import ShardedWork
         from lossbench.runner.shards import read_shard
 
+        if until_decided:
+            raise RequestError(
+                "--until-decided: the next seeds depend on the results of all shares; use "
+                "'lossbench run', or give shares the seeds to train with --seeds"
+            )
         chosen = read_shard(shard)
         place = _device(device)
         plan = load_plan(suite, set_, only, seeds, data_root, plugin)

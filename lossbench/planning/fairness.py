@@ -57,8 +57,9 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
     for variant in plan.suite.variants:
         for held_out in (True, False):
             stage = [t for t in listed if t.variant == variant and bool(t.holdout) == held_out]
-            findings += [(level, variant, text) for level, text in _shared(stage)]
-            findings += [(level, variant, text) for level, text in _measured(stage, results)]
+            findings += [(level, variant, text) for level, text in _shared(stage, plan)]
+            measured = _measured(stage, results, plan)
+            findings += [(level, variant, text) for level, text in measured]
         findings += [(level, variant, text) for level, text in _heads(plan, variant)]
     whole_table: tuple[tuple[Level, Iterator[str]], ...] = (
         ("fails", _uneven_budget(plan)),
@@ -85,7 +86,7 @@ def _joined(plan: Plan, findings: Iterable[Finding]) -> Iterator[Difference]:
         )
 
 
-def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
+def _shared(trials: Sequence[Trial], plan: Plan) -> Iterator[tuple[Level, str]]:
     """Differences in training, measurement or seeds."""
     contents: dict[str, dict[str, Any]] = {}
     seeds: dict[str, list[int]] = {}
@@ -98,11 +99,18 @@ def _shared(trials: Sequence[Trial]) -> Iterator[tuple[Level, str]]:
         by_row = {row: content.get(key) for row, content in contents.items()}
         if _differ(by_row.values()):
             yield "fails", f"{key} is {_by_value(by_row)}"
-    if _differ(sorted(own) for own in seeds.values()):
+    if plan.looks is not None and _differ(map(len, seeds.values())):
+        numbers = {row: f"{len(own)}" for row, own in seeds.items()}
+        yield (
+            "listed",
+            "seeds were added to the rows that were not decided: the number of seeds is "
+            f"{_by_value(numbers)}",
+        )
+    elif _differ(sorted(own) for own in seeds.values()):
         yield "fails", f"seeds are {_by_value({row: sorted(own) for row, own in seeds.items()})}"
 
 
-def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level, str]]:
+def _measured(trials: Sequence[Trial], results: Results, plan: Plan) -> Iterator[tuple[Level, str]]:
     """Differences between results: seeds in the mean, devices, library versions."""
     found = [(t, results[t.identity]) for t in trials if t.identity in results]
     ran = [(trial, result) for trial, result in found if not result.pruned]
@@ -114,7 +122,8 @@ def _measured(trials: Sequence[Trial], results: Results) -> Iterator[tuple[Level
         row: sorted(t.seed for t, r in ran if t.row == row and r.status == "finished")
         for row in rows
     }
-    if _differ(counted.values()):
+    planned = {row: sorted(t.seed for t in trials if t.row == row) for row in rows}
+    if _differ(counted.values()) and (plan.looks is None or counted != planned):
         texts = {row: ", ".join(map(str, seeds)) or "none" for row, seeds in counted.items()}
         diverged: dict[str, list[int]] = {}
         for trial, result in ran:

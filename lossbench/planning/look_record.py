@@ -64,9 +64,17 @@ class LookRecord(Strict):
         return frozenset(seed for each in self.rounds for seed in each.seeds)
 
     def starts_with(self, other: LookRecord) -> bool:
-        """Whether this record is the other one, perhaps with further rounds."""
-        count = len(other.rounds)
-        return self.model_copy(update={"rounds": self.rounds[:count]}) == other
+        """Whether this record is the other one, perhaps with further rounds or cells."""
+        both = (self, other)
+        fixed = [(r.table, r.metric, r.max_seeds, r.min_effect) for r in both]
+        return (
+            fixed[0] == fixed[1]
+            and len(other.rounds) <= len(self.rounds)
+            and all(
+                own.seeds == there.seeds and set(own.cells) >= set(there.cells)
+                for own, there in zip(self.rounds, other.rounds, strict=False)
+            )
+        )
 
     def cell_seeds(self, cell: str) -> Iterator[int]:
         """The seeds of a cell, in the order of the rounds."""

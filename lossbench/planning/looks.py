@@ -38,9 +38,9 @@ def deciding_metric(plan: Plan) -> Metric | None:
 def with_stored_looks(plan: Plan, store: ResultStore) -> Plan:
     """The plan with the seeds of its stored record, if its table has one with the same first seeds.
 
-    Without a record, or with `selection`, it is the same plan.
+    Without a record, or with `selection`, it is the same plan; one with a record already, too.
     """
-    if plan.suite.selection is not None or plan.suite.reference is None:
+    if plan.looks is not None or plan.suite.selection is not None or plan.suite.reference is None:
         return plan
     table = table_identity(plan)
     own = [r for r in store.look_records(plan.suite.suite).values() if r.table == table]
@@ -136,6 +136,15 @@ def with_next_round(plan: Plan, record: LookRecord, cells: Iterable[Cell]) -> Lo
     chosen = tuple(dict.fromkeys(plan.cell_identities[cell] for cell in cells))
     added = LookRound(seeds=(next_seed(plan, record),), cells=chosen)
     return record.model_copy(update={"rounds": (*record.rounds, added)})
+
+
+def with_cells(plan: Plan, record: LookRecord, index: int, cells: Iterable[Cell]) -> LookRecord:
+    """The record with further cells in one of its rounds."""
+    changed = record.rounds[index]
+    added = (plan.cell_identities[cell] for cell in cells)
+    changed = changed.model_copy(update={"cells": tuple(dict.fromkeys([*changed.cells, *added]))})
+    rounds = (*record.rounds[:index], changed, *record.rounds[index + 1 :])
+    return record.model_copy(update={"rounds": rounds})
 
 
 def next_seed(plan: Plan, record: LookRecord) -> int:

@@ -26,6 +26,8 @@ class PlanStatus:
             different code of it.
         weightless: Trials to measure whose weights are not stored, so that they have to be trained
             again.
+        further: Trials that seeds added later are expected to need, each represented by a trial of
+            its cell.
     """
 
     plan: Plan
@@ -33,6 +35,7 @@ class PlanStatus:
     results: Results
     changed_code: Mapping[str, int] = field(default_factory=dict)
     weightless: Sequence[Trial] = ()
+    further: Sequence[Trial] = ()
 
     @property
     def left(self) -> list[Trial]:
@@ -50,14 +53,14 @@ class PlanStatus:
 
     @cached_property
     def expected_trials(self) -> list[Trial]:
-        """Trials that depend on results: further points of searches, and final trials.
+        """Trials that depend on results: points of searches, final trials, and added seeds.
 
         Their parameters are not known yet. Each is represented by a trial of the same loss, column
         and stage, whose cost is similar.
         """
         selection = self.plan.suite.selection
         if selection is None:
-            return []
+            return list(self.further)
         expected = list(self._further_points())
         if any(not trial.holdout for trial in self.trials):
             return expected  # the final trials are known

@@ -23,6 +23,7 @@ from lossbench.report.latex import latex_tables
 from lossbench.report.markdown import markdown_lines
 from lossbench.report.provenance import provenance
 from lossbench.report.uncertainty_table import TITLE, uncertainty_table
+from lossbench.report.value_text import counted_seeds
 from lossbench.suite.atomic_files import write_atomically
 
 
@@ -88,7 +89,7 @@ def _markdown(
     lines = [
         f"# {markdown_sentence(suite.title or suite.suite)}",
         "",
-        f"Data set {text(facts.dataset)}; {len(suite.seeds)} seeds; {facts.progress}.",
+        f"Data set {text(facts.dataset)}; {counted_seeds(tables[0])}; {facts.progress}.",
         "",
         markdown(tables, _forest([d for d in drawings if d.kind == "forest"])),
     ]

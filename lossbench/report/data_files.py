@@ -12,7 +12,9 @@ from lossbench.analysis.predictions import CellPredictions, PredictionAnalysis
 from lossbench.analysis.rank_bootstrap import Rank
 from lossbench.analysis.reproduction import PUBLISHED_SEEDS
 from lossbench.analysis.statistics import ALPHA, Interval, smallest_exact_p
+from lossbench.analysis.table_looks import TableLooks
 from lossbench.analysis.tables import Cell, Table
+from lossbench.report.look_text import describe_looks
 from lossbench.report.verdict_text import format_seeds_to_decide, verdict_remark
 from lossbench.suite.schema import Suite
 
@@ -138,6 +140,7 @@ def _metric(table: Table) -> dict[str, Any]:
     return {
         "metric": table.metric,
         "unit": table.unit,
+        **({"looks": _looks(table.looks)} if table.looks else {}),
         "comparisons": verdicts.comparisons if verdicts else 0,
         "verdicts": [_verdict(verdict) for verdict in verdicts.listed] if verdicts else [],
         "resolution": _resolution(verdicts) if verdicts else [],
@@ -163,6 +166,26 @@ def _published(table: Table) -> list[dict[str, Any]]:
         }
         for (variant, row), found in table.reproductions.items()
     ]
+
+
+def _looks(looks: TableLooks) -> dict[str, Any]:
+    """How seeds were added until the table was decided."""
+    return {
+        "state": looks.state,
+        "text": describe_looks(looks),
+        "max_seeds": looks.record.max_seeds,
+        "rounds": [each.seeds for each in looks.record.rounds],
+        "trainings": looks.trainings,
+        "most_trainings": looks.most_trainings,
+        "decided": [
+            {
+                "variant": decision.variant,
+                "row": decision.row,
+                "round": None if decision.look is None else decision.look + 1,
+            }
+            for decision in looks.decided.decisions
+        ],
+    }
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

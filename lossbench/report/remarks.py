@@ -13,6 +13,7 @@ from lossbench.planning.divergence import BETTER_LEVEL
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, TrialResult
+from lossbench.report.look_text import look_findings, look_warnings
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
         if index == 0 or tables[index - 1].held_out != table.held_out:
             warnings += _stage_warnings(table)
         if not table.held_out:
-            findings += _chosen_rows(table.found)
+            findings += [*_chosen_rows(table.found), *look_findings(table)]
+            warnings += look_warnings(table.found.plan) if index == 0 else []
         warnings += _not_finite(table)
         remarks.append(Remarks(tuple(findings), tuple(warnings)))
     return remarks

@@ -15,7 +15,7 @@ from lossbench.report.facts import gather_facts
 from lossbench.report.markdown import markdown_answer, markdown_lines
 from lossbench.report.metric_groups import group_tables
 from lossbench.report.metric_tables import origin_lines, value_table, verdict_table
-from lossbench.report.value_text import counted, format_value
+from lossbench.report.value_text import counted_seeds, format_value
 from lossbench.report.verdict_text import verdict_and_difference
 
 
@@ -52,7 +52,7 @@ def _answer(found: PlanWithResults, tables: Sequence[Table]) -> list[str]:
     lines = [markdown_answer(answer) for answer in make_answers(tables).listed]
     title = markdown_text(suite.title or suite.suite)
     dataset = f"Data set {markdown_text(facts.dataset)}"
-    made_from = f"{dataset}; {counted(len(suite.seeds), 'seed')}; {facts.progress}."
+    made_from = f"{dataset}; {counted_seeds(tables[0])}; {facts.progress}."
     return [*lines, "", f"{title}. {made_from}", *map(markdown_text, origin_lines(tables))]
 
 

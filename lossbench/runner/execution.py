@@ -230,7 +230,7 @@ class Execution:
             own = self._locks.acquire(left)
             self._tracker.results(own)  # another process may have copied them meanwhile
             if self._tracker.is_elsewhere(suite, own):
-                self._open_table()
+                self.open_table()
                 self._adopt(own)
             self._locks.release()
             done = {trial.identity for trial in own}
@@ -246,7 +246,8 @@ class Execution:
             noun = "trial" if count == 1 else "trials"
             self._console.print(f"{count} {noun} taken from suite {origin}", highlight=False)
 
-    def _open_table(self) -> None:
+    def open_table(self) -> None:
+        """Open the table's run in MLflow, if this execution has not opened it yet."""
         if not self._table_is_open:
             self._tracker.start_suite(self._plan, environment())
             self._table_is_open = True
@@ -265,7 +266,7 @@ class Execution:
             )
             self._measure_costs(trials, results, resources)
             self._resources = resources
-            self._open_table()
+            self.open_table()
         return self._resources
 
     def _measure_costs(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
+from lossbench.planning.look_record import LookRecord
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, with_searched_rows, with_stored_points
 from lossbench.planning.trial import Trial
@@ -14,6 +16,8 @@ from lossbench.runner.budget import Budget
 from lossbench.runner.execution import Execution
 from lossbench.runner.outcome import RunOutcome
 from lossbench.tracking.store import Tracker
+
+NextLooks = Callable[[PlanWithResults], LookRecord | None]
 
 
 def run_plan(
@@ -29,6 +33,7 @@ def run_plan(
     budget: Budget | None = None,
     stop_code: Callable[[], int] = lambda: 0,
     confirm_retraining: Callable[[Sequence[Trial]], None] = lambda trials: None,
+    next_looks: NextLooks | None = None,
 ) -> RunOutcome:
     """Run what is missing: first the trials of the plan, then with `selection` the chosen rows.
 
@@ -46,6 +51,8 @@ def run_plan(
         budget: Time budget; only trials that are expected to finish in time are started.
         stop_code: Returns the exit code that a signal to stop asks for; 0 without a signal.
         confirm_retraining: Called with trials that have to be trained again; see `Execution`.
+        next_looks: Looks at a plan with its results after each round of `plan.looks`, and returns
+            the record with the next round, or None to end; None: no rounds are added.
 
     Raises:
         RequestError: The working folder cannot be written, or the cluster cannot be used or cannot
@@ -67,13 +74,32 @@ def run_plan(
     execution.log_outbox()
     outcome = execution.outcome
     with execution:
-        for chooses, trials in _stages(plan, tracker):
+        stages = _rounds(plan, tracker, next_looks) if next_looks else _stages(plan, tracker)
+        for chooses, trials in stages:
             execution.run(trials)
             execution.adopt(trials)
             if outcome.halted or (chooses and (outcome.failed or outcome.unlogged)):
                 outcome.undecided = plan.suite.selection is not None
                 break
+            if next_looks:
+                execution.open_table()  # it has the record, also if nothing was to be trained
     return outcome
+
+
+def _rounds(
+    plan: Plan, tracker: Tracker, next_looks: NextLooks
+) -> Iterator[tuple[bool, Sequence[Trial]]]:
+    """Trials to run, round by round; each round is recorded before its trials start.
+
+    Yields:
+        True, because the next round depends on these trials, and the trials of all rounds so far.
+    """
+    record = plan.looks
+    while record is not None:
+        tracker.kept.keep_look_records({record.identity: record})
+        plan = replace(plan, looks=record)
+        yield True, plan.trials
+        record = next_looks(PlanWithResults(plan, tracker.results(plan.trials)))
 
 
 def _stages(plan: Plan, tracker: Tracker) -> Iterator[tuple[bool, Sequence[Trial]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
 from collections.abc import Iterator
@@ -99,6 +100,11 @@ def cases() -> Iterator[Case]:
         "files, more than",
     )
     yield Case("bomb of text", add("search_points.json", content=bytes(2**25)), "bytes, more than")
+    looks = {"table": "a" * 16, "metric": "error", "max_seeds": 3}
+    for seeds, expected in (([0, 0], "twice"), ([0, 1, 2, 3], "more seeds"), ([-1], "seeds")):
+        rounds = [{"seeds": seeds, "cells": ["b" * 16]}]
+        text = json.dumps({"record": {**looks, "rounds": rounds}}).encode()
+        yield Case(f"looks at seeds {seeds}", add("looks.json", content=text), expected)
     # the manifest
     yield Case("format 2", set_manifest(format=2), "has format 2; this version of lossbench reads")
     yield Case("format as text", set_manifest(format="1"), "has format '1'")

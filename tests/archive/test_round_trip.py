@@ -19,6 +19,7 @@ from lossbench.archive.store import ArchiveStore
 from lossbench.archive.writing import writing_archive
 from lossbench.assembly.check import check
 from lossbench.errors import LossbenchError
+from lossbench.planning.looks import start_looks, with_next_round
 from lossbench.planning.plan import Plan
 from lossbench.planning.plan_file import plan_record
 from lossbench.planning.portable import portable_plan
@@ -154,6 +155,45 @@ def test_selections_searches_pruned_and_diverged_trials_arrive(
     again = load_plan_with_results(archive.plan, tracker)
     assert again.results == searched.results
     assert again.plan.search_points == searched.plan.search_points
+
+
+def test_a_table_with_added_seeds_arrives(
+    stored: Stored, tmp_path: Path, make_store: Callable[[str], str], run: Run
+) -> None:
+    suite = stored.plan.suite.model_copy(update={"seeds": [0, 1], "reference": "softmax"})
+    plan = replace(stored.plan, suite=suite)
+    cells = [("default", row.label) for row in plan.rows]
+    record = with_next_round(plan, start_looks(plan, 4), cells)
+    source = SyntheticStore(lambda trial: 5.0 + trial.seed + 9.0 * (trial.row == "lgm"))
+    source.records = {record.identity: record}
+    found = load_plan_with_results(plan, source)
+    assert {trial.seed for trial in found.trials} == {0, 1, 2}
+    path, shorter = tmp_path / "looked.zip", tmp_path / "shorter.zip"
+    for file, rounds in ((path, 2), (shorter, 1)):
+        part = record.model_copy(update={"rounds": record.rounds[:rounds]})
+        with writing_archive(file, suite.suite) as writer:
+            for trial in found.trials:
+                if trial.seed < rounds + 1:
+                    writer.add_training(trial, found.results[trial.identity], [])
+            writer.finish(replace(found.plan, looks=part), {})
+    whole = Archive(path)
+    read = load_plan_with_results(whole.plan, ArchiveStore([whole]))
+    assert (read.plan.looks, read.trials) == (record, found.trials)
+    assert render(read, "markdown") == render(found, "markdown")
+    uri = make_store("other")
+    for file in (path, shorter):  # of the same record, the longer one stays
+        assert run("import", file, "--tracking-uri", uri)[0] == 0
+        again = load_plan_with_results(whole.plan, Tracker.open(uri, create=False))
+        assert (again.plan.looks, again.results) == (record, found.results)
+    other = replace(found.plan, looks=record.model_copy(update={"max_seeds": 9}))
+    with writing_archive(path, suite.suite) as writer:
+        writer.add_training(found.trials[0], found.results[found.trials[0].identity], [])
+        writer.finish(other, {})
+    code, _, err = run("import", path, "--tracking-uri", uri)
+    assert code == 1
+    assert "another record of seeds added to this table, with 2 rounds up to 4 seeds" in (
+        " ".join(err.split())
+    )
 
 
 def test_the_record_of_a_plan_has_all_of_it(stored: Stored, searched: PlanWithResults) -> None:

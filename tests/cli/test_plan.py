@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,26 @@ def test_plan_shows_cells_and_trials_and_writes_nothing(run: Run, write_suite: W
     ]
     assert lines[-1][:2] == ["4", "trials,"]
     assert list(Path().iterdir()) == []
+
+
+def test_plan_says_how_many_trainings_deciding_takes(
+    run: Run, write_suite: Write, store: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    suite = write_suite()
+    arguments = ("plan", suite, "--set", "reference=softmax", "--until-decided", "--probe", "0")
+    _, out, _ = run(*arguments)
+    assert "6 trials, 6 to train" in out
+    assert "how many follow depends on their results: at most 60 in all" in out
+    store(suite, "reference=softmax")
+    _, out, _ = run(*arguments, "--max-seeds", "9", "--format", "json")
+    content = json.loads(out)
+    assert content["until_decided"] == {
+        "max_seeds": 9,
+        "expected_trainings": None,  # the made-up differences are the same for every seed
+        "most_trainings": 27,
+    }
+    assert content["coming"] == 27 - 6
 
 
 def test_an_audit_fails_if_rows_are_tuned_unequally(

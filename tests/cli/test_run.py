@@ -68,6 +68,32 @@ def test_long_runs_ask_for_confirmation(plan: Plan, monkeypatch: pytest.MonkeyPa
     require(None)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--max-seeds", "9"], "--max-seeds: only together with --until-decided"),
+        (["--until-decided"], "names no 'reference' row"),
+        (
+            ["--until-decided", "--set", "reference=softmax", "--only", "lgm*"],
+            "needs the reference",
+        ),
+        (["--until-decided", "--set", "reference=softmax", "--max-seeds", "1"], "has 2 seeds"),
+        (
+            ["--until-decided", "--set", "reference=softmax", "--set", "selection={}"],
+            "not together with 'selection'",
+        ),
+    ],
+)
+def test_rounds_that_are_not_possible_are_refused(
+    run: Run, write_suite: Write, arguments: list[str], message: str
+) -> None:
+    for command in ("run", "plan"):
+        code, _, err = run(command, write_suite(), *arguments)
+        assert code == 2
+        assert message in " ".join(err.split())
+    assert list(Path().iterdir()) == []
+
+
 def test_training_again_for_an_evaluation_without_weights_is_refused_without_a_terminal(
     run: Run, write_suite: Write, store: Callable[..., None]
 ) -> None:

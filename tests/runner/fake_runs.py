@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,12 @@ class FakeTuneTrial:
         yield str(self._delivered)
 
 
-def result_of(trial: Trial, status: Status = "finished", device: str = "cpu") -> TrialResult:
-    record = EpochRecord(epoch=1, timestamp_ms=1000, metrics={"test_error": 9.0})
+def result_of(
+    trial: Trial, status: Status = "finished", device: str = "cpu", value: float = 9.0
+) -> TrialResult:
+    record = EpochRecord(epoch=1, timestamp_ms=1000, metrics={"test_error": value})
     finished = status == "finished"
-    metrics = dict.fromkeys((name for e in trial.evaluate for name in e.metrics), 9.0)
+    metrics = dict.fromkeys((name for e in trial.evaluate for name in e.metrics), value)
     return TrialResult(
         identity=trial.identity,
         status=status,
@@ -86,6 +88,7 @@ class WorkFolder:
         ends_after: Number of trials after which a run is interrupted; None: never.
         diverging: Rows whose trials diverge.
         worse: Rows with a larger held-out error, and larger values if measured later.
+        value_of: Values of the measurements of a trial.
         device: Device name in the results.
         resources: Resources of the trials.
         seen: Output of the console.
@@ -97,6 +100,7 @@ class WorkFolder:
         self.ends_after: int | None = None
         self.diverging: set[str] = set()
         self.worse: set[str] = set()
+        self.value_of: Callable[[Trial], float] = lambda trial: 9.0
         self.device = "cpu"
         self.resources = TrialResources(cpus=1, gpus=0, workers=1, concurrent=1)
         self.seen = io.StringIO()
@@ -135,7 +139,7 @@ class WorkFolder:
         status: Status = "diverged" if trial.row in self.diverging else "finished"
         if epochs < trial.recipe.epochs:
             status = "stopped"
-        result = result_of(trial, status, self.device)
+        result = result_of(trial, status, self.device, self.value_of(trial))
         if not trial.stop_early:
             return result
         history = self.history(trial, epochs)

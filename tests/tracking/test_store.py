@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from lossbench.errors import RequestError
+from lossbench.planning.look_record import LookRecord, LookRound
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import PlannedEvaluation
@@ -296,3 +298,30 @@ def test_points_of_searches_are_stored_with_the_table(uri: str, plan: Plan) -> N
     again = Tracker.open(uri)
     assert again.search_points(plan.suite.suite) == {"a1": more, "b2": other}
     assert again.search_points("another suite") == {}
+
+
+def test_records_of_looks_are_stored_with_the_table(uri: str, plan: Plan) -> None:
+    first = LookRecord(
+        table="a" * 16,
+        metric="error",
+        max_seeds=5,
+        rounds=(LookRound(seeds=(0, 1), cells=("c" * 16,)),),
+    )
+    longer = first.model_copy(
+        update={"rounds": (*first.rounds, LookRound(seeds=(2,), cells=("c" * 16,)))}
+    )
+    key, suite = first.identity, plan.suite.suite
+    tracker = Tracker.open(uri)
+    tracker.kept.keep_look_records({key: first})
+    assert tracker.look_records(suite) == {}  # the table's run is not open yet
+    tracker.start_suite(plan, {})
+    assert tracker.look_records(suite) == {key: first}
+    tracker.kept.keep_look_records({key: longer})
+    behind = Tracker.open(uri)  # another process, one round behind
+    behind.start_suite(plan, {})
+    behind.kept.keep_look_records({key: first})
+    assert Tracker.open(uri).look_records(suite) == {key: longer}
+    other = first.model_copy(update={"max_seeds": 9})
+    with pytest.raises(RequestError, match="2 rounds up to 5 seeds; it stays"):
+        behind.kept.keep_look_records({key: other})
+    assert Tracker.open(uri).look_records(suite) == {key: longer}

@@ -1,0 +1,132 @@
+"""Records of looks: which cells get which seeds, and what belongs to the same table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from lossbench.errors import RequestError
+from lossbench.planning.fairness import audit
+from lossbench.planning.look_record import LookRecord, LookRound
+from lossbench.planning.looks import (
+    require_same_looks,
+    start_looks,
+    table_identity,
+    with_cells,
+    with_next_round,
+    with_stored_looks,
+)
+from lossbench.planning.plan import Plan
+from lossbench.planning.selection import load_plan_with_results
+from tests.synthetic_plans import SyntheticStore
+
+BODY = """
+seeds: [0, 1]
+reference: softmax
+variants: {A: {model: {feature_dim: 2}}, B: {model: {feature_dim: 8}}}
+losses: [softmax, center, lgm]
+"""
+Make = Callable[..., Plan]
+
+
+def store_of(*records: LookRecord) -> SyntheticStore:
+    store = SyntheticStore(lambda trial: 5.0)
+    store.records = {record.identity: record for record in records}
+    return store
+
+
+def seeds_of(plan: Plan) -> dict[str, list[int]]:
+    seeds: dict[str, list[int]] = {}
+    for trial in plan.trials:
+        seeds.setdefault(f"{trial.variant}/{trial.row}", []).append(trial.seed)
+    return seeds
+
+
+def grown(plan: Plan, cells: Iterable[tuple[str, str]]) -> LookRecord:
+    return with_next_round(plan, start_looks(plan, 5), cells)
+
+
+def test_cells_have_the_seeds_of_their_rounds(make_plan: Make) -> None:
+    plan = make_plan(BODY)
+    record = grown(plan, [("A", "lgm"), ("A", "softmax")])
+    found = load_plan_with_results(plan, store_of(record))
+    seeds = seeds_of(found.plan)
+    assert seeds.pop("A/lgm") == seeds.pop("A/softmax") == [0, 1, 2]
+    assert set(map(tuple, seeds.values())) == {(0, 1)}
+    assert len(found.results) == len(found.trials) == 14
+    levels = {d.level for d in audit(found.plan, found.trials, found.results) if "seeds" in d.text}
+    assert levels == {"listed"}
+    corrected = with_cells(plan, record, 1, [("B", "lgm")])
+    assert corrected.starts_with(record)
+    assert not record.starts_with(corrected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_same"),
+    [
+        ("[0, 1]", "[7, 8]", True),  # seeds are no part of the table
+        ("A:", "C:", True),  # neither is the name of a column
+        ("losses:", "evaluate: [error, top5_error]\nlosses:", True),
+        (", lgm]", "]", False),
+        ("lgm]", "{lgm: {alpha: 0.5}}]", False),
+        ("feature_dim: 8", "feature_dim: 9", False),
+        ("reference: softmax", "reference: lgm", False),
+    ],
+)
+def test_a_table_is_its_rows_columns_and_reference(
+    make_plan: Make, old: str, new: str, *, is_same: bool
+) -> None:
+    assert old in BODY
+    changed = BODY.replace(old, new).replace(
+        "[softmax, center, lgm: {", "[softmax, center, {lgm: {"
+    )
+    changed = changed.replace("0.5}]", "0.5}}]")
+    same = table_identity(make_plan(changed)) == table_identity(make_plan(BODY))
+    assert same is is_same
+    assert table_identity(make_plan(BODY).narrowed("A/*")) != table_identity(make_plan(BODY))
+
+
+def test_a_record_is_of_its_first_seeds(make_plan: Make) -> None:
+    plan = make_plan(BODY)
+    record = grown(plan, [("A", "lgm"), ("A", "softmax")])
+    other = with_stored_looks(make_plan(BODY.replace("[0, 1]", "[1, 0]")), store_of(record))
+    assert other.looks == record  # in another order
+    more = with_stored_looks(make_plan(BODY.replace("[0, 1]", "[0, 1, 2]")), store_of(record))
+    assert (more.looks, more.other_looks) == (None, (record,))
+    assert seeds_of(more)["B/lgm"] == [0, 1, 2]
+    with pytest.raises(RequestError, match=r"seeds 0, 1, 2: this table was already looked at"):
+        start_looks(more, 9)
+    fresh = with_stored_looks(make_plan(BODY.replace("[0, 1]", "[5, 6]")), store_of(record))
+    started = start_looks(fresh, 9)
+    following = with_next_round(fresh, started, [("A", "lgm")])
+    assert following.rounds[-1].seeds == (3,)  # 0, 1 and 2 are of the other record
+
+
+def test_the_plan_of_looks_is_not_changed_after_a_look(make_plan: Make) -> None:
+    plan = make_plan(BODY)
+    record = start_looks(plan, 5)
+    looked = replace(plan, looks=record)
+    require_same_looks(looked, None)
+    require_same_looks(looked, 5)
+    with pytest.raises(RequestError, match=r"limit is 5 seeds.* start anew .* --seeds 5,6$"):
+        require_same_looks(looked, 6)
+    smaller = make_plan(BODY + "min_effect: {error: 0.5}\n")
+    with pytest.raises(RequestError, match=r"min_effect.error: was not set"):
+        require_same_looks(replace(smaller, looks=record), None)
+    reordered = make_plan(BODY + "evaluate: [top5_error, error]\n")
+    with pytest.raises(RequestError, match=r"decided by error, not by top5_error"):
+        require_same_looks(replace(reordered, looks=record), None)
+    with pytest.raises(RequestError, match=r"--max-seeds 1: the suite has 2 seeds"):
+        start_looks(plan, 1)
+
+
+def test_records_that_contradict_themselves_are_refused() -> None:
+    first = LookRound(seeds=(0, 1), cells=("a" * 16,))
+    fields = {"table": "b" * 16, "metric": "error", "max_seeds": 3}
+    LookRecord(**fields, rounds=(first,))
+    for later in ((1,), (2, 3)):
+        with pytest.raises(ValidationError, match=r"twice|more seeds"):
+            LookRecord(**fields, rounds=(first, LookRound(seeds=later, cells=first.cells)))
