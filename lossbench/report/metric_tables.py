@@ -231,8 +231,9 @@ def _rank_note(ranks: Ranks) -> str:
     )
     if ranks.seeds > 1:
         text += (
-            f" 95 % interval: percentile bootstrap over the seeds ({RESAMPLES:,} resamples), with "
-            f"fixed columns; with only {ranks.seeds} seeds it is too narrow."
+            f" 95 % interval: parametric bootstrap over the seeds ({RESAMPLES:,} draws of the "
+            "means, with the spread of the verdicts), with fixed columns; it is too narrow where "
+            "rows differ by less than half a standard deviation."
         )
     if len(ranks.variants) == 2:
         text += " Two columns are not enough to tell a pattern from a coincidence."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lossbench.analysis.rank_bootstrap import Ranks, rank_rows
+from lossbench.analysis.row_spread import estimate_spreads
 from lossbench.analysis.statistics import Summary
 
 NAN = math.nan
@@ -61,22 +62,54 @@ def test_one_column_or_one_row_has_no_ranks() -> None:
     assert rank_rows(cells_of(A={"x": [1]}, B={"x": [1]}), ["A", "B"], False) is None
 
 
-def test_the_interval_is_that_of_all_resamples() -> None:
+def test_the_interval_is_that_of_a_slow_loop() -> None:
     rng = np.random.default_rng(3)
-    values = rng.normal(1, 1, (2, 4, 2))  # variants, rows, seeds
+    values = rng.normal(1, 1, (2, 4, 3))  # variants, rows, seeds
     columns = {v: {r: list(values[i, j]) for j, r in enumerate("wxyz")} for i, v in enumerate("AB")}
-    draws = list(itertools.product(range(2), repeat=2))
-    means = {row: [] for row in "wxyz"}
-    for first, second in itertools.product(draws, draws):  # each column draws its own seeds
+    cells = cells_of(**columns)
+    pooled = estimate_spreads(cells, {}).pooled
+    means: dict[str, list[float]] = {row: [] for row in "wxyz"}
+    for _ in range(3000):
         places = dict.fromkeys("wxyz", 0.0)
-        for i, drawn in enumerate((first, second)):
-            level = {row: values[i, j, list(drawn)].mean() for j, row in enumerate("wxyz")}
+        for i in range(2):
+            level = {}
+            for j, row in enumerate("wxyz"):
+                df = min(pooled.df[i, j], pooled.column_df[i])
+                error = math.sqrt(pooled.values[i, j] / 3)
+                chi = rng.chisquare(df)  # Student's t is normal / sqrt(chi square / df)
+                level[row] = values[i, j].mean() + error * rng.normal() / math.sqrt(chi / df)
             for row in level:
                 places[row] += 1 + sum(other < level[row] for other in level.values())
         for row, place in places.items():
             means[row].append(place / 2)
-    for found in rank(cells_of(**columns)).listed:
+    for found in rank(cells).listed:
         assert found.interval is not None
-        expected = np.quantile(means[found.row], [0.025, 0.975], method="inverted_cdf")
+        expected = np.quantile(means[found.row], [0.025, 0.975])
         assert (found.interval.low, found.interval.high) == pytest.approx(expected, abs=0.5)
         assert found.interval.low <= found.mean <= found.interval.high
+
+
+def test_intervals_cover_the_true_average_rank() -> None:
+    """Six rows, two columns, three seeds with an effect of their own."""
+    rng = np.random.default_rng(0)
+    covered, tables = 0, 100
+    for _ in range(tables):
+        true = rng.standard_normal((2, 6))
+        values = true[..., None] + rng.standard_normal((2, 1, 3)) + rng.standard_normal((2, 6, 3))
+        cells = cells_of(
+            **{v: {f"r{j}": list(values[i, j]) for j in range(6)} for i, v in enumerate("AB")}
+        )
+        expected = stats.rankdata(true, axis=1).mean(0)
+        for found in rank(cells).listed:
+            assert found.interval is not None
+            target = expected[int(found.row[1:])]
+            covered += found.interval.low <= target <= found.interval.high
+    assert 0.92 <= covered / (6 * tables) <= 0.99  # 0.84 with a percentile bootstrap of the seeds
+
+
+def test_the_effect_of_a_seed_changes_no_interval() -> None:
+    rows = {"x": [1.0, 1.3, 1.1], "y": [1.2, 1.2, 1.5], "z": [2.0, 2.2, 2.1]}
+    moved = {row: [value + 7 * seed for seed, value in enumerate(x)] for row, x in rows.items()}
+    plain = {r.row: r.interval for r in rank(cells_of(A=rows, B=rows)).listed}
+    for found in rank(cells_of(A=moved, B=moved)).listed:
+        assert found.interval == plain[found.row]

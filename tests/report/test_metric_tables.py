@@ -27,7 +27,8 @@ def test_the_notes_of_ranks_say_what_they_are_worth() -> None:
     ]
     [note] = table.notes
     assert "Two columns are not enough" in note
-    assert "with only 2 seeds it is too narrow" in note
+    assert "parametric bootstrap over the seeds (2,000 draws of the means" in note
+    assert "too narrow where rows differ by less than half a standard deviation" in note
     assert note.endswith("Not ranked, because a result is missing: c.")
 
 
