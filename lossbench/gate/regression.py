@@ -42,12 +42,12 @@ seeds count towards the two seeds that a regression of its values needs.
 
 In simulated checks without any change (normal values; 4 to 60 cells in one to three columns;
 standard deviations that are equal, e^N(0, 0.7) or e^N(0, 1) per row or per cell, or 5 times those
-of the others in one cell), false alarms occurred in at most 5.1 % of checks with three seeds (of
-6,000 per scenario; 7 % if each column were pooled by itself, 6.5 % if noisy rows were left out of
-the pool) and in at most 3 % with five. With two seeds they occurred in less than 5 % for equal
-spreads, and with a few cells of unequal spread in up to 8 % in one column and 10 % in several.
-With exponential noise and three seeds they occurred in 3 to 9 %. `python -m benchmarks check`
-measures these rates.
+of the others in one cell), false alarms occurred in at most 5.3 % of checks with three seeds
+(3,000 to 12,000 checks per scenario; 7 % if each column were pooled by itself, 6.5 % if noisy rows
+were left out of the pool) and in at most 3 % with five. With two seeds they occurred in less than
+5 % for equal spreads, and with a few cells of unequal spread in up to 8 % in one column and 10 % in
+several. With exponential noise and three seeds they occurred in 3 to 9 %.
+`python -m benchmarks check` measures these rates.
 
 The uncorrected interval and the noise limit are two statistics. If they disagree on whether the
 cell has changed, the reason of the verdict explains it.
