@@ -223,7 +223,9 @@ def until_decided(
 ) -> None:
     """Error rates and numbers of trainings of `lossbench run --until-decided`, by simulation.
 
-    Tables of 8 rows x 2 columns, 3 seeds at first and 20 at most, one more seed at each look.
+    Tables of 8 rows x 2 columns, 3 seeds at first and 20 at most, one more seed at each look. The
+    ratio is that of the trainings to those of the smallest fixed number of seeds with at least the
+    same share of right verdicts. With 200 tables a share of 5 % has a standard error of 1.5 points.
 
     \b
     Examples:
@@ -250,8 +252,7 @@ def until_decided(
         margin = sequential.MARGIN
         table = _table(
             f"trainings of {tables} tables; margin of {margin:g} standard deviations of a row",
-            "true differences", "right", "looks", "trainings", "fixed n", "fixed trainings",
-            "ratio", "target",
+            "true differences", "right", "looks", "trainings", "fixed n", "ratio", "target",
         )  # fmt: skip
         found = list(sequential.measure_savings(tables))
         for saved in found:
@@ -261,7 +262,6 @@ def until_decided(
                 f"{saved.looks:.1f}",
                 f"{saved.trainings:.0f}",
                 f"{saved.fixed_seeds or '> 30'}",
-                f"{saved.fixed_trainings or ''}",
                 "" if saved.share is None else _against(saved.share, saved.max_share),
                 _bar(saved.max_share),
             )
