@@ -143,7 +143,8 @@ def residual_squares(values: Floats) -> tuple[Floats, Floats]:
     centred = np.where(there, filled - (filled * share).sum(1, keepdims=True), 0.0)
     # normal equations of the seeds after the rows are eliminated
     matrix = np.diag(there.sum(0).astype(float)) - there.T.astype(float) @ share  # (S, S)
-    inverse = np.linalg.pinv(matrix, hermitian=True)
+    # one eigenvalue is 0: a shift of all seeds is one of all rows; the others are near 1 or more
+    inverse = np.linalg.pinv(matrix, rcond=1e-10, hermitian=True)
     effects = inverse @ centred.sum(0)  # (S,)
     shift = effects - (share * effects).sum(1, keepdims=True)
     residuals = np.where(there, centred - shift, 0.0)  # (R, S)

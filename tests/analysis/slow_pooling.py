@@ -19,7 +19,7 @@ def least_squares(values: np.ndarray) -> tuple[list[float], list[float]]:
     design = np.zeros((len(places), sum(values.shape)))
     for i, (r, s) in enumerate(places):
         design[i, r] = design[i, values.shape[0] + s] = 1
-    hat = design @ np.linalg.pinv(design)
+    hat = design @ np.linalg.pinv(design, rcond=1e-10)
     y = np.array([values[place] for place in places])
     residuals = y - hat @ y
     squares, freedom = [0.0] * values.shape[0], [0.0] * values.shape[0]

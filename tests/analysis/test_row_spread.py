@@ -26,6 +26,23 @@ def test_residuals_are_those_of_least_squares(shape: tuple[int, int], gaps: int)
     assert df == pytest.approx(freedom, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [[7, 6, 5, 7, 7, 7, 7, 7], [8, 8, 5, 8, 5, 7, 8, 8], [12, 3, 12, 12, 12, 12, 7, 9]],
+)
+def test_residuals_of_rows_that_stopped_early_are_those_of_least_squares(
+    numbers: list[int],
+) -> None:
+    """The normal equations are singular; with these numbers of seeds rounding hides it."""
+    values = np.random.default_rng(0).normal(50, 1, (8, max(numbers)))
+    for row, n in enumerate(numbers):
+        values[row, n:] = np.nan
+    squares, df = residual_squares(values)
+    expected, freedom = slow_pooling.least_squares(values)
+    assert squares == pytest.approx(expected, rel=1e-6)
+    assert df == pytest.approx(freedom, rel=1e-6)
+
+
 def test_a_full_table_has_the_known_degrees_of_freedom() -> None:
     _, df = residual_squares(np.random.default_rng(0).normal(size=(8, 3)))
     assert df == pytest.approx(np.full(8, 2 * 7 / 8))
