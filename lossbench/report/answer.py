@@ -24,6 +24,7 @@ from lossbench.report.value_text import (
 )
 from lossbench.report.verdict_text import (
     absent_seeds,
+    corrected_for,
     find_verdict,
     margin_source,
     verdict_reason,
@@ -237,11 +238,10 @@ def _note(table: Table) -> str:
 def _notes(table: Table) -> Iterator[str]:
     if table.verdicts is None:
         return
-    count = table.verdicts.comparisons
     outcomes = {verdict.outcome for verdict in table.verdicts.listed}
     if "better" in outcomes:
-        corrected = f", corrected for {count} comparisons" if count > 1 else ""
-        yield f"In brackets: 95 % interval{corrected}."
+        corrected = corrected_for(table)
+        yield f"In brackets: 95 % interval{f', corrected for {corrected}' if corrected else ''}."
     if any(verdict.seeds_to_decide for verdict in table.verdicts.listed):
         yield (
             f"Numbers of seeds are estimates: {100 * POWER:.0f} % power if the measured "

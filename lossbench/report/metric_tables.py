@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from lossbench.analysis.comparison import Verdict
 from lossbench.analysis.number_format import (
@@ -38,6 +37,7 @@ from lossbench.report.value_text import (
     table_title,
 )
 from lossbench.report.verdict_text import (
+    corrected_for,
     describe_verdict,
     find_verdict,
     format_p,
@@ -146,13 +146,13 @@ def verdict_table(table: Table, notes: Iterable[str]) -> DisplayTable:
     verdicts = table.verdicts
     if verdicts is None or not verdicts.listed:
         return DisplayTable("", subordinate=True, notes=tuple(notes))
-    several = verdicts.comparisons > 1
+    interval, p = _test_headings(table)
     columns = (
         *name_columns(table.has_variants),
         Column("verdict", "text"),
         Column("difference"),
-        Column("interval (Holm)" if several else "95 % interval"),
-        Column("p (Holm)" if several else "p", optional=True),
+        Column(interval),
+        Column(p, optional=True),
         Column("seeds to decide", optional=True),
     )
     return DisplayTable(
@@ -163,6 +163,16 @@ def verdict_table(table: Table, notes: Iterable[str]) -> DisplayTable:
         warnings=out_of_line_warnings(table),
         notes=tuple(notes),
     )
+
+
+def _test_headings(table: Table) -> tuple[str, str]:
+    """Headings of the interval and of p, which say how they are corrected."""
+    assert table.verdicts is not None
+    if table.verdicts.comparisons > 1:
+        return "interval (Holm)", "p (Holm)"
+    if corrected_for(table):
+        return "interval (corrected)", "p (corrected)"
+    return "95 % interval", "p"
 
 
 def _verdict_cells(table: Table, verdict: Verdict) -> list[DisplayCell]:
@@ -180,14 +190,16 @@ def _verdict_cells(table: Table, verdict: Verdict) -> list[DisplayCell]:
 def classic_tables(table: Table) -> list[DisplayTable]:
     """The paired t tests, folded; none if they are those of the verdicts, or without any test."""
     verdicts = table.verdicts
-    if verdicts is None or not verdicts.comparisons or is_paired_t_test(table):
+    if verdicts is None or not verdicts.comparisons:
+        return []
+    if is_paired_t_test(table) and not corrected_for(table):
         return []
     columns = (
         *name_columns(table.has_variants),
         Column("verdict", "text"),
         Column("difference"),
         Column("95 % interval"),
-        Column("p (Holm)"),
+        Column(_test_headings(table)[1]),
     )
     rows = []
     for verdict in verdicts.listed:
@@ -200,9 +212,9 @@ def classic_tables(table: Table) -> list[DisplayTable]:
             DisplayCell(format_p(classic.p_holm)),
         )
         rows.append(cells)
-    note = "The 95 % intervals are not corrected for the number of comparisons."
-    shown = DisplayTable(CLASSIC_TITLE, columns, tuple(rows), subordinate=True, folded=True)
-    return [replace(shown, notes=(note,)) if verdicts.comparisons > 1 else shown]
+    note = f"p is corrected for {corrected_for(table)}, the 95 % interval is not."
+    notes = (note,) if corrected_for(table) else ()
+    return [DisplayTable(CLASSIC_TITLE, columns, tuple(rows), True, folded=True, notes=notes)]
 
 
 def rank_table(ranks: Ranks) -> DisplayTable:

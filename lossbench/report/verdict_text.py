@@ -159,12 +159,21 @@ def _rule(table: Table, verdicts: Verdicts) -> str:
             f"Better or worse: p ≤ {ALPHA:g} in a t test of the differences at the same seed, with "
             f"a spread that is pooled over the {others} as far as they agree."
         )
-    if verdicts.comparisons == 1:
+    corrected = corrected_for(table)
+    if not corrected:
         return rule
     return (
-        f"{rule} p and intervals are corrected for {verdicts.comparisons} comparisons (Holm): an "
-        f"interval excludes 0 exactly if p ≤ {ALPHA:g}."
+        f"{rule} p and intervals are corrected for {corrected}: an interval excludes 0 exactly if "
+        f"p ≤ {ALPHA:g}."
     )
+
+
+def corrected_for(table: Table) -> str:
+    """`14 comparisons (Holm) and the repeated looks`; empty for a single test."""
+    assert table.verdicts is not None
+    count = table.verdicts.comparisons
+    parts = [f"{count} comparisons (Holm)"] if count > 1 else []
+    return " and ".join([*parts, *(["the repeated looks"] if table.found.plan.looks else [])])
 
 
 def margin_source(table: Table) -> str:

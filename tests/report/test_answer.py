@@ -171,7 +171,7 @@ def test_an_improvement_is_positive_in_either_direction(
     assert answer.text.startswith(f"beats softmax {amount}"), answer.text
     low, high = map(float, answer.text.partition("[")[2].partition("]")[0].split(", "))
     assert 0 < low < 1 < high
-    assert answers.note == "In brackets: 95 % interval, corrected for 2 comparisons."
+    assert answers.note == "In brackets: 95 % interval, corrected for 2 comparisons (Holm)."
 
 
 def test_columns_have_an_answer_each_and_long_lists_are_counted(

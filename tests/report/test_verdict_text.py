@@ -11,6 +11,7 @@ import pytest
 import scipy.stats
 
 from lossbench.analysis.tables import make_tables
+from lossbench.planning.looks import start_looks
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
@@ -126,6 +127,19 @@ def test_two_rows_have_a_plain_paired_t_test(
     t_test = scipy.stats.ttest_rel([1.0, 1.3, 1.6], [2.0, 2.1, 2.3])
     low, high = (f"−{-end:.2f}" for end in t_test.confidence_interval(0.95))
     assert f"| {low} to {high} | {t_test.pvalue:.2g} |" in text
+
+
+def test_repeated_looks_are_named_even_with_two_rows(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan("reference: softmax\nlosses: [softmax, center]\n")
+    plan = replace(plan, looks=start_looks(plan, 20))
+    values = {"default/softmax": [2.0, 2.1, 2.3], "default/center": [1.0, 1.12, 1.29]}
+    text = render(PlanWithResults(plan, fill(plan, values)), "markdown")
+    assert "In brackets: 95 % interval, corrected for the repeated looks." in text
+    assert "| interval (corrected) | p (corrected) |" in text
+    assert "p and intervals are corrected for the repeated looks: an interval excludes" in text
+    assert CLASSIC_TITLE in text  # its interval is another one
 
 
 def test_more_rows_are_not_a_plain_paired_t_test(plan: Plan, fill: Callable) -> None:

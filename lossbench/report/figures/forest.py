@@ -17,7 +17,7 @@ from lossbench.analysis.statistics import Interval
 from lossbench.analysis.tables import Table
 from lossbench.report.figures.style import INK, Drawing, figure_title, new_figure, save_figure
 from lossbench.report.forest import ForestPanel, forest_panels, wrap_label
-from lossbench.report.verdict_text import verdict_reason
+from lossbench.report.verdict_text import corrected_for, verdict_reason
 
 WIDTH_IN, LINE_IN, AROUND_IN = 4.6, 0.25, 1.2
 """Width of a panel, which a phone shows without zooming; height of a row, and of the rest."""
@@ -147,10 +147,10 @@ def _mark(name: str) -> Line2D:
 def _caption(table: Table, panel: ForestPanel) -> str:
     """The same for all columns of a table, so that a page needs it only once."""
     assert table.verdicts is not None
-    count = table.verdicts.comparisons
+    corrected = corrected_for(table)
     parts = [
         f"{table.label}, row minus {panel.reference}, at the same seeds: mean and 95 % interval"
-        f"{f', corrected for {count} comparisons' if count > 1 else ''}."
+        f"{f', corrected for {corrected}' if corrected else ''}."
     ]
     if any(verdict.margin for verdict in table.verdicts.listed):
         parts.append("Grey band: differences that count as none.")

@@ -76,7 +76,7 @@ def test_marks_and_lines_are_those_of_the_verdicts(table: Table, drawn: Drawn) -
     assert texts(figure)[-2:] == ["← better", "worse →"]
     assert axes.get_xlabel() == "difference to softmax, percentage points"
     assert "Grey band" in caption
-    assert "corrected for 8 comparisons" in caption
+    assert "corrected for 8 comparisons (Holm)" in caption
     [legend] = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["better", "worse", "equivalent"]
 
