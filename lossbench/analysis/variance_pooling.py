@@ -26,7 +26,7 @@ OUT_OF_LINE_LEVEL = 0.05
 the number of rows."""
 _ROWS_FOR_COLUMNS = 6
 """Number of rows above two from which a column counts the other columns as much as itself."""
-EXCESS = 0.5
+EXCESS = 0.75
 """Share of a cell's excess over its pooled variance that is added to it."""
 _INFINITE_DF = 1e6
 _NO_SCATTER = 1e-6  # of log variances, below which the cells count as equally spread
@@ -121,7 +121,8 @@ def pool_variances(
     4. The spreads of the columns are moderated, too. A column counts the others at most as much
        as itself, and less with fewer than eight rows.
     5. If the cells scatter around this product by more than chance explains, each is moderated
-       towards it by that much. A share of a cell's own excess is added, by default half.
+       towards it by that much. A share of a cell's own excess is added, by default three
+       quarters.
 
     A variance of exactly 0 happens by chance (equal error counts) and counts as unknown.
 

@@ -127,5 +127,5 @@ def pool(v: np.ndarray, df: np.ndarray, caps: Sequence[float]) -> tuple[np.ndarr
                 weight = prior_df + df[c, r]
                 values[c, r] = (prior_df * values[c, r] + df[c, r] * v[c, r]) / weight
                 total[c, r] = min(total[c, r], weight)
-            values[c, r] += 0.5 * max(0.0, v[c, r] - values[c, r])
+            values[c, r] += 0.75 * max(0.0, v[c, r] - values[c, r])
     return values, total
