@@ -221,20 +221,21 @@ def confirm_long_run(
     from lossbench.planning.durations import format_duration
     from lossbench.runner.budget import PROBE_SEC
 
-    def status_of(status: LocalPlanStatus) -> LocalPlanStatus:
+    def with_rounds(status: LocalPlanStatus) -> LocalPlanStatus:
         return expect_rounds(status).status if until_decided else status
 
-    whole = status_of(LocalPlanStatus(plan, plan.trials, {}))
+    whole = with_rounds(LocalPlanStatus(plan, plan.trials, {}))
     if not whole.is_large(data_root):
         return
-    found = status_of(load_status(plan, tracking_uri))
+    found = with_rounds(load_status(plan, tracking_uri))
     if not found.is_large(data_root):
         return
     forecast = found.forecast(found.costs(data_root, PROBE_SEC), found.machine[1])
     if forecast is None or forecast.wall_time_sec <= CONFIRM_FROM_SEC:
         return
     duration = format_duration(forecast.wall_time_sec)
-    expected = f"{forecast.trials} trials will take about {duration} here"
+    at_most = "up to " if until_decided and not found.results else ""
+    expected = f"{at_most}{forecast.trials} trials will take about {duration} here"
     if ask is None:
         raise RequestError(
             f"{expected}; start them with --yes, or as many as fit with --time-budget 1h"

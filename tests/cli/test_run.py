@@ -18,6 +18,7 @@ from lossbench.assembly.check import check
 from lossbench.cli import local_status
 from lossbench.cli.local_status import LocalPlanStatus
 from lossbench.cli.run import confirm_long_run
+from lossbench.cli.until_decided import plan_with_looks
 from lossbench.errors import RequestError
 from lossbench.planning.costs import Cost, Costs
 from lossbench.planning.plan import Plan
@@ -92,6 +93,22 @@ def test_rounds_that_are_not_possible_are_refused(
         assert code == 2
         assert message in " ".join(err.split())
     assert list(Path().iterdir()) == []
+
+
+def test_a_long_run_until_all_is_decided_asks_with_the_largest_number(
+    write_suite: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/nothing.db"
+    plan = check(load_suite(write_suite(), ["reference=softmax"]), NOWHERE)
+    looked = plan_with_looks(plan, uri, None)
+    costs = Costs(plan.trials, {}, "cpu", lambda t: Cost(3600.0, 1.0))
+    monkeypatch.setattr(LocalPlanStatus, "costs", lambda *_: costs)
+    monkeypatch.setattr(LocalPlanStatus, "machine", ("cpu", 2))
+    monkeypatch.setattr(local_status, "ESTIMATE_FROM", 1.0)
+    with pytest.raises(RequestError, match="up to 60 trials will take about 30 h 0 min here"):
+        confirm_long_run(looked, uri, NOWHERE, None, until_decided=True)
+    with pytest.raises(RequestError, match=r"^6 trials will take about 3 h"):
+        confirm_long_run(looked, uri, NOWHERE, None)
 
 
 def test_training_again_for_an_evaluation_without_weights_is_refused_without_a_terminal(
