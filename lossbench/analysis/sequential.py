@@ -302,8 +302,20 @@ def _has_results(cell: Summary, n: int) -> bool:
 
 
 def _at_seeds(cell: Summary, seeds: Collection[int]) -> Summary:
-    """The cell with the values of these seeds only."""
-    if all(seed in seeds for seed in cell.seeds):
-        return cell
+    """The cell as it was when only these seeds were planned.
+
+    Which of its seeds have no value is not known, only how many: these have no result only if fewer
+    of all seeds diverged.
+    """
     kept = {seed: value for seed, value in cell.by_seed.items() if seed in seeds}
-    return replace(cell, values=tuple(kept.values()), seeds=tuple(kept))
+    without = max(len(seeds) - len(kept), 0)
+    diverged = min(cell.diverged, without)
+    stopped = min(cell.stopped, without - diverged)
+    return replace(
+        cell,
+        values=tuple(kept.values()),
+        seeds=tuple(kept),
+        diverged=diverged,
+        stopped=stopped,
+        missing=without - diverged - stopped,
+    )

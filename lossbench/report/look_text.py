@@ -64,9 +64,9 @@ def look_findings(table: Table) -> Iterator[str]:
     if table.looks is None:
         return
     text = (
-        f"Seeds were added, one for all undecided rows at a time, until every comparison of the "
-        f"{table.metric_label} was decided: {describe_looks(table.looks)}. The verdicts account "
-        "for the repeated looks."
+        "Seeds are added, one for all undecided rows at a time, until every comparison of the "
+        f"{table.metric_label} is decided; {describe_looks(table.looks)}. The verdicts account for "
+        "the repeated looks."
     )
     if table.ranks:
         first = counted(len(table.looks.record.rounds[0].seeds), "seed")

@@ -86,6 +86,7 @@ def test_rounds_end_when_every_row_is_decided_and_the_table_has_what_was_run(
     assert table.verdicts is not None
     assert [v.outcome for v in table.verdicts.listed] == ["equivalent", "better"]
     assert [v.difference.n for v in table.verdicts.listed] == [most, 3]
+    assert all(v.reference_summary.planned == v.difference.n for v in table.verdicts.listed)
 
 
 def test_a_killed_run_continues_with_the_same_rounds(
@@ -146,6 +147,15 @@ def test_without_the_option_a_run_completes_the_recorded_rounds_only(
     looks = table_looks(found)
     assert looks is not None
     assert looks.state == "open"
+    assert looks.record.rounds == found.plan.looks.rounds
+    following = looks.next_record()
+    assert following is not None
+    [table] = make_tables(replace(found, plan=replace(found.plan, looks=following)))
+    assert table.looks is not None
+    assert table.looks.state == "unfinished"
+    assert table.verdicts is not None  # those of the last complete look
+    assert [v.summary.missing for v in table.verdicts.listed] == [0, 0]
+    assert {cell.summary.missing for cell in table.cells.values()} == {0, 1}
     assert looks.expected_trainings is not None
     assert 9 < looks.expected_trainings < looks.most_trainings == 27
     expected = expect_rounds(LocalPlanStatus(found.plan, found.trials, found.results))
