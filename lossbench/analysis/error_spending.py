@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,13 +154,15 @@ def _process(levels: tuple[float, ...], shares: tuple[float, ...], spending: Spe
     if len(shares) == 1:
         step = math.sqrt(shares[0])
         before, masses = np.zeros((len(levels), 1)), np.ones((len(levels), 1))
+        inner = np.zeros(len(levels))
     else:
         earlier = _process(levels, shares[:-1], spending)
         spent = spent - spending(np.array(levels), shares[-2])
         step = math.sqrt(shares[-1] - shares[-2])
-        before, masses = earlier.nodes, earlier.masses
-    # without the correlation of the looks the boundary would be further out
-    boundary = -math.sqrt(shares[-1]) * ndtri_exp(np.log(spent / 2))
+        before, masses, inner = earlier.nodes, earlier.masses, earlier.boundary
+    # further out than the boundary: the looks as if independent, or one step from the last boundary
+    quantile = -ndtri_exp(np.log(spent / 2))
+    boundary = np.minimum(math.sqrt(shares[-1]) * quantile, inner + step * quantile)
     for _ in range(_STEPS):  # Newton's method on the concave log probability comes from above
         outside, density = _crossing(boundary, before, masses, step)
         moved = np.maximum(boundary - np.log(spent / outside) * outside / density, 0.0)
@@ -168,13 +170,19 @@ def _process(levels: tuple[float, ...], shares: tuple[float, ...], spending: Spe
             break
         boundary = moved
     count = _NODES + int(_NODES_PER_STEP * boundary.max() / step)
-    x, weights = np.polynomial.legendre.leggauss(count)
+    x, weights = _gauss_legendre(count)
     nodes = boundary[:, None] * (x + 1) / 2  # (L, Q)
     distance = (nodes[:, :, None] - before[:, None, :]) / step  # (L, Q, P)
     mirrored = (nodes[:, :, None] + before[:, None, :]) / step
     kernel = np.exp(-(distance**2) / 2) + np.exp(-(mirrored**2) / 2)
     density = (kernel @ masses[:, :, None])[..., 0] / (step * math.sqrt(2 * math.pi))
     return _Process(boundary, nodes, density * weights * boundary[:, None] / 2)
+
+
+@cache
+def _gauss_legendre(count: int) -> tuple[Floats, Floats]:
+    x, weights = np.polynomial.legendre.leggauss(count)
+    return x, weights
 
 
 def _crossing(

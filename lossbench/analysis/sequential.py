@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import accumulate
 
 from lossbench.analysis.comparison import (
     Cells,
@@ -60,7 +61,7 @@ class LookPlan:
 
     def looks(self, look: int) -> Looks:
         """All looks up to one."""
-        numbers = tuple(self.n_at(k) for k in range(look + 1))
+        numbers = tuple(accumulate(len(added) for added in self.rounds[: look + 1]))
         # more seeds of the suite than the limit: one look, at the whole level
         return Looks(numbers, max(self.max_seeds, numbers[0]))
 
@@ -243,8 +244,9 @@ class _Replay:
         return {key: self._seen(key, self._last(key, look)) for key in self._cells}
 
     def repeated(self, look: int) -> RepeatedLooks:
-        looks = [self._plan.looks(k) for k in range(look + 1)]
-        of_cells = {key: looks[self._last(key, look)] for key in self._cells}
+        last = {key: self._last(key, look) for key in self._cells}
+        looks = {k: self._plan.looks(k) for k in set(last.values())}
+        of_cells = {key: looks[k] for key, k in last.items()}
         return RepeatedLooks(of_cells, self._family, self._settled)
 
     def add(self, look: int, verdicts: Verdicts) -> None:

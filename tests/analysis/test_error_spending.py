@@ -64,7 +64,14 @@ def test_classic_boundaries_err_with_the_published_probability(bounds: list[floa
 
 @pytest.mark.parametrize(
     ("looks", "max_seeds"),
-    [(range(3, 21), 20), ([3, 4, 9, 20], 20), ([2, 5], 12), ([20], 20), (range(5, 60, 7), 60)],
+    [
+        (range(3, 21), 20),
+        ([3, 4, 9, 20], 20),
+        ([2, 5], 12),
+        ([20], 20),
+        (range(5, 60, 7), 60),
+        ([998, 999, 1000], 1000),
+    ],
 )
 @pytest.mark.parametrize("level", [0.05, 0.05 / 14, 0.3])
 def test_all_looks_together_err_as_the_spending_function_says(
