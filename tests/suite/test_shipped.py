@@ -131,7 +131,7 @@ def test_digits_has_all_losses_and_mnist_is_table_1(data_root: Path) -> None:
     }  # fmt: skip
     assert {row.label for row in plans["mnist"].rows} == table_1
     assert {row.label for row in plans["digits"].rows} == table_1 | {"contrastive", "triplet"}
-    assert len(plans["digits"].trials) == 8 * 2 * 3
+    assert len(plans["digits"].trials) == 8 * 2 * 5
     assert len(plans["mnist"].trials) == 6 * 2 * 3
 
 
