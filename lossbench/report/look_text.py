@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from lossbench.analysis.table_looks import TableLooks
 from lossbench.analysis.tables import Table
@@ -27,9 +28,12 @@ def describe_round(looks: TableLooks, following: LookRecord | None) -> str:
     text += f" ({kinds})" if kinds else ""
     if following is None:
         return text
+    further = len(replace(looks.plan, looks=following).trials) - looks.trainings
+    trainings = counted(further, "training")
+    if len(following.rounds) == len(looks.record.rounds):
+        return f"{text}; next: {trainings} for rows that another version had decided earlier"
     added = following.rounds[-1].seeds
     rows = counted(len(looks.decided.undecided), "row")
-    trainings = counted(len(looks.going) * len(added), "training")
     return f"{text}; next: seed {', '.join(map(str, added))} for {rows}, {trainings}"
 
 

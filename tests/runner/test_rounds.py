@@ -17,6 +17,7 @@ from lossbench.cli.local_status import LocalPlanStatus
 from lossbench.cli.until_decided import Rounds, expect_rounds, plan_with_looks
 from lossbench.errors import RequestError
 from lossbench.planning.look_record import LookRecord
+from lossbench.planning.looks import with_next_round
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, load_plan_with_results
 from lossbench.planning.trial import Trial
@@ -99,7 +100,7 @@ def test_a_killed_run_continues_with_the_same_rounds(
     (tmp_path / "again" / "mlflow.db").write_bytes(empty_database.read_bytes())
     trained: list[str] = []
     again.value_of = value_of
-    for ends_after in (3, 2, 1, 0, 1, None):  # some of them between two rounds
+    for ends_after in (3, 0, 1, None):  # with one of them, no trial of a round has ended
         again.ends_after = ends_after
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("lossbench.runner.tune_jobs.run_trials", again.run_trials)
@@ -126,11 +127,7 @@ def test_other_limits_and_seeds_are_refused_after_a_look(folder: WorkFolder, pla
     looked = plan_with_looks(fresh, folder.uri, 12)
     assert looked.looks is not None
     assert looked.looks.max_seeds == 12
-    _, rounds = run(folder, fresh, 12)
-    assert rounds.last is not None
-    assert not rounds.last.record.seeds & used.seeds  # no seed is looked at twice
-    found = found_in(folder, plan)
-    assert found.plan.looks == used  # its own record and results stay
+    assert not looked.looks.seeds & used.seeds
 
 
 def test_without_the_option_a_run_completes_the_recorded_rounds_only(
@@ -161,6 +158,23 @@ def test_without_the_option_a_run_completes_the_recorded_rounds_only(
     expected = expect_rounds(LocalPlanStatus(found.plan, found.trials, found.results))
     assert expected.trainings == 9 + len(expected.status.further) == looks.expected_trainings
     assert {trial.row for trial in expected.status.further} == {"softmax", "lgm(alpha=0)"}
+
+
+def test_rows_that_another_version_had_decided_get_the_seeds_they_lack(
+    folder: WorkFolder, plan: Plan
+) -> None:
+    folder.run(plan)
+    start = plan_with_looks(plan, folder.uri, LIMIT)
+    assert start.looks is not None
+    without = with_next_round(start, start.looks, [("default", "softmax")])
+    rounds = Rounds(Console(file=folder.seen, width=200))
+    folder.run(replace(start, looks=without), next_looks=rounds.next_record)
+    seen = folder.seen.getvalue()
+    assert "(1 better); next: 1 training for rows that another version had decided earlier" in seen
+    _, rounds = run(folder, plan)
+    assert rounds.last is not None
+    assert rounds.last.state == "decided"
+    assert folder.trained.count("softmax") == folder.trained.count("lgm(alpha=0)")
 
 
 def test_the_limit_ends_the_rounds_and_a_row_that_diverges_gets_no_more_seeds(
