@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def equivalence_power(n: int, effect: float, margin: float, alpha: float, df: fl
     return float(np.mean(np.maximum(inside, 0.0)))
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _relative_spreads(df: float) -> NDArray[np.float64]:
     """Equally likely values of measured / true standard deviation, from the chi distribution."""
     shares = (np.arange(_SHARES) + 0.5) / _SHARES

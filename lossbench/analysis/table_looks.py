@@ -115,7 +115,8 @@ class TableLooks:
         if self.state == "open":
             return with_next_round(self.plan, self.record, self.going)
         if self.state == "unfinished":  # an earlier version had decided cells that are undecided
-            return with_cells(self.plan, self.record, self.decided.looks, self.going)
+            changed = with_cells(self.plan, self.record, self.decided.looks, self.going)
+            return None if changed == self.record else changed  # a result lacks the metric
         return None
 
 

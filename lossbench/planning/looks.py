@@ -38,12 +38,18 @@ def deciding_metric(plan: Plan) -> Metric | None:
 def with_stored_looks(plan: Plan, store: ResultStore) -> Plan:
     """The plan with the seeds of its stored record, if its table has one with the same first seeds.
 
-    Without a record, or with `selection`, it is the same plan; one with a record already, too.
+    Without a record, or with `selection`, it is the same plan; one with a record already, too. A
+    record whose first round is not that of all cells of the table is not used.
     """
     if plan.looks is not None or plan.suite.selection is not None or plan.suite.reference is None:
         return plan
     table = table_identity(plan)
-    own = [r for r in store.look_records(plan.suite.suite).values() if r.table == table]
+    cells = set(plan.cell_identities.values())
+    own = [
+        record
+        for record in store.look_records(plan.suite.suite).values()
+        if record.table == table and set(record.rounds[0].cells) == cells
+    ]
     first = set(plan.suite.seeds)
     found = [record for record in own if set(record.rounds[0].seeds) == first]
     others = tuple(record for record in own if record not in found)

@@ -17,7 +17,7 @@ from lossbench.planning.look_record import LookRecord
 from lossbench.planning.search import SearchPoints
 from lossbench.tracking import names
 from lossbench.tracking.artifacts import read_artifact
-from lossbench.tracking.connection import translate_store_errors
+from lossbench.tracking.connection import locked, translate_store_errors
 from lossbench.tracking.location import Location
 from lossbench.tracking.results import points_file
 from lossbench.tracking.run_writer import RunWriter
@@ -99,7 +99,8 @@ class KeptPlans:
         self._points |= self._pending_points
         self._pending_points = {}
         if self._pending_records:
-            self._write_records(parent)
+            with locked(self.location):  # another process may add a round
+                self._write_records(parent)
 
     def _write_records(self, parent: str) -> None:
         # a table has a run for each label, as with `--only`, but one record
@@ -112,8 +113,9 @@ class KeptPlans:
             if stored is not None and not record.starts_with(stored):
                 self._pending_records = {}
                 raise RequestError(
-                    f"{self.location.uri}: has another record of seeds added to this table, with "
-                    f"{len(stored.rounds)} rounds up to {stored.max_seeds} seeds; it stays"
+                    f"{self.location.display_uri}: has another record of seeds added to this "
+                    f"table, with {len(stored.rounds)} rounds up to {stored.max_seeds} seeds; it "
+                    "stays"
                 )
             self._writer.write_text(parent, looks_file(identity), record.model_dump_json(indent=1))
             count = len(record.rounds)

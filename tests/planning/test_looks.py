@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
+from lossbench.analysis.tables import table_looks
 from lossbench.errors import RequestError
 from lossbench.planning.fairness import audit
 from lossbench.planning.look_record import LookRecord, LookRound
@@ -20,7 +21,7 @@ from lossbench.planning.looks import (
     with_stored_looks,
 )
 from lossbench.planning.plan import Plan
-from lossbench.planning.selection import load_plan_with_results
+from lossbench.planning.selection import PlanWithResults, load_plan_with_results
 from tests.synthetic_plans import SyntheticStore
 
 BODY = """
@@ -103,6 +104,25 @@ def test_a_record_is_of_its_first_seeds(make_plan: Make) -> None:
     started = start_looks(fresh, 9)
     following = with_next_round(fresh, started, [("A", "lgm")])
     assert following.rounds[-1].seeds == (3,)  # 0, 1 and 2 are of the other record
+
+
+def test_a_record_without_some_cells_of_its_table_is_not_used(make_plan: Make) -> None:
+    plan = make_plan(BODY)
+    record = start_looks(plan, 5)
+    assert with_stored_looks(plan, store_of(record)).looks == record
+    for cells in (record.rounds[0].cells[1:], ("b" * 16,)):
+        first = record.rounds[0].model_copy(update={"cells": cells})
+        broken = record.model_copy(update={"rounds": (first,)})
+        found = load_plan_with_results(plan, store_of(broken))
+        assert (found.plan.looks, len(found.trials)) == (None, 12)
+
+
+def test_no_round_follows_if_results_lack_the_metric(make_plan: Make) -> None:
+    plan = make_plan(BODY)
+    plan = replace(plan, looks=start_looks(plan, 5))
+    looks = table_looks(PlanWithResults(plan, {}))
+    assert looks is not None
+    assert (looks.state, looks.next_record()) == ("unfinished", None)
 
 
 def test_the_plan_of_looks_is_not_changed_after_a_look(make_plan: Make) -> None:
