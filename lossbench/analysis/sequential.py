@@ -21,20 +21,9 @@ from lossbench.analysis.comparison import (
     Verdicts,
     compare_with_reference,
 )
-from lossbench.analysis.error_spending import Looks, nominal_level, overall_p
+from lossbench.analysis.error_spending import Looks
 from lossbench.analysis.power import SeedSpread, seeds_to_decide
 from lossbench.analysis.statistics import Summary
-
-__all__ = [
-    "Decision",
-    "LookPlan",
-    "SequentialVerdicts",
-    "compare_other_metric",
-    "decide",
-    "expected_trainings",
-    "nominal_level",
-    "overall_p",
-]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -21,7 +20,7 @@ class LookRound(Strict):
 
     Attributes:
         seeds: Added seeds.
-        cells: Identities of the cells; see `looks.cell_identity`.
+        cells: Identities of the cells; see `Plan.cell_identities`.
     """
 
     seeds: tuple[Seed, ...] = Field(min_length=1, max_length=MAX_SEEDS)
@@ -75,9 +74,3 @@ class LookRecord(Strict):
                 for own, there in zip(self.rounds, other.rounds, strict=False)
             )
         )
-
-    def cell_seeds(self, cell: str) -> Iterator[int]:
-        """The seeds of a cell, in the order of the rounds."""
-        for each in self.rounds:
-            if cell in each.cells:
-                yield from each.seeds

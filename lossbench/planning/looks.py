@@ -127,7 +127,9 @@ def require_same_looks(plan: Plan, max_seeds: int | None) -> None:
 def fresh_seeds(plan: Plan, count: int) -> str:
     """`--seeds 20,21,22`: seeds that no record of the table can reach."""
     records = [*plan.other_looks, *([plan.looks] if plan.looks else [])]
-    highest = max((max(*record.seeds, record.max_seeds - 1) for record in records), default=-1)
+    # rounds add the smallest seeds that no record has, so they stay below the sum of the limits
+    limits = sum(record.max_seeds for record in records)
+    highest = max([limits - 1, *(max(record.seeds) for record in records)])
     return f"--seeds {','.join(map(str, range(highest + 1, highest + 1 + count)))}"
 
 

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from lossbench.analysis.comparison import compare_with_reference
+from lossbench.analysis.error_spending import nominal_level, overall_p
 from lossbench.analysis.row_spread import estimate_spreads
 from lossbench.analysis.sequential import (
     LookPlan,
@@ -18,8 +19,6 @@ from lossbench.analysis.sequential import (
     compare_other_metric,
     decide,
     expected_trainings,
-    nominal_level,
-    overall_p,
 )
 from lossbench.analysis.statistics import Summary
 

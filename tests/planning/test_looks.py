@@ -13,6 +13,7 @@ from lossbench.errors import RequestError
 from lossbench.planning.fairness import audit
 from lossbench.planning.look_record import LookRecord, LookRound
 from lossbench.planning.looks import (
+    fresh_seeds,
     require_same_looks,
     start_looks,
     table_identity,
@@ -104,6 +105,21 @@ def test_a_record_is_of_its_first_seeds(make_plan: Make) -> None:
     started = start_looks(fresh, 9)
     following = with_next_round(fresh, started, [("A", "lgm")])
     assert following.rounds[-1].seeds == (3,)  # 0, 1 and 2 are of the other record
+
+
+def test_fresh_seeds_are_out_of_reach_of_all_records(make_plan: Make) -> None:
+    plans = [make_plan(BODY.replace("[0, 1]", seeds)) for seeds in ("[0, 1]", "[2, 3]")]
+    records = [start_looks(plan, 5) for plan in plans]
+    plan = with_stored_looks(plans[0], store_of(*records))
+    assert fresh_seeds(plan, 2) == "--seeds 10,11"
+    added = set()
+    for _ in range(3):  # each looks at the other's seeds
+        for k, own in enumerate(plans):
+            found = with_stored_looks(own, store_of(*records))
+            assert found.looks == records[k]
+            records[k] = with_next_round(found, records[k], [("A", "lgm"), ("A", "softmax")])
+            added |= records[k].seeds
+    assert added == set(range(10))
 
 
 def test_a_record_without_some_cells_of_its_table_is_not_used(make_plan: Make) -> None:
