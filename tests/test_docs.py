@@ -279,6 +279,13 @@ def test_the_forest_plot_of_the_guide_is_that_of_the_example(
     assert forest.draw().startswith(b"\x89PNG")
 
 
+def test_the_readme_names_every_outcome_of_a_verdict() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [described] = [part for part in readme.split("\n- ") if "*verdict*" in part]
+    assert all(word in described for word in ("better", "worse", "equivalent", "undecided"))
+    assert "paired t test" not in described
+
+
 def test_a_loss_without_a_page_ends_the_build(
     site: MkDocsConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -126,7 +126,7 @@ def plan(
     if format_ is PlanFormat.json:
         typer.echo(plan_output.as_json(status, forecast, expected))
     elif forecast:
-        for line in plan_output.format_forecast(status, forecast):
+        for line in plan_output.format_forecast(status, forecast, expected):
             out.print(line, highlight=False)
 
 

@@ -192,8 +192,16 @@ def _measured_text(result: TrialResult | None) -> str:
     return f"lacks {', '.join(result.unmeasured)}" if result.unmeasured else "all"
 
 
-def format_forecast(status: LocalPlanStatus, forecast: Forecast) -> list[str]:
-    """Return the lines that describe a forecast."""
+def format_forecast(
+    status: LocalPlanStatus, forecast: Forecast, rounds: ExpectedRounds | None = None
+) -> list[str]:
+    """Return the lines that describe a forecast.
+
+    Args:
+        status: Status of the plan.
+        forecast: Its forecast.
+        rounds: Rounds of seeds that are added until the table is decided, if there are any.
+    """
     suite, (device, _) = status.plan.suite, status.machine
     hours = forecast.work_sec * suite.resources.workers / 3600
     work = f"{hours * suite.resources.cpus:.2g} CPU-hours"
@@ -202,11 +210,15 @@ def format_forecast(status: LocalPlanStatus, forecast: Forecast) -> list[str]:
         work += f", {hours * share:.2g} GPU-hours"
     duration = format_duration(forecast.wall_time_sec)
     basis = ", ".join(f"{count} {_ORIGINS[kind]}" for kind, count in forecast.basis.items())
+    about, following = "about", "the trials that are expected to follow"
+    if rounds and rounds.trainings is None:
+        about, following = "at most about", "all trials that may follow"
+    includes = f"; includes {following}" if status.expected_trials else ""
     lines = [
-        f"about {duration} here ({device}, {forecast.concurrent} at a time); {work}; "
+        f"{about} {duration} here ({device}, {forecast.concurrent} at a time); {work}; "
         f"up to {forecast.memory_mib:,.0f} MiB per trial",
-        f"basis of the estimate, in cells: {basis}; excludes start-up; concurrent trials slow each "
-        "other down",
+        f"basis of the estimate, in cells: {basis}{includes}; excludes start-up; concurrent trials "
+        "slow each other down",
     ]
     if "probed" in forecast.basis and status.processor_share < BUSY_SHARE:
         share_text = f"{100 * status.processor_share:.0f} % of a processor"

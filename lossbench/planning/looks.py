@@ -119,7 +119,7 @@ def require_same_looks(plan: Plan, max_seeds: int | None) -> None:
         return
     raise RequestError(
         f"{change}, and it has been looked at since; a change after a look would make its error "
-        "rate unknown. Repeat with the same, or start anew with seeds that were not looked at, as "
+        "rate unknown. Undo the change, or start anew with seeds that were not looked at, as "
         f"with {fresh_seeds(plan, len(plan.suite.seeds))}"
     )
 

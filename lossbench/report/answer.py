@@ -116,13 +116,13 @@ def _compared(table: Table, column: str, verdicts: Sequence[Verdict]) -> Answer:
     if worse:
         parts.append(f"{_named(worse, rows)} {_are(worse)} worse")
     if equivalent:
-        margin = _margin(table, equivalent)
-        parts.append(f"{_named(equivalent, rows)} cannot be told apart from it ({margin})")
+        same = f"{_named(equivalent, rows)} {_are(equivalent)} equivalent to {reference}"
+        parts.append(f"{same} ({_margin(table, equivalent)})")
     if undecided:
         parts.append(f"{_named(undecided, rows)} {_are(undecided)} undecided{_seeds(undecided)}")
     for reason in dict.fromkeys(verdict_reason(verdict) for verdict in untested):
-        same = [v for v in untested if verdict_reason(v) == reason]
-        parts.append(f"{_named(same, rows)} {_has(same)} no verdict ({reason})")
+        for_it = [v for v in untested if verdict_reason(v) == reason]
+        parts.append(f"{_named(for_it, rows)} {_has(for_it)} no verdict ({reason})")
     if better:
         best = better[0]
         absent = f"({absent}) " if (absent := _absent(best)) else ""

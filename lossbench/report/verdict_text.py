@@ -77,7 +77,9 @@ def _unmatched_seeds(verdict: Verdict) -> str:
     against = absent_seeds(verdict.reference_summary)
     parts = [absent_seeds(verdict.summary), f"{verdict.reference}: {against}" if against else ""]
     listed = "; ".join(part for part in parts if part)
-    return f"{listed}; {verdict.difference.n} paired" if listed else ""
+    if not listed or verdict.outcome == "none":  # the reason names the pairs
+        return listed
+    return f"{listed}; {verdict.difference.n} paired"
 
 
 def format_seeds_to_decide(verdict: Verdict) -> str:

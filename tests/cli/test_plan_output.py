@@ -13,8 +13,10 @@ from rich.console import Console
 from lossbench.assembly.check import check
 from lossbench.cli import plan_output
 from lossbench.cli.local_status import LocalPlanStatus
+from lossbench.cli.until_decided import ExpectedRounds
 from lossbench.planning.costs import Cost
 from lossbench.planning.plan import Plan
+from lossbench.planning.trial import Trial
 from lossbench.runner.capacity import Capacity
 from lossbench.suite.load import load_suite
 from tests.planning.test_costs import NOWHERE, result_of
@@ -47,6 +49,30 @@ def test_a_forecast_includes_the_load_of_other_processes(
         assert content["forecast"]["processor_share"] == share
     assert "busy" not in shown[1.0]
     assert "other processes keep this machine busy: each thread gets 25 % of a proc" in shown[0.25]
+
+
+def test_a_forecast_says_which_added_seeds_it_includes(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalPlanStatus, "machine", ("cpu", 1))
+    trained = plan.trials[:2]
+    results = {trial.identity: result_of(trial, 60) for trial in trained}
+    found = LocalPlanStatus(plan, plan.trials, results)
+
+    def shown(further: list[Trial], trainings: int | None) -> str:
+        status = dataclasses.replace(found, further=further)
+        forecast = status.forecast(status.costs(NOWHERE, 0), 1)
+        assert forecast is not None
+        rounds = ExpectedRounds(status, trainings, 30, 10)
+        return " ".join(plan_output.format_forecast(status, forecast, rounds))
+
+    unknown, expected, none = shown(plan.trials, None), shown(plan.trials, 12), shown([], 6)
+    assert unknown.startswith("at most about ")
+    assert "includes all trials that may follow; excludes start-up" in unknown
+    assert expected.startswith("about ")
+    assert "includes the trials that are expected to follow; excludes" in expected
+    assert none.startswith("about ")
+    assert "includes" not in none
 
 
 def test_columns_that_do_not_fit_are_in_further_tables(

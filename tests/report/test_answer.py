@@ -150,7 +150,7 @@ def test_equivalent_rows_name_their_margin(
     results = fill(plan, errors(REFERENCE, [2.02, 2.09, 1.88], [2.1, 2.1, 1.9]))
     answers = answers_of(plan, results)
     assert answers.listed[0].sentence == (
-        "no loss beats softmax: lgm(alpha=1) and lgm(alpha=0) cannot be told apart from it (they "
+        "no loss beats softmax: lgm(alpha=1) and lgm(alpha=0) are equivalent to softmax (they "
         f"differ by less than {margin})."
     )
     assert margin.replace("`", "") in " ".join(in_terminal(plan, results).split())

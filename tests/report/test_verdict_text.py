@@ -41,6 +41,7 @@ TWO = "reference: softmax\nlosses: [softmax, {lgm: {alpha: {grid: [0.0, 1.0]}}}]
         (REFERENCE, [NAN] * 3, "none (all 3 seeds diverged)", ""),
         ([NAN] * 3, REFERENCE, "none (0: all 3 seeds diverged)", ""),
         ([1, NAN], [NAN, 1], "none (no seed finished in both rows)", ""),
+        ([2, 3], [1, NAN], "none (only one paired seed; 1 of 2 diverged)", ""),
         (
             [2, 2.1, 2.3, NAN],
             [1, NAN, 1.71, 1],

@@ -115,7 +115,9 @@ def test_a_killed_run_continues_with_the_same_rounds(
 
 def test_other_limits_and_seeds_are_refused_after_a_look(folder: WorkFolder, plan: Plan) -> None:
     run(folder, plan)
-    with pytest.raises(RequestError, match=r"--max-seeds 12: this table's limit is 9 .* --seeds 9"):
+    with pytest.raises(
+        RequestError, match=r"--max-seeds 12: this table's limit is 9 .* Undo .* --seeds 9"
+    ):
         plan_with_looks(plan, folder.uri, 12)
     assert plan_with_looks(plan, folder.uri, LIMIT).looks is not None
     overlapping = plan.suite.model_copy(update={"seeds": [1, 30]})
