@@ -62,7 +62,8 @@ class KeptPlans:
         """Store records of looks by identity; a longer one that is stored already stays.
 
         Raises:
-            RequestError: The stored record contradicts this one; nothing is written.
+            RequestError: The stored record contradicts this one, or cannot be read; nothing is
+                written.
         """
         self._pending_records |= {k: r for k, r in records.items() if self._records.get(k) != r}
         self._write()
@@ -106,7 +107,14 @@ class KeptPlans:
         # a table has a run for each label, as with `--only`, but one record
         suite = self._client().get_experiment(self._writer.experiment).name
         known = self.look_records(suite)
+        tags = {tag for run in self._runs.tables(suite) for tag in run.data.tags}
         for identity, record in self._pending_records.items():
+            if identity not in known and f"{names.LOOKS}{identity}" in tags:
+                self._pending_records = {}
+                raise RequestError(
+                    f"{self.location.display_uri}: {looks_file(identity)}, the record of seeds "
+                    "added to this table, cannot be read by this version of lossbench; it stays"
+                )
             stored = known.get(identity)
             if stored is not None and stored.starts_with(record):
                 continue

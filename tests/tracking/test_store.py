@@ -329,3 +329,9 @@ def test_records_of_looks_are_stored_with_the_table(uri: str, plan: Plan) -> Non
     with pytest.raises(RequestError, match=message):
         behind.kept.keep_look_records({key: other})
     assert Tracker.open(uri).look_records(suite) == {key: longer}
+    [stored] = (Path(uri.removeprefix("sqlite:///")).parent).rglob(f"looks-{key}.json")
+    newer = stored.read_text(encoding="utf-8").replace("{", '{"of_a_newer_version": 1,', 1)
+    stored.write_text(newer, encoding="utf-8")
+    with pytest.raises(RequestError, match="cannot be read by this version"):
+        behind.kept.keep_look_records({key: other})
+    assert stored.read_text(encoding="utf-8") == newer
