@@ -54,7 +54,8 @@ def describe_looks(looks: TableLooks) -> str:
     few = f"; too few seeds have a value to decide {lost}" if lost else ""
     if looks.state == "decided":
         return f"stopped after {rounds}: {_decided(looks)} of {number} are decided{few}; {saved}"
-    left = f"{len(undecided)} of {number} comparisons are undecided"
+    are = "is" if len(undecided) == 1 else "are"
+    left = f"{len(undecided)} of {counted(number, 'comparison')} {are} undecided"
     if looks.state == "limit":
         limit = f"limit of {counted(looks.record.max_seeds, 'seed')} reached after {rounds}"
         return f"{limit}: {left}{few}; {saved}"

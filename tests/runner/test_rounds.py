@@ -21,6 +21,7 @@ from lossbench.planning.looks import with_next_round
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, load_plan_with_results
 from lossbench.planning.trial import Trial
+from lossbench.report.look_text import describe_looks
 from lossbench.report.value_text import describe_values
 from lossbench.runner.outcome import RunOutcome
 from lossbench.suite.load import load_suite
@@ -146,6 +147,8 @@ def test_without_the_option_a_run_completes_the_recorded_rounds_only(
     looks = table_looks(found)
     assert looks is not None
     assert looks.state == "open"
+    text = "not finished: after 1 round, 1 of 2 comparisons is undecided"
+    assert describe_looks(looks) == text
     assert looks.record.rounds == found.plan.looks.rounds
     following = looks.next_record()
     assert following is not None
