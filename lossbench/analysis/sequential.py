@@ -8,6 +8,7 @@ look.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,6 +25,10 @@ from lossbench.analysis.comparison import (
 from lossbench.analysis.error_spending import Looks
 from lossbench.analysis.power import SeedSpread, seeds_to_decide
 from lossbench.analysis.statistics import Summary
+
+_EXPECTED_LOOKS = 50
+"""Largest number of further looks that an expected number of trainings accounts for; more looks
+would hardly change the last level."""
 
 
 @dataclass(frozen=True)
@@ -192,8 +197,9 @@ def _seeds_to_decide(verdict: Verdict, plan: LookPlan, look: int) -> int | None:
     if verdict.spread is None or verdict.difference.mean is None:
         return None
     now = plan.looks(look)
-    more = range(now.seeds[-1] + 1, now.max_seeds + 1)
-    end = Looks((*now.seeds, *more), now.max_seeds)
+    step = math.ceil((now.max_seeds - now.seeds[-1]) / _EXPECTED_LOOKS) or 1
+    more = range(now.max_seeds, now.seeds[-1], -step)
+    end = Looks((*now.seeds, *reversed(more)), now.max_seeds)
     level, equivalence_level = (
         end.nominal_level(now.overall_p(level))
         for level in (verdict.level, verdict.equivalence_level)

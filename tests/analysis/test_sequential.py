@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from lossbench.analysis.comparison import compare_with_reference
-from lossbench.analysis.error_spending import nominal_level, overall_p
+from lossbench.analysis.error_spending import Looks, nominal_level, overall_p
 from lossbench.analysis.row_spread import estimate_spreads
 from lossbench.analysis.sequential import (
     LookPlan,
@@ -292,3 +292,21 @@ def test_tables_without_values() -> None:
         assert found.undecided == ((("c0", "r1"),) if going else ())
         assert expected_trainings(found) == (None if going else 0)
     assert decide_all({("c0", "r0"): equal}, plan).undecided == ()
+
+
+def test_expected_trainings_account_for_a_limited_number_of_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = decide_all(table_of(made_up([0.0], seeds=3)), LookPlan("error", 1000, ((0, 1, 2),)))
+    made: list[tuple[int, ...]] = []
+
+    def looks(seeds: tuple[int, ...], max_seeds: int) -> Looks:
+        made.append(seeds)
+        return Looks(seeds, max_seeds)
+
+    monkeypatch.setattr("lossbench.analysis.sequential.Looks", looks)
+    expected = expected_trainings(found)
+    assert expected is not None
+    assert 4 <= expected <= 4 * 997
+    longest = max(made, key=len)
+    assert (longest[0], longest[-1], len(longest)) == (3, 1000, 51)
