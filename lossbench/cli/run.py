@@ -244,9 +244,13 @@ def confirm_long_run(
         raise RequestError("nothing was started; --time-budget 1h would start as many as fit")
 
 
+def _trials_left(count: int) -> str:
+    return "1 trial left" if count == 1 else f"{count} trials left"
+
+
 def _print_stopped(left: int = 0) -> None:
     """Print that a run was stopped, with the number of trials left if it is known."""
-    trials = f": {left} trials left" if left else ""
+    trials = f": {_trials_left(left)}" if left else ""
     err.print(f"stopped{trials}; run the same command to continue", highlight=False)
 
 
@@ -255,10 +259,10 @@ def _print_outcome(outcome: RunOutcome, time_budget: str | None) -> None:
     if outcome.data_problem:
         raise DataError(f"{outcome.data_problem}; finished trials are kept")
     if outcome.over_budget:
-        left = f"{outcome.over_budget} trials left; run the same command to continue"
+        left = f"{_trials_left(outcome.over_budget)}; run the same command to continue"
         err.print(f"the time budget of {time_budget} is used up: {left}", highlight=False)
     if outcome.interrupted and outcome.abort_reason:
-        left = f"{outcome.interrupted} trials left; run the same command to continue"
+        left = f"{_trials_left(outcome.interrupted)}; run the same command to continue"
         err.print(Text(f"error: {outcome.abort_reason}; {left}", "red"), soft_wrap=True)
         raise typer.Exit(1)
     if outcome.interrupted:

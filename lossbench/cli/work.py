@@ -136,7 +136,8 @@ def _summary(outcome: WorkOutcome, shards: int, output: Path) -> Iterator[str]:
     if outcome.left > outcome.locked:
         yield "run the same command to continue"
     elif outcome.others:
-        yield f"other shares have {outcome.others} trials left"
+        plural = "s" * (outcome.others > 1)
+        yield f"other shares have {outcome.others} trial{plural} left"
         if outcome.selects:
             yield "more trials follow from their results: run the same command again then"
     if outcome.conflict:

@@ -90,8 +90,8 @@ def look_warnings(plan: Plan) -> Iterator[str]:
             if other.seeds & seeds:
                 first = ", ".join(map(str, other.rounds[0].seeds))
                 yield (
-                    f"seeds were added to this table, from {first} on, until it was decided; these "
-                    "verdicts are of other seeds and do not account for it"
+                    f"seeds were added to this table by its verdicts, beginning with {first}; the "
+                    "verdicts of this report, whose seeds are given, do not account for it"
                 )
         return
     if all(metric.name != looks.metric for metric in plan.metrics):

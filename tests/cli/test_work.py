@@ -151,7 +151,7 @@ def test_shares_and_the_report_of_all_of_them(suite: Path, run: Run) -> None:
     first, second, third = messages.splitlines()
     assert re.fullmatch(r"1/1 default/focal/seed0: trained in \d+ s: error [\d.]+", first)
     assert second == "1 of 1 trials of this share are finished, 1 of them now"
-    assert third == "other shares have 1 trials left"
+    assert third == "other shares have 1 trial left"
     code, _, messages = run("work", suite, "--output", "out")
     assert code == 0
     assert messages.splitlines()[1:] == ["2 of 2 trials are finished, 1 of them now"]

@@ -261,6 +261,12 @@ def test_a_phone_scrolls_tables_and_not_the_page(open_page: Callable[..., Any]) 
         page = open_page(name, width=360, has_touch=True, is_mobile=True)
         assert page.evaluate("document.documentElement.scrollWidth") == 360
     page = open_page(width=360, has_touch=True)
+    widen = """() => {
+      const heading = document.querySelector('#results thead th:nth-child(2)');
+      heading.textContent = 'Test precision at 1 of retrieval, cosine distance';
+      return heading.getBoundingClientRect().width;
+    }"""
+    assert page.evaluate(widen) < 250  # a long heading does not push its values off the screen
     page.evaluate("document.querySelector('.chart svg').scrollIntoView({block: 'center'})")
     page.locator(".chart svg").first.tap(position={"x": 100, "y": 60})
     assert ", epoch " in page.locator(".chart .tip").first.inner_text()

@@ -21,7 +21,7 @@ from lossbench.planning.looks import with_next_round
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, load_plan_with_results
 from lossbench.planning.trial import Trial
-from lossbench.report.look_text import describe_looks
+from lossbench.report.look_text import describe_looks, look_warnings
 from lossbench.report.value_text import describe_values
 from lossbench.runner.outcome import RunOutcome
 from lossbench.suite.load import load_suite
@@ -124,6 +124,8 @@ def test_other_limits_and_seeds_are_refused_after_a_look(folder: WorkFolder, pla
     overlapping = plan.suite.model_copy(update={"seeds": [1, 30]})
     with pytest.raises(RequestError, match=r"seeds 1: .* beginning with --seeds 0,1,2 and up to 9"):
         plan_with_looks(replace(plan, suite=overlapping), folder.uri, None)
+    [warning] = look_warnings(found_in(folder, replace(plan, suite=overlapping)).plan)
+    assert "seeds were added to this table by its verdicts, beginning with 0, 1, 2;" in warning
     fresh = replace(plan, suite=plan.suite.model_copy(update={"seeds": [9, 10, 11]}))
     used = found_in(folder, plan).plan.looks
     assert used is not None
