@@ -9,7 +9,7 @@ from functools import cached_property
 from statistics import median
 from typing import Literal
 
-from scipy.special import stdtr, stdtrit
+from scipy.special import fdtr, stdtr, stdtrit
 
 from lossbench.analysis.error_spending import Looks
 from lossbench.analysis.power import SeedSpread, min_detectable_difference, seeds_to_decide
@@ -23,6 +23,11 @@ from lossbench.analysis.statistics import (
     matched_difference,
 )
 
+QUIET_LEVEL = 0.01
+"""Level of the test that tells differences whose spread is smaller than the pooled one, corrected
+for the number of comparisons."""
+MIN_QUIET_SEEDS = 4
+"""Number of matched seeds from which a difference can be told to have a smaller spread."""
 VerdictKind = Literal["better", "worse", "equivalent", "undecided", "none"]
 Key = tuple[str, str]
 """Name of the column, label of the row."""
@@ -206,7 +211,8 @@ def compare_with_reference(
     tests: dict[Key, _Test] = {}
     for variant, row, other in pairs:
         difference = matched_difference(cells[variant, row], cells[variant, other])
-        spread = spreads.difference(variant, row, other) if difference.n > 1 else None
+        pooled = spreads.difference(variant, row, other) if difference.n > 1 else None
+        spread = _own_if_quiet(difference, pooled, QUIET_LEVEL / len(pairs))
         tests[variant, row] = _Test(difference, spread, looks.get((variant, row)))
     tested = [key for key, test in tests.items() if test.difference.n > 1]
     given = repeated.family
@@ -297,6 +303,22 @@ class _Test:
         quantile = -float(stdtrit(self.spread.df, self.nominal(level) / 2))
         half = quantile * self._standard_error
         return Interval(self.difference.mean - half, self.difference.mean + half)
+
+
+def _own_if_quiet(
+    difference: MatchedDifference, pooled: DifferenceSpread | None, level: float
+) -> DifferenceSpread | None:
+    """The pooled spread of a difference, or its own if it is smaller than chance explains.
+
+    One row with a very large spread, in a table of few rows, makes all others look noisy. Three
+    seeds are too few to tell.
+    """
+    if pooled is None or not difference.std or difference.n < MIN_QUIET_SEEDS:
+        return pooled
+    df = difference.n - 1
+    if fdtr(df, pooled.df, (difference.std / pooled.sd) ** 2) >= level:
+        return pooled
+    return DifferenceSpread(difference.std, df, own=True)
 
 
 def _settled_p(settled: Verdict | None, test: _Test) -> float:

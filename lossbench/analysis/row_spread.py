@@ -29,10 +29,13 @@ class DifferenceSpread:
     Attributes:
         sd: Standard deviation of the difference at one seed, in the metric's unit.
         df: Degrees of freedom.
+        own: Whether it is that of these two rows alone, because they vary far less than the pooled
+            spread says.
     """
 
     sd: float
     df: float
+    own: bool = False
 
 
 @dataclass(frozen=True)

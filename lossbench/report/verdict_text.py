@@ -56,6 +56,8 @@ def verdict_reason(verdict: Verdict) -> str:
         return "identical on every seed"
     if verdict.spread is None:
         return "no spread between seeds is known"
+    if verdict.spread.own:
+        return "varies far less than the other rows; tested by its own spread"
     return ""
 
 

@@ -158,6 +158,27 @@ def test_a_noisy_row_is_named_and_tested_by_its_own_spread() -> None:
         assert noisy.sd > 4 * calm.sd
 
 
+def test_a_row_far_quieter_than_a_noisy_one_is_tested_by_its_own_spread() -> None:
+    """With three rows the noisy one cannot be told from the two others by their residuals."""
+    rng = np.random.default_rng(6)
+    values = rng.normal(0, 0.1, (1, 3, 5))
+    values[0, 1] += 1
+    values[0, 2] += rng.normal(0, 30, 5)
+    quiet, noisy = compare(values).listed
+    gaps = values[0, 1] - values[0, 0]
+    assert quiet.spread is not None
+    assert quiet.spread.own
+    assert (quiet.spread.sd, quiet.spread.df) == (pytest.approx(gaps.std(ddof=1)), 4)
+    assert quiet.outcome == "worse"
+    p = stats.ttest_rel(values[0, 1], values[0, 0]).pvalue
+    assert quiet.p_holm == pytest.approx(2 * p)
+    assert noisy.spread is not None
+    assert not noisy.spread.own
+    few = compare(values[:, :, :3]).listed[0]
+    assert few.spread is not None
+    assert not few.spread.own
+
+
 def test_the_minimum_detectable_difference_has_the_stated_power() -> None:
     values = np.random.default_rng(0).normal(0, 1, (1, 8, 3))
     verdicts = compare(values)
