@@ -11,7 +11,7 @@ from lossbench.errors import RequestError
 from lossbench.planning.look_record import LookRecord, LookRound
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import digest_of
-from lossbench.records import Metric
+from lossbench.records import METRIC_GROUPS, Metric
 
 if TYPE_CHECKING:
     from lossbench.planning.selection import ResultStore
@@ -31,8 +31,13 @@ def table_identity(plan: Plan) -> str:
 
 
 def deciding_metric(plan: Plan) -> Metric | None:
-    """The metric by which a table is decided: the first that is judged."""
-    return next((metric for metric in plan.metrics if metric.judged), None)
+    """The metric by which a table is decided, with which a report begins.
+
+    The first judged metric of the group `accuracy`; without one the first judged metric.
+    """
+    judged = [metric for metric in plan.metrics if metric.judged]
+    accuracy = [metric for metric in judged if metric.group == METRIC_GROUPS[0]]
+    return next(iter(accuracy or judged), None)
 
 
 def with_stored_looks(plan: Plan, store: ResultStore) -> Plan:

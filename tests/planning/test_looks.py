@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from lossbench.analysis.tables import table_looks
+from lossbench.analysis.tables import make_tables, table_looks
 from lossbench.errors import RequestError
 from lossbench.planning.fairness import audit
 from lossbench.planning.look_record import LookRecord, LookRound
 from lossbench.planning.looks import (
+    deciding_metric,
     fresh_seeds,
     require_same_looks,
     start_looks,
@@ -23,6 +24,7 @@ from lossbench.planning.looks import (
 )
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, load_plan_with_results
+from lossbench.report.metric_groups import group_tables
 from tests.synthetic_plans import SyntheticStore
 
 BODY = """
@@ -157,6 +159,21 @@ def test_the_plan_of_looks_is_not_changed_after_a_look(make_plan: Make) -> None:
         require_same_looks(replace(reordered, looks=record), None)
     with pytest.raises(RequestError, match=r"--max-seeds 1: the suite has 2 seeds"):
         start_looks(plan, 1)
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "name"),
+    [("error, retrieval", "error"), ("retrieval, error", "error"), ("retrieval", "retrieval_")],
+)
+def test_the_metric_that_decides_is_that_with_which_the_report_begins(
+    make_plan: Make, evaluate: str, name: str
+) -> None:
+    plan = make_plan(BODY + f"evaluate: [{evaluate}]\n")
+    metric = deciding_metric(plan)
+    assert metric is not None
+    assert metric.name.startswith(name)
+    tables = group_tables(make_tables(PlanWithResults(plan, {})))
+    assert tables.headline[0].metric == metric.name
 
 
 def test_records_that_contradict_themselves_are_refused() -> None:
