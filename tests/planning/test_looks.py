@@ -24,6 +24,7 @@ from lossbench.planning.looks import (
 )
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, load_plan_with_results
+from lossbench.records import Metric
 from lossbench.report.metric_groups import group_tables
 from tests.synthetic_plans import SyntheticStore
 
@@ -162,18 +163,25 @@ def test_the_plan_of_looks_is_not_changed_after_a_look(make_plan: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("evaluate", "name"),
-    [("error, retrieval", "error"), ("retrieval, error", "error"), ("retrieval", "retrieval_")],
+    ("groups", "name"),
+    [
+        (("accuracy", "retrieval"), "m0"),
+        (("retrieval", "accuracy"), "m1"),
+        (("retrieval", ""), "m0"),
+    ],
 )
 def test_the_metric_that_decides_is_that_with_which_the_report_begins(
-    make_plan: Make, evaluate: str, name: str
+    make_plan: Make, groups: tuple[str, ...], name: str
 ) -> None:
-    plan = make_plan(BODY + f"evaluate: [{evaluate}]\n")
-    metric = deciding_metric(plan)
-    assert metric is not None
-    assert metric.name.startswith(name)
+    metrics = tuple(
+        Metric(name=f"m{i}", label=f"m{i}", unit="", group=group) for i, group in enumerate(groups)
+    )
+    plan = replace(make_plan(BODY), metrics=metrics)
+    found = deciding_metric(plan)
+    assert found is not None
+    assert found.name == name
     tables = group_tables(make_tables(PlanWithResults(plan, {})))
-    assert tables.headline[0].metric == metric.name
+    assert tables.headline[0].metric == name
 
 
 def test_records_that_contradict_themselves_are_refused() -> None:
