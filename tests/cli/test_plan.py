@@ -42,7 +42,8 @@ def test_plan_says_how_many_trainings_deciding_takes(
     arguments = ("plan", suite, "--set", "reference=softmax", "--until-decided", "--probe", "0")
     _, out, _ = run(*arguments)
     assert "6 trials, 6 to train" in out
-    assert "how many follow depends on their results: at most 60 in all" in out
+    words = " ".join(out.split())  # lines break by the width of the terminal
+    assert "how many follow depends on their results: at most 60 in all" in words
     store(suite, "reference=softmax")
     _, out, _ = run(*arguments, "--max-seeds", "9", "--format", "json")
     content = json.loads(out)

@@ -140,7 +140,8 @@ def test_requests_to_a_busy_server_are_repeated(fault: Any, fake_server: Any, pl
     fake_server.answers = [
         *(fault, fault, NO_EXPERIMENT),
         *(fault, fault, created),
-        *(fault, fault, EMPTY),  # no run of this table yet
+        *(fault, fault, EMPTY),  # no run with this name yet
+        *(fault, fault, EMPTY),  # no run of this table under another name
         *(fault, fault, (200, run)),
         *(fault, fault, (200, found)),
         (403, PAGE),
