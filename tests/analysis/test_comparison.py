@@ -203,16 +203,16 @@ def test_rows_whose_difference_is_the_margin_are_rarely_equivalent() -> None:
 
 @pytest.mark.parametrize("noise", ["normal", "reference"])
 def test_under_noise_few_tables_have_any_verdict(noise: str) -> None:
-    """Eight rows x two columns with three seeds and no difference; 400 tables."""
+    """Eight rows x two columns with three seeds and no difference; 200 tables."""
     rng = np.random.default_rng(0)
     wrong = 0
-    for _ in range(400):
+    for _ in range(200):
         values = rng.normal(2, 0.2, (2, 8, 3)) + rng.normal(0, 1, (2, 1, 3))
         if noise == "reference":
             values[:, 0] += rng.normal(0, 1, (2, 3))  # five times the spread of the others
         wrong += any(v.outcome in ("better", "worse") for v in compare(values).listed)
     limit = 0.05 if noise == "normal" else 0.10
-    assert wrong <= 400 * (limit + 3 * math.sqrt(limit * (1 - limit) / 400))
+    assert wrong <= 200 * (limit + 3 * math.sqrt(limit * (1 - limit) / 200))
 
 
 def test_a_difference_of_three_standard_deviations_is_found_more_often_than_not() -> None:

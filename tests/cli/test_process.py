@@ -157,7 +157,14 @@ def test_a_run_in_a_locale_without_utf_8_and_without_a_home(folder: Path) -> Non
     assert checked.stdout.isascii()
 
 
-@pytest.mark.parametrize("home", ["", "/", "/nonexistent"])
+@pytest.mark.parametrize(
+    "home",
+    [
+        "",
+        pytest.param("/", marks=pytest.mark.slow),
+        pytest.param("/nonexistent", marks=pytest.mark.slow),
+    ],
+)
 def test_a_user_without_a_home_can_plan(folder: Path, home: str) -> None:
     before = another_user(folder)
     if not before:

@@ -122,6 +122,7 @@ def test_message_for_an_unreachable_server(
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
 
 
+@pytest.mark.slow  # waits for retries
 def test_message_for_a_server_without_a_response() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
