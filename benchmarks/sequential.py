@@ -216,7 +216,7 @@ def _run_until_decided(gaps: tuple[float, ...], block: int) -> tuple[float, floa
         for place, verdict, n in _decide(values[..., :LIMIT], differences, MARGIN):
             right.append(_is_right(verdict, differences[place]))
             seeds[place[0], place[1] + 1] = n
-        seeds[:, 0] = seeds.max(1)  # the reference goes on as long as the last row of its column
+        seeds[:, 0] = seeds.max(1)  # the reference gets as many seeds as the last row
         trainings.append(seeds.sum())
         looks.append(seeds.max() - FIRST + 1)
     return float(np.mean(right)), float(np.mean(trainings)), float(np.mean(looks))

@@ -24,10 +24,10 @@ from lossbench.analysis.statistics import (
 )
 
 QUIET_LEVEL = 0.01
-"""Level of the test that tells differences whose spread is smaller than the pooled one, corrected
-for the number of comparisons."""
+"""Level of the test that detects differences whose spread is smaller than the pooled one, divided
+by the number of comparisons."""
 MIN_QUIET_SEEDS = 4
-"""Number of matched seeds from which a difference can be told to have a smaller spread."""
+"""Smallest number of matched seeds with which this test is made."""
 VerdictKind = Literal["better", "worse", "equivalent", "undecided", "none"]
 Key = tuple[str, str]
 """Name of the column, label of the row."""
@@ -182,7 +182,9 @@ def compare_with_reference(
     t = mean difference / (spread / sqrt(n)), where the spread of the two rows is pooled over the
     whole table as far as the rows and columns agree (`lossbench.analysis.row_spread`). p is
     corrected by Holm's method over all comparisons of the table (all rows, all columns, one
-    metric): if no row truly differs, at most about one table in twenty has any verdict.
+    metric): if no row truly differs, about 5 % of tables or fewer have any verdict, and up to 9 %
+    if the spread of rows or cells differs much. A difference that varies far less than the pooled
+    spread is tested by its own; see `QUIET_LEVEL`.
 
     A row is equivalent if its interval at the level 0.05 / comparisons lies within ± the margin of
     its column (two one-sided tests), better or worse if p is at most 0.05, and otherwise undecided.
@@ -311,7 +313,7 @@ def _own_if_quiet(
     """The pooled spread of a difference, or its own if it is smaller than chance explains.
 
     One row with a very large spread, in a table of few rows, makes all others look noisy. Three
-    seeds are too few to tell.
+    seeds are too few to see it.
     """
     if pooled is None or not difference.std or difference.n < MIN_QUIET_SEEDS:
         return pooled

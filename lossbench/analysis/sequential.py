@@ -167,8 +167,8 @@ def expected_trainings(found: SequentialVerdicts) -> int | None:
     """Expected number of further trainings, after the complete looks, until the run stops.
 
     A row is expected to stop at the number of seeds that decides it with 50 % power at the level of
-    the last look, if one seed is added at each look, and at most at the limit; the reference of a
-    column goes on as long as the last of its rows.
+    the last look, if one seed is added at each look, and at most at the limit. The reference row of
+    a column gets as many seeds as the last of its rows.
 
     Returns:
         Number of trainings; None if the spread of no undecided row is known.

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 OUT_OF_LINE_LEVEL = 0.05
-"""Level of the test that tells rows whose spread is larger than that of the others, corrected for
+"""Level of the test that detects rows whose spread is larger than that of the others, divided by
 the number of rows."""
 _ROWS_FOR_COLUMNS = 6
 """Number of rows above two from which a column counts the other columns as much as itself."""

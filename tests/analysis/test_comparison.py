@@ -159,7 +159,7 @@ def test_a_noisy_row_is_named_and_tested_by_its_own_spread() -> None:
 
 
 def test_a_row_far_quieter_than_a_noisy_one_is_tested_by_its_own_spread() -> None:
-    """With three rows the noisy one cannot be told from the two others by their residuals."""
+    """With three rows, the residuals do not show which one is noisy."""
     rng = np.random.default_rng(6)
     values = rng.normal(0, 0.1, (1, 3, 5))
     values[0, 1] += 1

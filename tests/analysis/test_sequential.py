@@ -201,7 +201,7 @@ def test_a_round_that_is_not_complete_is_no_look() -> None:
 def test_a_row_that_diverges_gets_no_more_seeds() -> None:
     values = made_up([0, 1.5, 4, 6])
     values[0, 1, :2] = math.nan  # one value of three
-    values[1, 2, 1] = math.nan  # two values of three: goes on
+    values[1, 2, 1] = math.nan  # two values of three: gets further seeds
     values[1, 0, 4] = math.nan
     found = decide_all(table_of(values), replace(PLAN, rounds=PLAN.rounds[:1]))
     assert ("c0", "r1") not in found.undecided
