@@ -1,5 +1,6 @@
 """Models, one file per architecture. Importing this package fills the registry."""
 
+from lossbench.models import cnn8 as cnn8
 from lossbench.models import digits_cnn as digits_cnn
 from lossbench.models import face_resnet as face_resnet
 from lossbench.models import mnist_cnn as mnist_cnn

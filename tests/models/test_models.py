@@ -36,7 +36,7 @@ def test_mnist_cnn_has_the_released_sizes() -> None:
     assert count == 832 + 9248 + 18496 + 36928 + 73856 + 147584 + 224 + 115300
 
 
-@pytest.mark.parametrize(("name", "side"), [("mnist_cnn", 11), ("digits_cnn", 3)])
+@pytest.mark.parametrize(("name", "side"), [("mnist_cnn", 11), ("digits_cnn", 3), ("cnn8", 7)])
 def test_too_small_images_are_refused(name: str, side: int) -> None:
     with pytest.raises(ValueError, match="needs images of at least"):
         MODELS[name].create((1, side, side), feature_dim=2)
@@ -56,6 +56,7 @@ def convolutions(model: nn.Module) -> int:
         ("resnet_cifar", {}, (3, 32, 32), 64),
         ("resnet_cifar", {"depth": 8, "width": 4}, (1, 20, 24), 16),
         ("vgg13", {"width": 6}, (3, 32, 32), 24),
+        ("cnn8", {"feature_dim": 5}, (1, 17, 25), 5),
         ("resnet18", {}, (3, 64, 48), 512),
         ("face_resnet", {"width": 2}, (3, 112, 96), 512),
         ("face_resnet", {"width": 2, "feature_dim": 9}, (3, 88, 88), 9),
@@ -120,6 +121,38 @@ def test_vgg13_has_thirteen_convolutions_and_no_bias() -> None:
             module.register_forward_hook(lambda _, __, out: sizes.append(out.shape[2]))
     model(torch.rand(1, 3, 32, 32))
     assert sizes == [32] * 5 + [16] * 4 + [8] * 4
+
+
+def test_cnn8_has_the_released_layers() -> None:
+    network = MODELS["cnn8"].create((3, 32, 32)).body
+    pair = ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["MaxPool2d"]
+    last = ["Flatten", "Linear", "BatchNorm1d", "ReLU"]
+    assert [type(layer).__name__ for layer in network] == [*pair * 3, *last]
+    weights = [(*p.shape,) for p in network.parameters() if p.ndim > 1]
+    assert weights == [
+        (64, 3, 3, 3),
+        (64, 64, 3, 3),
+        (128, 64, 3, 3),
+        (128, 128, 3, 3),
+        (196, 128, 3, 3),
+        (196, 196, 3, 3),
+        (256, 3136),
+    ]
+    layers = 1792 + 36928 + 73856 + 147584 + 225988 + 345940 + 803072  # with biases
+    assert parameters(network) == layers + 2 * (2 * (64 + 128 + 196) + 256)
+
+
+def test_cnn8_has_the_released_initialisation() -> None:
+    """Uniform distributions: the largest of many values is near the bound, and none is above."""
+    torch.manual_seed(0)
+    for layer in MODELS["cnn8"].create((3, 32, 32)).body:
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fan_in, fan_out = layer.weight[0].numel(), len(layer.weight)
+            convolution = isinstance(layer, nn.Conv2d)
+            bound = (6 / (fan_in if convolution else fan_in + fan_out)) ** 0.5
+            assert 0.99 * bound < float(layer.weight.detach().abs().max()) <= bound * (1 + 1e-6)
+            assert layer.bias is not None
+            assert 0.9 * fan_in**-0.5 < float(layer.bias.detach().abs().max()) <= fan_in**-0.5
 
 
 def test_resnet101_is_torchvisions() -> None:
