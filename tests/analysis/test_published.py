@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -76,3 +79,39 @@ def test_a_table_of_the_other_direction_is_refused(make_plan: Callable[..., Plan
         "of 'error', smaller values are better, but of the numbers of table5_lfw_accuracy, larger "
         "values are better"
     )
+
+
+def published_file() -> dict[str, Any]:
+    text = resources.files("lossbench.analysis").joinpath("published.json")
+    return json.loads(text.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def test_every_published_number_is_a_percentage_with_a_source() -> None:
+    file = published_file()
+    tables = {name: table for name, table in file.items() if not name.startswith("_")}
+    from_other_papers = {name for name in tables if not re.match(r"table\d|figure\d", name)}
+    assert set(file["_sources"]) == from_other_papers
+    for table in tables.values():
+        for column in table.values():
+            for mean, std in column.values():
+                assert 0 <= mean <= 100
+                assert std is None or 0 < std < 5
+
+
+@pytest.mark.parametrize(
+    ("label", "accuracies"),
+    [
+        ("softmax", (90.36, 75.90, 60.28, 40.90)),
+        ("focal(gamma=0.5)", (89.63, 74.59, 57.55, 38.91)),
+        ("gce(q=0.7)", (89.38, 87.37, 83.33, 72.00)),
+        ("sce(alpha=0.1,beta=1.0)", (91.30, 88.05, 82.06, 66.08)),
+        ("nce_rce(alpha=1.0,beta=1.0)", (90.76, 89.22, 86.02, 79.78)),
+    ],
+)
+def test_errors_on_noisy_labels_are_those_of_the_published_accuracies(
+    label: str, accuracies: tuple[float, ...]
+) -> None:
+    table = published_file()["ma2020_symmetric_noise_error"]
+    assert list(table) == ["clean", "noise 20", "noise 40", "noise 60"]
+    errors = [column[label][0] for column in table.values()]
+    assert errors == pytest.approx([100 - accuracy for accuracy in accuracies], abs=1e-9)
