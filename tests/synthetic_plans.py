@@ -18,7 +18,6 @@ from lossbench.planning.trial import Trial
 from lossbench.records import Metric, TrialResult
 from lossbench.suite.grammar import expand_grids
 from lossbench.suite.load import load_suite
-from lossbench.suite.schema import Component
 from tests.report.synthetic_report import DEFAULTS, HEAD, Results, result_of
 
 
@@ -60,7 +59,7 @@ def make_plan(tmp_path: Path) -> Callable[..., Plan]:
         path.write_text(head + body, encoding="utf-8")
         suite = load_suite(path)
         losses = [
-            Component(name=point.name, params={**DEFAULTS[point.name], **point.params})
+            point.model_copy(update={"params": {**DEFAULTS[point.name], **point.params}})
             for loss in suite.losses
             for point in expand_grids(loss)
         ]

@@ -23,8 +23,8 @@ class EdgeChoice:
 
     Attributes:
         variant: Name of the column.
-        loss: Name of the loss.
-        parameter: Name of its parameter.
+        entry: Name of the row's entry in the suite; see `Row.entry`.
+        parameter: Name of the parameter.
         value: Chosen value.
         low, high: Smallest and largest value that the suite gives.
         at_low: Whether the value is at the low end.
@@ -32,7 +32,7 @@ class EdgeChoice:
     """
 
     variant: str
-    loss: str
+    entry: str
     parameter: str
     value: float
     low: float
@@ -47,21 +47,21 @@ def edge_choices(plan: Plan, chosen: Chosen) -> Iterator[EdgeChoice]:
     An end of a range that is the parameter's own limit, for example a margin of 0, is not an
     edge, because no values are beyond it.
     """
-    for (variant, name), row in chosen.items():
+    for (variant, entry), row in chosen.items():
         for key, value in row.varied.items():
-            given = _given(plan, name, key)
+            given = _given(plan, entry, key)
             if given is None or not _is_number(value):
                 continue
-            at_low = given.edge(value, plan.limits.get((name, key), (None, None)))
+            at_low = given.edge(value, plan.limits.get((row.loss.name, key), (None, None)))
             if at_low is not None:
                 low, high = given.ends
                 listed = None if given.spans else len(set(given.values))
-                yield EdgeChoice(variant, name, key, value, low, high, at_low, listed)
+                yield EdgeChoice(variant, entry, key, value, low, high, at_low, listed)
 
 
-def searched_on_log(plan: Plan, name: str) -> set[str]:
-    """Parameters of a loss that the suite searches on a logarithmic scale."""
-    searches = (search for search in plan.searches if search.loss.name == name)
+def searched_on_log(plan: Plan, entry: str) -> set[str]:
+    """Parameters of an entry's loss that the suite searches on a logarithmic scale."""
+    searches = (search for search in plan.searches if search.entry == entry)
     spaces = (item for search in searches for item in search.spaces.items())
     return {key for key, space in spaces if isinstance(space, SearchRange) and space.log}
 
@@ -102,18 +102,20 @@ class _Given:
         return (value - low) / (high - low) if high > low else 0.0
 
 
-def _given(plan: Plan, name: str, key: str) -> _Given | None:
-    """Numbers that a suite gives for a parameter of a loss; None if not all are numbers."""
+def _given(plan: Plan, entry: str, key: str) -> _Given | None:
+    """Numbers that a suite gives for a parameter of an entry; None if not all are numbers."""
     values: list[Any] = []
     spans = []
     for loss in plan.losses:
-        if isinstance(loss, Search) and loss.loss.name == name:
+        if loss.entry != entry:
+            continue
+        if isinstance(loss, Search):
             space = loss.spaces.get(key, (loss.loss.params[key],))
             if isinstance(space, SearchRange):
                 spans.append(space)
             else:
                 values += space
-        elif not isinstance(loss, Search) and loss.name == name:
+        else:
             values.append(loss.params[key])
     return _Given(tuple(values), tuple(spans)) if all(map(_is_number, values)) else None
 

@@ -116,19 +116,27 @@ def _column(table: Table, variant: str) -> RankedColumn:
 def match_rows(cells: Sequence[Sequence[Cell]]) -> tuple[RowsByColumn, list[str]]:
     """Match the rows of several columns.
 
-    A loss with at most one row in every column, named by the suite or chosen on the held-out
-    part, is one row. The rows of another loss are matched by their parameters.
+    An entry with at most one row in every column, named by the suite or chosen on the held-out
+    part, is one row. The rows of another entry are matched by their parameters. Suites that give
+    one label to different losses have different rows.
 
     Args:
         cells: Cells of each column.
 
     Returns:
-        The matched rows, and the losses that are one row although their parameters differ.
+        The matched rows, and the entries that are one row although their parameters differ.
     """
     rows: RowsByColumn = {}
     changed = []
-    for name in dict.fromkeys(cell.row.loss.name for column in cells for cell in column):
-        own = [[cell for cell in column if cell.row.loss.name == name] for column in cells]
+    losses: dict[str, dict[str, None]] = {}  # entry -> names of its losses
+    for cell in (cell for column in cells for cell in column):
+        losses.setdefault(cell.row.entry, {})[cell.row.loss.name] = None
+    for entry, loss in ((entry, loss) for entry, names in losses.items() for loss in names):
+        name = entry if len(losses[entry]) == 1 else f"{entry} [{loss}]"
+        own = [
+            [c for c in column if (c.row.entry, c.row.loss.name) == (entry, loss)]
+            for column in cells
+        ]
         distinct = {_params(cell): cell for column in own for cell in column}
         if all(len(column) < 2 for column in own):
             rows[name] = {i: column[0] for i, column in enumerate(own) if column}
@@ -141,7 +149,7 @@ def match_rows(cells: Sequence[Sequence[Cell]]) -> tuple[RowsByColumn, list[str]
             if len({json.dumps(c.row.loss.params.get(key)) for c in distinct.values()}) > 1
         ]
         for params, first in distinct.items():
-            rows[_label(first, varied)] = {
+            rows[f"{name}({_values(first, varied)})"] = {
                 i: c for i, column in enumerate(own) for c in column if _params(c) == params
             }
     return rows, changed
@@ -151,6 +159,7 @@ def _params(cell: Cell) -> str:
     return json.dumps(cell.row.loss.params, sort_keys=True)
 
 
-def _label(cell: Cell, varied: Sequence[str]) -> str:
+def _values(cell: Cell, varied: Sequence[str]) -> str:
+    """`alpha=0.3,lambda=0.1`."""
     params = cell.row.loss.params
-    return f"{cell.row.loss.name}({','.join(f'{k}={short_value(params.get(k))}' for k in varied)})"
+    return ",".join(f"{key}={short_value(params.get(key))}" for key in varied)

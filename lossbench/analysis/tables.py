@@ -156,7 +156,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
                 published=numbers.get(row.label),
                 best=row.label in best,
                 # a loss with one row had nothing to choose from
-                chosen=bool(row.varied) and chosen.get((variant, row.loss.name)) == row,
+                chosen=bool(row.varied) and chosen.get((variant, row.entry)) == row,
                 spec=spec,
             )
     not_finite = {

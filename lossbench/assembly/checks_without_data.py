@@ -20,7 +20,7 @@ from lossbench.planning.rows import Row, find_reference_rows
 from lossbench.planning.search import Search
 from lossbench.records import Metric
 from lossbench.suite.grammar import SEARCH_EXAMPLE
-from lossbench.suite.schema import Component, Input, Suite
+from lossbench.suite.schema import Component, Input, LossEntry, Suite
 from lossbench.training.optimizers import OPTIMIZERS
 
 MAX_PLAUSIBLE = 2.0
@@ -108,7 +108,7 @@ def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Pro
     return [Problem(("selection", "metric"), message)]
 
 
-def search_problems(suite: Suite, losses: Iterable[Component | Search]) -> list[Problem]:
+def search_problems(suite: Suite, losses: Iterable[LossEntry | Search]) -> list[Problem]:
     """Problems of a search without `selection.samples`, or the other way round."""
     searched = next((loss for loss in losses if isinstance(loss, Search)), None)
     samples = suite.selection.samples if suite.selection else None
@@ -130,13 +130,19 @@ def compared_rows(
         return ()
     loc: Loc = ("selection", "compare")
     by_loss = {row.loss.model_dump_json(): row for row in rows}
+    entries = {row.entry for row in by_loss.values()}
     found = []
     for index, loss in enumerate(resolve_losses(suite.selection.compare, loc, collector)):
         if isinstance(loss, Search):
             collector.add((*loc, index, loss.loss.name), "should be a row, not a search")
             continue
-        row = by_loss.get(loss.model_dump_json())
-        if row is None:
+        row = by_loss.get(loss.loss.model_dump_json())
+        if loss.label is not None and loss.label not in entries:
+            message = f"{loss.label!r} is no label of the suite"
+            collector.add(
+                (*loc, index, loss.name, "label"), message + did_you_mean(loss.label, entries)
+            )
+        elif row is None or (loss.label is not None and loss.label != row.entry):
             rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)
             message = f"is none of the suite's rows: {rows_of_loss or 'no ' + loss.name}"
             collector.add((*loc, index), message)
@@ -162,10 +168,10 @@ def reference_problems(suite: Suite, rows: Iterable[Row]) -> list[Problem]:
     """Problems of a `reference` that matches no row, or several rows without `selection`."""
     if suite.reference is None:
         return []
-    losses = {row.label: row.loss.name for row in rows}
-    found = find_reference_rows(suite.reference, losses)
+    entries = {row.label: row.entry for row in rows}
+    found = find_reference_rows(suite.reference, entries)
     if not found:
-        message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, losses)}"
+        message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, entries)}"
         return [Problem(("reference",), message)]
     if suite.selection is None and len(found) > 1:
         message = f"{suite.reference!r} is {len(found)} rows; name one of {', '.join(found)}"

@@ -18,9 +18,10 @@ from lossbench.suite.grammar import (
     expand_grids,
     explain_misplaced_grids,
     grammar_problems,
+    label_problem,
     read_spaces,
 )
-from lossbench.suite.schema import Component, Suite
+from lossbench.suite.schema import Component, LossEntry, Suite
 from lossbench.training.optimizers import OPTIMIZERS
 from lossbench.training.schedules import SCHEDULES
 
@@ -76,10 +77,10 @@ def resolve_components(suite: Suite, collector: ProblemCollector) -> Suite:
 
 
 def resolve_losses(
-    chosen: Iterable[Component], where: Loc, collector: ProblemCollector
-) -> list[Component | Search]:
+    chosen: Iterable[LossEntry], where: Loc, collector: ProblemCollector
+) -> list[LossEntry | Search]:
     """The losses with grids expanded and all defaults, without those that have problems."""
-    losses: list[Component | Search] = []
+    losses: list[LossEntry | Search] = []
     for index, loss in enumerate(chosen):
         try:
             LOSSES[loss.name]
@@ -87,17 +88,21 @@ def resolve_losses(
             collector.add((*where, index), str(error))
             continue
         loc: Loc = (*where, index, loss.name)
+        if problem := label_problem(loss.label) if loss.label is not None else "":
+            collector.add((*loc, "label"), problem)
         if problems := grammar_problems(loss.params):
             collector.extend(problems, under=loc)
         elif spaces := read_spaces(loss):
             losses += _resolve_search(loss, spaces, loc, collector)
         else:
-            losses += [_resolve(LOSSES, point, loc, collector) for point in expand_grids(loss)]
+            for point in expand_grids(loss):
+                whole = _resolve(LOSSES, point, loc, collector)
+                losses.append(LossEntry(**dict(whole), label=loss.label))
     return losses
 
 
 def _resolve_search(
-    loss: Component, spaces: Mapping[str, Space], loc: Loc, collector: ProblemCollector
+    loss: LossEntry, spaces: Mapping[str, Space], loc: Loc, collector: ProblemCollector
 ) -> list[Search]:
     """The search, if the loss accepts its limits or all its values; otherwise an empty list."""
     given = {key: value for key, value in loss.params.items() if key not in spaces}
@@ -126,7 +131,7 @@ def _resolve_search(
     if not found:
         base = _resolve(LOSSES, base, (), found)
     collector.extend(found.problems, under=loc)
-    return [] if found else [Search(base, spaces, frozenset(integers))]
+    return [] if found else [Search(base, spaces, frozenset(integers), loss.label)]
 
 
 def _value_problems(name: str, params: Mapping[str, Any], key: str) -> list[str]:

@@ -17,6 +17,7 @@ from lossbench.assembly.checks_without_data import (
     worker_problems,
 )
 from lossbench.assembly.components import resolve_components, resolve_losses
+from lossbench.assembly.label_checks import label_problems
 from lossbench.data.loading import explain_missing
 from lossbench.errors import Loc, ParameterError, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import Evaluation
@@ -25,7 +26,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row, make_rows
 from lossbench.planning.search import Search
 from lossbench.records import Metric
-from lossbench.suite.schema import Component, Suite
+from lossbench.suite.schema import LossEntry, Suite
 
 ANY_CLASSES, ANY_DIMENSION = 10, 2
 """Number of classes and dimension of the heads that are created if the data are missing."""
@@ -45,7 +46,7 @@ class ResolvedSuite:
     """
 
     suite: Suite
-    losses: tuple[Component | Search, ...]
+    losses: tuple[LossEntry | Search, ...]
     rows: tuple[Row, ...]
     compared: tuple[Row, ...]
     evaluations: tuple[Evaluation, ...]
@@ -66,6 +67,7 @@ def resolve_suite(suite: Suite) -> ResolvedSuite:
     collector.extend(search_problems(suite, losses))
     suite.origin.raise_if_any(collector)
     rows = make_rows(losses, suite)
+    collector.extend(label_problems(suite, losses, rows))
     collector.extend(reference_problems(suite, rows))
     compared = compared_rows(suite, rows, collector)
     suite.origin.raise_if_any(collector)

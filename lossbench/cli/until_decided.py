@@ -18,6 +18,7 @@ from lossbench.planning.looks import (
     with_stored_looks,
 )
 from lossbench.planning.plan import Plan
+from lossbench.planning.rows import find_reference_rows
 from lossbench.planning.selection import PlanWithResults
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _require_comparisons(plan: Plan) -> None:
         raise RequestError("--until-decided: the suite names no 'reference' row to compare with")
     if deciding_metric(plan) is None:
         raise RequestError("--until-decided: none of the suite's metrics is better or worse")
-    rows = [row.label for row in plan.rows if suite.reference in (row.label, row.loss.name)]
+    rows = find_reference_rows(suite.reference, {row.label: row.entry for row in plan.rows})
     if len(rows) != 1 or len(plan.rows) < 2:
         raise RequestError(
             f"--until-decided: needs the reference row {suite.reference} and a row to compare with "

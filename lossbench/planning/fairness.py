@@ -159,7 +159,7 @@ def _uneven_budget(plan: Plan) -> Iterator[str]:
     """With `selection`: different numbers of rows among which losses with parameters are chosen."""
     if plan.suite.selection is None:
         return
-    budget = {name: len(rows) for name, rows in _by_loss(plan.rows).items() if rows[0].loss.params}
+    budget = {name: len(rows) for name, rows in _by_entry(plan.rows).items() if rows[0].loss.params}
     if _differ(budget.values()):
         yield (
             f"tuning budget: rows to choose from are {_by_value(budget)}; give every loss with "
@@ -169,7 +169,7 @@ def _uneven_budget(plan: Plan) -> Iterator[str]:
 
 def _untuned(plan: Plan) -> Iterator[str]:
     if plan.suite.selection is not None:
-        for name, rows in _by_loss(plan.rows).items():
+        for name, rows in _by_entry(plan.rows).items():
             if not rows[0].loss.params:
                 yield f"{name}: has no parameters, nothing was chosen for it"
 
@@ -177,7 +177,7 @@ def _untuned(plan: Plan) -> Iterator[str]:
 def _tuned_on_test(plan: Plan) -> Iterator[str]:
     """Without `selection`: losses with several rows, all measured on the test set."""
     if plan.suite.selection is None:
-        for name, rows in _by_loss(plan.rows).items():
+        for name, rows in _by_entry(plan.rows).items():
             if len(rows) > 1:
                 yield (
                     f"{name}: {len(rows)} rows, all measured on the test set; quoting the best "
@@ -247,18 +247,18 @@ def _requirement_texts(plan: Plan, need: HeadRequirements) -> Iterator[str]:
 
 
 def _names(some: Sequence[Row], rows: Iterable[Row]) -> str:
-    """Labels of some rows; a loss is named once if all its rows are among them."""
+    """Labels of some rows; an entry is named once if all its rows are among them."""
     names = []
-    for name, own in _by_loss(rows).items():
+    for name, own in _by_entry(rows).items():
         named = [row for row in own if row in some]
         names += [name] if named == own else [row.label for row in named]
     return ", ".join(names)
 
 
-def _by_loss(rows: Iterable[Row]) -> dict[str, list[Row]]:
+def _by_entry(rows: Iterable[Row]) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.loss.name, []).append(row)
+        found.setdefault(row.entry, []).append(row)
     return found
 
 

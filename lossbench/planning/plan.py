@@ -18,7 +18,7 @@ from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
 from lossbench.planning.trial import PROTOCOL, PlannedEvaluation, Trial, digest_of
 from lossbench.records import Artifact, Metric, Plugin
-from lossbench.suite.schema import Component, Holdout, Recipe, Suite
+from lossbench.suite.schema import Component, Holdout, LossEntry, Recipe, Suite
 
 MAX_LABEL_LENGTH = 80
 """Maximum number of characters for changes; file names have at most 255 bytes in all."""
@@ -72,7 +72,7 @@ class Plan:
     artifacts: tuple[Artifact, ...] = ()
     evaluations: tuple[PlannedEvaluation, ...] = ()
     compared: tuple[Row, ...] = ()
-    losses: tuple[Component | Search, ...] = ()
+    losses: tuple[LossEntry | Search, ...] = ()
     only: str | None = None
     changes: tuple[str, ...] = ()
     more_seeds: tuple[int, ...] = ()
@@ -119,6 +119,8 @@ class Plan:
             for key, absent in (("samples", None), ("stop_early", False)):
                 if shared["selection"][key] == absent:
                     del shared["selection"][key]
+            for compared in shared["selection"]["compare"]:
+                compared.pop("label", None)
         digest = self.validation_digest or self.data_digest
         # `digest_of` also adds the protocol; this one is kept so that stored tables are found
         return digest_of({**shared, "data_digest": digest, "protocol": PROTOCOL})
@@ -141,7 +143,8 @@ class Plan:
     @property
     def expanded_suite(self) -> Suite:
         """The suite with its grids expanded and with all defaults of its losses."""
-        return self.suite.model_copy(update={"losses": [row.loss for row in self.rows]})
+        losses = [LossEntry(**dict(row.loss), label=row.entry_label) for row in self.rows]
+        return self.suite.model_copy(update={"losses": losses})
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
@@ -214,7 +217,8 @@ class Plan:
         """The plan with only those rows and variants that a glob matches.
 
         Args:
-            only: Glob for rows (by label or loss name), or a glob for each part of VARIANT/ROW.
+            only: Glob for rows (by label, entry or loss name), or a glob for each part of
+                VARIANT/ROW.
 
         Raises:
             RequestError: No cell matches.
@@ -223,7 +227,7 @@ class Plan:
             (name, row)
             for name in self.suite.variants
             for row in self.rows
-            if row.applies_to(name) and matches(only, name, row.label, row.loss.name)
+            if row.applies_to(name) and matches(only, name, row.label, row.entry, row.loss.name)
         ]
         variants = {n: v for n, v in self.suite.variants.items() if any(n == w for w, _ in wanted)}
         rows = tuple(row for row in self.rows if any(row is w for _, w in wanted))
@@ -257,6 +261,7 @@ class Plan:
             suite=suite.suite,
             variant=variant,
             row=row.label,
+            entry_label=row.entry_label,
             loss=row.loss,
             model=model,
             recipe=suite.recipe,
@@ -277,11 +282,18 @@ class Plan:
         )
 
 
-def matches(only: str, variant: str, row: str, loss: str) -> bool:
-    """Whether the glob of `--only` matches a cell: a glob for the row, or VARIANT/ROW."""
+def matches(only: str, variant: str, *row_names: str) -> bool:
+    """Whether the glob of `--only` matches a cell.
+
+    Args:
+        only: A glob for the row, or VARIANT/ROW.
+        variant: Name of the column.
+        row_names: Names of the row, one of which has to match: its label, its entry, its loss.
+    """
     variant_glob, separator, row_glob = only.rpartition("/")
-    return fnmatchcase(variant, variant_glob if separator else "*") and (
-        fnmatchcase(row, row_glob) or fnmatchcase(loss, row_glob)
+    return fnmatchcase(variant, variant_glob if separator else "*") and any(
+        name == row_glob or fnmatchcase(name, row_glob)  # a label may have [ or *
+        for name in row_names
     )
 
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, TypeAdapter, field_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    field_validator,
+    model_serializer,
+)
 
 from lossbench.planning.head_requirements import HeadRequirements
 from lossbench.planning.plan import Plan
@@ -14,9 +20,14 @@ from lossbench.planning.search import Search
 from lossbench.planning.trial import PlannedEvaluation
 from lossbench.records import Artifact, Metric, Strict
 from lossbench.suite.grammar import SearchRange
-from lossbench.suite.schema import Component, Suite
+from lossbench.suite.schema import Component, LossEntry, Suite
 
 _FACTS = TypeAdapter(DataFacts)
+
+
+def _without_none(content: dict[str, Any], key: str) -> dict[str, Any]:
+    """The content without a key that is None, as in archives of earlier versions."""
+    return {name: value for name, value in content.items() if name != key or value is not None}
 
 
 class _Row(Strict):
@@ -24,12 +35,22 @@ class _Row(Strict):
     loss: Component
     varied: dict[str, Any]
     variants: list[str] | None
+    entry_label: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_missing_label(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_none(to_dict(self), "entry_label")
 
 
 class _Search(Strict):
     loss: Component
     spaces: dict[str, SearchRange | list[Any]]
     integers: list[str]
+    label: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_missing_label(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_none(to_dict(self), "label")
 
 
 class _Head(Strict):
@@ -54,7 +75,7 @@ class PlanRecord(Strict):
     suite: Suite
     rows: list[_Row]
     compared: list[_Row]
-    losses: list[Component | _Search]
+    losses: list[LossEntry | _Search]
     data_digest: str
     validation_digest: str
     evaluations: list[PlannedEvaluation]
@@ -129,23 +150,30 @@ def plan_of(record: PlanRecord) -> Plan:
 
 def _row_record(row: Row) -> _Row:
     variants = None if row.variants is None else sorted(row.variants)
-    return _Row(label=row.label, loss=row.loss, varied=dict(row.varied), variants=variants)
+    return _Row(
+        label=row.label,
+        loss=row.loss,
+        varied=dict(row.varied),
+        variants=variants,
+        entry_label=row.entry_label,
+    )
 
 
 def _row(record: _Row) -> Row:
     variants = None if record.variants is None else frozenset(record.variants)
-    return Row(record.label, record.loss, record.varied, variants)
+    return Row(record.label, record.loss, record.varied, variants, record.entry_label)
 
 
-def _loss_record(loss: Component | Search) -> Component | _Search:
-    if isinstance(loss, Component):
+def _loss_record(loss: LossEntry | Search) -> LossEntry | _Search:
+    if isinstance(loss, LossEntry):
         return loss
     spaces = {k: v if isinstance(v, SearchRange) else list(v) for k, v in loss.spaces.items()}
-    return _Search(loss=loss.loss, spaces=spaces, integers=sorted(loss.integers))
+    integers = sorted(loss.integers)
+    return _Search(loss=loss.loss, spaces=spaces, integers=integers, label=loss.label)
 
 
-def _loss(record: Component | _Search) -> Component | Search:
-    if isinstance(record, Component):
+def _loss(record: LossEntry | _Search) -> LossEntry | Search:
+    if isinstance(record, LossEntry):
         return record
     spaces = {k: tuple(v) if isinstance(v, list) else v for k, v in record.spaces.items()}
-    return Search(record.loss, spaces, frozenset(record.integers))
+    return Search(record.loss, spaces, frozenset(record.integers), record.label)

@@ -44,11 +44,18 @@ class Search:
         loss: Loss with every parameter; the searched ones have their defaults.
         spaces: Searched parameter -> a range, or the values to choose from.
         integers: Searched parameters that are integers.
+        label: Label of its entry in the suite; None without one.
     """
 
     loss: Component
     spaces: Mapping[str, Space]
     integers: frozenset[str] = frozenset()
+    label: str | None = None
+
+    @property
+    def entry(self) -> str:
+        """Name of the group of its rows: its label, else the name of the loss."""
+        return self.label or self.loss.name
 
 
 Score = Callable[[Component], float | None]

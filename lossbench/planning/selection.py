@@ -23,7 +23,7 @@ from lossbench.suite.schema import Component
 Scores = Mapping[str, float]
 """Trial identity -> metric on the held-out part; NaN for trials that will never have one."""
 Chosen = Mapping[tuple[str, str], Row]
-"""(variant, loss name) -> row."""
+"""(variant, entry of the suite) -> row; see `Row.entry`."""
 
 
 class ResultStore(Protocol):
@@ -91,7 +91,7 @@ class Stage:
         """Column -> label of its reference row; columns without a unique one are left out."""
         columns: dict[str, dict[str, str]] = {}
         for trial in self.trials:
-            columns.setdefault(trial.variant, {})[trial.row] = trial.loss.name
+            columns.setdefault(trial.variant, {})[trial.row] = trial.entry
         found = {name: find_reference_rows(reference, rows) for name, rows in columns.items()}
         return {variant: rows[0] for variant, rows in found.items() if len(rows) == 1}
 
@@ -115,7 +115,7 @@ class PlanWithResults:
 
     @cached_property
     def chosen(self) -> Chosen:
-        """The chosen row of each loss in each column; empty without `selection`."""
+        """The chosen row of each entry in each column; empty without `selection`."""
         return choose_rows(self.plan, self.scores)
 
     @cached_property
@@ -199,10 +199,10 @@ def held_out_scores(plan: Plan, results: Results) -> dict[str, float]:
 
 
 def choose_rows(plan: Plan, scores: Scores) -> dict[tuple[str, str], Row]:
-    """Choose each loss's parameters by the best mean score; empty without `selection`.
+    """Choose each entry's parameters by the best mean score; empty without `selection`.
 
     Returns:
-        (variant, loss name) -> row with the best mean. A loss is left out if none of its rows has
+        (variant, entry) -> row with the best mean. An entry is left out if none of its rows has
         finished with all seeds.
     """
     metric = plan.selection_metric
@@ -214,16 +214,16 @@ def choose_rows(plan: Plan, scores: Scores) -> dict[tuple[str, str], Row]:
         if math.isfinite(score := scores.get(trial.identity, math.nan)):
             finite.setdefault((trial.variant, trial.row), []).append(score)
     chosen = {}
-    for variant, name in itertools.product(
-        plan.suite.variants, dict.fromkeys(row.loss.name for row in plan.rows)
+    for variant, entry in itertools.product(
+        plan.suite.variants, dict.fromkeys(row.entry for row in plan.rows)
     ):
         means = []
-        for row in (row for row in plan.rows if row.loss.name == name):
+        for row in (row for row in plan.rows if row.entry == entry):
             values = finite.get((variant, row.label), [])
             if len(values) == len(plan.suite.seeds):
                 means.append((sum(values) / len(values), row))
         if means:
-            chosen[variant, name] = best(means, key=lambda scored: scored[0])[1]
+            chosen[variant, entry] = best(means, key=lambda scored: scored[0])[1]
     return chosen
 
 
@@ -264,7 +264,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
         if stored and proposals.replaced:
             column = f" in {variant}" if plan.has_variants else ""
             notes.append(
-                f"search of {search.loss.name}{column}: {proposals.replaced} of "
+                f"search of {search.entry}{column}: {proposals.replaced} of "
                 f"{len(proposals.values)} points, stored by Optuna {stored.optuna}, differ from "
                 f"those that Optuna {version('optuna')} proposes now; the stored points are used"
             )

@@ -64,11 +64,11 @@ class PlanStatus:
         expected = list(self._further_points())
         if any(not trial.holdout for trial in self.trials):
             return expected  # the final trials are known
-        rows = {row.loss.name: row for row in reversed(self.plan.rows)}
+        rows = {row.entry: row for row in reversed(self.plan.rows)}
         some = {
-            (variant, name): row
+            (variant, entry): row
             for variant in self.plan.suite.variants
-            for name, row in rows.items()
+            for entry, row in rows.items()
         }
         return expected + list(final_trials(self.plan, some))
 
@@ -94,9 +94,7 @@ class PlanStatus:
             return
         for search, variant in itertools.product(plan.searches, plan.suite.variants):
             points = [
-                row
-                for row in plan.rows
-                if row.loss.name == search.loss.name and row.applies_to(variant)
+                row for row in plan.rows if row.entry == search.entry and row.applies_to(variant)
             ]
             missing = (selection.samples or 0) - len(points)
             for seed in plan.suite.seeds if points else ():

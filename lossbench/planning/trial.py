@@ -70,6 +70,7 @@ class Trial(Strict):
 
     Attributes:
         suite, variant, row: Labels; they are not part of the identity.
+        entry_label: Label of the row's entry in the suite, as in `Row`; not stored.
         loss, model, recipe, augment: Components and settings with all defaults.
         dataset, data_digest: Training data; the digest covers all images and labels, or
             a sample of large folders (see `data/content_digest.py`).
@@ -93,6 +94,7 @@ class Trial(Strict):
     suite: str
     variant: str
     row: str
+    entry_label: str | None = Field(default=None, exclude=True)
     loss: Component
     model: Component
     recipe: Recipe
@@ -141,6 +143,11 @@ class Trial(Strict):
     def measurement_identities(self) -> tuple[str, ...]:
         """Identities of the measurements, in the order of `evaluate`."""
         return tuple(evaluation.identity(self.identity) for evaluation in self.evaluate)
+
+    @property
+    def entry(self) -> str:
+        """Name of the row's entry in the suite; see `Row.entry`."""
+        return self.entry_label or self.loss.name
 
     @property
     def other_digests(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ def json_lines(tables: Iterable[Table]) -> str:
         {
             "suite": table.suite,
             "variant": cell.variant,
+            **({"label": cell.row.entry_label} if cell.row.entry_label else {}),
             "loss": cell.row.loss.name,
             "params": cell.row.loss.params,
             "metric": table.metric,

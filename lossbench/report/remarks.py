@@ -90,16 +90,16 @@ def _selection_warnings(found: PlanWithResults, holdout: Stage) -> Iterator[str]
             f"{lacking} of {len(holdout.trials)} held-out trials lack "
             f"{found.plan.selection_metric.name}, by which is chosen: the choice may still change"
         )
-    names = dict.fromkeys(row.loss.name for row in found.plan.rows)
+    entries = dict.fromkeys(row.entry for row in found.plan.rows)
     for variant in found.plan.suite.variants:
-        for name in names:
-            if (variant, name) not in found.chosen:
-                yield f"{variant}: nothing chosen for {name}: none of its rows finished all seeds"
+        for entry in entries:
+            if (variant, entry) not in found.chosen:
+                yield f"{variant}: nothing chosen for {entry}: none of its rows finished all seeds"
 
 
 def describe_edge(choice: EdgeChoice) -> str:
     """Where the chosen number is among those given, and what to do."""
-    head = f"{choice.variant}: {choice.loss} chose {choice.parameter}={choice.value:g}"
+    head = f"{choice.variant}: {choice.entry} chose {choice.parameter}={choice.value:g}"
     ends = f"{choice.low:g} to {choice.high:g}"
     size = "smaller" if choice.at_low else "larger"
     if choice.listed is None:

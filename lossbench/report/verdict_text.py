@@ -203,7 +203,7 @@ def _by_column(table: Table, sizes: Mapping[str, str]) -> str:
 
 def why_no_verdicts(table: Table, reference: str) -> str:
     """Why a table, or one of its columns, has no comparisons."""
-    if not any(reference in (row.label, row.loss.name) for row in table.rows):
+    if not any(reference in (row.label, row.entry) for row in table.rows):
         return f"the reference row {reference} is not in this table"
     return f"no column has exactly one row {reference} and another row"
 

@@ -60,7 +60,7 @@ def next_trainings(
     groups: dict[tuple[str, str], dict[str, list[Trial]]] = {}
     for trial in trials:
         if trial.stop_early:
-            rows = groups.setdefault((trial.variant, trial.loss.name), {})
+            rows = groups.setdefault((trial.variant, trial.entry), {})
             rows.setdefault(trial.row, []).append(trial)
         elif trial.identity not in results:
             until[trial.identity] = trial.recipe.epochs
@@ -78,7 +78,7 @@ def rungs(epochs: int) -> tuple[int, ...]:
 
 
 class _Group:
-    """Rows of one loss in one column.
+    """Rows of one entry of the suite in one column.
 
     Losses are not compared with each other: a loss that learns slowly, for instance because its
     margin grows, would be pruned because another one is better at first.

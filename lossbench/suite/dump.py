@@ -36,5 +36,6 @@ def _short(value: Any, key: str = "") -> Any:
 
 
 def _keyed(component: Mapping[str, Any]) -> Any:
-    params = component["params"]
-    return {component["name"]: dict(params)} if params else component["name"]
+    label = {"label": component["label"]} if "label" in component else {}
+    params = {**label, **component["params"]}
+    return {component["name"]: params} if params else component["name"]

@@ -3,6 +3,7 @@
 lgm: {alpha: {grid: [0.1, 0.3]}, lambda: 0.1}                  # one row per combination
 lgm: {alpha: {search: {low: 0.01, high: 3, log: true}}}        # a range
 lgm: {alpha: {search: [0.01, 0.1, 1]}}                         # values to choose from
+lgm: {alpha: 0.3, label: ours}                                 # printed name of its row
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from pydantic import ValidationError
 
 from lossbench.errors import Problem, validation_problems
 from lossbench.records import Strict
-from lossbench.suite.schema import Component
+from lossbench.suite.schema import Component, LossEntry
 
 MAX_ROWS = 1000
 """Maximum number of rows of one loss; a larger number is a mistake and could exhaust the memory."""
+MAX_LABEL = 60
+"""Maximum number of characters of a label."""
 SEARCH_EXAMPLE = "alpha: {search: {low: 0.01, high: 1, log: true}}"
 
 
@@ -36,6 +39,21 @@ Space = SearchRange | tuple[Any, ...]
 """A range to search, or the values to choose from."""
 
 
+def label_problem(label: str) -> str:
+    """Reason why a text cannot be the label of a loss; empty if it can."""
+    if not label.strip():
+        return "should not be empty"
+    if label != label.strip():
+        return f"{label!r} should not begin or end with a space"
+    if len(label) > MAX_LABEL:
+        return f"should be at most {MAX_LABEL} characters, not {len(label)}"
+    if "/" in label:
+        return f"{label!r} should be without '/', which separates column and row in --only"
+    if not label.isprintable():
+        return f"{label!r} has characters that cannot be printed"
+    return ""
+
+
 def is_grid(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"grid"}
 
@@ -44,13 +62,14 @@ def is_search(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {"search"}
 
 
-def expand_grids(loss: Component) -> list[Component]:
+def expand_grids(loss: LossEntry) -> list[LossEntry]:
     """`{alpha: {grid: [0.1, 0.3]}, lambda: 0.1}` -> one loss per combination."""
     axes = [
         [(key, choice) for choice in (value["grid"] if is_grid(value) else [value])]
         for key, value in loss.params.items()
     ]
-    return [Component(name=loss.name, params=dict(point)) for point in itertools.product(*axes)]
+    points = map(dict, itertools.product(*axes))
+    return [LossEntry(name=loss.name, params=point, label=loss.label) for point in points]
 
 
 def read_spaces(loss: Component) -> dict[str, Space]:

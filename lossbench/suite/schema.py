@@ -60,8 +60,51 @@ def _keyed(value: Any) -> Any:
     return value
 
 
+class LossEntry(Component):
+    """An entry of `losses`: name and parameters of a loss, perhaps with a label.
+
+    Attributes:
+        label: Printed name of its rows; None for the name of the loss.
+    """
+
+    label: str | None = None
+
+    @property
+    def entry(self) -> str:
+        """Name of the group of its rows: its label, else the name of the loss."""
+        return self.label or self.name
+
+    @property
+    def loss(self) -> Component:
+        """Its loss without the label."""
+        return Component(name=self.name, params=self.params)
+
+    @model_serializer(mode="wrap")
+    def _without_missing_label(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = to_dict(self)
+        if self.label is None:
+            del content["label"]
+        return content
+
+
+def _labelled(value: Any) -> Any:
+    """`softmax`, `{lgm: {alpha: 0.3}}` or `{lgm: {alpha: 0.3, label: ours}}`."""
+    if isinstance(value, LossEntry):
+        return value
+    if isinstance(value, Component):
+        return LossEntry(name=value.name, params=value.params)
+    entry = _keyed(value)
+    if "name" in value or "label" not in entry.get("params", {}):
+        return entry
+    params = dict(entry["params"])
+    label = params.pop("label")
+    number = isinstance(label, int | float) and not isinstance(label, bool)
+    return {**entry, "params": params, "label": str(label) if number else label}
+
+
 NamedComponent = Annotated[Component, BeforeValidator(_named)]
 KeyedComponent = Annotated[Component, BeforeValidator(_keyed)]
+LabelledLoss = Annotated[LossEntry, BeforeValidator(_labelled)]
 
 
 def _augment(value: Any) -> Any:
@@ -212,7 +255,7 @@ class Selection(Strict):
     metric: str = "error"
     samples: int | None = Field(default=None, ge=2, le=1000)
     stop_early: bool = False
-    compare: list[KeyedComponent] = Field(default=[])
+    compare: list[LabelledLoss] = Field(default=[])
 
 
 def _printable(text: str) -> str:
@@ -241,9 +284,11 @@ class Suite(Strict):
         recipe: Training settings; the same for every row.
         variants: Columns of the table, by name.
         seeds: Seeds; each cell is trained once per seed.
-        reference: Name of the loss whose row all others are compared with.
+        reference: Name or label of the loss whose row all others are compared with.
         losses: Rows of the table. A parameter may be `{grid: [...]}`, one row per value, or
-            `{search: ...}`, values or `{low, high, log}` to choose from under `selection`.
+            `{search: ...}`, values or `{low, high, log}` to choose from under `selection`. The key
+            `label` is the printed name of a row instead of the loss's, as in
+            `lgm: {alpha: 0.3, label: ours}`.
         evaluate: Evaluations after the last epoch.
         selection: Choice of each loss's parameters without the test set.
         min_effect: Metric -> largest difference between two rows that counts as none, in the
@@ -269,7 +314,7 @@ class Suite(Strict):
         default=[0, 1, 2], min_length=1
     )
     reference: str | None = None
-    losses: list[KeyedComponent] = Field(min_length=1)
+    losses: list[LabelledLoss] = Field(min_length=1)
     evaluate: list[KeyedComponent] = Field(default=[Component(name="error")], min_length=1)
     selection: Selection | None = None
     min_effect: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})

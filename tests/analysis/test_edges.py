@@ -12,7 +12,6 @@ from lossbench.analysis.edges import EdgeChoice, edge_choices
 from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
-from lossbench.planning.search import Search
 from lossbench.suite.load import load_suite
 
 NOWHERE = Path("/nonexistent/data")
@@ -42,8 +41,7 @@ def make(tmp_path: Path) -> Callable[[str], Plan]:
 
 def edge_of(plan: Plan, key: str, value: Any) -> EdgeChoice | None:
     """The edge, if one loss chose this value of a parameter; None if it is not at an edge."""
-    some = plan.losses[0]
-    loss = some.loss if isinstance(some, Search) else some
+    loss = plan.losses[0].loss
     chosen = loss.model_copy(update={"params": {**loss.params, key: value}})
     choices = edge_choices(plan, {("default", loss.name): Row(loss.name, chosen, {key: value})})
     return next(choices, None)

@@ -11,7 +11,6 @@ from lossbench.planning.rows import make_rows
 from lossbench.records import Metric
 from lossbench.suite.grammar import expand_grids
 from lossbench.suite.load import load_suite
-from lossbench.suite.schema import Component
 
 Write = Callable[..., Path]
 
@@ -19,7 +18,7 @@ Write = Callable[..., Path]
 def plan_of(path: Path, *overrides: str, digest: str = "d") -> Plan:
     suite = load_suite(path, overrides)
     losses = [
-        Component(name=point.name, params={"alpha": 0.1, **point.params})
+        point.model_copy(update={"params": {"alpha": 0.1, **point.params}})
         for loss in suite.losses
         for point in expand_grids(loss)
     ]

@@ -11,7 +11,7 @@ from lossbench.planning.portable import portable_plan, portable_result, portable
 from lossbench.planning.rows import make_rows
 from lossbench.planning.trial import PlannedEvaluation
 from lossbench.records import MeasurementRecord
-from lossbench.suite.schema import Component, Suite
+from lossbench.suite.schema import LossEntry, Suite
 from tests.report.synthetic_report import result_of
 
 
@@ -95,8 +95,8 @@ def test_messages_lose_folders_but_nothing_else() -> None:
 
 def test_paths_in_parameters_of_a_loss_are_part_of_the_identity() -> None:
     plan = make_plan("/home/ada")
-    loss = Component(name="mine", params={"file": "/home/ada/x.npy"})
+    loss = LossEntry(name="mine", params={"file": "/home/ada/x.npy"})
     plan = replace(plan, rows=make_rows([loss], plan.suite))
     trial = plan.trials[0]
-    assert portable_trial(trial).loss == loss
+    assert portable_trial(trial).loss == loss.loss
     assert portable_trial(trial).identity == trial.identity

@@ -56,6 +56,7 @@ def test_identity_of_the_training_depends_on_every_field_that_affects_it() -> No
         "suite": "other",
         "variant": "other",
         "row": "other",
+        "entry_label": "other",
         "evaluate": (PlannedEvaluation(name="error"),),
         "keep_weights": False,
         "file_digests": {"loss lgm": "other"},

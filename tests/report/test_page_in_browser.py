@@ -24,7 +24,6 @@ from lossbench.report.metric_tables import CLASSIC_TITLE
 from lossbench.report.ranking_report import write_ranking
 from lossbench.suite.grammar import expand_grids
 from lossbench.suite.load import load_suite
-from lossbench.suite.schema import Component
 from tests.report.synthetic_report import DEFAULTS, HEAD, Results, result_of
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -64,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "suite.yaml").write_text(HEAD + BODY, encoding="utf-8")
     suite = load_suite(folder / "suite.yaml")
     losses = [
-        Component(name=point.name, params={**DEFAULTS[point.name], **point.params})
+        point.model_copy(update={"params": {**DEFAULTS[point.name], **point.params}})
         for loss in suite.losses
         for point in expand_grids(loss)
     ]

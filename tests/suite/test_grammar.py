@@ -15,12 +15,13 @@ from lossbench.suite.grammar import (
     grammar_problems,
     read_spaces,
 )
-from lossbench.suite.schema import Component
+from lossbench.suite.schema import Component, LossEntry
 
 
 def test_grids_are_combined() -> None:
     params = {"a": {"grid": [1, 2]}, "b": 3, "c": {"grid": [4, 5]}}
-    points = expand_grids(Component(name="x", params=params))
+    points = expand_grids(LossEntry(name="x", params=params, label="y"))
+    assert {p.entry for p in points} == {"y"}
     assert [tuple(p.params.values()) for p in points] == list(
         itertools.product([1, 2], [3], [4, 5])
     )

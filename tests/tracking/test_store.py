@@ -106,7 +106,8 @@ def test_the_stored_suite_file_is_a_suite(
     [parent] = all_runs(client)
     path = client.download_artifacts(parent.info.run_id, "suite.yaml", str(tmp_path))
     kept = load_suite(path)
-    assert kept.losses == [row.loss for row in plan.rows]  # grids expanded, defaults written out
+    # grids expanded, defaults written out
+    assert [loss.loss for loss in kept.losses] == [row.loss for row in plan.rows]
     same = kept.model_copy(update={"losses": plan.suite.losses})
     assert same.model_dump() == plan.suite.model_dump()
     assert "- lgm: {alpha: 0.3}\n" in Path(path).read_text(encoding="utf-8")

@@ -44,15 +44,15 @@ def _draw(
     plan, stage = found.plan, found.latest_stage
     colours = row_colours(plan.rows)
     compared = [row.label for row in plan.compared]
-    losses = list(dict.fromkeys(row.loss.name for row in plan.rows))
+    entries = list(dict.fromkeys(row.entry for row in plan.rows))
     if headline := headline_table(tables):
         yield from forest_figures(headline)
     for table in tables:
         if table.held_out:
             for variant in table.variants:
-                for loss in losses:
-                    on_log = searched_on_log(plan, loss)
-                    yield selection_figure(table, variant, loss, colours, compared, on_log)
+                for entry in entries:
+                    on_log = searched_on_log(plan, entry)
+                    yield selection_figure(table, variant, entry, colours, compared, on_log)
     for variant in plan.suite.variants:
         panels = find_embeddings(stage, variant, plan.rows, read)
         yield from (curve_figure(one) for one in curves if one.variant == variant)

@@ -30,7 +30,7 @@ def cost_figure(
         return None
     times = {label: [r.wall_time_sec for r in results] for label, results in found.items()}
     memory = {label: [r.peak_memory_mib for r in results] for label, results in found.items()}
-    names = find_reference_rows(reference, {r.label: r.loss.name for r in rows if r.label in found})
+    names = find_reference_rows(reference, {r.label: r.entry for r in rows if r.label in found})
     compared = names[0] if len(names) == 1 else None
     figure = new_figure(0.9 + 0.27 * len(times))
     left, right = figure.subplots(1, 2, sharey=True)

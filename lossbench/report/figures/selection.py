@@ -1,4 +1,4 @@
-"""Held-out error over the grid of one loss."""
+"""Held-out error over the grid of one entry of a suite."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from lossbench.report.figures.style import (
     Colour,
     Drawing,
     figure_title,
+    file_part,
     new_figure,
     save_figure,
     text_colour_on,
@@ -42,7 +43,7 @@ FULL = 0.5
 def selection_figure(
     table: Table,
     variant: str,
-    loss: str,
+    entry: str,
     colours: Mapping[str, Colour],
     compared: Collection[str] = (),
     searched_on_log: Collection[str] = (),
@@ -52,15 +53,15 @@ def selection_figure(
     Args:
         table: Table of the held-out part.
         variant: Name of the column.
-        loss: Name of the loss.
+        entry: Entry of the suite; see `Row.entry`.
         colours: Colours by row label.
         compared: Labels of the rows that the suite names for comparison with the chosen ones.
         searched_on_log: Parameters that the suite searches on a logarithmic scale.
 
     Returns:
-        None where the loss has one row, or none with a value.
+        None where the entry has one row, or none with a value.
     """
-    cells = [table.cells[variant, row.label] for row in table.rows if row.loss.name == loss]
+    cells = [table.cells[variant, row.label] for row in table.rows if row.entry == entry]
     with_mean = [cell for cell in cells if cell.summary.mean is not None]
     if len(cells) < 2 or not with_mean:
         return None
@@ -77,8 +78,9 @@ def selection_figure(
         figure = draw_points(cells, parameters, table, colours, named, searched_on_log)
         caption += ", bars ± std, small points the seeds; the chosen row is circled"
     caption += "; star: named by the suite for comparison." if named else "."
-    title = figure_title(f"Selection of {loss}", variant)
-    return save_figure(figure, "selection", f"selection-{variant}-{loss}", title, caption)
+    title = figure_title(f"Selection of {entry}", variant)
+    name = f"selection-{variant}-{file_part(entry)}"
+    return save_figure(figure, "selection", name, title, caption)
 
 
 def _heat_map(

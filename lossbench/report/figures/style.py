@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from lossbench.planning.rows import Row
+from lossbench.planning.trial import short_digest
 from lossbench.report.figures.fonts import FAMILY, replace_undrawable
 from lossbench.suite.schema import ONLY_COLUMN
 
@@ -110,6 +112,12 @@ def save_figure(figure: Figure, kind: str, name: str, title: str, caption: str) 
     return Drawing(kind, name, title, whole, files["png"], files["svg"])
 
 
+def file_part(text: str) -> str:
+    """A label of a row as a part of a file name: unchanged if it is a word, else with a digest."""
+    safe = re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII)
+    return safe if safe == text else f"{safe.strip('_')}-{short_digest(text)[:6]}"
+
+
 def figure_title(title: str, variant: str) -> str:
     """Title with the variant, unless it is the only one without a name."""
     return title if variant == ONLY_COLUMN else f"{title}, {variant}"
@@ -123,11 +131,21 @@ def loss_hues(losses: Iterable[str]) -> dict[str, Colour]:
 
 
 def row_colours(rows: Iterable[Row]) -> dict[str, Colour]:
-    """Row label -> colour: the loss's own hue, in shades where it has several rows."""
+    """Row label -> colour: a hue per entry, in shades where it has several rows.
+
+    The first entry of a loss has the loss's own hue.
+    """
     listed = list(rows)
+    first = {row.loss.name: row.entry for row in reversed(listed)}
+    names = {
+        row.entry: row.loss.name if first[row.loss.name] == row.entry else f"label {row.entry}"
+        for row in listed
+    }
+    hues = loss_hues(names.values())
     colours: dict[str, Colour] = {}
-    for name, hue in loss_hues(row.loss.name for row in listed).items():
-        labels = [row.label for row in listed if row.loss.name == name]
+    for entry, name in names.items():
+        hue = hues[name]
+        labels = [row.label for row in listed if row.entry == entry]
         for index, label in enumerate(labels):
             position = index / (len(labels) - 1) if len(labels) > 1 else 0.5
             colours[label] = shade(hue, 2 * position - 1)
