@@ -60,7 +60,7 @@ def build(
     """
     recipe = trial.recipe
     view = view_of(recipe)
-    parts = choose_splits(dataset, trial.dataset, trial.holdout)
+    parts = choose_splits(dataset, trial.dataset, trial.holdout, trial.holdout_labels)
 
     seed_everything(trial.seed)
     # the model is initialised first, so that it is the same for every loss

@@ -22,10 +22,10 @@ from lossbench.data.split_names import UNUSED
 from lossbench.data.suite_data import (
     may_select_on_validation,
     open_dataset,
+    resolve_choice,
     resolve_holdout,
-    with_class_numbers,
 )
-from lossbench.errors import Problem, ProblemCollector, UnknownNameError
+from lossbench.errors import ParameterError, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import Evaluation
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
@@ -122,11 +122,14 @@ def _notes_with_validation(
 def _open(suite: Suite, data_root: Path) -> tuple[DatasetChoice, Dataset]:
     """The choice of data with class numbers and the full path of a folder, and the data set."""
     try:
-        choice = with_class_numbers(suite.dataset, data_root)
+        choice = resolve_choice(suite.dataset, data_root)
         validation = may_select_on_validation(suite.selection)
         dataset = open_dataset(choice, data_root, validation=validation)
     except UnknownNameError as error:
         raise suite.origin.error([Problem(("dataset", "name"), str(error))]) from None
+    except ParameterError as error:
+        problems = [problem.under(("dataset",)) for problem in error.problems]
+        raise suite.origin.error(problems) from None
     except ValueError as error:
         raise suite.origin.error([Problem(("dataset", "classes"), str(error))]) from None
     folder = find_folder(suite.dataset.name, data_root)

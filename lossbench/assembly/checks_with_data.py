@@ -13,7 +13,7 @@ from lossbench.data.facts import pixel_statistics, view_of
 from lossbench.data.images import View
 from lossbench.data.sampling import stratified_subset
 from lossbench.data.suite_data import open_dataset
-from lossbench.data.trial_splits import choose_splits
+from lossbench.data.trial_splits import choose_splits, drawn_labels
 from lossbench.errors import (
     DataError,
     Loc,
@@ -173,7 +173,7 @@ def size_problems(suite: Suite, dataset: Dataset) -> list[Problem]:
             message += f": {dataset.no_test}" if dataset.no_test else ""
             problems.append(Problem(("dataset", key), message))
             continue
-        labels = dataset.splits[name].labels
+        labels, _ = drawn_labels(dataset, suite.dataset)[name]
         try:
             stratified_subset(labels, size)
         except ValueError as error:
@@ -193,7 +193,7 @@ def _too_small(choice: DatasetChoice, dataset: Dataset) -> Problem | None:
     """Problem of a `train_size` that leaves only one image of a class with more; else None."""
     if choice.train_size is None:
         return None
-    labels = dataset.splits["train"].labels
+    labels, _ = drawn_labels(dataset, choice)["train"]
     drawn = labels[stratified_subset(labels, choice.train_size)]
     for number, name in enumerate(dataset.card.class_names):
         available = int((labels == number).sum())

@@ -62,7 +62,7 @@ class LocalPlanStatus(PlanStatus):
 
         suite = self.plan.suite
         dataset = open_dataset(suite.dataset, data_root, verify=False)
-        images = suite.dataset.train_size or len(dataset.splits["train"].labels)
+        images = self.plan.facts.train_images
         numbers = math.prod(dataset.image_shape(view_of(suite.recipe)))
         return self.epochs_left * images * numbers >= ESTIMATE_FROM
 

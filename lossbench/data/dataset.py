@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -68,6 +69,8 @@ class Dataset:
         validation_digest: Digest of all splits including the validation set; empty without one.
         unrestricted: Data set with all classes, if this one has only some of them.
         left_out_classes: Numbers of the other classes in it.
+        data_root: Folder of the prepared data sets, in which files of labels are looked up; None
+            if the data set was not loaded by name.
     """
 
     card: Card
@@ -83,6 +86,7 @@ class Dataset:
     sizes_seen: str = ""
     unrestricted: Dataset | None = None
     left_out_classes: tuple[int, ...] = ()
+    data_root: Path | None = None
 
     def image_shape(self, view: View) -> Shape:
         """Shape (C, H, W) of the input of a model.

@@ -9,10 +9,11 @@ import torch
 
 from lossbench.data.dataset import Dataset, Split
 from lossbench.data.images import Shape, View
+from lossbench.data.resolved_conditions import condition_notes
 from lossbench.data.sampling import Indices, count_of_share, draw_loses_class, steps_per_epoch
-from lossbench.data.trial_splits import choose_indices, split_sizes
+from lossbench.data.trial_splits import choose_indices, drawn_labels
 from lossbench.planning.revisions import DataFacts, rounds_differently
-from lossbench.suite.schema import DatasetChoice, Holdout, Recipe, Suite
+from lossbench.suite.schema import DatasetChoice, Holdout, HoldoutLabels, Recipe, Suite
 
 SAMPLED_IMAGES = 100
 """Number of images in the sample for the pixel statistics."""
@@ -36,14 +37,18 @@ def data_facts(dataset: Dataset, suite: Suite) -> DataFacts:
     counts: dict[str, tuple[int, ...]] = {}
     trained: dict[Holdout, int] = {}
     shares: set[Holdout] = {0.0, holdout}
+    measured_by: HoldoutLabels = suite.selection.holdout_labels if suite.selection else "noisy"
+    used: Indices | None = None
     for share in shares:
-        chosen = choose_indices(dataset, suite.dataset, share)
+        chosen = choose_indices(dataset, suite.dataset, share, measured_by)
         for name, part in chosen.items():
             kind = held_out if share and name == "measured" else KINDS[name]
             if kind not in counts or share:
                 counts[kind] = _class_counts(*part, dataset.card.num_classes)
         split, indices = chosen["train"]
         trained[share] = len(split.labels if indices is None else indices)
+        used = used if share else indices
+    conditions = condition_notes(dataset, suite.dataset, used, holdout, measured_by)
     batch, least = suite.recipe.batch_size, 2 * suite.resources.workers
     return DataFacts(
         image_size=None if shape is None else shape[1:],
@@ -53,7 +58,7 @@ def data_facts(dataset: Dataset, suite: Suite) -> DataFacts:
         class_names=tuple(dataset.card.class_names),
         class_counts=counts,
         corrected_draws=frozenset(_corrected_draws(dataset, suite.dataset, holdout)),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *conditions),
         warnings=dataset.warnings,
     )
 
@@ -88,11 +93,9 @@ def _class_counts(split: Split, indices: Indices | None, classes: int) -> tuple[
 
 def _corrected_draws(dataset: Dataset, choice: DatasetChoice, holdout: Holdout) -> Iterator[str]:
     """Those of `train_size`, `test_size`, `holdout` for which a plain draw would lose a class."""
-    for name, size in split_sizes(choice).items():
-        if size is not None and name in dataset.splits:
-            labels = dataset.splits[name].labels
-            if draw_loses_class(labels, size, in_rest=False):
-                yield f"{name}_size"
+    for name, (labels, size) in drawn_labels(dataset, choice).items():
+        if size is not None and draw_loses_class(labels, size, in_rest=False):
+            yield f"{name}_size"
     if holdout and holdout != "validation":
         split, indices = choose_indices(dataset, choice, 0.0)["train"]
         labels = split.labels if indices is None else split.labels[indices]

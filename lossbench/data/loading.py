@@ -141,7 +141,8 @@ def load_dataset(
     """
     kept = _cached_slot(name, data_root, validation, missing_test_classes)
     if kept.dataset is None or (verify and not kept.verified):
-        kept.dataset = _load(name, data_root, verify, validation, missing_test_classes)
+        found = _load(name, data_root, verify, validation, missing_test_classes)
+        kept.dataset = replace(found, data_root=data_root)
         kept.verified = verify
     return kept.dataset
 

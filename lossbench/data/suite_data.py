@@ -9,9 +9,10 @@ from lossbench.data.dataset import Dataset
 from lossbench.data.encoded_images import EncodedImages
 from lossbench.data.image_files import ImageFileSplit
 from lossbench.data.loading import close_datasets, load_dataset
+from lossbench.data.resolved_conditions import with_resolved_conditions
 from lossbench.errors import DataError, Problem
 from lossbench.planning.trial import VALIDATION_SET, Trial
-from lossbench.suite.schema import DatasetChoice, Selection, Suite
+from lossbench.suite.schema import CONDITIONS, DatasetChoice, Selection, Suite
 
 
 def open_dataset(
@@ -41,8 +42,10 @@ def open_dataset(
     return dataset.restricted(dataset.class_numbers(choice.classes))
 
 
-def with_class_numbers(choice: DatasetChoice, data_root: Path) -> DatasetChoice:
-    """Choice with classes given by number, because names are not part of a trial's identity.
+def resolve_choice(choice: DatasetChoice, data_root: Path) -> DatasetChoice:
+    """Choice with classes given by number and with its conditions checked and resolved.
+
+    Names of classes and files of labels are not part of a trial's identity.
 
     Args:
         choice: `dataset` of the suite.
@@ -50,14 +53,18 @@ def with_class_numbers(choice: DatasetChoice, data_root: Path) -> DatasetChoice:
 
     Raises:
         ValueError: A class does not exist, or is ambiguous.
+        ParameterError: A condition of the training set is wrong or impossible; the locations of
+            its problems are relative to `dataset`.
         DataError, UnknownNameError: The data set cannot be opened.
     """
-    if choice.classes is None:
+    if choice.classes is not None:
+        dataset = open_dataset(choice.model_copy(update={"classes": None}), data_root)
+        dataset.require_clear_numbers(choice.classes)
+        numbers = dataset.class_numbers(choice.classes)
+        choice = choice.model_copy(update={"classes": numbers})
+    if all(getattr(choice, key) is None for key in CONDITIONS):
         return choice
-    dataset = open_dataset(choice.model_copy(update={"classes": None}), data_root)
-    dataset.require_clear_numbers(choice.classes)
-    numbers = dataset.class_numbers(choice.classes)
-    return choice.model_copy(update={"classes": numbers})
+    return with_resolved_conditions(choice, open_dataset(choice, data_root))
 
 
 def open_trial_data(trial: Trial, data_root: Path) -> Dataset:
@@ -133,11 +140,19 @@ def resolve_holdout(suite: Suite, dataset: Dataset) -> Suite:
         dataset: Its data set, with the validation set if `selection` may use it.
 
     Raises:
-        SuiteError: `selection.holdout` is `validation`, but there is no validation set.
+        SuiteError: `selection.holdout` is `validation`, but there is no validation set; or its
+            labels should be noisy.
     """
     if suite.selection is None:
         return suite
     if "validation" in dataset.splits:
+        given = suite.selection.model_fields_set
+        if "holdout_labels" in given and suite.selection.holdout_labels == "noisy":
+            message = (
+                "the validation set keeps its labels; remove holdout_labels, or give "
+                "selection.holdout the share of the training set to hold out, such as 0.2"
+            )
+            raise suite.origin.error([Problem(("selection", "holdout_labels"), message)])
         selection = suite.selection.model_copy(update={"holdout": "validation"})
         return suite.model_copy(update={"selection": selection})
     if suite.selection.holdout == "validation":

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from lossbench.analysis.statistics import Summary
 from lossbench.errors import did_you_mean
@@ -60,6 +60,8 @@ class Conditions(Strict):
 
     Attributes:
         classes, train_size, test_size: Part of the data set.
+        data_conditions: Keys of the suite's `dataset` that change the training set, and
+            `holdout_labels` if they matter; left out of the file if there are none.
         recipe: Recipe of all rows.
         variants: Columns by name.
         evaluate: Evaluations.
@@ -72,12 +74,21 @@ class Conditions(Strict):
     classes: list[int] | None
     train_size: int | None
     test_size: int | None
+    data_conditions: dict[str, Any] = Field(default={})
     recipe: Recipe
     variants: dict[str, BaselineColumn]
     evaluate: list[Component]
     holdout: Holdout
     threads: int
     workers: int
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out empty `data_conditions`: baselines of earlier versions have the same digest."""
+        content: dict[str, Any] = to_dict(self)
+        if not self.data_conditions:
+            content.pop("data_conditions", None)
+        return content
 
     @property
     def digest(self) -> str:

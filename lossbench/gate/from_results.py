@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from typing import Any
 
 from lossbench.errors import RequestError
 from lossbench.gate.baseline import (
@@ -19,7 +20,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import Results, TrialResult
-from lossbench.suite.schema import Component
+from lossbench.suite.schema import CONDITIONS, Component
 
 _MAX_NAMED = 6  # cells that a message lists; it counts the others
 
@@ -68,6 +69,7 @@ def conditions_of(plan: Plan) -> Conditions:
         classes=None if classes is None else [int(k) for k in classes],  # resolved in a plan
         train_size=suite.dataset.train_size,
         test_size=suite.dataset.test_size,
+        data_conditions=_data_conditions(first),
         recipe=suite.recipe,
         variants={
             name: BaselineColumn(
@@ -83,6 +85,14 @@ def conditions_of(plan: Plan) -> Conditions:
         threads=first.threads,
         workers=first.workers,
     )
+
+
+def _data_conditions(trial: Trial) -> dict[str, Any]:
+    """Conditions of the training set that determine the numbers of a trial."""
+    content = trial.dataset.identifying()
+    found = {key: content[key] for key in CONDITIONS if key in content}
+    labels = {"holdout_labels": "clean"} if trial.measures_clean_labels else {}
+    return {**found, **labels}
 
 
 def metrics_of(plan: Plan) -> list[BaselineMetric]:

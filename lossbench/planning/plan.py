@@ -110,11 +110,8 @@ class Plan:
     @cached_property
     def table_identity(self) -> str:
         """Hash of the suite's name, data, recipe and selection; the table's run is found by it."""
-        shared = self.suite.model_dump(
-            mode="json", include={"suite", "dataset", "recipe", "selection"}
-        )
-        for key in ("name", "missing_test_classes"):  # the digest identifies the data
-            del shared["dataset"][key]
+        shared = self.suite.model_dump(mode="json", include={"suite", "recipe", "selection"})
+        shared["dataset"] = self.suite.dataset.identifying()
         if shared["selection"]:
             for key, absent in (("samples", None), ("stop_early", False)):
                 if shared["selection"][key] == absent:
@@ -273,6 +270,9 @@ class Plan:
             file_digests=_only(used, self.file_digests),
             revisions=revisions_of(parts),
             holdout=holdout,
+            holdout_labels=suite.selection.holdout_labels
+            if holdout and suite.selection
+            else "noisy",
             stop_early=stop_early,
             evaluate=self.evaluations,
             keep_weights=suite.keep_weights,

@@ -85,7 +85,11 @@ def _portable_suite(suite: Suite) -> Suite:
 
 
 def _portable_dataset(dataset: DatasetChoice) -> DatasetChoice:
-    return dataset.model_copy(update={"name": _last_part(dataset.name)})
+    update: dict[str, Any] = {"name": _last_part(dataset.name)}
+    if (noise := dataset.label_noise) is not None and noise.file is not None:
+        file = _last_part(noise.file)
+        update["label_noise"] = noise.model_copy(update={"file": file})
+    return dataset.model_copy(update=update)
 
 
 def _portable_model(model: Component) -> Component:

@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from lossbench.records import Strict
-from lossbench.suite.schema import Component, DatasetChoice, Holdout, Recipe
+from lossbench.suite.schema import Component, DatasetChoice, Holdout, HoldoutLabels, Recipe
 
 PROTOCOL = 4
 """Part of every identity; increase it if a change of the code affects the results of all
@@ -83,6 +83,7 @@ class Trial(Strict):
         holdout: Fraction of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set; `validation` trains on everything
             and measures on the validation set.
+        holdout_labels: Labels that held-out images are measured by, if there is label noise.
         stop_early: Whether it may be pruned if its row is behind others; see `Selection`.
         evaluate: Evaluations after the last epoch; they are not part of the identity.
         keep_weights: Whether the trained weights are stored; not part of the identity.
@@ -106,6 +107,7 @@ class Trial(Strict):
     file_digests: dict[str, str] = Field(default={}, exclude=True)
     revisions: dict[str, int] = Field(default={})
     holdout: Holdout
+    holdout_labels: HoldoutLabels = "noisy"
     stop_early: bool = False
     evaluate: tuple[PlannedEvaluation, ...]
     keep_weights: bool = True
@@ -113,13 +115,22 @@ class Trial(Strict):
     workers: int
     seed: int
 
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the default of `holdout_labels`, as trials of earlier versions do."""
+        content: dict[str, Any] = to_dict(self)
+        if self.holdout_labels == "noisy":
+            content.pop("holdout_labels", None)
+        return content
+
     @cached_property
     def identity(self) -> str:
         """Hash of everything that determines the trained network, with digests of the data."""
         labels = {"suite", "variant", "row", "evaluate", "keep_weights"}
         content = self.model_dump(mode="json", exclude=labels)
-        for key in ("name", "missing_test_classes"):  # the digest identifies the data
-            del content["dataset"][key]
+        content["dataset"] = self.dataset.identifying()
+        if not self.measures_clean_labels:
+            content.pop("holdout_labels", None)
         if self.weights_digest:
             content["model"]["params"].pop("checkpoint", None)
         else:
@@ -164,6 +175,12 @@ class Trial(Strict):
     @property
     def on_validation_set(self) -> bool:
         return self.holdout == "validation"
+
+    @property
+    def measures_clean_labels(self) -> bool:
+        """Whether held-out images are measured by labels that differ from those of training."""
+        share = bool(self.holdout) and not self.on_validation_set
+        return share and self.holdout_labels == "clean" and self.dataset.has_noisy_labels
 
     @property
     def reads_validation_set(self) -> bool:

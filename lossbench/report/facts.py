@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lossbench.planning.fairness import Difference, audit
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import TrialResult
 from lossbench.suite.dump import suite_yaml
+from lossbench.suite.schema import DatasetChoice
 
 FAIRNESS_TITLE, PROVENANCE_TITLE = "Fairness audit", "Provenance"
 
@@ -19,7 +20,8 @@ class Facts:
     """How the numbers were made.
 
     Attributes:
-        dataset: Name of the data set, with classes and numbers of images if the suite limits them.
+        dataset: Name of the data set, with classes, numbers of images, imbalance and label noise
+            if the suite has them.
         varied: Names of the variants; empty for a suite without variants.
         progress: Number of planned trials that have a result.
         suite_yaml: Suite with every default filled in and grids expanded.
@@ -64,6 +66,7 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
         )
         if size is not None
     ]
+    sizes += _conditions(suite.dataset)
     return Facts(
         dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
         varied=", ".join(suite.variants) if suite.has_variants else "",
@@ -78,6 +81,16 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
         command=command,
         differences=audit(plan, trials, found.results),
     )
+
+
+def _conditions(dataset: DatasetChoice) -> Iterator[str]:
+    """Conditions of the training set: imbalance, label noise."""
+    if dataset.per_class is not None:
+        yield f"{dataset.per_class} training images per class"
+    if dataset.imbalance is not None:
+        yield dataset.imbalance.text
+    if dataset.label_noise is not None:
+        yield f"label noise: {dataset.label_noise.text}"
 
 
 def _environment(result: TrialResult) -> str:

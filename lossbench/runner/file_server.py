@@ -64,8 +64,13 @@ class FileServer:
         return str(folder)
 
     def data_files(self, name: str) -> dict[str, int]:
-        """Sizes of the files of a data set in the driver's data root, by path."""
+        """Sizes of the files of a data set in the driver's data root, by path.
+
+        If it is a file itself, such as one with labels, its path is empty.
+        """
         root = self._data_root / name
+        if root.is_file():
+            return {"": root.stat().st_size}
         walked = os.walk(root, followlinks=True)
         found = [Path(at) / file for at, _, files in walked for file in files]
         return {str(path.relative_to(root)): path.stat().st_size for path in found}

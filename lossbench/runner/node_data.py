@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from lossbench.data.cache import cache_folder
+from lossbench.data.label_files import is_label_path
 from lossbench.data.sources import DATASETS
 from lossbench.errors import DataError
 from lossbench.planning.trial import Trial, short_digest
@@ -34,8 +35,8 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
     The trial checks the data against the plan.
 
     Raises:
-        DataError: The data are missing on this node, and are too large to copy, or the suite names
-            them by a path.
+        DataError: The data, or a file of labels, are missing on this node, and are too large to
+            copy, or the suite names them by a path.
     """
     client, driver_root = file_server_client(config), Path(config["data_root"])
     if client is None:
@@ -47,20 +48,31 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
                 f"node {platform.node()}: no data set {path}, which the suite names by its path; "
                 "put it into the data root and use its name, so that it is copied"
             )
-    names = sorted(name for name in wanted if "/" not in name)
+    nouns = dict.fromkeys(sorted(name for name in wanted if "/" not in name), "data set")
+    noise = trial.dataset.label_noise
+    if noise is not None and noise.file is not None:
+        if not is_label_path(noise.file):
+            nouns[noise.file] = "file"
+        elif not user_path(noise.file).is_file():
+            raise DataError(
+                f"node {platform.node()}: no file {noise.file}, which the suite names by its path; "
+                "put it into the data root and use its name, so that it is copied"
+            )
     own = os.environ.get("LOSSBENCH_DATA_ROOT")
     roots = [*([Path(own)] if own else []), driver_root]
     for root in roots:
-        if all((root / name).is_dir() for name in names):
+        if all((root / name).exists() for name in nouns):
             return root
     digests = f"{trial.data_digest} {sorted(trial.other_digests.values())}"
+    if noise is not None and noise.digest:
+        digests += f" {noise.digest}"
     root = cache_folder() / short_digest(digests)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".lock"):  # only one worker of the node copies
-            for name in names:
-                if not (root / name).is_dir():
-                    _copy(name, root, client, roots)
+            for name, noun in nouns.items():
+                if not (root / name).exists():
+                    _copy(name, noun, root, client, roots)
     except OSError as error:
         message = f"node {platform.node()}: cannot write data to {root}"
         raise DataError(f"{message}: {error.strerror or error}") from None
@@ -75,21 +87,21 @@ def _stored_as(name: str) -> str:
     return source.derived_from if source.bundled else name
 
 
-def _copy(name: str, root: Path, client: FileServerClient, searched: list[Path]) -> None:
+def _copy(name: str, noun: str, root: Path, client: FileServerClient, searched: list[Path]) -> None:
     node = f"node {platform.node()}"
     files = client.data_files(name)
     total = sum(files.values())
     if not files:
-        raise DataError(f"{node}: no data set {name!r}, and none on the driver's node")
+        raise DataError(f"{node}: no {noun} {name!r}, and none on the driver's node")
     if total > MAX_COPIED_BYTES:
         raise DataError(
-            f"{node}: no data set {name!r} in {' or '.join(map(str, searched))}, and with "
+            f"{node}: no {noun} {name!r} in {' or '.join(map(str, searched))}, and with "
             f"{total / 2**30:.0f} GiB it is too large to copy from the driver; put it there, or "
             "start Ray on that node with LOSSBENCH_DATA_ROOT set to the folder that has it"
         )
     with atomic_path(root / name) as temporary:
         for file, size in files.items():
-            path = temporary / file
+            path = temporary / file  # the same if `name` is a file
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as handle:
                 while (offset := handle.tell()) < size:

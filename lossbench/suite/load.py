@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from lossbench.errors import Loc, Problem, did_you_mean, validation_problems
 from lossbench.records import Strict
+from lossbench.suite.data_conditions import AsymmetricNoise, Imbalance, LabelNoise, yaml_keys
 from lossbench.suite.grammar import explain_misplaced_grids
 from lossbench.suite.origin import Origin
 from lossbench.suite.schema import (
@@ -86,6 +87,9 @@ def _keys_at(loc: Loc) -> list[str]:
     """Valid keys of the mapping at a location of the suite file."""
     levels: dict[str, type[Strict]] = {
         "dataset": DatasetChoice,
+        "dataset.imbalance": Imbalance,
+        "dataset.label_noise": LabelNoise,
+        "dataset.label_noise.asymmetric": AsymmetricNoise,
         "recipe": Recipe,
         "recipe.input": Input,
         "resources": Resources,
@@ -93,4 +97,4 @@ def _keys_at(loc: Loc) -> list[str]:
     }
     dotted = ".".join(str(part) for part in loc)
     model = Variant if loc[:1] == ("variants",) else levels.get(dotted, Suite)
-    return list(model.model_fields)
+    return list(yaml_keys(model))

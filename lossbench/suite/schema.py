@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from lossbench.records import Strict
+from lossbench.suite.data_conditions import Imbalance, LabelNoise
 from lossbench.suite.origin import Origin
 
 
@@ -130,6 +131,8 @@ def _distinct(values: list[Any]) -> list[Any]:
 Distinct = AfterValidator(_distinct)
 Holdout = float | Literal["validation"]
 """Share of the training set, or the validation set of the data set."""
+HoldoutLabels = Literal["noisy", "clean"]
+"""Labels that held-out training images are measured by, if there is label noise."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 ONLY_COLUMN = "default"
 """Name of the single column of a suite without variants."""
@@ -145,6 +148,10 @@ class DatasetChoice(Strict):
         test_size: Number of test images to use, the same share of each class; by default all.
         missing_test_classes: Whether classes of an image folder may have no test images or no
             validation images. With `allow` they are not measured, and `plan` names them.
+        per_class: Number of training images to use of each class; by default all.
+        imbalance: Classes of unequal size: `{long_tail: RATIO}` or `{step: RATIO}`.
+        label_noise: Wrong labels of training images: `{symmetric: RATE}`, `{asymmetric: RATE}` or
+            `{from: FILE}`. Test and validation set keep their labels.
     """
 
     name: str
@@ -152,6 +159,38 @@ class DatasetChoice(Strict):
     train_size: int | None = Field(default=None, ge=1)
     test_size: int | None = Field(default=None, ge=1)
     missing_test_classes: Literal["refuse", "allow"] = "refuse"
+    per_class: int | None = Field(default=None, ge=1)
+    imbalance: Imbalance | None = None
+    label_noise: LabelNoise | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out conditions of the training set that are not set; see `identifying`."""
+        content: dict[str, Any] = to_dict(self)
+        return {k: v for k, v in content.items() if k not in CONDITIONS or v is not None}
+
+    @property
+    def has_noisy_labels(self) -> bool:
+        return self.label_noise is not None and self.label_noise.changes_labels
+
+    def identifying(self) -> dict[str, Any]:
+        """Content that determines the images and labels, together with the digest of the data.
+
+        Conditions of the training set that are not set are left out, so that trials without them
+        have the identity of earlier versions; so is label noise of rate 0.
+        """
+        content = self.model_dump(mode="json")
+        for key in ("name", "missing_test_classes"):  # the digest identifies the data
+            del content[key]
+        if self.label_noise is not None:
+            content["label_noise"] = self.label_noise.identifying()
+            if not self.label_noise.changes_labels:
+                del content["label_noise"]
+        return content
+
+
+CONDITIONS = ("per_class", "imbalance", "label_noise")
+"""Keys of `dataset` that change the training set and are left out if they are not set."""
 
 
 class Input(Strict):
@@ -242,6 +281,9 @@ class Selection(Strict):
             validation set of the data set. By default the validation set if there is one, else 0.2.
         metric: Metric to choose by; the best mean over the seeds is chosen.
         samples: Number of points that a `search` proposes for each loss and column.
+        holdout_labels: Labels that held-out training images are measured by, if
+            `dataset.label_noise` makes labels wrong: `noisy`, those that training would see, or
+            `clean`, the true ones. The images are the same.
         stop_early: Prune held-out rows that are behind (successive halving). After 5/8 and after
             3/4 of the epochs the rows of a loss in a column are compared by their mean held-out
             error over the seeds; the better half continues, the others are pruned with all
@@ -254,8 +296,17 @@ class Selection(Strict):
     holdout: Annotated[float, Field(gt=0, lt=1)] | Literal["validation"] = 0.2
     metric: str = "error"
     samples: int | None = Field(default=None, ge=2, le=1000)
+    holdout_labels: HoldoutLabels = "noisy"
     stop_early: bool = False
     compare: list[LabelledLoss] = Field(default=[])
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the default of `holdout_labels`: tables are found by a hash of the keys."""
+        content: dict[str, Any] = to_dict(self)
+        if self.holdout_labels == "noisy":
+            content.pop("holdout_labels", None)
+        return content
 
 
 def _printable(text: str) -> str:

@@ -81,8 +81,17 @@ def params(trial: Trial) -> dict[str, str]:
     return {clean_key(key): shortened(_text(v)) for key, v in leaves if v is not None and v != {}}
 
 
-OPTIONAL = {"dataset.classes", "dataset.train_size", "dataset.test_size", "recipe.clip_norm"}
-"""Parameters of trials that are not stored where the setting is not used."""
+OPTIONAL = (
+    "dataset.classes",
+    "dataset.train_size",
+    "dataset.test_size",
+    "dataset.per_class",
+    "dataset.imbalance.",
+    "dataset.label_noise.",
+    "holdout_labels",
+    "recipe.clip_norm",
+)
+"""Begin of the keys of parameters of trials that are not stored where the setting is not used."""
 
 
 def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
@@ -93,7 +102,8 @@ def changed_sources(trial: Trial, stored: Mapping[str, str]) -> set[str]:
         stored: Parameters of the stored trial.
     """
     own = params(trial)
-    compared = (own.keys() & stored.keys()) | OPTIONAL
+    optional = {key for key in own.keys() | stored.keys() if key.startswith(OPTIONAL)}
+    compared = (own.keys() & stored.keys()) | optional
     differing = {key for key in compared if own.get(key) != stored.get(key)}
     differing -= {"suite", "variant", "row"}
     of_code = {key for key in differing if key.startswith(SOURCES)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,7 @@ def test_identity_of_the_training_depends_on_every_field_that_affects_it() -> No
         "evaluate": (PlannedEvaluation(name="error"),),
         "keep_weights": False,
         "file_digests": {"loss lgm": "other"},
+        "holdout_labels": "clean",  # without label noise they are the same
     }
     assert changed.keys() | unchanged.keys() == Trial.model_fields.keys()
     copies = [trial.model_copy(update={key: value}) for key, value in changed.items()]
@@ -115,3 +117,68 @@ def test_a_changed_copy_has_different_measurements(update: dict[str, object]) ->
     [before] = trial.measurement_identities  # now it is cached
     [after] = trial.model_copy(update=update).measurement_identities
     assert after != before
+
+
+def test_a_trial_without_conditions_of_the_data_has_the_identity_of_earlier_versions() -> None:
+    """The pinned identity was computed before `dataset` had keys for conditions."""
+    trial = make_trial("a", 0)
+    assert trial.identity == "23a357336709c551"
+    assert trial.dataset.model_dump(mode="json").keys() == {
+        "name",
+        "classes",
+        "train_size",
+        "test_size",
+        "missing_test_classes",
+    }
+    assert "holdout_labels" not in trial.model_dump_json()
+
+
+def _with(**keys: Any) -> Trial:
+    return make_trial("a", 0).model_copy(
+        update={"dataset": DatasetChoice.model_validate({"name": "digits", **keys})}
+    )
+
+
+def test_each_condition_of_the_data_is_part_of_the_identity() -> None:
+    trials = [
+        _with(),
+        _with(per_class=5),
+        _with(imbalance={"long_tail": 10}),
+        _with(imbalance={"step": 10}),
+        _with(imbalance={"step": 10, "seed": 1}),
+        _with(label_noise={"symmetric": 0.4}),
+        _with(label_noise={"symmetric": 0.4, "seed": 1}),
+        _with(label_noise={"asymmetric": {"rate": 0.4, "map": [1, 0]}}),
+        _with(label_noise={"asymmetric": {"rate": 0.4, "map": [0, 0]}}),
+        _with(label_noise={"from": "a.npy", "digest": "x"}),
+        _with(label_noise={"from": "a.npy", "digest": "y"}),
+    ]
+    assert len({trial.identity for trial in trials}) == len(trials)
+    for trial in trials:
+        assert Trial.model_validate_json(trial.model_dump_json()) == trial
+
+
+def test_spellings_of_one_condition_have_one_identity() -> None:
+    same = [
+        (
+            _with(label_noise={"from": "a.npy", "digest": "x"}),
+            _with(label_noise={"from": "/b/c.pt", "key": "worse_label", "digest": "x"}),
+        ),
+        (_with(imbalance={"step": 10}), _with(imbalance={"step": 10.0, "seed": 0})),
+        (_with(), _with(label_noise={"symmetric": 0})),
+        (_with(), _with(label_noise={"asymmetric": {"rate": 0.0, "map": [1, 0]}, "seed": 3})),
+    ]
+    for one, other in same:
+        assert one.identity == other.identity
+
+
+def test_labels_of_the_held_out_part_count_only_where_they_differ() -> None:
+    noisy = _with(label_noise={"symmetric": 0.4})
+    clean = noisy.model_copy(update={"holdout_labels": "clean"})
+    assert clean.identity != noisy.identity
+    assert Trial.model_validate_json(clean.model_dump_json()) == clean
+    for holdout in (0.0, "validation"):
+        one, other = (trial.model_copy(update={"holdout": holdout}) for trial in (noisy, clean))
+        assert one.identity == other.identity
+    no_noise = _with(label_noise={"symmetric": 0}).model_copy(update={"holdout_labels": "clean"})
+    assert no_noise.identity == _with().identity

@@ -18,6 +18,7 @@ from lossbench.evaluation import EVALUATIONS
 from lossbench.losses import LOSSES
 from lossbench.models import MODELS
 from lossbench.registry import Entry, Registry
+from lossbench.suite import data_conditions as conditions
 from lossbench.suite import schema as suite
 from lossbench.training.optimizers import OPTIMIZERS
 from lossbench.training.schedules import SCHEDULES
@@ -28,6 +29,13 @@ def suite_file() -> str:
     levels: list[tuple[str, str, type[BaseModel]]] = [
         ("Top level", "", suite.Suite),
         ("dataset", "dataset.", suite.DatasetChoice),
+        ("dataset.imbalance", "dataset.imbalance.", conditions.Imbalance),
+        ("dataset.label_noise", "dataset.label_noise.", conditions.LabelNoise),
+        (
+            "dataset.label_noise.asymmetric",
+            "dataset.label_noise.asymmetric.",
+            conditions.AsymmetricNoise,
+        ),
         ("recipe", "recipe.", suite.Recipe),
         ("recipe.input", "recipe.input.", suite.Input),
         ("variants.NAME", "variants.NAME.", suite.Variant),
@@ -44,7 +52,7 @@ def suite_file() -> str:
         doc = parse_docstring(model)
         descriptions = doc.items("Attributes")
         rows = [
-            _row(prefix + name, descriptions.get(name, ""), field)
+            _row(prefix + (field.alias or name), descriptions.get(name, ""), field)
             for name, field in model.model_fields.items()
         ]
         parts += [f"## {title}", doc.summary, table(("key", "", "values", "default"), rows)]
