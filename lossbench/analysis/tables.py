@@ -63,7 +63,8 @@ class Table:
         spec: Format specification of the values and their differences.
         seeds: Number of planned seeds per cell; the largest, if seeds were added to some cells.
         variants: Names of the columns.
-        rows: Rows.
+        rows: Rows. With `tune`, a row of the test set is an entry of `losses`, whose chosen values
+            may differ between columns; `Cell.row` has those of its column.
         cells: (variant, row label) -> cell. With `selection`, a row that was not chosen in a
             column has no cell on the test set.
         not_finite: (variant, row label) -> seeds whose training finished, but whose value is not
@@ -132,7 +133,8 @@ def make_tables(found: PlanWithResults) -> tuple[Table, ...]:
 def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
     plan, tested = found.plan, stage.measured == "test"
     chosen = {} if tested else found.chosen
-    rows = [row for row in plan.rows if any(label == row.label for _, label in stage.cells)]
+    tested_rows = {label for _, label in stage.cells}
+    rows = [row for row in stage.listed_rows if row.label in tested_rows]
     everything = {
         (variant, row.label): _summary(stage, variant, row.label, metric.name)
         for variant in plan.suite.variants
@@ -142,7 +144,9 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
     spec = format_spec(metric.unit, (v for s in everything.values() for v in s.values))
     cells = {}
     for variant in plan.suite.variants:
-        here = [row for row in rows if (variant, row.label) in stage.cells]
+        here = [
+            stage.rows[variant, row.label] for row in rows if (variant, row.label) in stage.cells
+        ]
         summaries = {row.label: everything[variant, row.label] for row in here}
         numbers, best = {}, set()
         if tested:

@@ -15,6 +15,7 @@ from lossbench.assembly.checks_without_data import (
 from lossbench.assembly.dry_run import dry_run
 from lossbench.assembly.registries import plugin_entries
 from lossbench.assembly.resolved_suite import resolve_suite
+from lossbench.assembly.tuning import tuned_limits
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import data_facts, rounding_changed, view_of
 from lossbench.data.loading import find_folder
@@ -83,6 +84,11 @@ def check(suite: Suite, data_root: Path) -> Plan:
             (row.loss.name, key): LOSSES[row.loss.name].limits(key)
             for row in resolved.rows
             for key in row.loss.params
+        }
+        | {
+            (row.loss.name, key): tuned_limits(key, [planned_suite.recipe])
+            for row in resolved.rows
+            for key in row.tuned
         },
         sources={key: entry.code_digest for key, entry in plugins.items()},
         file_digests={key: entry.file_digest for key, entry in plugins.items()},

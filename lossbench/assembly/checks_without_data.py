@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from lossbench.assembly.components import resolve_losses
 from lossbench.errors import (
@@ -16,7 +16,7 @@ from lossbench.errors import (
 )
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.evaluation.declarations import declaration_problem
-from lossbench.planning.rows import Row, find_reference_rows
+from lossbench.planning.rows import Row, find_reference_rows, untuned_row
 from lossbench.planning.search import Search
 from lossbench.records import Metric
 from lossbench.suite.grammar import SEARCH_EXAMPLE
@@ -113,30 +113,44 @@ def search_problems(suite: Suite, losses: Iterable[LossEntry | Search]) -> list[
     searched = next((loss for loss in losses if isinstance(loss, Search)), None)
     samples = suite.selection.samples if suite.selection else None
     if searched is not None and samples is None:
-        key = next(iter(searched.spaces))
         message = "needs a held-out part; add selection: {samples: 16} to the suite"
+        if searched.tuned:
+            message = "needs a number of points; add selection.samples, as in {samples: 16}"
+            return [Problem(("tune", next(iter(searched.tuned)), "search"), message)]
+        key = next(iter(searched.spaces))
         return [Problem(("losses", searched.loss.name, key, "search"), message)]
     if searched is None and samples is not None:
-        message = f"no loss has a search, as in {SEARCH_EXAMPLE}"
+        where = "neither a loss nor `tune` has" if suite.tune else "no loss has"
+        message = f"{where} a search, as in {SEARCH_EXAMPLE}"
         return [Problem(("selection", "samples"), message)]
     return []
 
 
 def compared_rows(
-    suite: Suite, rows: Iterable[Row], collector: ProblemCollector
+    suite: Suite,
+    losses: Iterable[LossEntry | Search],
+    rows: Sequence[Row],
+    collector: ProblemCollector,
 ) -> tuple[Row, ...]:
-    """The rows that `selection.compare` names."""
+    """The rows that `selection.compare` names.
+
+    With `tune`, they have the recipe's own values of all tuned keys: these are the values of a
+    paper that chosen rows should be compared with. Searched parameters may then have any value.
+    """
     if suite.selection is None:
         return ()
     loc: Loc = ("selection", "compare")
     by_loss = {row.loss.model_dump_json(): row for row in rows}
     entries = {row.entry for row in by_loss.values()}
+    searches = [loss for loss in losses if isinstance(loss, Search)]
     found = []
     for index, loss in enumerate(resolve_losses(suite.selection.compare, loc, collector)):
         if isinstance(loss, Search):
             collector.add((*loc, index, loss.loss.name), "should be a row, not a search")
             continue
         row = by_loss.get(loss.loss.model_dump_json())
+        if suite.tune and (search := next((s for s in searches if _is_point(loss.loss, s)), None)):
+            row = next(row for row in rows if row.entry == search.entry)
         if loss.label is not None and loss.label not in entries:
             message = f"{loss.label!r} is no label of the suite"
             collector.add(
@@ -147,8 +161,14 @@ def compared_rows(
             message = f"is none of the suite's rows: {rows_of_loss or 'no ' + loss.name}"
             collector.add((*loc, index), message)
         else:
-            found.append(row)
+            found.append(untuned_row(row, loss.loss) if suite.tune else row)
     return tuple(found)
+
+
+def _is_point(loss: Component, search: Search) -> bool:
+    """Whether a loss differs from that of a search in searched parameters only."""
+    params = {key: loss.params.get(key) for key in search.loss.params if key in search.spaces}
+    return search.loss.name == loss.name and {**search.loss.params, **params} == loss.params
 
 
 def variant_problems(suite: Suite) -> list[Problem]:
@@ -164,11 +184,16 @@ def variant_problems(suite: Suite) -> list[Problem]:
     return problems
 
 
-def reference_problems(suite: Suite, rows: Iterable[Row]) -> list[Problem]:
+def reference_problems(
+    suite: Suite, rows: Iterable[Row], compared: Iterable[Row] = ()
+) -> list[Problem]:
     """Problems of a `reference` that matches no row, or several rows without `selection`."""
     if suite.reference is None:
         return []
     entries = {row.label: row.entry for row in rows}
+    if suite.tune:  # the names of the tested rows; see `selection.final_rows`
+        entries = {row.entry: row.entry for row in rows}
+        entries |= {row.label: row.entry for row in compared}
     found = find_reference_rows(suite.reference, entries)
     if not found:
         message = f"{suite.reference!r} is no row{did_you_mean(suite.reference, entries)}"

@@ -23,6 +23,7 @@ from lossbench.losses import LOSSES
 from lossbench.models import MODELS
 from lossbench.planning.head_requirements import HeadKey, HeadRequirements, head_key
 from lossbench.planning.plan import Plan
+from lossbench.planning.tuning import tuned_batch_sizes
 from lossbench.suite.schema import Component
 from lossbench.training.head_inspection import head_requirements
 
@@ -33,7 +34,7 @@ class HeadDryRun:
 
     Attributes:
         num_classes: Number of classes of the data set.
-        batch_size: Number of images per step.
+        batch_size: Smallest number of images per step.
         features: Variant -> features of two images, (2, D).
     """
 
@@ -88,7 +89,10 @@ def dry_run(plan: Plan, dataset: Dataset, collector: ProblemCollector) -> DryRun
     features: dict[str, Tensor] = {}
     weights: dict[str, str] = {}
     requirements: dict[HeadKey, HeadRequirements] = {}
-    head = HeadDryRun(dataset.card.num_classes, suite.recipe.batch_size, features)
+    sizes = tuned_batch_sizes(suite)
+    if not sizes or plan.compared:
+        sizes = [*sizes, suite.recipe.batch_size]
+    head = HeadDryRun(dataset.card.num_classes, min(sizes), features)
     for name, variant in suite.variants.items():
         changed_model: Loc = ("variants", name)
         outcome = _run_model(
@@ -104,7 +108,7 @@ def dry_run(plan: Plan, dataset: Dataset, collector: ProblemCollector) -> DryRun
         if digest:
             weights[name] = digest
         collector.extend(_augmentation_problems(variant.augment, dataset, view, name))
-        for row in (row for row in plan.rows if row.applies_to(name)):
+        for row in (row for row in plan.all_rows if row.applies_to(name)):
             try:
                 requirements[head_key(name, row.loss)] = head(name, row.loss)
             except ParameterError as error:

@@ -18,6 +18,12 @@ from lossbench.assembly.checks_without_data import (
 )
 from lossbench.assembly.components import resolve_components, resolve_losses
 from lossbench.assembly.label_checks import label_problems
+from lossbench.assembly.tuning import (
+    budget_problems,
+    grid_problems,
+    resolve_tune,
+    with_tuned_spaces,
+)
 from lossbench.data.loading import explain_missing
 from lossbench.errors import Loc, ParameterError, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import Evaluation
@@ -64,12 +70,21 @@ def resolve_suite(suite: Suite) -> ResolvedSuite:
     losses = resolve_losses(suite.losses, ("losses",), collector)
     evaluations = [] if collector else create_evaluations(resolved, collector)
     metrics = suite_metrics(suite, evaluations, collector)
+    if suite.tune:  # its values are checked with the recipe
+        suite.origin.raise_if_any(collector)
+    tune = resolve_tune(resolved, {"": resolved.recipe}, collector)
+    resolved = resolved.model_copy(update={"tune": dict(tune.given)})
+    if suite.tune:
+        suite.origin.raise_if_any(collector)
+    losses = with_tuned_spaces(losses, tune, collector)
+    collector.extend(grid_problems(suite, tune))
     collector.extend(search_problems(suite, losses))
     suite.origin.raise_if_any(collector)
-    rows = make_rows(losses, suite)
+    rows = make_rows(losses, resolved)
     collector.extend(label_problems(suite, losses, rows))
-    collector.extend(reference_problems(suite, rows))
-    compared = compared_rows(suite, rows, collector)
+    collector.extend(budget_problems(suite, losses, rows))
+    compared = compared_rows(suite, losses, rows, collector)
+    collector.extend(reference_problems(suite, rows, compared))
     suite.origin.raise_if_any(collector)
     return ResolvedSuite(resolved, tuple(losses), rows, compared, tuple(evaluations), metrics)
 
@@ -105,7 +120,7 @@ def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan
     collector.extend(worker_problems(suite))
     collector.extend(pixel_range_problems(suite.recipe.input, None))
     collector.extend(optimizer_problems(suite))
-    for loss in (row.loss for row in resolved.rows):
+    for loss in (row.loss for row in (*resolved.rows, *resolved.compared)):
         try:
             LOSSES[loss.name].create(ANY_CLASSES, ANY_DIMENSION, **loss.params)
         except ParameterError as error:

@@ -13,6 +13,7 @@ from lossbench.data.resolved_conditions import condition_notes
 from lossbench.data.sampling import Indices, count_of_share, draw_loses_class, steps_per_epoch
 from lossbench.data.trial_splits import choose_indices, drawn_labels
 from lossbench.planning.revisions import DataFacts, rounds_differently
+from lossbench.planning.tuning import tuned_batch_sizes
 from lossbench.suite.schema import DatasetChoice, Holdout, HoldoutLabels, Recipe, Suite
 
 SAMPLED_IMAGES = 100
@@ -55,6 +56,10 @@ def data_facts(dataset: Dataset, suite: Suite) -> DataFacts:
         crop_margins=margins,
         train_images=trained[0.0],
         steps={share: steps_per_epoch(n, batch, least) for share, n in trained.items()},
+        tuned_steps={
+            size: {share: steps_per_epoch(n, size, least) for share, n in trained.items()}
+            for size in tuned_batch_sizes(suite)
+        },
         class_names=tuple(dataset.card.class_names),
         class_counts=counts,
         corrected_draws=frozenset(_corrected_draws(dataset, suite.dataset, holdout)),

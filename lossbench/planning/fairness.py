@@ -2,7 +2,8 @@
 
 A difference is `fails` if it could have been avoided and may explain differences in the table, and
 `warning` if it may mislead a reader. Requirements of a loss (a center update, batches with several
-images per class) are `listed`.
+images per class) are `listed`, and so are recipe keys that were tuned for each loss: their values
+were chosen on held-out images, with the same number of points for each loss.
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ from lossbench.planning.head_requirements import HeadRequirements, head_key
 from lossbench.planning.nested import flatten
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
+from lossbench.planning.search import Search
 from lossbench.planning.trial import Trial
+from lossbench.planning.tuning import format_space
 from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, Results
+from lossbench.suite.schema import LossEntry, Recipe, Suite
 
 Level = Literal["fails", "warning", "listed"]
 LEVELS: tuple[Level, ...] = ("fails", "warning", "listed")
@@ -63,6 +67,7 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
         findings += [(level, variant, text) for level, text in _heads(plan, variant)]
     whole_table: tuple[tuple[Level, Iterator[str]], ...] = (
         ("fails", _uneven_budget(plan)),
+        ("listed", _tuning(plan)),
         ("warning", _tuned_on_test(plan)),
         ("listed", _untuned(plan)),
         ("warning", iter(plan.warnings)),
@@ -97,8 +102,12 @@ def _shared(trials: Sequence[Trial], plan: Plan) -> Iterator[tuple[Level, str]]:
     keys = dict.fromkeys(key for content in contents.values() for key in content)
     for key in keys:
         by_row = {row: content.get(key) for row, content in contents.items()}
-        if _differ(by_row.values()):
+        if not _differ(by_row.values()):
+            continue
+        if not _is_tuned(key, trials, plan):
             yield "fails", f"{key} is {_by_value(by_row)}"
+        elif not trials[0].holdout:  # on the held-out part, they are the points to choose from
+            yield "listed", f"{key}, tuned for each loss, is {_by_value(by_row)}"
     if plan.looks is not None and _differ(map(len, seeds.values())):
         numbers = {row: f"{len(own)}" for row, own in seeds.items()}
         yield (
@@ -108,6 +117,21 @@ def _shared(trials: Sequence[Trial], plan: Plan) -> Iterator[tuple[Level, str]]:
         )
     elif _differ(sorted(own) for own in seeds.values()):
         yield "fails", f"seeds are {_by_value({row: sorted(own) for row, own in seeds.items()})}"
+
+
+def _is_tuned(key: str, trials: Iterable[Trial], plan: Plan) -> bool:
+    """Whether `tune` has a key, and the recipe of each trial is that of a point of its loss."""
+    if key not in plan.suite.tune:
+        return False
+    recipes: dict[tuple[str, str], list[Recipe]] = {}
+    for trial in trials:
+        own = trial.variant, trial.loss.model_dump_json()
+        if own not in recipes:
+            points = (row for row in plan.all_rows if row.loss == trial.loss)
+            recipes[own] = [plan.trial(row, trial.variant, 0).recipe for row in points]
+        if trial.recipe not in recipes[own]:
+            return False
+    return True
 
 
 def _measured(trials: Sequence[Trial], results: Results, plan: Plan) -> Iterator[tuple[Level, str]]:
@@ -159,6 +183,11 @@ def _uneven_budget(plan: Plan) -> Iterator[str]:
     """With `selection`: different numbers of rows among which losses with parameters are chosen."""
     if plan.suite.selection is None:
         return
+    if plan.suite.tune:
+        budget = loss_budgets(plan.suite, plan.losses, plan.rows)
+        if _differ(budget.values()):
+            yield f"tuning budget: points to choose from are {_by_value(budget)}"
+        return
     budget = {name: len(rows) for name, rows in _by_entry(plan.rows).items() if rows[0].loss.params}
     if _differ(budget.values()):
         yield (
@@ -167,8 +196,46 @@ def _uneven_budget(plan: Plan) -> Iterator[str]:
         )
 
 
+def loss_budgets(
+    suite: Suite, losses: Iterable[LossEntry | Search], rows: Iterable[Row]
+) -> dict[str, int]:
+    """Number of points of each loss in a column: the rows of its grids, or those of its search.
+
+    Args:
+        suite: Suite with `selection`.
+        losses: Losses and searches of the rows.
+        rows: Rows; of searches, those proposed so far.
+    """
+    samples = (suite.selection.samples if suite.selection else None) or 0
+    searches = {loss.entry: 0 for loss in losses if isinstance(loss, Search)}
+    budgets: dict[str, int] = {}
+    for name, own in _by_entry(rows).items():
+        budgets[name] = searches.get(name, len(own))
+    for loss in losses:
+        if isinstance(loss, Search) and loss.entry in budgets:
+            budgets[loss.entry] += int(min(samples, loss.combinations))
+    return budgets
+
+
+def _tuning(plan: Plan) -> Iterator[str]:
+    """With `tune`: what was chosen for each loss, from how many points."""
+    suite = plan.suite
+    budgets = set(loss_budgets(suite, plan.losses, plan.rows).values())
+    if not suite.tune or len(budgets) != 1:
+        return
+    keys = ", ".join(f"{key} {format_space(suite, key)}" for key in suite.tune)
+    parameters: dict[str, list[str]] = {}
+    for row in plan.rows:
+        own = parameters.setdefault(row.entry, [])
+        own += [key for key in row.varied if key not in row.tuned and key not in own]
+    others = "; ".join(f"{name} with {', '.join(own)}" for name, own in parameters.items() if own)
+    yield f"each loss was tuned with {budgets.pop()} points: {keys}" + (
+        f"; together with parameters of the loss: {others}" if others else ""
+    )
+
+
 def _untuned(plan: Plan) -> Iterator[str]:
-    if plan.suite.selection is not None:
+    if plan.suite.selection is not None and not plan.suite.tune:
         for name, rows in _by_entry(plan.rows).items():
             if not rows[0].loss.params:
                 yield f"{name}: has no parameters, nothing was chosen for it"
@@ -205,6 +272,7 @@ def small_classes(plan: Plan) -> Iterator[str]:
 def _heads(plan: Plan, variant: str) -> Iterator[tuple[Level, str]]:
     """Differences between the heads: their training requirements and sizes."""
     rows = [row for row in plan.rows if row.applies_to(variant)]
+    recipes = [plan.trial(row, variant, 0).recipe for row in rows]
     lines: dict[str, list[Row]] = {}
     sizes: dict[int, list[Row]] = {}
     for row in rows:
@@ -214,7 +282,7 @@ def _heads(plan: Plan, variant: str) -> Iterator[tuple[Level, str]]:
         elif key in plan.head_requirements:
             need = plan.head_requirements[key]
             sizes.setdefault(need.parameters, []).append(row)
-            for text in _requirement_texts(plan, need):
+            for text in _requirement_texts(plan, need, recipes):
                 lines.setdefault(text, []).append(row)
     for text, own in lines.items():
         yield "listed", f"{_names(own, rows)}: {text}"
@@ -223,7 +291,9 @@ def _heads(plan: Plan, variant: str) -> Iterator[tuple[Level, str]]:
         yield "listed", f"number of trainable parameters of the head is {'; '.join(by_size)}"
 
 
-def _requirement_texts(plan: Plan, need: HeadRequirements) -> Iterator[str]:
+def _requirement_texts(
+    plan: Plan, need: HeadRequirements, recipes: Sequence[Recipe]
+) -> Iterator[str]:
     if need.samples_per_class is not None:
         yield (
             f"training images are shuffled in groups of {need.samples_per_class} of the same "
@@ -231,11 +301,12 @@ def _requirement_texts(plan: Plan, need: HeadRequirements) -> Iterator[str]:
         )
     if need.self_updated:
         names = ", ".join(need.self_updated)
-        unclipped = "" if plan.suite.recipe.clip_norm is None else ", and without clipping"
+        clipped = any(recipe.clip_norm is not None for recipe in recipes)
+        unclipped = ", and without clipping" if clipped else ""
         yield f"{names} updated by the loss after each step, not by the optimizer{unclipped}"
     for name, scale in need.lr_scales.items():
         yield f"learning rate of {name} is {scale:g} times the recipe's"
-    if need.undecayed and plan.suite.recipe.optimizer.params.get("weight_decay"):
+    if need.undecayed and any(recipe.optimizer.params.get("weight_decay") for recipe in recipes):
         yield f"no weight decay on {', '.join(need.undecayed)}"
     if need.scheduled:
         yield f"{', '.join(need.scheduled)} changes with the training's progress"

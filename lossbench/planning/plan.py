@@ -17,6 +17,7 @@ from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
 from lossbench.planning.trial import PROTOCOL, PlannedEvaluation, Trial, digest_of
+from lossbench.planning.tuning import BATCH_SIZE, tuned_recipe
 from lossbench.records import Artifact, Metric, Plugin
 from lossbench.suite.schema import Component, Holdout, LossEntry, Recipe, Suite
 
@@ -36,7 +37,8 @@ class Plan:
         artifacts: Arrays that the evaluations store, in the suite's order.
         evaluations: Evaluations of the suite, in its order, with what their values depend on; by
             default those of a suite that reads no other data and has no plugins.
-        compared: Rows that the suite's `selection` tests in addition to the chosen ones.
+        compared: Rows that the suite's `selection` tests in addition to the chosen ones; with
+            `tune`, they have the recipe's own values and are not among `rows`.
         losses: Losses and searches that make the rows.
         only: Glob of `--only`; None for a plan of all cells.
         changes: Differences from the suite file, as in `recipe.epochs=3`, `only lgm*`.
@@ -109,8 +111,11 @@ class Plan:
 
     @cached_property
     def table_identity(self) -> str:
-        """Hash of the suite's name, data, recipe and selection; the table's run is found by it."""
-        shared = self.suite.model_dump(mode="json", include={"suite", "recipe", "selection"})
+        """Hash of the suite's name, data, recipe, selection and tuned keys; the table's run is
+        found by it."""
+        shared = self.suite.model_dump(
+            mode="json", include={"suite", "recipe", "selection", "tune"}
+        )
         shared["dataset"] = self.suite.dataset.identifying()
         if shared["selection"]:
             for key, absent in (("samples", None), ("stop_early", False)):
@@ -130,7 +135,14 @@ class Plan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Caveats about the numbers, one line each."""
-        return (*self.facts.warnings, *_unreached_milestones(self.suite.recipe))
+        recipes = [tuned_recipe(self.suite.recipe, row.tuned) for row in self.all_rows]
+        unreached = dict.fromkeys(text for each in recipes for text in _unreached_milestones(each))
+        return (*self.facts.warnings, *unreached)
+
+    @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """The rows, and those to compare that are not among them."""
+        return (*self.rows, *(row for row in self.compared if row not in self.rows))
 
     @property
     def label(self) -> str:
@@ -139,9 +151,17 @@ class Plan:
 
     @property
     def expanded_suite(self) -> Suite:
-        """The suite with its grids expanded and with all defaults of its losses."""
-        losses = [LossEntry(**dict(row.loss), label=row.entry_label) for row in self.rows]
-        return self.suite.model_copy(update={"losses": losses})
+        """The suite with its grids expanded and with all defaults of its losses.
+
+        A suite with a search in `tune` keeps its losses as they are written.
+        """
+        if any(search.tuned for search in self.searches):
+            return self.suite
+        losses = {
+            row.loss.model_dump_json(): LossEntry(**dict(row.loss), label=row.entry_label)
+            for row in self.rows
+        }
+        return self.suite.model_copy(update={"losses": list(losses.values())})
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
@@ -237,7 +257,15 @@ class Plan:
             self,
             suite=self.suite.model_copy(update={"variants": variants}),
             rows=rows,
-            compared=tuple(row for row in self.compared if row in rows),
+            compared=tuple(
+                row
+                for row in self.compared
+                if row in rows
+                or (
+                    row not in self.rows
+                    and any(matches(only, n, row.label, row.entry, row.loss.name) for n in variants)
+                )
+            ),
             only=only,
             looks=None,  # of the whole table
             other_looks=(),
@@ -253,7 +281,10 @@ class Plan:
         used |= {f"optimizer {suite.recipe.optimizer.name}"}
         used |= {f"schedule {suite.recipe.schedule.name}"}
         stop_early = bool(holdout and suite.selection and suite.selection.stop_early)
-        parts = TrainingParts(suite.recipe, augment, row.loss, holdout, stop_early, self.facts)
+        recipe, facts = tuned_recipe(suite.recipe, row.tuned), self.facts
+        if BATCH_SIZE in row.tuned:
+            facts = replace(facts, steps=facts.tuned_steps.get(recipe.batch_size, {}))
+        parts = TrainingParts(recipe, augment, row.loss, holdout, stop_early, facts)
         return Trial(
             suite=suite.suite,
             variant=variant,
@@ -261,7 +292,7 @@ class Plan:
             entry_label=row.entry_label,
             loss=row.loss,
             model=model,
-            recipe=suite.recipe,
+            recipe=recipe,
             augment=augment,
             dataset=suite.dataset,
             data_digest=self.validation_digest if holdout == "validation" else self.data_digest,

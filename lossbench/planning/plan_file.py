@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import (
@@ -19,15 +20,15 @@ from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
 from lossbench.planning.trial import PlannedEvaluation
 from lossbench.records import Artifact, Metric, Strict
-from lossbench.suite.grammar import SearchRange
+from lossbench.suite.grammar import SearchRange, Space
 from lossbench.suite.schema import Component, LossEntry, Suite
 
 _FACTS = TypeAdapter(DataFacts)
 
 
-def _without_none(content: dict[str, Any], key: str) -> dict[str, Any]:
-    """The content without a key that is None, as in archives of earlier versions."""
-    return {name: value for name, value in content.items() if name != key or value is not None}
+def _without_unused(content: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The content without those keys that are not used, as in archives of earlier versions."""
+    return {name: value for name, value in content.items() if value or name not in keys}
 
 
 class _Row(Strict):
@@ -36,10 +37,11 @@ class _Row(Strict):
     varied: dict[str, Any]
     variants: list[str] | None
     entry_label: str | None = None
+    tuned: dict[str, Any] = Field(default={})
 
     @model_serializer(mode="wrap")
-    def _without_missing_label(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_none(to_dict(self), "entry_label")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_unused(to_dict(self), "entry_label", "tuned")
 
 
 class _Search(Strict):
@@ -47,10 +49,11 @@ class _Search(Strict):
     spaces: dict[str, SearchRange | list[Any]]
     integers: list[str]
     label: str | None = None
+    tuned: dict[str, SearchRange | list[Any]] = Field(default={})
 
     @model_serializer(mode="wrap")
-    def _without_missing_label(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_none(to_dict(self), "label")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_unused(to_dict(self), "label", "tuned")
 
 
 class _Head(Strict):
@@ -112,7 +115,7 @@ def plan_record(plan: Plan) -> PlanRecord:
         changes=list(plan.changes),
         sources=dict(plan.sources),
         weights=dict(plan.weights),
-        facts=_FACTS.dump_python(plan.facts, mode="json"),
+        facts=_facts(plan.facts),
         head_requirements=[
             _Head(variant=variant, loss=loss, requirements=requirements)
             for (variant, loss), requirements in plan.head_requirements.items()
@@ -122,6 +125,13 @@ def plan_record(plan: Plan) -> PlanRecord:
             for (loss, parameter), (lowest, highest) in plan.limits.items()
         ],
     )
+
+
+def _facts(facts: DataFacts) -> dict[str, Any]:
+    content: dict[str, Any] = _FACTS.dump_python(facts, mode="json")
+    if not facts.tuned_steps:
+        del content["tuned_steps"]
+    return content
 
 
 def plan_of(record: PlanRecord) -> Plan:
@@ -156,24 +166,37 @@ def _row_record(row: Row) -> _Row:
         varied=dict(row.varied),
         variants=variants,
         entry_label=row.entry_label,
+        tuned=dict(row.tuned),
     )
 
 
 def _row(record: _Row) -> Row:
     variants = None if record.variants is None else frozenset(record.variants)
-    return Row(record.label, record.loss, record.varied, variants, record.entry_label)
+    return Row(record.label, record.loss, record.varied, variants, record.entry_label, record.tuned)
 
 
 def _loss_record(loss: LossEntry | Search) -> LossEntry | _Search:
     if isinstance(loss, LossEntry):
         return loss
-    spaces = {k: v if isinstance(v, SearchRange) else list(v) for k, v in loss.spaces.items()}
-    integers = sorted(loss.integers)
-    return _Search(loss=loss.loss, spaces=spaces, integers=integers, label=loss.label)
+    return _Search(
+        loss=loss.loss,
+        spaces=_listed(loss.spaces),
+        integers=sorted(loss.integers),
+        label=loss.label,
+        tuned=_listed(loss.tuned),
+    )
+
+
+def _listed(spaces: Mapping[str, Space]) -> dict[str, SearchRange | list[Any]]:
+    return {k: v if isinstance(v, SearchRange) else list(v) for k, v in spaces.items()}
 
 
 def _loss(record: LossEntry | _Search) -> LossEntry | Search:
     if isinstance(record, LossEntry):
         return record
-    spaces = {k: tuple(v) if isinstance(v, list) else v for k, v in record.spaces.items()}
-    return Search(record.loss, spaces, frozenset(record.integers), record.label)
+    spaces, tuned = _spaces(record.spaces), _spaces(record.tuned)
+    return Search(record.loss, spaces, frozenset(record.integers), record.label, tuned)
+
+
+def _spaces(listed: Mapping[str, SearchRange | list[Any]]) -> dict[str, Space]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in listed.items()}

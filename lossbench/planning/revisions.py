@@ -29,6 +29,7 @@ class DataFacts:
             are trained and measured; None if sizes differ.
         train_images: Number of training images, including the held-out part.
         steps: Training steps per epoch, by the held-out part, as in `Trial`.
+        tuned_steps: The same with each batch size that the suite's `tune` allows.
         class_names: Names of the used classes, in the order of their labels.
         class_counts: Images of each class by their use: `training` (without a held-out part),
             `held-out`, `validation`, `test`.
@@ -42,6 +43,7 @@ class DataFacts:
     crop_margins: frozenset[int] | None = frozenset()
     train_images: int = 0
     steps: Mapping[Holdout, int] = field(default_factory=dict)
+    tuned_steps: Mapping[int, Mapping[Holdout, int]] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     corrected_draws: frozenset[str] = frozenset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Literal, Protocol
@@ -13,12 +13,11 @@ from typing import Literal, Protocol
 from lossbench.planning.look_record import LookRecord
 from lossbench.planning.looks import with_stored_looks
 from lossbench.planning.plan import Plan
-from lossbench.planning.rows import Row, find_reference_rows, make_rows
-from lossbench.planning.search import Search, SearchPoints, propose
+from lossbench.planning.rows import Row, find_reference_rows, make_rows, own_values
+from lossbench.planning.search import Point, Search, SearchPoints, propose
 from lossbench.planning.trial import Trial, digest_of
 from lossbench.records import Results, TrialResult
 from lossbench.suite.grammar import SearchRange
-from lossbench.suite.schema import Component
 
 Scores = Mapping[str, float]
 """Trial identity -> metric on the held-out part; NaN for trials that will never have one."""
@@ -51,11 +50,21 @@ class Stage:
             part of the training set, or on the validation set.
         trials: Trials in the suite's order.
         results: Results of the trials that were run.
+        rows: (variant, row label) -> row, in the order of the table.
     """
 
     measured: Literal["test", "holdout"]
     trials: tuple[Trial, ...]
     results: Results
+    rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
+
+    @cached_property
+    def listed_rows(self) -> tuple[Row, ...]:
+        """One row per label; with `tune`, its parameters may differ between columns."""
+        listed: dict[str, Row] = {}
+        for row in self.rows.values():
+            listed.setdefault(row.label, row)
+        return tuple(listed.values())
 
     @cached_property
     def cells(self) -> dict[tuple[str, str], list[tuple[Trial, TrialResult | None]]]:
@@ -122,10 +131,12 @@ class PlanWithResults:
     def stages(self) -> tuple[Stage, ...]:
         """The test set alone, or with `selection` the held-out part and then the test set."""
         if self.plan.suite.selection is None:
-            return (Stage("test", self.plan.trials, self.results),)
+            return (Stage("test", self.plan.trials, self.results, _row_cells(self.plan)),)
+        final = final_rows(self.plan, self.chosen)
+        trials = final_trials(self.plan, self.chosen)
         return (
-            Stage("holdout", self.plan.trials, self.results),
-            Stage("test", final_trials(self.plan, self.chosen), self.results),
+            Stage("holdout", self.plan.trials, self.results, _row_cells(self.plan)),
+            Stage("test", trials, self.results, _in_order(self.plan, final)),
         )
 
     @cached_property
@@ -232,16 +243,57 @@ def final_trials(plan: Plan, chosen: Chosen) -> tuple[Trial, ...]:
 
     Empty if no row is chosen yet.
     """
-    if not chosen:
-        return ()
-    cells = [(variant, row.label, row) for (variant, _), row in chosen.items()]
-    cells += [(variant, row.label, row) for variant in plan.suite.variants for row in plan.compared]
-    distinct = {(variant, label): row for variant, label, row in cells}
+    final = final_rows(plan, chosen)
     return tuple(
         plan.trial(row, variant, seed)
         for seed in plan.suite.seeds
-        for (variant, _), row in distinct.items()
+        for (variant, _), row in final.items()
     )
+
+
+def final_rows(plan: Plan, chosen: Chosen) -> dict[tuple[str, str], Row]:
+    """Chosen rows and those of `compare`, in the suite's order; empty if no row is chosen yet.
+
+    With `tune`, a chosen row has the name of its entry, as in `softmax`: a tuned learning rate
+    usually differs between columns, so rows named by their values would have a cell in one column
+    each, and no row could be compared or ranked across columns. The chosen values are reported
+    next to the table. Without `tune`, rows are named by their parameters.
+
+    Returns:
+        (variant, row label) -> row.
+    """
+    if not chosen:
+        return {}
+    if not plan.suite.tune:
+        cells = [(variant, row) for (variant, _), row in chosen.items()]
+        cells += itertools.product(plan.suite.variants, plan.compared)
+    else:
+        cells = []
+        for name in dict.fromkeys(row.entry for row in plan.all_rows):
+            for variant in plan.suite.variants:
+                if row := chosen.get((variant, name)):
+                    cells.append((variant, replace(row, label=name, variants=None)))
+            own = (row for row in plan.compared if row.entry == name)
+            cells += [(variant, row) for row in own for variant in plan.suite.variants]
+    return {(variant, row.label): row for variant, row in cells}
+
+
+def _in_order(plan: Plan, final: Mapping[tuple[str, str], Row]) -> Mapping[tuple[str, str], Row]:
+    """The final rows in the order of the suite."""
+    if plan.suite.tune:
+        return final
+    places = {row.label: place for place, row in enumerate(plan.rows)}
+    return dict(sorted(final.items(), key=lambda item: places[item[0][1]]))
+
+
+def _row_cells(plan: Plan) -> dict[tuple[str, str], Row]:
+    """(variant, row label) -> row of the first stage."""
+    return {
+        (variant, row.label): row
+        for row in plan.rows
+        for variant in plan.suite.variants
+        if row.applies_to(variant)
+    }
 
 
 def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
@@ -252,7 +304,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
     assert selection is not None
     search_points, notes = dict(plan.search_points), []
 
-    def points_of(search: Search, variant: str) -> tuple[Component, ...]:
+    def points_of(search: Search, variant: str) -> tuple[Point, ...]:
         identity = search_identity(plan, search, variant)
         stored = search_points.get(identity)
         proposals = propose(
@@ -260,6 +312,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
             selection.samples or 0,
             partial(_mean_score, plan, scores, variant),
             stored.points if stored else (),
+            own_values(search, plan.suite.recipe),
         )
         if stored and proposals.replaced:
             column = f" in {variant}" if plan.has_variants else ""
@@ -289,7 +342,7 @@ def search_identity(plan: Plan, search: Search, variant: str) -> str:
     trial = plan.trial(Row("", search.loss, {}), variant, 0, selection.holdout)
     spaces = {
         name: space.model_dump() if isinstance(space, SearchRange) else list(space)
-        for name, space in search.spaces.items()
+        for name, space in search.all_spaces.items()
     }
     content = {"trial": trial.identity, "spaces": spaces, "whole": sorted(search.integers)}
     return digest_of({**content, "metric": selection.metric})
@@ -301,12 +354,12 @@ def _versions(stored: SearchPoints | None) -> str:
     return ", ".join(dict.fromkeys([*known, version("optuna")]))
 
 
-def _mean_score(plan: Plan, scores: Scores, variant: str, point: Component) -> float | None:
+def _mean_score(plan: Plan, scores: Scores, variant: str, point: Point) -> float | None:
     """Mean score of a point, lower is better; see `search.Score`."""
     selection, metric = plan.suite.selection, plan.selection_metric
     assert selection is not None
     assert metric is not None
-    row = Row("", point, {})
+    row = Row("", point.loss, {}, tuned=point.tuned)
     trials = [plan.trial(row, variant, seed, selection.holdout) for seed in plan.suite.seeds]
     values = [scores.get(trial.identity) for trial in trials]
     known = [value for value in values if value is not None]

@@ -75,7 +75,7 @@ def expand_grids(loss: LossEntry) -> list[LossEntry]:
 def read_spaces(loss: Component) -> dict[str, Space]:
     """Searched parameter -> its space; the loss must have no `grammar_problems`."""
     return {
-        key: _read_space(value["search"]) for key, value in loss.params.items() if is_search(value)
+        key: read_space(value["search"]) for key, value in loss.params.items() if is_search(value)
     }
 
 
@@ -97,7 +97,7 @@ def grammar_problems(params: Mapping[str, Any]) -> list[Problem]:
             problems.append(Problem((key,), message))
         elif is_search(value):
             try:
-                _read_space(value["search"])
+                read_space(value["search"])
             except ValueError as error:
                 problems.append(Problem((key, "search"), str(error)))
     if grids and any(map(is_search, params.values())):
@@ -107,7 +107,7 @@ def grammar_problems(params: Mapping[str, Any]) -> list[Problem]:
 
 def explain_misplaced_grids(problems: Iterable[Problem]) -> list[Problem]:
     """The same problems, with a message on its valid place if a `grid` is misplaced."""
-    message = "a grid is only allowed as the value of a loss parameter"
+    message = "a grid is only allowed as the value of a loss parameter, and in `tune`"
     return [
         replace(problem, message=message)
         if isinstance(problem.value, Mapping) and "grid" in problem.value
@@ -116,7 +116,7 @@ def explain_misplaced_grids(problems: Iterable[Problem]) -> list[Problem]:
     ]
 
 
-def _read_space(value: Any) -> Space:
+def read_space(value: Any) -> Space:
     """Read `{low: 0.01, high: 1, log: true}` or a list of values.
 
     Raises:

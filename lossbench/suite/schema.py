@@ -280,7 +280,8 @@ class Selection(Strict):
         holdout: Share of each class's training images that is held out, or `validation` to use the
             validation set of the data set. By default the validation set if there is one, else 0.2.
         metric: Metric to choose by; the best mean over the seeds is chosen.
-        samples: Number of points that a `search` proposes for each loss and column.
+        samples: Number of points that the `search` in a loss and in `tune` proposes for each loss
+            and column.
         holdout_labels: Labels that held-out training images are measured by, if
             `dataset.label_noise` makes labels wrong: `noisy`, those that training would see, or
             `clean`, the true ones. The images are the same.
@@ -290,7 +291,7 @@ class Selection(Strict):
             their seeds. Needs `metric: error`. A pruned trial has no metrics, and its row cannot
             be chosen.
         compare: Rows of the suite that are tested in addition to the chosen ones, for example with
-            a paper's own values.
+            a paper's own values. With `tune` they have the recipe's own values.
     """
 
     holdout: Annotated[float, Field(gt=0, lt=1)] | Literal["validation"] = 0.2
@@ -342,6 +343,11 @@ class Suite(Strict):
             `lgm: {alpha: 0.3, label: ours}`.
         evaluate: Evaluations after the last epoch.
         selection: Choice of each loss's parameters without the test set.
+        tune: Keys of the recipe that are chosen for each loss under `selection`, as in
+            `recipe.optimizer.lr: {grid: [0.01, 0.1]}` or
+            `recipe.optimizer.lr: {search: {low: 0.003, high: 0.3, log: true}}`: parameters of the
+            optimizer and the schedule, `batch_size`, `epochs` and `clip_norm`. Every loss gets the
+            same number of points.
         min_effect: Metric -> largest difference between two rows that counts as none, in the
             metric's unit (percentage points for percentages): rows that differ by less are
             equivalent. For shares of test images the default is the standard error of the
@@ -368,12 +374,21 @@ class Suite(Strict):
     losses: list[LabelledLoss] = Field(min_length=1)
     evaluate: list[KeyedComponent] = Field(default=[Component(name="error")], min_length=1)
     selection: Selection | None = None
+    tune: dict[str, Any] = Field(default={})
     min_effect: dict[str, Annotated[float, Field(gt=0)]] = Field(default={})
     published: str | dict[str, str] | None = None
     keep_weights: bool = True
     resources: Resources = Resources()
 
     _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `tune` out if it is not set, as in archives of earlier versions."""
+        content: dict[str, Any] = to_dict(self)
+        if not self.tune:
+            content.pop("tune", None)
+        return content
 
     @property
     def origin(self) -> Origin:

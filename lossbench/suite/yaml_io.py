@@ -173,7 +173,7 @@ def assign_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[
     texts: dict[str, str] = {}
     for override in overrides:
         key, value = read_override(override)
-        keys = split_key(key)
+        keys = _with_whole_recipe_key(split_key(key))
         dotted = ".".join(part.text for part in keys)
         if dotted in texts:
             raise RequestError(f"--set {override}: {dotted} is set twice; give it once")
@@ -188,6 +188,15 @@ def assign_overrides(content: dict[str, Any], overrides: Iterable[str]) -> dict[
         _require_known_variant(keys, content.get("variants"), override)
         assign(content, keys, value, override)
     return texts
+
+
+def _with_whole_recipe_key(keys: Parts) -> Parts:
+    """`tune.recipe.optimizer.lr.grid` -> tune, recipe.optimizer.lr, grid."""
+    if keys[0].text != "tune" or len(keys) < 3 or keys[1].quoted:
+        return keys
+    end = 4 if keys[2].text in ("optimizer", "schedule") else 3
+    name = ".".join(part.text for part in keys[1:end])
+    return (keys[0], Part(name, quoted=True), *keys[end:])
 
 
 def split_key(key: str) -> Parts:

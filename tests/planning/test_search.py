@@ -12,7 +12,7 @@ import pytest
 
 from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
-from lossbench.planning.search import ROUND, Score, Search, propose
+from lossbench.planning.search import ROUND, Search, propose
 from lossbench.planning.selection import (
     choose_rows,
     final_trials,
@@ -50,8 +50,10 @@ def bowl(point: Component) -> float:
     return float(math.log10(alpha / 0.5) ** 2 + (lambda_ - 0.7) ** 2)
 
 
-def points(search: Search, samples: int, score: Score) -> list[Component]:
-    return list(propose(search, samples, score).points)
+def points(
+    search: Search, samples: int, score: Callable[[Component], float | None]
+) -> list[Component]:
+    return [p.loss for p in propose(search, samples, lambda p: score(p.loss)).points]
 
 
 def test_a_search_learns_from_its_scores() -> None:

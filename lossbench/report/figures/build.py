@@ -42,7 +42,9 @@ def _draw(
     read: ReadArrays,
 ) -> Iterator[Drawing | None]:
     plan, stage = found.plan, found.latest_stage
-    colours = row_colours(plan.rows)
+    rows, colours = stage.listed_rows, row_colours(plan.rows)
+    if plan.suite.tune:
+        colours |= row_colours(rows)
     compared = [row.label for row in plan.compared]
     entries = list(dict.fromkeys(row.entry for row in plan.rows))
     if headline := headline_table(tables):
@@ -54,20 +56,18 @@ def _draw(
                     on_log = searched_on_log(plan, entry)
                     yield selection_figure(table, variant, entry, colours, compared, on_log)
     for variant in plan.suite.variants:
-        panels = find_embeddings(stage, variant, plan.rows, read)
+        panels = find_embeddings(stage, variant, rows, read)
         yield from (curve_figure(one) for one in curves if one.variant == variant)
         yield embedding_figure(variant, panels, stage.images)
         yield likelihood_figure(variant, panels, stage.images)
         yield geometry_figure(variant, panels)
-        yield robustness_figure(stage, variant, plan.rows, plan.metrics, colours)
+        yield robustness_figure(stage, variant, rows, plan.metrics, colours)
         for artifact in plan.artifacts:
             if artifact.kind == "detection":
-                yield from detection_figures(stage, variant, plan.rows, artifact, colours, read)
+                yield from detection_figures(stage, variant, rows, artifact, colours, read)
             elif artifact.kind == "reliability":
-                yield reliability_figure(stage, variant, plan.rows, artifact, colours, read)
+                yield reliability_figure(stage, variant, rows, artifact, colours, read)
             else:
-                yield per_class_figure(
-                    stage, variant, plan.rows, artifact, plan.metrics, colours, read
-                )
+                yield per_class_figure(stage, variant, rows, artifact, plan.metrics, colours, read)
         yield rank_figure(tables, variant)
-        yield cost_figure(stage, variant, plan.rows, colours, plan.suite.reference)
+        yield cost_figure(stage, variant, rows, colours, plan.suite.reference)

@@ -102,7 +102,8 @@ class LearningCurves:
 
 def learning_curves(found: PlanWithResults) -> list[LearningCurves]:
     """Learning curves of every variant in which a trial has a history."""
-    stage, colours = found.latest_stage, row_colours(found.plan.rows)
+    stage, plan = found.latest_stage, found.plan
+    colours = row_colours(stage.listed_rows if plan.suite.tune else plan.rows)
     curves = (_learning_curves(stage, variant, colours) for variant in found.plan.suite.variants)
     return [one for one in curves if one.panels]
 
