@@ -97,7 +97,7 @@ def resolve_losses(
         else:
             for point in expand_grids(loss):
                 whole = _resolve(LOSSES, point, loc, collector)
-                losses.append(LossEntry(**dict(whole), label=loss.label))
+                losses.append(LossEntry(name=whole.name, params=whole.params, label=loss.label))
     return losses
 
 

@@ -59,5 +59,7 @@ def test_only_a_misplaced_grid_is_explained() -> None:
     grid = Problem(("epochs",), "should be a valid integer", {"grid": [1, 2]})
     assert explain_misplaced_grids([number, grid]) == [
         number,
-        Problem(("epochs",), "a grid is only allowed as the value of a loss parameter"),
+        Problem(
+            ("epochs",), "a grid is only allowed as the value of a loss parameter, and in `tune`"
+        ),
     ]
