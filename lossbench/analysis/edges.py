@@ -1,4 +1,4 @@
-"""Chosen parameters at the edge of the values that the suite lists or searches."""
+"""Chosen parameters and tuned recipe keys at the edge of the values that the suite gives."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import Search
 from lossbench.planning.selection import Chosen
+from lossbench.planning.tuning import tuned_spaces, tuned_values
 from lossbench.suite.grammar import SearchRange
 
 EDGE = 0.05
@@ -24,7 +25,7 @@ class EdgeChoice:
     Attributes:
         variant: Name of the column.
         entry: Name of the row's entry in the suite; see `Row.entry`.
-        parameter: Name of the parameter.
+        parameter: Name of the parameter, or dotted key of the recipe.
         value: Chosen value.
         low, high: Smallest and largest value that the suite gives.
         at_low: Whether the value is at the low end.
@@ -60,9 +61,9 @@ def edge_choices(plan: Plan, chosen: Chosen) -> Iterator[EdgeChoice]:
 
 
 def searched_on_log(plan: Plan, entry: str) -> set[str]:
-    """Parameters of an entry's loss that the suite searches on a logarithmic scale."""
+    """Parameters and recipe keys that the suite searches for an entry on a logarithmic scale."""
     searches = (search for search in plan.searches if search.entry == entry)
-    spaces = (item for search in searches for item in search.spaces.items())
+    spaces = (item for search in searches for item in search.all_spaces.items())
     return {key for key, space in spaces if isinstance(space, SearchRange) and space.log}
 
 
@@ -106,6 +107,12 @@ def _given(plan: Plan, entry: str, key: str) -> _Given | None:
     """Numbers that a suite gives for a parameter of an entry; None if not all are numbers."""
     values: list[Any] = []
     spans = []
+    if key in plan.suite.tune:
+        space = tuned_spaces(plan.suite).get(key)
+        if isinstance(space, SearchRange):
+            return _Given((), (space,))
+        values = tuned_values(plan.suite, key)
+        return _Given(tuple(values), ()) if all(map(_is_number, values)) else None
     for loss in plan.losses:
         if loss.entry != entry:
             continue

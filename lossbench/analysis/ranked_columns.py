@@ -140,7 +140,7 @@ def match_rows(cells: Sequence[Sequence[Cell]]) -> tuple[RowsByColumn, list[str]
         distinct = {_params(cell): cell for column in own for cell in column}
         if all(len(column) < 2 for column in own):
             rows[name] = {i: column[0] for i, column in enumerate(own) if column}
-            if len(distinct) > 1:
+            if len({_settings(cell) for column in own for cell in column}) > 1:
                 changed.append(name)
             continue
         varied = [
@@ -157,6 +157,11 @@ def match_rows(cells: Sequence[Sequence[Cell]]) -> tuple[RowsByColumn, list[str]
 
 def _params(cell: Cell) -> str:
     return json.dumps(cell.row.loss.params, sort_keys=True)
+
+
+def _settings(cell: Cell) -> str:
+    """Parameters and tuned recipe keys of a row."""
+    return json.dumps([cell.row.loss.params, dict(cell.row.tuned)], sort_keys=True)
 
 
 def _values(cell: Cell, varied: Sequence[str]) -> str:

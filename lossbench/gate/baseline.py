@@ -28,10 +28,17 @@ Values = Mapping[str, Any]
 CellKey = tuple[str, str, str, str]
 
 
-def cell_key(variant: str, loss: str, params: Values, metric: str) -> CellKey:
+def cell_key(
+    variant: str, loss: str, params: Values, metric: str, tuned: Values | None = None
+) -> CellKey:
     """Key that is equal for the same cell of two results; 1 and 1.0 are the same parameter."""
-    plain = {key: float(v) if type(v) is int else v for key, v in params.items()}
-    return variant, loss, json.dumps(plain, sort_keys=True), metric
+    texts = [_values_text(params), *([_values_text(tuned)] if tuned else [])]
+    return variant, loss, " ".join(texts), metric
+
+
+def _values_text(values: Values) -> str:
+    plain = {key: float(v) if type(v) is int else v for key, v in values.items()}
+    return json.dumps(plain, sort_keys=True)
 
 
 class BaselineData(Strict):
@@ -123,6 +130,7 @@ class BaselineCell(Strict):
         values: Values in the order of `seeds`.
         diverged: Seeds without a value: the training diverged, or the metric was not finite.
         loss, params: Name and parameters of the row's loss, including all defaults.
+        tuned: Tuned recipe keys with their values; left out of the file if there are none.
     """
 
     variant: str
@@ -133,11 +141,19 @@ class BaselineCell(Strict):
     diverged: list[NonNegativeInt]
     loss: str
     params: dict[str, Any]
+    tuned: dict[str, Any] = Field(default={})
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        content: dict[str, Any] = to_dict(self)
+        if not self.tuned:
+            content.pop("tuned", None)
+        return content
 
     @property
     def key(self) -> CellKey:
-        """Key that finds the same cell on the other side, by its parameters and not its label."""
-        return cell_key(self.variant, self.loss, self.params, self.metric)
+        """Key that finds the same cell on the other side, by its values and not its label."""
+        return cell_key(self.variant, self.loss, self.params, self.metric, self.tuned)
 
     @property
     def name(self) -> str:

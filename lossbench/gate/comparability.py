@@ -102,9 +102,9 @@ def _content(
 
 def _planned_keys(plan: Plan) -> set[CellKey]:
     return {
-        cell_key(variant, row.loss.name, row.loss.params, metric.name)
+        cell_key(variant, row.loss.name, row.loss.params, metric.name, row.tuned)
         for variant in plan.suite.variants
-        for row in plan.rows
+        for row in plan.all_rows
         for metric in metrics_of(plan)
     }
 
@@ -118,7 +118,9 @@ def _lacking_cell(cell: BaselineCell, plan: Plan) -> str:
     rows = [r for r in plan.rows if r.label == cell.row]
     rows = rows or [r for r in plan.rows if r.loss.name == cell.loss]
     if len(rows) == 1 and rows[0].loss.name == cell.loss:
-        changed = "; ".join(_differences("", cell.params, rows[0].loss.params))
+        changes = _differences("", cell.params, rows[0].loss.params)
+        changes += _differences("", cell.tuned, rows[0].tuned)
+        changed = "; ".join(changes)
         return f"{text}: {cell.loss}.{changed}" if changed else f"{text}: not measured"
     return text + did_you_mean(cell.row, {row.label for row in plan.rows})
 

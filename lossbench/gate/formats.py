@@ -152,6 +152,7 @@ def _json_cell(checked: CheckedCell) -> dict[str, object]:
         "row": cell.row,
         "loss": cell.loss,
         "params": cell.params,
+        **({"tuned": cell.tuned} if cell.tuned else {}),
         "metric": cell.metric,
         "unit": checked.metric.unit,
         "direction": checked.metric.direction,

@@ -139,6 +139,7 @@ def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
                         row=row,
                         loss=loss.name,
                         params=loss.params,
+                        tuned=dict(stage.rows[variant, row].tuned),
                         metric=measured.json_name(held_out=held_out),
                         seeds=list(values),
                         values=list(values.values()),

@@ -141,8 +141,8 @@ class PlanWithResults:
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
-        """The known trials of all stages."""
-        return tuple(trial for stage in self.stages for trial in stage.trials)
+        """The known trials of all stages; different rows may share one."""
+        return distinct_trials(trial for stage in self.stages for trial in stage.trials)
 
     def is_complete(self, trial: Trial) -> bool:
         """Whether a trial is trained and all its evaluations are measured."""
@@ -157,6 +157,17 @@ class PlanWithResults:
         """The last stage with a result; curves and costs are drawn from it."""
         started = [stage for stage in self.stages if stage.missing < len(stage.trials)]
         return started[-1] if started else self.stages[-1]
+
+
+def distinct_trials(trials: Iterable[Trial]) -> tuple[Trial, ...]:
+    """The trials without those whose training is that of an earlier one.
+
+    With `tune`, a row of `compare` is the chosen row if the recipe's own values are chosen.
+    """
+    distinct: dict[str, Trial] = {}
+    for trial in trials:
+        distinct.setdefault(trial.identity, trial)
+    return tuple(distinct.values())
 
 
 def is_complete(trial: Trial, results: Results) -> bool:

@@ -96,6 +96,9 @@ class PlanStatus:
             points = [
                 row for row in plan.rows if row.entry == search.entry and row.applies_to(variant)
             ]
-            missing = (selection.samples or 0) - len(points)
+            most = selection.samples or 0
+            if search.tuned:  # each loss has as many points, or all combinations
+                most = int(min(most, search.combinations))
+            missing = most - len(points)
             for seed in plan.suite.seeds if points else ():
                 yield from missing * [plan.trial(points[0], variant, seed, selection.holdout)]

@@ -28,6 +28,7 @@ def json_lines(tables: Iterable[Table]) -> str:
             **({"label": cell.row.entry_label} if cell.row.entry_label else {}),
             "loss": cell.row.loss.name,
             "params": cell.row.loss.params,
+            **({"tuned": cell.row.tuned} if cell.row.tuned else {}),
             "metric": table.metric,
             "values": cell.summary.values,
             "mean": cell.summary.mean,
@@ -70,12 +71,17 @@ CSV_COLUMNS = [
 def csv(tables: Iterable[Table]) -> str:
     """Tidy: one line per cell and metric. `params` and `values` are JSON; intervals are 95 %.
 
-    `changes` lists the differences from the suite file.
+    `tuned` is only there with tuned recipe keys, also as JSON. `changes` lists the differences from
+    the suite file.
     """
     import pandas as pd  # half a second, which the other formats need not wait for
 
-    records = [_csv_record(table, cell) for table in tables for cell in table.cells.values()]
-    return pd.DataFrame(records, columns=CSV_COLUMNS).to_csv(index=False, lineterminator="\n")
+    listed = [(table, cell) for table in tables for cell in table.cells.values()]
+    records = [_csv_record(table, cell) for table, cell in listed]
+    columns = list(CSV_COLUMNS)
+    if any(cell.row.tuned for _, cell in listed):
+        columns.insert(columns.index("params") + 1, "tuned")
+    return pd.DataFrame(records, columns=columns).to_csv(index=False, lineterminator="\n")
 
 
 def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:
@@ -87,6 +93,7 @@ def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:
         "row": cell.row.label,
         "loss": cell.row.loss.name,
         "params": json.dumps(cell.row.loss.params, ensure_ascii=False),
+        "tuned": json.dumps(dict(cell.row.tuned), ensure_ascii=False),
         "metric": table.metric,
         "mean": summary.mean,
         "std": summary.std,

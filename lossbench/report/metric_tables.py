@@ -14,6 +14,7 @@ from lossbench.analysis.number_format import (
 from lossbench.analysis.published import Published
 from lossbench.analysis.rank_bootstrap import RESAMPLES, Ranks
 from lossbench.analysis.tables import Cell, Table
+from lossbench.report.chosen_table import chosen_table
 from lossbench.report.display import (
     Column,
     DisplayCell,
@@ -68,9 +69,14 @@ def all_metric_tables(tables: Sequence[Table]) -> list[DisplayTable]:
 def tables_by_metric(tables: Sequence[Table]) -> list[list[DisplayTable]]:
     """Values, verdicts and ranks, for each metric; notes that repeat are kept once."""
     listed = []
+    tested = (table for table in tables if not table.held_out)
+    first = next(tested, next(iter(tables), None))
     per_table = zip(tables, notes_once(tables), make_remarks(tables), strict=True)
     for table, notes, remarks in per_table:
         shown = [value_table(table, remarks)]
+        if table is first:
+            chosen = chosen_table(table, next((t for t in tables if t.held_out), None))
+            shown += [chosen] if chosen else []
         if table.verdicts:
             shown += [verdict_table(table, notes), *classic_tables(table)]
         if table.ranks:

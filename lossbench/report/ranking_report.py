@@ -150,6 +150,11 @@ def ranking_json(ranking: Ranking, made_from: Sequence[Mapping[str, Any]] = ()) 
                 "mean_rank": row.mean,
                 "ranks": row.ranks,
                 "params": [cell.row.loss.params for cell in row.cells],
+                **(
+                    {"tuned": [cell.row.tuned for cell in row.cells]}
+                    if any(cell.row.tuned for cell in row.cells)
+                    else {}
+                ),
                 "means": [cell.summary.mean for cell in row.cells],
             }
             for row in ranking.listed

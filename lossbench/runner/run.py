@@ -10,7 +10,12 @@ from rich.console import Console
 
 from lossbench.planning.look_record import LookRecord
 from lossbench.planning.plan import Plan
-from lossbench.planning.selection import PlanWithResults, with_searched_rows, with_stored_points
+from lossbench.planning.selection import (
+    PlanWithResults,
+    distinct_trials,
+    with_searched_rows,
+    with_stored_points,
+)
 from lossbench.planning.trial import Trial
 from lossbench.runner.budget import Budget
 from lossbench.runner.execution import Execution
@@ -120,4 +125,4 @@ def _stages(plan: Plan, tracker: Tracker) -> Iterator[tuple[bool, Sequence[Trial
         if further.rows == plan.rows:
             break
         plan = further
-    yield False, found.test_stage.trials
+    yield False, distinct_trials(found.test_stage.trials)

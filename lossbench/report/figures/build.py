@@ -21,7 +21,8 @@ from lossbench.report.figures.per_class import per_class_figure
 from lossbench.report.figures.reliability import reliability_figure
 from lossbench.report.figures.robustness import robustness_figure
 from lossbench.report.figures.selection import selection_figure
-from lossbench.report.figures.style import Drawing, figure_style, row_colours
+from lossbench.report.figures.sensitivity import sensitivity_figure
+from lossbench.report.figures.style import Drawing, entry_colours, figure_style, row_colours
 
 
 def draw_figures(
@@ -52,6 +53,7 @@ def _draw(
     for table in tables:
         if table.held_out:
             for variant in table.variants:
+                yield sensitivity_figure(table, variant, entry_colours(plan.rows))
                 for entry in entries:
                     on_log = searched_on_log(plan, entry)
                     yield selection_figure(table, variant, entry, colours, compared, on_log)

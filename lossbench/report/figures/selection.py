@@ -61,11 +61,14 @@ def selection_figure(
     Returns:
         None where the entry has one row, or none with a value.
     """
-    cells = [table.cells[variant, row.label] for row in table.rows if row.entry == entry]
+    labels = (row.label for row in table.rows if row.entry == entry)
+    cells = [table.cells[variant, label] for label in labels if (variant, label) in table.cells]
     with_mean = [cell for cell in cells if cell.summary.mean is not None]
     if len(cells) < 2 or not with_mean:
         return None
     parameters = list(cells[0].row.varied)
+    if len(parameters) == 1 and parameters[0] in cells[0].row.tuned:
+        return None  # all losses are together in `sensitivity_figure`
     caption = f"{axis_label(table)}: mean over the finished of {table.seeds} seeds"
     named = [cell for cell in cells if cell.row.label in compared]
     pairs = math.prod(
@@ -110,7 +113,8 @@ def _heat_map(
         cbar_kws={"label": axis_label(table, "\n")},
         ax=axes,
     )
-    axes.set(xlabel=across, ylabel=down)
+    names = cells[0].row.varied_names
+    axes.set(xlabel=names[across], ylabel=names[down])
     _write_readably(axes)
     handles: list[Patch | Line2D] = []
     for cell in cells:

@@ -109,12 +109,12 @@ def draw_points(
     panels = list(grid.flat)
     for axes, parameter in zip(panels, parameters, strict=False):
         scale = scale_of([c.row.varied[parameter] for c in cells], parameter in searched_on_log)
-        _set_scale(axes, scale)
+        set_scale(axes, scale)
         for cell in cells:
             _draw_cell(
                 axes, cell, scale[cell.row.varied[parameter]], colours[cell.row.label], named
             )
-        axes.set_xlabel(parameter)
+        axes.set_xlabel(cells[0].row.varied_names[parameter])
         axes.grid(axis="y", color="#e5e5e5")
         axes.set_axisbelow(True)
     for axes in panels[len(parameters) :]:
@@ -132,7 +132,8 @@ def axis_label(table: Table, between: str = ", ") -> str:
     return between.join(filter(None, (table.label, table.unit)))
 
 
-def _set_scale(axes: Axes, scale: Scale) -> None:
+def set_scale(axes: Axes, scale: Scale) -> None:
+    """Set limits and ticks of the horizontal axis."""
     places = list(scale.places.values())
     low, high = min(places), max(places)
     few = len(places) <= MAX_VALUE_TICKS or scale.kind == "category"
@@ -163,7 +164,7 @@ def _draw_cell(axes: Axes, cell: Cell, x: float, colour: Colour, named: Collecti
     summary = cell.summary
     if summary.mean is None:
         bottom: Any = axes.get_xaxis_transform()
-        axes.plot([x], [0.03], transform=bottom, clip_on=False, **ABSENT[_why_absent(cell)])
+        axes.plot([x], [0.03], transform=bottom, clip_on=False, **ABSENT[why_absent(cell)])
         return
     if summary.n > 1:
         aside = axes.transData + ScaledTranslation(5 / 72, 0, axes.figure.dpi_scale_trans)
@@ -180,7 +181,8 @@ def _draw_cell(axes: Axes, cell: Cell, x: float, colour: Colour, named: Collecti
         axes.plot([x], [summary.mean], **CHOSEN)
 
 
-def _why_absent(cell: Cell) -> str:
+def why_absent(cell: Cell) -> str:
+    """Reason why a cell has no value."""
     summary = cell.summary
     if summary.diverged:
         return "diverged"
@@ -195,7 +197,7 @@ def _legend(cells: Sequence[Cell], named: Collection[Cell]) -> list[Line2D]:
         handles.append(Line2D([], [], label="named for comparison", **STAR))
     if any(cell.summary.n > 1 for cell in cells):
         handles.append(Line2D([], [], label="one seed", color=INK, **SEED))
-    without = {_why_absent(cell) for cell in cells if cell.summary.mean is None}
+    without = {why_absent(cell) for cell in cells if cell.summary.mean is None}
     handles += [Line2D([], [], label=why, **look) for why, look in ABSENT.items() if why in without]
     return handles
 

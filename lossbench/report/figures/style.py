@@ -130,11 +130,8 @@ def loss_hues(losses: Iterable[str]) -> dict[str, Colour]:
     return {name: to_rgb(HUES.get(name) or next(others)) for name in names}
 
 
-def row_colours(rows: Iterable[Row]) -> dict[str, Colour]:
-    """Row label -> colour: a hue per entry, in shades where it has several rows.
-
-    The first entry of a loss has the loss's own hue.
-    """
+def entry_colours(rows: Iterable[Row]) -> dict[str, Colour]:
+    """Entry -> its hue; the first entry of a loss has the loss's own hue."""
     listed = list(rows)
     first = {row.loss.name: row.entry for row in reversed(listed)}
     names = {
@@ -142,9 +139,17 @@ def row_colours(rows: Iterable[Row]) -> dict[str, Colour]:
         for row in listed
     }
     hues = loss_hues(names.values())
+    return {entry: hues[name] for entry, name in names.items()}
+
+
+def row_colours(rows: Iterable[Row]) -> dict[str, Colour]:
+    """Row label -> colour: a hue per entry, in shades where it has several rows.
+
+    The first entry of a loss has the loss's own hue.
+    """
+    listed = list(rows)
     colours: dict[str, Colour] = {}
-    for entry, name in names.items():
-        hue = hues[name]
+    for entry, hue in entry_colours(listed).items():
         labels = [row.label for row in listed if row.entry == entry]
         for index, label in enumerate(labels):
             position = index / (len(labels) - 1) if len(labels) > 1 else 0.5
