@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from lossbench.analysis.comparison import Verdict
 from lossbench.analysis.number_format import (
@@ -74,6 +75,8 @@ def tables_by_metric(tables: Sequence[Table]) -> list[list[DisplayTable]]:
     per_table = zip(tables, notes_once(tables), make_remarks(tables), strict=True)
     for table, notes, remarks in per_table:
         shown = [value_table(table, remarks)]
+        if table.held_out and table.found.plan.suite.tune:
+            shown = _folded_points(table, remarks)
         if table is first:
             chosen = chosen_table(table, next((t for t in tables if t.held_out), None))
             shown += [chosen] if chosen else []
@@ -83,6 +86,12 @@ def tables_by_metric(tables: Sequence[Table]) -> list[list[DisplayTable]]:
             shown.append(rank_table(table.ranks))
         listed.append(shown)
     return listed
+
+
+def _folded_points(table: Table, remarks: Remarks) -> list[DisplayTable]:
+    """The values of all points, which are many, folded; the remarks are shown."""
+    sentences = DisplayTable("", findings=remarks.findings, warnings=remarks.warnings)
+    return [replace(value_table(table), folded=True), sentences]
 
 
 def value_table(table: Table, remarks: Remarks = NO_REMARKS) -> DisplayTable:

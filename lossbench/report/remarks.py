@@ -15,6 +15,9 @@ from lossbench.planning.trial import Trial
 from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, TrialResult
 from lossbench.report.look_text import look_findings, look_warnings
 
+MAX_POINTS = 8
+"""Maximum number of points with failed trials that are named."""
+
 
 @dataclass(frozen=True)
 class Remarks:
@@ -49,7 +52,10 @@ def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
 def _stage_warnings(table: Table) -> list[str]:
     plan, stage = table.found.plan, table.stage
     if table.held_out:
-        return [*_selection_warnings(table.found, stage), *_of_trials(stage)]
+        of_trials = _of_trials(stage)
+        if plan.suite.tune:  # points with poor values are expected to diverge
+            of_trials = [*_unmeasured(stage), *_failed_points(stage), *_versions(stage)]
+        return [*_selection_warnings(table.found, stage), *of_trials]
     problems = published_problems(plan.suite, plan.metrics)
     return [*_of_trials(stage), *(f"{p.key}: {p.message}" for p in problems)]
 
@@ -136,6 +142,29 @@ def _failures(stage: Stage) -> list[str]:
     ]
 
 
+def _failed_points(stage: Stage) -> Iterator[str]:
+    """One line per loss, column and kind of failure, on points with a failed trial."""
+    points: dict[tuple[str, str, str], list[str]] = {}
+    total: Counter[tuple[str, str]] = Counter()
+    for (variant, label), row in stage.rows.items():
+        total[variant, row.entry] += 1
+        results = [result for _, result in stage.ran(variant, label)]
+        for text, count in (
+            ("diverged", sum(result.status == "diverged" for result in results)),
+            (
+                "is not shown to be better than guessing",
+                sum(result.no_better_than_guessing for result in results),
+            ),
+        ):
+            if count:
+                of = "" if count == len(results) else f" ({count} of {len(results)} seeds)"
+                values = label.removeprefix(f"{row.entry}(").removesuffix(")")
+                points.setdefault((variant, row.entry, text), []).append(f"{values}{of}")
+    for (variant, entry, text), own in points.items():
+        listed = "; ".join(own[:MAX_POINTS]) + ("; ..." if len(own) > MAX_POINTS else "")
+        yield f"{variant}: {entry} {text} at {len(own)} of {total[variant, entry]} points: {listed}"
+
+
 def _versions(stage: Stage) -> list[str]:
     """One line per part of the environment that differs between results."""
     environments = [result.environment for result in stage.results.values()]
@@ -166,7 +195,7 @@ def _listed(seeds: Iterable[int]) -> str:
 def _chosen_rows(found: PlanWithResults) -> Iterator[str]:
     """Rows that were chosen, and rows that the suite names to compare with them."""
     plan = found.plan
-    if not plan.compared:
+    if not plan.compared or plan.suite.tune:  # with `tune`, they are in a table
         return
     compared = ", ".join(row.label for row in plan.compared)
     for variant in plan.suite.variants:

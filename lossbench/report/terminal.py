@@ -14,6 +14,7 @@ from lossbench.analysis.number_format import NOTHING
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.answer import headline_table, make_answers
+from lossbench.report.chosen_table import chosen_table
 from lossbench.report.combined_table import MAX_ROWS, combine_metrics, overview_tables
 from lossbench.report.display import DisplayCell, DisplayTable
 from lossbench.report.escaping import plain_sentence
@@ -47,6 +48,15 @@ def terminal_table(found: PlanWithResults) -> RenderableType:
     grouped = group_tables(tables)
     first = headline_table(tables)
     parts = [*_answer(tables), *(_verdicts(first, len(tables)) if first else ())]
+    held_out = next((table for table in tables if table.held_out), None)
+    if held_out and (chosen := chosen_table(first or held_out, held_out)):
+        # in place of the table of all points, which are many
+        parts += [*terminal_parts(replace(chosen, subordinate=False)), Text("")]
+        sentences = make_remarks([held_out])[0]
+        parts += terminal_parts(DisplayTable("", warnings=sentences.warnings))
+        parts.append(Text("The held-out errors of all points are in the report.\n", style="dim"))
+        tables = tuple(table for table in tables if not table.held_out)
+        grouped = group_tables(tables)
     if grouped.folded:
         return Group(*parts, *_many_metrics(grouped))
     combined, remarks = combine_metrics(tables), make_remarks(tables)
