@@ -162,7 +162,8 @@ def _failed_points(stage: Stage) -> Iterator[str]:
                 points.setdefault((variant, row.entry, text), []).append(f"{values}{of}")
     for (variant, entry, text), own in points.items():
         listed = "; ".join(own[:MAX_POINTS]) + ("; ..." if len(own) > MAX_POINTS else "")
-        yield f"{variant}: {entry} {text} at {len(own)} of {total[variant, entry]} points: {listed}"
+        of = f"{len(own)} of {total[variant, entry]} held-out points"
+        yield f"{variant}: {entry} {text} at {of}: {listed}"
 
 
 def _versions(stage: Stage) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from lossbench.analysis.tables import Cell, Table
 from lossbench.planning.tuning import short_names, tuned_spaces
@@ -98,7 +99,9 @@ def sensitivity_figure(table: Table, variant: str, colours: Mapping[str, Colour]
         axes.set_axisbelow(True)
     if not table.higher_is_better and max(means) > LOG_FROM_RATIO * min(means) > 0:
         panels[0].set_yscale("log")
+        panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         panels[0].yaxis.set_major_formatter("{x:g}")
+        panels[0].yaxis.set_minor_locator(NullLocator())
     for axes in panels[len(keys) :]:
         axes.set_visible(False)
     for line in range(0, len(panels), across):
@@ -131,8 +134,18 @@ def _draw_entry(
             bar = not joined or cell is best
             std = cell.summary.std if bar else None
             size, alpha = (5, 1.0) if bar else (3, 0.45)
+            face = look.colour if cell.summary.complete else "white"
             axes.errorbar(
-                x, _mean(cell), std, fmt="o", color=look.colour, ms=size, alpha=alpha, capsize=2
+                x,
+                _mean(cell),
+                std,
+                fmt="o",
+                color=look.colour,
+                ms=size,
+                mfc=face,
+                alpha=alpha,
+                capsize=2,
+                zorder=3,
             )
             if cell.chosen:
                 axes.plot([x], [_mean(cell)], markeredgecolor=look.colour, **RING)
@@ -145,8 +158,10 @@ def _draw_entry(
 
 
 def _best(cells: Sequence[Cell], higher_is_better: bool) -> Cell | None:
+    """The complete cell with the best mean, as in the choice, or else any cell with it."""
     best = max if higher_is_better else min
-    return best(cells, key=_mean, default=None)
+    complete = [cell for cell in cells if cell.summary.complete]
+    return best(complete or cells, key=_mean, default=None)
 
 
 def _mean(cell: Cell) -> float:
@@ -159,6 +174,9 @@ def _legend(cells: Sequence[Cell], colours: Mapping[str, Colour]) -> Iterator[Li
         yield Line2D([], [], label=entry, color=colour, marker="o", markersize=5)
     if any(cell.chosen for cell in cells):
         yield Line2D([], [], label="chosen", markeredgecolor=INK, **RING)
+    if any(cell.summary.n and not cell.summary.complete for cell in cells):
+        hollow: dict[str, Any] = {**RING, "markersize": 5, "markerfacecolor": "white"}
+        yield Line2D([], [], label="without some seeds", color=INK, **hollow)
     absent = {why_absent(cell) for cell in cells if cell.summary.mean is None}
     for why, look in ABSENT.items():
         if why in absent:
