@@ -53,7 +53,7 @@ def find_label_file(name: str, data_root: Path | None) -> Path:
         ValueError: There is no such file.
     """
     is_path = is_label_path(name)
-    path = user_path(name).absolute() if is_path else (data_root or Path()) / name
+    path = user_path(name).absolute() if is_path else (data_root or Path()).absolute() / name
     if not path.is_file():
         known = [p.name for p in path.parent.glob("*") if p.suffix in SUFFIXES]
         near = did_you_mean(path.name, known) if path.parent.is_dir() else ""
@@ -104,9 +104,10 @@ def _read_label_file(
         raise LabelKeyError(f"is only for .npz and .pt files; {path.name} has no names")
     if path.suffix in ONE_ARRAY:
         try:
-            return LabelFile(_class_numbers(path, np.load(path), names))
-        except (OSError, EOFError) as error:
-            raise ValueError(f"{path}: cannot be read: {error}") from None
+            array = np.load(path)
+        except Exception as error:
+            raise ValueError(f"{path}: cannot be read: {_first_line(error)}") from None
+        return LabelFile(_class_numbers(path, array, names))
     if path.suffix in TEXTS:
         return LabelFile(_numbers_of_texts(path, _read_lines(path, names), names))
     raise ValueError(f"{path}: should end with one of {', '.join(sorted(SUFFIXES))}")
@@ -125,8 +126,11 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path}: cannot be read: {_first_line(error)}") from None
+    except Exception:  # torch's message asks to run the code in the file
+        raise ValueError(
+            f"{path}: cannot be read as a dict of tensors, NumPy arrays and lists; a file with "
+            "other content could run code and is not opened"
+        ) from None
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ValueError(f"{path}: should be a dict of labels by name, not {type(content)}")
     return content

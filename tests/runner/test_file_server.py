@@ -17,6 +17,7 @@ from lossbench.runner import node_data
 from lossbench.runner.checkpoint_folders import checkpoints_of
 from lossbench.runner.file_server import FileServer, read_files, shares_filesystem
 from lossbench.runner.node_data import data_root_of
+from lossbench.suite.data_conditions import LabelNoise
 from lossbench.suite.load import load_suite
 from lossbench.training.checkpoints import Checkpoints
 
@@ -96,6 +97,42 @@ def test_data_is_found_on_the_node_or_copied_once_from_the_driver(
     assert data_root_of(trial, config) == root
     shutil.copytree(root / "mine", own / "mine")
     assert data_root_of(trial, config) == own
+
+
+def _with_labels(trial: Trial, file: str) -> Trial:
+    noise = LabelNoise.model_validate({"from": file, "digest": "x"})
+    dataset = trial.dataset.model_copy(update={"label_noise": noise})
+    return trial.model_copy(update={"dataset": dataset})
+
+
+def test_a_file_of_labels_is_found_on_the_node_or_copied(
+    config: Config, trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lossbench.runner.file_server.CHUNK_BYTES", 7)
+    noisy = _with_labels(trial, "labels.txt")
+    with pytest.raises(DataError, match=r"no file 'labels\.txt', and none on the driver's node"):
+        data_root_of(noisy, config)
+    written = tmp_path / "data" / "labels.txt"
+    written.write_text("".join(f"{k}\n" for k in range(50)), encoding="utf-8")
+    root = data_root_of(noisy, config)
+    assert (root / "labels.txt").read_bytes() == written.read_bytes()
+    assert sorted(path.name for path in root.iterdir()) == [".lock", "labels.txt", "mine"]
+    assert root != data_root_of(trial, config)  # other labels have another folder
+
+    own = tmp_path / "own"
+    monkeypatch.setenv("LOSSBENCH_DATA_ROOT", str(own))
+    shutil.copytree(root / "mine", own / "mine")
+    assert data_root_of(noisy, config) == root  # the node has the data, but not the labels
+    shutil.copy(written, own)
+    assert data_root_of(noisy, config) == own
+
+    by_path = _with_labels(trial, str(written))
+    assert data_root_of(by_path, config) == own
+    message = (
+        r"no file /nonexistent/a\.txt, which the suite names by its path; put it into the data"
+    )
+    with pytest.raises(DataError, match=message):
+        data_root_of(_with_labels(trial, "/nonexistent/a.txt"), config)
 
 
 def test_other_data_sets_of_a_trial_are_copied_too(config: Config, trial: Trial) -> None:
