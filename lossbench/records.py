@@ -29,8 +29,9 @@ class EpochRecord(Strict):
     Attributes:
         epoch: Number of the epoch, from 1.
         timestamp_ms: Time of the end of the epoch in milliseconds since 1970.
-        metrics: Values of `train_loss`, `train_<term>`, `train_error` (percent, in training mode),
-            `lr`, and `test_error` or `holdout_error` (percent).
+        metrics: Values of `train_loss`, `train_<term>`, `train_error` (percent, in training mode,
+            by noisy labels if there is label noise), `lr`, and `test_error` or `holdout_error`
+            (percent).
     """
 
     epoch: int

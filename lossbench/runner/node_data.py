@@ -52,11 +52,11 @@ def data_root_of(trial: Trial, config: Mapping[str, Any]) -> Path:
     noise = trial.dataset.label_noise
     if noise is not None and noise.file is not None:
         if not is_label_path(noise.file):
-            nouns[noise.file] = "file"
+            nouns[noise.file] = "file of labels"
         elif not user_path(noise.file).is_file():
             raise DataError(
-                f"node {platform.node()}: no file {noise.file}, which the suite names by its path; "
-                "put it into the data root and use its name, so that it is copied"
+                f"node {platform.node()}: no file of labels {noise.file}, which the suite names by "
+                "its path; put it into the data root and use its name, so that it is copied"
             )
     own = os.environ.get("LOSSBENCH_DATA_ROOT")
     roots = [*([Path(own)] if own else []), driver_root]

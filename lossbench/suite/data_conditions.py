@@ -17,7 +17,7 @@ from lossbench.records import Strict
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Ratio = Annotated[float, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(ge=0, le=10**9)]
 ClassName = Annotated[int, Field(ge=0)] | str
 """A class by number, counted from 0, or by name."""
 

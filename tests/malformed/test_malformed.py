@@ -15,12 +15,22 @@ from tests.malformed.baselines import BASELINES
 from tests.malformed.by_hand import BY_HAND
 from tests.malformed.classes import CLASSES
 from tests.malformed.corpus import SUITE, Case
+from tests.malformed.data_conditions import DATA_CONDITIONS
 from tests.malformed.folders import FOLDERS
 from tests.malformed.suites import SUITES
 from tests.malformed.tables import TABLES
 from tests.malformed.tracking_uris import TRACKING
 
-CASES: list[Case] = [*SUITES, *FOLDERS, *CLASSES, *BY_HAND, *TABLES, *TRACKING, *BASELINES]
+CASES: list[Case] = [
+    *SUITES,
+    *DATA_CONDITIONS,
+    *FOLDERS,
+    *CLASSES,
+    *BY_HAND,
+    *TABLES,
+    *TRACKING,
+    *BASELINES,
+]
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

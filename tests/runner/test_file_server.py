@@ -110,7 +110,9 @@ def test_a_file_of_labels_is_found_on_the_node_or_copied(
 ) -> None:
     monkeypatch.setattr("lossbench.runner.file_server.CHUNK_BYTES", 7)
     noisy = _with_labels(trial, "labels.txt")
-    with pytest.raises(DataError, match=r"no file 'labels\.txt', and none on the driver's node"):
+    with pytest.raises(
+        DataError, match=r"no file of labels 'labels\.txt', and none on the driver's node"
+    ):
         data_root_of(noisy, config)
     written = tmp_path / "data" / "labels.txt"
     written.write_text("".join(f"{k}\n" for k in range(50)), encoding="utf-8")
@@ -128,9 +130,7 @@ def test_a_file_of_labels_is_found_on_the_node_or_copied(
 
     by_path = _with_labels(trial, str(written))
     assert data_root_of(by_path, config) == own
-    message = (
-        r"no file /nonexistent/a\.txt, which the suite names by its path; put it into the data"
-    )
+    message = r"no file of labels /nonexistent/a\.txt, which the suite names by its path; put"
     with pytest.raises(DataError, match=message):
         data_root_of(_with_labels(trial, "/nonexistent/a.txt"), config)
 
