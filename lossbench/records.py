@@ -146,6 +146,9 @@ class Metric(Strict):
         higher_is_better: Whether higher values are better; otherwise lower values are.
         judged: Whether one of the directions is better; otherwise it only describes the model, and
             rows are neither compared nor ranked by it.
+        optimistic: Whether it was chosen by its own value on the measured images, for example as
+            the best of all epochs, so that it is too good on average. Such a metric decides nothing
+            unless the user asks for it.
         attack: Name of the attack whose error it is; empty for other metrics.
         epsilon: Size of that attack's perturbation as a fraction of the pixel range.
         group: Kind of the metric, by which reports can group it: one of `METRIC_GROUPS`, or any
@@ -157,6 +160,7 @@ class Metric(Strict):
     unit: str = ""
     higher_is_better: bool = False
     judged: bool = True
+    optimistic: bool = False
     attack: str = ""
     epsilon: float | None = None
     group: str = ""
@@ -187,6 +191,26 @@ class Artifact(Strict):
     key: str
     eer_metric: str = ""
     metrics: tuple[str, ...] = ()
+
+
+_GREEK = (
+    "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|pi|rho|sigma|"
+    "tau|phi|varphi|chi|psi|omega"
+)
+Symbol = Annotated[str, Field(pattern=rf"^(\\({_GREEK})|[A-Za-z])(_[A-Za-z0-9])?$")]
+"""A letter in LaTeX's math mode, perhaps with an index."""
+
+
+class Notation(Strict):
+    r"""Name and symbols of a loss in its paper, for LaTeX tables.
+
+    Attributes:
+        title: Name with its usual spelling, as in `L-GM`; empty for the name in suites.
+        symbols: Parameter -> symbol of the paper; parameters for which it has none are left out.
+    """
+
+    title: str = Field(default="", max_length=60)
+    symbols: dict[str, Symbol] = Field(default={})
 
 
 class Plugin(Strict):

@@ -18,7 +18,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -33,6 +33,7 @@ from lossbench.errors import (
     UnknownNameError,
     validation_problems,
 )
+from lossbench.records import Notation
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class Entry(Generic[T]):
         file_digest: Digest of the plugin file that registered it; empty for all others.
         code_digest: Digest of the component's code in that file; see `assembly/code_digest.py`.
         distribution: Installed package that defines it; empty for lossbench itself.
+        notation: Name and symbols of the paper, for LaTeX tables.
     """
 
     kind: str
@@ -67,6 +69,7 @@ class Entry(Generic[T]):
     file_digest: str = ""
     code_digest: str = ""
     distribution: str = ""
+    notation: Notation = field(default_factory=Notation)
 
     @property
     def external(self) -> bool:
@@ -178,13 +181,29 @@ class Registry(Generic[T]):
             str, tuple[Callable[[str], Entry[T]], Callable[[], Iterable[str]]]
         ] = {}
 
-    def register(self, name: str, *, reference: str = "") -> Callable[[Callable[..., T]], Any]:
-        """Return a decorator that registers a factory; `reference` is its paper."""
+    def register(
+        self,
+        name: str,
+        *,
+        reference: str = "",
+        title: str = "",
+        symbols: Mapping[str, str] | None = None,
+    ) -> Callable[[Callable[..., T]], Any]:
+        r"""Return a decorator that registers a factory.
+
+        Args:
+            name: Name in suites.
+            reference: Paper of the component.
+            title: Name in LaTeX tables, as in `L-GM`; by default the name in suites.
+            symbols: Parameter -> symbol of the paper in LaTeX's math mode, as in `\alpha` or `m`.
+        """
+        notation = Notation(title=title, symbols=dict(symbols or {}))
 
         def decorate(factory: Callable[..., T]) -> Callable[..., T]:
             if name in self._entries:
                 raise RequestError(f"{self.kind} {name!r} is registered twice")
-            self._entries[name] = make_entry(self.kind, name, factory, reference)
+            entry = make_entry(self.kind, name, factory, reference)
+            self._entries[name] = replace(entry, notation=notation)
             return factory
 
         return decorate

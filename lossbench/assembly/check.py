@@ -90,6 +90,7 @@ def check(suite: Suite, data_root: Path) -> Plan:
             for row in resolved.rows
             for key in row.tuned
         },
+        notation={row.loss.name: LOSSES[row.loss.name].notation for row in resolved.rows},
         sources={key: entry.code_digest for key, entry in plugins.items()},
         file_digests={key: entry.file_digest for key, entry in plugins.items()},
         validation_digest=dataset.validation_digest,

@@ -90,6 +90,11 @@ def resolve_losses(
         loc: Loc = (*where, index, loss.name)
         if problem := label_problem(loss.label) if loss.label is not None else "":
             collector.add((*loc, "label"), problem)
+        elif loss.label is not None and "label" in LOSSES[loss.name].parameter_names:
+            message = (
+                "is the printed name of a row, so a parameter of this name cannot be set; rename it"
+            )
+            collector.add((*loc, "label"), message)
         if problems := grammar_problems(loss.params):
             collector.extend(problems, under=loc)
         elif spaces := read_spaces(loss):

@@ -135,5 +135,6 @@ def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan
         metrics=resolved.metrics,
         compared=resolved.compared,
         losses=resolved.losses,
+        notation={row.loss.name: LOSSES[row.loss.name].notation for row in resolved.rows},
         missing=missing,
     )

@@ -82,6 +82,6 @@ def report(
     from lossbench.report import render
     from lossbench.report.provenance import describe_more_seeds
 
-    typer.echo(render(found, format_.value))
+    typer.echo(render(found, format_.value, context.obj or ""))
     if found.plan.more_seeds:
         err.print(describe_more_seeds(found.plan), highlight=False, soft_wrap=True)

@@ -13,7 +13,12 @@ from lossbench.losses.angular import AngularHead
 from lossbench.losses.base import LOSSES
 
 
-@LOSSES.register("arcface", reference="Deng et al., CVPR 2019")
+@LOSSES.register(
+    "arcface",
+    reference="Deng et al., CVPR 2019",
+    title="ArcFace",
+    symbols={"margin": "m", "scale": "s"},
+)
 class ArcFaceHead(AngularHead):
     """ArcFace: softmax loss on scaled cosines, with a margin added to the angle of the true class.
 

@@ -47,7 +47,12 @@ def update_centers(features: Tensor, labels: Tensor, centers: Tensor, rate: floa
     centers.index_add_(0, labels, step.to(centers.dtype))
 
 
-@LOSSES.register("center", reference="Wen et al., ECCV 2016")
+@LOSSES.register(
+    "center",
+    reference="Wen et al., ECCV 2016",
+    title="Center loss",
+    symbols={"weight": r"\lambda", "center_rate": r"\alpha"},
+)
 class CenterHead(LinearHead, DensityHead):
     """Center loss: softmax loss plus the squared distance to the center of the true class.
 

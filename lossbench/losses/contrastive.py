@@ -53,7 +53,12 @@ def contrastive_from_distances(
     return value, torch.where(same, same_weight, slope)
 
 
-@LOSSES.register("contrastive", reference="Hadsell et al., CVPR 2006; Sun et al., NIPS 2014")
+@LOSSES.register(
+    "contrastive",
+    reference="Hadsell et al., CVPR 2006; Sun et al., NIPS 2014",
+    title="Contrastive loss",
+    symbols={"weight": r"\lambda", "margin": "m"},
+)
 class ContrastiveHead(EmbeddingLossHead):
     """Contrastive loss on all pairs of a batch, added to the softmax loss.
 

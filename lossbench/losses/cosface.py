@@ -11,7 +11,12 @@ from lossbench.losses.angular import AngularHead
 from lossbench.losses.base import LOSSES
 
 
-@LOSSES.register("cosface", reference="Wang, Wang, et al., CVPR 2018")
+@LOSSES.register(
+    "cosface",
+    reference="Wang, Wang, et al., CVPR 2018",
+    title="CosFace",
+    symbols={"margin": "m", "scale": "s"},
+)
 class CosFaceHead(AngularHead):
     """CosFace: softmax loss on scaled cosines, with a margin subtracted from that of the true class.
 
@@ -50,7 +55,12 @@ class CosFaceHead(AngularHead):
         return cos_half**2 - sin_half**2 - self.margin
 
 
-@LOSSES.register("am_softmax", reference="Wang, Cheng, Liu & Liu, IEEE SPL 2018")
+@LOSSES.register(
+    "am_softmax",
+    reference="Wang, Cheng, Liu & Liu, IEEE SPL 2018",
+    title="AM-Softmax",
+    symbols={"margin": "m", "scale": "s"},
+)
 class AMSoftmaxHead(CosFaceHead):
     """Additive-margin softmax: the formula of CosFace, published independently, with scale 30.
 

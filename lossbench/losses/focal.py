@@ -32,7 +32,9 @@ def focal(scores: Tensor, labels: Tensor, gamma: float) -> Tensor:
     return (F.softplus(-log_odds) * (-gamma * F.softplus(log_odds)).exp()).mean()
 
 
-@LOSSES.register("focal", reference="Lin et al., ICCV 2017")
+@LOSSES.register(
+    "focal", reference="Lin et al., ICCV 2017", title="Focal loss", symbols={"gamma": r"\gamma"}
+)
 class FocalHead(LinearHead):
     """Focal loss: the better an image is classified, the less it counts.
 

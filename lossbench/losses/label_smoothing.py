@@ -12,7 +12,12 @@ from lossbench.losses.base import LOSSES, in_float32
 from lossbench.losses.linear import LinearHead
 
 
-@LOSSES.register("label_smoothing", reference="Szegedy et al., CVPR 2016")
+@LOSSES.register(
+    "label_smoothing",
+    reference="Szegedy et al., CVPR 2016",
+    title="Label smoothing",
+    symbols={"smoothing": r"\epsilon"},
+)
 class LabelSmoothingHead(LinearHead):
     """Softmax loss with smoothed labels: a share of each label is spread over all classes.
 

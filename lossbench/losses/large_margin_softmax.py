@@ -149,7 +149,9 @@ def annealed_beta(
     return max(floor, start * math.pow(1 + gamma * progress, -power))
 
 
-@LOSSES.register("l_softmax", reference="Liu et al., ICML 2016")
+@LOSSES.register(
+    "l_softmax", reference="Liu et al., ICML 2016", title="L-Softmax", symbols={"margin": "m"}
+)
 class LargeMarginSoftmaxHead(LinearHead):
     """Large-margin softmax loss: cross-entropy with the angle to the true class multiplied by m.
 

@@ -42,7 +42,12 @@ def stepped_alpha(
     return min(start * factor**steps, limit)
 
 
-@LOSSES.register("lgm", reference="Wan et al., CVPR 2018")
+@LOSSES.register(
+    "lgm",
+    reference="Wan et al., CVPR 2018",
+    title="L-GM",
+    symbols={"alpha": r"\alpha", "lambda": r"\lambda"},
+)
 class GaussianMixtureHead(DensityHead):
     """Large-margin Gaussian mixture loss: each class is a Gaussian in feature space.
 

@@ -9,7 +9,7 @@ from lossbench.losses.base import LOSSES, in_float32
 from lossbench.losses.linear import LinearHead
 
 
-@LOSSES.register("softmax", reference="Wan et al., CVPR 2018, Eqs. 1-2")
+@LOSSES.register("softmax", reference="Wan et al., CVPR 2018, Eqs. 1-2", title="Softmax")
 class SoftmaxHead(LinearHead):
     """Softmax loss: a linear layer and cross-entropy.
 

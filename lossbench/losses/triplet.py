@@ -111,7 +111,12 @@ def triplet(embeddings: Tensor, labels: Tensor, margin: float, mining: Mining) -
     return pair_loss(embeddings, labels, rule)
 
 
-@LOSSES.register("triplet", reference="Schroff et al., CVPR 2015")
+@LOSSES.register(
+    "triplet",
+    reference="Schroff et al., CVPR 2015",
+    title="Triplet loss",
+    symbols={"margin": r"\alpha"},
+)
 class TripletHead(EmbeddingLossHead):
     """Triplet loss on the triplets of a batch, added to the softmax loss.
 

@@ -18,7 +18,7 @@ from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
 from lossbench.planning.trial import PROTOCOL, PlannedEvaluation, Trial, digest_of
 from lossbench.planning.tuning import BATCH_SIZE, tuned_recipe
-from lossbench.records import Artifact, Metric, Plugin
+from lossbench.records import Artifact, Metric, Notation, Plugin
 from lossbench.suite.schema import Component, Holdout, LossEntry, Recipe, Suite
 
 MAX_LABEL_LENGTH = 80
@@ -62,6 +62,7 @@ class Plan:
             `selection.search_identity`.
         search_notes: One line per search whose stored points differ from those of a replay.
         limits: (loss name, parameter) -> smallest and largest valid value, each possibly None.
+        notation: Loss name -> name and symbols of the paper, for LaTeX tables.
         looks: Stored record of the seeds that are added until the table is decided, which begin
             with the suite's; None if there is none. It is loaded with the results.
         other_looks: Stored records of the same table that begin with other seeds.
@@ -93,6 +94,7 @@ class Plan:
     dry_run_head: DryRunHead | None = field(default=None, compare=False, repr=False)
     search_points: Mapping[str, SearchPoints] = field(default_factory=dict)
     search_notes: tuple[str, ...] = ()
+    notation: Mapping[str, Notation] = field(default_factory=dict)
     looks: LookRecord | None = None
     other_looks: tuple[LookRecord, ...] = ()
 

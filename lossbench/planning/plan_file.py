@@ -19,7 +19,7 @@ from lossbench.planning.revisions import DataFacts
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
 from lossbench.planning.trial import PlannedEvaluation
-from lossbench.records import Artifact, Metric, Strict
+from lossbench.records import Artifact, Metric, Notation, Strict
 from lossbench.suite.grammar import SearchRange, Space
 from lossbench.suite.schema import Component, LossEntry, Suite
 
@@ -91,6 +91,7 @@ class PlanRecord(Strict):
     facts: dict[str, Any]
     head_requirements: list[_Head]
     limits: list[_Limits] = Field(default=[])
+    notation: dict[str, Notation] = Field(default={})
 
     @field_validator("facts")
     @classmethod
@@ -124,6 +125,7 @@ def plan_record(plan: Plan) -> PlanRecord:
             _Limits(loss=loss, parameter=parameter, lowest=lowest, highest=highest)
             for (loss, parameter), (lowest, highest) in plan.limits.items()
         ],
+        notation=dict(plan.notation),
     )
 
 
@@ -155,6 +157,7 @@ def plan_of(record: PlanRecord) -> Plan:
             (head.variant, head.loss): head.requirements for head in record.head_requirements
         },
         limits={(each.loss, each.parameter): (each.lowest, each.highest) for each in record.limits},
+        notation=record.notation,
     )
 
 

@@ -58,7 +58,7 @@ def build_report(
         "results.csv": csv(tables),
         "results.json": json_lines(tables),
         "verdicts.json": verdicts_json(plan.suite, tables, test_set, provenance(plan, output)),
-        "table.tex": latex_tables(tables),
+        "table.tex": latex_tables(tables, command),
     }
     contents = {output / name: text.encode() for name, text in texts.items()}
     for drawing in drawings:

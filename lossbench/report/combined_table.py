@@ -60,10 +60,10 @@ def overview_tables(
         variant: f"{title} {where}, {variant}" if tables[0].has_variants else f"{title} {where}"
         for variant in tables[0].variants
     }
-    return [_combined(tables, variant, named, _short_label) for variant, named in titles.items()]
+    return [_combined(tables, variant, named, short_label) for variant, named in titles.items()]
 
 
-def _short_label(table: Table) -> str:
+def short_label(table: Table) -> str:
     """`error, %` instead of `Test error, % of test images`."""
     unit = "%" if table.unit.startswith("%") else table.unit
     return f"{table.metric_label}, {unit}" if unit else table.metric_label

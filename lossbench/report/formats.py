@@ -15,17 +15,19 @@ from lossbench.report.markdown import markdown_answer, markdown_tables
 from lossbench.report.metric_tables import origin_lines
 
 
-def render(found: PlanWithResults, format: str) -> str:
+def render(found: PlanWithResults, format: str, command: str = "") -> str:
     """All tables of a suite as text.
 
     Args:
         found: Plan of the suite with its results.
         format: One of `FORMATS`.
+        command: Command of the user, for formats that name it.
 
     Raises:
         KeyError: The format is none of them.
     """
-    return FORMATS[format](make_tables(found))
+    tables = make_tables(found)
+    return latex_tables(tables, command) if format == "latex" else FORMATS[format](tables)
 
 
 def markdown(tables: Sequence[Table], pictures: Sequence[str] = ()) -> str:

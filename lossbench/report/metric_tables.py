@@ -106,7 +106,7 @@ def value_table(table: Table, remarks: Remarks = NO_REMARKS) -> DisplayTable:
         cells = [DisplayCell(row.label)]
         for variant in table.variants:
             cell = table.cells.get((variant, row.label))
-            cells.append(_value_cell(table, cell) if cell else DisplayCell())
+            cells.append(value_cell(table, cell) if cell else DisplayCell())
             if table.has_published(variant):
                 cells.append(_published_cell(table, cell))
         rows.append(tuple(cells))
@@ -121,7 +121,8 @@ def value_table(table: Table, remarks: Remarks = NO_REMARKS) -> DisplayTable:
     )
 
 
-def _value_cell(table: Table, cell: Cell) -> DisplayCell:
+def value_cell(table: Table, cell: Cell) -> DisplayCell:
+    """Mean ± std of one cell."""
     verdict = find_verdict(table, cell.variant, cell.row.label)
     judged = table.verdicts is not None and bool(table.verdicts.listed)
     mean = cell.summary.mean

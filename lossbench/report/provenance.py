@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lossbench.errors import RequestError
 from lossbench.planning.changes import suite_content
 from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
 from lossbench.planning.trial import short_digest
 
 RECORDS = ("verdicts.json", "ranking.json")
@@ -32,6 +35,34 @@ def describe_more_seeds(plan: Plan) -> str:
     all_seeds = ",".join(map(str, sorted([*plan.suite.seeds, *plan.more_seeds])))
     stored = "1 more seed is stored" if count == 1 else f"{count} more seeds are stored"
     return f"{stored}: --seeds {all_seeds} shows {'it' if count == 1 else 'them'}"
+
+
+def provenance_lines(found: PlanWithResults, command: str = "") -> list[str]:
+    """Origin of the numbers for a comment: suite, data, code, command, date of the last result.
+
+    Args:
+        found: Plan of the suite with its results.
+        command: Command of the user; empty if it is unknown.
+    """
+    plan = found.plan
+    results = [found.results[t.identity] for t in found.trials if t.identity in found.results]
+    codes = Counter(
+        f"lossbench {result.environment.get('lossbench', 'unknown')}, code digest "
+        f"{result.environment.get('code', 'unknown')}"
+        for result in results
+    )
+    last_ms = max((r.history[-1].timestamp_ms for r in results if r.history), default=None)
+    lines = [f"{line}." for line in (describe_changes(plan), describe_more_seeds(plan)) if line]
+    lines.append(f"suite: {plan.suite.suite} ({Path(plan.suite.origin.path).name})")
+    data = plan.suite.dataset.name.rpartition("/")[2]  # without the folders of this machine
+    lines.append(f"data: {data}, digest {plan.validation_digest or plan.data_digest}")
+    lines += [f"code: {code} ({count} of {len(results)} trials)" for code, count in codes.items()]
+    if command:
+        lines.append(f"command: {command}")
+    if last_ms is not None:
+        when = datetime.fromtimestamp(last_ms / 1000, UTC)
+        lines.append(f"last result: {when:%Y-%m-%d %H:%M} UTC")
+    return lines
 
 
 def provenance(plan: Plan, folder: Path) -> dict[str, Any]:

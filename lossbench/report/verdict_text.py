@@ -138,7 +138,7 @@ def verdict_notes(table: Table) -> list[str]:
             f"the reference row, {verdicts.reference}."
         ]
     lines = [_rule(table, verdicts)]
-    if margins := _margins(table, verdicts):
+    if margins := describe_margins(table, verdicts):
         lines.append(
             f"Equivalent: the whole interval is within ± {margins}, {margin_source(table)}."
         )
@@ -187,13 +187,14 @@ def margin_source(table: Table) -> str:
     return f"the resolution of the {table.stage.images} set"
 
 
-def _margins(table: Table, verdicts: Verdicts) -> str:
+def describe_margins(table: Table, verdicts: Verdicts) -> str:
+    """`0.97 percentage points`, or `1.26 (2-D), 0.73 (32-D) percentage points`; may be empty."""
     margins = {v.variant: v.margin for v in verdicts.listed if v.margin is not None}
     return _by_column(table, {k: format_number(v, table.spec) for k, v in margins.items()})
 
 
 def _by_column(table: Table, sizes: Mapping[str, str]) -> str:
-    """`0.97 percentage points`, or `1.26 (2-D), 0.73 (32-D) percentage points`."""
+    """One size with its unit, or those of the columns."""
     if len(set(sizes.values())) == 1:
         text = next(iter(sizes.values()))
     else:

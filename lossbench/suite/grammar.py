@@ -49,6 +49,8 @@ def label_problem(label: str) -> str:
         return f"should be at most {MAX_LABEL} characters, not {len(label)}"
     if "/" in label:
         return f"{label!r} should be without '/', which separates column and row in --only"
+    if "`" in label:
+        return f"{label!r} should be without '`', which marks code in the sentences of a report"
     if not label.isprintable():
         return f"{label!r} has characters that cannot be printed"
     return ""
