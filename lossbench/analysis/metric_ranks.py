@@ -33,7 +33,8 @@ class MetricRanks:
 
 
 def metric_ranks(tables: Sequence[Table], variant: str) -> list[MetricRanks]:
-    """Ranks of the rows by each metric on the test set that has a better direction.
+    """Ranks of the rows by each metric on the test set that has a better direction and is not
+    optimistic.
 
     Args:
         tables: Tables of all metrics.
@@ -43,7 +44,7 @@ def metric_ranks(tables: Sequence[Table], variant: str) -> list[MetricRanks]:
         One element per metric, in the order of the tables; none with fewer than three metrics, or
         fewer than three ranked rows in all of them.
     """
-    judged = [table for table in tables if table.judged and not table.held_out]
+    judged = [t for t in tables if t.judged and not t.held_out and not t.optimistic]
     found = [_ranks(table, variant) for table in judged]
     if len(found) < MIN_METRICS or max(len(one.ranks) for one in found) < MIN_ROWS:
         return []

@@ -63,7 +63,7 @@ def find_columns(suites: Sequence[PlanWithResults], metrics: Sequence[str]) -> C
 
     Args:
         suites: Plan of each suite with its results.
-        metrics: Names of metrics; empty for all.
+        metrics: Names of metrics; empty for all that are not optimistic.
 
     Raises:
         RequestError: No column has results, or a metric is unknown.
@@ -82,7 +82,7 @@ def find_columns(suites: Sequence[PlanWithResults], metrics: Sequence[str]) -> C
             name = found.plan.suite.suite
             left_out.append(f"{name}: left out, nothing was chosen or tested yet")
         for table in tables:
-            if table.metric not in (metrics or known):
+            if table.metric not in (metrics or known) or (table.optimistic and not metrics):
                 continue
             for variant in table.variants:
                 here = _ranked_cells(table, variant)

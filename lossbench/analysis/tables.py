@@ -60,6 +60,7 @@ class Table:
         group: Kind of the metric; see `Metric`.
         higher_is_better: Whether higher values are better; otherwise lower values are.
         judged: Whether one of the directions is better; see `Metric`.
+        optimistic: Whether its values are too good on average; see `Metric`.
         spec: Format specification of the values and their differences.
         seeds: Number of planned seeds per cell; the largest, if seeds were added to some cells.
         variants: Names of the columns.
@@ -99,6 +100,7 @@ class Table:
     group: str = ""
     higher_is_better: bool = False
     judged: bool = True
+    optimistic: bool = False
 
     @property
     def changes(self) -> tuple[str, ...]:
@@ -188,6 +190,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         group=metric.group,
         higher_is_better=metric.higher_is_better,
         judged=metric.judged,
+        optimistic=metric.optimistic,
     )
 
 

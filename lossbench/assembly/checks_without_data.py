@@ -96,6 +96,14 @@ def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Pro
         near = did_you_mean(metric, others)
         message = f"neither large nor small values of {metric!r} are better{near}"
         return [Problem(("selection", "metric"), message)]
+    if any(m.optimistic for e in evaluations for m in e.metrics() if m.name == metric):
+        others = [n for e in other for n in other[e] if n in held_out and n != metric]
+        message = (
+            f"{metric!r} is the value of the epoch that is best on the held-out part, but the "
+            "network of the chosen row is trained to its last epoch; choose by the value at the "
+            f"end{did_you_mean('error', others)}"
+        )
+        return [Problem(("selection", "metric"), message)]
     if metric in held_out:
         return []
     if any(metric in names for names in other.values()):

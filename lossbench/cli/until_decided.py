@@ -89,6 +89,11 @@ def _require_comparisons(plan: Plan) -> None:
     if suite.reference is None:
         raise RequestError("--until-decided: the suite names no 'reference' row to compare with")
     if deciding_metric(plan) is None:
+        if optimistic := next((m.name for m in plan.metrics if m.optimistic), ""):
+            raise RequestError(
+                f"--until-decided: {optimistic} is chosen on the test set and decides nothing; add "
+                "another metric to 'evaluate', for example error"
+            )
         raise RequestError("--until-decided: none of the suite's metrics is better or worse")
     rows = find_reference_rows(suite.reference, {row.label: row.entry for row in plan.rows})
     if len(rows) != 1 or len(plan.rows) < 2:

@@ -3,6 +3,7 @@
 from lossbench.evaluation import accuracy as accuracy
 from lossbench.evaluation import attacks as attacks
 from lossbench.evaluation import balanced_error as balanced_error
+from lossbench.evaluation import best_epoch as best_epoch
 from lossbench.evaluation import calibration as calibration
 from lossbench.evaluation import class_separation as class_separation
 from lossbench.evaluation import corruption as corruption

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lossbench.data.dataset import Dataset, Split
 from lossbench.data.images import Images, Normaliser, Shape, View
 from lossbench.losses import LossHead
-from lossbench.records import Artifact, Metric
+from lossbench.records import Artifact, EpochRecord, Metric
 from lossbench.registry import Registry
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -42,6 +42,8 @@ class Trained:
         validation: Validation set, which is not measured; None if no evaluation needs it.
         left_out: Test images of the classes that the suite leaves out, with labels from 0; None if
             no evaluation needs them.
+        history: Records of all epochs of the training, with `test_error` or `holdout_error` in
+            percent if there are measured images.
     """
 
     model: nn.Module
@@ -54,6 +56,7 @@ class Trained:
     class_names: tuple[str, ...] = ()
     validation: Split | None = None
     left_out: Split | None = None
+    history: tuple[EpochRecord, ...] = ()
 
     @cached_property
     def features(self) -> Tensor:

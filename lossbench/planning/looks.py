@@ -33,9 +33,10 @@ def table_identity(plan: Plan) -> str:
 def deciding_metric(plan: Plan) -> Metric | None:
     """The metric by which a table is decided, with which a report begins.
 
-    The first judged metric of the group `accuracy`; without one the first judged metric.
+    The first judged metric of the group `accuracy`; without one the first judged metric. None of
+    them is optimistic.
     """
-    judged = [metric for metric in plan.metrics if metric.judged]
+    judged = [metric for metric in plan.metrics if metric.judged and not metric.optimistic]
     accuracy = [metric for metric in judged if metric.group == METRIC_GROUPS[0]]
     return next(iter(accuracy or judged), None)
 

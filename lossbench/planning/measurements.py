@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lossbench.planning.best_epoch import with_best_error
 from lossbench.planning.trial import PlannedEvaluation, Trial
 from lossbench.records import MeasurementRecord, TrialResult
 
@@ -25,6 +26,7 @@ def result_for(trial: Trial, stored: TrialResult) -> TrialResult:
     """
     if stored.status != "finished" and not stored.measurements:
         return stored.model_copy(update={"identity": trial.identity})
+    stored = with_best_error(trial, stored)
     by_identity = {record.identity: record for record in stored.measurements}
     own = [by_identity[i] for i in trial.measurement_identities if i in by_identity]
     result = stored.model_copy(

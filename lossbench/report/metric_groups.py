@@ -57,7 +57,8 @@ class GroupedTables:
 
 def group_tables(tables: Sequence[Table]) -> GroupedTables:
     """Group the tables of a suite by the kinds of their metrics."""
-    tested = [table for table in tables if not table.held_out]
+    # a value that is too good is no headline
+    tested = sorted((t for t in tables if not t.held_out), key=lambda table: table.optimistic)
     headline = [table for table in tested if table.group == HEADLINE_GROUP]
     folded = len(tested) >= FOLDED_FROM
     if not headline:

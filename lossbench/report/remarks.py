@@ -44,7 +44,7 @@ def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
         if not table.held_out:
             findings += [*_chosen_rows(table.found), *look_findings(table)]
             warnings += look_warnings(table.found.plan) if index == 0 else []
-        warnings += _not_finite(table)
+        warnings += [*_optimistic(table), *_not_finite(table)]
         remarks.append(Remarks(tuple(findings), tuple(warnings)))
     return remarks
 
@@ -178,6 +178,14 @@ def _versions(stage: Stage) -> list[str]:
             listed = ", ".join(f"{version} ({n} of {of} trials)" for version, n in count.items())
             lines.append(f"the results are of different versions: {part} {listed}")
     return lines
+
+
+def _optimistic(table: Table) -> Iterator[str]:
+    if table.optimistic:
+        yield (
+            f"{table.metric_label}: too good on average, because the epoch was chosen by this "
+            "error itself; compare it only with numbers that were chosen in the same way"
+        )
 
 
 def _not_finite(table: Table) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from lossbench.evaluation.embedding import embedding
 from lossbench.planning.divergence import collapse_reason, guessing_note
 from lossbench.planning.result_files import WEIGHTS, array_file
 from lossbench.planning.trial import Trial
-from lossbench.records import MeasurementRecord
+from lossbench.records import EpochRecord, MeasurementRecord
 from lossbench.runner.environment import device_name, environment
 from lossbench.runner.user_evaluation import failure_text, measure_guarded
 from lossbench.training.seeding import seed_everything
@@ -49,7 +49,9 @@ class TrainingOutcome:
     weights_digest: str = ""
 
 
-def trained_model(trial: Trial, parts: TrialObjects, data_root: Path) -> Trained:
+def trained_model(
+    trial: Trial, parts: TrialObjects, data_root: Path, history: Iterable[EpochRecord] = ()
+) -> Trained:
     """View of the current state of a training for the evaluations."""
     training = parts.training
     trained = Trained(
@@ -63,6 +65,7 @@ def trained_model(trial: Trial, parts: TrialObjects, data_root: Path) -> Trained
         class_names=parts.class_names,
         validation=parts.validation,
         left_out=parts.left_out,
+        history=tuple(history),
     )
     if training.head.needs_class_means:  # the head classifies by the nearest class mean
         training.head.fit_class_means(trained.train_features, parts.train.labels)

@@ -154,7 +154,7 @@ def run_trial(
     failures: dict[str, str] = {}
     if group.is_main_process:
         if not not_finite:
-            trained = trained_model(trial, parts, data_root)
+            trained = trained_model(trial, parts, data_root, progress.history)
             outcome = finish_training(trial, trained, artifacts)
             if outcome.weights_digest:
                 records, failures = measure(trial, trained, parts, artifacts, device)
@@ -191,7 +191,7 @@ def measure_trial(
     training = parts.training
     digest = load_weights(training.model, training.head, stored / WEIGHTS, before.weights_digest)
     training.model.eval()
-    trained = trained_model(trial, parts, data_root)
+    trained = trained_model(trial, parts, data_root, before.history)
     wanted = {
         evaluation.identity(trial.identity) for evaluation in missing_evaluations(trial, before)
     }
