@@ -14,6 +14,9 @@ from lossbench.planning.search import Point, Search, propose
 from lossbench.planning.tuning import Tuned, grid_combinations, recipe_value, short_names
 from lossbench.suite.schema import Component, LossEntry, Recipe, Suite
 
+UNTUNED = "untuned"
+"""Remark in the label of a row with the recipe's own values of tuned keys."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -134,7 +137,7 @@ def untuned_row(row: Row, loss: Component) -> Row:
     """
     varied = {key: loss.params[key] for key in row.varied if key in loss.params}
     untuned = replace(row, loss=loss, varied=varied, variants=None, tuned={})
-    return replace(untuned, label=_label(untuned, "untuned"))
+    return replace(untuned, label=_label(untuned, UNTUNED))
 
 
 def _values(row: Row) -> dict[str, Any]:

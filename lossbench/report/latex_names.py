@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lossbench.planning.rows import Row, short_value
+from lossbench.planning.rows import UNTUNED, Row, short_value
 from lossbench.records import Notation
 from lossbench.report.escaping import latex_label, latex_text
 
@@ -21,9 +21,15 @@ def latex_row_name(row: Row, notation: Mapping[str, Notation]) -> str:
         row: The row.
         notation: Loss name -> name and symbols of the paper.
     """
-    symbols = notation.get(row.loss.name, _NONE).symbols
-    values = [_parameter(key, value, symbols) for key, value in row.varied.items()]
     name = latex_entry_name(row, notation)
+    if row.label == row.entry:
+        return name
+    symbols, names = notation.get(row.loss.name, _NONE).symbols, row.varied_names
+    values = [
+        _parameter(names[key], value, symbols.get(key, "")) for key, value in row.varied.items()
+    ]
+    if re.search(rf"[(,]{UNTUNED}\)$", row.label):
+        values.append(UNTUNED)
     return f"{name} ({', '.join(values)})" if values else name
 
 
@@ -34,12 +40,12 @@ def latex_entry_name(row: Row, notation: Mapping[str, Notation]) -> str:
     return latex_text(notation.get(row.loss.name, _NONE).title or row.loss.name)
 
 
-def _parameter(key: str, value: Any, symbols: Mapping[str, str]) -> str:
+def _parameter(name: str, value: Any, symbol: str) -> str:
     number = latex_number(value)
-    if key in symbols and number:
-        return f"${symbols[key]} = {number}$"
-    name = f"${symbols[key]}$" if key in symbols else latex_text(key)
-    return f"{name} = {f'${number}$' if number else latex_text(short_value(value))}"
+    if symbol and number:
+        return f"${symbol} = {number}$"
+    shown = f"${symbol}$" if symbol else latex_text(name)
+    return f"{shown} = {f'${number}$' if number else latex_text(short_value(value))}"
 
 
 def latex_number(value: Any) -> str:

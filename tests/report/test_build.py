@@ -127,7 +127,9 @@ def test_what_a_user_wrote_is_escaped(
     markdown = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     fenced = re.sub(r"````.*?````", "", markdown, flags=re.DOTALL)
     assert "<script>" not in fenced.replace(r"\<", "")
-    assert r"lgm(covariance=\$\_\&)" in (tmp_path / "out" / "table.tex").read_text(encoding="utf-8")
+    assert r"lgm (covariance = \$\_\&)" in (tmp_path / "out" / "table.tex").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_selection_is_drawn(

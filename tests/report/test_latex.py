@@ -10,10 +10,13 @@ import pytest
 
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
+from lossbench.planning.rows import Row, untuned_row
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import Metric
 from lossbench.report import render
 from lossbench.report.escaping import latex_text, unsupported
+from lossbench.report.latex_names import latex_row_name
+from lossbench.suite.schema import Component
 from tests.report.latex_check import require_sound
 from tests.report.synthetic_report import result_of
 
@@ -71,6 +74,17 @@ def test_rows_have_the_names_and_symbols_of_papers(make_plan: Callable[..., Plan
         r"Triplet loss (weight = $3 \times 10^{20}$)",
         "ours",
     ]
+
+
+def test_tuned_recipe_keys_have_their_short_names() -> None:
+    loss = Component(name="lgm", params={"alpha": 0.3})
+    tuned = {"recipe.optimizer.lr": 0.001}
+    row = Row("lgm(alpha=0.3,lr=0.001)", loss, {"alpha": 0.3, **tuned}, None, None, tuned)
+    notation = {"lgm": LOSSES["lgm"].notation}
+    assert latex_row_name(row, notation) == r"L-GM ($\alpha = 0.3$, lr = $0.001$)"
+    own = latex_row_name(untuned_row(row, loss), notation)
+    assert own == r"L-GM ($\alpha = 0.3$, untuned)"
+    assert latex_row_name(replace(row, label="lgm"), notation) == "L-GM"
 
 
 def test_every_loss_has_a_name_for_tables_and_symbols_of_its_parameters() -> None:
