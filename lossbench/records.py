@@ -193,26 +193,6 @@ class Artifact(Strict):
     metrics: tuple[str, ...] = ()
 
 
-_GREEK = (
-    "alpha|beta|gamma|delta|epsilon|varepsilon|zeta|eta|theta|kappa|lambda|mu|nu|xi|pi|rho|sigma|"
-    "tau|phi|varphi|chi|psi|omega"
-)
-Symbol = Annotated[str, Field(pattern=rf"^(\\({_GREEK})|[A-Za-z])(_[A-Za-z0-9])?$")]
-"""A letter in LaTeX's math mode, perhaps with an index."""
-
-
-class Notation(Strict):
-    r"""Name and symbols of a loss in its paper, for LaTeX tables.
-
-    Attributes:
-        title: Name with its usual spelling, as in `L-GM`; empty for the name in suites.
-        symbols: Parameter -> symbol of the paper; parameters for which it has none are left out.
-    """
-
-    title: str = Field(default="", max_length=60)
-    symbols: dict[str, Symbol] = Field(default={})
-
-
 class Plugin(Strict):
     """A user's Python file that registers components.
 

@@ -18,7 +18,8 @@ from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
 from lossbench.planning.trial import PROTOCOL, PlannedEvaluation, Trial, digest_of
 from lossbench.planning.tuning import BATCH_SIZE, tuned_recipe
-from lossbench.records import Artifact, Metric, Notation, Plugin
+from lossbench.records import Artifact, Metric, Plugin
+from lossbench.registry import Notation
 from lossbench.suite.schema import Component, Holdout, LossEntry, Recipe, Suite
 
 MAX_LABEL_LENGTH = 80

@@ -19,7 +19,8 @@ from lossbench.planning.revisions import DataFacts
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
 from lossbench.planning.trial import PlannedEvaluation
-from lossbench.records import Artifact, Metric, Notation, Strict
+from lossbench.records import Artifact, Metric, Strict
+from lossbench.registry import Notation
 from lossbench.suite.grammar import SearchRange, Space
 from lossbench.suite.schema import Component, LossEntry, Suite
 

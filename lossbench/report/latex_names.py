@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lossbench.planning.rows import UNTUNED, Row, short_value
-from lossbench.records import Notation
+from lossbench.registry import Notation
 from lossbench.report.escaping import latex_label, latex_text
 
 _NUMBER = re.compile(r"(-?)([0-9.]+)(?:e([+-]?)0*([0-9]+))?")
