@@ -28,6 +28,7 @@ from lossbench.report.facts import gather_facts
 from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
 from lossbench.suite.origin import SuiteError
+from lossbench.tracking.names import changed_sources, params
 from tests.data.slow_conditions import slow_asymmetric, slow_sizes, slow_subset, slow_symmetric
 
 SUITE = """\
@@ -297,6 +298,8 @@ def test_an_archive_and_a_baseline_have_the_conditions(data: Path) -> None:
         "label_noise": {"digest": plan.suite.dataset.label_noise.digest},  # type: ignore[union-attr]
         "holdout_labels": "clean",
     }
+    other = conditions_of(plan_of(data, {"imbalance": "{long_tail: 3}"}))
+    assert other.data_conditions == {"imbalance": {"long_tail": 3.0, "seed": 0}}
     plain = conditions_of(plan_of(data, {}))
     assert "data_conditions" not in plain.model_dump()
     assert plain.digest != conditions.digest
@@ -304,3 +307,26 @@ def test_an_archive_and_a_baseline_have_the_conditions(data: Path) -> None:
     assert facts.dataset == "mine (long tail 2; label noise: labels of own.npy)"
     assert "'digest'" not in facts.suite_yaml
     assert "digest: " in facts.suite_yaml
+
+
+def test_a_change_of_a_condition_is_no_change_of_code(data: Path) -> None:
+    """A stored trial with other conditions, or without, is another training."""
+    [noisy] = plan_of(data, {"label_noise": "{symmetric: 0.4}", "imbalance": "{step: 2}"}).trials
+    [plain] = plan_of(data, {}).trials
+    edited = {"loss softmax": "a"}
+    for trial in (noisy, plain):
+        other = trial.model_copy(update={"sources": edited})
+        assert changed_sources(
+            other, params(trial.model_copy(update={"sources": {"loss softmax": "b"}}))
+        )
+    changes = [
+        {},
+        {"per_class": 3},
+        {"imbalance": "{step: 2}"},
+        {"label_noise": "{symmetric: 0.4}"},
+    ]
+    for keys in changes:
+        [other] = plan_of(data, keys).trials
+        other = other.model_copy(update={"sources": edited})
+        stored = params(noisy.model_copy(update={"sources": {"loss softmax": "b"}}))
+        assert changed_sources(other, stored) == set()
