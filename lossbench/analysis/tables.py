@@ -116,9 +116,10 @@ def make_tables(found: PlanWithResults) -> tuple[Table, ...]:
     """All tables of a suite.
 
     Returns:
-        One table per metric on the test set. With `selection`, the table of the held-out part,
-        with all rows, comes first, and the tables of the test set have the chosen rows only. If
-        seeds were added until the table was decided, the verdicts are those of repeated looks.
+        One table per metric on the test set, those of optimistic metrics last. With `selection`,
+        the table of the held-out part, with all rows, comes first, and the tables of the test set
+        have the chosen rows only. If seeds were added until the table was decided, the verdicts
+        are those of repeated looks.
     """
     tables = []
     for stage in found.stages:
@@ -126,7 +127,8 @@ def make_tables(found: PlanWithResults) -> tuple[Table, ...]:
             assert found.plan.selection_metric is not None
             tables.append(_table(found, stage, found.plan.selection_metric))
         elif stage.trials:
-            listed = [_table(found, stage, metric) for metric in found.plan.metrics]
+            metrics = sorted(found.plan.metrics, key=lambda metric: metric.optimistic)
+            listed = [_table(found, stage, metric) for metric in metrics]
             looks = next(filter(None, map(_looks, listed)), None)
             tables += [_judged(table, looks) for table in listed]
     return tuple(tables)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lossbench.errors import RequestError
 from lossbench.planning.look_record import LookRecord, LookRound
 from lossbench.planning.plan import Plan
+from lossbench.planning.rows import find_reference_rows
 from lossbench.planning.trial import digest_of
 from lossbench.records import METRIC_GROUPS, Metric
 
@@ -24,10 +25,20 @@ def table_identity(plan: Plan) -> str:
     """Hash of the trainings of all cells without their seeds, and of the reference row.
 
     Other rows, columns, data or recipes are another table, and so is a part of a table: its
-    number of comparisons is another. Names of columns and evaluations are no part of it.
+    number of comparisons is another. Names of columns, evaluations and labels of losses are no
+    part of it.
     """
     cells = sorted(plan.cell_identities.values())
-    return digest_of({"cells": cells, "reference": plan.suite.reference})
+    return digest_of({"cells": cells, "reference": _reference_without_label(plan)})
+
+
+def _reference_without_label(plan: Plan) -> str | None:
+    """Name of the reference row in the suite without its label, if no other row has it then."""
+    reference, rows = plan.suite.reference, plan.rows
+    names = [f"{row.loss.name}{row.label.removeprefix(row.entry)}" for row in rows]
+    found = find_reference_rows(reference, {row.label: row.entry for row in rows})
+    own = [name for row, name in zip(rows, names, strict=True) if [row.label] == found]
+    return own[0] if own and names.count(own[0]) == 1 else reference
 
 
 def deciding_metric(plan: Plan) -> Metric | None:

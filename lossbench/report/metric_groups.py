@@ -57,8 +57,7 @@ class GroupedTables:
 
 def group_tables(tables: Sequence[Table]) -> GroupedTables:
     """Group the tables of a suite by the kinds of their metrics."""
-    # a value that is too good is no headline
-    tested = sorted((t for t in tables if not t.held_out), key=lambda table: table.optimistic)
+    tested = [table for table in tables if not table.held_out]
     headline = [table for table in tested if table.group == HEADLINE_GROUP]
     folded = len(tested) >= FOLDED_FROM
     if not headline:

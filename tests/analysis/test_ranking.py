@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -96,3 +97,38 @@ def test_losses_and_columns_without_results_are_left_out(make_suite: MakeSuite) 
         rank_suites([both, lone])
     with pytest.raises(RequestError, match="--metric eror: no suite ranks rows by it"):
         rank_suites([whole], ["eror"])
+
+
+def test_rows_are_matched_by_their_labels(make_suite: MakeSuite) -> None:
+    ours = "[softmax, {lgm: {label: ours, alpha: 0.3}}, {lgm: {label: b, alpha: %s}}]"
+    errors = {"softmax": 3.0, "ours": 1.0, "b": 2.0}
+    found = rank_suites([make_suite(n, ours % i, errors) for i, n in enumerate("xy")])
+    assert [row.label for row in found.listed] == ["ours", "b", "softmax"]
+    assert found.changed == ("b",)
+
+
+def test_one_label_of_two_losses_is_two_rows(make_suite: MakeSuite) -> None:
+    suites = [
+        make_suite(name, f"[softmax, center, {{{loss}: {{label: ours}}}}]", errors)
+        for name, loss, errors in (
+            ("x", "lgm", {"softmax": 3.0, "center": 2.0, "ours": 1.0}),
+            ("y", "triplet", {"softmax": 3.0, "center": 2.0, "ours": 1.0}),
+        )
+    ]
+    found = rank_suites(suites)
+    assert [row.label for row in found.listed] == ["center", "softmax"]
+    assert found.unranked == {"ours [lgm]": 1, "ours [triplet]": 1}
+
+
+def test_an_optimistic_metric_is_ranked_only_if_it_is_named(make_suite: MakeSuite) -> None:
+    found = make_suite("x", "[softmax, lgm]", {"softmax": 3.0, "lgm": 1.0})
+    [error] = found.plan.metrics
+    best = error.model_copy(update={"name": "best_error", "optimistic": True})
+    results = {
+        identity: result.model_copy(update={"metrics": {"error": 1.0, "best_error": 1.0}})
+        for identity, result in found.results.items()
+    }
+    both = replace(found, plan=replace(found.plan, metrics=(best, error)), results=results)
+    assert [column.metric for column in rank_suites([both]).columns] == ["error"]
+    named = rank_suites([both], ["best_error"])
+    assert [column.metric for column in named.columns] == ["best_error"]

@@ -55,3 +55,13 @@ def test_an_added_evaluation_does_not_make_a_baseline_incomparable(
     assert "8 identical" in text
     other = make_plan(BODY + "evaluate: [{error: {}}, {fgsm: {epsilons: [0.1]}}]\n")
     assert check(other, fill(other, STEADY), written)[1] == 0
+
+
+def test_a_cell_is_found_under_another_label(
+    make_plan: MakePlan, fill: Fill, written: Path
+) -> None:
+    labelled = make_plan(BODY.replace("center,", "{center: {label: ours}},"))
+    renamed = {k.replace("center", "ours"): values for k, values in STEADY.items()}
+    text, code = check(labelled, fill(labelled, renamed), written)
+    assert code == 0
+    assert "A/ours" in text

@@ -191,3 +191,21 @@ def test_records_that_contradict_themselves_are_refused() -> None:
     for later in ((1,), (2, 3)):
         with pytest.raises(ValidationError, match=r"twice|more seeds"):
             LookRecord(**fields, rounds=(first, LookRound(seeds=later, cells=first.cells)))
+
+
+def test_labels_of_losses_are_no_part_of_a_table(make_plan: Make) -> None:
+    labelled = BODY.replace("[softmax,", "[{softmax: {label: baseline}},").replace(
+        "reference: softmax", "reference: baseline"
+    )
+    assert table_identity(make_plan(labelled)) == table_identity(make_plan(BODY))
+    two = BODY.replace("center, lgm", "lgm, {lgm: {alpha: 0.5, label: ours}}")
+    references = [two.replace("reference: softmax", f"reference: {n}") for n in ("lgm", "ours")]
+    assert len({table_identity(make_plan(body)) for body in (two, *references)}) == 3
+
+
+def test_an_optimistic_metric_decides_nothing(make_plan: Make) -> None:
+    plan = make_plan(BODY)
+    best = Metric(name="best_error", label="best", group="accuracy", optimistic=True)
+    both = replace(plan, metrics=(best, *plan.metrics))
+    assert deciding_metric(both) == plan.metrics[0]
+    assert deciding_metric(replace(plan, metrics=(best,))) is None

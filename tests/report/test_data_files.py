@@ -67,3 +67,14 @@ def test_csv_is_tidy(make_plan: Callable[..., Plan], fill: Callable) -> None:
     assert json.loads(second["params"])["alpha"] == 0
     assert (second["mean"], second["std"], second["ci_high"]) == ("3.0", "", "")
     assert (third["mean"], third["diverged"], third["n"]) == ("", "3", "0")
+
+
+def test_a_label_is_in_json_and_csv(make_plan: Callable[..., Plan], fill: Callable) -> None:
+    plan = make_plan("seeds: [0]\nlosses: [softmax, {lgm: {label: ours, alpha: {grid: [1, 2]}}}]\n")
+    rows = {f"default/{row.label}": [1.0] for row in plan.rows}
+    found = PlanWithResults(plan, fill(plan, rows))
+    objects = json.loads(render(found, "json"))
+    assert [o.get("label") for o in objects] == [None, "ours", "ours"]
+    assert [o["loss"] for o in objects] == ["softmax", "lgm", "lgm"]
+    lines = list(csv.DictReader(io.StringIO(render(found, "csv"))))
+    assert [line["row"] for line in lines] == ["softmax", "ours(alpha=1)", "ours(alpha=2)"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +213,21 @@ def test_warnings_are_in_every_format(
     texts = [(tmp_path / f"report.{end}").read_text(encoding="utf-8") for end in ("html", "md")]
     for text in (*texts, seen.getvalue()):
         assert "center chose weight=1, the largest of the 3 values given, 0.01 to 1" in text
+
+
+def test_an_optimistic_metric_comes_last_and_has_a_warning(
+    make_plan: Callable[..., Plan], run_all: Callable
+) -> None:
+    plan = make_plan("seeds: [0]\nlosses: [softmax, lgm]\n")
+    [error] = plan.metrics
+    best = error.model_copy(update={"name": "best_error", "label": "best", "optimistic": True})
+    results = {
+        identity: result.model_copy(update={"metrics": {"error": 2.0, "best_error": 1.0}})
+        for identity, result in run_all(plan).items()
+    }
+    tables = make_tables(PlanWithResults(replace(plan, metrics=(best, error)), results))
+    assert [table.metric for table in tables] == ["error", "best_error"]
+    first, second = make_remarks(tables)
+    assert not any("too good on average" in line for line in first.warnings)
+    [line] = [line for line in second.warnings if "too good on average" in line]
+    assert line.startswith("best: ")

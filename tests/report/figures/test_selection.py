@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -58,3 +59,20 @@ def test_a_cell_without_a_value_leaves_the_others_readable(
     assert "not run" in colours  # and the empty one says why
     assert colours["2.00"] == "white"  # the darkest
     assert colours["7.00"] == "black"  # the lightest
+
+
+def test_each_entry_has_a_figure_with_a_name_for_files(
+    make_plan: Callable[..., Plan], run_all: Callable, drawn: Drawn
+) -> None:
+    lambdas = "alpha: {grid: [0.1, 0.3]}, lambda: "
+    plan = make_plan(
+        "seeds: [0]\nselection: {}\n"
+        f"losses: [{{lgm: {{label: ours, {lambdas} 1.0}}}}, "
+        f"{{lgm: {{label: '$\\lambda$ <b>', {lambdas} 2.0}}}}]\n"
+    )
+    held_out, *_ = make_tables(PlanWithResults(plan, run_all(plan)))
+    for entry in ("ours", r"$\lambda$ <b>"):
+        selection.selection_figure(held_out, "default", entry, row_colours(plan.rows))
+    names = list(drawn)
+    assert names[0] == "selection-default-ours"
+    assert re.fullmatch(r"selection-default-lambda_b-[0-9a-f]{6}", names[1])

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from lossbench.planning.plan import Plan
-from lossbench.report.figures.style import HUES, row_colours, text_colour_on
+from lossbench.report.figures.style import HUES, OTHER_HUES, row_colours, text_colour_on
 from tests.report.figures.drawing import contrast
 
 
@@ -28,3 +28,15 @@ def test_text_stands_out_from_any_colour() -> None:
         text = max(("black", "white"), key=lambda t: contrast(colour, to_rgb(t)))
         assert text_colour_on(tuple(colour)) == text
         assert contrast(colour, to_rgb(text)) > 4.5
+
+
+def test_entries_of_one_loss_have_different_hues(make_plan: Callable[..., Plan]) -> None:
+    plan = make_plan(
+        "losses: [{lgm: {label: a, alpha: {grid: [0.0, 1.0]}}}, {lgm: {label: b, alpha: 3.0}}, "
+        "softmax]\n"
+    )
+    colours = row_colours(plan.rows)
+    alone = row_colours(make_plan("losses: [lgm: {alpha: {grid: [0.0, 1.0]}}]\n").rows)
+    assert [colours["a(alpha=0)"], colours["a(alpha=1)"]] == list(alone.values())
+    assert colours["b"] == to_rgb(OTHER_HUES[0])
+    assert colours["softmax"] == to_rgb(HUES["softmax"])
