@@ -53,7 +53,7 @@ def provenance_lines(found: PlanWithResults, command: str = "") -> list[str]:
     )
     last_ms = max((r.history[-1].timestamp_ms for r in results if r.history), default=None)
     lines = [f"{line}." for line in (describe_changes(plan), describe_more_seeds(plan)) if line]
-    lines.append(f"suite: {plan.suite.suite} ({Path(plan.suite.origin.path).name})")
+    lines.append(f"suite: {plan.suite.suite}")
     data = plan.suite.dataset.name.rpartition("/")[2]  # without the folders of this machine
     lines.append(f"data: {data}, digest {plan.validation_digest or plan.data_digest}")
     lines += [f"code: {code} ({count} of {len(results)} trials)" for code, count in codes.items()]

@@ -221,7 +221,7 @@ def test_a_comment_names_the_origin(make_plan: Callable[..., Plan]) -> None:
     results = {t.identity: result_of(t, 1.0, environment=environment) for t in plan.trials}
     text = render(PlanWithResults(plan, results), "latex", "lossbench report suite.yaml")
     for line in (
-        "suite: synthetic (suite.yaml)",
+        "suite: synthetic",
         "data: digits, digest 0123456789abcdef",
         "code: lossbench 1.2, code digest abc (1 of 1 trials)",
         "command: lossbench report suite.yaml",
