@@ -15,6 +15,9 @@ from lossbench.suite.grammar import SearchRange
 
 EDGE = 0.05
 """Fraction of a searched range, on the scale of the search, that counts as its edge at each end."""
+MIN_LISTED = 3
+"""Number of listed values of a tuned key below which no value is at an edge: of two values, as in
+`weight_decay: {grid: [0, 5.0e-4]}`, every one would be."""
 NUMBER = (int, float)
 
 
@@ -112,7 +115,8 @@ def _given(plan: Plan, entry: str, key: str) -> _Given | None:
         if isinstance(space, SearchRange):
             return _Given((), (space,))
         values = tuned_values(plan.suite, key)
-        return _Given(tuple(values), ()) if all(map(_is_number, values)) else None
+        few = len(values) < MIN_LISTED
+        return None if few or not all(map(_is_number, values)) else _Given(tuple(values), ())
     for loss in plan.losses:
         if loss.entry != entry:
             continue

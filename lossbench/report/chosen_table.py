@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lossbench.analysis.number_format import NOTHING
 from lossbench.analysis.tables import Table
 from lossbench.analysis.tuned_choices import TunedChoice, tuned_choices
 from lossbench.planning.fairness import loss_budgets
@@ -33,7 +34,7 @@ def chosen_table(table: Table, held_out: Table | None) -> DisplayTable | None:
     columns = [*name_columns(table.has_variants), *map(Column, names)]
     columns += [Column("parameters", "text")] if params else []
     columns.append(Column(held_out.label))
-    columns += [Column("at an edge", "text")] if edges else []
+    columns += [Column("at an edge", "text", optional=True)] if edges else []
     rows = []
     for choice in choices:
         cells = name_cells(choice.entry, choice.variant, table.has_variants)
@@ -41,7 +42,7 @@ def chosen_table(table: Table, held_out: Table | None) -> DisplayTable | None:
         cells += [DisplayCell(_listed(choice))] if params else []
         cell = held_out.cells[choice.variant, choice.row.label]
         cells.append(DisplayCell(format_value(cell), sort_key=str(cell.summary.mean)))
-        cells += [DisplayCell(", ".join(_edge_texts(choice)) or "no")] if edges else []
+        cells += [DisplayCell(", ".join(_edge_texts(choice)) or NOTHING)] if edges else []
         rows.append(tuple(cells))
     return DisplayTable(
         TITLE, tuple(columns), tuple(rows), subordinate=True, notes=tuple(_notes(plan, names))
@@ -55,7 +56,7 @@ def _number(choice: TunedChoice, name: str) -> DisplayCell:
 
 def _listed(choice: TunedChoice) -> str:
     listed = ", ".join(f"{key}={short_value(value)}" for key, value in choice.params.items())
-    return listed or "none"
+    return listed or NOTHING
 
 
 def _edge_texts(choice: TunedChoice) -> Iterator[str]:
