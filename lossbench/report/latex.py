@@ -12,6 +12,7 @@ from lossbench.planning.rows import Row
 from lossbench.report.combined_table import short_label
 from lossbench.report.display import DisplayCell
 from lossbench.report.escaping import latex_text, plain_sentence
+from lossbench.report.latex_chosen import latex_chosen_table
 from lossbench.report.latex_float import ColumnGroup, latex_float, protect_start
 from lossbench.report.latex_names import LatexKeys, latex_entry_name, latex_row_name
 from lossbench.report.metric_tables import value_cell, value_table
@@ -36,6 +37,7 @@ def latex_tables(tables: Sequence[Table], command: str = "") -> str:
     """
     keys = LatexKeys()
     floats = [_metric_table(table, keys, command) for table in tables]
+    floats += latex_chosen_table(tables, keys, command)
     tested = [table for table in tables if not table.held_out]
     if len(tested) > 1:
         floats += _combined_tables(tested, keys, command)
