@@ -1,4 +1,4 @@
-"""What is refused in `tune`: each message names the file, the key and the nearest valid name."""
+"""Refused values of `tune`: each message names the file, the key and the nearest valid name."""
 
 from __future__ import annotations
 
