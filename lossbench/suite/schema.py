@@ -251,7 +251,7 @@ class Suite(Strict):
         title: Title of the table.
         dataset: Data set, by name or as a mapping.
         model: Network that maps images to features; the same for every row.
-        recipe: Training settings; the same for every row.
+        recipe: Training settings; the same for every row, except for the keys in `tune`.
         variants: Columns of the table, by name.
         seeds: Seeds; each cell is trained once per seed.
         reference: Name or label of the loss whose row all others are compared with.
