@@ -23,7 +23,7 @@ from lossbench.report.verdict_text import corrected_for, describe_margins, find_
 MAX_COLUMNS = 8
 """Largest number of columns with values; a wider table is split by variant, then by metric."""
 HEADING_WIDTH = 16
-"""Number of characters after which a heading of a metric is broken."""
+"""Number of characters after which a heading is broken."""
 MARKS = {"better": r"$^{+}$", "worse": r"$^{-}$", "equivalent": r"$^{\approx}$"}
 """Outcome of a verdict -> mark after the value; undecided rows have none."""
 
@@ -63,7 +63,7 @@ def _metric_table(table: Table, keys: LatexKeys, command: str) -> str:
         needed="".join([title, *headings, *_texts(table.rows)]),
         caption=[f"{latex_text(title)}.", *_legend([table])],
         key=keys.key(table.suite, table.metric),
-        groups=[ColumnGroup("", tuple(map(latex_text, headings[1:])))],
+        groups=[ColumnGroup("", tuple(map(_broken, headings[1:])))],
         rows=rows,
     )
 
@@ -122,7 +122,7 @@ def _texts(rows: Iterable[Row]) -> Iterable[str]:
 
 
 def _broken(heading: str) -> str:
-    """A heading of a metric, on several lines if it is long."""
+    """A heading, on several lines if it is long."""
     lines = textwrap.wrap(heading, HEADING_WIDTH, break_long_words=False, break_on_hyphens=False)
     if len(lines) < 2:
         return latex_text(heading)

@@ -56,6 +56,7 @@ def provenance_lines(found: PlanWithResults, command: str = "") -> list[str]:
     lines.append(f"suite: {plan.suite.suite}")
     data = plan.suite.dataset.name.rpartition("/")[2]  # without the folders of this machine
     lines.append(f"data: {data}, digest {plan.validation_digest or plan.data_digest}")
+    lines += [f"data: {note}" for note in plan.facts.notes]
     lines += [f"code: {code} ({count} of {len(results)} trials)" for code, count in codes.items()]
     if command:
         lines.append(f"command: {command}")

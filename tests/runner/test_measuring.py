@@ -174,6 +174,18 @@ def test_without_weights_training_again_is_refused_before_anything_starts(
     assert folder.tracker().results(plan_of().trials) == before
 
 
+def test_the_error_of_the_best_epoch_needs_neither_weights_nor_a_run(
+    folder: WorkFolder, plan_of: MakePlan
+) -> None:
+    one = "recipe.epochs=1"  # the made-up histories have one epoch
+    folder.run(plan_of("keep_weights=false", one))
+    plan = plan_of("evaluate=[error, best_error]", one)
+    assert folder.run(plan, confirm_retraining=refuse) == RunOutcome()
+    assert folder.measured == []
+    metrics = [result.metrics for result in results_of(folder, plan)]
+    assert metrics == [{"error": 9.0, "best_error": 9.0}] * 3
+
+
 def test_without_weights_the_training_is_repeated_if_confirmed(
     folder: WorkFolder, plan_of: MakePlan
 ) -> None:
