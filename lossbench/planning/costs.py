@@ -55,6 +55,16 @@ def cell_of(trial: Trial) -> Cell:
     return trial.variant, trial.row, bool(trial.holdout)
 
 
+def work_of(trial: Trial) -> str:
+    """Text that is equal for trials of a column with the same work per epoch.
+
+    Points of a tuned learning rate differ in numbers only, so that one of them has to be timed.
+    """
+    part = "held-out" if trial.holdout else "whole"
+    loss = trial.loss.model_dump_json()
+    return f"{trial.variant} {part} {trial.recipe.batch_size} {loss}"
+
+
 class Costs:
     """Costs of trials by cell.
 
@@ -76,32 +86,38 @@ class Costs:
     ) -> None:
         self._device = device
         self._known: dict[Cell, Cost] = {}
+        self._by_work: dict[str, tuple[Cost, int]] = {}  # a cost and its number of epochs
         self.basis: dict[Cell, str] = {}
         listed = list(trials)
         self.add_results(listed, results)
         for trial in listed:
-            cell = cell_of(trial)
-            if probe and cell not in self._known and not enough():
+            cell, work = cell_of(trial), work_of(trial)
+            if probe and cell not in self._known and work not in self._by_work and not enough():
                 self._known[cell] = probe(trial)
+                self._by_work[work] = self._known[cell], trial.recipe.epochs
                 self.basis[cell] = "probed"
 
     def add_results(self, trials: Iterable[Trial], results: Mapping[str, TrialResult]) -> None:
         """Add the costs of trials that were run."""
         ran: dict[Cell, list[Cost]] = {}
+        first: dict[Cell, Trial] = {}
         for trial in trials:
             result = results.get(trial.identity)
             if result and result.status == "finished" and result.device == self._device:
                 ran.setdefault(cell_of(trial), []).append(cost_of(result))
+                first.setdefault(cell_of(trial), trial)
         for cell, costs in ran.items():
             duration = mean(cost.wall_time_sec for cost in costs)
             self._known[cell] = Cost(duration, max(cost.memory_mib for cost in costs))
+            one = first[cell]
+            self._by_work[work_of(one)] = self._known[cell], one.recipe.epochs
             self.basis[cell] = "ran"
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
     def cost_of_trial(self, trial: Trial) -> Cost:
-        """Cost of a trial: that of its cell, if it is known.
+        """Cost of a trial: that of its cell, or of a cell with the same work, if one is known.
 
         Otherwise the median time and the largest memory of the known cells of its column, or of all
         known cells. At least one cost must be known.
@@ -109,6 +125,10 @@ class Costs:
         cell = cell_of(trial)
         if cell in self._known:
             return self._known[cell]
+        if (found := self._by_work.get(work_of(trial))) is not None:
+            cost, epochs = found
+            ratio = trial.recipe.epochs / epochs
+            return Cost(cost.wall_time_sec * ratio, cost.memory_mib)
         column = [cost for (variant, _, _), cost in self._known.items() if variant == trial.variant]
         similar = column or list(self._known.values())
         return Cost(

@@ -156,3 +156,25 @@ def test_waiting_at_a_rung_does_not_increase_the_cost() -> None:
         peak_memory_mib=1.0, device="cpu", environment={},
     )  # fmt: skip
     assert cost_of(result).wall_time_sec == pytest.approx(6.0)
+
+
+def test_one_point_of_a_tuned_learning_rate_is_timed(tmp_path: Path) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "suite: tuned\ndataset: digits\nmodel: {name: digits_cnn, feature_dim: 2}\n"
+        "recipe: {epochs: 2, batch_size: 64, optimizer: {name: sgd, lr: 0.05}}\n"
+        "losses: [softmax, center]\nselection: {holdout: 0.2}\n"
+        "tune: {recipe.optimizer.lr: {grid: [0.01, 0.1]}, recipe.epochs: {grid: [2, 6]}}\n",
+        encoding="utf-8",
+    )
+    plan, probed = check(load_suite(path), NOWHERE), []
+
+    def seconds(trial: Trial) -> Cost:
+        probed.append((trial.loss.name, trial.recipe.epochs))
+        return Cost({"softmax": 10.0, "center": 20.0}[trial.loss.name], 100.0)
+
+    costs = Costs(plan.trials, {}, "cpu", seconds)
+    assert probed == [("softmax", 2), ("center", 2)]
+    for trial in plan.trials:
+        expected = {"softmax": 10.0, "center": 20.0}[trial.loss.name] * trial.recipe.epochs / 2
+        assert costs.cost_of_trial(trial).wall_time_sec == expected
