@@ -165,7 +165,10 @@ def compared_rows(
                 (*loc, index, loss.name, "label"), message + did_you_mean(loss.label, entries)
             )
         elif row is None or (loss.label is not None and loss.label != row.entry):
-            rows_of_loss = ", ".join(r.label for r in by_loss.values() if r.loss.name == loss.name)
+            same_loss = (row for row in by_loss.values() if row.loss.name == loss.name)
+            rows_of_loss = ", ".join(
+                untuned_row(row, row.loss).label if suite.tune else row.label for row in same_loss
+            )
             message = f"is none of the suite's rows: {rows_of_loss or 'no ' + loss.name}"
             collector.add((*loc, index), message)
         else:

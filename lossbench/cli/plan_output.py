@@ -14,7 +14,7 @@ from lossbench.cli.local_status import LocalPlanStatus
 from lossbench.cli.until_decided import ExpectedRounds
 from lossbench.planning.costs import Forecast
 from lossbench.planning.durations import format_duration
-from lossbench.planning.fairness import small_classes
+from lossbench.planning.fairness import small_classes, tuning_texts
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import is_complete
 from lossbench.planning.status import PlanStatus
@@ -92,9 +92,11 @@ def print_cells(console: Console, status: LocalPlanStatus) -> None:
 
 
 def print_data(console: Console, plan: Plan) -> None:
-    """Print the use of the data, warnings, and the chosen classes."""
+    """Print the use of the data, tuned keys, warnings, and the chosen classes."""
     for line in plan.facts.notes:
         console.print(Text(f"data: {line}"), soft_wrap=True)
+    for line in tuning_texts(plan):
+        console.print(Text(f"tuning: {line}"), soft_wrap=True)
     for line in (*plan.warnings, *plan.search_notes):
         console.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
     if plan.suite.dataset.classes is not None:

@@ -67,7 +67,7 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
         findings += [(level, variant, text) for level, text in _heads(plan, variant)]
     whole_table: tuple[tuple[Level, Iterator[str]], ...] = (
         ("fails", _uneven_budget(plan)),
-        ("listed", _tuning(plan)),
+        ("listed", tuning_texts(plan)),
         ("warning", _tuned_on_test(plan)),
         ("listed", _untuned(plan)),
         ("warning", iter(plan.warnings)),
@@ -217,7 +217,7 @@ def loss_budgets(
     return budgets
 
 
-def _tuning(plan: Plan) -> Iterator[str]:
+def tuning_texts(plan: Plan) -> Iterator[str]:
     """With `tune`: what was chosen for each loss, from how many points."""
     suite = plan.suite
     budgets = set(loss_budgets(suite, plan.losses, plan.rows).values())

@@ -166,3 +166,8 @@ def test_a_key_with_dots_needs_no_quotes_in_set(tmp_path: Path) -> None:
 def test_edges_know_the_limits_of_the_optimizer(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "tune={recipe.optimizer.weight_decay: {grid: [0, 1]}}")
     assert plan.limits["softmax", "recipe.optimizer.weight_decay"] == (0, None)
+
+
+def test_rows_to_compare_are_named_without_tuned_values(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"is none of the suite's rows: lgm\(untuned\)$"):
+        plan_of(tmp_path, "selection.compare=[{lgm: {alpha: 0.7, lambda: 0.1}}]")
