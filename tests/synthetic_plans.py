@@ -21,6 +21,15 @@ from lossbench.suite.load import load_suite
 from tests.report.synthetic_report import DEFAULTS, HEAD, Results, result_of
 
 
+def with_class_counts(plan: Plan, counts: Mapping[str, tuple[int, ...]]) -> Plan:
+    """Plan whose columns have these numbers of images per class."""
+    columns = {
+        name: replace(column, facts=replace(column.facts, class_counts=counts))
+        for name, column in plan.columns.items()
+    }
+    return replace(plan, columns=columns)
+
+
 class SyntheticStore:
     """Store in which every trial has a result.
 

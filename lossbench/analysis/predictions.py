@@ -19,6 +19,8 @@ ReadArrays = Callable[[str, str], Arrays | None]
 """(trial identity, artifact name) -> its arrays, or None where there are none."""
 RESAMPLES = 2000
 PERCENT = 100.0
+CellKey = tuple[str, str]
+"""(variant, row label)."""
 Wrong = Mapping[int, NDArray[np.bool_]]
 """Seed -> (N,), true for each test image that was misclassified."""
 
@@ -66,6 +68,7 @@ class CellPredictions:
         variant: Name of the column.
         row: Label of the row.
         seeds: Number of seeds.
+        images: Number of test images of the column, N.
         error: Mean error, in percent of images.
         interval: 95 % interval of the mean over resampled images; None if all images have the
             same share of errors.
@@ -79,6 +82,7 @@ class CellPredictions:
     variant: str
     row: str
     seeds: int
+    images: int
     error: float
     interval: Interval | None
     difference: float | None
@@ -92,12 +96,16 @@ class PredictionAnalysis:
     """Predictions of all cells of a suite on its test set.
 
     Attributes:
-        images: Number of test images, N.
         listed: Cells in the table's order.
     """
 
-    images: int
     listed: tuple[CellPredictions, ...]
+
+    @property
+    def images(self) -> int | None:
+        """Number of test images; None if it differs between columns."""
+        numbers = {cell.images for cell in self.listed}
+        return numbers.pop() if len(numbers) == 1 else None
 
 
 def analyze_predictions(
@@ -106,8 +114,8 @@ def analyze_predictions(
     """Analyze the stored predictions of every cell on the test set.
 
     Args:
-        stage: Trials that were measured on the test set; all have the same images in the same
-            order.
+        stage: Trials that were measured on the test set; those of a column have the same images
+            in the same order.
         reference: Reference row as named in the suite.
         read: (identity, name) -> a trial's arrays, or None; those of `predictions` are labels
             (N,) and predicted (N,).
@@ -127,9 +135,7 @@ def analyze_predictions(
         both = [seed for seed in seeds if seed in against]
         if both and row != labels[variant]:
             gaps[variant, row] = np.mean([1.0 * seeds[s] - against[s] for s in both], 0)
-    intervals = image_intervals(np.stack([*means.values(), *gaps.values()], 1))
-    of_mean = dict(zip(means, intervals, strict=False))
-    of_gap = dict(zip(gaps, intervals[len(means) :], strict=True))
+    of_mean, of_gap = _intervals(means, gaps)
     listed = []
     for key, seeds in wrong.items():
         gap = gaps.get(key)
@@ -138,6 +144,7 @@ def analyze_predictions(
             variant=key[0],
             row=key[1],
             seeds=len(seeds),
+            images=len(means[key]),
             error=PERCENT * float(means[key].mean()),
             interval=of_mean[key],
             difference=None if gap is None else PERCENT * float(gap.mean()),
@@ -146,7 +153,23 @@ def analyze_predictions(
             spread=seed_spread(np.stack(list(seeds.values()))),
         )
         listed.append(cell)
-    return PredictionAnalysis(len(next(iter(means.values()))), tuple(listed))
+    return PredictionAnalysis(tuple(listed))
+
+
+def _intervals(
+    means: Mapping[CellKey, NDArray[np.float64]], gaps: Mapping[CellKey, NDArray[np.float64]]
+) -> tuple[dict[CellKey, Interval | None], dict[CellKey, Interval | None]]:
+    """Intervals of means and differences; columns with equally many images share resamples."""
+    of_mean: dict[CellKey, Interval | None] = {}
+    of_gap: dict[CellKey, Interval | None] = {}
+    for images in {len(values): None for values in means.values()}:
+        own = [key for key, values in means.items() if len(values) == images]
+        own_gaps = [key for key, values in gaps.items() if len(values) == images]
+        values = [*(means[key] for key in own), *(gaps[key] for key in own_gaps)]
+        intervals = image_intervals(np.stack(values, 1))
+        of_mean |= zip(own, intervals, strict=False)
+        of_gap |= zip(own_gaps, intervals[len(own) :], strict=True)
+    return of_mean, of_gap
 
 
 def _wrong(stage: Stage, key: tuple[str, str], read: ReadArrays) -> Wrong:

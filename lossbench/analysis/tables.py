@@ -127,7 +127,8 @@ def make_tables(found: PlanWithResults) -> tuple[Table, ...]:
             assert found.plan.selection_metric is not None
             tables.append(_table(found, stage, found.plan.selection_metric))
         elif stage.trials:
-            metrics = sorted(found.plan.metrics, key=lambda metric: metric.optimistic)
+            measured = [m for m in found.plan.metrics if found.plan.variants_with(m)]
+            metrics = sorted(measured, key=lambda metric: metric.optimistic)
             listed = [_table(found, stage, metric) for metric in metrics]
             looks = next(filter(None, map(_looks, listed)), None)
             tables += [_judged(table, looks) for table in listed]
@@ -137,17 +138,18 @@ def make_tables(found: PlanWithResults) -> tuple[Table, ...]:
 def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
     plan, tested = found.plan, stage.measured == "test"
     chosen = {} if tested else found.chosen
-    tested_rows = {label for _, label in stage.cells}
+    variants = plan.variants_with(metric)
+    tested_rows = {label for variant, label in stage.cells if variant in variants}
     rows = [row for row in stage.listed_rows if row.label in tested_rows]
     everything = {
         (variant, row.label): _summary(stage, variant, row.label, metric.name)
-        for variant in plan.suite.variants
+        for variant in variants
         for row in rows
         if (variant, row.label) in stage.cells
     }
     spec = format_spec(metric.unit, (v for s in everything.values() for v in s.values))
     cells = {}
-    for variant in plan.suite.variants:
+    for variant in variants:
         here = [
             stage.rows[variant, row.label] for row in rows if (variant, row.label) in stage.cells
         ]
@@ -185,7 +187,7 @@ def _table(found: PlanWithResults, stage: Stage, metric: Metric) -> Table:
         unit=metric.unit.replace("% of images", f"% of {stage.images} images"),
         spec=spec,
         seeds=max(map(len, stage.cells.values())),
-        variants=tuple(plan.suite.variants),
+        variants=variants,
         rows=tuple(rows),
         cells=cells,
         not_finite=not_finite,
@@ -222,7 +224,7 @@ def _judged(table: Table, looks: TableLooks | None) -> Table:
         return table
     if looks is not None and table.metric == looks.record.metric:
         return replace(table, verdicts=looks.decided.verdicts, looks=looks)
-    labels = table.stage.reference_labels(reference)
+    labels = _reference_labels(table)
     margins = equivalence_margins(table, labels)
     verdicts = (
         compare_other_metric(judged, looks.decided, reference, labels, higher, margins)
@@ -241,14 +243,22 @@ def _looks(table: Table) -> TableLooks | None:
     if plan.looks is None or not table.judged or table.metric != plan.looks.metric:
         return None
     cells = {key: cell.summary for key, cell in table.cells.items()}
-    labels = table.stage.reference_labels(plan.suite.reference)
+    labels = _reference_labels(table)
     first = at_first_look(cells, plan.looks)
     margins = {
         variant: margin
         for variant, row in labels.items()
-        if (margin := plan.looks.min_effect or _resolution(table, first[variant, row].mean))
+        if (
+            margin := plan.looks.min_effect or _resolution(table, variant, first[variant, row].mean)
+        )
     }
     return look_at(plan, cells, labels, table.higher_is_better, margins)
+
+
+def _reference_labels(table: Table) -> dict[str, str]:
+    """Column -> label of its reference row, for the columns in which the metric is measured."""
+    labels = table.stage.reference_labels(table.found.plan.suite.reference)
+    return {variant: labels[variant] for variant in table.variants if variant in labels}
 
 
 def equivalence_margins(table: Table, labels: Mapping[str, str]) -> dict[str, float]:
@@ -263,19 +273,20 @@ def equivalence_margins(table: Table, labels: Mapping[str, str]) -> dict[str, fl
         labels: Column -> label of its reference row.
     """
     means = {v: table.cells[v, row].summary.mean for v, row in labels.items()}
-    margins = {v: _margin(table, mean) for v, mean in means.items()}
+    margins = {v: _margin(table, v, mean) for v, mean in means.items()}
     return {variant: margin for variant, margin in margins.items() if margin is not None}
 
 
-def _margin(table: Table, mean: float | None) -> float | None:
+def _margin(table: Table, variant: str, mean: float | None) -> float | None:
     """Largest difference from a mean that counts as none; see `equivalence_margins`."""
     given = table.found.plan.suite.min_effect.get(table.metric)
-    return _resolution(table, mean) if given is None else given
+    return _resolution(table, variant, mean) if given is None else given
 
 
-def _resolution(table: Table, mean: float | None) -> float | None:
-    """Resolution of the test set at a mean; None for metrics that are no shares of its images."""
-    images = sum(table.found.plan.facts.class_counts.get(table.stage.images, ()))
+def _resolution(table: Table, variant: str, mean: float | None) -> float | None:
+    """Resolution of a column's test set at a mean; None for metrics that are no shares of it."""
+    counts = table.found.plan.columns[variant].facts.class_counts
+    images = sum(counts.get(table.stage.images, ()))
     if mean is None or not images or table.unit != f"% of {table.stage.images} images":
         return None
     share = mean / 100
@@ -287,7 +298,7 @@ def _reproductions(table: Table) -> dict[tuple[str, str], Reproduction]:
     published = {key: cell.published for key, cell in table.cells.items() if cell.published}
     if not is_percentage(table.unit):
         return {}
-    margins = {key: _margin(table, number.mean) for key, number in published.items()}
+    margins = {key: _margin(table, key[0], number.mean) for key, number in published.items()}
     return compare_with_published(
         {key: cell.summary for key, cell in table.cells.items()},
         published,

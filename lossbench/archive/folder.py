@@ -10,7 +10,7 @@ from lossbench.archive.store import ArchiveStore
 from lossbench.archive.writing import writing_archive
 from lossbench.errors import RequestError
 from lossbench.planning.plan import Plan
-from lossbench.planning.plan_file import PlanRecord, plan_record
+from lossbench.planning.plan_file import plan_record, read_plan_record
 from lossbench.planning.portable import portable_plan
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
@@ -77,7 +77,7 @@ class ArchiveFolder:
         """
         by_path = {archive.path: archive for archive in self.archives}
         text = plan_record(portable_plan(plan)).model_dump_json()
-        content = PlanRecord.model_validate_json(text).model_dump()  # as it is read
+        content = read_plan_record(text).model_dump()  # as it is read
         return [
             trial
             for trial in trials

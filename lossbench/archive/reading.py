@@ -8,7 +8,7 @@ import json
 import stat
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -51,7 +51,7 @@ from lossbench.archive.format import (
 )
 from lossbench.errors import RequestError, truncated_repr, validation_problems
 from lossbench.planning.plan import Plan
-from lossbench.planning.plan_file import PlanRecord, plan_of
+from lossbench.planning.plan_file import plan_of, read_plan_record
 from lossbench.planning.result_files import RESULT, TRIAL, WEIGHTS, array_files
 from lossbench.planning.search import SearchPoints
 from lossbench.planning.trial import Trial
@@ -96,7 +96,7 @@ class Archive:
             raise self._error(f"is no archive of lossbench: {error}") from None
         self._check_entries()
         self._check_format()
-        self.manifest = self._json(MANIFEST, Manifest)
+        self.manifest = self._json(MANIFEST, Manifest.model_validate_json)
         self._check_names()
         for name in self._file.namelist():
             if name != MANIFEST and (weights or not name.endswith(".pt")):
@@ -107,10 +107,12 @@ class Archive:
             self._read_training(identity)
         self.plan = self._read_plan()
         self.search_points = self._read_search_points()
-        self.looks = self._json(LOOKS, StoredLooks).record if self._has(LOOKS) else None
+        self.looks = (
+            self._json(LOOKS, StoredLooks.model_validate_json).record if self._has(LOOKS) else None
+        )
 
     def _read_plan(self) -> Plan:
-        plan = plan_of(self._json(PLAN, PlanRecord))
+        plan = plan_of(self._json(PLAN, read_plan_record))
         if plan.suite.suite != self.manifest.suite:
             raise self._error(f"{PLAN} is of suite {plan.suite.suite!r}")
         if problem := plan_problem(plan, self.trials.values()):
@@ -120,7 +122,7 @@ class Archive:
     def _read_search_points(self) -> Mapping[str, SearchPoints]:
         if not self._has(SEARCH_POINTS):
             return {}
-        return self._json(SEARCH_POINTS, StoredSearchPoints).searches
+        return self._json(SEARCH_POINTS, StoredSearchPoints.model_validate_json).searches
 
     def _has(self, name: str) -> bool:
         return name in self.manifest.files
@@ -247,7 +249,7 @@ class Archive:
         if problem:
             raise self._error(f"{name}: {problem}")
 
-    def _json(self, name: str, model: type[Content]) -> Content:
+    def _json(self, name: str, read: Callable[[bytes], Content]) -> Content:
         content = self._read(name)
         try:
             parsed = from_json(content, allow_inf_nan=False)
@@ -255,7 +257,7 @@ class Archive:
                 raise self._error(f"{name}: has a number that is too large")
             if has_control_character(parsed):
                 raise self._error(f"{name}: has a text with control characters")
-            return model.model_validate_json(content)
+            return read(content)
         except ValidationError as error:
             problem = validation_problems(error, lambda loc: ())[0]
             where = f"{name}: {problem.key}" if problem.key else name
@@ -269,7 +271,9 @@ class Archive:
         """Reason why weights cannot be used; empty if they can."""
         from lossbench.training.trained_weights import read_weights, weights_digest
 
-        result = self._json(training_file(name.split("/")[1], RESULT), TrialResult)
+        result = self._json(
+            training_file(name.split("/")[1], RESULT), TrialResult.model_validate_json
+        )
         try:
             digest = weights_digest(read_weights(content))
         except ValueError as error:
@@ -277,8 +281,8 @@ class Archive:
         return "" if digest == result.weights_digest else "are not those of its result"
 
     def _read_training(self, identity: str) -> None:
-        trial = self._json(training_file(identity, TRIAL), Trial)
-        result = self._json(training_file(identity, RESULT), TrialResult)
+        trial = self._json(training_file(identity, TRIAL), Trial.model_validate_json)
+        result = self._json(training_file(identity, RESULT), TrialResult.model_validate_json)
         if problem := trial_problem(trial, identity, self.manifest.suite):
             raise self._error(f"{training_file(identity, TRIAL)}: {problem}")
         if problem := result_problem(trial, result):

@@ -162,4 +162,10 @@ def _table(plan: Plan) -> tuple[object, ...]:
     suite = plan.suite.model_dump(mode="json", exclude={"seeds", "title", "keep_weights"})
     suite["resources"].pop("gpus")
     suite["dataset"].pop("name")
-    return suite, [row.label for row in plan.rows], plan.data_digest, plan.validation_digest
+    for variant in suite["variants"].values():
+        variant.get("dataset", {}).pop("name", None)
+    digests = [
+        (plan.columns[name].data_digest, plan.columns[name].validation_digest)
+        for name in plan.suite.variants
+    ]
+    return suite, [row.label for row in plan.rows], digests

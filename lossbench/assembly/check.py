@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,16 +21,21 @@ from lossbench.data.facts import data_facts, rounding_changed, view_of
 from lossbench.data.loading import find_folder
 from lossbench.data.split_names import UNUSED
 from lossbench.data.suite_data import (
+    holdout_of,
     may_select_on_validation,
     open_dataset,
     resolve_choice,
-    resolve_holdout,
 )
 from lossbench.errors import ParameterError, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import Evaluation
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
+from lossbench.planning.planned_column import PlannedColumn
 from lossbench.planning.trial import VALIDATION_SET, PlannedEvaluation
+from lossbench.planning.tuning import tuned_batch_sizes
+from lossbench.records import Artifact
+from lossbench.suite.columns import column_dataset, column_settings, setting_location
+from lossbench.suite.origin import SuiteError
 from lossbench.suite.schema import DatasetChoice, Suite
 
 
@@ -42,42 +47,26 @@ def check(suite: Suite, data_root: Path) -> Plan:
 
     Raises:
         SuiteError: The suite has problems; the error has all of them.
-        DataError, UnknownNameError: The data set cannot be used.
+        DataError, UnknownNameError: A data set cannot be used.
     """
     resolved = resolve_suite(suite)
-    choice, dataset = _open(suite, data_root)
-    planned_suite = resolve_holdout(resolved.suite.model_copy(update={"dataset": choice}), dataset)
-    evaluations, collector = resolved.evaluations, ProblemCollector()
-    other_digests = check_evaluations(planned_suite, evaluations, dataset, data_root, collector)
-    suite.origin.raise_if_any(collector)
-    if any(VALIDATION_SET in digests for digests in other_digests):
-        dataset = replace(
-            dataset, notes=_notes_with_validation(dataset, planned_suite, evaluations)
+    planned_suite, datasets = _open_all(resolved.suite, data_root)
+    columns: dict[str, PlannedColumn] = {}
+    collector = ProblemCollector()
+    for variant, dataset in datasets.items():
+        columns[variant] = _planned_column(
+            planned_suite, variant, dataset, resolved.evaluations[variant], data_root, collector
         )
-    view = view_of(suite.recipe)
-    other_images = [evaluation.other_images(dataset, view, data_root) for evaluation in evaluations]
-    plugins = plugin_entries()
+    suite.origin.raise_if_any(collector)
+    planned_suite = _with_holdout(planned_suite, columns)
+    first, plugins = next(iter(columns.values())), plugin_entries()
     plan = Plan(
         suite=planned_suite,
         rows=resolved.rows,
-        data_digest=dataset.digest,
+        table_digest=first.validation_digest or first.data_digest,
         metrics=resolved.metrics,
-        artifacts=tuple(a for evaluation in evaluations for a in evaluation.artifacts()),
-        evaluations=tuple(
-            PlannedEvaluation(
-                name=chosen.name,
-                params=chosen.params,
-                other_digests=digests,
-                source=entry.code_digest
-                if (entry := plugins.get(f"evaluation {chosen.name}"))
-                else "",
-                metrics=tuple(metric.name for metric in evaluation.metrics()),
-                rounding_changed=images is not None and rounding_changed(*images),
-            )
-            for chosen, evaluation, digests, images in zip(
-                planned_suite.evaluate, evaluations, other_digests, other_images, strict=True
-            )
-        ),
+        artifacts=_artifacts(resolved.evaluations),
+        columns=columns,
         compared=resolved.compared,
         losses=resolved.losses,
         limits={
@@ -93,53 +82,146 @@ def check(suite: Suite, data_root: Path) -> Plan:
         notation={row.loss.name: LOSSES[row.loss.name].notation for row in resolved.rows},
         sources={key: entry.code_digest for key, entry in plugins.items()},
         file_digests={key: entry.file_digest for key, entry in plugins.items()},
-        validation_digest=dataset.validation_digest,
     )
     collector.extend(variant_problems(planned_suite))
-    blocking = [
-        *input_problems(planned_suite, dataset),
-        *size_problems(planned_suite, dataset),
-        *worker_problems(planned_suite),
-        *optimizer_problems(planned_suite),
-    ]
+    blocking: list[Problem] = []
+    for variant, dataset in datasets.items():
+        blocking += [
+            *input_problems(planned_suite, variant, dataset),
+            *size_problems(planned_suite, variant, dataset, columns[variant].holdout),
+            *worker_problems(planned_suite, variant),
+            *optimizer_problems(planned_suite, variant),
+        ]
     collector.extend(blocking)
     if blocking:  # the dry run would fail for the same reason
         suite.origin.raise_if_any(collector)
-    tried = dry_run(plan, dataset, collector)
+    tried = dry_run(plan, datasets, collector)
     suite.origin.raise_if_any(collector)
     return replace(
         plan,
         head_requirements=tried.requirements,
         dry_run_head=tried.head,
-        weights=tried.weights,
-        facts=data_facts(dataset, planned_suite),
+        columns={
+            variant: replace(
+                column,
+                weights_digest=tried.weights.get(variant, ""),
+                facts=data_facts(
+                    _with_validation_notes(datasets[variant], column.evaluations),
+                    plan.settings[variant].dataset,
+                    plan.settings[variant].recipe,
+                    holdout=column.holdout,
+                    holdout_labels=planned_suite.selection.holdout_labels
+                    if planned_suite.selection
+                    else "noisy",
+                    workers=planned_suite.resources.workers,
+                    batch_sizes=tuned_batch_sizes(planned_suite),
+                ),
+            )
+            for variant, column in columns.items()
+        },
     )
 
 
-def _notes_with_validation(
-    dataset: Dataset, suite: Suite, evaluations: Sequence[Evaluation]
-) -> tuple[str, ...]:
-    """Notes of a data set whose validation set is read by evaluations, not by `selection`."""
-    pairs = zip(suite.evaluate, evaluations, strict=True)
-    names = dict.fromkeys(chosen.name for chosen, found in pairs if found.needs_validation)
+def _planned_column(
+    suite: Suite,
+    variant: str,
+    dataset: Dataset,
+    evaluations: Sequence[Evaluation],
+    data_root: Path,
+    collector: ProblemCollector,
+) -> PlannedColumn:
+    """A column with the digests of its data and its evaluations, without weights and facts."""
+    settings, plugins = column_settings(suite, variant), plugin_entries()
+    view = view_of(settings.recipe)
+    digests = check_evaluations(suite, variant, evaluations, dataset, data_root, collector)
+    planned = []
+    for chosen, evaluation, others in zip(settings.evaluate, evaluations, digests, strict=True):
+        entry = plugins.get(f"evaluation {chosen.name}")
+        images = None if collector else evaluation.other_images(dataset, view, data_root)
+        planned.append(
+            PlannedEvaluation(
+                name=chosen.name,
+                params=chosen.params,
+                other_digests=others,
+                source=entry.code_digest if entry else "",
+                metrics=tuple(metric.name for metric in evaluation.metrics()),
+                rounding_changed=images is not None and rounding_changed(*images),
+            )
+        )
+    return PlannedColumn(
+        data_digest=dataset.digest,
+        validation_digest=dataset.validation_digest,
+        holdout=holdout_of(suite, dataset),
+        evaluations=tuple(planned),
+    )
+
+
+def _with_holdout(suite: Suite, columns: Mapping[str, PlannedColumn]) -> Suite:
+    """Suite whose `selection.holdout` is the held-out part of its columns, if they agree."""
+    parts = {column.holdout for column in columns.values()}
+    if suite.selection is None or len(parts) > 1:
+        return suite
+    selection = suite.selection.model_copy(update={"holdout": parts.pop()})
+    return suite.model_copy(update={"selection": selection})
+
+
+def _artifacts(evaluations: Mapping[str, Sequence[Evaluation]]) -> tuple[Artifact, ...]:
+    """The distinct artifacts of all columns."""
+    listed = (a for own in evaluations.values() for e in own for a in e.artifacts())
+    return tuple(dict.fromkeys(listed))
+
+
+def _with_validation_notes(dataset: Dataset, evaluations: Sequence[PlannedEvaluation]) -> Dataset:
+    """Data set whose notes say so if its validation set is read by evaluations only."""
+    names = dict.fromkeys(e.name for e in evaluations if VALIDATION_SET in e.other_digests)
+    if not names:
+        return dataset
     used = f"is only used by {', '.join(names)}"
-    return tuple(note.replace(UNUSED, used) for note in dataset.notes)
+    return replace(dataset, notes=tuple(note.replace(UNUSED, used) for note in dataset.notes))
 
 
-def _open(suite: Suite, data_root: Path) -> tuple[DatasetChoice, Dataset]:
+def _open_all(suite: Suite, data_root: Path) -> tuple[Suite, dict[str, Dataset]]:
+    """The suite with class numbers and full paths of folders, and the data set of each column.
+
+    Raises:
+        SuiteError: A data set is unknown, or does not have a chosen class.
+    """
+    base, variants, datasets = suite.dataset, {}, {}
+    for name, variant in suite.variants.items():
+        choice, datasets[name] = _open(suite, name, data_root)
+        if variant.dataset:
+            content = choice.model_dump(mode="json")
+            own = {key: content.get(key) for key in variant.dataset}
+            variant = variant.model_copy(update={"dataset": own})
+        else:
+            base = choice
+        variants[name] = variant
+    return suite.model_copy(update={"dataset": base, "variants": variants}), datasets
+
+
+def _open(suite: Suite, variant: str, data_root: Path) -> tuple[DatasetChoice, Dataset]:
     """The choice of data with class numbers and the full path of a folder, and the data set."""
+    written = column_dataset(suite, variant)
+
+    def error(key: str, message: object) -> SuiteError:
+        where = setting_location(suite, variant, ("dataset", key))
+        return suite.origin.error([Problem(where, str(message))])
+
     try:
-        choice = resolve_choice(suite.dataset, data_root)
+        choice = resolve_choice(written, data_root)
         validation = may_select_on_validation(suite.selection)
         dataset = open_dataset(choice, data_root, validation=validation)
-    except UnknownNameError as error:
-        raise suite.origin.error([Problem(("dataset", "name"), str(error))]) from None
-    except ParameterError as error:
-        problems = [problem.under(("dataset",)) for problem in error.problems]
-        raise suite.origin.error(problems) from None
-    except ValueError as error:
-        raise suite.origin.error([Problem(("dataset", "classes"), str(error))]) from None
-    folder = find_folder(suite.dataset.name, data_root)
+    except UnknownNameError as reason:
+        raise error("name", reason) from None
+    except ParameterError as reason:
+        located = [
+            replace(problem, loc=setting_location(suite, variant, ("dataset", *problem.loc)))
+            for problem in reason.problems
+        ]
+        raise suite.origin.error(located) from None
+    except ValueError as reason:
+        raise error("classes", reason) from None
+    folder = find_folder(written.name, data_root)
     if folder is not None and choice.name != folder.name:  # workers have another folder
         choice = choice.model_copy(update={"name": str(folder.resolve())})
     return choice, dataset

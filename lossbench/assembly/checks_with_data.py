@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,28 @@ from lossbench.errors import (
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.models.vectors import VECTOR_MODELS
 from lossbench.planning.trial import VALIDATION_SET
-from lossbench.suite.schema import DatasetChoice, Input, Suite
+from lossbench.suite.columns import (
+    column_dataset,
+    column_recipe,
+    column_settings,
+    setting_location,
+)
+from lossbench.suite.schema import DatasetChoice, Holdout, Input, Suite
 
 
 def check_evaluations(
     suite: Suite,
-    evaluations: Iterable[Evaluation],
+    variant: str,
+    evaluations: Sequence[Evaluation],
     dataset: Dataset,
     data_root: Path,
     collector: ProblemCollector,
 ) -> list[dict[str, str]]:
-    """Check whether each evaluation is possible with the data.
+    """Check whether each evaluation of a column is possible with its data.
 
     Args:
         suite: Suite with its choice of held-out images.
+        variant: Name of the column.
         evaluations: Its evaluations.
         dataset: Its data set.
         data_root: Folder of the prepared data sets.
@@ -48,10 +56,12 @@ def check_evaluations(
         Digests of the other data that each evaluation reads, by the name in the suite; that of the
         data set's own validation set has the key `VALIDATION_SET`.
     """
+    settings = column_settings(suite, variant)
+    where = setting_location(suite, variant, ("evaluate",))
     digests: list[dict[str, str]] = []
     without_test: list[int] = []
     for index, evaluation in enumerate(evaluations):
-        name, loc = suite.evaluate[index].name, ("evaluate", index)
+        name, loc = settings.evaluate[index].name, (*where, index)
         digests.append({})
         if evaluation.needs_images and dataset.vectors:
             message = f"is measured on images, and {dataset.card.name} has vectors"
@@ -60,9 +70,9 @@ def check_evaluations(
             without_test.append(index)
         else:
             try:
-                digests[-1] = _digests(evaluation, dataset, view_of(suite.recipe), data_root)
+                digests[-1] = _digests(evaluation, dataset, view_of(settings.recipe), data_root)
                 if evaluation.needs_validation:
-                    digest = unmeasured_validation_digest(suite, data_root)
+                    digest = unmeasured_validation_digest(suite, settings.dataset, data_root)
                     digests[-1] = {**digests[-1], VALIDATION_SET: digest}
             except (ValueError, UnknownNameError, DataError) as error:
                 collector.add(loc, f"{name}: {error}")
@@ -71,11 +81,11 @@ def check_evaluations(
                     raise
                 collector.add(loc, f"{name}: cannot be used: {format_exception(error)}")
     if without_test:
-        names = ", ".join(suite.evaluate[index].name for index in without_test)
+        names = ", ".join(settings.evaluate[index].name for index in without_test)
         verb = "needs" if len(without_test) == 1 else "need"
         message = f"{names} {verb} a test set, and {dataset.card.name} has none"
         message += f": {dataset.no_test}" if dataset.no_test else ""
-        collector.add(("evaluate", without_test[0]), message)
+        collector.add((*where, without_test[0]), message)
     return digests
 
 
@@ -94,14 +104,14 @@ def _digests(
     raise ValueError("check() should return the digests of other data by their names, or {}")
 
 
-def unmeasured_validation_digest(suite: Suite, data_root: Path) -> str:
+def unmeasured_validation_digest(suite: Suite, choice: DatasetChoice, data_root: Path) -> str:
     """Digest of the data set with its validation set, for evaluations that fit something on it.
 
     Raises:
         ValueError: There is no validation set, or `selection` measures on it.
         DataError: The validation set cannot be used.
     """
-    dataset = open_dataset(suite.dataset, data_root, validation=True)
+    dataset = open_dataset(choice, data_root, validation=True)
     if "validation" not in dataset.splits:
         raise ValueError(
             f"requires a validation set next to the test set, and {dataset.card.name} has none"
@@ -114,82 +124,96 @@ def unmeasured_validation_digest(suite: Suite, data_root: Path) -> str:
     return dataset.validation_digest
 
 
-def input_problems(suite: Suite, dataset: Dataset) -> list[Problem]:
-    """Problems of the recipe's input with the data set's images or vectors."""
-    if dataset.vectors and (problems := vector_problems(suite, dataset.card.name)):
+def input_problems(suite: Suite, variant: str, dataset: Dataset) -> list[Problem]:
+    """Problems of a column's input with its images or vectors."""
+    if dataset.vectors and (problems := vector_problems(suite, variant, dataset.card.name)):
         return problems
-    view = view_of(suite.recipe)
+    recipe = column_recipe(suite, variant)
+    where = setting_location(suite, variant, ("recipe", "input"))
+    view = view_of(recipe)
     try:
         channels = dataset.image_shape(view)[0]
     except ValueError as error:
-        return [Problem(("recipe", "input"), str(error))]
-    problems = channel_count_problems(suite.recipe.input, channels)
+        return [Problem(where, str(error))]
+    problems = channel_count_problems(recipe.input, where, channels)
     if dataset.vectors or problems:
         return problems
-    return pixel_range_problems(
-        suite.recipe.input, functools.cache(lambda: pixel_statistics(dataset, view))
-    )
+    pixels = functools.cache(lambda: pixel_statistics(dataset, view))
+    return pixel_range_problems(recipe.input, where, pixels)
 
 
-def vector_problems(suite: Suite, data: str) -> list[Problem]:
+def vector_problems(suite: Suite, variant: str, data: str) -> list[Problem]:
     """Problems of settings for images if the samples are vectors."""
     reason = f"{data} has vectors, not images"
+    settings = column_settings(suite, variant)
     problems = []
-    if suite.recipe.input != Input():
-        problems.append(Problem(("recipe", "input"), f"{reason}: vectors are used unchanged"))
-    for name, variant in suite.variants.items():
-        if variant.augment:
-            problems.append(
-                Problem(("variants", name, "augment"), f"{reason}; remove the augmentations")
-            )
-        if (model := suite.variant_model(name).name) not in VECTOR_MODELS:
-            message = f"{reason}, which {model} does not accept; use {' or '.join(VECTOR_MODELS)}"
-            loc: Loc = ("variants", name, "model") if variant.model else ("model",)
-            problems.append(Problem(loc, message))
-    return list(dict.fromkeys(problems))
+    if settings.recipe.input != Input():
+        where = setting_location(suite, variant, ("recipe", "input"))
+        problems.append(Problem(where, f"{reason}: vectors are used unchanged"))
+    if settings.augment:
+        where = setting_location(suite, variant, ("augment",))
+        problems.append(Problem(where, f"{reason}; remove the augmentations"))
+    if (model := settings.model.name) not in VECTOR_MODELS:
+        message = f"{reason}, which {model} does not accept; use {' or '.join(VECTOR_MODELS)}"
+        problems.append(Problem(setting_location(suite, variant, ("model",)), message))
+    return problems
 
 
-def channel_count_problems(scaling: Input, channels: int) -> list[Problem]:
-    """Problems of a mean or std that has neither one value nor one per channel."""
+def channel_count_problems(scaling: Input, where: Loc, channels: int) -> list[Problem]:
+    """Problems of a mean or std that has neither one value nor one per channel.
+
+    Args:
+        scaling: Input of a recipe.
+        where: Location of the input.
+        channels: Number of channels of the images.
+    """
     values = {"mean": scaling.mean, "std": scaling.std}
     return [
-        Problem(
-            ("recipe", "input", name), f"{len(value)} numbers, but images have {channels} channels"
-        )
+        Problem((*where, name), f"{len(value)} numbers, but images have {channels} channels")
         for name, value in values.items()
         if isinstance(value, list) and len(value) not in (1, channels)
     ]
 
 
-def size_problems(suite: Suite, dataset: Dataset) -> list[Problem]:
-    """Problems of sizes that exceed the data set or leave too few images to hold out."""
+def size_problems(suite: Suite, variant: str, dataset: Dataset, holdout: Holdout) -> list[Problem]:
+    """Problems of a column's sizes that exceed the data set or leave too few images to hold out.
+
+    Args:
+        suite: The suite.
+        variant: Name of the column.
+        dataset: Its data set.
+        holdout: Its held-out part.
+    """
     problems = []
+    choice = column_dataset(suite, variant)
     for key in ("train_size", "test_size"):
-        size, name = getattr(suite.dataset, key), key.removesuffix("_size")
+        size, name = getattr(choice, key), key.removesuffix("_size")
         if size is None:
             continue
+        where = setting_location(suite, variant, ("dataset", key))
         if name not in dataset.splits:
             message = f"{dataset.card.name} has no {name} set"
             message += f": {dataset.no_test}" if dataset.no_test else ""
-            problems.append(Problem(("dataset", key), message))
+            problems.append(Problem(where, message))
             continue
         labels, _ = drawn_labels(dataset, suite.dataset)[name]
         try:
             stratified_subset(labels, size)
         except ValueError as error:
-            problems.append(Problem(("dataset", key), str(error)))
+            problems.append(Problem(where, str(error)))
     if suite.selection and not problems:
         try:
-            choose_splits(dataset, suite.dataset, suite.selection.holdout)
+            choose_splits(dataset, choice, holdout)
         except ValueError as error:
+            where = setting_location(suite, variant, ("dataset", "train_size"))
             problems.append(
-                _too_small(suite.dataset, dataset)
+                _too_small(choice, where, dataset)
                 or Problem(("selection", "holdout"), str(error).partition("\n")[0])
             )
     return problems
 
 
-def _too_small(choice: DatasetChoice, dataset: Dataset) -> Problem | None:
+def _too_small(choice: DatasetChoice, where: Loc, dataset: Dataset) -> Problem | None:
     """Problem of a `train_size` that leaves only one image of a class with more; else None."""
     if choice.train_size is None:
         return None
@@ -202,5 +226,5 @@ def _too_small(choice: DatasetChoice, dataset: Dataset) -> Problem | None:
                 f"{choice.train_size} leaves 1 of the {available} images of class {name}, and "
                 "selection.holdout needs 2; choose a larger size"
             )
-            return Problem(("dataset", "train_size"), message)
+            return Problem(where, message)
     return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from lossbench.assembly.components import resolve_losses
 from lossbench.errors import (
@@ -19,6 +20,12 @@ from lossbench.evaluation.declarations import declaration_problem
 from lossbench.planning.rows import Row, find_reference_rows, untuned_row
 from lossbench.planning.search import Search
 from lossbench.records import Metric
+from lossbench.suite.columns import (
+    ColumnSettings,
+    column_recipe,
+    column_settings,
+    setting_location,
+)
 from lossbench.suite.grammar import SEARCH_EXAMPLE
 from lossbench.suite.schema import Component, Input, LossEntry, Suite
 from lossbench.training.optimizers import OPTIMIZERS
@@ -28,19 +35,38 @@ MAX_PLAUSIBLE = 2.0
 plausible, as for masks of 0 and 1."""
 
 
-def create_evaluations(suite: Suite, collector: ProblemCollector) -> list[Evaluation]:
-    """The evaluations of a suite with all parameters, up to the first one that cannot be used.
+def create_evaluations(
+    suite: Suite, collector: ProblemCollector
+) -> dict[str, tuple[Evaluation, ...]]:
+    """The evaluations of each column with all parameters, up to the first that cannot be used."""
+    shared = None
+    created = {}
+    for name, variant in suite.variants.items():
+        if variant.evaluate is not None:
+            where = ("variants", name, "evaluate")
+            created[name] = _created(variant.evaluate, where, collector)
+        else:
+            if shared is None:
+                shared = _created(suite.evaluate, ("evaluate",), collector)
+            created[name] = shared
+    return created
+
+
+def _created(
+    chosen: Iterable[Component], where: Loc, collector: ProblemCollector
+) -> tuple[Evaluation, ...]:
+    """Evaluations of a list in the suite, up to the first that cannot be used.
 
     Those of users are checked: their constructors may fail, and their metrics may be invalid.
     """
     evaluations: list[Evaluation] = []
-    for chosen in suite.evaluate:
-        entry = EVALUATIONS[chosen.name]
+    for each in chosen:
+        entry = EVALUATIONS[each.name]
         if not entry.external:
-            evaluations.append(entry.create(**chosen.params))
+            evaluations.append(entry.create(**each.params))
             continue
         try:
-            evaluation = entry.create(**chosen.params)
+            evaluation = entry.create(**each.params)
             problem = f"{type(evaluation).__name__} is no Evaluation"
             if isinstance(evaluation, Evaluation):
                 problem = declaration_problem(evaluation.metrics(), evaluation.artifacts())
@@ -49,26 +75,38 @@ def create_evaluations(suite: Suite, collector: ProblemCollector) -> list[Evalua
         except Exception as error:
             problem = f"cannot be used: {format_exception(error)}"
         if problem:
-            collector.add(("evaluate", chosen.name), problem)
+            collector.add((*where, each.name), problem)
             break
         evaluations.append(evaluation)
-    return evaluations
+    return tuple(evaluations)
 
 
 def suite_metrics(
-    suite: Suite, evaluations: Iterable[Evaluation], collector: ProblemCollector
+    suite: Suite, evaluations: Mapping[str, Sequence[Evaluation]], collector: ProblemCollector
 ) -> tuple[Metric, ...]:
-    """Metrics of a suite; checks that they are distinct and that `selection` can use its metric."""
+    """Metrics of a suite, in the order of its columns.
+
+    Checks that they are distinct in each column and the same metric in all columns, and that
+    `selection` can use its metric.
+    """
     if collector:
         return ()
-    metrics = [metric for evaluation in evaluations for metric in evaluation.metrics()]
-    names = [metric.name for metric in metrics]
-    twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
-    if twice:
-        verb = "is" if len(twice) == 1 else "are"
-        collector.add(("evaluate",), f"{', '.join(twice)} {verb} measured twice")
+    metrics: dict[str, Metric] = {}
+    for variant, own in evaluations.items():
+        where = setting_location(suite, variant, ("evaluate",))
+        listed = [metric for evaluation in own for metric in evaluation.metrics()]
+        names = [metric.name for metric in listed]
+        twice = list(dict.fromkeys(name for name in names if names.count(name) > 1))
+        if twice:
+            verb = "is" if len(twice) == 1 else "are"
+            collector.add(where, f"{', '.join(twice)} {verb} measured twice")
+        for metric in listed:
+            if metrics.setdefault(metric.name, metric) != metric:
+                message = f"{metric.name} is another metric here than in other columns"
+                collector.add(where, message)
     if not collector and suite.selection:
-        collector.extend(_choice_problems(suite.selection.metric, evaluations))
+        for own in dict.fromkeys(map(tuple, evaluations.values())):
+            collector.extend(_choice_problems(suite.selection.metric, own))
         if suite.selection.stop_early and suite.selection.metric != "error":
             message = (
                 "compares rows by their held-out error while they train, and "
@@ -77,13 +115,13 @@ def suite_metrics(
             )
             collector.add(("selection", "stop_early"), message)
     for name in suite.min_effect:
-        judged = [metric.name for metric in metrics if metric.judged]
+        judged = [metric.name for metric in metrics.values() if metric.judged]
         if name not in judged:
             message = f"{name!r} is not measured by `evaluate`{did_you_mean(name, judged)}"
-            if name in names:
+            if name in metrics:
                 message = f"neither large nor small values of {name!r} are better"
             collector.add(("min_effect", name), message)
-    return tuple(metrics)
+    return tuple(metrics.values())
 
 
 def _choice_problems(metric: str, evaluations: Iterable[Evaluation]) -> list[Problem]:
@@ -185,13 +223,13 @@ def _is_point(loss: Component, search: Search) -> bool:
 def variant_problems(suite: Suite) -> list[Problem]:
     """Problems of columns with the same trials, which would be trained once and shown twice."""
     problems: list[Problem] = []
-    seen: list[tuple[Component, list[Component]]] = []
-    for name, variant in suite.variants.items():
-        content = (suite.variant_model(name), variant.augment)
-        if content in seen:
-            message = f"is the same as {list(suite.variants)[seen.index(content)]}"
+    seen: list[ColumnSettings] = []
+    for name in suite.variants:
+        settings = replace(column_settings(suite, name), evaluate=())
+        if settings in seen:
+            message = f"is the same as {list(suite.variants)[seen.index(settings)]}"
             problems.append(Problem(("variants", name), message))
-        seen.append(content)
+        seen.append(settings)
     return problems
 
 
@@ -215,12 +253,13 @@ def reference_problems(
     return []
 
 
-def worker_problems(suite: Suite) -> list[Problem]:
+def worker_problems(suite: Suite, variant: str) -> list[Problem]:
     """Problems of a batch that cannot be divided into equal parts of at least two images."""
-    batch, workers = suite.recipe.batch_size, suite.resources.workers
-    if workers > 1 and suite.recipe.compile:
+    recipe, workers = column_recipe(suite, variant), suite.resources.workers
+    if workers > 1 and recipe.compile:
         message = f"supports one worker per trial only; resources.workers is {workers}"
-        return [Problem(("recipe", "compile"), message)]
+        return [Problem(setting_location(suite, variant, ("recipe", "compile")), message)]
+    batch = recipe.batch_size
     if batch % workers == 0 and batch >= 2 * workers:
         return []
     near = max(round(batch / workers), 2) * workers
@@ -228,21 +267,22 @@ def worker_problems(suite: Suite) -> list[Problem]:
         f"should be a multiple of resources.workers ({workers}) with two or more images for each, "
         f"for example {near}, not {batch}"
     )
-    return [Problem(("recipe", "batch_size"), message)]
+    return [Problem(setting_location(suite, variant, ("recipe", "batch_size")), message)]
 
 
-def optimizer_problems(suite: Suite) -> list[Problem]:
+def optimizer_problems(suite: Suite, variant: str) -> list[Problem]:
     """Problems of parameters that the optimizer accepts only in other combinations."""
-    optimizer = suite.recipe.optimizer
+    optimizer = column_recipe(suite, variant).optimizer
     try:
         OPTIMIZERS[optimizer.name].create(**optimizer.params)
     except ParameterError as error:
-        return [problem.under(("recipe", "optimizer")) for problem in error.problems]
+        where = setting_location(suite, variant, ("recipe", "optimizer"))
+        return [problem.under(where) for problem in error.problems]
     return []
 
 
 def pixel_range_problems(
-    scaling: Input, pixels: Callable[[], tuple[float, float]] | None
+    scaling: Input, where: Loc, pixels: Callable[[], tuple[float, float]] | None
 ) -> list[Problem]:
     """Problems of a mean or std for pixels in [0, 1], as in torchvision, instead of [0, 255].
 
@@ -250,7 +290,8 @@ def pixel_range_problems(
     it. A mean of 0, a std of 1 and numbers above 1 are accepted.
 
     Args:
-        scaling: Input of the suite's recipe.
+        scaling: Input of a recipe.
+        where: Location of the input.
         pixels: Returns mean and std of the images' pixels; called only for suspicious numbers.
             None if the images are missing.
     """
@@ -265,7 +306,7 @@ def pixel_range_problems(
     actual = dict(zip(("mean", "std"), pixels(), strict=True)) if pixels else {}
     return [
         Problem(
-            ("recipe", "input", key),
+            (*where, key),
             f"pixels are 0 to 255 here, and {_shown(value)} of 255 is {effect}"
             + (f" (these images have {actual[key]:.3g})" if actual else "")
             + f"; did you mean {_shown(_times(value, 255))} (= {_shown(value)} x 255)?",

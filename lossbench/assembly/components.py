@@ -12,6 +12,7 @@ from lossbench.losses import LOSSES
 from lossbench.models import MODELS
 from lossbench.planning.search import Search
 from lossbench.registry import Registry
+from lossbench.suite.columns import column_recipe, overlay_component
 from lossbench.suite.grammar import (
     SearchRange,
     Space,
@@ -21,7 +22,7 @@ from lossbench.suite.grammar import (
     label_problem,
     read_spaces,
 )
-from lossbench.suite.schema import Component, LossEntry, Suite
+from lossbench.suite.schema import Component, LossEntry, Suite, Variant
 from lossbench.training.optimizers import OPTIMIZERS
 from lossbench.training.schedules import SCHEDULES
 
@@ -45,35 +46,62 @@ def resolve_components(suite: Suite, collector: ProblemCollector) -> Suite:
     optimizer = _resolve(OPTIMIZERS, recipe.optimizer, ("recipe", "optimizer"), collector)
     schedule = _resolve(SCHEDULES, recipe.schedule, ("recipe", "schedule"), collector)
     model = _resolve(MODELS, suite.model, ("model",), collector)
-    variants = {}
-    for name, variant in suite.variants.items():
-        loc = ("variants", name)
-        if variant.model and model.name in MODELS:
-            chosen = suite.variant_model(name)
-            full = _resolve(MODELS, chosen, (*loc, "model"), collector)
-            variant = variant.model_copy(update={"model": {"name": full.name, **full.params}})
-        augment = [
-            _resolve(AUGMENTATIONS, chosen, (*loc, "augment", index, chosen.name), collector)
-            for index, chosen in enumerate(variant.augment)
-        ]
-        variants[name] = variant.model_copy(update={"augment": augment})
-    evaluate = [
-        _resolve(
-            EVALUATIONS,
-            chosen,
-            ("evaluate", index, chosen.name) if chosen.name in EVALUATIONS else ("evaluate", index),
-            collector,
-        )
-        for index, chosen in enumerate(suite.evaluate)
-    ]
-    return suite.model_copy(
+    resolved = suite.model_copy(
         update={
             "model": model,
-            "evaluate": evaluate,
-            "variants": variants,
+            "augment": _resolve_list(AUGMENTATIONS, suite.augment, ("augment",), collector),
+            "evaluate": _resolve_list(EVALUATIONS, suite.evaluate, ("evaluate",), collector),
             "recipe": recipe.model_copy(update={"optimizer": optimizer, "schedule": schedule}),
         }
     )
+    variants = {name: _resolve_variant(resolved, name, collector) for name in suite.variants}
+    return resolved.model_copy(update={"variants": variants})
+
+
+def _resolve_variant(suite: Suite, name: str, collector: ProblemCollector) -> Variant:
+    """A variant in which each component that it changes has all parameters.
+
+    Args:
+        suite: Suite with all defaults except for those of its variants.
+        name: Name of the variant.
+        collector: Collector of the problems.
+    """
+    variant, loc = suite.variants[name], ("variants", name)
+    changed: dict[str, Any] = {}
+    if variant.model and suite.model.name in MODELS:
+        chosen = overlay_component(suite.model, variant.model)
+        full = _resolve(MODELS, chosen, (*loc, "model"), collector)
+        changed["model"] = {"name": full.name, **full.params}
+    if variant.augment is not None:
+        where = (*loc, "augment")
+        changed["augment"] = _resolve_list(AUGMENTATIONS, variant.augment, where, collector)
+    elif not suite.augment:
+        changed["augment"] = []
+    if variant.evaluate is not None:
+        where = (*loc, "evaluate")
+        changed["evaluate"] = _resolve_list(EVALUATIONS, variant.evaluate, where, collector)
+    if variant.recipe:
+        own, recipe = dict(variant.recipe), column_recipe(suite, name)
+        for key, registry, chosen in (
+            ("optimizer", OPTIMIZERS, recipe.optimizer),
+            ("schedule", SCHEDULES, recipe.schedule),
+        ):
+            if key in own:
+                full = _resolve(registry, chosen, (*loc, "recipe", key), collector)
+                own[key] = full.model_dump(mode="json")
+        changed["recipe"] = own
+    return variant.model_copy(update=changed)
+
+
+def _resolve_list(
+    registry: Registry[Any], chosen: Iterable[Component], loc: Loc, collector: ProblemCollector
+) -> list[Component]:
+    """Components with all defaults, of a list in the suite."""
+    resolved = []
+    for index, each in enumerate(chosen):
+        where = (*loc, index, each.name) if each.name in registry else (*loc, index)
+        resolved.append(_resolve(registry, each, where, collector))
+    return resolved
 
 
 def resolve_losses(

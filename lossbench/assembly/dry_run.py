@@ -24,6 +24,7 @@ from lossbench.models import MODELS
 from lossbench.planning.head_requirements import HeadKey, HeadRequirements, head_key
 from lossbench.planning.plan import Plan
 from lossbench.planning.tuning import tuned_batch_sizes
+from lossbench.suite.columns import setting_location
 from lossbench.suite.schema import Component
 from lossbench.training.head_inspection import head_requirements
 
@@ -33,13 +34,13 @@ class HeadDryRun:
     """Dry run of a single loss head: it is created and computes the loss of two samples.
 
     Attributes:
-        num_classes: Number of classes of the data set.
-        batch_size: Smallest number of images per step.
+        num_classes: Variant -> number of classes of the data set.
+        batch_size: Variant -> smallest number of images per step.
         features: Variant -> features of two images, (2, D).
     """
 
-    num_classes: int
-    batch_size: int
+    num_classes: Mapping[str, int]
+    batch_size: Mapping[str, int]
     features: Mapping[str, Tensor]
 
     def __call__(self, variant: str, loss: Component) -> HeadRequirements:
@@ -48,9 +49,9 @@ class HeadDryRun:
         Raises:
             ParameterError: The loss cannot be used with this model and batch size.
         """
-        features = self.features[variant]  # (2, D)
+        features, batch_size = self.features[variant], self.batch_size[variant]  # (2, D)
         try:
-            head = create_head(loss, features.shape[1], self.num_classes)
+            head = create_head(loss, features.shape[1], self.num_classes[variant])
             head(features, torch.tensor([0, 1]))
             requirements = head_requirements(head)
         except ParameterError:
@@ -61,8 +62,8 @@ class HeadDryRun:
             problem = Problem((), f"cannot be used: {format_exception(error)}")
             raise ParameterError(loss.name, [problem]) from None
         group = head.samples_per_class or 0
-        if 2 * group > self.batch_size:  # a batch needs at least two classes
-            message = f"a batch of {self.batch_size} does not hold two classes of {group}"
+        if 2 * group > batch_size:  # a batch needs at least two classes
+            message = f"a batch of {batch_size} does not hold two classes of {group}"
             raise ParameterError(loss.name, [Problem(("samples_per_class",), message)])
         return requirements
 
@@ -83,31 +84,38 @@ class DryRun:
     weights: Mapping[str, str]
 
 
-def dry_run(plan: Plan, dataset: Dataset, collector: ProblemCollector) -> DryRun:
-    """Send two images through the model, the augmentations and the heads of every cell."""
-    suite, view = plan.suite, view_of(plan.suite.recipe)
+def dry_run(plan: Plan, datasets: Mapping[str, Dataset], collector: ProblemCollector) -> DryRun:
+    """Send two images through the model, the augmentations and the heads of every cell.
+
+    Args:
+        plan: The plan.
+        datasets: Variant -> data set.
+        collector: Collector of the problems.
+    """
+    suite = plan.suite
     features: dict[str, Tensor] = {}
     weights: dict[str, str] = {}
     requirements: dict[HeadKey, HeadRequirements] = {}
-    sizes = tuned_batch_sizes(suite)
-    if not sizes or plan.compared:
-        sizes = [*sizes, suite.recipe.batch_size]
-    head = HeadDryRun(dataset.card.num_classes, min(sizes), features)
-    for name, variant in suite.variants.items():
-        changed_model: Loc = ("variants", name)
-        outcome = _run_model(
-            suite.variant_model(name),
-            dataset,
-            view,
-            changed_model if variant.model else (),
-            collector,
-        )
+    head = HeadDryRun(
+        {name: dataset.card.num_classes for name, dataset in datasets.items()},
+        {name: _smallest_batch(plan, name) for name in plan.settings},
+        features,
+    )
+    tried: dict[str, tuple[Tensor, str] | None] = {}  # model and image shape -> its outcome
+    for name, settings in plan.settings.items():
+        dataset, view = datasets[name], view_of(settings.recipe)
+        where = setting_location(suite, name, ("model",))
+        key = f"{settings.model.model_dump_json()} {dataset.image_shape(view)}"
+        if key not in tried:
+            tried[key] = _run_model(settings.model, dataset, view, where, collector)
+        outcome = tried[key]
         if outcome is None:
             continue
         features[name], digest = outcome
         if digest:
             weights[name] = digest
-        collector.extend(_augmentation_problems(variant.augment, dataset, view, name))
+        where = setting_location(suite, name, ("augment",))
+        collector.extend(_augmentation_problems(settings.augment, dataset, view, where))
         for row in (row for row in plan.all_rows if row.applies_to(name)):
             try:
                 requirements[head_key(name, row.loss)] = head(name, row.loss)
@@ -116,8 +124,16 @@ def dry_run(plan: Plan, dataset: Dataset, collector: ProblemCollector) -> DryRun
     return DryRun(head, requirements, weights)
 
 
+def _smallest_batch(plan: Plan, variant: str) -> int:
+    """Smallest number of images per step of a column's rows."""
+    sizes = tuned_batch_sizes(plan.suite)
+    if not sizes or plan.compared:
+        sizes = [*sizes, plan.settings[variant].recipe.batch_size]
+    return min(sizes)
+
+
 def _run_model(
-    chosen: Component, dataset: Dataset, view: View, variant: Loc, collector: ProblemCollector
+    chosen: Component, dataset: Dataset, view: View, where: Loc, collector: ProblemCollector
 ) -> tuple[Tensor, str] | None:
     """Features of two images, (2, D), and the digest of the model's initial weights.
 
@@ -125,7 +141,7 @@ def _run_model(
         chosen: The model.
         dataset: Data set whose images the model should accept.
         view: View of the images.
-        variant: Location of the variant if it changes the model, otherwise empty.
+        where: Location of the model.
         collector: Collector of the model's problems.
 
     Returns:
@@ -143,25 +159,32 @@ def _run_model(
             )
         return features, model.weights_digest
     except ParameterError as error:
-        collector.extend(error.problems, under=(*variant, "model"))
+        collector.extend(error.problems, under=where)
     except (ValueError, RuntimeError, AssertionError) as error:
         size = "x".join(map(str, shape))
         reason = str(error).partition("\n")[0]
         if "allocate memory" in reason:
             reason = "it needs more memory than is available"
         message = f"does not accept the {size} images of {dataset.card.name}: {reason}"
-        collector.add(variant or ("model",), message)
+        collector.add(where, message)
     except Exception as error:
         if not MODELS[chosen.name].external:
             raise
-        collector.add(("model",), f"cannot be used: {format_exception(error)}")
+        collector.add(where, f"cannot be used: {format_exception(error)}")
     return None
 
 
 def _augmentation_problems(
-    chosen: Iterable[Component], dataset: Dataset, view: View, variant: str
+    chosen: Iterable[Component], dataset: Dataset, view: View, where: Loc
 ) -> list[Problem]:
-    """Problems of augmentations that give images of a wrong size."""
+    """Problems of augmentations that give images of a wrong size.
+
+    Args:
+        chosen: The augmentations.
+        dataset: Data set of the images.
+        view: View of the images.
+        where: Location of the augmentations.
+    """
     shape = dataset.splits["train"].shape
     if shape is None:
         return []  # sizes differ; resizing or cropping makes them equal
@@ -179,4 +202,4 @@ def _augmentation_problems(
     message = f"gives images of size {sizes[0]}, but the model needs {sizes[1]}"
     if whole and view.crop is None:
         message += "; set recipe.input.crop to the size of its crops"
-    return [Problem(("variants", variant, "augment"), message)]
+    return [Problem(where, message)]

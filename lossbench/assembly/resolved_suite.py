@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row, make_rows
 from lossbench.planning.search import Search
 from lossbench.records import Metric
+from lossbench.suite.columns import column_dataset, column_recipe, setting_location
 from lossbench.suite.schema import LossEntry, Suite
 
 ANY_CLASSES, ANY_DIMENSION = 10, 2
@@ -47,7 +49,7 @@ class ResolvedSuite:
         losses: Losses with all defaults, and searches.
         rows: Rows in the suite's order, with grids expanded.
         compared: Rows that the suite's `selection` tests in addition to the chosen ones.
-        evaluations: Evaluations of each trial.
+        evaluations: Variant -> evaluations of its trials.
         metrics: Metrics of the evaluations, in their order.
     """
 
@@ -55,7 +57,7 @@ class ResolvedSuite:
     losses: tuple[LossEntry | Search, ...]
     rows: tuple[Row, ...]
     compared: tuple[Row, ...]
-    evaluations: tuple[Evaluation, ...]
+    evaluations: Mapping[str, tuple[Evaluation, ...]]
     metrics: tuple[Metric, ...]
 
 
@@ -68,11 +70,12 @@ def resolve_suite(suite: Suite) -> ResolvedSuite:
     collector = ProblemCollector()
     resolved = resolve_components(suite, collector)
     losses = resolve_losses(suite.losses, ("losses",), collector)
-    evaluations = [] if collector else create_evaluations(resolved, collector)
+    evaluations = {} if collector else create_evaluations(resolved, collector)
     metrics = suite_metrics(suite, evaluations, collector)
     if suite.tune:  # its values are checked with the recipe
         suite.origin.raise_if_any(collector)
-    tune = resolve_tune(resolved, {"": resolved.recipe}, collector)
+    recipes = {} if collector else {v: column_recipe(resolved, v) for v in suite.variants}
+    tune = resolve_tune(resolved, recipes, collector)
     resolved = resolved.model_copy(update={"tune": dict(tune.given)})
     if suite.tune:
         suite.origin.raise_if_any(collector)
@@ -86,7 +89,7 @@ def resolve_suite(suite: Suite) -> ResolvedSuite:
     compared = compared_rows(suite, losses, rows, collector)
     collector.extend(reference_problems(suite, rows, compared))
     suite.origin.raise_if_any(collector)
-    return ResolvedSuite(resolved, tuple(losses), rows, compared, tuple(evaluations), metrics)
+    return ResolvedSuite(resolved, tuple(losses), rows, compared, evaluations, metrics)
 
 
 def missing_data(resolved: ResolvedSuite, data_root: Path) -> tuple[str, ...]:
@@ -96,10 +99,14 @@ def missing_data(resolved: ResolvedSuite, data_root: Path) -> tuple[str, ...]:
         SuiteError: A data set is unknown.
     """
     suite = resolved.suite
-    wanted: dict[str, Loc] = {suite.dataset.name: ("dataset", "name")}
-    for index, evaluation in enumerate(resolved.evaluations):
-        if evaluation.dataset:
-            wanted.setdefault(evaluation.dataset, ("evaluate", index))
+    wanted: dict[str, Loc] = {}
+    for variant, evaluations in resolved.evaluations.items():
+        dataset = column_dataset(suite, variant)
+        wanted.setdefault(dataset.name, setting_location(suite, variant, ("dataset", "name")))
+        where = setting_location(suite, variant, ("evaluate",))
+        for index, evaluation in enumerate(evaluations):
+            if evaluation.dataset:
+                wanted.setdefault(evaluation.dataset, (*where, index))
     messages = []
     for name, path in wanted.items():
         try:
@@ -117,9 +124,11 @@ def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan
     """
     suite, collector = resolved.suite, ProblemCollector()
     collector.extend(variant_problems(suite))
-    collector.extend(worker_problems(suite))
-    collector.extend(pixel_range_problems(suite.recipe.input, None))
-    collector.extend(optimizer_problems(suite))
+    for variant in suite.variants:
+        collector.extend(worker_problems(suite, variant))
+        where = setting_location(suite, variant, ("recipe", "input"))
+        collector.extend(pixel_range_problems(column_recipe(suite, variant).input, where, None))
+        collector.extend(optimizer_problems(suite, variant))
     for loss in (row.loss for row in (*resolved.rows, *resolved.compared)):
         try:
             LOSSES[loss.name].create(ANY_CLASSES, ANY_DIMENSION, **loss.params)
@@ -131,7 +140,7 @@ def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan
     return Plan(
         suite=suite,
         rows=resolved.rows,
-        data_digest="",
+        table_digest="",
         metrics=resolved.metrics,
         compared=resolved.compared,
         losses=resolved.losses,

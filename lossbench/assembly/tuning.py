@@ -30,7 +30,7 @@ from lossbench.planning.tuning import (
 )
 from lossbench.registry import Entry
 from lossbench.suite.grammar import SearchRange, Space, grammar_problems, is_grid, read_space
-from lossbench.suite.schema import LossEntry, Recipe, Suite
+from lossbench.suite.schema import LossEntry, Recipe, Suite, Variant
 from lossbench.training.optimizers import OPTIMIZERS
 from lossbench.training.schedules import SCHEDULES
 
@@ -296,6 +296,7 @@ def _batch_size_problems(suite: Suite) -> Sequence[Problem]:
             return [Problem(("tune", BATCH_SIZE, "search"), message)]
     for size in tuned_batch_sizes(suite):
         recipe = suite.recipe.model_copy(update={"batch_size": size})
-        if problems := worker_problems(suite.model_copy(update={"recipe": recipe})):
+        tuned = suite.model_copy(update={"recipe": recipe, "variants": {"": Variant()}})
+        if problems := worker_problems(tuned, ""):
             return [replace(problem, loc=("tune", BATCH_SIZE)) for problem in problems]
     return []

@@ -60,11 +60,13 @@ class LocalPlanStatus(PlanStatus):
         from lossbench.data.facts import view_of
         from lossbench.data.suite_data import open_dataset
 
-        suite = self.plan.suite
-        dataset = open_dataset(suite.dataset, data_root, verify=False)
-        images = self.plan.facts.train_images
-        numbers = math.prod(dataset.image_shape(view_of(suite.recipe)))
-        return self.epochs_left * images * numbers >= ESTIMATE_FROM
+        values = 0
+        for name, settings in self.plan.settings.items():
+            dataset = open_dataset(settings.dataset, data_root, verify=False)
+            images = self.plan.columns[name].facts.train_images
+            shape = dataset.image_shape(view_of(settings.recipe))
+            values += self.epochs_left(name) * images * math.prod(shape)
+        return values >= ESTIMATE_FROM
 
 
 def load_status(plan: Plan, tracking_uri: str | None) -> LocalPlanStatus:

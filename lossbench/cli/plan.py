@@ -117,6 +117,7 @@ def plan(
         out.print(plan_output.format_counts(status, expected), highlight=False)
         plan_output.print_changed_code(out, status)
         plan_output.print_weightless(out, status)
+        plan_output.print_columns(out, status.plan)
         plan_output.print_data(out, status.plan)
         plan_output.print_missing(out, checked)
     forecast = None

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lossbench.cli.local_status import LocalPlanStatus
 from lossbench.cli.until_decided import ExpectedRounds
+from lossbench.planning.column_text import column_texts
 from lossbench.planning.costs import Forecast
 from lossbench.planning.durations import format_duration
 from lossbench.planning.fairness import small_classes, tuning_texts
@@ -91,20 +92,29 @@ def print_cells(console: Console, status: LocalPlanStatus) -> None:
         console.print(table)
 
 
+def print_columns(console: Console, plan: Plan) -> None:
+    """Print what each column changes."""
+    for name, text in column_texts(plan).items():
+        console.print(Text(f"column {name}: {text}"), soft_wrap=True)
+
+
 def print_data(console: Console, plan: Plan) -> None:
     """Print the use of the data, tuned keys, warnings, and the chosen classes."""
-    for line in plan.facts.notes:
+    for line in plan.notes:
         console.print(Text(f"data: {line}"), soft_wrap=True)
     for line in tuning_texts(plan):
         console.print(Text(f"tuning: {line}"), soft_wrap=True)
     for line in (*plan.warnings, *plan.search_notes):
         console.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
-    if plan.suite.dataset.classes is not None:
-        console.print(
-            f"classes: {', '.join(plan.facts.class_names)}", highlight=False, soft_wrap=True
-        )
-    for line in small_classes(plan):
+    for line in plan.by_column(lambda variant: _chosen_classes(plan, variant)):
         console.print(line, highlight=False, soft_wrap=True)
+    for line in plan.by_column(lambda variant: small_classes(plan.columns[variant].facts)):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _chosen_classes(plan: Plan, variant: str) -> Iterator[str]:
+    if plan.settings[variant].dataset.classes is not None:
+        yield f"classes: {', '.join(plan.columns[variant].facts.class_names)}"
 
 
 def print_missing(console: Console, plan: Plan) -> None:
@@ -228,7 +238,8 @@ def format_forecast(
             f"other processes keep this machine busy: each thread gets {share_text}, which the "
             "estimate includes"
         )
-    at_the_end = sorted({chosen.name for chosen in suite.evaluate} - {"error", "top5_error"})
+    evaluations = {e.name for own in status.plan.settings.values() for e in own.evaluate}
+    at_the_end = sorted(evaluations - {"error", "top5_error"})
     if at_the_end and set(forecast.basis) - {"ran"}:
         lines.append(f"excludes the evaluations after training: {', '.join(at_the_end)}")
     if count := len(status.to_measure):
@@ -273,7 +284,7 @@ def as_json(
     content = {
         "suite": status.plan.suite.suite,
         "cells": list(cells.values()),
-        "data": {"notes": status.plan.facts.notes, "warnings": status.plan.warnings},
+        "data": {"notes": status.plan.notes, "warnings": status.plan.warnings},
         "to_train": None if status.plan.missing else len(status.left),
         "to_measure": None if status.plan.missing else len(status.to_measure),
         "coming": len(status.expected_trials),

@@ -13,8 +13,7 @@ from lossbench.data.resolved_conditions import condition_notes
 from lossbench.data.sampling import Indices, count_of_share, draw_loses_class, steps_per_epoch
 from lossbench.data.trial_splits import choose_indices, drawn_labels
 from lossbench.planning.revisions import DataFacts, rounds_differently
-from lossbench.planning.tuning import tuned_batch_sizes
-from lossbench.suite.schema import DatasetChoice, Holdout, HoldoutLabels, Recipe, Suite
+from lossbench.suite.schema import DatasetChoice, Holdout, HoldoutLabels, Recipe
 
 SAMPLED_IMAGES = 100
 """Number of images in the sample for the pixel statistics."""
@@ -23,25 +22,36 @@ KINDS = {"train": "training", "measured": "test"}
 """Names of the splits of a trial in messages, if nothing is held out."""
 
 
-def data_facts(dataset: Dataset, suite: Suite) -> DataFacts:
-    """Collect the facts about its data that a plan needs.
+def data_facts(
+    dataset: Dataset,
+    choice: DatasetChoice,
+    recipe: Recipe,
+    *,
+    holdout: Holdout = 0.0,
+    holdout_labels: HoldoutLabels = "noisy",
+    workers: int = 1,
+    batch_sizes: Iterable[int] = (),
+) -> DataFacts:
+    """Collect the facts about the data of a column that a plan needs.
 
     Args:
-        dataset: Data set of the suite.
-        suite: Suite of the plan.
+        dataset: Data set of the column.
+        choice, recipe: Settings of the column.
+        holdout: Held-out part of the column; 0 for none.
+        holdout_labels: Labels that the held-out part is measured by.
+        workers: Number of processes of one training.
+        batch_sizes: Batch sizes that may be used instead of the recipe's.
     """
-    view = view_of(suite.recipe)
+    view = view_of(recipe)
     shape = dataset.splits["train"].shape
     margins = crop_margins((split.shape for split in dataset.splits.values()), view)
-    holdout: Holdout = suite.selection.holdout if suite.selection else 0.0
     held_out = "validation" if holdout == "validation" else HELD_OUT
     counts: dict[str, tuple[int, ...]] = {}
     trained: dict[Holdout, int] = {}
     shares: set[Holdout] = {0.0, holdout}
-    measured_by: HoldoutLabels = suite.selection.holdout_labels if suite.selection else "noisy"
     used: Indices | None = None
     for share in shares:
-        chosen = choose_indices(dataset, suite.dataset, share, measured_by)
+        chosen = choose_indices(dataset, choice, share, holdout_labels)
         for name, part in chosen.items():
             kind = held_out if share and name == "measured" else KINDS[name]
             if kind not in counts or share:
@@ -49,8 +59,8 @@ def data_facts(dataset: Dataset, suite: Suite) -> DataFacts:
         split, indices = chosen["train"]
         trained[share] = len(split.labels if indices is None else indices)
         used = used if share else indices
-    conditions = condition_notes(dataset, suite.dataset, used, holdout, measured_by)
-    batch, least = suite.recipe.batch_size, 2 * suite.resources.workers
+    conditions = condition_notes(dataset, choice, used, holdout, holdout_labels)
+    batch, least = recipe.batch_size, 2 * workers
     return DataFacts(
         image_size=None if shape is None else shape[1:],
         crop_margins=margins,
@@ -58,11 +68,11 @@ def data_facts(dataset: Dataset, suite: Suite) -> DataFacts:
         steps={share: steps_per_epoch(n, batch, least) for share, n in trained.items()},
         tuned_steps={
             size: {share: steps_per_epoch(n, size, least) for share, n in trained.items()}
-            for size in tuned_batch_sizes(suite)
+            for size in batch_sizes
         },
         class_names=tuple(dataset.card.class_names),
         class_counts=counts,
-        corrected_draws=frozenset(_corrected_draws(dataset, suite.dataset, holdout)),
+        corrected_draws=frozenset(_corrected_draws(dataset, choice, holdout)),
         notes=(*dataset.notes, *conditions),
         warnings=dataset.warnings,
     )

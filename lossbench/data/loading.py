@@ -111,7 +111,7 @@ class _OpenDataset:
     verified: bool = False
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _cached_slot(
     name: str, data_root: Path, validation: bool, missing_test_classes: bool
 ) -> _OpenDataset:
@@ -126,7 +126,7 @@ def load_dataset(
     validation: bool = False,
     missing_test_classes: bool = False,
 ) -> Dataset:
-    """Open a data set by the name that a suite gives it; the last two stay open.
+    """Open a data set by the name that a suite gives it; the last four stay open.
 
     Args:
         name: A known name, a folder in `data_root`, or a path.

@@ -12,7 +12,7 @@ from lossbench.data.loading import close_datasets, load_dataset
 from lossbench.data.resolved_conditions import with_resolved_conditions
 from lossbench.errors import DataError, Problem
 from lossbench.planning.trial import VALIDATION_SET, Trial
-from lossbench.suite.schema import CONDITIONS, DatasetChoice, Selection, Suite
+from lossbench.suite.schema import CONDITIONS, DatasetChoice, Holdout, Selection, Suite
 
 
 def open_dataset(
@@ -132,19 +132,19 @@ def may_select_on_validation(selection: Selection | None) -> bool:
     return selection.holdout == "validation" or "holdout" not in selection.model_fields_set
 
 
-def resolve_holdout(suite: Suite, dataset: Dataset) -> Suite:
-    """Suite whose `selection.holdout` is `validation` if the validation set is used.
+def holdout_of(suite: Suite, dataset: Dataset) -> Holdout:
+    """Held-out part of a column: `validation` if the validation set is used; 0 for none.
 
     Args:
         suite: Suite as written.
-        dataset: Its data set, with the validation set if `selection` may use it.
+        dataset: Data set of the column, with the validation set if `selection` may use it.
 
     Raises:
         SuiteError: `selection.holdout` is `validation`, but there is no validation set; or its
             labels should be noisy.
     """
     if suite.selection is None:
-        return suite
+        return 0.0
     if "validation" in dataset.splits:
         given = suite.selection.model_fields_set
         if "holdout_labels" in given and suite.selection.holdout_labels == "noisy":
@@ -153,12 +153,11 @@ def resolve_holdout(suite: Suite, dataset: Dataset) -> Suite:
                 "selection.holdout the share of the training set to hold out, such as 0.2"
             )
             raise suite.origin.error([Problem(("selection", "holdout_labels"), message)])
-        selection = suite.selection.model_copy(update={"holdout": "validation"})
-        return suite.model_copy(update={"selection": selection})
+        return "validation"
     if suite.selection.holdout == "validation":
         message = (
             f"{dataset.card.name} has no validation set next to a test set; give the share of the "
             "training set to hold out, such as 0.2"
         )
         raise suite.origin.error([Problem(("selection", "holdout"), message)])
-    return suite
+    return suite.selection.holdout

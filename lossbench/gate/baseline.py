@@ -56,10 +56,28 @@ class BaselineData(Strict):
 
 
 class BaselineColumn(Strict):
-    """A variant: its model and augmentation, including all defaults."""
+    """A variant, including all defaults.
+
+    Attributes:
+        model, augment: Model and augmentation.
+        data, dataset, recipe, evaluate, holdout: Conditions that differ from those of the whole
+            baseline; None otherwise. `dataset` has the part of the data set, the keys of the
+            suite's `dataset` that change the training set, and `holdout_labels` if they matter.
+    """
 
     model: Component
     augment: list[Component]
+    data: BaselineData | None = None
+    dataset: dict[str, Any] | None = None
+    recipe: Recipe | None = None
+    evaluate: list[Component] | None = None
+    holdout: Holdout | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what does not differ, so that the digests of earlier baselines stay."""
+        content: dict[str, Any] = to_dict(self)
+        return {key: value for key, value in content.items() if value is not None}
 
 
 class Conditions(Strict):
@@ -67,9 +85,7 @@ class Conditions(Strict):
 
     Attributes:
         classes, train_size, test_size: Part of the data set.
-        data_conditions: Keys of the suite's `dataset` that change the training set, and
-            `holdout_labels` if they matter; left out of the file if there are none.
-        recipe: Recipe of all rows.
+        recipe: Recipe of all rows; columns may differ, see `BaselineColumn`.
         variants: Columns by name.
         evaluate: Evaluations.
         holdout: Share of the training set that selection measures on, or `validation` for the
@@ -81,7 +97,6 @@ class Conditions(Strict):
     classes: list[int] | None
     train_size: int | None
     test_size: int | None
-    data_conditions: dict[str, Any] = Field(default={})
     recipe: Recipe
     variants: dict[str, BaselineColumn]
     evaluate: list[Component]
@@ -89,17 +104,18 @@ class Conditions(Strict):
     threads: int
     workers: int
 
-    @model_serializer(mode="wrap")
-    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out empty `data_conditions`: baselines of earlier versions have the same digest."""
-        content: dict[str, Any] = to_dict(self)
-        if not self.data_conditions:
-            content.pop("data_conditions", None)
-        return content
-
     @property
     def digest(self) -> str:
         return json_digest(self.model_dump(mode="json"))
+
+    @property
+    def dataset(self) -> dict[str, Any]:
+        """Part of the data set that columns use unless they say otherwise."""
+        return {
+            "classes": self.classes,
+            "train_size": self.train_size,
+            "test_size": self.test_size,
+        }
 
 
 class BaselineMetric(Strict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,28 +76,46 @@ def condition_differences(
         for key in ("unit", "direction"):
             path = f"metrics.{metric.name}.{key}"
             lines += _differences(path, getattr(was, key), getattr(metric, key))
-    old = baseline.data
-    if old.digest != data.digest:
-        lines += _differences("data.name", old.name, data.name)
-        lines += _differences("data.digest", old.digest, data.digest)
-    for name in sorted(old.other_digests.keys() & data.other_digests.keys()):
-        digests = old.other_digests[name], data.other_digests[name]
-        lines += _differences(f"data.other_digests.{name}", *digests)
-    sides = baseline.conditions, conditions
-    shared = [name for name in sides[0].variants if name in sides[1].variants]
-    names = {e.name for e in sides[0].evaluate} & {e.name for e in sides[1].evaluate}
-    return [*lines, *_differences("", *(_content(side, shared, names) for side in sides))]
+    old = baseline.conditions
+    shared = [name for name in old.variants if name in conditions.variants]
+    columns: dict[str, list[str]] = {}  # difference -> variants
+    for name in shared:
+        before, after = _column(old, baseline.data, name), _column(conditions, data, name)
+        if before["data"]["digest"] == after["data"]["digest"]:
+            before["data"]["name"] = after["data"]["name"]
+        _keep_shared_keys(before["data"]["other_digests"], after["data"]["other_digests"])
+        names = {e["name"] for e in before["evaluate"]} & {e["name"] for e in after["evaluate"]}
+        for side in (before, after):
+            side["evaluate"] = [e for e in side["evaluate"] if e["name"] in names]
+        for key in ("model", "augment"):
+            lines += _differences(f"variants.{name}.{key}", before.pop(key), after.pop(key))
+        for line in _differences("", before, after):
+            columns.setdefault(line, []).append(name)
+    for line, names_of_line in columns.items():
+        everywhere = len(names_of_line) == len(shared)
+        lines += [line] if everywhere else [f"variants.{name}.{line}" for name in names_of_line]
+    for key in ("threads", "workers"):
+        lines += _differences(key, getattr(old, key), getattr(conditions, key))
+    return lines
 
 
-def _content(
-    conditions: Conditions, variants: Iterable[str], evaluations: Set[str]
-) -> dict[str, Any]:
-    content = conditions.model_dump(mode="json")
+def _column(conditions: Conditions, data: BaselineData, name: str) -> dict[str, Any]:
+    """All conditions of a column."""
+    column = conditions.variants[name]
+    content = conditions.model_dump(mode="json", include={"recipe", "evaluate", "holdout"})
     return {
+        "data": data.model_dump(),
+        **conditions.dataset,
         **content,
-        "variants": {name: content["variants"][name] for name in variants},
-        "evaluate": [e for e in content["evaluate"] if e["name"] in evaluations],
+        **{key: value for key, value in column.model_dump(mode="json").items() if key != "dataset"},
+        **(column.dataset or {}),
     }
+
+
+def _keep_shared_keys(one: dict[str, Any], other: dict[str, Any]) -> None:
+    for content, keys in ((one, one.keys() - other.keys()), (other, other.keys() - one.keys())):
+        for key in keys:
+            del content[key]
 
 
 def _planned_keys(plan: Plan) -> set[CellKey]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +21,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import Results, TrialResult
-from lossbench.suite.schema import CONDITIONS, Component
+from lossbench.suite.schema import Component
 
 _MAX_NAMED = 6  # cells that a message lists; it counts the others
 
@@ -56,43 +57,79 @@ def baseline_from_results(found: PlanWithResults, command: str) -> Baseline:
 
 
 def data_of(plan: Plan) -> BaselineData:
+    """Data of the suite's first column, with all other data that evaluations read."""
+    others: dict[str, str] = {}
+    for name in plan.suite.variants:
+        others = {**_other_digests(plan, name), **others}
     return BaselineData(
-        name=plan.suite.dataset.name.rpartition("/")[2],  # without the folders of this machine
-        digest=plan.validation_digest or plan.data_digest,
-        other_digests=dict(plan.other_digests),
+        name=_last_part(plan.settings[next(iter(plan.suite.variants))].dataset.name),
+        digest=plan.table_digest,
+        other_digests=others,
     )
 
 
 def conditions_of(plan: Plan) -> Conditions:
     suite, first, classes = plan.suite, plan.trials[0], plan.suite.dataset.classes
-    return Conditions(
+    holdout = suite.selection.holdout if suite.selection else 0.0
+    shared = Conditions(
         classes=None if classes is None else [int(k) for k in classes],  # resolved in a plan
         train_size=suite.dataset.train_size,
         test_size=suite.dataset.test_size,
-        data_conditions=_data_conditions(first),
         recipe=suite.recipe,
-        variants={
-            name: BaselineColumn(
-                model=plan.model_with_weights_digest(name), augment=variant.augment
-            )
-            for name, variant in suite.variants.items()
-        },
-        evaluate=sorted(
-            (Component(name=e.name, params=e.params) for e in first.evaluate),
-            key=lambda evaluation: evaluation.model_dump_json(),
-        ),
-        holdout=first.holdout,
+        variants={},
+        evaluate=_sorted(suite.evaluate),
+        holdout=holdout,
         threads=first.threads,
         workers=first.workers,
     )
+    data = data_of(plan)
+    variants = {name: _column(plan, name, shared, data) for name in suite.variants}
+    return shared.model_copy(update={"variants": variants})
 
 
-def _data_conditions(trial: Trial) -> dict[str, Any]:
-    """Conditions of the training set that determine the numbers of a trial."""
-    content = trial.dataset.identifying()
-    found = {key: content[key] for key in CONDITIONS if key in content}
+def _column(plan: Plan, name: str, shared: Conditions, data: BaselineData) -> BaselineColumn:
+    """A column, with those conditions that differ from the shared ones."""
+    settings, column = plan.settings[name], plan.columns[name]
+    dataset = _dataset(plan.trial(plan.rows[0], name, plan.suite.seeds[0], column.holdout))
+    digest, others = column.validation_digest or column.data_digest, _other_digests(plan, name)
+    own: dict[str, Any] = {}
+    if digest != data.digest or not others.items() <= data.other_digests.items():
+        own["data"] = BaselineData(
+            name=_last_part(settings.dataset.name), digest=digest, other_digests=others
+        )
+    if dataset != shared.dataset:
+        own["dataset"] = dataset
+    if settings.recipe != shared.recipe:
+        own["recipe"] = settings.recipe
+    if (evaluate := _sorted(settings.evaluate)) != shared.evaluate:
+        own["evaluate"] = evaluate
+    if column.holdout != shared.holdout:
+        own["holdout"] = column.holdout
+    return BaselineColumn(
+        model=plan.model_with_weights_digest(name), augment=list(settings.augment), **own
+    )
+
+
+def _other_digests(plan: Plan, variant: str) -> dict[str, str]:
+    """Digests of the other data that a column's evaluations read, by the name in the suite."""
+    evaluations = plan.columns[variant].evaluations
+    return {name: digest for e in evaluations for name, digest in e.other_digests.items()}
+
+
+def _sorted(evaluations: Iterable[Component]) -> list[Component]:
+    plain = (Component(name=e.name, params=e.params) for e in evaluations)
+    return sorted(plain, key=lambda evaluation: evaluation.model_dump_json())
+
+
+def _last_part(name: str) -> str:
+    """Name of a data set without the folders of this machine."""
+    return name.rpartition("/")[2]
+
+
+def _dataset(trial: Trial) -> dict[str, Any]:
+    """Part of the data set, and conditions of the training set, that determine the numbers."""
     labels = {"holdout_labels": "clean"} if trial.measures_clean_labels else {}
-    return {**found, **labels}
+    return {**trial.dataset.identifying(), **labels}
 
 
 def metrics_of(plan: Plan) -> list[BaselineMetric]:

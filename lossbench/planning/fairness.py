@@ -15,11 +15,13 @@ from typing import Any, Literal
 from lossbench.planning.head_requirements import HeadRequirements, head_key
 from lossbench.planning.nested import flatten
 from lossbench.planning.plan import Plan
+from lossbench.planning.revisions import DataFacts
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
 from lossbench.planning.trial import Trial
 from lossbench.planning.tuning import format_space
 from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, Results
+from lossbench.suite.columns import ColumnSettings
 from lossbench.suite.schema import LossEntry, Recipe, Suite
 
 Level = Literal["fails", "warning", "listed"]
@@ -65,14 +67,14 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
             measured = _measured(stage, results, plan)
             findings += [(level, variant, text) for level, text in measured]
         findings += [(level, variant, text) for level, text in _heads(plan, variant)]
+        facts = plan.columns[variant].facts
+        findings += [("warning", variant, text) for text in plan.column_warnings(variant)]
+        findings += [("listed", variant, text) for text in (*facts.notes, *small_classes(facts))]
     whole_table: tuple[tuple[Level, Iterator[str]], ...] = (
         ("fails", _uneven_budget(plan)),
         ("listed", tuning_texts(plan)),
         ("warning", _tuned_on_test(plan)),
         ("listed", _untuned(plan)),
-        ("warning", iter(plan.warnings)),
-        ("listed", iter(plan.facts.notes)),
-        ("listed", small_classes(plan)),
     )
     for level, texts in whole_table:
         findings += [(level, variant, text) for text in texts for variant in plan.suite.variants]
@@ -253,9 +255,8 @@ def _tuned_on_test(plan: Plan) -> Iterator[str]:
                 )
 
 
-def small_classes(plan: Plan) -> Iterator[str]:
+def small_classes(facts: DataFacts) -> Iterator[str]:
     """Classes with few images, by the use of the images."""
-    facts = plan.facts
     for kind, counts in facts.class_counts.items():
         small = sorted((n, name) for n, name in zip(counts, facts.class_names, strict=True))
         small = [(n, name) for n, name in small if n < MIN_IMAGES]
@@ -282,7 +283,7 @@ def _heads(plan: Plan, variant: str) -> Iterator[tuple[Level, str]]:
         elif key in plan.head_requirements:
             need = plan.head_requirements[key]
             sizes.setdefault(need.parameters, []).append(row)
-            for text in _requirement_texts(plan, need, recipes):
+            for text in _requirement_texts(need, plan.settings[variant], recipes):
                 lines.setdefault(text, []).append(row)
     for text, own in lines.items():
         yield "listed", f"{_names(own, rows)}: {text}"
@@ -292,7 +293,7 @@ def _heads(plan: Plan, variant: str) -> Iterator[tuple[Level, str]]:
 
 
 def _requirement_texts(
-    plan: Plan, need: HeadRequirements, recipes: Sequence[Recipe]
+    need: HeadRequirements, settings: ColumnSettings, recipes: Sequence[Recipe]
 ) -> Iterator[str]:
     if need.samples_per_class is not None:
         yield (
@@ -312,7 +313,7 @@ def _requirement_texts(
         yield f"{', '.join(need.scheduled)} changes with the training's progress"
     if need.class_means:
         yield "classified by the nearest class mean of the training set, without a linear layer"
-    verified = any(chosen.name == "verification" for chosen in plan.suite.evaluate)
+    verified = any(chosen.name == "verification" for chosen in settings.evaluate)
     if verified and need.verification_distance != "cosine":
         yield f"faces compared by their {need.verification_distance.title()} distance, not cosine"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -13,13 +13,15 @@ from functools import cached_property
 from lossbench.errors import ParameterError, RequestError
 from lossbench.planning.head_requirements import DryRunHead, HeadKey, HeadRequirements, head_key
 from lossbench.planning.look_record import LookRecord
-from lossbench.planning.revisions import DataFacts, TrainingParts, revisions_of
+from lossbench.planning.planned_column import PlannedColumn
+from lossbench.planning.revisions import TrainingParts, revisions_of
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
 from lossbench.planning.trial import PROTOCOL, PlannedEvaluation, Trial, digest_of
 from lossbench.planning.tuning import BATCH_SIZE, tuned_recipe
 from lossbench.records import Artifact, Metric, Plugin
 from lossbench.registry import Notation
+from lossbench.suite.columns import ColumnSettings, column_settings
 from lossbench.suite.schema import Component, Holdout, LossEntry, Recipe, Suite
 
 MAX_LABEL_LENGTH = 80
@@ -33,11 +35,12 @@ class Plan:
     Attributes:
         suite: Suite with every default filled in.
         rows: Rows in the suite's order, with grids expanded.
-        data_digest: Digest of the data set.
+        table_digest: Digest of the data of the first column, with the validation set if
+            `selection` chooses on it; part of the table's identity.
         metrics: Metrics of the evaluations, in the suite's order.
         artifacts: Arrays that the evaluations store, in the suite's order.
-        evaluations: Evaluations of the suite, in its order, with what their values depend on; by
-            default those of a suite that reads no other data and has no plugins.
+        columns: Variant -> digests, facts and evaluations of the column, also of those that
+            `--only` leaves out; by default those of a suite that reads no other data.
         compared: Rows that the suite's `selection` tests in addition to the chosen ones; with
             `tune`, they have the recipe's own values and are not among `rows`.
         losses: Losses and searches that make the rows.
@@ -47,11 +50,6 @@ class Plan:
         sources: Digests of the code of components from plugins, as in `Trial`.
         file_digests: Digests of the whole files of plugin components, as in `Trial`.
         plugins: Plugins of the command line.
-        weights: Variant -> digest of the file with the initial weights of its model, if there is
-            one.
-        facts: Facts about the data.
-        validation_digest: Digest of the data set with its validation set, if `selection` chooses on
-            it.
         missing: Messages about data that are not on this machine. If there are any, the digests are
             empty and the identities of the trials are meaningless.
         head_requirements: Extra training requirements of each row's head; see `head_key`.
@@ -71,10 +69,10 @@ class Plan:
 
     suite: Suite
     rows: tuple[Row, ...]
-    data_digest: str
+    table_digest: str
     metrics: tuple[Metric, ...]
     artifacts: tuple[Artifact, ...] = ()
-    evaluations: tuple[PlannedEvaluation, ...] = ()
+    columns: Mapping[str, PlannedColumn] = field(default_factory=dict)
     compared: tuple[Row, ...] = ()
     losses: tuple[LossEntry | Search, ...] = ()
     only: str | None = None
@@ -83,9 +81,6 @@ class Plan:
     sources: Mapping[str, str] = field(default_factory=dict)
     file_digests: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[Plugin, ...] = ()
-    weights: Mapping[str, str] = field(default_factory=dict)
-    facts: DataFacts = field(default_factory=DataFacts)
-    validation_digest: str = ""
     missing: tuple[str, ...] = ()
     limits: Mapping[tuple[str, str], tuple[float | None, float | None]] = field(
         default_factory=dict
@@ -100,17 +95,26 @@ class Plan:
     other_looks: tuple[LookRecord, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.evaluations:
-            chosen = (dict(evaluation) for evaluation in self.suite.evaluate)
-            evaluations = tuple(PlannedEvaluation(**fields) for fields in chosen)
-            object.__setattr__(self, "evaluations", evaluations)
+        missing = [name for name in self.suite.variants if name not in self.columns]
+        if missing:
+            holdout = self.suite.selection.holdout if self.suite.selection else 0.0
+            made = {
+                name: PlannedColumn(
+                    data_digest=self.table_digest,
+                    holdout=holdout,
+                    evaluations=tuple(
+                        PlannedEvaluation(name=chosen.name, params=chosen.params)
+                        for chosen in self.settings[name].evaluate
+                    ),
+                )
+                for name in missing
+            }
+            object.__setattr__(self, "columns", {**self.columns, **made})
 
-    @property
-    def other_digests(self) -> dict[str, str]:
-        """Digests of the other data that the evaluations read, by the name in the suite."""
-        return {
-            k: v for evaluation in self.evaluations for k, v in evaluation.other_digests.items()
-        }
+    @cached_property
+    def settings(self) -> Mapping[str, ColumnSettings]:
+        """Variant -> complete settings of the column."""
+        return {name: column_settings(self.suite, name) for name in self.suite.variants}
 
     @cached_property
     def table_identity(self) -> str:
@@ -126,9 +130,8 @@ class Plan:
                     del shared["selection"][key]
             for compared in shared["selection"]["compare"]:
                 compared.pop("label", None)
-        digest = self.validation_digest or self.data_digest
         # `digest_of` also adds the protocol; this one is kept so that stored tables are found
-        return digest_of({**shared, "data_digest": digest, "protocol": PROTOCOL})
+        return digest_of({**shared, "data_digest": self.table_digest, "protocol": PROTOCOL})
 
     @property
     def has_variants(self) -> bool:
@@ -136,16 +139,42 @@ class Plan:
         return self.suite.has_variants
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on the use of the data, one line each, with the columns that they apply to."""
+        return self.by_column(lambda variant: self.columns[variant].facts.notes)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
-        """Caveats about the numbers, one line each."""
-        recipes = [tuned_recipe(self.suite.recipe, row.tuned) for row in self.all_rows]
+        """Caveats about the numbers, one line each, with the columns that they apply to."""
+        return self.by_column(self.column_warnings)
+
+    def column_warnings(self, variant: str) -> tuple[str, ...]:
+        """Caveats about the numbers of a column, one line each."""
+        recipe = self.settings[variant].recipe
+        recipes = [tuned_recipe(recipe, r.tuned) for r in self.all_rows if r.applies_to(variant)]
         unreached = dict.fromkeys(text for each in recipes for text in _unreached_milestones(each))
-        return (*self.facts.warnings, *unreached)
+        return (*self.columns[variant].facts.warnings, *unreached)
 
     @property
     def all_rows(self) -> tuple[Row, ...]:
         """The rows, and those to compare that are not among them."""
         return (*self.rows, *(row for row in self.compared if row not in self.rows))
+
+    def by_column(self, lines_of: Callable[[str], Iterable[str]]) -> tuple[str, ...]:
+        """The distinct lines of all columns, with the names of their columns if not of all.
+
+        Args:
+            lines_of: Returns the lines of a column, given its name.
+        """
+        columns: dict[str, list[str]] = {}
+        for variant in self.suite.variants:
+            for line in dict.fromkeys(lines_of(variant)):
+                columns.setdefault(line, []).append(variant)
+        whole = len(self.suite.variants)
+        return tuple(
+            line if len(variants) == whole else f"{', '.join(variants)}: {line}"
+            for line, variants in columns.items()
+        )
 
     @property
     def label(self) -> str:
@@ -181,9 +210,8 @@ class Plan:
                 )
                 if self.cell_identities.get((variant, row.label)) in each.cells
             )
-        holdout = self.suite.selection.holdout if self.suite.selection else 0.0
         return tuple(
-            self.trial(row, variant, seed, holdout)
+            self.trial(row, variant, seed, self.columns[variant].holdout)
             for seed, variant, row in itertools.product(
                 self.suite.seeds, self.suite.variants, self.rows
             )
@@ -211,6 +239,17 @@ class Plan:
         [metric] = [m for m in self.metrics if m.name == self.suite.selection.metric]
         return metric
 
+    def variants_with(self, metric: Metric) -> tuple[str, ...]:
+        """Names of the columns in which a metric is measured."""
+        return tuple(
+            name
+            for name in self.suite.variants
+            if any(
+                metric.name in (evaluation.metrics or [metric.name])  # unknown without a check
+                for evaluation in self.columns[name].evaluations
+            )
+        )
+
     def with_rows(self, rows: tuple[Row, ...]) -> Plan:
         """The plan with other rows; new heads go through a dry run."""
         requirements, unusable = dict(self.head_requirements), dict(self.unusable_heads)
@@ -227,11 +266,11 @@ class Plan:
 
     def model_with_weights_digest(self, variant: str) -> Component:
         """A variant's model with the digest of its initial weights instead of their path."""
-        model = self.suite.variant_model(variant)
-        if variant not in self.weights:
+        model, digest = self.settings[variant].model, self.columns[variant].weights_digest
+        if not digest:
             return model
         params = {key: value for key, value in model.params.items() if key != "checkpoint"}
-        return Component(name=model.name, params={**params, "weights": self.weights[variant]})
+        return Component(name=model.name, params={**params, "weights": digest})
 
     def narrowed(self, only: str) -> Plan:
         """The plan with only those rows and variants that a glob matches.
@@ -276,18 +315,17 @@ class Plan:
 
     def trial(self, row: Row, variant: str, seed: int, holdout: Holdout = 0.0) -> Trial:
         """The trial of a cell with a seed."""
-        suite = self.suite
-        model = suite.variant_model(variant)
-        augment = tuple(suite.variants[variant].augment)
+        suite, column, settings = self.suite, self.columns[variant], self.settings[variant]
+        recipe, model, augment = settings.recipe, settings.model, settings.augment
         used = {f"loss {row.loss.name}", f"model {model.name}"}
         used |= {f"augmentation {chosen.name}" for chosen in augment}
-        used |= {f"optimizer {suite.recipe.optimizer.name}"}
-        used |= {f"schedule {suite.recipe.schedule.name}"}
+        used |= {f"optimizer {recipe.optimizer.name}", f"schedule {recipe.schedule.name}"}
         stop_early = bool(holdout and suite.selection and suite.selection.stop_early)
-        recipe, facts = tuned_recipe(suite.recipe, row.tuned), self.facts
+        recipe, facts = tuned_recipe(recipe, row.tuned), column.facts
         if BATCH_SIZE in row.tuned:
             facts = replace(facts, steps=facts.tuned_steps.get(recipe.batch_size, {}))
         parts = TrainingParts(recipe, augment, row.loss, holdout, stop_early, facts)
+        on_validation = holdout == "validation"
         return Trial(
             suite=suite.suite,
             variant=variant,
@@ -297,9 +335,9 @@ class Plan:
             model=model,
             recipe=recipe,
             augment=augment,
-            dataset=suite.dataset,
-            data_digest=self.validation_digest if holdout == "validation" else self.data_digest,
-            weights_digest=self.weights.get(variant, ""),
+            dataset=settings.dataset,
+            data_digest=column.validation_digest if on_validation else column.data_digest,
+            weights_digest=column.weights_digest,
             sources=_only(used, self.sources),
             file_digests=_only(used, self.file_digests),
             revisions=revisions_of(parts),
@@ -308,7 +346,7 @@ class Plan:
             if holdout and suite.selection
             else "noisy",
             stop_early=stop_early,
-            evaluate=self.evaluations,
+            evaluate=column.evaluations,
             keep_weights=suite.keep_weights,
             threads=suite.resources.cpus,
             workers=suite.resources.workers,

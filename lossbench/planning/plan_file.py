@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +12,13 @@ from pydantic import (
     TypeAdapter,
     field_validator,
     model_serializer,
+    model_validator,
 )
+from pydantic_core import from_json
 
 from lossbench.planning.head_requirements import HeadRequirements
 from lossbench.planning.plan import Plan
+from lossbench.planning.planned_column import PlannedColumn
 from lossbench.planning.revisions import DataFacts
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search
@@ -22,9 +26,11 @@ from lossbench.planning.trial import PlannedEvaluation
 from lossbench.records import Artifact, Metric, Strict
 from lossbench.registry import Notation
 from lossbench.suite.grammar import SearchRange, Space
-from lossbench.suite.schema import Component, LossEntry, Suite
+from lossbench.suite.schema import Component, Holdout, LossEntry, Suite
 
 _FACTS = TypeAdapter(DataFacts)
+_ONCE_SHARED = ("data_digest", "validation_digest", "evaluations", "facts", "weights")
+"""Keys that earlier versions wrote once for all columns."""
 
 
 def _without_unused(content: dict[str, Any], *keys: str) -> dict[str, Any]:
@@ -70,35 +76,79 @@ class _Limits(Strict):
     highest: float | None
 
 
-class PlanRecord(Strict):
-    """The content of a plan that reports, baselines and rankings depend on.
-
-    Plugins are left out. See `Plan`, and `portable.portable_plan` for its paths.
-    """
-
-    suite: Suite
-    rows: list[_Row]
-    compared: list[_Row]
-    losses: list[LossEntry | _Search]
+class _Column(Strict):
     data_digest: str
     validation_digest: str
+    holdout: Holdout
+    weights_digest: str
     evaluations: list[PlannedEvaluation]
-    metrics: list[Metric]
-    artifacts: list[Artifact]
-    only: str | None
-    changes: list[str]
-    sources: dict[str, str]
-    weights: dict[str, str]
     facts: dict[str, Any]
-    head_requirements: list[_Head]
-    limits: list[_Limits] = Field(default=[])
-    notation: dict[str, Notation] = Field(default={})
 
     @field_validator("facts")
     @classmethod
     def _valid_facts(cls, value: dict[str, Any]) -> dict[str, Any]:
         _FACTS.validate_python(value)
         return value
+
+
+class PlanRecord(Strict):
+    """The content of a plan that reports, baselines and rankings depend on.
+
+    Plugins are left out. See `Plan`, and `portable.portable_plan` for its paths. Earlier versions
+    wrote one data set, its facts and its evaluations for all columns.
+    """
+
+    suite: Suite
+    rows: list[_Row]
+    compared: list[_Row]
+    losses: list[LossEntry | _Search]
+    table_digest: str
+    columns: dict[str, _Column]
+    metrics: list[Metric]
+    artifacts: list[Artifact]
+    only: str | None
+    changes: list[str]
+    sources: dict[str, str]
+    head_requirements: list[_Head]
+    limits: list[_Limits] = Field(default=[])
+    notation: dict[str, Notation] = Field(default={})
+
+    @model_validator(mode="after")
+    def _has_all_columns(self) -> PlanRecord:
+        if missing := self.suite.variants.keys() - self.columns.keys():
+            raise ValueError(f"columns: lacks {', '.join(sorted(missing))}")
+        return self
+
+
+def read_plan_record(content: str | bytes) -> PlanRecord:
+    """Read the record of a plan, also one of an earlier version.
+
+    Raises:
+        ValidationError: It is not the record of a plan.
+    """
+    parsed = from_json(content)
+    if isinstance(parsed, dict) and "data_digest" in parsed:
+        content = json.dumps(_with_columns(parsed))
+    return PlanRecord.model_validate_json(content)
+
+
+def _with_columns(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of an earlier version with an entry per column; unchanged if it is damaged."""
+    rest = {key: value for key, value in content.items() if key not in _ONCE_SHARED}
+    try:
+        selection = content["suite"].get("selection") or {"holdout": 0.0}
+        rest["table_digest"] = content["validation_digest"] or content["data_digest"]
+        rest["columns"] = {
+            name: {
+                **{key: content[key] for key in _ONCE_SHARED if key != "weights"},
+                "holdout": selection["holdout"],
+                "weights_digest": content["weights"].get(name, ""),
+            }
+            for name in content["suite"]["variants"]
+        }
+    except (KeyError, AttributeError, TypeError):
+        return dict(content)  # its validation says what is missing
+    return rest
 
 
 def plan_record(plan: Plan) -> PlanRecord:
@@ -108,16 +158,23 @@ def plan_record(plan: Plan) -> PlanRecord:
         rows=[_row_record(row) for row in plan.rows],
         compared=[_row_record(row) for row in plan.compared],
         losses=[_loss_record(loss) for loss in plan.losses],
-        data_digest=plan.data_digest,
-        validation_digest=plan.validation_digest,
-        evaluations=list(plan.evaluations),
+        table_digest=plan.table_digest,
+        columns={
+            name: _Column(
+                data_digest=column.data_digest,
+                validation_digest=column.validation_digest,
+                holdout=column.holdout,
+                weights_digest=column.weights_digest,
+                evaluations=list(column.evaluations),
+                facts=_FACTS.dump_python(column.facts, mode="json"),
+            )
+            for name, column in plan.columns.items()
+        },
         metrics=list(plan.metrics),
         artifacts=list(plan.artifacts),
         only=plan.only,
         changes=list(plan.changes),
         sources=dict(plan.sources),
-        weights=dict(plan.weights),
-        facts=_facts(plan.facts),
         head_requirements=[
             _Head(variant=variant, loss=loss, requirements=requirements)
             for (variant, loss), requirements in plan.head_requirements.items()
@@ -144,16 +201,23 @@ def plan_of(record: PlanRecord) -> Plan:
         rows=tuple(map(_row, record.rows)),
         compared=tuple(map(_row, record.compared)),
         losses=tuple(map(_loss, record.losses)),
-        data_digest=record.data_digest,
-        validation_digest=record.validation_digest,
-        evaluations=tuple(record.evaluations),
+        table_digest=record.table_digest,
+        columns={
+            name: PlannedColumn(
+                data_digest=column.data_digest,
+                validation_digest=column.validation_digest,
+                holdout=column.holdout,
+                weights_digest=column.weights_digest,
+                evaluations=tuple(column.evaluations),
+                facts=_FACTS.validate_python(column.facts),
+            )
+            for name, column in record.columns.items()
+        },
         metrics=tuple(record.metrics),
         artifacts=tuple(record.artifacts),
         only=record.only,
         changes=tuple(record.changes),
         sources=record.sources,
-        weights=record.weights,
-        facts=_FACTS.validate_python(record.facts),
         head_requirements={
             (head.variant, head.loss): head.requirements for head in record.head_requirements
         },

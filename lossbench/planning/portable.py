@@ -7,7 +7,7 @@ that are part of the identity of a training are kept as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 from lossbench.errors.redaction import redacted
 from lossbench.planning.measurements import with_own_last
 from lossbench.planning.plan import Plan
+from lossbench.planning.planned_column import PlannedColumn
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
-from lossbench.suite.schema import Component, DatasetChoice, Suite
+from lossbench.suite.schema import Component, DatasetChoice, Suite, Variant
 
 _FOLDERS = re.compile(r"(?<![\w/.])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",;:\])}]+[/\\])+")
 """Folders of an absolute path in a text."""
@@ -25,19 +26,23 @@ _FOLDERS = re.compile(r"(?<![\w/.])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\'\",;:\])}]+[/
 
 def portable_plan(plan: Plan) -> Plan:
     """The plan without the folders of its data and weights, and without plugins."""
-    facts = replace(
-        plan.facts,
-        notes=tuple(map(_portable_text, plan.facts.notes)),
-        warnings=tuple(map(_portable_text, plan.facts.warnings)),
-    )
     return replace(
         plan,
         suite=_portable_suite(plan.suite),
-        evaluations=tuple(evaluation.without_folders() for evaluation in plan.evaluations),
+        columns={name: _portable_column(column) for name, column in plan.columns.items()},
         changes=tuple(map(_portable_text, plan.changes)),
-        facts=facts,
         plugins=(),
     )
+
+
+def _portable_column(column: PlannedColumn) -> PlannedColumn:
+    facts = replace(
+        column.facts,
+        notes=tuple(map(_portable_text, column.facts.notes)),
+        warnings=tuple(map(_portable_text, column.facts.warnings)),
+    )
+    evaluations = tuple(evaluation.without_folders() for evaluation in column.evaluations)
+    return replace(column, evaluations=evaluations, facts=facts)
 
 
 def portable_trial(trial: Trial) -> Trial:
@@ -66,22 +71,29 @@ def portable_result(trial: Trial, result: TrialResult) -> TrialResult:
 
 
 def _portable_suite(suite: Suite) -> Suite:
-    variants = {
-        name: variant.model_copy(update={"model": _without_checkpoint_folder(variant.model)})
-        for name, variant in suite.variants.items()
-    }
-    evaluate = [
-        chosen.model_copy(update={"params": _portable_params(chosen.params)})
-        for chosen in suite.evaluate
-    ]
+    variants = {name: _portable_variant(variant) for name, variant in suite.variants.items()}
     return suite.model_copy(
         update={
             "dataset": _portable_dataset(suite.dataset),
             "model": _portable_model(suite.model),
             "variants": variants,
-            "evaluate": evaluate,
+            "evaluate": _portable_components(suite.evaluate),
         }
     )
+
+
+def _portable_variant(variant: Variant) -> Variant:
+    changed: dict[str, Any] = {"model": _without_checkpoint_folder(variant.model)}
+    if "name" in variant.dataset:
+        name = _last_part(variant.dataset["name"])
+        changed["dataset"] = {**variant.dataset, "name": name}
+    if variant.evaluate is not None:
+        changed["evaluate"] = _portable_components(variant.evaluate)
+    return variant.model_copy(update=changed)
+
+
+def _portable_components(chosen: Iterable[Component]) -> list[Component]:
+    return [each.model_copy(update={"params": _portable_params(each.params)}) for each in chosen]
 
 
 def _portable_dataset(dataset: DatasetChoice) -> DatasetChoice:

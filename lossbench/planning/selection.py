@@ -85,11 +85,16 @@ class Stage:
 
     @property
     def images(self) -> str:
-        """The kind of the measured images: `test`, `validation` or `held-out training`."""
+        """The kind of the measured images: `test`, `validation`, `held-out training`, `held-out`.
+
+        The last one stands for both kinds, if columns on different data have different ones.
+        """
         if self.measured == "test":
             return "test"
-        on_validation_set = any(trial.on_validation_set for trial in self.trials)
-        return "validation" if on_validation_set else "held-out training"
+        kinds = {trial.on_validation_set for trial in self.trials}
+        if len(kinds) > 1:
+            return "held-out"
+        return "validation" if True in kinds else "held-out training"
 
     @property
     def missing(self) -> int:
@@ -350,7 +355,7 @@ def search_identity(plan: Plan, search: Search, variant: str) -> str:
     """Hash of a search in a column: its spaces, and its trials without their seeds."""
     selection = plan.suite.selection
     assert selection is not None
-    trial = plan.trial(Row("", search.loss, {}), variant, 0, selection.holdout)
+    trial = plan.trial(Row("", search.loss, {}), variant, 0, plan.columns[variant].holdout)
     spaces = {
         name: space.model_dump() if isinstance(space, SearchRange) else list(space)
         for name, space in search.all_spaces.items()
@@ -367,11 +372,10 @@ def _versions(stored: SearchPoints | None) -> str:
 
 def _mean_score(plan: Plan, scores: Scores, variant: str, point: Point) -> float | None:
     """Mean score of a point, lower is better; see `search.Score`."""
-    selection, metric = plan.suite.selection, plan.selection_metric
-    assert selection is not None
+    metric, holdout = plan.selection_metric, plan.columns[variant].holdout
     assert metric is not None
     row = Row("", point.loss, {}, tuned=point.tuned)
-    trials = [plan.trial(row, variant, seed, selection.holdout) for seed in plan.suite.seeds]
+    trials = [plan.trial(row, variant, seed, holdout) for seed in plan.suite.seeds]
     values = [scores.get(trial.identity) for trial in trials]
     known = [value for value in values if value is not None]
     if len(known) < len(values):

@@ -72,9 +72,10 @@ class PlanStatus:
         }
         return expected + list(final_trials(self.plan, some))
 
-    @property
-    def epochs_left(self) -> int:
-        return sum(trial.recipe.epochs for trial in [*self.left, *self.expected_trials])
+    def epochs_left(self, variant: str) -> int:
+        """Number of epochs to train in a column."""
+        trials = [*self.left, *self.expected_trials]
+        return sum(trial.recipe.epochs for trial in trials if trial.variant == variant)
 
     def forecast(self, costs: Costs, concurrent: int) -> Forecast | None:
         """Forecast for all remaining and expected trials; None if no cost is known.
@@ -101,4 +102,5 @@ class PlanStatus:
                 most = int(min(most, search.combinations))
             missing = most - len(points)
             for seed in plan.suite.seeds if points else ():
-                yield from missing * [plan.trial(points[0], variant, seed, selection.holdout)]
+                holdout = plan.columns[variant].holdout
+                yield from missing * [plan.trial(points[0], variant, seed, holdout)]

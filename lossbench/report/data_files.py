@@ -245,7 +245,10 @@ def _rank(rank: Rank) -> dict[str, Any]:
 def _test_set(test_set: PredictionAnalysis) -> dict[str, Any]:
     return {
         "images": test_set.images,
-        "cells": [_cell_predictions(entry) for entry in test_set.listed],
+        "cells": [
+            _cell_predictions(entry) | ({"images": entry.images} if test_set.images is None else {})
+            for entry in test_set.listed
+        ],
     }
 
 

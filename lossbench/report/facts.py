@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lossbench.planning.fairness import Difference, audit
+from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
 from lossbench.records import TrialResult
 from lossbench.suite.dump import suite_yaml
@@ -56,19 +57,8 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
     ran = [result for result in results if not result.pruned]
     diverged = sum(result.status == "diverged" for result in results)
     unmeasured = sum(bool(result.unmeasured) for result in results)
-    classes = plan.facts.class_names if suite.dataset.classes is not None else ()
-    sizes = [f"classes {', '.join(classes)}"] if classes else []
-    sizes += [
-        f"{size} {split} images"
-        for split, size in (
-            ("training", suite.dataset.train_size),
-            ("test", suite.dataset.test_size),
-        )
-        if size is not None
-    ]
-    sizes += _conditions(suite.dataset)
     return Facts(
-        dataset=suite.dataset.name + (f" ({'; '.join(sizes)})" if sizes else ""),
+        dataset="; ".join(plan.by_column(lambda variant: [_dataset_text(plan, variant)])),
         varied=", ".join(suite.variants) if suite.has_variants else "",
         progress=f"{len(results)} of {len(trials)} trials run"
         + (f", {unmeasured} not fully measured" if unmeasured else "")
@@ -77,10 +67,24 @@ def gather_facts(found: PlanWithResults, command: str) -> Facts:
         suite_yaml=suite_yaml(plan.expanded_suite),
         devices=Counter(result.device for result in ran),
         environments=Counter(_environment(result) for result in ran),
-        data_digest=plan.data_digest,
+        data_digest="; ".join(plan.by_column(lambda name: [plan.columns[name].data_digest])),
         command=command,
         differences=audit(plan, trials, found.results),
     )
+
+
+def _dataset_text(plan: Plan, variant: str) -> str:
+    """Name of a column's data set, with classes and numbers of images if the suite limits them."""
+    dataset = plan.settings[variant].dataset
+    classes = plan.columns[variant].facts.class_names if dataset.classes is not None else ()
+    sizes = [f"classes {', '.join(classes)}"] if classes else []
+    sizes += [
+        f"{size} {split} images"
+        for split, size in (("training", dataset.train_size), ("test", dataset.test_size))
+        if size is not None
+    ]
+    sizes += _conditions(dataset)
+    return dataset.name + (f" ({'; '.join(sizes)})" if sizes else "")
 
 
 def _conditions(dataset: DatasetChoice) -> Iterator[str]:

@@ -54,9 +54,8 @@ def provenance_lines(found: PlanWithResults, command: str = "") -> list[str]:
     last_ms = max((r.history[-1].timestamp_ms for r in results if r.history), default=None)
     lines = [f"{line}." for line in (describe_changes(plan), describe_more_seeds(plan)) if line]
     lines.append(f"suite: {plan.suite.suite}")
-    data = plan.suite.dataset.name.rpartition("/")[2]  # without the folders of this machine
-    lines.append(f"data: {data}, digest {plan.validation_digest or plan.data_digest}")
-    lines += [f"data: {note}" for note in plan.facts.notes]
+    lines += [f"data: {text}" for text in plan.by_column(lambda name: [_data_text(plan, name)])]
+    lines += [f"data: {note}" for note in plan.notes]
     lines += [f"code: {code} ({count} of {len(results)} trials)" for code, count in codes.items()]
     if command:
         lines.append(f"command: {command}")
@@ -64,6 +63,12 @@ def provenance_lines(found: PlanWithResults, command: str = "") -> list[str]:
         when = datetime.fromtimestamp(last_ms / 1000, UTC)
         lines.append(f"last result: {when:%Y-%m-%d %H:%M} UTC")
     return lines
+
+
+def _data_text(plan: Plan, variant: str) -> str:
+    name = plan.settings[variant].dataset.name.rpartition("/")[2]  # without this machine's folders
+    column = plan.columns[variant]
+    return f"{name}, digest {column.validation_digest or column.data_digest}"
 
 
 def provenance(plan: Plan, folder: Path) -> dict[str, Any]:
@@ -132,7 +137,10 @@ def _recorded(folder: Path) -> list[Mapping[str, Any]]:
 def _digest(plan: Plan) -> str:
     content = suite_content(plan.suite)
     del content["dataset"]["name"]  # its digest identifies the data
-    text = json.dumps([content, plan.data_digest, plan.changes], sort_keys=True)
+    for variant in content["variants"].values():
+        variant.get("dataset", {}).pop("name", None)
+    digests = dict.fromkeys(plan.columns[name].data_digest for name in plan.suite.variants)
+    text = json.dumps([content, " ".join(digests), plan.changes], sort_keys=True)
     return short_digest(text)
 
 

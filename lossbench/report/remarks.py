@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lossbench.analysis.edges import EdgeChoice, edge_choices
 from lossbench.analysis.published import published_problems
 from lossbench.analysis.tables import Table
+from lossbench.planning.column_text import column_texts
 from lossbench.planning.divergence import BETTER_LEVEL
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
@@ -37,7 +38,10 @@ def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
     remarks = []
     for index, table in enumerate(tables):
         plan = table.found.plan
-        findings = [f"Data: {line}." for line in plan.facts.notes] if index == 0 else []
+        findings = [f"Data: {line}." for line in plan.notes] if index == 0 else []
+        if index == 0 and (texts := column_texts(plan)):
+            listed = "; ".join(f"{name}: {text}" for name, text in texts.items())
+            findings.append(f"Columns: {listed}.")
         warnings = [*plan.warnings] if index == 0 else []
         if index == 0 or tables[index - 1].held_out != table.held_out:
             warnings += _stage_warnings(table)

@@ -67,9 +67,9 @@ def _format_mcnemar(tests: Sequence[McNemar]) -> str:
     return f"{better} better, {len(significant) - better} worse"
 
 
-def _notes(images: int) -> tuple[str, ...]:
+def _notes(images: int | None) -> tuple[str, ...]:
     return (
-        f"95 % over images: {RESAMPLES:,} resamples of the {images:,} test images, the same for "
+        f"95 % over images: {RESAMPLES:,} resamples of {_images_text(images)}, the same for "
         "all rows and seeds. It covers the choice of test images for these trained networks, not "
         "the variation between seeds.",
         f"McNemar: seeds with p < {ALPHA:g} in the exact test of two networks on the same images, "
@@ -79,3 +79,7 @@ def _notes(images: int) -> tuple[str, ...]:
         "variance over seeds, at most 100 %, with a 95 % interval. The part can exceed the "
         "standard deviation over seeds if that is small by chance.",
     )
+
+
+def _images_text(images: int | None) -> str:
+    return "each column's test images" if images is None else f"the {images:,} test images"

@@ -32,7 +32,20 @@ def _short(value: Any, key: str = "") -> Any:
         # a parameter may itself be called `params`: then only the long form is unambiguous
         params = value["params"]
         return dict(value) if "params" in params else {"name": value["name"], **params}
+    if key == "variants":
+        return {name: _short_variant(variant) for name, variant in value.items()}
     return {inner: _short(item, inner) for inner, item in value.items() if item is not None}
+
+
+def _short_variant(variant: Mapping[str, Any]) -> dict[str, Any]:
+    """A variant; in its `dataset` and `recipe`, null differs from a missing key."""
+    return {
+        part: {key: _short(item, key) for key, item in own.items()}
+        if part in ("dataset", "recipe")
+        else _short(own, part)
+        for part, own in variant.items()
+        if own is not None
+    }
 
 
 def _keyed(component: Mapping[str, Any]) -> Any:

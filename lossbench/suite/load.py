@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from lossbench.errors import Loc, Problem, did_you_mean, validation_problems
 from lossbench.records import Strict
+from lossbench.suite.columns import column_problems
 from lossbench.suite.data_conditions import AsymmetricNoise, Imbalance, LabelNoise, yaml_keys
 from lossbench.suite.grammar import explain_misplaced_grids
 from lossbench.suite.origin import Origin
@@ -51,8 +53,7 @@ def load_suite(
         raise origin.error([Problem((), "should be a mapping with the keys of a suite")])
 
     content = plain(document, str(path))
-    if isinstance(content.get("dataset"), str):
-        content["dataset"] = {"name": content["dataset"]}
+    _expand_names(content)
     texts = assign_overrides(content, overrides)
     overridden = {key: f"--set {text}" for key, text in texts.items()}
     if seeds is not None:
@@ -65,7 +66,18 @@ def load_suite(
         suite = Suite.model_validate(content)
     except ValidationError as error:
         raise origin.error(explain_misplaced_grids(validation_problems(error, _keys_at))) from None
+    if problems := column_problems(suite, _keys_at):
+        raise origin.error(explain_misplaced_grids(problems))
     return suite.with_origin(origin)
+
+
+def _expand_names(content: dict[str, Any]) -> None:
+    """Replace `dataset: mnist` by `dataset: {name: mnist}`, so that `--set` can add keys."""
+    variants = content.get("variants")
+    owners = [content, *(variants.values() if isinstance(variants, dict) else ())]
+    for owner in owners:
+        if isinstance(owner, dict) and isinstance(owner.get("dataset"), str):
+            owner["dataset"] = {"name": owner["dataset"]}
 
 
 def _unreadable(path: Path, error: Exception) -> str:

@@ -165,16 +165,40 @@ class Recipe(Strict):
         return content
 
 
+def _overlay(value: Any) -> Any:
+    """`cifar10` or `{name: cifar10}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+Overlay = Annotated[dict[str, Any], BeforeValidator(_overlay)]
+"""Keys that replace those of the suite."""
+
+
 class Variant(Strict):
-    """A column: its differences from the suite.
+    """A column: its differences from the suite. See `suite.columns.column_settings`.
 
     Attributes:
-        model: Parameters that replace those of the suite's model; a `name` replaces the model.
-        augment: List of augmentations, or `none`.
+        dataset: Keys that replace those of the suite's `dataset`, such as another `name`.
+        model: Parameters that replace those of the suite's model; another `name` replaces the
+            model with all its parameters.
+        augment: List of augmentations, or `none`; by default those of the suite.
+        recipe: Keys that replace those of the suite's `recipe`. In `optimizer` and `schedule`,
+            parameters replace those of the suite, and another `name` replaces all of them.
+        evaluate: Evaluations; by default those of the suite.
     """
 
-    model: dict[str, Any] = Field(default={})
-    augment: AugmentList = Field(default=[])
+    dataset: Overlay = Field(default={})
+    model: Overlay = Field(default={})
+    augment: AugmentList | None = None
+    recipe: dict[str, Any] = Field(default={})
+    evaluate: list[KeyedComponent] | None = Field(default=None, min_length=1)
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not set: digests hash the keys of a variant."""
+        content: dict[str, Any] = to_dict(self)
+        unused = [key for key in ("dataset", "recipe", "evaluate") if not getattr(self, key)]
+        return {key: value for key, value in content.items() if key not in unused}
 
 
 class Resources(Strict):
@@ -251,8 +275,9 @@ class Suite(Strict):
         title: Title of the table.
         dataset: Data set, by name or as a mapping.
         model: Network that maps images to features; the same for every row.
+        augment: Augmentations of the training images; by default none.
         recipe: Training settings; the same for every row, except for the keys in `tune`.
-        variants: Columns of the table, by name.
+        variants: Columns of the table, by name: differences in anything but the losses.
         seeds: Seeds; each cell is trained once per seed.
         reference: Name or label of the loss whose row all others are compared with.
         losses: Rows of the table. A parameter may be `{grid: [...]}`, one row per value, or
@@ -281,6 +306,7 @@ class Suite(Strict):
     title: Annotated[str, Field(max_length=300), AfterValidator(_printable)] = ""
     dataset: Annotated[DatasetChoice, BeforeValidator(_dataset)]
     model: NamedComponent
+    augment: AugmentList = Field(default=[])
     recipe: Recipe
     variants: Annotated[dict[str, Variant], AfterValidator(_usable_names)] = Field(
         default={ONLY_COLUMN: Variant()}, min_length=1
@@ -302,10 +328,11 @@ class Suite(Strict):
 
     @model_serializer(mode="wrap")
     def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `tune` out if it is not set, as in archives of earlier versions."""
+        """Leave out what is not set: digests hash the keys of a suite."""
         content: dict[str, Any] = to_dict(self)
-        if not self.tune:
-            content.pop("tune", None)
+        for key in ("augment", "tune"):
+            if not getattr(self, key):
+                content.pop(key, None)
         return content
 
     @property
@@ -323,10 +350,3 @@ class Suite(Strict):
     def has_variants(self) -> bool:
         """Whether the suite has variants; otherwise its table has a single unnamed column."""
         return list(self.variants) != [ONLY_COLUMN]
-
-    def variant_model(self, name: str) -> Component:
-        """The model of a variant: the suite's model with the parameters of the variant."""
-        own = dict(self.variants[name].model)
-        model_name = own.pop("name", self.model.name)
-        base = self.model.params if model_name == self.model.name else {}
-        return Component(name=model_name, params={**base, **own})

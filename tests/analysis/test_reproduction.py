@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from lossbench.analysis.reproduction import Reproduction, compare_with_published
 from lossbench.analysis.statistics import Summary
 from lossbench.planning.plan import Plan
 from tests.analysis.made_up_tables import MNIST, only_table
+from tests.synthetic_plans import with_class_counts
 
 KEY = ("2-D", "lgm")
 VALUES = (1.20, 1.32, 1.25)
@@ -122,7 +122,7 @@ def test_the_margin_is_that_of_the_suite_or_of_the_test_set(
 ) -> None:
     body = MNIST + "losses: [softmax, {lgm: {alpha: 1}}]\n"
     plan = make_plan(body)
-    plan = replace(plan, facts=replace(plan.facts, class_counts={"test": (5000, 5000)}))
+    plan = with_class_counts(plan, {"test": (5000, 5000)})
     table = only_table(plan, run_all(plan))
     found = table.reproductions["2-D", "softmax"]  # 1.82 % of 10,000 images
     assert found.margin == pytest.approx(100 * np.sqrt(0.0182 * 0.9818 / 10_000))

@@ -236,7 +236,7 @@ def cases() -> Iterator[Case]:
     )
     yield Case(
         "warning with control characters",
-        set_value(plan, "facts", "warnings", value=["\x9b2J"]),
+        set_value(plan, "columns", "default", "facts", "warnings", value=["\x9b2J"]),
         "plan.json: has a text with control characters",
     )
     yield Case(

@@ -259,7 +259,8 @@ def test_labels_are_escaped_in_reports(stored: Stored, run: Run, archive: Path) 
         plan["metrics"][0]["label"] = f"error {script} [red]| $\\input{{x}}"
         plan["metrics"][0]["unit"] = script
         plan["suite"]["title"] = script  # type: ignore[call-overload]
-        plan["facts"]["class_names"] = [script] * 10  # type: ignore[call-overload]
+        column = plan["columns"]["default"]  # type: ignore[call-overload]
+        column["facts"]["class_names"] = [script] * 10
 
     edit(archive, "plan.json", change)
     code, out, err = run("report", "--from", archive, "--output", "page")

@@ -212,7 +212,7 @@ def test_the_plan_of_an_archive_plans_the_same_trials(stored: Stored) -> None:
     assert plan.table_identity == stored.plan.table_identity
     assert (plan.metrics, plan.artifacts) == (stored.plan.metrics, stored.plan.artifacts)
     assert plan.head_requirements == stored.plan.head_requirements
-    assert plan.facts == stored.plan.facts
+    assert plan.columns == stored.plan.columns
     assert plan.limits == stored.plan.limits
 
 
@@ -269,7 +269,7 @@ losses: [softmax, center]
     archive = Archive(tmp_path / "private.zip", weights=True)
     assert [t.identity for t in archive.plan.trials] == [t.identity for t in plan.trials]
     assert archive.plan.suite.dataset.name == "mine"
-    assert archive.plan.evaluations[1].params == {"dataset": "unseen"}
+    assert archive.plan.columns["default"].evaluations[1].params == {"dataset": "unseen"}
     assert archive.plan.changes[1] == "model.checkpoint=initial.pt"
     for identity, result in archive.results.items():
         assert result.metrics == results[identity].metrics

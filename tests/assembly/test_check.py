@@ -128,7 +128,7 @@ def test_a_data_set_without_a_test_set(
     with pytest.raises(RequestError, match="evaluate: error needs a test set, and lfw_within has"):
         check(load_suite(write_suite(), overrides), tmp_path)
     plan = check(load_suite(write_suite(), [*overrides, "evaluate=[verification]"]), tmp_path)
-    assert plan.other_digests.keys() == {"lfw"}
+    assert plan.trials[0].other_digests.keys() == {"lfw"}
     with pytest.raises(RequestError, match=r"dataset\.test_size: lfw_within has no test set"):
         check(
             load_suite(

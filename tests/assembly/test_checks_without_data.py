@@ -18,6 +18,9 @@ NOWHERE = Path("/nonexistent/data")
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
+INPUT = ("recipe", "input")
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -50,11 +53,12 @@ def test_mean_and_std_for_pixels_up_to_1_are_refused(
     given: dict[str, object], expected: dict[str, str]
 ) -> None:
     problems = {
-        p.loc[-1]: p.message for p in pixel_range_problems(Input(**given), lambda: (33.3, 78.6))
+        p.loc[-1]: p.message
+        for p in pixel_range_problems(Input(**given), INPUT, lambda: (33.3, 78.6))
     }
     assert problems.keys() == expected.keys()
     assert all(expected[key] in message for key, message in problems.items())
-    without_data = {p.loc[-1]: p.message for p in pixel_range_problems(Input(**given), None)}
+    without_data = {p.loc[-1]: p.message for p in pixel_range_problems(Input(**given), INPUT, None)}
     assert without_data.keys() == expected.keys()
     assert not any("these images" in message for message in without_data.values())
 
@@ -74,13 +78,13 @@ def test_mean_and_std_for_pixels_up_to_1_are_refused(
     ],
 )
 def test_mean_and_std_for_pixels_up_to_255_are_accepted(given: dict[str, object]) -> None:
-    assert pixel_range_problems(Input(**given), lambda: (33.3, 78.6)) == []
+    assert pixel_range_problems(Input(**given), INPUT, lambda: (33.3, 78.6)) == []
 
 
 def test_small_mean_and_std_are_accepted_for_dark_images() -> None:
     given = Input(mean=0.1307, std=0.3081)
-    assert pixel_range_problems(given, lambda: (0.13, 0.34)) == []
-    problems = pixel_range_problems(given, lambda: (0.5, 9.0))  # dark, with bright dots
+    assert pixel_range_problems(given, INPUT, lambda: (0.13, 0.34)) == []
+    problems = pixel_range_problems(given, INPUT, lambda: (0.5, 9.0))  # dark, with bright dots
     assert [problem.loc[-1] for problem in problems] == ["std"]
 
 

@@ -103,7 +103,7 @@ def test_class_names_and_numbers_give_the_same_trial(write_suite: Write, tmp_pat
     assert identities[0] == identities[1] == identities[2]
     assert len({plan.table_identity for plan in plans}) == 1
     assert plans[1].suite.dataset.classes == [2, 0]
-    assert plans[1].facts.class_names == ("cow", "cat")
+    assert plans[1].columns["default"].facts.class_names == ("cow", "cat")
     assert "classes cow, cat" in gather_facts(PlanWithResults(plans[0], {}), "lossbench").dataset
 
 

@@ -83,12 +83,12 @@ def test_training_set_is_used_whole_with_a_validation_set(data: Path) -> None:
 def test_validation_images_affect_selection_only(data: Path) -> None:
     before = plan_of(data)
     final = final_trials(before, {("default", "lgm"): before.rows[0]})
-    assert final[0].data_digest == before.data_digest
+    assert final[0].data_digest == before.columns["default"].data_digest
     assert {trial.data_digest for trial in before.trials} == {before.validation_digest}
     (data / "mine/val/a/0.png").rename(data / "mine/val/a/9.png")
     close_datasets()
     after = plan_of(data)
-    assert after.data_digest == before.data_digest
+    assert after.columns["default"].data_digest == before.columns["default"].data_digest
     assert after.table_identity != before.table_identity
     assert [t.identity for t in after.trials] != [t.identity for t in before.trials]
     assert final_trials(after, {("default", "lgm"): after.rows[0]}) == final
@@ -99,12 +99,12 @@ def test_validation_images_affect_selection_only(data: Path) -> None:
 def test_suite_with_a_share_splits_the_training_set(data: Path) -> None:
     plan = plan_of(data, "selection.holdout=0.2")
     first = plan.trials[0]
-    assert (first.holdout, first.data_digest) == (0.2, plan.data_digest)
-    assert plan.validation_digest == ""
+    assert (first.holdout, first.data_digest) == (0.2, plan.columns["default"].data_digest)
+    assert plan.columns["default"].validation_digest == ""
     parts = build(first, open_trial_data(first, data), torch.device("cpu"))
     assert parts.measured is not None
     assert (len(parts.train), len(parts.measured)) == (16, 4)
-    assert "val/ is not used" in plan.facts.notes[0]
+    assert "val/ is not used" in plan.columns["default"].facts.notes[0]
     asked = plan_of(data, "selection.holdout=validation")
     assert [t.identity for t in asked.trials] == [t.identity for t in plan_of(data).trials]
 
@@ -113,7 +113,9 @@ def test_no_validation_set_without_a_test_folder(data: Path) -> None:
     (data / "mine/test").rename(data / "elsewhere")
     plan = plan_of(data)
     assert [trial.holdout for trial in plan.trials] == [0.2, 0.2]
-    assert plan.facts.notes == ("val/ (8 images) is the test set: there is no other",)
+    assert plan.columns["default"].facts.notes == (
+        "val/ (8 images) is the test set: there is no other",
+    )
     with pytest.raises(SuiteError, match=r"selection\.holdout: mine has no validation set next to"):
         plan_of(data, "selection.holdout=validation")
 
@@ -168,7 +170,7 @@ def test_missing_test_classes_reaches_workers_but_not_the_identity(data: Path) -
     with pytest.raises(DataError, match="test: has no images for 1 of 2 classes, such as b"):
         plan_of(data)
     plan = plan_of(data, "dataset.missing_test_classes=allow")
-    assert "without images in test/: 1 of 2 classes, b" in plan.facts.notes
+    assert "without images in test/: 1 of 2 classes, b" in plan.columns["default"].facts.notes
     for trial in (plan.trials[0], plan.trial(plan.rows[0], "default", 0)):
         parts = build(trial, open_trial_data(trial, data), torch.device("cpu"))
         assert parts.measured is not None
@@ -266,9 +268,9 @@ CALIBRATION = "evaluate=[error, calibration: {temperature: true}]"
 def test_temperature_is_fitted_on_the_validation_set(data: Path, tmp_path: Path) -> None:
     plan = plan_of(data, CALIBRATION, "selection=null")
     [first, _] = plan.trials
-    assert first.data_digest == plan.data_digest
-    assert plan.validation_digest == ""
-    [line] = plan.facts.notes
+    assert first.data_digest == plan.columns["default"].data_digest
+    assert plan.columns["default"].validation_digest == ""
+    [line] = plan.columns["default"].facts.notes
     assert line == "test/ (12 images) is tested; val/ is only used by calibration"
     parts = build(first, open_trial_data(first, data), torch.device("cpu"))
     assert parts.measured is not None

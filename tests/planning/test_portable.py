@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lossbench.planning.plan import Plan
+from lossbench.planning.planned_column import PlannedColumn
 from lossbench.planning.portable import portable_plan, portable_result, portable_trial
 from lossbench.planning.rows import make_rows
 from lossbench.planning.trial import PlannedEvaluation
@@ -39,10 +40,12 @@ def make_plan(folder: str) -> Plan:
     return Plan(
         suite,
         make_rows(suite.losses, suite),
-        data_digest="d1",
+        table_digest="d1",
         metrics=(),
-        evaluations=evaluations,
-        weights={"a": "w1", "b": "w2"},
+        columns={
+            name: PlannedColumn("d1", weights_digest=weights, evaluations=evaluations)
+            for name, weights in (("a", "w1"), ("b", "w2"))
+        },
         changes=(f"dataset={folder}/mine", "recipe.epochs=1/2"),
     )
 
@@ -59,8 +62,9 @@ def test_identities_stay_and_folders_go(folder: str) -> None:
     assert portable.suite.dataset.name == "mine"
     assert portable.suite.model.params["checkpoint"] == "initial.pt"
     assert portable.suite.variants["b"].model["checkpoint"] == "b.pt"
-    assert portable.evaluations[1].params == {"dataset": "others"}
-    assert portable.evaluations[1].other_digests == {"others": "d2"}
+    for column in portable.columns.values():
+        assert column.evaluations[1].params == {"dataset": "others"}
+        assert column.evaluations[1].other_digests == {"others": "d2"}
     assert portable.suite.evaluate[1].params == {"dataset": "others"}
     assert portable.changes[1] == "recipe.epochs=1/2"
     if not folder.startswith(".."):

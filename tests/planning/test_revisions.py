@@ -70,7 +70,8 @@ def test_revision_of_the_central_crop_affects_images_of_different_sizes(
         Image.new("RGB", (20 + number, 24)).save(path)
     dataset = load_dataset(str(tmp_path / "own"), tmp_path)
     suite = load_suite(write_suite(), ["recipe.input={resize: 12, crop: 12}"])
-    assert data_facts(dataset, suite).crop_margins is None
+    facts = data_facts(dataset, suite.dataset, suite.recipe, holdout=0.0, workers=1)
+    assert facts.crop_margins is None
 
 
 def test_revision_of_the_central_crop_affects_values_of_earlier_versions_on_other_images(
@@ -173,7 +174,7 @@ def test_revision_affects_draws_that_lost_a_class(
     path = write_suite(("dataset: digits", "dataset: {name: tailed}"))
     plan = laid_out(path, override, root=tmp_path / "data")
     assert plan.trials[0].revisions == ({"subset": 2} if touched else {})
-    assert min(min(counts) for counts in plan.facts.class_counts.values()) >= 1
+    assert min(min(counts) for counts in plan.columns["default"].facts.class_counts.values()) >= 1
 
 
 def test_small_classes_are_reported(

@@ -200,7 +200,13 @@ def test_identity_of_a_search_depends_on_its_space_and_training(plan: Plan) -> N
     wider = replace(search, spaces={"alpha": SearchRange(low=0.01, high=4, log=True)})
     recipe = plan.suite.recipe.model_copy(update={"epochs": 99})
     longer = replace(plan, suite=plan.suite.model_copy(update={"recipe": recipe}))
-    more_measured = replace(plan, evaluations=(PlannedEvaluation(name="fgsm"),))
+    more_measured = replace(
+        plan,
+        columns={
+            name: replace(column, evaluations=(PlannedEvaluation(name="fgsm"),))
+            for name, column in plan.columns.items()
+        },
+    )
     more_seeds = replace(plan, suite=plan.suite.model_copy(update={"seeds": [0, 1, 2]}))
     identity = search_identity(plan, search, "2-D")
     others = [

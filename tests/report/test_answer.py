@@ -16,6 +16,7 @@ from lossbench.records import Metric
 from lossbench.report.answer import Answers, make_answers
 from tests.analysis.made_up_tables import NAN, TWO, errors
 from tests.report.synthetic_report import in_terminal, result_of
+from tests.synthetic_plans import with_class_counts
 
 COMPARED = f"reference: softmax\n{TWO}"
 FOUR = "reference: softmax\nlosses: [softmax, {lgm: {alpha: {grid: [0.0, 0.3, 0.5, 1.0]}}}]\n"
@@ -145,8 +146,7 @@ def test_equivalent_rows_name_their_margin(
     make_plan: Callable[..., Plan], fill: Callable, more: str, margin: str
 ) -> None:
     plan = make_plan(COMPARED + more)
-    counts = {"test": (36,) * 10}
-    plan = replace(plan, facts=replace(plan.facts, class_counts=counts))
+    plan = with_class_counts(plan, {"test": (36,) * 10})
     results = fill(plan, errors(REFERENCE, [2.02, 2.09, 1.88], [2.1, 2.1, 1.9]))
     answers = answers_of(plan, results)
     assert answers.listed[0].sentence == (

@@ -95,7 +95,7 @@ def test_a_report_is_whole(
     assert all(image.startswith(PNG) for image in embedded)
     assert all(image["alt"] for image in page.images)
     assert "lossbench report &lt;x&gt; --output &#39;out&#39;" in text
-    assert plan.data_digest in text
+    assert plan.table_digest in text
     assert "lgm: {alpha: 0.0, lambda: 0.1, covariance: identity}" in text
     downloads = {p.name for p in paths if p.parent == output} - {"report.html"}
     assert downloads == set(re.findall(r'download="([^"]*)"', text))

@@ -271,6 +271,6 @@ def test_a_changed_image_ends_the_run_with_one_message(
     path.write_bytes(path.read_bytes()[:40].ljust(path.stat().st_size, b"x"))  # the same size
     outcome, seen = start(plan, root)
     assert outcome.data_problem.startswith(f"data set 'mine' in {root} ")
-    assert f"but the suite was planned with {plan.data_digest}" in outcome.data_problem
+    assert f"but the suite was planned with {plan.table_digest}" in outcome.data_problem
     assert "\n" not in outcome.data_problem
     assert "Traceback" not in seen

@@ -52,7 +52,7 @@ def _no_ambient_uri(monkeypatch: pytest.MonkeyPatch) -> None:
 def make_plan() -> Callable[..., Plan]:
     def make(**changes: object) -> Plan:
         suite = Suite.model_validate({**SUITE, **changes})
-        return Plan(suite, make_rows(suite.losses, suite), data_digest="d1", metrics=())
+        return Plan(suite, make_rows(suite.losses, suite), table_digest="d1", metrics=())
 
     return make
 

@@ -1,0 +1,66 @@
+"""Differences between the columns of a plan, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lossbench.planning.nested import is_component
+from lossbench.planning.plan import Plan
+from lossbench.planning.rows import short_value
+from lossbench.suite.columns import ColumnSettings
+
+_ABSENT = object()
+
+
+def column_texts(plan: Plan) -> dict[str, str]:
+    """Variant -> its values of the settings that differ between columns.
+
+    As in `recipe.epochs 3, model.feature_dim 2`; empty for a suite without variants.
+    """
+    contents = [_content(settings) for settings in plan.settings.values()]
+    differing = list(_differences("", contents))
+    if not differing or not plan.has_variants:
+        return {}
+    return {
+        name: ", ".join(f"{path} {_text(values[index])}" for path, values in differing)
+        for index, name in enumerate(plan.settings)
+    }
+
+
+def _content(settings: ColumnSettings) -> dict[str, Any]:
+    return {
+        "dataset": settings.dataset.model_dump(mode="json"),
+        "model": settings.model.model_dump(mode="json"),
+        "augment": [chosen.model_dump(mode="json") for chosen in settings.augment],
+        "recipe": settings.recipe.model_dump(mode="json"),
+        "evaluate": [chosen.model_dump(mode="json") for chosen in settings.evaluate],
+    }
+
+
+def _differences(path: str, values: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Yield each key whose value differs between columns, with the value of each column."""
+    if all(value == values[0] for value in values):
+        return
+    components = all(map(is_component, values))
+    if components and len({value["name"] for value in values}) == 1:
+        values = [value["params"] for value in values]
+    elif components or not all(isinstance(value, Mapping) for value in values):
+        yield path, values
+        return
+    for key in dict.fromkeys(key for value in values for key in value):
+        own = [value.get(key, _ABSENT) for value in values]
+        yield from _differences(f"{path}.{key}".lstrip("."), own)
+
+
+def _text(value: Any) -> str:
+    if value is _ABSENT or value is None or value == []:
+        return "none"
+    if is_component(value):
+        inside = ", ".join(f"{key}={_text(item)}" for key, item in value["params"].items())
+        return f"{value['name']}({inside})" if inside else str(value["name"])
+    if isinstance(value, Mapping):
+        return " ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    return short_value(value)
