@@ -77,7 +77,7 @@ def rank(
         if names.count(name) > 1:
             raise RequestError(f"two suite files have the name {name}: their columns would mix")
     from lossbench.analysis.ranking import rank_suites
-    from lossbench.planning.plan import file_label
+    from lossbench.planning.changes import file_label
     from lossbench.report.provenance import describe_replaced, provenance, require_own_folder
     from lossbench.report.ranking_report import terminal_ranking, write_ranking
 

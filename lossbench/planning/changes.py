@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from lossbench.suite.schema import Suite
+
+MAX_LABEL_LENGTH = 80
+"""Maximum number of characters for changes; file names have at most 255 bytes in all."""
 
 
 def find_changes(
@@ -34,3 +39,20 @@ def suite_content(suite: Suite) -> dict[str, Any]:
     content = suite.model_dump(mode="json", exclude={"title"})
     del content["resources"]["gpus"]
     return content
+
+
+def file_label(name: str, changes: Iterable[str]) -> str:
+    """Name for files and folders that needs no quoting in a shell; unique for the changes.
+
+    Args:
+        name: Name of the suite.
+        changes: Changes as in `Plan`. A digest is appended if their text is too long or has
+            characters that need quoting.
+    """
+    exact = "+".join(re.sub("^(only|seeds) ", r"\1=", change) for change in sorted(changes))
+    if not exact:
+        return name
+    shown = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", exact)[:MAX_LABEL_LENGTH].strip("_")
+    if shown != exact:
+        shown += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
+    return f"{name}@{shown}"

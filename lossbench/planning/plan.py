@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
 from lossbench.errors import ParameterError, RequestError
+from lossbench.planning.changes import file_label
 from lossbench.planning.head_requirements import DryRunHead, HeadKey, HeadRequirements, head_key
 from lossbench.planning.look_record import LookRecord
 from lossbench.planning.planned_column import PlannedColumn
@@ -23,9 +22,6 @@ from lossbench.records import Artifact, Metric, Plugin
 from lossbench.registry import Notation
 from lossbench.suite.columns import ColumnSettings, column_settings
 from lossbench.suite.schema import Component, Holdout, LossEntry, Recipe, Suite
-
-MAX_LABEL_LENGTH = 80
-"""Maximum number of characters for changes; file names have at most 255 bytes in all."""
 
 
 @dataclass(frozen=True)
@@ -367,23 +363,6 @@ def matches(only: str, variant: str, *row_names: str) -> bool:
         name == row_glob or fnmatchcase(name, row_glob)  # a label may have [ or *
         for name in row_names
     )
-
-
-def file_label(name: str, changes: Iterable[str]) -> str:
-    """Name for files and folders that needs no quoting in a shell; unique for the changes.
-
-    Args:
-        name: Name of the suite.
-        changes: Changes as in `Plan`. A digest is appended if their text is too long or has
-            characters that need quoting.
-    """
-    exact = "+".join(re.sub("^(only|seeds) ", r"\1=", change) for change in sorted(changes))
-    if not exact:
-        return name
-    shown = re.sub(r"[^A-Za-z0-9_.,=+-]+", "_", exact)[:MAX_LABEL_LENGTH].strip("_")
-    if shown != exact:
-        shown += f"-{hashlib.sha256(exact.encode()).hexdigest()[:6]}"
-    return f"{name}@{shown}"
 
 
 def _only(keys: Set[str], digests: Mapping[str, str]) -> dict[str, str]:

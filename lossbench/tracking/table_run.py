@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
 from lossbench.errors import TrackingError
-from lossbench.planning.plan import Plan, file_label
+from lossbench.planning.changes import file_label
+from lossbench.planning.plan import Plan
 from lossbench.records import TableSummary
 from lossbench.suite.atomic_files import link_or_copy
 from lossbench.suite.dump import suite_yaml

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lossbench.errors import RequestError
-from lossbench.planning.plan import Plan, file_label
+from lossbench.planning.changes import file_label
+from lossbench.planning.plan import Plan
 from lossbench.planning.rows import make_rows
 from lossbench.records import Metric
 from lossbench.suite.grammar import expand_grids

@@ -1,0 +1,218 @@
+"""Columns that change data, recipe or evaluations: plan, identities, problems, results."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lossbench.analysis.tables import make_tables
+from lossbench.assembly.check import check
+from lossbench.gate.baseline import Baseline
+from lossbench.gate.comparability import condition_differences
+from lossbench.gate.from_results import conditions_of, data_of, metrics_of
+from lossbench.planning.column_text import column_texts
+from lossbench.planning.plan import Plan
+from lossbench.planning.selection import PlanWithResults
+from lossbench.suite.load import load_suite
+from lossbench.suite.origin import SuiteError
+from tests.report.synthetic_report import result_of
+
+NOWHERE = Path("no-data")
+BASE = """\
+suite: small
+dataset: digits
+model: {name: digits_cnn, feature_dim: 2}
+recipe: {epochs: 2, batch_size: 64, optimizer: {name: sgd, lr: 0.1}}
+seeds: [0, 1]
+reference: softmax
+losses: [softmax, center]
+"""
+COLUMNS = """\
+variants:
+  base: {}
+  adamw: {recipe: {optimizer: {name: adamw, lr: 0.01}, epochs: 3}}
+  few: {dataset: {train_size: 100, test_size: 90}, evaluate: [error, calibration]}
+"""
+Make = Callable[..., Plan]
+
+
+@pytest.fixture
+def plan_of(tmp_path: Path) -> Make:
+    def make(more: str = COLUMNS, *overrides: str) -> Plan:
+        path = tmp_path / "small.yaml"
+        path.write_text(BASE + more, encoding="utf-8")
+        return check(load_suite(path, overrides), NOWHERE)
+
+    return make
+
+
+def test_trials_have_the_settings_of_their_column(plan_of: Make) -> None:
+    plan = plan_of()
+    trials = {trial.variant: trial for trial in plan.trials}
+    assert trials["adamw"].recipe.optimizer.name == "adamw"
+    assert len(trials["adamw"].recipe.optimizer.params) > 1
+    assert trials["adamw"].recipe.epochs == 3
+    assert trials["base"].recipe == plan.suite.recipe
+    assert trials["few"].dataset.train_size == 100
+    assert [e.name for e in trials["few"].evaluate] == ["error", "calibration"]
+    assert [e.name for e in trials["base"].evaluate] == ["error"]
+    assert plan.columns["few"].facts.train_images == 100
+    assert sum(plan.columns["few"].facts.class_counts["test"]) == 90
+
+
+def test_a_column_shares_its_trainings_with_a_suite_of_these_settings(plan_of: Make) -> None:
+    trials = [t for t in plan_of().trials if t.variant in ("adamw", "few")]
+    alone = [
+        *plan_of(
+            "", "recipe.optimizer.name=adamw", "recipe.optimizer.lr=0.01", "recipe.epochs=3"
+        ).trials,
+        *plan_of("", "dataset={name: digits, train_size: 100, test_size: 90}").trials,
+    ]
+    assert {t.identity for t in trials} == {t.identity for t in alone}
+    identities = [t.identity for t in plan_of().trials]
+    assert len(set(identities)) == len(identities) == 12
+
+
+def test_columns_without_differences_in_them_keep_identities(plan_of: Make) -> None:
+    before = {t.identity for t in plan_of("").trials}
+    after = {t.identity for t in plan_of().trials if t.variant == "base"}
+    assert before == after
+    assert plan_of("").table_identity == plan_of().table_identity
+
+
+def test_a_metric_has_the_columns_in_which_it_is_measured(plan_of: Make) -> None:
+    plan = plan_of()
+    results = {t.identity: result_of(t, 2.0 + t.seed) for t in plan.trials}
+    for trial in plan.trials:
+        if trial.variant == "few":
+            result = results[trial.identity]
+            names = [m.name for m in plan.metrics if m.name != "error"]
+            metrics = {**result.metrics, **dict.fromkeys(names, 0.5 + trial.seed)}
+            results[trial.identity] = result.model_copy(update={"metrics": metrics})
+    tables = {table.metric: table for table in make_tables(PlanWithResults(plan, results))}
+    assert tables["error"].variants == ("base", "adamw", "few")
+    assert tables["nll"].variants == ("few",)
+    assert set(tables["nll"].cells) == {("few", "softmax"), ("few", "center")}
+    verdicts = tables["error"].verdicts
+    assert verdicts is not None
+    assert {v.variant for v in verdicts.listed} == {"base", "adamw", "few"}
+
+
+def test_the_margin_of_a_column_is_that_of_its_own_test_set(plan_of: Make) -> None:
+    plan = plan_of()
+    results = {t.identity: result_of(t, 10.0 + t.seed) for t in plan.trials}
+    [table, *_] = make_tables(PlanWithResults(plan, results))
+    assert table.verdicts is not None
+    margins = {v.variant: v.margin for v in table.verdicts.listed}
+    expected = {"few": 90, "base": 597}
+    for variant, images in expected.items():
+        share = 0.105
+        assert margins[variant] == pytest.approx(100 * (share * (1 - share) / images) ** 0.5)
+
+
+def test_differences_between_columns_are_described(plan_of: Make) -> None:
+    texts = column_texts(plan_of())
+    assert "recipe.epochs 2" in texts["base"]
+    assert "recipe.epochs 3" in texts["adamw"]
+    assert "recipe.optimizer adamw(lr=0.01" in texts["adamw"]
+    assert "dataset.train_size none" in texts["base"]
+    assert "dataset.train_size 100" in texts["few"]
+    assert "model" not in texts["few"]
+    assert column_texts(plan_of("")) == {}
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("{}", "variants.own: is the same as base"),
+        ("{recipe: {epochs: 2}}", "variants.own: is the same as base"),
+        ("{evaluate: [calibration]}", "variants.own: is the same as base"),
+        ("{recipe: {optimizer: {lrr: 1}}}", "variants.own.recipe.optimizer.lrr: unknown"),
+        ("{recipe: {optimizer: {name: adam}}}", "variants.own.recipe.optimizer: unknown optimizer"),
+        ("{recipe: {schedule: {name: cosin}}}", "variants.own.recipe.schedule: unknown schedule"),
+        ("{recipe: {input: {mean: [1, 2]}}}", "variants.own.recipe.input.mean: 2 numbers, but"),
+        ("{dataset: mnst}", "variants.own.dataset.name: unknown data set 'mnst'"),
+        ("{dataset: {train_size: 5000}}", "variants.own.dataset.train_size: 5000 images were"),
+        ("{dataset: {classes: [0, 77]}}", "variants.own.dataset.classes: there is no class 77"),
+        ("{evaluate: [errors]}", "variants.own.evaluate: unknown evaluation 'errors'"),
+        ("{evaluate: [error, error]}", "variants.own.evaluate: error is measured twice"),
+        ("{augment: [mirrors]}", "variants.own.augment: unknown augmentation"),
+        ("{model: {feature_dims: 2}}", "variants.own.model.feature_dims: unknown"),
+    ],
+)
+def test_problems_of_a_column_have_its_key(plan_of: Make, variant: str, message: str) -> None:
+    with pytest.raises(SuiteError) as raised:
+        plan_of(f"variants:\n  base: {{}}\n  own: {variant}\n")
+    assert "small.yaml:10: " in str(raised.value)
+    assert message in str(raised.value)
+
+
+def test_the_metric_of_selection_is_needed_in_every_column(plan_of: Make) -> None:
+    with pytest.raises(SuiteError, match=r"selection\.metric: 'nll' is not measured by `evaluate`"):
+        plan_of(COLUMNS + "selection: {metric: nll}\n")
+
+
+def test_a_batch_that_no_loss_can_use_is_refused_in_its_column(plan_of: Make) -> None:
+    with pytest.raises(SuiteError, match="a batch of 4 does not hold two classes of 4"):
+        plan_of(
+            "variants: {base: {}, own: {recipe: {batch_size: 4}}}\n", "losses=[softmax, triplet]"
+        )
+
+
+def baseline_of(plan: Plan) -> Baseline:
+    conditions = conditions_of(plan)
+    return Baseline(
+        suite="small",
+        command="",
+        measured="2020-01-01",
+        device="cpu",
+        environment={},
+        data=data_of(plan),
+        conditions_digest=conditions.digest,
+        conditions=conditions,
+        metrics=metrics_of(plan),
+        cells=[],
+    )
+
+
+def test_conditions_of_a_baseline_are_compared_by_column(plan_of: Make) -> None:
+    before = plan_of()
+    baseline = Baseline.model_validate_json(baseline_of(before).model_dump_json())
+    assert baseline.conditions.variants["base"].recipe is None
+
+    def differences(plan: Plan) -> list[str]:
+        return condition_differences(baseline, data_of(plan), conditions_of(plan), metrics_of(plan))
+
+    assert differences(before) == []
+    assert differences(before.narrowed("few/*")) == []
+    assert differences(plan_of(COLUMNS, "variants.adamw.recipe.epochs=4")) == [
+        "variants.adamw.recipe.epochs: 3 in the baseline, 4 now"
+    ]
+    assert differences(plan_of(COLUMNS, "variants.few.dataset.train_size=120")) == [
+        "variants.few.train_size: 100 in the baseline, 120 now"
+    ]
+    assert differences(plan_of(COLUMNS, "recipe.batch_size=32")) == [
+        "recipe.batch_size: 64 in the baseline, 32 now"
+    ]
+    assert differences(plan_of(COLUMNS, "recipe.epochs=5")) == [
+        "variants.base.recipe.epochs: 2 in the baseline, 5 now",
+        "variants.few.recipe.epochs: 2 in the baseline, 5 now",
+    ]
+
+
+def test_a_column_of_other_data(plan_of: Make, make_folder: Callable[..., Path]) -> None:
+    folder = make_folder("mine", classes=3, side=8)
+    plan = plan_of(f"variants: {{base: {{}}, mine: {{dataset: {{name: {folder}}}}}}}\n")
+    mine = [t for t in plan.trials if t.variant == "mine"]
+    assert {t.data_digest for t in mine} == {plan.columns["mine"].data_digest}
+    assert plan.columns["mine"].data_digest != plan.columns["base"].data_digest == plan.table_digest
+    assert len(plan.columns["mine"].facts.class_names) == 3
+    loss = plan.rows[0].loss.model_dump_json()
+    heads = {variant: plan.head_requirements[variant, loss] for variant in plan.columns}
+    assert heads["mine"].parameters * 10 == heads["base"].parameters * 3
+    assert conditions_of(plan).variants["mine"].data is not None
+    for first, second in itertools.combinations(plan.trials, 2):
+        assert first.identity != second.identity
