@@ -12,6 +12,7 @@ from typing import Any
 from lossbench.errors import Problem
 from lossbench.planning.search import Point, Search, propose
 from lossbench.planning.tuning import Tuned, grid_combinations, recipe_value, short_names
+from lossbench.suite.columns import column_recipe
 from lossbench.suite.schema import Component, LossEntry, Recipe, Suite
 
 UNTUNED = "untuned"
@@ -70,10 +71,10 @@ def own_values(search: Search, recipe: Recipe) -> dict[str, Any]:
     return {key: recipe_value(recipe, key) for key in search.tuned}
 
 
-def first_round(search: Search, suite: Suite) -> tuple[Point, ...]:
-    """Points that a search proposes before any score is known."""
+def first_round(search: Search, suite: Suite, variant: str) -> tuple[Point, ...]:
+    """Points that a search proposes in a column before any score is known."""
     assert suite.selection is not None
-    own = own_values(search, suite.recipe)
+    own = own_values(search, column_recipe(suite, variant))
     return propose(search, suite.selection.samples or 0, lambda point: None, (), own).points
 
 
@@ -105,7 +106,9 @@ def make_rows(
                 columns[point.key] = set(suite.variants)
             continue
         for variant in suite.variants:
-            for point in points_of(loss, variant) if points_of else first_round(loss, suite):
+            for point in (
+                points_of(loss, variant) if points_of else first_round(loss, suite, variant)
+            ):
                 own = columns.setdefault(point.key, set())
                 if all(point != other.point for other in listed):
                     listed.append(Row("", point.loss, {}, None, loss.label, point.tuned))

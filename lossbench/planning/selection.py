@@ -328,7 +328,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
             selection.samples or 0,
             partial(_mean_score, plan, scores, variant),
             stored.points if stored else (),
-            own_values(search, plan.suite.recipe),
+            own_values(search, plan.settings[variant].recipe),
         )
         if stored and proposals.replaced:
             column = f" in {variant}" if plan.has_variants else ""

@@ -155,7 +155,8 @@ def test_a_data_set_made_by_hand_gives_the_same_trainings(
     own = metrics_of(plan, data, tmp_path / "own")
     assert own == metrics_of(other, data, tmp_path / "by_hand")
     assert own != metrics_of(plan_of(data, {}, *FURTHER[further]), data, tmp_path / "plain")
-    assert plan.facts.class_counts == other.facts.class_counts
+    counts = [each.columns["default"].facts.class_counts for each in (plan, other)]
+    assert counts[0] == counts[1]
 
 
 def test_rate_0_is_no_noise(data: Path, tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_labels_from_a_file_with_an_imbalance_by_true_labels(data: Path) -> None
     found = choose_splits(mine, plan.suite.dataset, 0.0)["train"].labels
     assert found.tolist() == noisy[kept].tolist()
     wrong = int((noisy[kept] != true[kept]).sum())
-    assert plan.facts.notes == (
+    assert plan.notes == (
         "imbalance: step 2, 31 to 15 images per class, 92 in all, seed 0",
         f"label noise: worse_label of human.pt ({wrong} of {len(kept)} training labels are wrong)",
     )
