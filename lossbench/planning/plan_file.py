@@ -166,7 +166,7 @@ def plan_record(plan: Plan) -> PlanRecord:
                 holdout=column.holdout,
                 weights_digest=column.weights_digest,
                 evaluations=list(column.evaluations),
-                facts=_FACTS.dump_python(column.facts, mode="json"),
+                facts=_facts(column.facts),
             )
             for name, column in plan.columns.items()
         },

@@ -237,8 +237,8 @@ def test_held_out_images_are_measured_by_noisy_or_clean_labels(data: Path) -> No
     clean = plan_of(data, keys, "selection={holdout: 0.25, holdout_labels: clean}")
     assert {t.identity for t in noisy.trials}.isdisjoint(t.identity for t in clean.trials)
     assert noisy.table_identity != clean.table_identity
-    assert noisy.facts.notes[-1].endswith("; the held-out part is measured by its noisy labels")
-    assert clean.facts.notes[-1].endswith("; the held-out part is measured by its true labels")
+    assert noisy.notes[-1].endswith("; the held-out part is measured by its noisy labels")
+    assert clean.notes[-1].endswith("; the held-out part is measured by its true labels")
     mine, cpu = load_dataset("mine", data), torch.device("cpu")
     parts = [build(plan.trials[0], mine, cpu) for plan in (noisy, clean)]
     true, observed = (
@@ -294,15 +294,18 @@ def test_an_archive_and_a_baseline_have_the_conditions(data: Path) -> None:
     assert again.table_identity == plan.table_identity
     conditions = conditions_of(plan)
     assert conditions == Conditions.model_validate_json(conditions.model_dump_json())
-    assert conditions.data_conditions == {
+    sizes = {"classes": None, "train_size": None, "test_size": None}
+    assert conditions.variants["default"].dataset == {
+        **sizes,
         "imbalance": {"long_tail": 2.0, "seed": 0},
         "label_noise": {"digest": plan.suite.dataset.label_noise.digest},  # type: ignore[union-attr]
         "holdout_labels": "clean",
     }
     other = conditions_of(plan_of(data, {"imbalance": "{long_tail: 3}"}))
-    assert other.data_conditions == {"imbalance": {"long_tail": 3.0, "seed": 0}}
+    imbalance = {"imbalance": {"long_tail": 3.0, "seed": 0}}
+    assert other.variants["default"].dataset == {**sizes, **imbalance}
     plain = conditions_of(plan_of(data, {}))
-    assert "data_conditions" not in plain.model_dump()
+    assert "dataset" not in plain.model_dump()["variants"]["default"]
     assert plain.digest != conditions.digest
     facts = gather_facts(PlanWithResults(plan, {}), "report")
     assert facts.dataset == "mine (long tail 2; label noise: labels of own.npy)"
