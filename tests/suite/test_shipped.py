@@ -20,10 +20,16 @@ pytestmark = pytest.mark.long
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUITES = sorted((REPOSITORY / "suites").glob("*.yaml"))
-STAND_INS = {"mnist": (28, 1, 10, 60), "cifar10": (32, 3, 10, 100), "cifar100": (32, 3, 100, 1000)}
-"""Side, channels, classes and number of random images in place of data that cannot be shipped."""
+STAND_INS = {
+    "mnist": (28, 1, 10, 60),
+    "cifar10": (32, 3, 10, 100),
+    "cifar100": (32, 3, 100, 10_000),
+}
+"""Side, channels, classes and number of random images in place of data that cannot be shipped.
+
+An imbalance of 100 leaves one of the 100 images of the last class."""
 REDUCED = {
-    "cifar100": ["model.width=2"],
+    "cifar100": ["model.width=2", "dataset.train_size=1000"],
     "imagenet": [
         "model=resnet18",
         "recipe.precision=float32",
@@ -32,10 +38,11 @@ REDUCED = {
     ],
     "lfw": ["model.width=1", "resources={}", "recipe.optimizer.lr=0.001"],
     "lfw_within": ["model.width=1"],
+    "long_tail": ["model.depth=8", "model.width=2"],
     "mnist_adversarial": [
         "evaluate=[error, fgsm, targeted_fgsm, pgd: {steps: 1}, other_images: {dataset: cifar10}]"
     ],
-    "sweep_cifar100": ["model.width=2"],
+    "sweep_cifar100": ["model.width=2", "dataset.train_size=1000"],
 }
 """Overrides that make one step of a suite affordable."""
 
@@ -89,6 +96,8 @@ def test_published_numbers_match_rows(data_root: Path) -> None:
             for name in ("error", "top5_error", "ten_crop_error", "ten_crop_top5_error")
         },
         "lfw": {"verification_accuracy": {"0.49M": 6}},
+        "long_tail": {"error": {f"imbalance {factor}": 1 for factor in (10, 50, 100)}},
+        "noisy_labels": {"error": dict.fromkeys(("clean", "noise 20", "noise 40", "noise 60"), 2)},
         "mnist_adversarial": {
             **{
                 name: {"default": 3}
