@@ -61,7 +61,7 @@ def _listed(choice: TunedChoice) -> str:
 
 def _edge_texts(choice: TunedChoice) -> Iterator[str]:
     for name, at_low in choice.edges.items():
-        yield f"{name}: {'smallest' if at_low else 'largest'}"
+        yield f"{name}: {'lower' if at_low else 'upper'} end"
 
 
 def _notes(plan: Plan, names: Sequence[str]) -> Iterator[str]:

@@ -121,7 +121,7 @@ def test_the_chosen_values_and_their_edges_are_in_a_table(make: Make) -> None:
     assert shown is not None
     assert [[cell.text for cell in row] for row in shown.rows] == [
         ["softmax", "2-D", "0.1", "5.05 ± 0.07", "–"],
-        ["softmax", "3-D", "1", "5.05 ± 0.07", "lr: largest"],
+        ["softmax", "3-D", "1", "5.05 ± 0.07", "lr: upper end"],
         ["center", "2-D", "0.01", "5.05 ± 0.07", "–"],
         ["center", "3-D", "0.1", "5.05 ± 0.07", "–"],
     ]
