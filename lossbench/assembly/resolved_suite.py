@@ -80,6 +80,8 @@ def resolve_suite(suite: Suite) -> ResolvedSuite:
     if suite.tune:
         suite.origin.raise_if_any(collector)
     losses = with_tuned_spaces(losses, tune, collector)
+    if suite.tune:
+        suite.origin.raise_if_any(collector)
     collector.extend(grid_problems(suite, tune))
     collector.extend(search_problems(suite, losses))
     suite.origin.raise_if_any(collector)

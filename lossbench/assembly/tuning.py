@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +31,14 @@ from lossbench.planning.tuning import (
     tuned_recipe,
 )
 from lossbench.registry import Entry
-from lossbench.suite.grammar import SearchRange, Space, grammar_problems, is_grid, read_space
+from lossbench.suite.grammar import (
+    MAX_ROWS,
+    SearchRange,
+    Space,
+    grammar_problems,
+    is_grid,
+    read_space,
+)
 from lossbench.suite.schema import LossEntry, Recipe, Suite, Variant
 from lossbench.training.optimizers import OPTIMIZERS
 from lossbench.training.schedules import SCHEDULES
@@ -94,8 +103,13 @@ def with_tuned_spaces(
     losses: Iterable[LossEntry | Search], tune: ResolvedTune, collector: ProblemCollector
 ) -> list[LossEntry | Search]:
     """The losses, which search the tuned keys, too, if `tune` has searches."""
-    joint: list[LossEntry | Search] = []
-    for loss in losses:
+    listed, joint = list(losses), list[LossEntry | Search]()
+    combinations = math.prod(len(given.get("grid", ())) or 1 for given in tune.given.values())
+    for entry, own in Counter(loss.entry for loss in listed).items():
+        if tune.given and own * combinations > MAX_ROWS:
+            message = f"its grids and those of `tune` give {own * combinations:,} rows; at most "
+            collector.add(("losses", entry), f"{message}{MAX_ROWS:,} are allowed")
+    for loss in listed:
         name = loss.loss.name if isinstance(loss, Search) else loss.name
         if isinstance(loss, Search) and tune.given and not tune.spaces:
             key = next(iter(loss.spaces))

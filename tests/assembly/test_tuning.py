@@ -111,6 +111,13 @@ def plan_of(folder: Path, *overrides: str) -> Plan:
             ],
             "losses.lgm: 5 points to choose from, but softmax has 2",
         ),
+        (
+            [
+                f"tune.{LR}.grid=[{', '.join(str(i / 100) for i in range(1, 41))}]",
+                f"losses.lgm.alpha={{grid: [{', '.join(str(i / 100) for i in range(40))}]}}",
+            ],
+            "losses.lgm: its grids and those of `tune` give 1,600 rows; at most 1,000 are allowed",
+        ),
         (["reference=softmax(lr=1)"], "'softmax(lr=1)' is no row; did you mean 'softmax'?"),
         (["selection.compare=[center]"], "is none of the suite's rows: no center"),
     ],

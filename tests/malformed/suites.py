@@ -82,7 +82,7 @@ NAMES = [
     edited("unknown augmentation", "seeds:", "variants: {a: {augment: [miror]}}\nseeds:", "bad.yaml:8: variants.a.augment.miror: unknown augmentation 'miror'; did you mean 'mirror'"),
     edited("unknown data set", "dataset: digits", "dataset: digit", "bad.yaml:2: dataset.name: unknown data set 'digit'; did you mean 'digits'"),
     edited("unknown reference", "reference: softmax", "reference: sofmax", "bad.yaml:9: reference: 'sofmax' is no row; did you mean 'softmax'"),
-    edited("unknown table", "seeds:", "published: table9\nseeds:", "bad.yaml:8: published: unknown table 'table9' (known: figure5_"),
+    edited("unknown table", "seeds:", "published: table9\nseeds:", "bad.yaml:8: published: unknown table 'table9' (known: cui2019_"),
     edited("unknown published metric", "seeds:", "published: {eror: table1_mnist_error}\nseeds:", "published", "eror"),
     edited("a module as a loss", "- softmax", "- my_losses:Head", "bad.yaml:11: losses", "unknown loss 'my_losses:Head'"),
 ]  # fmt: skip
@@ -194,6 +194,11 @@ ROWS = [
     edited("selection by something else", "seeds:", "selection: {metric: top5_error}\nseeds:", "bad.yaml:8: selection.metric: 'top5_error' is not measured by `evaluate`"),
     edited("early stopping by another metric", "seeds:", "selection: {metric: top5_error, stop_early: true}\nevaluate: [error, top5_error]\nseeds:", "bad.yaml:8: selection.stop_early: compares rows by their held-out error while they train, and 'top5_error', by which this suite chooses, is measured only at the end"),
     edited("selection compares no row", "seeds:", "selection: {compare: [lgm: {alpha: 9}]}\nseeds:", "bad.yaml:8: selection.compare: is none of the suite's rows"),
+    edited("an unknown tuned key", "seeds:", "tune: {recipe.optimizer.rate: {grid: [1]}}\nselection: {holdout: 0.2}\nseeds:", "bad.yaml:8: tune.recipe.optimizer.rate: is no key of the recipe that can be tuned"),
+    edited("tuned without selection", "seeds:", "tune: {recipe.optimizer.lr: {grid: [0.1, 1]}}\nseeds:", "bad.yaml:8: tune: needs a held-out part; add selection: {holdout: 0.2} to the suite"),
+    edited("a tuned list", "seeds:", "tune: [recipe.optimizer.lr]\nseeds:", "bad.yaml:8: tune: should be a mapping"),
+    edited("tuned to something else", "seeds:", "tune: {recipe.optimizer.lr: {grid: [fast]}}\nselection: {holdout: 0.2}\nseeds:", "bad.yaml:8: tune.recipe.optimizer.lr.grid: 'fast': should be a valid number"),
+    edited("an uneven budget", "seeds:", "tune: {recipe.optimizer.lr: {grid: [0.1, 1]}}\nselection: {holdout: 0.2}\nseeds:", "losses.lgm: 4 points to choose from, but softmax has 2"),
     edited("selection true", "seeds:", "selection: true\nseeds:", "bad.yaml:8: selection: should be a mapping, not True"),
     edited("reference of several rows", "reference: softmax", "reference: lgm", "bad.yaml:9: reference: 'lgm' is 2 rows; name one of lgm(alpha=0), lgm(alpha=0.3)"),
 ]  # fmt: skip
