@@ -75,7 +75,7 @@ def resolve_tune(
     """
     if not suite.tune:
         return ResolvedTune()
-    found = ProblemCollector()
+    found, recipes = ProblemCollector(), _distinct(recipes)
     if suite.selection is None:
         found.add(("tune",), "needs a held-out part; add selection: {holdout: 0.2} to the suite")
     found.extend(map(_with_advice, grammar_problems(suite.tune)), under=("tune",))
@@ -97,6 +97,15 @@ def resolve_tune(
         return ResolvedTune()
     spaces = {k: read_space(v["search"]) for k, v in given.items() if not is_grid(v)}
     return ResolvedTune(given, spaces, frozenset(integers))
+
+
+def _distinct(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """The different recipes, each with the name of its first column."""
+    distinct: dict[str, Recipe] = {}
+    for variant, recipe in recipes.items():
+        if recipe not in distinct.values():
+            distinct[variant] = recipe
+    return distinct
 
 
 def with_tuned_spaces(

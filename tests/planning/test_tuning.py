@@ -27,6 +27,7 @@ from lossbench.planning.trial import Trial
 from lossbench.planning.tuning import short_names, tuned_recipe
 from lossbench.suite.grammar import SearchRange
 from lossbench.suite.load import load_suite
+from lossbench.suite.origin import SuiteError
 from lossbench.suite.schema import Component, Recipe
 from tests.report.synthetic_report import result_of
 from tests.synthetic_plans import SyntheticStore
@@ -313,3 +314,45 @@ def test_uneven_budgets_fail(tmp_path: Path) -> None:
     assert loss_budgets(fewer.suite, fewer.losses, fewer.rows) == {"softmax": 2, "lgm": 3}
     texts = [d.text for d in audit(fewer, fewer.trials, {}) if d.level == "fails"]
     assert texts == ["tuning budget: points to choose from are 2 for softmax; 3 for lgm"]
+
+
+COLUMNS = "{plain: {}, adaptive: {recipe: {optimizer: {name: adamw, lr: 0.002}}}}"
+
+
+def test_columns_are_tuned_from_their_own_recipes(tmp_path: Path) -> None:
+    searched = "search: {low: 0.0001, high: 1, log: true}"
+    more = (
+        f"tune: {{{LR}: {{{searched}}}}}\n"
+        f"selection: {{samples: 9, compare: [softmax]}}\nvariants: {COLUMNS}\n"
+    )
+    path = tmp_path / "columns.yaml"
+    body = SUITE.replace("variants: {{2-D: {{}}, 3-D: {{model: {{feature_dim: 3}}}}}}\n", "")
+    path.write_text(body.format(losses=f"[softmax, {LGM}]", more=more, lr=0.05), encoding="utf-8")
+    plan = check(load_suite(path), tmp_path)
+    lrs = {
+        variant: {row.tuned[LR] for row in plan.rows if row.applies_to(variant)}
+        for variant in ("plain", "adaptive")
+    }
+    assert lrs["plain"] - lrs["adaptive"] == {0.05}
+    assert lrs["adaptive"] - lrs["plain"] == {0.002}
+    found = load_plan_with_results(plan, SyntheticStore(lambda t: 1.0 + t.seed))
+    recipes = {(t.variant, t.row): t.recipe.optimizer for t in found.test_stage.trials}
+    assert recipes["adaptive", "softmax(untuned)"].params["lr"] == 0.002
+    assert recipes["plain", "softmax(untuned)"].params["lr"] == 0.05
+    assert {key: optimizer.name for key, optimizer in recipes.items() if key[1] == "lgm"} == {
+        ("plain", "lgm"): "sgd",
+        ("adaptive", "lgm"): "adamw",
+    }
+    assert {d.level for d in audit(found.plan, found.trials, {})} == {"listed"}
+
+
+def test_a_key_has_to_exist_in_the_recipe_of_every_column(tmp_path: Path) -> None:
+    more = (
+        "tune: {recipe.optimizer.momentum: {grid: [0.5, 0.9]}}\nselection: {holdout: 0.2}\n"
+        f"variants: {COLUMNS}\n"
+    )
+    path = tmp_path / "columns.yaml"
+    body = SUITE.replace("variants: {{2-D: {{}}, 3-D: {{model: {{feature_dim: 3}}}}}}\n", "")
+    path.write_text(body.format(losses="[softmax]", more=more, lr=0.05), encoding="utf-8")
+    with pytest.raises(SuiteError, match="is no key of the recipe of adaptive that can be tuned"):
+        check(load_suite(path), tmp_path)
