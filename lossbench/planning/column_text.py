@@ -10,22 +10,22 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.rows import short_value
 from lossbench.suite.columns import ColumnSettings
 
-_ABSENT = object()
-
 
 def column_texts(plan: Plan) -> dict[str, str]:
     """Variant -> its values of the settings that differ between columns.
 
-    As in `recipe.epochs 3, model.feature_dim 2`; empty for a suite without variants.
+    As in `recipe.epochs 3, model.feature_dim 2`. A value that more than half of the columns have is
+    left out; columns without other values are not in the result.
     """
-    contents = [_content(settings) for settings in plan.settings.values()]
-    differing = list(_differences("", contents))
-    if not differing or not plan.has_variants:
+    if not plan.has_variants:
         return {}
-    return {
-        name: ", ".join(f"{path} {_text(values[index])}" for path, values in differing)
-        for index, name in enumerate(plan.settings)
-    }
+    parts: dict[str, list[str]] = {name: [] for name in plan.settings}
+    contents = [_content(settings) for settings in plan.settings.values()]
+    for path, values in _differences("", contents):
+        for name, value in zip(plan.settings, values, strict=True):
+            if 2 * values.count(value) <= len(values):
+                parts[name].append(f"{path} {_text(value)}")
+    return {name: ", ".join(listed) for name, listed in parts.items() if listed}
 
 
 def _content(settings: ColumnSettings) -> dict[str, Any]:
@@ -49,12 +49,12 @@ def _differences(path: str, values: Sequence[Any]) -> Iterator[tuple[str, Sequen
         yield path, values
         return
     for key in dict.fromkeys(key for value in values for key in value):
-        own = [value.get(key, _ABSENT) for value in values]
+        own = [value.get(key) for value in values]  # a missing key is an unset one
         yield from _differences(f"{path}.{key}".lstrip("."), own)
 
 
 def _text(value: Any) -> str:
-    if value is _ABSENT or value is None or value == []:
+    if value is None or value == []:
         return "none"
     if is_component(value):
         inside = ", ".join(f"{key}={_text(item)}" for key, item in value["params"].items())
