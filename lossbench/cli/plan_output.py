@@ -64,13 +64,15 @@ def print_weightless(console: Console, status: LocalPlanStatus) -> None:
 
 
 def print_cells(console: Console, status: LocalPlanStatus) -> None:
-    """Print the table of cells, with the numbers of seeds that are trained and measured."""
+    """Print the table of cells, with the numbers of trials that are trained and measured.
+
+    The points of an entry that is searched or tuned share a line.
+    """
     plan, trials, results = status.plan, status.trials, status.results
     variants = list(plan.suite.variants)
     rows: dict[str, dict[str, list[Trial]]] = {}
     for trial in trials:
-        label = trial.row if trial.holdout or not plan.suite.selection else f"{trial.row}, final"
-        rows.setdefault(label, {}).setdefault(trial.variant, []).append(trial)
+        rows.setdefault(_line(trial, plan), {}).setdefault(trial.variant, []).append(trial)
     pairs = []
     for variant in variants:
         own = [columns.get(variant, []) for columns in rows.values()]
@@ -90,6 +92,18 @@ def print_cells(console: Console, status: LocalPlanStatus) -> None:
         for line in zip(*part, strict=True):
             table.add_row(*line)
         console.print(table)
+
+
+def _line(trial: Trial, plan: Plan) -> str:
+    """Label of the line with a trial."""
+    if plan.suite.selection is None:
+        return trial.row
+    if not trial.holdout:
+        return f"{trial.row}, final"
+    entries = {search.entry for search in plan.searches}
+    if plan.suite.tune:
+        entries |= {row.entry for row in plan.rows}
+    return f"{trial.entry}, all points" if trial.entry in entries else trial.row
 
 
 def print_columns(console: Console, plan: Plan) -> None:

@@ -117,8 +117,8 @@ def test_differences_between_columns_are_described(plan_of: Make) -> None:
     texts = column_texts(plan_of())
     assert texts.keys() == {"adamw", "few"}  # more than half of the columns are like base
     assert texts["adamw"].startswith("recipe.epochs 3, recipe.optimizer adamw(lr=0.01, ")
-    assert texts["few"] == (
-        "dataset.train_size 100, dataset.test_size 90, evaluate [error, calibration(bins=15)]"
+    assert texts["few"].startswith(
+        "dataset.train_size 100, dataset.test_size 90, evaluate [error, calibration("
     )
     assert column_texts(plan_of("")) == {}
     two = column_texts(plan_of("variants: {a: {}, b: {recipe: {clip_norm: 2.0}}}\n"))

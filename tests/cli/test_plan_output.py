@@ -19,6 +19,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.runner.capacity import Capacity
 from lossbench.suite.load import load_suite
+from lossbench.suite.schema import Variant
 from tests.planning.test_costs import NOWHERE, result_of
 
 Write = Callable[..., Path]
@@ -79,7 +80,7 @@ def test_columns_that_do_not_fit_are_in_further_tables(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"column-{k:02}" for k in range(7)]
-    suite = plan.suite.model_copy(update={"variants": dict.fromkeys(names)})
+    suite = plan.suite.model_copy(update={"variants": dict.fromkeys(names, Variant())})
     trials = [t.model_copy(update={"variant": name}) for name in names for t in plan.trials]
     found = LocalPlanStatus(dataclasses.replace(plan, suite=suite), trials, {})
     plan_output.print_cells(Console(width=60), found)
@@ -148,3 +149,20 @@ def test_trained_trials_that_lack_an_evaluation_are_shown(
     content = json.loads(plan_output.as_json(found, None))
     assert (content["to_train"], content["to_measure"]) == (4, 1)
     assert [(c["finished"], c["measured"]) for c in content["cells"]] == [(1, 1), (1, 0), (0, 0)]
+
+
+def test_points_of_a_tuned_entry_share_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        "suite: small\ndataset: digits\nmodel: {name: digits_cnn, feature_dim: 2}\n"
+        "recipe: {epochs: 1, batch_size: 64, optimizer: {name: sgd, lr: 0.1}}\n"
+        "losses: [softmax, lgm: {label: ours}]\nseeds: [0, 1]\nselection: {holdout: 0.2}\n"
+        "tune: {recipe.optimizer.lr: {grid: [0.1, 0.2, 0.3]}}\n",
+        encoding="utf-8",
+    )
+    plan = check(load_suite(path), tmp_path)
+    plan_output.print_cells(Console(width=60), LocalPlanStatus(plan, plan.trials, {}))
+    lines = [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["row", "softmax, all points", "ours, all points"]
