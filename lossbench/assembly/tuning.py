@@ -112,7 +112,8 @@ def with_tuned_spaces(
     losses: Iterable[LossEntry | Search], tune: ResolvedTune, collector: ProblemCollector
 ) -> list[LossEntry | Search]:
     """The losses, which search the tuned keys, too, if `tune` has searches."""
-    listed, joint = list(losses), list[LossEntry | Search]()
+    listed = list(losses)
+    joint: list[LossEntry | Search] = []
     combinations = math.prod(len(given.get("grid", ())) or 1 for given in tune.given.values())
     for entry, own in Counter(loss.entry for loss in listed).items():
         if tune.given and own * combinations > MAX_ROWS:
