@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lossbench.assembly.checks_with_data import check_evaluations, input_problems, size_problems
 from lossbench.assembly.checks_without_data import (
@@ -26,7 +27,14 @@ from lossbench.data.suite_data import (
     open_dataset,
     resolve_choice,
 )
-from lossbench.errors import ParameterError, Problem, ProblemCollector, UnknownNameError
+from lossbench.errors import (
+    DataError,
+    MissingDataError,
+    ParameterError,
+    Problem,
+    ProblemCollector,
+    UnknownNameError,
+)
 from lossbench.evaluation import Evaluation
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
@@ -34,7 +42,12 @@ from lossbench.planning.planned_column import PlannedColumn
 from lossbench.planning.trial import VALIDATION_SET, PlannedEvaluation
 from lossbench.planning.tuning import tuned_batch_sizes
 from lossbench.records import Artifact
-from lossbench.suite.columns import column_dataset, column_settings, setting_location
+from lossbench.suite.columns import (
+    column_dataset,
+    column_settings,
+    joined_problems,
+    setting_location,
+)
 from lossbench.suite.origin import SuiteError
 from lossbench.suite.schema import DatasetChoice, Suite
 
@@ -52,11 +65,17 @@ def check(suite: Suite, data_root: Path) -> Plan:
     resolved = resolve_suite(suite)
     planned_suite, datasets = _open_all(resolved.suite, data_root)
     columns: dict[str, PlannedColumn] = {}
-    collector = ProblemCollector()
+    found: dict[str, ProblemCollector] = {variant: ProblemCollector() for variant in datasets}
     for variant, dataset in datasets.items():
         columns[variant] = _planned_column(
-            planned_suite, variant, dataset, resolved.evaluations[variant], data_root, collector
+            planned_suite,
+            variant,
+            dataset,
+            resolved.evaluations[variant],
+            data_root,
+            found[variant],
         )
+    collector = _joined(suite, found)
     suite.origin.raise_if_any(collector)
     planned_suite = _with_holdout(planned_suite, columns)
     first, plugins = next(iter(columns.values())), plugin_entries()
@@ -84,20 +103,24 @@ def check(suite: Suite, data_root: Path) -> Plan:
         file_digests={key: entry.file_digest for key, entry in plugins.items()},
     )
     collector.extend(variant_problems(planned_suite))
-    blocking: list[Problem] = []
-    for variant, dataset in datasets.items():
-        blocking += [
-            *input_problems(planned_suite, variant, dataset),
-            *size_problems(planned_suite, variant, dataset, columns[variant].holdout),
-            *worker_problems(planned_suite, variant),
-            *optimizer_problems(planned_suite, variant),
-        ]
+    blocking = joined_problems(
+        suite,
+        {
+            variant: [
+                *input_problems(planned_suite, variant, dataset),
+                *size_problems(planned_suite, variant, dataset, columns[variant].holdout),
+                *worker_problems(planned_suite, variant),
+                *optimizer_problems(planned_suite, variant),
+            ]
+            for variant, dataset in datasets.items()
+        },
+    )
     collector.extend(blocking)
     if blocking:  # the dry run would fail for the same reason
         suite.origin.raise_if_any(collector)
     tried = dry_run(plan, datasets, collector)
     suite.origin.raise_if_any(collector)
-    return replace(
+    checked = replace(
         plan,
         head_requirements=tried.requirements,
         dry_run_head=tried.head,
@@ -120,6 +143,26 @@ def check(suite: Suite, data_root: Path) -> Plan:
             for variant, column in columns.items()
         },
     )
+    collector.extend(_repeated_columns(checked))
+    suite.origin.raise_if_any(collector)
+    return checked
+
+
+def _joined(suite: Suite, by_column: Mapping[str, ProblemCollector]) -> ProblemCollector:
+    collector = ProblemCollector()
+    found = {variant: own.problems for variant, own in by_column.items()}
+    collector.extend(joined_problems(suite, found))
+    return collector
+
+
+def _repeated_columns(plan: Plan) -> Iterator[Problem]:
+    """Problems of columns whose settings differ, but not their trials."""
+    first: dict[str, str] = {}
+    for name, column in plan.columns.items():
+        identity = plan.trial(plan.all_rows[0], name, 0, column.holdout).identity
+        same = first.setdefault(identity, name)
+        if same != name:
+            yield Problem(("variants", name), f"has the same trials as {same}")
 
 
 def _planned_column(
@@ -132,8 +175,8 @@ def _planned_column(
 ) -> PlannedColumn:
     """A column with the digests of its data and its evaluations, without weights and facts."""
     settings, plugins = column_settings(suite, variant), plugin_entries()
-    view = view_of(settings.recipe)
-    digests = check_evaluations(suite, variant, evaluations, dataset, data_root, collector)
+    view, holdout = view_of(settings.recipe), holdout_of(suite, dataset)
+    digests = check_evaluations(suite, variant, evaluations, dataset, holdout, data_root, collector)
     planned = []
     for chosen, evaluation, others in zip(settings.evaluate, evaluations, digests, strict=True):
         entry = plugins.get(f"evaluation {chosen.name}")
@@ -151,7 +194,7 @@ def _planned_column(
     return PlannedColumn(
         data_digest=dataset.digest,
         validation_digest=dataset.validation_digest,
-        holdout=holdout_of(suite, dataset),
+        holdout=holdout,
         evaluations=tuple(planned),
     )
 
@@ -183,24 +226,44 @@ def _with_validation_notes(dataset: Dataset, evaluations: Sequence[PlannedEvalua
 def _open_all(suite: Suite, data_root: Path) -> tuple[Suite, dict[str, Dataset]]:
     """The suite with class numbers and full paths of folders, and the data set of each column.
 
+    What the data determine (class numbers, the map of label noise) may differ between columns that
+    share a key; it is then written into their variants.
+
     Raises:
-        SuiteError: A data set is unknown, or does not have a chosen class.
+        SuiteError: A data set is unknown or damaged, or does not have a chosen class.
     """
-    base, variants, datasets = suite.dataset, {}, {}
+    choices, datasets, problems = {}, {}, {}
+    for name in suite.variants:
+        try:
+            choices[name], datasets[name] = _open(suite, name, data_root)
+        except SuiteError as error:
+            problems[name] = error.problems
+    if problems:
+        raise suite.origin.error(joined_problems(suite, problems))
+    shared: dict[str, Any] = {}
     for name, variant in suite.variants.items():
-        choice, datasets[name] = _open(suite, name, data_root)
-        if variant.dataset:
-            content = choice.model_dump(mode="json")
-            own = {key: content.get(key) for key in variant.dataset}
-            variant = variant.model_copy(update={"dataset": own})
-        else:
-            base = choice
-        variants[name] = variant
+        for key in DatasetChoice.model_fields.keys() - variant.dataset.keys():
+            shared.setdefault(key, getattr(choices[name], key))
+    base = suite.dataset.model_copy(update=shared)
+    variants = {}
+    for name, variant in suite.variants.items():
+        content = choices[name].model_dump(mode="json")
+        own = {
+            key: content.get(key)
+            for key in DatasetChoice.model_fields
+            if key in variant.dataset or getattr(choices[name], key) != getattr(base, key)
+        }
+        variants[name] = variant.model_copy(update={"dataset": own})
     return suite.model_copy(update={"dataset": base, "variants": variants}), datasets
 
 
 def _open(suite: Suite, variant: str, data_root: Path) -> tuple[DatasetChoice, Dataset]:
-    """The choice of data with class numbers and the full path of a folder, and the data set."""
+    """The choice of data with class numbers and the full path of a folder, and the data set.
+
+    Raises:
+        SuiteError: The choice is wrong; or, in a suite with several columns, the data are.
+        DataError: The data cannot be used.
+    """
     written = column_dataset(suite, variant)
 
     def error(key: str, message: object) -> SuiteError:
@@ -219,6 +282,12 @@ def _open(suite: Suite, variant: str, data_root: Path) -> tuple[DatasetChoice, D
             for problem in reason.problems
         ]
         raise suite.origin.error(located) from None
+    except MissingDataError:
+        raise
+    except DataError as reason:
+        if not suite.has_variants:
+            raise
+        raise error("name", reason) from None
     except ValueError as reason:
         raise error("classes", reason) from None
     folder = find_folder(written.name, data_root)

@@ -39,16 +39,18 @@ def check_evaluations(
     variant: str,
     evaluations: Sequence[Evaluation],
     dataset: Dataset,
+    holdout: Holdout,
     data_root: Path,
     collector: ProblemCollector,
 ) -> list[dict[str, str]]:
     """Check whether each evaluation of a column is possible with its data.
 
     Args:
-        suite: Suite with its choice of held-out images.
+        suite: The suite.
         variant: Name of the column.
         evaluations: Its evaluations.
         dataset: Its data set.
+        holdout: Its held-out part.
         data_root: Folder of the prepared data sets.
         collector: Collector of the problems.
 
@@ -72,7 +74,7 @@ def check_evaluations(
             try:
                 digests[-1] = _digests(evaluation, dataset, view_of(settings.recipe), data_root)
                 if evaluation.needs_validation:
-                    digest = unmeasured_validation_digest(suite, settings.dataset, data_root)
+                    digest = unmeasured_validation_digest(settings.dataset, holdout, data_root)
                     digests[-1] = {**digests[-1], VALIDATION_SET: digest}
             except (ValueError, UnknownNameError, DataError) as error:
                 collector.add(loc, f"{name}: {error}")
@@ -104,8 +106,13 @@ def _digests(
     raise ValueError("check() should return the digests of other data by their names, or {}")
 
 
-def unmeasured_validation_digest(suite: Suite, choice: DatasetChoice, data_root: Path) -> str:
+def unmeasured_validation_digest(choice: DatasetChoice, holdout: Holdout, data_root: Path) -> str:
     """Digest of the data set with its validation set, for evaluations that fit something on it.
+
+    Args:
+        choice: Data set of the column.
+        holdout: Held-out part of the column.
+        data_root: Folder of the prepared data sets.
 
     Raises:
         ValueError: There is no validation set, or `selection` measures on it.
@@ -116,7 +123,7 @@ def unmeasured_validation_digest(suite: Suite, choice: DatasetChoice, data_root:
         raise ValueError(
             f"requires a validation set next to the test set, and {dataset.card.name} has none"
         )
-    if suite.selection is not None and suite.selection.holdout == "validation":
+    if holdout == "validation":
         raise ValueError(
             "requires a validation set that is not measured, but `selection` measures on it; give "
             "selection.holdout the share of the training set to hold out, such as 0.2"
@@ -196,7 +203,7 @@ def size_problems(suite: Suite, variant: str, dataset: Dataset, holdout: Holdout
             message += f": {dataset.no_test}" if dataset.no_test else ""
             problems.append(Problem(where, message))
             continue
-        labels, _ = drawn_labels(dataset, suite.dataset)[name]
+        labels, _ = drawn_labels(dataset, choice)[name]
         try:
             stratified_subset(labels, size)
         except ValueError as error:

@@ -24,7 +24,7 @@ from lossbench.models import MODELS
 from lossbench.planning.head_requirements import HeadKey, HeadRequirements, head_key
 from lossbench.planning.plan import Plan
 from lossbench.planning.tuning import tuned_batch_sizes
-from lossbench.suite.columns import setting_location
+from lossbench.suite.columns import joined_problems, setting_location
 from lossbench.suite.schema import Component
 from lossbench.training.head_inspection import head_requirements
 
@@ -101,26 +101,28 @@ def dry_run(plan: Plan, datasets: Mapping[str, Dataset], collector: ProblemColle
         {name: _smallest_batch(plan, name) for name in plan.settings},
         features,
     )
-    tried: dict[str, tuple[Tensor, str] | None] = {}  # model and image shape -> its outcome
+    tried: dict[str, tuple[Tensor, str]] = {}  # model and image shape -> its outcome
+    found: dict[str, ProblemCollector] = {name: ProblemCollector() for name in plan.settings}
     for name, settings in plan.settings.items():
+        own = found[name]
         dataset, view = datasets[name], view_of(settings.recipe)
         where = setting_location(suite, name, ("model",))
         key = f"{settings.model.model_dump_json()} {dataset.image_shape(view)}"
-        if key not in tried:
-            tried[key] = _run_model(settings.model, dataset, view, where, collector)
-        outcome = tried[key]
+        outcome = tried.get(key) or _run_model(settings.model, dataset, view, where, own)
         if outcome is None:
             continue
+        tried[key] = outcome
         features[name], digest = outcome
         if digest:
             weights[name] = digest
         where = setting_location(suite, name, ("augment",))
-        collector.extend(_augmentation_problems(settings.augment, dataset, view, where))
+        own.extend(_augmentation_problems(settings.augment, dataset, view, where))
         for row in (row for row in plan.all_rows if row.applies_to(name)):
             try:
                 requirements[head_key(name, row.loss)] = head(name, row.loss)
             except ParameterError as error:
-                collector.extend(error.problems, under=("losses", row.loss.name))
+                own.extend(error.problems, under=("losses", row.loss.name))
+    collector.extend(joined_problems(suite, {name: own.problems for name, own in found.items()}))
     return DryRun(head, requirements, weights)
 
 

@@ -201,8 +201,10 @@ def validation_problems(
             values.setdefault(loc, found["input"])
             text = _plain_message(found).removeprefix("Value error, ").removeprefix("Input ")
             message = text[:1].lower() + text[1:]
-            if message.startswith("should") and not isinstance(found["input"], Mapping):
-                message += f", not {truncated_repr(found['input'])}"
+            shown = f", not {truncated_repr(found['input'])}"
+            named = isinstance(found["input"], Mapping) or message.endswith(shown)
+            if message.startswith("should") and not named:
+                message += shown
         messages.setdefault(loc, []).append(message)
     return [
         Problem(loc, "; or ".join(dict.fromkeys(found)), values.get(loc))

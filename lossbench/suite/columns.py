@@ -6,7 +6,7 @@ Within a column everything but the loss is the same for every row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -42,7 +42,7 @@ def column_settings(suite: Suite, variant: str) -> ColumnSettings:
     own = suite.variants[variant]
     return ColumnSettings(
         dataset=column_dataset(suite, variant),
-        model=overlay_component(suite.model, own.model),
+        model=_column_model(suite, variant),
         augment=tuple(suite.augment if own.augment is None else own.augment),
         recipe=column_recipe(suite, variant),
         evaluate=tuple(suite.evaluate if own.evaluate is None else own.evaluate),
@@ -59,7 +59,7 @@ def column_recipe(suite: Suite, variant: str) -> Recipe:
     recipe, own = suite.recipe, dict(suite.variants[variant].recipe)
     for key, base in (("optimizer", recipe.optimizer), ("schedule", recipe.schedule)):
         if isinstance(own.get(key), str | Mapping):
-            own[key] = overlay_component(base, own[key])
+            own[key] = _overlaid_component(base, own[key])
     if isinstance(own.get("input"), Mapping):
         own["input"] = {**_fields(recipe.input), **own["input"]}
     return _overlaid(recipe, own)
@@ -72,13 +72,21 @@ def overlay_component(base: Component, own: str | Mapping[str, Any]) -> Componen
         base: The component of the suite.
         own: Name, parameters, or both, as in a suite file: `adamw`, `{lr: 0.1}`,
             `{name: adamw, lr: 0.001}`.
+
+    Raises:
+        ValidationError: `own` does not have this form.
     """
+    return Component.model_validate(_overlaid_component(base, own))
+
+
+def _overlaid_component(base: Component, own: str | Mapping[str, Any]) -> dict[str, Any]:
+    """The unchecked content of the component; see `overlay_component`."""
     given = {"name": own} if isinstance(own, str) else dict(own)
     name = given.pop("name", base.name)
     if set(given) == {"params"} and isinstance(given["params"], Mapping):
         given = dict(given["params"])
     inherited = base.params if name == base.name else {}
-    return Component.model_validate({"name": name, "params": {**inherited, **given}})
+    return {"name": name, "params": {**inherited, **given}}
 
 
 def column_problems(suite: Suite, keys_at: Callable[[Loc], Iterable[str]]) -> list[Problem]:
@@ -89,14 +97,22 @@ def column_problems(suite: Suite, keys_at: Callable[[Loc], Iterable[str]]) -> li
         keys_at: Returns the valid keys at a location of the suite file.
     """
     problems: list[Problem] = []
-    for name in suite.variants:
-        for part, read in (("dataset", column_dataset), ("recipe", column_recipe)):
+    readers = (("dataset", column_dataset), ("model", _column_model), ("recipe", column_recipe))
+    for name, variant in suite.variants.items():
+        for part, read in readers:
             try:
                 read(suite, name)
             except ValidationError as error:
                 found = validation_problems(error, partial(_keys_below, keys_at, part))
                 problems += [problem.under(("variants", name, part)) for problem in found]
+        for part, form in (("augment", "a list, or `none`"), ("evaluate", "a list")):
+            if part in variant.model_fields_set and getattr(variant, part) is None:
+                problems.append(Problem(("variants", name, part), f"should be {form}, not None"))
     return problems
+
+
+def _column_model(suite: Suite, variant: str) -> Component:
+    return overlay_component(suite.model, suite.variants[variant].model)
 
 
 def _keys_below(keys_at: Callable[[Loc], Iterable[str]], part: str, loc: Loc) -> Iterable[str]:
@@ -114,6 +130,28 @@ def setting_location(suite: Suite, variant: str, loc: Loc) -> Loc:
     own: Any = getattr(suite.variants[variant], str(loc[0]))
     is_set = loc[1] in own if loc[0] in ("dataset", "recipe") and len(loc) > 1 else bool(own)
     return ("variants", variant, *loc) if is_set else loc
+
+
+def joined_problems(suite: Suite, by_column: Mapping[str, Iterable[Problem]]) -> list[Problem]:
+    """The distinct problems of all columns.
+
+    Those at a key that columns share name their columns, unless all columns have them.
+
+    Args:
+        suite: The suite.
+        by_column: Variant -> problems of the column.
+    """
+    columns: dict[Problem, list[str]] = {}
+    for variant, problems in by_column.items():
+        for problem in dict.fromkeys(problems):
+            columns.setdefault(problem, []).append(variant)
+    everywhere = len(suite.variants)
+    return [
+        problem
+        if problem.loc[:1] == ("variants",) or len(names) == everywhere
+        else replace(problem, message=f"in column {', '.join(names)}: {problem.message}")
+        for problem, names in columns.items()
+    ]
 
 
 def _overlaid(base: Content, own: Mapping[str, Any]) -> Content:

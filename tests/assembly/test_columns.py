@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lossbench.analysis.tables import make_tables
@@ -161,6 +162,89 @@ def test_a_batch_that_no_loss_can_use_is_refused_in_its_column(plan_of: Make) ->
         plan_of(
             "variants: {base: {}, own: {recipe: {batch_size: 4}}}\n", "losses=[softmax, triplet]"
         )
+
+
+def test_problems_at_shared_keys_name_their_columns(plan_of: Make) -> None:
+    with pytest.raises(SuiteError) as raised:
+        plan_of(
+            "variants: {base: {}, one: {recipe: {batch_size: 4}},"
+            " two: {recipe: {batch_size: 6}}}\n",
+            "losses=[softmax, triplet]",
+        )
+    assert "in column one: a batch of 4" in str(raised.value)
+    assert "in column two: a batch of 6" in str(raised.value)
+    with pytest.raises(SuiteError) as raised:
+        plan_of("augment: [random_crop: {padding: 1, size: 3}]\n")
+    assert "in column" not in str(raised.value)  # all columns have it
+
+
+def test_sizes_are_those_of_the_images_that_a_column_keeps(plan_of: Make) -> None:
+    long_tail = "{dataset: {imbalance: {long_tail: 10}}}"
+    with pytest.raises(SuiteError, match=r"dataset\.train_size: in column own: 600"):
+        plan_of(f"variants: {{base: {{}}, own: {long_tail}}}\n", "dataset.train_size=600")
+    plan = plan_of(
+        "variants: {base: {}, own: {dataset: {imbalance: null, train_size: 600}}}\n",
+        "dataset.imbalance={long_tail: 10}",
+    )
+    assert plan.columns["own"].facts.train_images == 600
+
+
+def test_damaged_data_are_reported_at_the_key_of_the_column(
+    plan_of: Make, make_folder: Callable[..., Path]
+) -> None:
+    folder = make_folder("mine")
+    (folder / "test_images.npy").unlink()
+    with pytest.raises(
+        SuiteError, match=r"small\.yaml:8: variants\.own\.dataset\.name: .*test_images"
+    ):
+        plan_of(f"variants: {{base: {{}}, own: {{dataset: {folder}}}}}\n")
+
+
+def test_columns_with_the_same_trials_are_refused(
+    plan_of: Make, make_folder: Callable[..., Path]
+) -> None:
+    with pytest.raises(SuiteError, match=r"variants\.own: has the same trials as base"):
+        plan_of("variants: {base: {}, own: {dataset: {label_noise: {symmetric: 0}}}}\n")
+    one, two = make_folder("one"), make_folder("two")
+    with pytest.raises(SuiteError, match=r"variants\.own: has the same trials as base"):
+        plan_of(f"variants: {{base: {{}}, own: {{dataset: {two}}}}}\n", f"dataset.name={one}")
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        "classes: ['class 0', 'class 2']",
+        "label_noise: {asymmetric: {rate: 0.4, map: {'class 0': 'class 2'}, unmapped: keep}}",
+        "label_noise: {from: labels.npy}",
+    ],
+)
+def test_what_the_data_determine_is_resolved_in_every_column(
+    plan_of: Make, make_folder: Callable[..., Path], shared: str
+) -> None:
+    folder = make_folder("mine")
+    np.save(folder.parent / "labels.npy", (np.arange(60) + np.arange(60) // 50) % 3)
+    shared = shared.replace("labels.npy", str(folder.parent / "labels.npy"))
+    base = f"dataset={{name: {folder}, {shared}}}"
+    plan = plan_of("variants: {a: {dataset: {per_class: 5}}, b: {dataset: {per_class: 9}}}\n", base)
+    for variant, size in (("a", 5), ("b", 9)):
+        alone = plan_of("", base, f"dataset.per_class={size}")
+        identities = {t.identity for t in plan.trials if t.variant == variant}
+        assert identities == {t.identity for t in alone.trials}
+
+
+def test_a_map_of_labels_is_that_of_the_classes_of_each_column(
+    plan_of: Make, make_folder: Callable[..., Path]
+) -> None:
+    noise = "{asymmetric: {rate: 0.4, map: {'class 0': 'class 1'}, unmapped: keep}}"
+    base = f"dataset={{name: {make_folder('mine')}, label_noise: {noise}}}"
+    plan = plan_of("variants: {base: {}, own: {dataset: {classes: [0, 1]}}}\n", base)
+    alone = plan_of("", base, "dataset.classes=[0, 1]")
+    own = {t.identity for t in plan.trials if t.variant == "own"}
+    assert own == {t.identity for t in alone.trials}
+    whole = plan.settings["base"].dataset.label_noise
+    assert whole is not None
+    assert whole.asymmetric is not None
+    assert whole.asymmetric.map == [1, 1, 2]
 
 
 def baseline_of(plan: Plan) -> Baseline:

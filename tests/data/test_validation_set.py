@@ -84,7 +84,7 @@ def test_validation_images_affect_selection_only(data: Path) -> None:
     before = plan_of(data)
     final = final_trials(before, {("default", "lgm"): before.rows[0]})
     assert final[0].data_digest == before.columns["default"].data_digest
-    assert {trial.data_digest for trial in before.trials} == {before.validation_digest}
+    assert {trial.data_digest for trial in before.trials} == {before.table_digest}
     (data / "mine/val/a/0.png").rename(data / "mine/val/a/9.png")
     close_datasets()
     after = plan_of(data)
@@ -107,6 +107,13 @@ def test_suite_with_a_share_splits_the_training_set(data: Path) -> None:
     assert "val/ is not used" in plan.columns["default"].facts.notes[0]
     asked = plan_of(data, "selection.holdout=validation")
     assert [t.identity for t in asked.trials] == [t.identity for t in plan_of(data).trials]
+
+
+def test_temperatures_are_not_fitted_on_images_that_selection_measures(data: Path) -> None:
+    fitted = "evaluate=[error, calibration: {temperature: true}]"
+    with pytest.raises(SuiteError, match=r"evaluate: calibration: requires a validation set that"):
+        plan_of(data, fitted)
+    assert plan_of(data, fitted, "selection.holdout=0.2").columns["default"].holdout == 0.2
 
 
 def test_no_validation_set_without_a_test_folder(data: Path) -> None:
@@ -146,7 +153,7 @@ def test_report_names_both_sets(data: Path, tmp_path: Path) -> None:
     said = "test/ (12 images) is tested; `selection` chooses on val/ (8 images)"
     assert make_remarks([choosing])[0].findings[0] == f"Data: {said}."
     assert conditions_of(plan).holdout == "validation"
-    assert data_of(plan).digest == plan.validation_digest
+    assert data_of(plan).digest == plan.columns["default"].validation_digest
     assert not [d for d in audit(plan, plan.trials, results) if d.level == "fails"]
 
 

@@ -79,7 +79,7 @@ NAMES = [
     edited("unknown optimizer", "name: sgd", "name: sdg", "bad.yaml:7: recipe.optimizer: unknown optimizer 'sdg'; did you mean 'sgd'"),
     edited("unknown schedule", "batch_size: 64", "batch_size: 64\n  schedule: cosin", "bad.yaml:7: recipe.schedule: unknown schedule 'cosin'; did you mean 'cosine'"),
     edited("unknown evaluation", "seeds:", "evaluate: [eror]\nseeds:", "bad.yaml:8: evaluate: unknown evaluation 'eror'; did you mean 'error'"),
-    edited("unknown augmentation", "seeds:", "variants: {a: {augment: [miror]}}\nseeds:", "bad.yaml:8: variants.a.augment.miror: unknown augmentation 'miror'; did you mean 'mirror'"),
+    edited("unknown augmentation", "seeds:", "variants: {a: {augment: [miror]}}\nseeds:", "bad.yaml:8: variants.a.augment: unknown augmentation 'miror'; did you mean 'mirror'"),
     edited("unknown data set", "dataset: digits", "dataset: digit", "bad.yaml:2: dataset.name: unknown data set 'digit'; did you mean 'digits'"),
     edited("unknown reference", "reference: softmax", "reference: sofmax", "bad.yaml:9: reference: 'sofmax' is no row; did you mean 'softmax'"),
     edited("unknown table", "seeds:", "published: table9\nseeds:", "bad.yaml:8: published: unknown table 'table9' (known: cui2019_"),

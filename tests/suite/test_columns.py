@@ -108,6 +108,12 @@ def test_a_variant_replaces_whole_lists(suite_of: Make) -> None:
         ("{evaluate: []}", "variants.own.evaluate: should not be empty"),
         ("{losses: [lgm]}", "variants.own.losses: unknown key"),
         ("{seeds: [1]}", "variants.own.seeds: unknown key"),
+        ("{augment: null}", "variants.own.augment: should be a list, or `none`, not None"),
+        ("{evaluate: null}", "variants.own.evaluate: should be a list, not None"),
+        ("{model: {name: 5}}", "variants.own.model.name: should be a valid string, not 5"),
+        ("{model: {name: null}}", "variants.own.model.name: should be a valid string"),
+        ("{recipe: {optimizer: {name: 5}}}", "variants.own.recipe.optimizer.name: should be a"),
+        ("{recipe: {optimizer: {5: 1}}}", "variants.own.recipe.optimizer.params: the key 5"),
     ],
 )
 def test_problems_have_the_file_and_the_key(suite_of: Make, variant: str, message: str) -> None:
@@ -115,6 +121,14 @@ def test_problems_have_the_file_and_the_key(suite_of: Make, variant: str, messag
         suite_of(variant)
     assert "small.yaml:13: " in str(raised.value)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("value", ["null", "5", "[]"])
+def test_a_wrong_value_is_named_once(suite_of: Make, value: str) -> None:
+    with pytest.raises(SuiteError) as raised:
+        suite_of(f"{{recipe: {{schedule: {value}}}}}")
+    shown = {"null": "None"}.get(value, value)
+    assert str(raised.value).endswith(f"should be a name, or a mapping with a name, not {shown}")
 
 
 def test_the_location_of_a_setting_is_where_it_was_given(suite_of: Make) -> None:
