@@ -20,12 +20,24 @@ def column_texts(plan: Plan) -> dict[str, str]:
     if not plan.has_variants:
         return {}
     parts: dict[str, list[str]] = {name: [] for name in plan.settings}
-    contents = [_content(settings) for settings in plan.settings.values()]
-    for path, values in _differences("", contents):
-        for name, value in zip(plan.settings, values, strict=True):
-            if 2 * values.count(value) <= len(values):
+    for path, values in differing_settings(plan).items():
+        listed = list(values.values())
+        for name, value in values.items():
+            if 2 * listed.count(value) <= len(listed):
                 parts[name].append(f"{path} {_text(value)}")
-    return {name: ", ".join(listed) for name, listed in parts.items() if listed}
+    return {name: ", ".join(texts) for name, texts in parts.items() if texts}
+
+
+def differing_settings(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Dotted path of each setting that differs between columns -> variant -> value.
+
+    The value is None in a column without the setting.
+    """
+    contents = [_content(settings) for settings in plan.settings.values()]
+    return {
+        path: dict(zip(plan.settings, values, strict=True))
+        for path, values in _differences("", contents)
+    }
 
 
 def _content(settings: ColumnSettings) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from lossbench.report.figures.detection import detection_figures
 from lossbench.report.figures.embeddings import embedding_figure, find_embeddings, likelihood_figure
 from lossbench.report.figures.forest import forest_figures
 from lossbench.report.figures.geometry import geometry_figure
+from lossbench.report.figures.levels import level_figures
 from lossbench.report.figures.metric_ranks import rank_figure
 from lossbench.report.figures.per_class import per_class_figure
 from lossbench.report.figures.reliability import reliability_figure
@@ -50,6 +51,7 @@ def _draw(
     entries = list(dict.fromkeys(row.entry for row in plan.rows))
     if headline := headline_table(tables):
         yield from forest_figures(headline)
+    yield from level_figures(tables, colours)
     for table in tables:
         if table.held_out:
             for variant in table.variants:

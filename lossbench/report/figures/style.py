@@ -41,8 +41,8 @@ class Drawing:
     """A finished figure.
 
     Attributes:
-        kind: `forest`, `curves`, `selection`, `ranks`, `per_class`, `calibration`, `embedding`,
-            `likelihood`, `geometry`, `detection` or `cost`.
+        kind: `forest`, `levels`, `curves`, `selection`, `ranks`, `per_class`, `calibration`,
+            `embedding`, `likelihood`, `geometry`, `detection` or `cost`.
         name: File name without its extension.
         title: Heading.
         caption: Description of the figure, with the number of trials and the device.

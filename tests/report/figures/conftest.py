@@ -14,6 +14,7 @@ from lossbench.report.figures import (
     embeddings,
     forest,
     geometry,
+    levels,
     metric_ranks,
     per_class,
     reliability,
@@ -34,8 +35,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
         return Drawing(kind, name, title, caption, b"", b"")
 
     for module in (
-        *(cost, curve_figure, detection, embeddings, forest, geometry, metric_ranks, per_class),
-        *(reliability, robustness, selection),
+        *(cost, curve_figure, detection, embeddings, forest, geometry, levels),
+        *(metric_ranks, per_class, reliability, robustness, selection),
     ):
         monkeypatch.setattr(module, "save_figure", keep)
     with figure_style():
