@@ -44,7 +44,8 @@ def metric_ranks(tables: Sequence[Table], variant: str) -> list[MetricRanks]:
         One element per metric, in the order of the tables; none with fewer than three metrics, or
         fewer than three ranked rows in all of them.
     """
-    judged = [t for t in tables if t.judged and not t.held_out and not t.optimistic]
+    here = [table for table in tables if variant in table.variants]
+    judged = [t for t in here if t.judged and not t.held_out and not t.optimistic]
     found = [_ranks(table, variant) for table in judged]
     if len(found) < MIN_METRICS or max(len(one.ranks) for one in found) < MIN_ROWS:
         return []

@@ -119,11 +119,13 @@ def _keep_shared_keys(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def _planned_keys(plan: Plan) -> set[CellKey]:
+    measured = {m.name: plan.variants_with(m) for m in plan.metrics}
     return {
         cell_key(variant, row.loss.name, row.loss.params, metric.name, row.tuned)
-        for variant in plan.suite.variants
         for row in plan.all_rows
         for metric in metrics_of(plan)
+        # the metric of selection is measured in all columns
+        for variant in measured.get(metric.name, plan.suite.variants)
     }
 
 

@@ -159,7 +159,10 @@ def _cells(plan: Plan, stage: Stage) -> list[BaselineCell]:
     cells = []
     for measured in metrics:
         name = measured.name
+        columns = plan.variants_with(measured)
         for (variant, row), trials in stage.cells.items():
+            if variant not in columns:
+                continue
             finished = stage.finished(variant, row)
             values = {
                 t.seed: r.metrics[name]

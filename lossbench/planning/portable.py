@@ -84,9 +84,12 @@ def _portable_suite(suite: Suite) -> Suite:
 
 def _portable_variant(variant: Variant) -> Variant:
     changed: dict[str, Any] = {"model": _without_checkpoint_folder(variant.model)}
-    if "name" in variant.dataset:
-        name = _last_part(variant.dataset["name"])
-        changed["dataset"] = {**variant.dataset, "name": name}
+    changed["dataset"] = own = dict(variant.dataset)
+    if "name" in own:
+        own["name"] = _last_part(own["name"])
+    if isinstance(own.get("label_noise"), Mapping) and "from" in own["label_noise"]:
+        noise = own["label_noise"]
+        own["label_noise"] = {**noise, "from": _last_part(noise["from"])}
     if variant.evaluate is not None:
         changed["evaluate"] = _portable_components(variant.evaluate)
     return variant.model_copy(update=changed)

@@ -33,7 +33,7 @@ def combine_metrics(tables: Sequence[Table]) -> DisplayTable | None:
         None where there are several variants, one metric only, or too many rows.
     """
     tested = [table for table in tables if not table.held_out]
-    if any(len(table.variants) > 1 for table in tested):
+    if len({variant for table in tested for variant in table.variants}) > 1:
         return None
     if len(tested) < MIN_METRICS or len(tested[0].rows) > MAX_ROWS:
         return None
@@ -51,16 +51,25 @@ def overview_tables(
         max_rows: Largest number of rows of the suite.
 
     Returns:
-        None of them for a single metric, or with too many rows.
+        None of them for variants with a single metric, or with too many rows.
     """
-    if len(tables) < MIN_METRICS or len(tables[0].rows) > max_rows:
-        return []
-    where = f"on {tables[0].stage.images} images"
-    titles = {
-        variant: f"{title} {where}, {variant}" if tables[0].has_variants else f"{title} {where}"
-        for variant in tables[0].variants
-    }
-    return [_combined(tables, variant, named, short_label) for variant, named in titles.items()]
+    combined = []
+    for variant, own in measured_by_variant(tables).items():
+        if len(own) < MIN_METRICS or len(own[0].rows) > max_rows:
+            continue
+        named = f"{title} on {own[0].stage.images} images"
+        named += f", {variant}" if own[0].has_variants else ""
+        combined.append(_combined(own, variant, named, short_label))
+    return combined
+
+
+def measured_by_variant(tables: Sequence[Table]) -> dict[str, list[Table]]:
+    """Variant -> tables of the metrics that are measured in it, in the plan's order."""
+    if not tables:
+        return {}
+    variants = tables[0].found.plan.suite.variants
+    own = {name: [table for table in tables if name in table.variants] for name in variants}
+    return {name: listed for name, listed in own.items() if listed}
 
 
 def short_label(table: Table) -> str:

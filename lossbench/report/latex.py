@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lossbench.analysis.statistics import ALPHA
 from lossbench.analysis.tables import Cell, Table
 from lossbench.planning.rows import Row
-from lossbench.report.combined_table import short_label
+from lossbench.report.combined_table import measured_by_variant, short_label
 from lossbench.report.display import DisplayCell
 from lossbench.report.escaping import latex_text, plain_sentence
 from lossbench.report.latex_chosen import latex_chosen_table
@@ -70,14 +70,14 @@ def _metric_table(table: Table, keys: LatexKeys, command: str) -> str:
 
 def _combined_tables(tables: Sequence[Table], keys: LatexKeys, command: str) -> list[str]:
     """All metrics in one table, or in several if that would have too many columns."""
-    variants, suite = tables[0].variants, tables[0].suite
-    if len(tables) * len(variants) <= MAX_COLUMNS:
-        return [_combined(tables, variants, keys.key(suite), command)]
+    measured, suite = measured_by_variant(tables), tables[0].suite
+    if sum(map(len, measured.values())) <= MAX_COLUMNS:
+        return [_combined(measured, keys.key(suite), command)]
     floats = []
-    for variant in variants:
-        for part in _evenly(tables, MAX_COLUMNS):
+    for variant, own in measured.items():
+        for part in _evenly(own, MAX_COLUMNS):
             key = keys.key(suite, *([variant] if tables[0].has_variants else []), between=":")
-            floats.append(_combined(part, [variant], key, command))
+            floats.append(_combined({variant: part}, key, command))
     return floats
 
 
@@ -88,12 +88,15 @@ def _evenly(tables: Sequence[Table], largest: int) -> list[Sequence[Table]]:
     return [tables[start:end] for start, end in itertools.pairwise(ends)]
 
 
-def _combined(tables: Sequence[Table], variants: Sequence[str], key: str, command: str) -> str:
-    first = tables[0]
-    rows = [r for r in first.rows if any((v, r.label) in first.cells for v in variants)]
-    several = len(variants) > 1
+def _combined(measured: Mapping[str, Sequence[Table]], key: str, command: str) -> str:
+    """The tables of each variant next to each other."""
+    variants = list(measured)
+    tables = list({table.metric: table for own in measured.values() for table in own}.values())
+    first, several = tables[0], len(variants) > 1
+    labels = {row for table in tables for variant, row in table.cells if variant in measured}
+    listed = {row.label: row for table in tables for row in table.rows if row.label in labels}
+    rows = list(listed.values())
     headings = [short_label(table) for table in tables]
-    columns = tuple(map(_broken, headings))
     where = f", {variants[0]}" if first.has_variants and not several else ""
     changes = f"; changed: {'; '.join(first.changes)}" if first.changes else ""
     images = f"Results on {first.stage.images} images{where}"
@@ -101,8 +104,8 @@ def _combined(tables: Sequence[Table], variants: Sequence[str], key: str, comman
     lines = []
     for row in rows:
         line = [latex_row_name(row, first.found.plan.notation)]
-        for variant in variants:
-            for table in tables:
+        for variant, own in measured.items():
+            for table in own:
                 cell = table.cells.get((variant, row.label))
                 shown = value_cell(table, cell) if cell else DisplayCell()
                 line.append(_value(shown, _outcome(table, variant, row)))
@@ -112,7 +115,12 @@ def _combined(tables: Sequence[Table], variants: Sequence[str], key: str, comman
         needed="".join([title, *headings, *variants, *_texts(rows)]),
         caption=[f"{latex_text(title)}.", *_legend(tables, variants)],
         key=key,
-        groups=[ColumnGroup(latex_text(v) if several else "", columns) for v in variants],
+        groups=[
+            ColumnGroup(
+                latex_text(variant) if several else "", tuple(_broken(short_label(t)) for t in own)
+            )
+            for variant, own in measured.items()
+        ],
         rows=lines,
     )
 

@@ -25,7 +25,16 @@ def make_plan(folder: str) -> Plan:
             "dataset": {"name": f"{folder}/mine"},
             "model": {"name": "timm", "checkpoint": f"{folder}/initial.pt"},
             "recipe": {"epochs": 1, "batch_size": 4, "optimizer": "sgd"},
-            "variants": {"a": {}, "b": {"model": {"checkpoint": f"{folder}/b.pt"}}},
+            "variants": {
+                "a": {},
+                "b": {
+                    "model": {"checkpoint": f"{folder}/b.pt"},
+                    "dataset": {
+                        "name": f"{folder}/other",
+                        "label_noise": {"from": f"{folder}/labels.npy", "digest": "d3"},
+                    },
+                },
+            },
             "losses": ["softmax"],
             "evaluate": ["error", {"other_images": {"dataset": other}}],
             "seeds": [0],
@@ -62,6 +71,11 @@ def test_identities_stay_and_folders_go(folder: str) -> None:
     assert portable.suite.dataset.name == "mine"
     assert portable.suite.model.params["checkpoint"] == "initial.pt"
     assert portable.suite.variants["b"].model["checkpoint"] == "b.pt"
+    assert portable.suite.variants["b"].dataset == {
+        "name": "other",
+        "label_noise": {"from": "labels.npy", "digest": "d3"},
+    }
+    assert folder not in portable.suite.model_dump_json()
     for column in portable.columns.values():
         assert column.evaluations[1].params == {"dataset": "others"}
         assert column.evaluations[1].other_digests == {"others": "d2"}
