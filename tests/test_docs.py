@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 
 from lossbench.assembly.check import check
 from lossbench.assembly.registries import REGISTRIES
+from lossbench.assembly.resolved_suite import missing_data, plan_without_data, resolve_suite
 from lossbench.cli.documentation.pages import without_site_parts
 from lossbench.cli.main import app
 from lossbench.losses import LOSSES
@@ -218,7 +219,12 @@ def test_suites_plan(block: Block, tmp_path: Path) -> None:
         assert set(shown) <= set(Suite.model_fields)
         with path.open("w", encoding="utf-8") as file:
             YAML(typ="safe").dump({**BASE, **shown}, file)
-    assert check(load_suite(path), tmp_path).trials
+    suite = load_suite(path)
+    resolved = resolve_suite(suite)
+    missing = missing_data(resolved, tmp_path)
+    assert all("lossbench data prepare" in message for message in missing)
+    plan = plan_without_data(resolved, missing) if missing else check(suite, tmp_path)
+    assert plan.trials
 
 
 @pytest.mark.parametrize(("block", "line"), COMMANDS, ids=[f"{b}: {line}" for b, line in COMMANDS])

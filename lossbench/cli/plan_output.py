@@ -26,6 +26,8 @@ from lossbench.suite.schema import Holdout
 UNKNOWN = "without the data, their identities, their progress and the remaining cost are unknown"
 _ORIGINS = {"ran": "with results", "probed": "timed", "guessed": "estimated from the others"}
 """Origin of a cell's cost -> its text."""
+MAX_NAME_WIDTH = 30
+"""Characters at which a column's name is wrapped in the list of columns."""
 BUSY_SHARE = 0.85
 """Fraction of a processor per thread below which the machine is reported as busy."""
 
@@ -85,7 +87,9 @@ def print_cells(console: Console, status: LocalPlanStatus) -> None:
             )
         pairs.append([trained, measured])
     names = [Text("row", "bold"), *(Text(label) for label in rows)]
-    for part in _side_by_side(names, pairs, console.width):
+    for index, part in enumerate(_side_by_side(names, pairs, console.width)):
+        if index:
+            console.print()
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for _ in part:
             table.add_column(no_wrap=True)
@@ -107,9 +111,17 @@ def _line(trial: Trial, plan: Plan) -> str:
 
 
 def print_columns(console: Console, plan: Plan) -> None:
-    """Print what each column changes."""
-    for name, text in column_texts(plan).items():
-        console.print(Text(f"column {name}: {text}"), soft_wrap=True)
+    """Print the settings in which the columns differ, one column per line."""
+    texts = column_texts(plan)
+    if not texts:
+        return
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(max_width=MAX_NAME_WIDTH, overflow="fold")
+    table.add_column(overflow="fold")
+    for name, text in texts.items():
+        table.add_row(Text(f"  {name}"), Text(text))
+    console.print("columns:")
+    console.print(table)
 
 
 def print_data(console: Console, plan: Plan) -> None:

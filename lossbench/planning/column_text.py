@@ -8,24 +8,35 @@ from typing import Any
 from lossbench.planning.nested import is_component
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import short_value
-from lossbench.suite.columns import ColumnSettings
+from lossbench.suite.columns import ColumnSettings, suite_settings
+
+_PARTS = ("classes", "train_size", "test_size", "per_class")
+"""Keys of `dataset` that select a part of it; without them all is used."""
 
 
 def column_texts(plan: Plan) -> dict[str, str]:
     """Variant -> its values of the settings that differ between columns.
 
-    As in `recipe.epochs 3, model.feature_dim 2`. A value that more than half of the columns have is
-    left out; columns without other values are not in the result.
+    As in `recipe.epochs 3, model.feature_dim 2`. If several settings differ, only the column with
+    the settings of the suite, or else the first one, has all of them; the others have what differs
+    from it, as in `as base, but recipe.epochs 3`. Empty for a suite without variants.
     """
-    if not plan.has_variants:
+    differing = differing_settings(plan)
+    if not differing or not plan.has_variants:
         return {}
-    parts: dict[str, list[str]] = {name: [] for name in plan.settings}
-    for path, values in differing_settings(plan).items():
-        listed = list(values.values())
-        for name, value in values.items():
-            if 2 * listed.count(value) <= len(listed):
-                parts[name].append(f"{path} {_text(value)}")
-    return {name: ", ".join(texts) for name, texts in parts.items() if texts}
+    own = suite_settings(plan.suite)
+    alike = (name for name, settings in plan.settings.items() if settings == own)
+    complete = next(alike, next(iter(plan.settings)))
+    texts = {}
+    for name in plan.settings:
+        whole = name == complete or len(differing) == 1
+        listed = ", ".join(
+            f"{path} {_value_text(path, values[name])}"
+            for path, values in differing.items()
+            if whole or values[name] != values[complete]
+        )
+        texts[name] = listed if whole else f"as {complete}, but {listed}"
+    return texts
 
 
 def differing_settings(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -63,6 +74,10 @@ def _differences(path: str, values: Sequence[Any]) -> Iterator[tuple[str, Sequen
     for key in dict.fromkeys(key for value in values for key in value):
         own = [value.get(key) for value in values]  # a missing key is an unset one
         yield from _differences(f"{path}.{key}".lstrip("."), own)
+
+
+def _value_text(path: str, value: Any) -> str:
+    return "all" if value is None and path.rpartition(".")[2] in _PARTS else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -39,9 +39,8 @@ def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
     for index, table in enumerate(tables):
         plan = table.found.plan
         findings = [f"Data: {line}." for line in plan.notes] if index == 0 else []
-        if index == 0 and (texts := column_texts(plan)):
-            listed = "; ".join(f"{name}: {text}" for name, text in texts.items())
-            findings.append(f"Columns: {listed}.")
+        if index == 0:
+            findings += [f"Column {name}: {text}." for name, text in column_texts(plan).items()]
         warnings = [*plan.warnings] if index == 0 else []
         if index == 0 or tables[index - 1].held_out != table.held_out:
             warnings += _stage_warnings(table)

@@ -29,6 +29,17 @@ class ColumnSettings:
     evaluate: tuple[Component, ...]
 
 
+def suite_settings(suite: Suite) -> ColumnSettings:
+    """Settings of a column without differences from the suite."""
+    return ColumnSettings(
+        dataset=suite.dataset,
+        model=suite.model,
+        augment=tuple(suite.augment),
+        recipe=suite.recipe,
+        evaluate=tuple(suite.evaluate),
+    )
+
+
 def column_settings(suite: Suite, variant: str) -> ColumnSettings:
     """Settings of a column.
 

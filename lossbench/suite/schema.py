@@ -1,8 +1,8 @@
 """Strict models of a suite file.
 
-A suite is a table: its rows are losses, its columns are variants, its cells are trials over
-seeds. The models check only the form of the file; `lossbench.assembly` checks whether names exist
-and accept the given parameters.
+A suite is a table: its rows are losses, its columns are variants of anything else, its cells are
+trials over seeds. The models check only the form of the file; `lossbench.assembly` checks whether
+names exist and accept the given parameters.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Input(Strict):
 
 
 class Recipe(Strict):
-    """Training settings that are the same for every row.
+    """Training settings that are the same for every row of a column.
 
     Attributes:
         epochs: Number of passes over the training set.
@@ -261,7 +261,7 @@ def _printable(text: str) -> str:
 def _usable_names(variants: dict[str, Variant]) -> dict[str, Variant]:
     for name in variants:
         if not re.fullmatch(r"[\w.+ -]+", name):
-            raise ValueError(f"{name!r}: use letters, digits, and . + - _ only")
+            raise ValueError(f"{name!r}: use letters, digits, spaces, and . + - _ only")
         if len(name) > 100:
             raise ValueError(f"{name[:20] + '...'!r}: should be at most 100 characters")
     return variants
@@ -274,9 +274,10 @@ class Suite(Strict):
         suite: Name of the suite in MLflow and of its folder in `reports/`.
         title: Title of the table.
         dataset: Data set, by name or as a mapping.
-        model: Network that maps images to features; the same for every row.
+        model: Network that maps images to features; the same for every row of a column.
         augment: Augmentations of the training images; by default none.
-        recipe: Training settings; the same for every row, except for the keys in `tune`.
+        recipe: Training settings; the same for every row of a column, except for the keys in
+            `tune`.
         variants: Columns of the table, by name: differences in anything but the losses.
         seeds: Seeds; each cell is trained once per seed.
         reference: Name or label of the loss whose row all others are compared with.

@@ -115,15 +115,34 @@ def test_the_margin_of_a_column_is_that_of_its_own_test_set(plan_of: Make) -> No
 
 
 def test_differences_between_columns_are_described(plan_of: Make) -> None:
-    texts = column_texts(plan_of())
-    assert texts.keys() == {"adamw", "few"}  # more than half of the columns are like base
-    assert texts["adamw"].startswith("recipe.epochs 3, recipe.optimizer adamw(lr=0.01, ")
-    assert texts["few"].startswith(
-        "dataset.train_size 100, dataset.test_size 90, evaluate [error, calibration("
-    )
+    assert column_texts(plan_of()) == {
+        "base": "dataset.train_size all, dataset.test_size all, recipe.epochs 2, recipe.optimizer "
+        "sgd(lr=0.1, momentum=0, nesterov=False, weight_decay=0), evaluate [error]",
+        "adamw": "as base, but recipe.epochs 3, recipe.optimizer "
+        "adamw(lr=0.01, beta1=0.9, beta2=0.999, weight_decay=0.01)",
+        "few": "as base, but dataset.train_size 100, dataset.test_size 90, evaluate "
+        "[error, calibration(bins=15, temperature=False)]",
+    }
     assert column_texts(plan_of("")) == {}
     two = column_texts(plan_of("variants: {a: {}, b: {recipe: {clip_norm: 2.0}}}\n"))
     assert two == {"a": "recipe.clip_norm none", "b": "recipe.clip_norm 2"}
+
+
+def test_columns_are_described_by_the_one_with_the_settings_of_the_suite(plan_of: Make) -> None:
+    long = "{recipe: {epochs: 5, batch_size: 32}}"
+    texts = column_texts(plan_of(f"variants:\n  long: {long}\n  base: {{}}\n"))
+    assert texts["base"] == "recipe.epochs 2, recipe.batch_size 64"
+    assert texts["long"] == "as base, but recipe.epochs 5, recipe.batch_size 32"
+    other = "{recipe: {epochs: 5, precision: bfloat16}}"
+    texts = column_texts(plan_of(f"variants:\n  long: {long}\n  other: {other}\n"))
+    assert texts["long"] == "recipe.batch_size 32, recipe.precision float32"  # none is as the suite
+    assert texts["other"] == "as long, but recipe.batch_size 64, recipe.precision bfloat16"
+    noisy = "{dataset: {label_noise: {symmetric: 0.2}}}"
+    texts = column_texts(plan_of(f"variants:\n  clean: {{}}\n  noisy: {noisy}\n"))
+    assert texts == {
+        "clean": "dataset.label_noise none",
+        "noisy": "dataset.label_noise symmetric 0.2 seed 0",
+    }
 
 
 @pytest.mark.parametrize(

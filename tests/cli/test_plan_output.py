@@ -84,12 +84,34 @@ def test_columns_that_do_not_fit_are_in_further_tables(
     trials = [t.model_copy(update={"variant": name}) for name in names for t in plan.trials]
     found = LocalPlanStatus(dataclasses.replace(plan, suite=suite), trials, {})
     plan_output.print_cells(Console(width=60), found)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    shown = capsys.readouterr().out
+    lines = [line.split() for line in shown.splitlines() if line]
     headings = [line for line in lines if line[0] == "row"]
     assert len(headings) > 1
+    assert len(headings) == 1 + shown.count("\n\n")
     words = [word for line in headings for word in line[1:]]
     assert words == [word for name in names for word in (name, "trained", "measured")]
     assert all(cell == "0/2" for line in lines if line[0] != "row" for cell in line[1:])
+
+
+def test_columns_are_listed_with_what_differs(
+    write_suite: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adamw = "{recipe: {batch_size: 128, optimizer: {name: adamw, lr: 0.003}}}"
+    variants = f"variants: {{base: {{}}, with adamw: {adamw}}}\n"
+    path = write_suite(("seeds:", f"{variants}seeds:"))
+    plan_output.print_columns(Console(width=50), check(load_suite(path), NOWHERE))
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == "columns:"
+    assert all(len(line) <= 50 for line in lines)
+    assert lines[0].startswith("  base        recipe.batch_size")
+    starts = [
+        index for index, line in enumerate(lines) if line.startswith("  with adamw  as base, but ")
+    ]
+    assert len(starts) == 1
+    assert all(line.startswith(" " * 14) for line in lines[starts[0] + 1 :])
+    plan_output.print_columns(Console(width=50), check(load_suite(write_suite()), NOWHERE))
+    assert capsys.readouterr().out == ""
 
 
 def test_the_table_of_cells_and_its_forecast(

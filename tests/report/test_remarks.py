@@ -27,7 +27,7 @@ from lossbench.report.value_text import (
     table_legend,
 )
 from tests.analysis.made_up_tables import NAN, TWO, cell, errors, only_table
-from tests.report.synthetic_report import GRID
+from tests.report.synthetic_report import GRID, result_of
 
 
 def warnings_of(plan: Plan, results: Any) -> tuple[str, ...]:
@@ -48,6 +48,14 @@ def test_results_of_different_versions_are_a_warning(
     assert note.startswith(
         "the results are of different versions: code abc (1 of 9 trials), unknown"
     )
+
+
+def test_each_column_has_a_sentence(make_plan: Callable[..., Plan], fill: Callable) -> None:
+    plan = make_plan(f"{TWO}\nvariants: {{short: {{}}, long: {{recipe: {{epochs: 7}}}}}}\n")
+    results = {trial.identity: result_of(trial, 2.0) for trial in plan.trials}
+    first = make_remarks(make_tables(PlanWithResults(plan, results)))[0]
+    assert first.findings[-2].startswith("Column short: recipe.epochs ")
+    assert first.findings[-1] == "Column long: recipe.epochs 7."
 
 
 def test_evaluations_that_are_not_measured_are_named_with_what_to_do(
