@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 ROUND = 8
-"""Number of points per round; the first round consists of the loss's default and random points."""
+"""Number of points per round; the first round consists of the loss's default and points that are
+spread evenly over the spaces, so that even a few points cover a range."""
 MAX_ASKS = 4
 """Maximum number of proposals per wanted point: the sampler may repeat points, and lists of values
 may have fewer combinations than wanted points."""
@@ -169,8 +170,8 @@ def propose(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=ROUND, constant_liar=True)
     study = optuna.create_study(sampler=sampler)
-    # the sampler draws a parameter whose default is not in its space
-    study.enqueue_trial(dict(_defaults(search, own_values or {})))
+    for point in _first_round(search, own_values or {}):
+        study.enqueue_trial(point)
     spaces = {name: _distribution(search, name) for name in search.all_spaces}
     distinct: dict[str, Point] = {}
     values: list[dict[str, Any]] = []
@@ -214,6 +215,37 @@ def _all_points(search: Search) -> Iterator[Point]:
 
 def _listed(space: Space) -> Iterable[Any]:
     return space if isinstance(space, tuple) else range(int(space.low), int(space.high) + 1)
+
+
+def _first_round(search: Search, own_values: Tuned) -> Iterator[dict[str, Any]]:
+    """The defaults, and evenly spread points of a Halton sequence, whose first point is the centre.
+
+    A parameter whose default is not in its space begins with the centre.
+
+    Reference: Halton, Numerische Mathematik 1960; scipy.stats.qmc.
+    """
+    from scipy.stats.qmc import Halton
+
+    spaces = search.all_spaces
+    shares = Halton(len(spaces), scramble=False).random(ROUND)[1:]  # without the origin
+    spread = [
+        {
+            name: _at_share(space, float(share), whole=name in search.integers)
+            for (name, space), share in zip(spaces.items(), point, strict=True)
+        }
+        for point in shares
+    ]
+    yield {**spread[0], **dict(_defaults(search, own_values))}
+    yield from spread
+
+
+def _at_share(space: Space, share: float, *, whole: bool) -> Any:
+    """Value at a share in [0, 1) of a space."""
+    if isinstance(space, tuple):
+        return space[int(share * len(space))]
+    low, high = (int(space.low), int(space.high) + 1) if whole else (space.low, space.high)
+    value = low * (high / low) ** share if space.log else low + share * (high - low)
+    return int(value) if whole else value
 
 
 def _defaults(search: Search, own_values: Tuned) -> Iterator[tuple[str, Any]]:

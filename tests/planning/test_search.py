@@ -175,7 +175,7 @@ def test_stored_points_replace_those_of_another_sampler(
     assert [t.identity for t in after.trials] == [t.identity for t in before.trials]
     assert after.plan.search_points == before.plan.search_points
     first, second = after.plan.search_notes
-    assert first.startswith("search of lgm in 2-D: 20 of 21 points, stored by Optuna ")
+    assert first.startswith("search of lgm in 2-D: 12 of 20 points, stored by Optuna ")
     assert "differ from those that Optuna 99.0 proposes now; the stored points are used" in second
 
 
@@ -242,3 +242,26 @@ def test_what_is_refused(
 ) -> None:
     with pytest.raises(SuiteError, match=said):
         check(load_suite(write_suite(text=SUITE), [override]), tmp_path)
+
+
+def test_the_first_round_covers_every_range_evenly() -> None:
+    spaces = {
+        "alpha": SearchRange(low=0.01, high=100, log=True),
+        "lambda": SearchRange(low=0, high=8),
+        "margin": SearchRange(low=1, high=4),
+        "covariance": ("identity", "diagonal"),
+    }
+    loss = Component(
+        name="lgm", params={"alpha": 0.1, "lambda": 9.0, "margin": 2, "covariance": "x"}
+    )
+    search = Search(loss, spaces, frozenset({"margin"}))
+    first, *others = propose(search, 8, lambda point: None).values
+    # defaults where they are in the space, otherwise the centre
+    assert first == {"alpha": 0.1, "lambda": 2.67, "margin": 2, "covariance": "identity"}
+    exponents = sorted(math.log10(point["alpha"]) for point in others)  # -2 to 2
+    assert exponents == pytest.approx([-1.5, -1, -0.5, 0, 0.5, 1, 1.5], abs=0.01)
+    shares = sorted(point["lambda"] / 8 for point in others)
+    assert shares == pytest.approx([k / 9 for k in range(1, 8)], abs=0.01)
+    assert {point["margin"] for point in others} == {1, 2, 3, 4}
+    assert {point["covariance"] for point in others} == {"identity", "diagonal"}
+    assert all(type(point["margin"]) is int for point in others)
