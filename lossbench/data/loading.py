@@ -111,7 +111,13 @@ class _OpenDataset:
     verified: bool = False
 
 
-@functools.lru_cache(maxsize=4)
+MAX_OPEN = 32
+"""Number of data sets that stay open. Arrays are read from their files only when they are used, so
+this takes little memory; with fewer, a table with columns on many data sets would read them again
+and again."""
+
+
+@functools.lru_cache(maxsize=MAX_OPEN)
 def _cached_slot(
     name: str, data_root: Path, validation: bool, missing_test_classes: bool
 ) -> _OpenDataset:
@@ -126,7 +132,7 @@ def load_dataset(
     validation: bool = False,
     missing_test_classes: bool = False,
 ) -> Dataset:
-    """Open a data set by the name that a suite gives it; the last four stay open.
+    """Open a data set by the name that a suite gives it; the last ones stay open.
 
     Args:
         name: A known name, a folder in `data_root`, or a path.

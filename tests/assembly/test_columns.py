@@ -11,6 +11,9 @@ import pytest
 
 from lossbench.analysis.tables import make_tables
 from lossbench.assembly.check import check
+from lossbench.data import loading
+from lossbench.data.dataset import Dataset
+from lossbench.data.prepared import load_prepared
 from lossbench.gate.baseline import Baseline
 from lossbench.gate.comparability import condition_differences
 from lossbench.gate.from_results import conditions_of, data_of, metrics_of
@@ -249,6 +252,27 @@ def test_what_the_data_determine_is_resolved_in_every_column(
         alone = plan_of("", base, f"dataset.per_class={size}")
         identities = {t.identity for t in plan.trials if t.variant == variant}
         assert identities == {t.identity for t in alone.trials}
+
+
+def test_each_data_set_is_read_once_for_all_columns(
+    plan_of: Make, make_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(folder: Path, **options: bool) -> Dataset:
+        read.append(folder.name)
+        return load_prepared(folder, **options)
+
+    monkeypatch.setattr(loading, "load_prepared", counted)
+    folders = [make_folder(f"mine {k}", classes=2 + k) for k in range(6)]
+    columns = [
+        f"{k}-{epochs}: {{dataset: '{folder}', recipe: {{epochs: {epochs}}}}}"
+        for epochs in (1, 2, 3)
+        for k, folder in enumerate(folders)
+    ]
+    loading.close_datasets()
+    plan_of(f"variants: {{{', '.join(columns)}}}\n")
+    assert sorted(read) == [folder.name for folder in folders]
 
 
 def test_a_map_of_labels_is_that_of_the_classes_of_each_column(
