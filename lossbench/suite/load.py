@@ -72,8 +72,13 @@ def load_suite(
 
 
 def _expand_names(content: dict[str, Any]) -> None:
-    """Replace `dataset: mnist` by `dataset: {name: mnist}`, so that `--set` can add keys."""
+    """Write short forms as mappings, so that `--set` can add keys to them.
+
+    `dataset: mnist` is `dataset: {name: mnist}`; a column without a value, as in `clean:`, is `{}`.
+    """
     variants = content.get("variants")
+    if isinstance(variants, dict):
+        variants.update({name: {} for name, own in variants.items() if own is None})
     owners = [content, *(variants.values() if isinstance(variants, dict) else ())]
     for owner in owners:
         if isinstance(owner, dict) and isinstance(owner.get("dataset"), str):

@@ -40,8 +40,9 @@ def suite_of(tmp_path: Path) -> Make:
     return make
 
 
-def test_an_empty_variant_has_the_settings_of_the_suite(suite_of: Make) -> None:
-    suite = suite_of("{}")
+@pytest.mark.parametrize("variant", ["{}", "", "null"])
+def test_an_empty_variant_has_the_settings_of_the_suite(suite_of: Make, variant: str) -> None:
+    suite = suite_of(variant)
     settings = column_settings(suite, "own")
     assert settings.dataset == suite.dataset
     assert settings.recipe is suite.recipe
@@ -154,3 +155,10 @@ def test_a_wrong_difference_is_refused_without_a_file(suite_of: Make) -> None:
     suite = suite_of("{}").model_copy(update={"variants": {"own": Variant(recipe={"epochs": 0})}})
     with pytest.raises(ValidationError):
         column_settings(suite, "own")
+
+
+def test_a_column_without_a_value_can_be_changed(tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    path.write_text(f"{BASE}variants:\n  clean:\n", encoding="utf-8")
+    suite = load_suite(path, ["variants.clean.recipe.epochs=7"])
+    assert column_settings(suite, "clean").recipe.epochs == 7
