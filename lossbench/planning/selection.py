@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -318,7 +318,8 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
         return plan
     selection = plan.suite.selection
     assert selection is not None
-    search_points, notes = dict(plan.search_points), []
+    search_points = dict(plan.search_points)
+    replaced: list[tuple[int, int, str]] = []  # points of a search: replaced, all, their Optuna
 
     def points_of(search: Search, variant: str) -> tuple[Point, ...]:
         identity = search_identity(plan, search, variant)
@@ -331,12 +332,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
             own_values(search, plan.settings[variant].recipe),
         )
         if stored and proposals.replaced:
-            column = f" in {variant}" if plan.has_variants else ""
-            notes.append(
-                f"search of {search.entry}{column}: {proposals.replaced} of "
-                f"{len(proposals.values)} points, stored by Optuna {stored.optuna}, differ from "
-                f"those that Optuna {version('optuna')} proposes now; the stored points are used"
-            )
+            replaced.append((proposals.replaced, len(proposals.values), stored.optuna))
         if stored is None or len(stored.points) < len(proposals.values):
             search_points[identity] = SearchPoints(
                 loss=search.loss.name,
@@ -347,8 +343,29 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
         return proposals.points
 
     rows = make_rows(plan.losses, plan.suite, points_of)
-    whole = replace(plan.with_rows(rows), search_points=search_points, search_notes=tuple(notes))
+    whole = replace(
+        plan.with_rows(rows), search_points=search_points, search_notes=_search_notes(replaced)
+    )
     return whole if plan.only is None else whole.narrowed(plan.only)
+
+
+def _search_notes(replaced: Sequence[tuple[int, int, str]]) -> tuple[str, ...]:
+    """Line on searches whose stored points differ from those of a replay, if there are any.
+
+    Args:
+        replaced: For each of them the number of replaced points, the number of all points, and the
+            versions of Optuna that proposed them.
+    """
+    if not replaced:
+        return ()
+    points, all_points = sum(n for n, _, _ in replaced), sum(n for _, n, _ in replaced)
+    searches = "a search" if len(replaced) == 1 else f"{len(replaced)} searches"
+    versions = ", ".join(dict.fromkeys(text for _, _, text in replaced))
+    return (
+        f"{points} of {all_points} points of {searches}, stored with Optuna {versions}, differ "
+        f"from those that this version proposes with Optuna {version('optuna')}; the stored "
+        "points are used",
+    )
 
 
 def search_identity(plan: Plan, search: Search, variant: str) -> str:
