@@ -54,7 +54,7 @@ class Plan:
             the suite is checked.
         dry_run_head: Dry run of a single head; None if the data are missing.
         search_points: Points that the searches have proposed so far, stored ones included, by
-            `selection.search_identity`.
+            `searched_rows.search_identity`.
         search_notes: Line on searches whose stored points differ from those of a replay, if any.
         limits: (loss name, parameter) -> smallest and largest valid value, each possibly None.
         notation: Loss name -> name and symbols of the paper, for LaTeX tables.

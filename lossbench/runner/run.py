@@ -10,10 +10,10 @@ from rich.console import Console
 
 from lossbench.planning.look_record import LookRecord
 from lossbench.planning.plan import Plan
+from lossbench.planning.searched_rows import with_searched_rows
 from lossbench.planning.selection import (
     PlanWithResults,
     distinct_trials,
-    with_searched_rows,
     with_stored_points,
 )
 from lossbench.planning.trial import Trial

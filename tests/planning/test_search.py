@@ -14,12 +14,11 @@ import pytest
 from lossbench.assembly.check import check
 from lossbench.planning.plan import Plan
 from lossbench.planning.search import ROUND, Search, propose
+from lossbench.planning.searched_rows import search_identity, with_searched_rows
 from lossbench.planning.selection import (
     choose_rows,
     final_trials,
     load_plan_with_results,
-    search_identity,
-    with_searched_rows,
 )
 from lossbench.planning.trial import PlannedEvaluation, Trial
 from lossbench.suite.grammar import SearchRange
@@ -150,7 +149,7 @@ def another_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "optuna.samplers.TPESampler", lambda **_: optuna.samplers.RandomSampler(seed=7)
     )
-    monkeypatch.setattr("lossbench.planning.selection.version", lambda package: "99.0")
+    monkeypatch.setattr("lossbench.planning.searched_rows.version", lambda package: "99.0")
 
 
 def best_alpha(trial: Trial) -> float:
