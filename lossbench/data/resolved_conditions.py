@@ -42,6 +42,9 @@ def with_resolved_conditions(choice: DatasetChoice, dataset: Dataset) -> Dataset
     noise = choice.label_noise
     if noise is not None and noise.asymmetric is not None:
         numbers = _map_numbers(noise.asymmetric, dataset)
+        if numbers == list(range(len(numbers))):
+            loc = MAP[:2] if noise.asymmetric.map is None else MAP
+            raise refused(loc, "changes no class; map a class to another, or remove label_noise")
         resolved = AsymmetricNoise(rate=noise.asymmetric.rate, map=numbers)
         noise = noise.model_copy(update={"asymmetric": resolved})
     elif noise is not None and noise.file is not None:

@@ -231,7 +231,8 @@ def tuning_texts(plan: Plan) -> Iterator[str]:
         own = parameters.setdefault(row.entry, [])
         own += [key for key in row.varied if key not in row.tuned and key not in own]
     others = "; ".join(f"{name} with {', '.join(own)}" for name, own in parameters.items() if own)
-    yield f"each loss was tuned with {budgets.pop()} points: {keys}" + (
+    points = budgets.pop()
+    yield f"each loss was tuned with {points} point{'s' * (points > 1)}: {keys}" + (
         f"; together with parameters of the loss: {others}" if others else ""
     )
 

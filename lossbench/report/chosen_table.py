@@ -12,7 +12,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.rows import short_value
 from lossbench.planning.tuning import format_space, recipe_value, short_names
 from lossbench.report.display import Column, DisplayCell, DisplayTable, name_cells, name_columns
-from lossbench.report.value_text import format_value
+from lossbench.report.value_text import counted, format_value
 
 TITLE = "Values chosen on the held-out part"
 
@@ -71,7 +71,7 @@ def _notes(plan: Plan, names: Sequence[str]) -> Iterator[str]:
     given = ", ".join(f"{short[key]} {format_space(suite, key)}" for key in suite.tune)
     budgets = set(loss_budgets(suite, plan.losses, plan.rows).values())
     if len(budgets) == 1:
-        yield f"Each loss was tuned with {budgets.pop()} points in each column: {given}."
+        yield f"Each loss was tuned with {counted(budgets.pop(), 'point')} in each column: {given}."
     else:
         yield f"Tuned: {given}."
     if plan.compared:

@@ -68,6 +68,9 @@ def test_a_usual_map_with_some_of_its_classes() -> None:
     assert map_of(cats, 0.4) == [1, 0, 2]
     with pytest.raises(ParameterError, match=r"`classes` leaves out .* changed to: truck -> auto"):
         map_of(make().restricted([9, 3, 5]), 0.4)
+    with pytest.raises(ParameterError, match="changes no class") as caught:
+        map_of(make().restricted([0, 1, 6]), 0.4)  # the usual map changes none of these
+    assert [problem.key for problem in caught.value.problems] == ["label_noise.asymmetric"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,9 @@ def test_a_usual_map_with_some_of_its_classes() -> None:
         ({"cat": 1, 3: 2}, "a class is given twice, by name and by number"),
         ([1, 0], "should have 10 class numbers, each below 10"),
         ([10] * 10, "should have 10 class numbers, each below 10"),
+        ({}, "changes no class; map a class to another"),
+        ({"cat": "cat", 5: "dog"}, "changes no class"),
+        (list(range(10)), "changes no class"),
     ],
     ids=str,
 )

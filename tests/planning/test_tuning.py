@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from lossbench.assembly.check import check
-from lossbench.planning.fairness import audit, loss_budgets
+from lossbench.planning.fairness import audit, loss_budgets, tuning_texts
 from lossbench.planning.plan import Plan
 from lossbench.planning.plan_file import PlanRecord, plan_of, plan_record
 from lossbench.planning.search import Point, Search, propose
@@ -276,6 +276,11 @@ def test_tuned_tables_are_other_tables(tmp_path: Path) -> None:
     plain = plan_from(tmp_path, "selection: {holdout: 0.2}\n").table_identity
     assert plan_from(tmp_path, GRID).table_identity != plain
     assert plan_from(tmp_path, GRID.replace("1]", "1, 2]")).table_identity != plain
+
+
+def test_a_budget_of_one_point_is_singular(tmp_path: Path) -> None:
+    plan = plan_from(tmp_path, GRID.replace("0.01, 0.1, 1]", "0.1]"))
+    assert f"each loss was tuned with 1 point: {LR} one of 0.1" in list(tuning_texts(plan))
 
 
 def test_tuned_values_are_listed_and_other_differences_fail(tmp_path: Path) -> None:
