@@ -24,18 +24,18 @@ PAGE = ROOT / "docs" / "gallery.md"
 PICTURES = "images/gallery"
 """Folder of the pictures, relative to the page."""
 NEAR = 1.0
-"""Learning rates whose error is at most so many percentage points above the best one are named."""
+"""Learning rates whose error is at most this many percentage points above the best one are named."""
 INTRODUCTION = """\
 # Questions and pictures
 
 One question, one command, one picture. The figures are those of the reports that the commands
 write; the sentences are computed from the same results, whose archives are in `reports/published`.
 The data are scikit-learn's 1,797 handwritten digits, which need no download; each command takes
-minutes on a quiet computer with two cores. For your own data write their name into the suite ([your
+minutes on a quiet computer with two cores. To use your own data, give its name in the suite ([your
 own data](guide/your-own-data.md)).
 
 "Better" and "worse" are the report's [verdicts](guide/read-a-verdict.md), corrected for the number
-of comparisons; "undecided" means that these seeds do not suffice to tell. ± is the standard
+of comparisons; "undecided" means that there are too few seeds to decide. ± is the standard
 deviation over the seeds. These are results on one small data set: they answer the questions for it,
 not for other data."""
 
@@ -139,7 +139,7 @@ def good_rates(tables: Sequence[Table]) -> str:
         text = f"**{entry}**: {near} (chosen: {chosen.row.tuned[key]:g}"
         losses.append(f"{text}; seeds diverged at {lost})" if lost else f"{text})")
     lead = (
-        f"Learning rates with a held-out error at most {NEAR:g} percentage point above the best "
+        f"Learning rates with a held-out error at most {NEAR:g} percentage point above the lowest "
         "one of the same loss:"
     )
     return _listed(lead, losses)
