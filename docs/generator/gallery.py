@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "gallery.md"
 PICTURES = "images/gallery"
 """Folder of the pictures, relative to the page."""
 NEAR = 1.0
-"""Learning rates whose error is at most this many percentage points above the best one are named."""
+"""Learning rates with an error at most this many percentage points above the lowest are named."""
 INTRODUCTION = """\
 # Questions and pictures
 

@@ -56,7 +56,8 @@ def check(suite: Suite, data_root: Path) -> Plan:
     """Check a suite completely and return its plan.
 
     Names are looked up, parameters are checked and completed by their defaults, the data are read
-    and compared with their digests, and two images go through each variant's model and each row.
+    and compared with their digests, and two images are passed through the model of each column and
+    the head of each row.
 
     Raises:
         SuiteError: The suite has problems; the error has all of them.
@@ -226,8 +227,8 @@ def _with_validation_notes(dataset: Dataset, evaluations: Sequence[PlannedEvalua
 def _open_all(suite: Suite, data_root: Path) -> tuple[Suite, dict[str, Dataset]]:
     """The suite with class numbers and full paths of folders, and the data set of each column.
 
-    What the data determine (class numbers, the map of label noise) may differ between columns that
-    share a key; it is then written into their variants.
+    Class numbers and the map of label noise depend on the data. If they differ between columns that
+    share the key of the suite, they are written into the variants.
 
     Raises:
         SuiteError: A data set is unknown or damaged, or does not have a chosen class.
@@ -291,6 +292,6 @@ def _open(suite: Suite, variant: str, data_root: Path) -> tuple[DatasetChoice, D
     except ValueError as reason:
         raise error("classes", reason) from None
     folder = find_folder(written.name, data_root)
-    if folder is not None and choice.name != folder.name:  # workers have another folder
+    if folder is not None and choice.name != folder.name:  # workers have another working directory
         choice = choice.model_copy(update={"name": str(folder.resolve())})
     return choice, dataset

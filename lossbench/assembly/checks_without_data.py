@@ -221,13 +221,16 @@ def _is_point(loss: Component, search: Search) -> bool:
 
 
 def variant_problems(suite: Suite) -> list[Problem]:
-    """Problems of columns with the same trials, which would be trained once and shown twice."""
+    """Problems of columns that differ at most in `evaluate` and so have the same trainings."""
     problems: list[Problem] = []
     seen: list[ColumnSettings] = []
     for name in suite.variants:
         settings = replace(column_settings(suite, name), evaluate=())
         if settings in seen:
-            message = f"is the same as {list(suite.variants)[seen.index(settings)]}"
+            other = list(suite.variants)[seen.index(settings)]
+            message = f"is the same as {other}"
+            if suite.variants[name].evaluate is not None:
+                message += f" except for its evaluations; add them to {other}"
             problems.append(Problem(("variants", name), message))
         seen.append(settings)
     return problems

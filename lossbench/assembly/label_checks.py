@@ -15,7 +15,7 @@ from lossbench.suite.schema import LossEntry, Suite
 def label_problems(
     suite: Suite, losses: Iterable[LossEntry | Search], rows: Iterable[Row]
 ) -> list[Problem]:
-    """Problems of labels that other rows have, and of entries whose searches may overlap."""
+    """Problems of labels that other rows already have, and of searches with common points."""
     problems: list[Problem] = []
     owners: dict[str, str] = {}  # entry -> its loss
     labels: dict[str, str] = {}  # row label -> its entry
@@ -36,19 +36,21 @@ def label_problems(
             loc = _label_loc(suite, second.entry)
             message = (
                 f"{second.entry!r} may propose the same parameters as {first.entry!r}, which would "
-                "be given twice; let the values of one parameter have no value in common"
+                "be given twice; give them values without overlap for at least one parameter"
             )
             problems.append(Problem(loc, message))
     searched = {loss.entry for loss in listed if isinstance(loss, Search)}
     for entry, other in itertools.product(owners, searched):
         if entry != other and entry.startswith(f"{other}("):
-            message = f"{entry!r} may become the name of another row, which {other!r} searches"
+            message = (
+                f"{entry!r} may also become the name of a row that the search of {other!r} proposes"
+            )
             problems.append(Problem(_label_loc(suite, entry), message))
     return list(dict.fromkeys(problems))
 
 
 def _label_loc(suite: Suite, entry: str) -> Loc:
-    """Location of a label in the suite; of all losses for an entry without one."""
+    """Location of the label of an entry in the suite; that of `losses` for an entry without one."""
     for index, loss in reversed(list(enumerate(suite.losses))):
         if loss.label == entry:
             return ("losses", index, loss.name, "label")

@@ -111,14 +111,17 @@ def _distinct(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
 def with_tuned_spaces(
     losses: Iterable[LossEntry | Search], tune: ResolvedTune, collector: ProblemCollector
 ) -> list[LossEntry | Search]:
-    """The losses, which search the tuned keys, too, if `tune` has searches."""
+    """The losses; if `tune` has searches, each is a search that covers the tuned keys, too."""
     listed = list(losses)
     joint: list[LossEntry | Search] = []
     combinations = math.prod(len(given.get("grid", ())) or 1 for given in tune.given.values())
     for entry, own in Counter(loss.entry for loss in listed).items():
         if tune.given and own * combinations > MAX_ROWS:
-            message = f"its grids and those of `tune` give {own * combinations:,} rows; at most "
-            collector.add(("losses", entry), f"{message}{MAX_ROWS:,} are allowed")
+            message = (
+                f"the grids of the loss and those of `tune` give {own * combinations:,} rows; "
+                f"at most {MAX_ROWS:,} are allowed"
+            )
+            collector.add(("losses", entry), message)
     for loss in listed:
         name = loss.loss.name if isinstance(loss, Search) else loss.name
         if isinstance(loss, Search) and tune.given and not tune.spaces:
@@ -161,7 +164,7 @@ def budget_problems(
     return [
         Problem(
             ("losses", name),
-            f"{count} points to choose from, but {least} has {budgets[least]}; with `tune` all "
+            f"has {count} points to choose from, but {least} has {budgets[least]}; with `tune` all "
             "losses need the same number: grids of the same size, or searches, which give each "
             "loss selection.samples points",
         )
@@ -171,7 +174,7 @@ def budget_problems(
 
 
 def tuned_limits(key: str, recipes: Iterable[Recipe]) -> tuple[float | None, float | None]:
-    """Inclusive smallest and largest valid value of a tuned key; None if there is none."""
+    """Smallest and largest valid value of a tuned key, inclusive; None without a limit."""
     _, first, *rest = key.split(".", 2)
     if not rest:
         return {"batch_size": 2, "epochs": 1}.get(first), None
@@ -186,7 +189,7 @@ def _entry(part: str, name: str) -> Entry[Any]:
 def _with_advice(problem: Problem) -> Problem:
     if problem.loc:
         return problem
-    advice = "; values to choose from can be searched as well: {search: [0, 0.0005]}"
+    advice = "; a search can also choose from listed values: {search: [0, 0.0005]}"
     return replace(problem, message=problem.message + advice)
 
 
@@ -199,7 +202,7 @@ def _valid_keys(recipe: Recipe) -> list[str]:
 
 
 def _key_problem(key: str, suite: Suite, recipes: Mapping[str, Recipe]) -> str:
-    """Message on a key that cannot be tuned; empty if it can."""
+    """Message about a key that cannot be tuned; empty if it can."""
     parts = str(key).split(".")
     if parts[0] == "recipe" and len(parts) > 1 and parts[1] in ("input", "precision", "compile"):
         return "cannot be tuned; it has to be the same for all losses"
@@ -282,7 +285,7 @@ def _resolved(recipe: Recipe, key: str, value: Any) -> tuple[Any, str]:
 
 
 def _combination_problems(given: Mapping[str, Any], recipes: Mapping[str, Recipe]) -> list[Problem]:
-    """Problems of values that the optimizer accepts only in other combinations."""
+    """The first problem of a combination of values that the optimizer does not accept."""
     values = {
         key: each["grid"]
         if is_grid(each)

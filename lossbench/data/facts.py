@@ -38,7 +38,7 @@ def data_facts(
         dataset: Data set of the column.
         choice, recipe: Settings of the column.
         holdout: Held-out part of the column; 0 for none.
-        holdout_labels: Labels that the held-out part is measured by.
+        holdout_labels: Labels that the held-out part is evaluated with.
         workers: Number of processes of one training.
         batch_sizes: Batch sizes that may be used instead of the recipe's.
     """

@@ -24,7 +24,7 @@ def long_tail_shares(num_classes: int, ratio: float) -> NDArray[np.float64]:
 def step_shares(num_classes: int, ratio: float) -> NDArray[np.float64]:
     """Size of each class relative to the first: 1 for the first half, 1 / ratio for the others.
 
-    With an odd number of classes, the class in the middle belongs to the small ones.
+    With an odd number of classes, the middle class is one of the small ones.
 
     Reference: Cao et al., Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss.
         NeurIPS 2019.

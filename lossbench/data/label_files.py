@@ -1,4 +1,4 @@
-"""Files with other labels for the images of a training set."""
+"""Files with labels for the images of a training set, which replace those of the data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label noise: wrong labels for an exact share of the images of each class."""
+"""Label noise: an exact share of the labels of each class is wrong."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def asymmetric_noise(labels: Indices, targets: Indices, rate: float, seed: int) 
 
     Args:
         labels: True labels (N,).
-        targets: Class (K,) that images of each class are mistaken for; k for class k keeps it.
+        targets: New class (K,) of the changed labels of each class; k for class k changes nothing.
         rate: Share of the images of each changed class, in [0, 1).
         seed: Seed of a `RandomState`, whose numbers are the same with every version of NumPy.
 
@@ -65,7 +65,7 @@ def asymmetric_noise(labels: Indices, targets: Indices, rate: float, seed: int) 
 
 
 def count_of_rate(rate: float, count: int) -> int:
-    """Number of images that is a share of `count`, rounded to the nearest integer, halves up."""
+    """Rate times number of images, rounded to the nearest integer; a half is rounded up."""
     return math.floor(rate * count + 0.5 + 1e-9)  # 0.29 * 50 is 14.499999999999998
 
 

@@ -31,9 +31,10 @@ lawn_mower rocket streetcar tank tractor
 
 
 def _next_within_superclass() -> dict[str, str]:
-    """Each class of CIFAR-100 -> the next one of its superclass in alphabetical order, circularly.
+    """Each class of CIFAR-100 -> the next one of its superclass in alphabetical order; the last
+    -> the first.
 
-    That is the order of the class numbers, too. The code that Patrini et al. published uses blocks
+    This is also the order of the class numbers. The code that Patrini et al. published uses blocks
     of five consecutive class numbers instead, which are not the superclasses.
     """
     lines = [sorted(line.split()) for line in _SUPERCLASSES.split("\n") if line]

@@ -1,4 +1,4 @@
-"""Conditions of the training set, checked and written as a trial needs them."""
+"""Label noise and imbalance of a suite, checked against the data and in the form of a trial."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def _with_digest(noise: LabelNoise, choice: DatasetChoice, dataset: Dataset) -> 
         raise refused(("label_noise", "digest"), message)
     file = noise.file
     assert file is not None
-    if is_label_path(file):  # workers have another folder
+    if is_label_path(file):  # workers have another working directory
         file = str(find_label_file(file, dataset.data_root).resolve())
     return noise.model_copy(update={"digest": digest, "file": file})
 
 
 def _map_numbers(noise: AsymmetricNoise, dataset: Dataset) -> list[int]:
-    """Number of the class that images of each class are mistaken for; its own number without one.
+    """Number of the class that images of each class are mistaken for; by default its own number.
 
     Raises:
         ParameterError: The map is unknown, leaves a class out, or names a class that does not
@@ -114,7 +114,7 @@ def _class_numbers(classes: Sequence[int | str], dataset: Dataset) -> list[int]:
 
 
 def _usual_map(name: str | None, dataset: Dataset) -> list[int]:
-    """The map of a known data set; a class that `classes` left out is not changed to another."""
+    """The map of a known data set, restricted to the chosen `classes`."""
     known = ", ".join(USUAL_MAPS)
     if name is None and dataset.card.name not in USUAL_MAPS:
         raise refused(
@@ -129,7 +129,9 @@ def _usual_map(name: str | None, dataset: Dataset) -> list[int]:
     names, everything = dataset.card.class_names, (dataset.unrestricted or dataset).card.class_names
     foreign = [k for k in dict.fromkeys([*chosen, *chosen.values()]) if k not in everything]
     if foreign:
-        message = f"{name or dataset.card.name} has classes that are not here: {_some(foreign)}"
+        message = (
+            f"{name or dataset.card.name} has classes that this data set lacks: {_some(foreign)}"
+        )
         raise refused(MAP, message)
     here = {k: target for k, target in chosen.items() if k in names}
     lost = [f"{k} -> {target}" for k, target in here.items() if target not in names]
@@ -159,9 +161,9 @@ def condition_notes(
     Args:
         dataset: Data set, restricted to the chosen classes.
         choice: Its resolved conditions.
-        chosen: Indices of all training images that are used, with the held-out part.
+        chosen: Indices of all training images that are used, including the held-out part.
         holdout: Share that `selection` holds out, or `validation`; 0 without selection.
-        holdout_labels: Labels that the held-out part is measured by.
+        holdout_labels: Labels that the held-out part is evaluated with.
     """
     labels = training_labels(dataset, choice)
     true = labels.true if labels.kept is None else labels.true[labels.kept]
@@ -176,7 +178,7 @@ def condition_notes(
     if choice.label_noise is not None:
         yield (
             f"label noise: {_noise_text(choice.label_noise, labels, chosen, dataset)}"
-            f"{_measured_by(choice, holdout, holdout_labels)}"
+            f"{_evaluated_with(choice, holdout, holdout_labels)}"
         )
 
 
@@ -194,15 +196,15 @@ def _noise_text(
     return f"{noise.text} {wrong}" + (f", seed {noise.seed}" if noise.file is None else "")
 
 
-def _measured_by(choice: DatasetChoice, holdout: Holdout, labels: HoldoutLabels) -> str:
+def _evaluated_with(choice: DatasetChoice, holdout: Holdout, labels: HoldoutLabels) -> str:
     if not holdout or holdout == "validation" or not choice.has_noisy_labels:
         return ""
     which = "true labels" if labels == "clean" else "noisy labels"
-    return f"; the held-out part is measured by its {which}"
+    return f"; the held-out part is evaluated with its {which}"
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first names of a list, and how many there are besides."""
+    """The first names of a list, and the number of the others."""
     shown = ", ".join(itertools.islice(names, MAX_NAMED))
     more = len(names) - MAX_NAMED
     return f"{shown} and {more} more" if more > 0 else shown

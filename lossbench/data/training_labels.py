@@ -1,4 +1,4 @@
-"""The training set under the conditions of a suite: which images are used, with which labels."""
+"""The training images that a suite's label noise and imbalance leave, and their labels."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class TrainingLabels:
 def training_labels(dataset: Dataset, choice: DatasetChoice) -> TrainingLabels:
     """Choose the training images by `per_class` and `imbalance`, then make labels wrong.
 
-    The images are chosen by their true labels, because papers that combine an imbalance with label
-    noise make the imbalance first.
+    The images are chosen by their true labels, because papers that combine imbalance and label
+    noise apply the imbalance first.
 
     Args:
         dataset: Data set, restricted to the chosen classes.
@@ -116,7 +116,7 @@ def _noisy(dataset: Dataset, noise: LabelNoise, labels: Indices, kept: Indices |
         return asymmetric_noise(labels, targets, noise.asymmetric.rate, noise.seed)
     try:
         labels_of_file, digest = read_labels(dataset, noise)
-    except ParameterError as error:  # it was there when the suite was planned
+    except ParameterError as error:  # the file was valid when the suite was planned
         raise DataError(error.problems[0].message) from None
     if digest != noise.digest:
         raise DataError(
@@ -144,7 +144,7 @@ def read_labels(dataset: Dataset, noise: LabelNoise) -> tuple[Indices, str]:
     if len(found.labels) != len(true):
         raise refused(
             loc,
-            f"{path} has {len(found.labels):,} labels, and {dataset.card.name} has {len(true):,} "
+            f"{path} has {len(found.labels):,} labels, but {dataset.card.name} has {len(true):,} "
             "training images",
         )
     if found.clean is not None and not np.array_equal(found.clean, true):

@@ -14,10 +14,10 @@ class BestError(Evaluation):
     """Smallest top-1 error over all epochs: the epoch is chosen on the test set itself.
 
     min_e error_e over the epochs e = 1, ..., E, with the error on the measured images after each
-    epoch. Papers on noisy labels print it next to the error after the last epoch. It is too good:
-    the minimum of E noisy errors is smaller on average than the error of any epoch that is chosen
-    without the test set, the more epochs there are and the fewer test images. Use it to compare
-    with numbers that were chosen in the same way only.
+    epoch. Papers on noisy labels print it next to the error after the last epoch. It is too low:
+    on average the minimum of E noisy errors is below the error of any epoch that is chosen without
+    the test set, and more so with more epochs or fewer test images. Use it only to compare with
+    numbers that were chosen in the same way.
 
     It is computed from the recorded epochs, so it can be added to a suite whose networks are
     trained, even if their weights are not stored.

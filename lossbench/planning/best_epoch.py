@@ -1,4 +1,4 @@
-"""Error of the best epoch, from the history of a training: nothing is measured again for it."""
+"""Error of the best epoch, computed from the history of a training without a new measurement."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def best_error(history: Sequence[EpochRecord], epochs: int) -> float:
 def with_best_error(trial: Trial, stored: TrialResult) -> TrialResult:
     """The result with the error of its best epoch, if its trial asks for it and it is not stored.
 
-    So `best_error` can be added to a suite whose networks are trained, without their weights.
+    Thus `best_error` can be added to a suite whose networks are trained, even without stored
+    weights.
     """
     known = {record.identity for record in stored.measurements}
     wanted = [

@@ -9,11 +9,11 @@ from typing import Any
 from lossbench.planning.column_text import differing_settings
 from lossbench.planning.plan import Plan
 
-WITHOUT: dict[str, dict[tuple[str, ...], float]] = {
+NEUTRAL_VALUES: dict[str, dict[tuple[str, ...], float]] = {
     "dataset.label_noise": {("symmetric",): 0.0, ("asymmetric", "rate"): 0.0},
     "dataset.imbalance": {("long_tail",): 1.0, ("step",): 1.0},
 }
-"""Condition -> its numeric key -> value that means the same as no such condition."""
+"""Condition of the training data -> its numeric key -> value that changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def column_levels(plan: Plan) -> ColumnLevels | None:
     if len(differing) != 1:
         return None
     [(setting, values)] = differing.items()
-    for keys, neutral in WITHOUT.get(setting, {}).items():
+    for keys, neutral in NEUTRAL_VALUES.get(setting, {}).items():
         levels = _levels_of_condition(values, keys, neutral)
         if levels is not None:
             return _ordered(".".join([setting, *keys]), levels)
@@ -56,7 +56,7 @@ def _ordered(setting: str, values: Mapping[str, float]) -> ColumnLevels:
 def _levels_of_condition(
     values: Mapping[str, Any], keys: tuple[str, ...], neutral: float
 ) -> dict[str, float] | None:
-    """Variant -> number below `keys`; None if one has none, or if they differ in other keys."""
+    """Variant -> number at nested `keys`; None if one has none or they differ elsewhere."""
     levels: dict[str, float] = {}
     others: list[Any] = []
     for variant, value in values.items():
@@ -73,7 +73,7 @@ def _levels_of_condition(
 
 
 def _taken_out(value: Any, keys: tuple[str, ...]) -> tuple[Any, Any]:
-    """The item of nested mappings below `keys` (None if it is absent), and the mappings without."""
+    """The item at `keys` of nested mappings (None if absent), and the mappings without it."""
     if not keys:
         return value, None
     if not isinstance(value, Mapping) or keys[0] not in value:

@@ -11,15 +11,16 @@ from lossbench.planning.rows import short_value
 from lossbench.suite.columns import ColumnSettings, suite_settings
 
 _PARTS = ("classes", "train_size", "test_size", "per_class")
-"""Keys of `dataset` that select a part of it; without them all is used."""
+"""Keys of `dataset` that select a part of the images; without a key all images are used."""
 
 
 def column_texts(plan: Plan) -> dict[str, str]:
     """Variant -> its values of the settings that differ between columns.
 
-    As in `recipe.epochs 3, model.feature_dim 2`. If several settings differ, only the column with
-    the settings of the suite, or else the first one, has all of them; the others have what differs
-    from it, as in `as base, but recipe.epochs 3`. Empty for a suite without variants.
+    For example `recipe.epochs 3, model.feature_dim 2`. If several settings differ, only one column
+    lists all of them: the one with the settings of the suite, or else the first one. The others
+    list their differences from it: `as base, but recipe.epochs 3`. Empty for a suite without
+    variants.
     """
     differing = differing_settings(plan)
     if not differing or not plan.has_variants:
@@ -72,7 +73,7 @@ def _differences(path: str, values: Sequence[Any]) -> Iterator[tuple[str, Sequen
         yield path, values
         return
     for key in dict.fromkeys(key for value in values for key in value):
-        own = [value.get(key) for value in values]  # a missing key is an unset one
+        own = [value.get(key) for value in values]  # a missing key is the same as null
         yield from _differences(f"{path}.{key}".lstrip("."), own)
 
 

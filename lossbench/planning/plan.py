@@ -55,7 +55,7 @@ class Plan:
         dry_run_head: Dry run of a single head; None if the data are missing.
         search_points: Points that the searches have proposed so far, stored ones included, by
             `searched_rows.search_identity`.
-        search_notes: Line on searches whose stored points differ from those of a replay, if any.
+        search_notes: A line if stored points of searches differ from those of a replay.
         limits: (loss name, parameter) -> smallest and largest valid value, each possibly None.
         notation: Loss name -> name and symbols of the paper, for LaTeX tables.
         looks: Stored record of the seeds that are added until the table is decided, which begin

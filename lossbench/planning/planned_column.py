@@ -1,4 +1,4 @@
-"""A column of a plan: what its trials depend on besides the settings in the suite."""
+"""A column of a plan: digests and facts of its data, and its evaluations."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 ROUND = 8
-"""Number of points per round; the first round consists of the loss's default and points that are
-spread evenly over the spaces, so that even a few points cover a range."""
+"""Number of points per round. The first round has the defaults of the loss and points spread evenly
+over the spaces, so that even a few points cover a range."""
 MAX_ASKS = 4
 """Maximum number of proposals per wanted point: the sampler may repeat points, and lists of values
 may have fewer combinations than wanted points."""

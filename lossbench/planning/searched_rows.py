@@ -24,7 +24,7 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
     selection = plan.suite.selection
     assert selection is not None
     search_points = dict(plan.search_points)
-    replaced: list[tuple[int, int, str]] = []  # points of a search: replaced, all, their Optuna
+    replaced: list[tuple[int, int, str]] = []  # replaced points, all points, versions of Optuna
 
     def points_of(search: Search, variant: str) -> tuple[Point, ...]:
         identity = search_identity(plan, search, variant)
@@ -55,11 +55,11 @@ def with_searched_rows(plan: Plan, scores: Scores) -> Plan:
 
 
 def _search_notes(replaced: Sequence[tuple[int, int, str]]) -> tuple[str, ...]:
-    """Line on searches whose stored points differ from those of a replay, if there are any.
+    """One line if stored points of searches differ from those of a replay, otherwise none.
 
     Args:
-        replaced: For each of them the number of replaced points, the number of all points, and the
-            versions of Optuna that proposed them.
+        replaced: For each search with such points the number of replaced points, the number of all
+            points, and the versions of Optuna that proposed them.
     """
     if not replaced:
         return ()
@@ -68,8 +68,8 @@ def _search_notes(replaced: Sequence[tuple[int, int, str]]) -> tuple[str, ...]:
     versions = ", ".join(dict.fromkeys(text for _, _, text in replaced))
     return (
         f"{points} of {all_points} points of {searches}, stored with Optuna {versions}, differ "
-        f"from those that this version proposes with Optuna {version('optuna')}; the stored "
-        "points are used",
+        f"from those that are proposed now with Optuna {version('optuna')}; the stored points are "
+        "used",
     )
 
 

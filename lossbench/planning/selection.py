@@ -84,7 +84,7 @@ class Stage:
     def images(self) -> str:
         """The kind of the measured images: `test`, `validation`, `held-out training`, `held-out`.
 
-        The last one stands for both kinds, if columns on different data have different ones.
+        `held-out` if some columns use a validation set and others held-out training images.
         """
         if self.measured == "test":
             return "test"
@@ -162,9 +162,10 @@ class PlanWithResults:
 
 
 def distinct_trials(trials: Iterable[Trial]) -> tuple[Trial, ...]:
-    """The trials without those whose training is that of an earlier one.
+    """The trials, each training once.
 
-    With `tune`, a row of `compare` is the chosen row if the recipe's own values are chosen.
+    With `tune`, a row of `compare` has the trainings of the chosen row if the recipe's own values
+    are chosen.
     """
     distinct: dict[str, Trial] = {}
     for trial in trials:

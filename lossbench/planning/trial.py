@@ -83,7 +83,7 @@ class Trial(Strict):
         holdout: Fraction of the training set that is held out and measured instead of the test set;
             0 trains on everything and measures on the test set; `validation` trains on everything
             and measures on the validation set.
-        holdout_labels: Labels that held-out images are measured by, if there is label noise.
+        holdout_labels: Labels that held-out images are evaluated with, if there is label noise.
         stop_early: Whether it may be pruned if its row is behind others; see `Selection`.
         evaluate: Evaluations after the last epoch; they are not part of the identity.
         keep_weights: Whether the trained weights are stored; not part of the identity.
@@ -178,7 +178,7 @@ class Trial(Strict):
 
     @property
     def measures_clean_labels(self) -> bool:
-        """Whether held-out images are measured by labels that differ from those of training."""
+        """Whether held-out images are evaluated with other labels than those of training."""
         share = bool(self.holdout) and not self.on_validation_set
         return share and self.holdout_labels == "clean" and self.dataset.has_noisy_labels
 

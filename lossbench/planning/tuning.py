@@ -15,7 +15,7 @@ from lossbench.suite.grammar import SearchRange, Space, is_grid, read_space
 from lossbench.suite.schema import Recipe, Suite
 
 Tuned = Mapping[str, Any]
-"""Dotted key of the recipe -> value, as in {"recipe.optimizer.lr": 0.1}."""
+"""Dotted key of the recipe -> value, for example {"recipe.optimizer.lr": 0.1}."""
 
 COMPONENTS = ("optimizer", "schedule")
 """Keys of the recipe whose parameters can be tuned."""
@@ -54,12 +54,12 @@ def recipe_value(recipe: Recipe, key: str) -> Any:
 
 
 def tuned_grids(suite: Suite) -> dict[str, list[Any]]:
-    """Tuned key -> the values of its grid."""
+    """Tuned key with a grid -> its values."""
     return {key: given["grid"] for key, given in suite.tune.items() if is_grid(given)}
 
 
 def tuned_spaces(suite: Suite) -> dict[str, Space]:
-    """Tuned key -> its range or values to search."""
+    """Tuned key with a search -> its range, or the values to choose from."""
     return {
         key: read_space(given["search"]) for key, given in suite.tune.items() if not is_grid(given)
     }
@@ -72,7 +72,7 @@ def grid_combinations(suite: Suite) -> list[dict[str, Any]]:
 
 
 def tuned_values(suite: Suite, key: str) -> list[Any]:
-    """Values listed for a tuned key, or the limits of its range."""
+    """Values given for a tuned key, or the two limits of its range."""
     if is_grid(suite.tune[key]):
         return list(suite.tune[key]["grid"])
     space = tuned_spaces(suite)[key]
@@ -106,7 +106,7 @@ def count_combinations(spaces: Mapping[str, Space], integers: Collection[str]) -
 
 
 def short_names(keys: Collection[str], params: Collection[str]) -> dict[str, str]:
-    """Tuned key -> its shortest unique end, as in `lr` for `recipe.optimizer.lr`.
+    """Tuned key -> its shortest unique suffix, for example `lr` for `recipe.optimizer.lr`.
 
     Args:
         keys: All tuned keys of the suite.

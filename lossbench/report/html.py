@@ -21,7 +21,7 @@ from lossbench.report.metric_tables import origin_lines
 from lossbench.report.uncertainty_table import TITLE
 
 SECTIONS = {
-    "levels": "From column to column",
+    "levels": "Metrics by the setting of the columns",
     "selection": "Selection on the held-out part",
     "ranks": "Ranks by metric",
     "per_class": "Single classes",

@@ -21,7 +21,7 @@ from lossbench.report.value_text import describe_values
 from lossbench.report.verdict_text import corrected_for, describe_margins, find_verdict
 
 MAX_COLUMNS = 8
-"""Largest number of columns with values; a wider table is split by variant, then by metric."""
+"""Maximum number of columns with values; a wider table is split by variant, then by metric."""
 HEADING_WIDTH = 16
 """Number of characters after which a heading is broken."""
 MARKS = {"better": r"$^{+}$", "worse": r"$^{-}$", "equivalent": r"$^{\approx}$"}
@@ -29,7 +29,7 @@ MARKS = {"better": r"$^{+}$", "worse": r"$^{-}$", "equivalent": r"$^{\approx}$"}
 
 
 def latex_tables(tables: Sequence[Table], command: str = "") -> str:
-    """Values of every metric in a table of its own; then all metrics on the test set in one.
+    """One table per metric, then with `tune` the chosen values, then all metrics on the test set.
 
     Args:
         tables: Tables of all metrics of a suite.
@@ -176,7 +176,7 @@ def _legend(tables: Sequence[Table], variants: Sequence[str] | None = None) -> l
 
 
 def _mark_legend(tables: Sequence[Table], cells: Sequence[Cell]) -> list[str]:
-    """The test behind the marks of verdicts; empty without any test."""
+    """Sentences on the marks of verdicts and their test; empty without a test."""
     judged = [table for table in tables if table.verdicts and table.verdicts.comparisons]
     found = {
         verdict.outcome
@@ -204,7 +204,7 @@ def _mark_legend(tables: Sequence[Table], cells: Sequence[Cell]) -> list[str]:
             f"difference is within {within}."
         )
     if "undecided" in found:
-        sentences.append(f"Without a mark: {reference}, or undecided.")
+        sentences.append(f"No mark: {reference} itself, or undecided.")
     return sentences
 
 

@@ -32,11 +32,11 @@ def latex_float(
     groups: Sequence[ColumnGroup],
     rows: Iterable[Sequence[str]],
 ) -> str:
-    r"""A floating table.
+    r"""A `table` environment with its comments.
 
     Args:
         comments: Lines before the table.
-        needed: All texts of the user in it, some of which pdflatex may be unable to write.
+        needed: All text of the table; a comment warns about characters that pdflatex lacks.
         caption: Sentences of the caption, as LaTeX.
         key: Key for `\label`.
         groups: Columns after the first one, which names the rows.

@@ -63,13 +63,13 @@ def latex_number(value: Any) -> str:
 
 
 class LatexKeys:
-    r"""Keys for `\label`, each different from those before it."""
+    r"""Distinct keys for `\label`."""
 
     def __init__(self) -> None:
         self._given: set[str] = set()
 
     def key(self, *parts: str, between: str = "-") -> str:
-        """`tab:digits-error`, with a number if it was given before."""
+        """A key such as `tab:digits-error`, with a number if it was returned before."""
         base = "tab:" + between.join(self._clean(parts))
         key, number = base, 2
         while key in self._given:

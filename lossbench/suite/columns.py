@@ -146,7 +146,8 @@ def setting_location(suite: Suite, variant: str, loc: Loc) -> Loc:
 def joined_problems(suite: Suite, by_column: Mapping[str, Iterable[Problem]]) -> list[Problem]:
     """The distinct problems of all columns.
 
-    Those at a key that columns share name their columns, unless all columns have them.
+    The message of a problem at a key of the suite names the columns that have the problem, unless
+    all columns have it.
 
     Args:
         suite: The suite.
@@ -170,5 +171,5 @@ def _overlaid(base: Content, own: Mapping[str, Any]) -> Content:
 
 
 def _fields(content: BaseModel) -> dict[str, Any]:
-    """The values by name, without conversion; unlike a dump, this has the unused keys, too."""
+    """Name of each field -> its value, unconverted; unlike `model_dump`, with the unused keys."""
     return {name: getattr(content, name) for name in type(content).model_fields}

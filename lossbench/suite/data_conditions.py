@@ -23,14 +23,14 @@ ClassName = Annotated[int, Field(ge=0)] | str
 
 
 class AsymmetricNoise(Strict):
-    """Label noise that gives images of a class the label of one other class.
+    """Label noise that changes labels of a class to those of one other class.
 
     Attributes:
         rate: Share of the images of each mapped class whose label is changed, in [0, 1).
-        map: Class -> class that its images are mistaken for, by name or number; or `cifar10`,
-            `cifar100` or `mnist` for the usual map of these data; or a list with the number of
-            that class for each class. By default the usual map of the data set.
-        unmapped: Whether the map may leave classes out. With `keep` their labels are kept.
+        map: Class -> class that its images are mistaken for, by name or number; or a list of the
+            latter classes by number, one for each class; or `cifar10`, `cifar100` or `mnist` for
+            the usual map of these data. By default the usual map of the data set.
+        unmapped: Whether the map may leave classes out. With `keep`, these keep their labels.
     """
 
     rate: Rate

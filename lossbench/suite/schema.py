@@ -50,7 +50,7 @@ Distinct = AfterValidator(_distinct)
 Holdout = float | Literal["validation"]
 """Share of the training set, or the validation set of the data set."""
 HoldoutLabels = Literal["noisy", "clean"]
-"""Labels that held-out training images are measured by, if there is label noise."""
+"""Labels that held-out training images are evaluated with, if there is label noise."""
 NonNegativeInt = Annotated[int, Field(ge=0)]
 ONLY_COLUMN = "default"
 """Name of the single column of a suite without variants."""
@@ -224,7 +224,7 @@ class Selection(Strict):
         metric: Metric to choose by; the best mean over the seeds is chosen.
         samples: Number of points that the `search` in a loss and in `tune` proposes for each loss
             and column.
-        holdout_labels: Labels that held-out training images are measured by, if
+        holdout_labels: Labels that held-out training images are evaluated with, if
             `dataset.label_noise` makes labels wrong: `noisy`, those that training would see, or
             `clean`, the true ones. The images are the same.
         stop_early: Prune held-out rows that are behind (successive halving). After 5/8 and after

@@ -153,7 +153,10 @@ def test_columns_are_described_by_the_one_with_the_settings_of_the_suite(plan_of
     [
         ("{}", "variants.own: is the same as base"),
         ("{recipe: {epochs: 2}}", "variants.own: is the same as base"),
-        ("{evaluate: [calibration]}", "variants.own: is the same as base"),
+        (
+            "{evaluate: [calibration]}",
+            "variants.own: is the same as base except for its evaluations; add them to base",
+        ),
         ("{recipe: {optimizer: {lrr: 1}}}", "variants.own.recipe.optimizer.lrr: unknown"),
         ("{recipe: {optimizer: {name: adam}}}", "variants.own.recipe.optimizer: unknown optimizer"),
         ("{recipe: {schedule: {name: cosin}}}", "variants.own.recipe.schedule: unknown schedule"),

@@ -126,7 +126,7 @@ def test_a_searched_row_may_not_get_the_name_of_a_label(run: Run) -> None:
     losses = f"  - center: {{label: lgm(alpha=1)}}\n  - lgm: {{alpha: {SEARCH}}}\n"
     code, _, err = planned(run, losses, "selection: {samples: 2}\n")
     assert code == 2
-    assert "7: losses.center.label: 'lgm(alpha=1)' may become the name of another row" in err
+    assert "7: losses.center.label: 'lgm(alpha=1)' may also become the name of a row that" in err
 
 
 def test_reference_and_only_use_the_label(run: Run) -> None:

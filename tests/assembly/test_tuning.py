@@ -100,8 +100,8 @@ def plan_of(folder: Path, *overrides: str) -> Plan:
         ),
         (
             ["losses.lgm.alpha={grid: [0.1, 0.2, 0.3, 0.4, 0.5]}"],
-            "losses.lgm: 15 points to choose from, but softmax has 3; with `tune` all losses need "
-            "the same number",
+            "losses.lgm: has 15 points to choose from, but softmax has 3; with `tune` all losses "
+            "need the same number",
         ),
         (
             [
@@ -109,14 +109,15 @@ def plan_of(folder: Path, *overrides: str) -> Plan:
                 "selection.samples=5",
                 "losses.lgm.alpha={search: {low: 0.1, high: 1}}",
             ],
-            "losses.lgm: 5 points to choose from, but softmax has 2",
+            "losses.lgm: has 5 points to choose from, but softmax has 2",
         ),
         (
             [
                 f"tune.{LR}.grid=[{', '.join(str(i / 100) for i in range(1, 41))}]",
                 f"losses.lgm.alpha={{grid: [{', '.join(str(i / 100) for i in range(40))}]}}",
             ],
-            "losses.lgm: its grids and those of `tune` give 1,600 rows; at most 1,000 are allowed",
+            "losses.lgm: the grids of the loss and those of `tune` give 1,600 rows; at most "
+            "1,000 are allowed",
         ),
         (["reference=softmax(lr=1)"], "'softmax(lr=1)' is no row; did you mean 'softmax'?"),
         (["selection.compare=[center]"], "is none of the suite's rows: no center"),

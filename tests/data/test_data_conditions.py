@@ -237,8 +237,8 @@ def test_held_out_images_are_measured_by_noisy_or_clean_labels(data: Path) -> No
     clean = plan_of(data, keys, "selection={holdout: 0.25, holdout_labels: clean}")
     assert {t.identity for t in noisy.trials}.isdisjoint(t.identity for t in clean.trials)
     assert noisy.table_identity != clean.table_identity
-    assert noisy.notes[-1].endswith("; the held-out part is measured by its noisy labels")
-    assert clean.notes[-1].endswith("; the held-out part is measured by its true labels")
+    assert noisy.notes[-1].endswith("; the held-out part is evaluated with its noisy labels")
+    assert clean.notes[-1].endswith("; the held-out part is evaluated with its true labels")
     mine, cpu = load_dataset("mine", data), torch.device("cpu")
     parts = [build(plan.trials[0], mine, cpu) for plan in (noisy, clean)]
     true, observed = (

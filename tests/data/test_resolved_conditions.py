@@ -77,7 +77,7 @@ def test_a_usual_map_with_some_of_its_classes() -> None:
     ("given", "message"),
     [
         ("cifar", "no usual map is named 'cifar'; did you mean 'cifar10'"),
-        ("mnist", "mnist has classes that are not here: 2, 3, 5, 6, 7, 8 and 1 more"),
+        ("mnist", "mnist has classes that this data set lacks: 2, 3, 5, 6, 7, 8 and 1 more"),
         ({"cta": "dog"}, "no class is named 'cta'; did you mean 'cat'"),
         ({"cat": "dgo"}, "no class is named 'dgo'; did you mean 'dog'"),
         ({"cat": 10}, "there is no class 10, only 0 to 9"),
@@ -140,7 +140,7 @@ def test_data_without_a_usual_map_need_one() -> None:
     ("keys", "key", "message"),
     [
         ({}, "label_noise.key", r"give the name of the labels \(known: clean_label, few, own\)"),
-        ({"key": "few"}, "label_noise.from", "has 2 labels, and cifar10 has 440 training images"),
+        ({"key": "few"}, "label_noise.from", "has 2 labels, but cifar10 has 440 training images"),
         (
             {"key": "own", "digest": "0"},
             "label_noise.digest",

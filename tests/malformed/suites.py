@@ -198,7 +198,7 @@ ROWS = [
     edited("tuned without selection", "seeds:", "tune: {recipe.optimizer.lr: {grid: [0.1, 1]}}\nseeds:", "bad.yaml:8: tune: needs a held-out part; add selection: {holdout: 0.2} to the suite"),
     edited("a tuned list", "seeds:", "tune: [recipe.optimizer.lr]\nseeds:", "bad.yaml:8: tune: should be a mapping"),
     edited("tuned to something else", "seeds:", "tune: {recipe.optimizer.lr: {grid: [fast]}}\nselection: {holdout: 0.2}\nseeds:", "bad.yaml:8: tune.recipe.optimizer.lr.grid: 'fast': should be a valid number"),
-    edited("an uneven budget", "seeds:", "tune: {recipe.optimizer.lr: {grid: [0.1, 1]}}\nselection: {holdout: 0.2}\nseeds:", "losses.lgm: 4 points to choose from, but softmax has 2"),
+    edited("an uneven budget", "seeds:", "tune: {recipe.optimizer.lr: {grid: [0.1, 1]}}\nselection: {holdout: 0.2}\nseeds:", "losses.lgm: has 4 points to choose from, but softmax has 2"),
     edited("selection true", "seeds:", "selection: true\nseeds:", "bad.yaml:8: selection: should be a mapping, not True"),
     edited("reference of several rows", "reference: softmax", "reference: lgm", "bad.yaml:9: reference: 'lgm' is 2 rows; name one of lgm(alpha=0), lgm(alpha=0.3)"),
 ]  # fmt: skip

@@ -176,7 +176,7 @@ def test_stored_points_replace_those_of_another_sampler(
     assert after.plan.search_points == before.plan.search_points
     [note] = after.plan.search_notes
     assert re.match(r"2\d of 4\d points of 2 searches, stored with Optuna \d", note)
-    assert note.endswith("proposes with Optuna 99.0; the stored points are used")
+    assert note.endswith("proposed now with Optuna 99.0; the stored points are used")
 
 
 def test_a_search_continues_after_its_stored_points(

@@ -20,15 +20,16 @@ from lossbench.report.figures.style import INK, Colour, Drawing, new_figure, sav
 from lossbench.report.metric_groups import group_tables
 
 MIN_LEVELS = 3
-"""Two columns are compared more easily in the table."""
+"""Minimum number of columns; two are compared more easily in the table."""
 LOG_FROM_RATIO = 10
-"""Levels above 0 that span at least this are drawn on a logarithmic axis."""
+"""Positive levels whose largest is at least this multiple of the smallest are on a log axis."""
 DODGE = 0.24
-"""How far the rows' points spread sideways, as a share of the smallest distance of two levels."""
+"""Range of the horizontal shifts of the rows' points, as a share of the smallest distance between
+levels."""
 WIDTH_IN, HEIGHT_IN, LEGEND_LINE_IN = 5.2, 3.6, 0.2
-"""Width, which a phone shows without zooming; height without the legend, and of its lines."""
+"""Width, small enough for a phone; height without the legend; height of a line of the legend."""
 MAX_LEGEND_LENGTH, MAX_LABEL_LENGTH = 78, 34
-"""Number of characters in a line of the legend, and in one of the vertical axis's label."""
+"""Maximum number of characters in a line of the legend, and of the label of the vertical axis."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ SETTINGS = {
     "dataset.per_class": SettingText("Images per class", "training images per class"),
     "dataset.train_size": SettingText("Training images", "training images"),
 }
-"""Settings that have other names than their paths."""
+"""Settings that are not named by their paths in the figure."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _draw(
 def _places(
     curve: LevelCurve, factor: float, scale: Scale, values: Sequence[float], index: int, rows: int
 ) -> list[float]:
-    """Places of a row's points on the axis: next to those of the other rows."""
+    """Positions of a row's points on the horizontal axis, shifted so that rows do not overlap."""
     share = DODGE * (index / (rows - 1) - 0.5) if rows > 1 else 0.0
     ends = [scale[value] for value in values]
     own = [scale[factor * level] for level in curve.levels]

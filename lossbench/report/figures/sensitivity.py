@@ -33,7 +33,7 @@ from lossbench.suite.grammar import SearchRange
 
 PANELS_PER_ROW = 2
 LOG_FROM_RATIO = 10
-"""Positive errors that span more than this are drawn on a logarithmic axis."""
+"""Positive errors whose largest is more than this multiple of the smallest are on a log axis."""
 RING: dict[str, Any] = {
     "marker": "o",
     "markersize": 12,
@@ -61,9 +61,9 @@ class Look:
 def sensitivity_figure(table: Table, variant: str, colours: Mapping[str, Colour]) -> Drawing | None:
     """One panel per tuned key, in which a line per loss shows how its error depends on the key.
 
-    A wide valley means that a loss needs little tuning. Where a loss has several points at a value,
-    as in a grid of two keys, the line joins the best of them. Where another key or parameter was
-    searched together with this one, so that the values all differ, points are not joined.
+    A wide minimum means that a loss needs little tuning. If a loss has several points at a value,
+    as in a grid of two keys, the line joins the best of them. If another key or parameter was
+    searched together with this one, so that all values differ, points are not joined.
 
     Args:
         table: Table of the held-out part.
@@ -158,7 +158,7 @@ def _draw_entry(
 
 
 def _best(cells: Sequence[Cell], higher_is_better: bool) -> Cell | None:
-    """The complete cell with the best mean, as in the choice, or else any cell with it."""
+    """The cell with the best mean: among the complete ones as for the choice, else among all."""
     best = max if higher_is_better else min
     complete = [cell for cell in cells if cell.summary.complete]
     return best(complete or cells, key=_mean, default=None)
@@ -187,4 +187,7 @@ def _caption(table: Table, cells: Sequence[Cell], *, several: bool) -> str:
     text = f"{axis_label(table)}: mean over the finished of {table.seeds} seeds, bars \u00b1 std"
     if several or any(len(cell.row.varied) > 1 for cell in cells):
         text += "; a line joins the best points at each value"
-    return f"{text}. The chosen points are circled. The wider a valley, the less tuning is needed."
+    return (
+        f"{text}. The chosen points are circled. The wider the minimum of a line, the less tuning "
+        "its loss needs."
+    )
