@@ -194,6 +194,8 @@ def _without_test(
     table: Table, column: str, here: Sequence[Cell], verdicts: Sequence[Verdict]
 ) -> Answer:
     """The row with the best mean, and why there is no verdict."""
+    if not here:
+        return Answer(column, "", "no row: nothing is chosen on the held-out part")
     complete = [cell for cell in here if cell.summary.complete]
     best = [cell for cell in here if cell.best]
     if not best:

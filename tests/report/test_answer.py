@@ -85,6 +85,15 @@ def test_the_answer_of_one_column(
     assert shown.startswith(sentence), shown
 
 
+def test_a_column_for_which_nothing_was_chosen(
+    make_plan: Callable[..., Plan], fill: Callable
+) -> None:
+    plan = make_plan(COMPARED)
+    [table] = make_tables(PlanWithResults(plan, fill(plan, errors(REFERENCE, WORSE, BETTER))))
+    [answer] = make_answers([replace(table, cells={}, verdicts=None)]).listed
+    assert answer.sentence.startswith("no row: nothing is chosen on the held-out part")
+
+
 def test_the_interval_is_that_of_the_verdict(
     make_plan: Callable[..., Plan], fill: Callable
 ) -> None:
