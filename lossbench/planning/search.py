@@ -227,7 +227,7 @@ def _first_round(search: Search, own_values: Tuned) -> Iterator[dict[str, Any]]:
     from scipy.stats.qmc import Halton
 
     spaces = search.all_spaces
-    shares = Halton(len(spaces), scramble=False).random(ROUND)[1:]  # without the origin
+    shares = Halton(len(spaces), scramble=False).random(ROUND + 1)[1:]  # without the origin
     spread = [
         {
             name: _at_share(space, float(share), whole=name in search.integers)
@@ -235,8 +235,9 @@ def _first_round(search: Search, own_values: Tuned) -> Iterator[dict[str, Any]]:
         }
         for point in shares
     ]
-    yield {**spread[0], **dict(_defaults(search, own_values))}
-    yield from spread
+    first = {**spread[0], **dict(_defaults(search, own_values))}
+    yield first
+    yield from [point for point in spread if point != first][: ROUND - 1]
 
 
 def _at_share(space: Space, share: float, *, whole: bool) -> Any:
