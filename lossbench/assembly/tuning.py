@@ -159,14 +159,17 @@ def budget_problems(
     """Problems of losses with different numbers of points, if recipe keys are tuned."""
     if not suite.tune or suite.selection is None:
         return []
-    budgets = loss_budgets(suite, losses, rows)
+    listed = list(losses)
+    budgets = loss_budgets(suite, listed, rows)
     least = min(budgets, key=lambda name: budgets[name])
+    advice = "grids of the same size, or searches, which give each loss selection.samples points"
+    if all(isinstance(loss, Search) for loss in listed):  # one has too few combinations
+        advice = f"give `tune` more values, or set selection.samples to {budgets[least]}"
     return [
         Problem(
             ("losses", name),
             f"has {count} points to choose from, but {least} has {budgets[least]}; with `tune` all "
-            "losses need the same number: grids of the same size, or searches, which give each "
-            "loss selection.samples points",
+            f"losses need the same number: {advice}",
         )
         for name, count in budgets.items()
         if count != budgets[least]
@@ -212,6 +215,9 @@ def _key_problem(key: str, suite: Suite, recipes: Mapping[str, Recipe]) -> str:
             end = [each for each in valid if each.endswith(f".{key}")]
             near = f"; did you mean {end[0]!r}?" if end else did_you_mean(str(key), valid)
             column = f" of {variant}" if len(recipes) > 1 else ""
+            part = parts[1] if len(parts) > 2 and parts[0] == "recipe" else ""
+            if part in COMPONENTS and not any(k.startswith(f"recipe.{part}.") for k in valid):
+                near = f": the {part} {getattr(recipe, part).name} has no parameters"
             return f"is no key of the recipe{column} that can be tuned{near}"
     if key == "recipe.epochs" and suite.selection and suite.selection.stop_early:
         return (

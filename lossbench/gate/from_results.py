@@ -21,7 +21,7 @@ from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults, Stage
 from lossbench.planning.trial import Trial
 from lossbench.records import Results, TrialResult
-from lossbench.suite.schema import Component
+from lossbench.suite.schema import Component, Recipe
 
 _MAX_NAMED = 6  # cells that a message lists; it counts the others
 
@@ -75,7 +75,7 @@ def conditions_of(plan: Plan) -> Conditions:
         classes=None if classes is None else [int(k) for k in classes],  # resolved in a plan
         train_size=suite.dataset.train_size,
         test_size=suite.dataset.test_size,
-        recipe=suite.recipe,
+        recipe=_recipe(plan, suite.recipe),
         variants={},
         evaluate=_sorted(suite.evaluate),
         holdout=holdout,
@@ -99,8 +99,8 @@ def _column(plan: Plan, name: str, shared: Conditions, data: BaselineData) -> Ba
         )
     if dataset != shared.dataset:
         own["dataset"] = dataset
-    if settings.recipe != shared.recipe:
-        own["recipe"] = settings.recipe
+    if (recipe := _recipe(plan, settings.recipe)) != shared.recipe:
+        own["recipe"] = recipe
     if (evaluate := _sorted(settings.evaluate)) != shared.evaluate:
         own["evaluate"] = evaluate
     if column.holdout != shared.holdout:
@@ -108,6 +108,21 @@ def _column(plan: Plan, name: str, shared: Conditions, data: BaselineData) -> Ba
     return BaselineColumn(
         model=plan.model_with_weights_digest(name), augment=list(settings.augment), **own
     )
+
+
+def _recipe(plan: Plan, recipe: Recipe) -> Recipe:
+    """The recipe without the tuned parameters of its optimizer and schedule.
+
+    Cells have the tuned values; the recipe's own are used by rows to compare only.
+    """
+    if plan.compared:
+        return recipe
+    content = recipe.model_dump()
+    for key in plan.suite.tune:
+        _, part, *rest = key.split(".", 2)
+        if rest:
+            content[part]["params"].pop(rest[0], None)
+    return Recipe.model_validate(content)
 
 
 def _other_digests(plan: Plan, variant: str) -> dict[str, str]:

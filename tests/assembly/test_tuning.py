@@ -109,7 +109,13 @@ def plan_of(folder: Path, *overrides: str) -> Plan:
                 "selection.samples=5",
                 "losses.lgm.alpha={search: {low: 0.1, high: 1}}",
             ],
-            "losses.lgm: has 5 points to choose from, but softmax has 2",
+            "losses.lgm: has 5 points to choose from, but softmax has 2; with `tune` all losses "
+            "need the same number: give `tune` more values, or set selection.samples to 2",
+        ),
+        (
+            ["tune={recipe.schedule.gamma: {grid: [0.1, 0.5]}}"],
+            "tune.recipe.schedule.gamma: is no key of the recipe that can be tuned: the schedule "
+            "constant has no parameters",
         ),
         (
             [

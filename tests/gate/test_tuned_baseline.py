@@ -102,3 +102,20 @@ def test_a_suite_without_the_value_is_refused(
 def test_baselines_without_tuning_have_no_such_key(tmp_path: Path) -> None:
     found = found_with(tmp_path, 0.1, "")
     assert "tuned" not in baseline_text(baseline_from_results(found, "command"))
+
+
+@pytest.mark.parametrize(("compare", "refused"), [("", False), (", compare: [softmax]", True)])
+def test_the_own_value_of_a_tuned_key_matters_for_rows_to_compare_only(
+    tmp_path: Path, compare: str, refused: bool
+) -> None:
+    tuned = f"tune: {{{LR}: {{grid: [0.01, 0.1]}}}}\nselection: {{holdout: 0.2{compare}}}\n"
+    old = baseline_from_results(found_with(tmp_path, 0.1, tuned), "command")
+    path = tmp_path / "suite.yaml"
+    plan = check(load_suite(path, ["recipe.optimizer.lr=0.06"]), tmp_path)
+    if not refused:
+        require_comparable(old, plan, None, path)
+        return
+    with pytest.raises(
+        RequestError, match=r"recipe\.optimizer\.lr: 0\.05 in the baseline, 0\.06 now"
+    ):
+        require_comparable(old, plan, None, path)
