@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -161,20 +163,35 @@ def terminal_parts(table: DisplayTable) -> Iterator[RenderableType]:
 
 @dataclass(frozen=True)
 class _FittedTable:
-    """A table without the optional columns for which the terminal is too narrow."""
+    """A table that fits the terminal without breaks in its numbers.
+
+    If the terminal is too narrow, optional columns are left out; if it still is, the other columns
+    follow in further tables, each with the names of the rows.
+    """
 
     table: DisplayTable
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = self.table.columns
-        kept = list(range(len(columns)))
         unlimited = options.update(max_width=sys.maxsize)
+
+        def measured(indices: Sequence[int]) -> Measurement:
+            return console.measure(_rich_table(self.table, indices), options=unlimited)
+
+        kept = list(range(len(columns)))
         for optional in [index for index in kept if columns[index].optional]:
-            drawn = _rich_table(self.table, kept)
-            if console.measure(drawn, options=unlimited).minimum <= options.max_width:
+            if measured(kept).minimum <= options.max_width:
                 break
             kept.remove(optional)
-        yield _rich_table(self.table, kept)
+        names = list(itertools.takewhile(lambda index: columns[index].kind == "text", kept))
+        block = list(names)
+        for index in kept[len(names) :]:
+            too_wide = measured([*block, index]).maximum > options.max_width
+            if too_wide and len(block) > len(names) and not self.table.subordinate:
+                yield _rich_table(self.table, block)
+                block = list(names)
+            block.append(index)
+        yield _rich_table(self.table, block)
 
 
 def _rich_table(table: DisplayTable, kept: Sequence[int]) -> RichTable:

@@ -56,3 +56,24 @@ def test_headings_of_numbers_wrap_before_text_does() -> None:
     assert lines[1] == "Difference to softmax"
     assert lines[2].endswith("seeds to")
     assert lines[4] == "softmax  undecided (identical on every seed)        12"
+
+
+def test_columns_that_do_not_fit_follow_in_further_tables() -> None:
+    names = [f"column {k}" for k in range(7)]
+    columns = (Column("loss", kind="text"), *(Column(name, kind="number") for name in names))
+    rows = tuple(
+        (DisplayCell(row), *(DisplayCell(f"{k}{k}.00 ± 0.{k}0") for k in range(7)))
+        for row in ("softmax", "label_smoothing")
+    )
+    tables = {}
+    for width in (60, 200):
+        console = Console(width=width, file=io.StringIO(), record=True)
+        for part in terminal_parts(DisplayTable("", columns, rows)):
+            console.print(part)
+        text = console.export_text()
+        assert all(len(line) <= width for line in text.splitlines())
+        values = [f"{k}{k}.00 ± 0.{k}0" for k in range(7)]
+        assert all(text.count(whole) == 2 for whole in values)
+        assert all(text.count(name) == 1 for name in names)
+        tables[width] = text.count("label_smoothing")
+    assert tables == {60: 4, 200: 1}
