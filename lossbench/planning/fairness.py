@@ -232,7 +232,7 @@ def tuning_texts(plan: Plan) -> Iterator[str]:
         own += [key for key in row.varied if key not in row.tuned and key not in own]
     others = "; ".join(f"{name} with {', '.join(own)}" for name, own in parameters.items() if own)
     points = budgets.pop()
-    yield f"each loss was tuned with {points} point{'s' * (points > 1)}: {keys}" + (
+    yield f"each loss is tuned with {points} point{'s' * (points > 1)}: {keys}" + (
         f"; together with parameters of the loss: {others}" if others else ""
     )
 

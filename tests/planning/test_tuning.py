@@ -280,7 +280,7 @@ def test_tuned_tables_are_other_tables(tmp_path: Path) -> None:
 
 def test_a_budget_of_one_point_is_singular(tmp_path: Path) -> None:
     plan = plan_from(tmp_path, GRID.replace("0.01, 0.1, 1]", "0.1]"))
-    assert f"each loss was tuned with 1 point: {LR} one of 0.1" in list(tuning_texts(plan))
+    assert f"each loss is tuned with 1 point: {LR} one of 0.1" in list(tuning_texts(plan))
 
 
 def test_tuned_values_are_listed_and_other_differences_fail(tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_tuned_values_are_listed_and_other_differences_fail(tmp_path: Path) -> N
     differences = audit(plan, found.trials, {})
     assert {d.level for d in differences} == {"listed"}
     texts = [d.text for d in differences]
-    assert f"each loss was tuned with 3 points: {LR} one of 0.01, 0.1, 1" in texts
+    assert f"each loss is tuned with 3 points: {LR} one of 0.01, 0.1, 1" in texts
     assert f"2-D: {LR}, tuned for each loss, is 0.1 for softmax; 0.01 for lgm" in texts
     assert not any("nothing was chosen" in text for text in texts)
 
