@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from lossbench.cli.options import DEFAULT_DATA_ROOT, DataRootOption, PluginOptio
 from lossbench.errors import RequestError
 
 if TYPE_CHECKING:
-    from lossbench.registry import Entry, Registry
+    from lossbench.registry import Entry, Library, Registry
 
 
 class Kind(enum.StrEnum):
@@ -26,6 +27,9 @@ class Kind(enum.StrEnum):
     losses = "losses"
     models = "models"
     evaluations = "evaluations"
+    augmentations = "augmentations"
+    optimizers = "optimizers"
+    schedules = "schedules"
     datasets = "datasets"
     suites = "suites"
 
@@ -34,7 +38,11 @@ def list_(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")],
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Print the whole documentation of this component."),
+        typer.Argument(
+            metavar="NAME",
+            help="Print the whole documentation of this component; for a library (timm), or a "
+            "pattern with * ('timm.resnet*'), the names.",
+        ),
     ] = None,
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
     plugin: PluginOption = [],  # noqa: B006
@@ -45,14 +53,11 @@ def list_(
     Examples:
       lossbench list losses
       lossbench list losses lgm
+      lossbench list losses pml
       lossbench list losses pml.CircleLoss
     """
     from lossbench.assembly.plugins import read_plugins
-    from lossbench.evaluation import EVALUATIONS
-    from lossbench.losses import LOSSES
-    from lossbench.losses.metric_learning import placeholder_entry
-    from lossbench.models import MODELS
-    from lossbench.models.timm_backbones import timm_entry
+    from lossbench.assembly.registries import REGISTRIES
 
     read_plugins(plugin)
     if kind in (Kind.datasets, Kind.suites):
@@ -63,44 +68,81 @@ def list_(
         else:
             _print_suites()
         return
-    registries: dict[Kind, tuple[Registry[Any], list[Entry[Any]]]] = {
-        Kind.losses: (LOSSES, [placeholder_entry()]),
-        Kind.models: (MODELS, [timm_entry("NAME")]),
-        Kind.evaluations: (EVALUATIONS, []),
-    }
-    registry, others = registries[kind]
+    [registry] = [each for each in REGISTRIES if each.plural == kind]
+    libraries = {library.prefix: library for library in registry.libraries}
     if name is None:
-        _print_components(registry, others)
+        _print_components(registry)
+    elif name.removesuffix(".") in libraries:
+        _print_library(libraries[name.removesuffix(".")])
+    elif "*" in name:
+        _print_names(registry, name)
     else:
         _print_component(registry[name])
 
 
-def _print_components(registry: Registry[Any], others: list[Entry[Any]]) -> None:
+def _print_components(registry: Registry[Any]) -> None:
     """Print each component with its equation, its paper and its parameters.
 
-    Args:
-        registry: Registry of the components.
-        others: Further entries, each of which represents all components of a library.
+    A library, such as timm, is represented by one entry.
     """
-    from lossbench.cli.documentation.docstrings import equation_of
-
     entries = {}
     for name in registry:
         try:
             entries[name] = registry[name]
         except RequestError as error:  # an installed package that is broken
-            out.print(Text.assemble((name, "bold"), f"  {error}", "\n"))
-    entries |= {entry.name: entry for entry in others}
-    for name, entry in entries.items():
-        out.print(Text.assemble((name, "bold"), f"  {entry.summary}"), soft_wrap=True)
-        for line in equation_of(entry.factory):
-            out.print(Text(f"    {line}", "cyan"), soft_wrap=True)
-        if entry.reference:
-            out.print(Text(f"    {entry.reference}", "dim"), soft_wrap=True)
-        _print_parameters(entry)
-        if entry.kind == "evaluation":
-            _print_metric_names(entry)
+            out.print(Text.assemble((name, "bold"), f"  {error}", "\n"), soft_wrap=True)
+    for entry in entries.values():
+        _print_summary(entry)
         out.print()
+    for library in registry.libraries:
+        _print_summary(library.placeholder)
+        command = f"lossbench list {registry.plural} {library.prefix}"
+        out.print(Text(f"    `{command}` lists the names", "dim"), soft_wrap=True)
+        out.print()
+
+
+def _print_summary(entry: Entry[Any]) -> None:
+    """Print the first line of a component's docstring, its equation, paper and parameters."""
+    from lossbench.cli.documentation.docstrings import equation_of
+
+    out.print(Text.assemble((entry.name, "bold"), f"  {entry.summary}"), soft_wrap=True)
+    for line in equation_of(entry.factory):
+        out.print(Text(f"    {line}", "cyan"), soft_wrap=True)
+    if entry.reference:
+        out.print(Text(f"    {entry.reference}", "dim"), soft_wrap=True)
+    _print_parameters(entry)
+    if entry.kind == "evaluation":
+        _print_metric_names(entry)
+
+
+def _print_library(library: Library[Any]) -> None:
+    """Print the description of a library and the names of its components.
+
+    Raises:
+        RequestError: The library is not installed.
+    """
+    names = sorted(library.names())
+    _print_summary(library.placeholder)
+    out.print()
+    for name in names:
+        out.print(Text(f"{library.prefix}.{name}"), soft_wrap=True)
+
+
+def _print_names(registry: Registry[Any], pattern: str) -> None:
+    """Print the names that a pattern with * matches, those of libraries included.
+
+    Raises:
+        RequestError: There is none.
+    """
+    library = registry.library_of(pattern)
+    names = list(registry)
+    if library:
+        names = [f"{library.prefix}.{name}" for name in library.names()]
+    found = sorted(name for name in names if fnmatchcase(name, pattern))
+    if not found:
+        raise RequestError(f"list {registry.plural} {pattern}: no name is like this")
+    for name in found:
+        out.print(Text(name), soft_wrap=True)
 
 
 def _print_component(entry: Entry[Any]) -> None:

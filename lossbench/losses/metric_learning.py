@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossbench.errors import ParameterError, Problem, RequestError
+from lossbench.errors import ParameterError, Problem
 from lossbench.losses.base import LOSSES, LossHead, in_float32
 from lossbench.losses.functional import unit_vectors
 from lossbench.losses.joint import EmbeddingLossHead
@@ -48,11 +48,9 @@ def metric_learning_entry(name: str) -> Entry[LossHead]:
         name: Name of the loss in the library.
 
     Raises:
-        RequestError: The loss cannot be compared, or the library is not installed.
+        RequestError: The library is not installed.
     """
     own = f"pml.{name}"
-    if name in UNSUPPORTED:
-        raise RequestError(f"loss {own!r} cannot be compared here: {UNSUPPORTED[name]}")
     loss_class = library_class("losses", name)
     head = ClassifierHead if hasattr(loss_class, "get_logits") else EmbeddingHead
 
@@ -210,4 +208,13 @@ def _density_below_last_bin(loss: Any, similarities: Tensor) -> Tensor:
     return density
 
 
-LOSSES.register_prefix("pml", metric_learning_entry, class_names)
+def loss_names() -> list[str]:
+    """Names of the losses that can be compared.
+
+    Raises:
+        RequestError: The library is not installed.
+    """
+    return [name for name in class_names() if name not in UNSUPPORTED]
+
+
+LOSSES.register_prefix("pml", metric_learning_entry, loss_names, placeholder_entry(), UNSUPPORTED)

@@ -176,4 +176,4 @@ def _parameter_error(name: str, options: dict[str, Any], error: TypeError) -> Ex
     return ParameterError(f"timm.{name}", problems)
 
 
-MODELS.register_prefix("timm", timm_entry, architecture_names)
+MODELS.register_prefix("timm", timm_entry, architecture_names, timm_entry("NAME"))

@@ -5,6 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lossbench.assembly.registries import REGISTRIES
+from lossbench.cli.list import Kind
+from lossbench.registry import Entry, Registry, make_entry
+from lossbench.training.optimizers import OPTIMIZERS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -48,3 +56,42 @@ def test_docs_of_evaluations_have_the_direction_of_each_metric(run: Run) -> None
     page = run("docs", "evaluations")[1]
     for cell in ("retrieval_map_at_r", "brier_score", "other_DATASET_fpr95"):
         assert cell in page
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.plural)
+def test_every_kind_of_component_is_listed(run: Run, registry: Registry[Any]) -> None:
+    code, listed, _ = run("list", registry.plural)
+    assert code == 0
+    for name in registry.builtin_names:
+        assert f"\n{name}  " in f"\n{listed}"
+        assert run("list", registry.plural, name)[0] == 0
+    for library in registry.libraries:
+        assert f"\n{library.prefix}.NAME  {library.placeholder.summary}" in f"\n{listed}"
+        assert f"`lossbench list {registry.plural} {library.prefix}`" in listed
+    assert {each.plural for each in REGISTRIES} | {"datasets", "suites"} == set(Kind)
+
+
+def test_names_of_a_library(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OPTIMIZERS, "_libraries", {})
+    names = ["Adam", "AdamW", "SGD"]
+    OPTIMIZERS.register_prefix("far.off", lambda rest: OPTIMIZERS["sgd"], lambda: names, _far())
+    for name in ("far.off", "far.off."):
+        code, listed, _ = run("list", "optimizers", name)
+        assert code == 0
+        lines = listed.splitlines()
+        assert lines[0] == "far.off.NAME  Optimizers of far."
+        assert lines[-3:] == ["far.off.Adam", "far.off.AdamW", "far.off.SGD"]
+    assert run("list", "optimizers", "far.off.Adam*")[1].split() == [
+        "far.off.Adam",
+        "far.off.AdamW",
+    ]
+    assert run("list", "optimizers", "s*")[1].split() == ["sgd"]
+    code, _, error = run("list", "optimizers", "far.off.x*")
+    assert (code, error) == (2, "error: list optimizers far.off.x*: no name is like this\n")
+
+
+def _far() -> Entry[Any]:
+    def create() -> None:
+        """Optimizers of far."""
+
+    return make_entry("optimizer", "far.off.NAME", create)

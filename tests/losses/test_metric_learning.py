@@ -66,7 +66,7 @@ def test_every_library_loss_works_or_is_refused_with_a_reason() -> None:
     required: dict[str, dict[str, Any]] = {"RankedListLoss": {"margin": 0.4, "Tn": 10}}
     for name in class_names():
         if name in UNSUPPORTED:
-            with pytest.raises(RequestError, match="cannot be compared here: it "):
+            with pytest.raises(RequestError, match="cannot be used here: it "):
                 LOSSES[f"pml.{name}"]
             continue
         torch.manual_seed(0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -89,7 +90,9 @@ def register_far(registry: Registry[tuple[object, ...]]) -> list[str]:
         asked.append(rest)
         return registry["lens"]
 
-    registry.register_prefix("far", provider, lambda: (f"lens{n}" for n in range(200)))
+    registry.register_prefix(
+        "far", provider, lambda: (f"lens{n}" for n in range(200)), registry["lens"]
+    )
     return asked
 
 
@@ -125,7 +128,7 @@ def test_a_library_that_is_not_installed_is_reported_at_the_look_up() -> None:
     def names() -> list[str]:
         raise RequestError("needs far: pip install far")
 
-    registry.register_prefix("far", lambda rest: registry[rest], names)
+    registry.register_prefix("far", lambda rest: registry[rest], names, registry["lens"])
     with pytest.raises(RequestError, match="pip install far"):
         registry["far.lens"]
     assert "far.lens" not in registry
@@ -143,3 +146,35 @@ def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert user_path("data/~") == Path("data/~")
     with pytest.raises(RequestError, match="~nobody_at_all is not a home folder"):
         user_path("~nobody_at_all/data")
+
+
+def test_a_prefix_may_have_dots_and_the_longest_one_counts() -> None:
+    registry = make_registry()
+    asked: list[str] = []
+
+    def provider_of(prefix: str) -> Callable[[str], Entry[tuple[object, ...]]]:
+        def provider(rest: str) -> Entry[tuple[object, ...]]:
+            asked.append(f"{prefix} {rest}")
+            return registry["lens"]
+
+        return provider
+
+    for prefix, names in (("far", ["off.x", "lens"]), ("far.off", ["x", "y.z"])):
+        registry.register_prefix(prefix, provider_of(prefix), lambda n=names: n, registry["lens"])
+    for name in ("far.off.x", "far.off.y.z", "far.lens"):
+        assert name in registry
+    assert asked == ["far.off x", "far.off y.z", "far lens"]
+    assert [library.prefix for library in registry.libraries] == ["far", "far.off"]
+    for name in ("far", "far.off", "far.off.", "far.off.lens"):
+        with pytest.raises(UnknownNameError):
+            registry[name]
+
+
+def test_an_unsupported_name_of_a_library_is_refused_with_the_reason() -> None:
+    registry = make_registry()
+    lens = registry["lens"]
+    registry.register_prefix("far", lambda rest: lens, lambda: ["a"], lens, {"b": "it is blue"})
+    assert "far.a" in registry
+    assert "far.b" not in registry
+    with pytest.raises(RequestError, match=r"thing 'far\.b' cannot be used here: it is blue"):
+        registry["far.b"]

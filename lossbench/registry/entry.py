@@ -1,0 +1,140 @@
+"""Entries of registries: a factory with its checked parameters."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from lossbench.errors import ParameterError, Problem, validation_problems
+from lossbench.registry.notation import Notation
+from lossbench.registry.parameters import public_name, python_name, signature_model
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """One registered factory.
+
+    Attributes:
+        kind: Kind of the component, such as `loss`.
+        name: Name in suites.
+        factory: Function or class that builds the component, from the caller's context and the
+            parameters.
+        reference: Paper of the component.
+        parameters: Pydantic model made from the factory's keyword-only arguments.
+        file_digest: Digest of the plugin file that registered it; empty for all others.
+        code_digest: Digest of the component's code in that file; see `assembly/code_digest.py`.
+        distribution: Installed package that defines it; empty for lossbench itself.
+        notation: Name and symbols of the paper, for LaTeX tables.
+    """
+
+    kind: str
+    name: str
+    factory: Callable[..., T]
+    reference: str
+    parameters: type[BaseModel]
+    file_digest: str = ""
+    code_digest: str = ""
+    distribution: str = ""
+    notation: Notation = field(default_factory=Notation)
+
+    @property
+    def external(self) -> bool:
+        """Whether its code is not part of lossbench, and may raise any exception."""
+        return bool(self.file_digest or self.distribution)
+
+    @property
+    def summary(self) -> str:
+        """First line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Public names (`lambda`, not `lambda_`) in the order of the signature."""
+        return list(self.parameters.model_fields)
+
+    def limits(self, name: str) -> tuple[float | None, float | None]:
+        """Inclusive lower and upper limit of a parameter; None if there is none."""
+        known = self.parameters.model_fields.get(name)
+        metadata = known.metadata if known else ()
+        lowest = [limit.ge for limit in metadata if hasattr(limit, "ge")]
+        highest = [limit.le for limit in metadata if hasattr(limit, "le")]
+        return max(lowest, default=None), min(highest, default=None)
+
+    def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Check parameters and fill in the defaults.
+
+        Args:
+            params: Values by public name, or by the name in Python (`lambda_`).
+
+        Returns:
+            Values of all parameters by public name.
+
+        Raises:
+            ParameterError: A key is unknown, or a value has a wrong type or range.
+        """
+        doubled = [
+            Problem((name,), f"given twice, also as {name}_")
+            for name in params
+            if f"{name}_" in params
+        ]
+        if doubled:
+            raise ParameterError(self.name, doubled)
+        public = {public_name(name): value for name, value in params.items()}
+        try:
+            checked = self.parameters.model_validate(public)
+        except ValidationError as error:
+            problems = validation_problems(error, lambda path: self.parameter_names)
+            raise ParameterError(self.name, problems) from None
+        return checked.model_dump()
+
+    def create(self, *context: Any, **params: Any) -> T:
+        """Build the object.
+
+        Args:
+            *context: Arguments that are not parameters, such as `num_classes` or an image shape.
+            **params: Values as for `resolve`.
+
+        Raises:
+            ParameterError: As for `resolve`, or the factory refuses a combination of values.
+        """
+        resolved = self.resolve(params)
+        return self.factory(
+            *context, **{python_name(name): value for name, value in resolved.items()}
+        )
+
+
+def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str = "") -> Entry[T]:
+    """Create an entry whose parameters are the factory's keyword-only arguments."""
+    file_digest, code_digest_of = _PLUGIN_FILE.get()
+    parameters = signature_model(name, factory)
+    code_digest = code_digest_of(factory)
+    return Entry(kind, name, factory, reference, parameters, file_digest, code_digest)
+
+
+DigestOf = Callable[[Callable[..., Any]], str]
+_PLUGIN_FILE: ContextVar[tuple[str, DigestOf]] = ContextVar(
+    "plugin_file", default=("", lambda factory: "")
+)
+
+
+@contextmanager
+def registering(file_digest: str, code_digest_of: DigestOf) -> Iterator[None]:
+    """Mark components registered in this context as those of a `--plugin` file.
+
+    Args:
+        file_digest: Digest of the file.
+        code_digest_of: Factory -> digest of its code in that file.
+    """
+    token = _PLUGIN_FILE.set((file_digest, code_digest_of))
+    try:
+        yield
+    finally:
+        _PLUGIN_FILE.reset(token)
