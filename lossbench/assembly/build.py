@@ -14,7 +14,7 @@ from lossbench.data.images import Augment, Images, View, normaliser
 from lossbench.data.trial_splits import choose_splits
 from lossbench.errors import DataError
 from lossbench.evaluation import EVALUATIONS, Evaluation
-from lossbench.losses import LOSSES, LossHead
+from lossbench.losses import LOSSES, LossHead, TrainingFacts
 from lossbench.models import MODELS
 from lossbench.planning.trial import Trial
 from lossbench.suite.schema import Component
@@ -70,7 +70,9 @@ def build(
             f"{trial.model.name}: its weights here have digest {model.weights_digest}, but the "
             f"suite was planned with {trial.weights_digest}"
         )
-    head = create_head(trial.loss, model.feature_dim, dataset.card.num_classes)
+    labels = torch.as_tensor(parts["train"].labels)
+    counts = torch.bincount(labels, minlength=dataset.card.num_classes)
+    head = create_head(trial.loss, model.feature_dim, TrainingFacts(counts, recipe.epochs))
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = head.to(device)
     scaling = (0.0, 1.0) if dataset.vectors else (recipe.input.mean, recipe.input.std)
@@ -111,5 +113,12 @@ def build_augmentations(chosen: Iterable[Component], view: View) -> list[Augment
     return [AUGMENTATIONS[a.name].create(view.crop, **a.params) for a in chosen]
 
 
-def create_head(loss: Component, feature_dim: int, num_classes: int) -> LossHead:
-    return LOSSES[loss.name].create(num_classes, feature_dim, **loss.params)
+def create_head(loss: Component, feature_dim: int, facts: TrainingFacts) -> LossHead:
+    """The head of a loss, prepared for a training.
+
+    Raises:
+        ParameterError: The loss cannot be trained on these classes.
+    """
+    head = LOSSES[loss.name].create(len(facts.class_counts), feature_dim, **loss.params)
+    head.prepare(facts)
+    return head

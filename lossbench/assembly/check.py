@@ -39,6 +39,7 @@ from lossbench.evaluation import Evaluation
 from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
 from lossbench.planning.planned_column import PlannedColumn
+from lossbench.planning.revisions import DataFacts
 from lossbench.planning.trial import VALIDATION_SET, PlannedEvaluation
 from lossbench.planning.tuning import tuned_batch_sizes
 from lossbench.records import Artifact
@@ -119,6 +120,13 @@ def check(suite: Suite, data_root: Path) -> Plan:
     collector.extend(blocking)
     if blocking:  # the dry run would fail for the same reason
         suite.origin.raise_if_any(collector)
+    plan = replace(
+        plan,
+        columns={
+            variant: replace(column, facts=_facts(plan, variant, datasets[variant]))
+            for variant, column in columns.items()
+        },
+    )
     tried = dry_run(plan, datasets, collector)
     suite.origin.raise_if_any(collector)
     checked = replace(
@@ -126,27 +134,27 @@ def check(suite: Suite, data_root: Path) -> Plan:
         head_requirements=tried.requirements,
         dry_run_head=tried.head,
         columns={
-            variant: replace(
-                column,
-                weights_digest=tried.weights.get(variant, ""),
-                facts=data_facts(
-                    _with_validation_notes(datasets[variant], column.evaluations),
-                    plan.settings[variant].dataset,
-                    plan.settings[variant].recipe,
-                    holdout=column.holdout,
-                    holdout_labels=planned_suite.selection.holdout_labels
-                    if planned_suite.selection
-                    else "noisy",
-                    workers=planned_suite.resources.workers,
-                    batch_sizes=tuned_batch_sizes(planned_suite),
-                ),
-            )
-            for variant, column in columns.items()
+            variant: replace(column, weights_digest=tried.weights.get(variant, ""))
+            for variant, column in plan.columns.items()
         },
     )
     collector.extend(_repeated_columns(checked))
     suite.origin.raise_if_any(collector)
     return checked
+
+
+def _facts(plan: Plan, variant: str, dataset: Dataset) -> DataFacts:
+    """Facts about the data of a column."""
+    suite, column, settings = plan.suite, plan.columns[variant], plan.settings[variant]
+    return data_facts(
+        _with_validation_notes(dataset, column.evaluations),
+        settings.dataset,
+        settings.recipe,
+        holdout=column.holdout,
+        holdout_labels=suite.selection.holdout_labels if suite.selection else "noisy",
+        workers=suite.resources.workers,
+        batch_sizes=tuned_batch_sizes(suite),
+    )
 
 
 def _joined(suite: Suite, by_column: Mapping[str, ProblemCollector]) -> ProblemCollector:

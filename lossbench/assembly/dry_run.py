@@ -19,7 +19,7 @@ from lossbench.errors import (
     ProblemCollector,
     format_exception,
 )
-from lossbench.losses import LOSSES
+from lossbench.losses import LOSSES, TrainingFacts
 from lossbench.models import MODELS
 from lossbench.planning.head_requirements import HeadKey, HeadRequirements, head_key
 from lossbench.planning.plan import Plan
@@ -34,12 +34,12 @@ class HeadDryRun:
     """Dry run of a single loss head: it is created and computes the loss of two samples.
 
     Attributes:
-        num_classes: Variant -> number of classes of the data set.
+        facts: Variant -> facts about the trainings.
         batch_size: Variant -> smallest number of images per step.
         features: Variant -> features of two images, (2, D).
     """
 
-    num_classes: Mapping[str, int]
+    facts: Mapping[str, TrainingFacts]
     batch_size: Mapping[str, int]
     features: Mapping[str, Tensor]
 
@@ -51,7 +51,9 @@ class HeadDryRun:
         """
         features, batch_size = self.features[variant], self.batch_size[variant]  # (2, D)
         try:
-            head = create_head(loss, features.shape[1], self.num_classes[variant])
+            head = create_head(loss, features.shape[1], self.facts[variant])
+            if "sample_indices" in head.needs:
+                head.sample_indices = torch.tensor([0, 1])
             head(features, torch.tensor([0, 1]))
             requirements = head_requirements(head)
         except ParameterError:
@@ -97,7 +99,7 @@ def dry_run(plan: Plan, datasets: Mapping[str, Dataset], collector: ProblemColle
     weights: dict[str, str] = {}
     requirements: dict[HeadKey, HeadRequirements] = {}
     head = HeadDryRun(
-        {name: dataset.card.num_classes for name, dataset in datasets.items()},
+        {name: _training_facts(plan, name) for name in datasets},
         {name: _smallest_batch(plan, name) for name in plan.settings},
         features,
     )
@@ -124,6 +126,12 @@ def dry_run(plan: Plan, datasets: Mapping[str, Dataset], collector: ProblemColle
                 own.extend(error.problems, under=("losses", row.loss.name))
     collector.extend(joined_problems(suite, {name: own.problems for name, own in found.items()}))
     return DryRun(head, requirements, weights)
+
+
+def _training_facts(plan: Plan, variant: str) -> TrainingFacts:
+    """Facts about the trainings of a column, without its held-out part."""
+    counts = plan.columns[variant].facts.class_counts["training"]
+    return TrainingFacts(torch.tensor(counts), plan.settings[variant].recipe.epochs)
 
 
 def _smallest_batch(plan: Plan, variant: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import typing
 from collections import Counter
 from collections.abc import Mapping
 
@@ -22,8 +23,10 @@ from lossbench.conformance.subject import (
     format_scalar,
     is_close,
     seeded_loss,
+    set_sample_indices,
 )
 from lossbench.losses import LossHead, ParameterGroup
+from lossbench.losses.base import Need
 
 RESERVED_TERMS = frozenset({"loss", "error", "time_sec"})
 """Names that the training loop records itself, as `train_NAME`."""
@@ -39,9 +42,10 @@ def order(subject: Subject) -> None:
     if torch.equal(before, seeded_loss(head, features, others)):
         raise CheckFailedError(f"the loss is {format_scalar(before)} for other labels as well")
     permutation = torch.randperm(N, generator=torch.Generator().manual_seed(2))
-    after = seeded_loss(head, features[permutation], labels[permutation])
+    after = seeded_loss(head, features[permutation], labels[permutation], permutation)
     if is_close(before, after):
         return
+    set_sample_indices(head, torch.arange(N))
     if not torch.equal(head(features, labels), head(features, labels)):
         raise CheckSkippedError("it draws random numbers for each sample")
     raise CheckFailedError(
@@ -235,7 +239,7 @@ def sizes(subject: Subject) -> None:
                 "pass them to super().__init__"
             )
         features = torch.randn(6, dimension, generator=torch.Generator().manual_seed(0))
-        loss, scores = head(features, torch.arange(6) % 2), head.logits(features)
+        loss, scores = seeded_loss(head, features, torch.arange(6) % 2), head.logits(features)
         if not torch.isfinite(loss).all() or scores.shape != (6, classes):
             raise CheckFailedError(
                 f"with {classes} classes and {dimension} features, the loss of 6 samples is "
@@ -251,6 +255,10 @@ def declarations(subject: Subject) -> None:
         raise CheckFailedError(
             f"samples_per_class should be None or an int of 2 or more, not {group!r}"
         )
+    unknown = sorted(set(head.needs) - set(typing.get_args(Need)))
+    if unknown:
+        known = ", ".join(typing.get_args(Need))
+        raise CheckFailedError(f"needs has {', '.join(unknown)}; there are {known}")
     if not isinstance(head.needs_class_means, bool):
         raise CheckFailedError(
             f"needs_class_means should be a bool, not {head.needs_class_means!r}"

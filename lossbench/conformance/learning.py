@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lossbench.conformance.subject import CheckFailedError, CheckSkippedError, K, Subject
+from lossbench.conformance.subject import (
+    CheckFailedError,
+    CheckSkippedError,
+    K,
+    Subject,
+    set_sample_indices,
+)
 from lossbench.losses import DensityHead, LossHead
 
 STEPS = 200
@@ -65,6 +71,7 @@ def _learn(head: LossHead, seed: int) -> str:
     for group in head.parameter_groups():
         groups.append({"params": list(group.parameters), "lr": 0.05 * group.lr_scale})
     optimizer = torch.optim.SGD(groups)
+    set_sample_indices(head, torch.arange(len(labels)))
 
     def loss_at_the_end() -> float:
         head.set_progress(0.999)
@@ -76,6 +83,7 @@ def _learn(head: LossHead, seed: int) -> str:
         features = model(points)
         optimizer.zero_grad()
         head(features, labels).backward()
+        head.before_step(features.detach(), labels)
         optimizer.step()
         head.after_step(features.detach(), labels)
     last = loss_at_the_end()

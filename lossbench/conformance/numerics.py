@@ -100,11 +100,14 @@ def finite(subject: Subject) -> None:
         else:
             names = [name for name, grad in gradients.items() if not torch.isfinite(grad).all()]
             failures += [f"{kind}: the gradient of {', '.join(names)} is not finite"] * bool(names)
-        head.after_step(features, labels)
-        not_finite = [name for name, t in head.state_dict().items() if not torch.isfinite(t).all()]
-        failures += [f"{kind}: after_step makes {', '.join(not_finite)} not finite"] * bool(
-            not_finite
-        )
+        for update in (head.before_step, head.after_step):
+            update(features, labels)
+            values = head.state_dict().items()
+            broken = [name for name, value in values if not torch.isfinite(value).all()]
+            if broken:
+                name = update.__name__
+                failures.append(f"{kind}: {name} makes {', '.join(broken)} not finite")
+                break
     if failures:
         raise CheckFailedError("; ".join(failures))
 

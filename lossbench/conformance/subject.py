@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lossbench.errors import format_exception
-from lossbench.losses import LossHead
+from lossbench.losses import LossHead, TrainingFacts
 
 K, D, N = 4, 6, 16
 """Classes, feature dimension and batch size of most checks."""
@@ -55,7 +55,10 @@ class Subject:
     def fresh(self, num_classes: int = K, feature_dim: int = D, seed: int = 0) -> LossHead:
         """Return a new head."""
         torch.manual_seed(seed)
-        return self.create(num_classes, feature_dim)
+        head = self.create(num_classes, feature_dim)
+        head.prepare(TrainingFacts(torch.arange(num_classes, 0, -1) * N, epochs=10))
+        set_sample_indices(head, torch.arange(N))
+        return head
 
     def partly_trained(self, feature_dim: int = D, seed: int = 0) -> LossHead:
         """Return a head with random parameters, as in the middle of a training."""
@@ -65,6 +68,7 @@ class Subject:
                 parameter.add_(0.2 * torch.randn_like(parameter))
         features, labels = batch(feature_dim, seed)
         head.set_progress(0.1 + 0.2 * seed)
+        head.before_step(features, labels)
         head.after_step(features, labels)
         if head.needs_class_means:
             head.fit_class_means(features, labels)
@@ -81,9 +85,25 @@ def batch(feature_dim: int = D, seed: int = 1) -> tuple[Tensor, Tensor]:
     return torch.randn(N, feature_dim, generator=generator), torch.arange(N) % K
 
 
-def seeded_loss(head: LossHead, features: Tensor, labels: Tensor) -> Tensor:
-    """Return the loss under a fixed seed, so that random draws of the head repeat."""
+def set_sample_indices(head: LossHead, indices: Tensor) -> None:
+    """Set the indices of the next batch, if the head needs them, as the training loop does."""
+    if "sample_indices" in head.needs:
+        head.sample_indices = indices
+
+
+def seeded_loss(
+    head: LossHead, features: Tensor, labels: Tensor, indices: Tensor | None = None
+) -> Tensor:
+    """Return the loss under a fixed seed, so that random draws of the head repeat.
+
+    Args:
+        head: The head.
+        features: (N, D)
+        labels: (N,)
+        indices: (N,) Indices of the samples in the training set; by default the first ones.
+    """
     torch.manual_seed(0)
+    set_sample_indices(head, torch.arange(len(labels)) if indices is None else indices)
     loss: Tensor = head(features, labels)
     return loss
 

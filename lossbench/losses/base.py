@@ -42,6 +42,29 @@ def total(terms: Mapping[str, Tensor]) -> Tensor:
     return functools.reduce(torch.add, terms.values())
 
 
+Need = Literal["class_counts", "epochs", "sample_indices"]
+"""Fact about a training that a loss may depend on; see `LossHead.needs`."""
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """Facts about a training, for losses that depend on them.
+
+    Attributes:
+        class_counts: int64 (K,), number of training images of each class, by the labels that the
+            training sees.
+        epochs: Number of epochs of the training.
+    """
+
+    class_counts: Tensor
+    epochs: int
+
+    @property
+    def num_samples(self) -> int:
+        """Number of training images."""
+        return int(self.class_counts.sum())
+
+
 @dataclass(frozen=True)
 class ParameterGroup:
     """Parameters of a head with the same optimizer settings.
@@ -62,7 +85,9 @@ class LossHead(nn.Module, ABC):
 
     A new loss implements `terms` and `logits`, both decorated with `@in_float32`. If its training
     requires more than gradient steps on its parameters, it also overrides some of
-    `parameter_groups`, `schedules`, `after_step`, `fit_class_means` and `samples_per_class`.
+    `parameter_groups`, `schedules`, `before_step`, `after_step`, `fit_class_means` and
+    `samples_per_class`. If it depends on the training set or the number of epochs, it declares that
+    in `needs` and overrides `prepare`.
 
     Args:
         num_classes: K, at least 2.
@@ -71,6 +96,17 @@ class LossHead(nn.Module, ABC):
 
     samples_per_class: int | None = None
     """Size of the groups that batches consist of, each of images of one class; None: no groups."""
+
+    needs: frozenset[Need] = frozenset()
+    """Facts about the training that the loss depends on.
+
+    - `class_counts`, `epochs`: passed to `prepare` before the training.
+    - `sample_indices`: `sample_indices` has the indices of the images of each batch.
+    """
+
+    sample_indices: Tensor | None = None
+    """(N,) Indices in the training set of the images of the current batch, for losses that declare
+    the need; set by the training loop before `terms` is called."""
 
     needs_class_means: bool = False
     """Whether `logits` requires a call of `fit_class_means` with the training set."""
@@ -125,6 +161,19 @@ class LossHead(nn.Module, ABC):
         """Buffers that change during training, as functions of the progress in [0, 1), by name."""
         return {}
 
+    def prepare(self, facts: TrainingFacts) -> None:
+        """Receive the facts about the training that the loss has declared in `needs`.
+
+        Called once, before weights or a checkpoint are loaded. State that is made of the facts is
+        registered as a buffer.
+
+        Args:
+            facts: Facts about the training.
+
+        Raises:
+            ParameterError: The loss cannot be trained on these classes.
+        """
+
     @torch.no_grad()
     def set_progress(self, progress: float) -> None:
         """Set the scheduled buffers. The training loop calls this before each step.
@@ -134,6 +183,16 @@ class LossHead(nn.Module, ABC):
         """
         for name, value_at in self.schedules().items():
             self.get_buffer(name).fill_(value_at(progress))
+
+    def before_step(self, features: Tensor, labels: Tensor) -> None:
+        """Update buffers with the parameters that the loss of the step was computed with.
+
+        The training loop calls this after the gradient was computed, before the optimizer's step.
+
+        Args:
+            features: (N, D) Features of the step's batch, detached.
+            labels: (N,)
+        """
 
     def after_step(self, features: Tensor, labels: Tensor) -> None:
         """Update buffers that the optimizer does not, such as class centers.

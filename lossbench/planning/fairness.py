@@ -312,6 +312,12 @@ def _requirement_texts(
         yield f"no weight decay on {', '.join(need.undecayed)}"
     if need.scheduled:
         yield f"{', '.join(need.scheduled)} changes with the training's progress"
+    if "class_counts" in need.needs:
+        yield "uses the number of training images of each class"
+    if "epochs" in need.needs:
+        yield "uses the number of epochs"
+    if "sample_indices" in need.needs:
+        yield "recognizes each training image in all epochs"
     if need.class_means:
         yield "classified by the nearest class mean of the training set, without a linear layer"
     verified = any(chosen.name == "verification" for chosen in settings.evaluate)

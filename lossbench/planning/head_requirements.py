@@ -24,6 +24,7 @@ class HeadRequirements(Strict):
         self_updated: Buffers that the head updates itself after each step.
         class_means: Whether the head classifies by the nearest class mean.
         verification_distance: Distance by which two faces are compared.
+        needs: Facts about the training that the loss depends on, as in `LossHead.needs`.
     """
 
     parameters: int
@@ -34,6 +35,7 @@ class HeadRequirements(Strict):
     self_updated: tuple[str, ...] = ()
     class_means: bool = False
     verification_distance: Literal["cosine", "mahalanobis"] = "cosine"
+    needs: tuple[str, ...] = ()
 
 
 HeadKey = tuple[str, str]

@@ -11,10 +11,11 @@ values, so a single signature gives the checks, the defaults and the output of `
 
 from lossbench.registry.entry import Entry, make_entry, registering
 from lossbench.registry.notation import Notation
-from lossbench.registry.parameters import parameters_model, user_path
+from lossbench.registry.parameters import OMIT_DEFAULT, parameters_model, user_path
 from lossbench.registry.registry import Library, Registry
 
 __all__ = [
+    "OMIT_DEFAULT",
     "Entry",
     "Library",
     "Notation",

@@ -13,7 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from lossbench.errors import ParameterError, Problem, validation_problems
 from lossbench.registry.notation import Notation
-from lossbench.registry.parameters import public_name, python_name, signature_model
+from lossbench.registry.parameters import (
+    OMIT_DEFAULT,
+    public_name,
+    python_name,
+    signature_model,
+)
 
 T = TypeVar("T")
 
@@ -75,7 +80,7 @@ class Entry(Generic[T]):
             params: Values by public name, or by the name in Python (`lambda_`).
 
         Returns:
-            Values of all parameters by public name.
+            Values of all parameters by public name, without defaults marked `OMIT_DEFAULT`.
 
         Raises:
             ParameterError: A key is unknown, or a value has a wrong type or range.
@@ -93,7 +98,12 @@ class Entry(Generic[T]):
         except ValidationError as error:
             problems = validation_problems(error, lambda path: self.parameter_names)
             raise ParameterError(self.name, problems) from None
-        return checked.model_dump()
+        fields = self.parameters.model_fields
+        return {
+            name: value
+            for name, value in checked.model_dump().items()
+            if OMIT_DEFAULT not in fields[name].metadata or value != fields[name].default
+        }
 
     def create(self, *context: Any, **params: Any) -> T:
         """Build the object.

@@ -11,7 +11,10 @@ def head_requirements(head: LossHead) -> HeadRequirements:
     names = {id(parameter): name for name, parameter in head.named_parameters()}
     groups = [(g, [names[id(p)] for p in g.parameters]) for g in head.parameter_groups()]
     scheduled = tuple(head.schedules())
-    moves = type(head).after_step is not LossHead.after_step
+    moves = any(
+        getattr(type(head), name) is not getattr(LossHead, name)
+        for name in ("before_step", "after_step")
+    )
     own = (name for name, _ in head.named_buffers() if name not in scheduled)
     return HeadRequirements(
         parameters=sum(p.numel() for p in head.parameters() if p.requires_grad),
@@ -22,4 +25,5 @@ def head_requirements(head: LossHead) -> HeadRequirements:
         self_updated=tuple(own) if moves else (),
         class_means=head.needs_class_means,
         verification_distance=head.verification_distance,
+        needs=tuple(sorted(head.needs)),
     )

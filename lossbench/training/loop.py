@@ -119,12 +119,16 @@ def train(
             for param_group in optimizer.param_groups:
                 param_group["lr"] = lr * param_group["lr_scale"]
 
+            if "sample_indices" in head.needs:
+                used_indices = whole[step][: group.used(whole[step])]
+                head.sample_indices = used_indices.to(labels.device)
             features, labels, terms = forward(images, labels)
             loss = total(terms)
             with torch.no_grad():  # before the step, with the parameters used for the features
                 wrong = misclassified(head.logits(features.detach()), labels).float().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            head.before_step(features.detach(), labels)
             group.average_gradients(head.parameters())
             if training.clip_norm is not None:
                 clip_grad_norm_(trained, training.clip_norm)

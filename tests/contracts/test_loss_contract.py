@@ -7,7 +7,7 @@ import torch
 
 from lossbench.cli.documentation.docstrings import equation_of
 from lossbench.conformance import CHECKS, Subject, run_checks
-from lossbench.losses import LOSSES
+from lossbench.losses import LOSSES, TrainingFacts
 
 pytestmark = pytest.mark.long
 
@@ -40,10 +40,17 @@ def test_contract(name, params, check):
     assert (found.status, found.reason if expected == "ok" else "") == (expected, "")
 
 
-def make_batch(case, dtype=torch.float32, dim=6):
+def make_head(case, dim=6, samples=20):
     name, params = case
     torch.manual_seed(0)
-    head = LOSSES[name].create(5, dim, **params).to(dtype)
+    head = LOSSES[name].create(5, dim, **params)
+    head.prepare(TrainingFacts(torch.tensor([40, 30, 20, 10, 5]), epochs=10))
+    head.sample_indices = torch.arange(samples)
+    return head
+
+
+def make_batch(case, dtype=torch.float32, dim=6):
+    head = make_head(case, dim).to(dtype)
     features = torch.randn(20, dim, dtype=dtype, requires_grad=True)
     return head, features, torch.arange(5).repeat_interleave(4)
 
@@ -52,9 +59,7 @@ def make_batch(case, dtype=torch.float32, dim=6):
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_every_batch_has_a_finite_loss_and_gradient(case, labels):
     """Including batches without a pair of the same class, or of different classes."""
-    name, params = case
-    torch.manual_seed(0)
-    head = LOSSES[name].create(5, 6, **params)
+    head = make_head(case, samples=len(labels))
     features = torch.randn(len(labels), 6, requires_grad=True)
     for value in head.terms(features, torch.tensor(labels)).values():
         assert value.isfinite()

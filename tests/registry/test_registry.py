@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from lossbench.errors import ParameterError, RequestError, UnknownNameError
-from lossbench.registry import Entry, Registry, user_path
+from lossbench.registry import OMIT_DEFAULT, Entry, Registry, user_path
 
 
 def make_registry() -> Registry[tuple[object, ...]]:
@@ -178,3 +178,21 @@ def test_an_unsupported_name_of_a_library_is_refused_with_the_reason() -> None:
     assert "far.b" not in registry
     with pytest.raises(RequestError, match=r"thing 'far\.b' cannot be used here: it is blue"):
         registry["far.b"]
+
+
+def test_the_default_of_a_parameter_that_was_added_later_is_left_out() -> None:
+    registry: Registry[tuple[float, float | None]] = Registry("thing")
+
+    @registry.register("lens")
+    def lens(
+        *, power: float = 1.0, tint: Annotated[float | None, Field(ge=0), OMIT_DEFAULT] = None
+    ) -> tuple[float, float | None]:
+        return power, tint
+
+    entry = registry["lens"]
+    assert entry.resolve({}) == entry.resolve({"tint": None}) == {"power": 1.0}
+    assert entry.resolve({"tint": 0.5}) == {"power": 1.0, "tint": 0.5}
+    assert entry.create() == (1.0, None)
+    assert entry.create(tint=0.5) == (1.0, 0.5)
+    with pytest.raises(ParameterError, match="tint"):
+        entry.resolve({"tint": -1.0})
