@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lossbench.errors import RequestError
 
-
 OMIT_DEFAULT = object()
 """Mark of a parameter that was added later, as in `Annotated[float, OMIT_DEFAULT] = 0.0`. Resolved
 parameters leave its default out, so that identities of earlier versions remain."""
