@@ -31,7 +31,7 @@ class Trained:
 
     Attributes:
         model: Network in eval mode; maps normalised images (N, C, H, W) to features (N, D).
-        head: Loss head that was trained with the model.
+        head: Loss head in eval mode that was trained with the model.
         normalise: Map from pixels to the input of the model.
         train: Training set.
         measured: Test set, validation set or held-out part of the training set; None if there is

@@ -89,6 +89,9 @@ class LossHead(nn.Module, ABC):
     `samples_per_class`. If it depends on the training set or the number of epochs, it declares that
     in `needs` and overrides `prepare`.
 
+    A loss with random draws, such as dropout, draws them from torch's global generator, whose state
+    is in the checkpoints, and only in training mode: the model is measured in eval mode.
+
     Args:
         num_classes: K, at least 2.
         feature_dim: D, at least 1.

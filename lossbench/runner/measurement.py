@@ -52,8 +52,10 @@ class TrainingOutcome:
 def trained_model(
     trial: Trial, parts: TrialObjects, data_root: Path, history: Iterable[EpochRecord] = ()
 ) -> Trained:
-    """View of the current state of a training for the evaluations."""
+    """View of the current state of a training for the evaluations, in eval mode."""
     training = parts.training
+    training.model.eval()
+    training.head.eval()
     trained = Trained(
         model=training.model,
         head=training.head,

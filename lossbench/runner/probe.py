@@ -93,6 +93,7 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
     share = (time.process_time() - started_cpu) / (time.perf_counter() - started)
 
     training.model.eval()
+    training.head.eval()
     measured = len(parts.measured) if parts.measured is not None else 0
     if training.head.needs_class_means:
         measured += len(parts.train)

@@ -190,7 +190,6 @@ def measure_trial(
     parts = build(trial, dataset, torch.device(device))
     training = parts.training
     digest = load_weights(training.model, training.head, stored / WEIGHTS, before.weights_digest)
-    training.model.eval()
     trained = trained_model(trial, parts, data_root, before.history)
     wanted = {
         evaluation.identity(trial.identity) for evaluation in missing_evaluations(trial, before)

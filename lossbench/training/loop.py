@@ -71,8 +71,8 @@ def train(
 ) -> str:
     """Train the remaining epochs.
 
-    After each epoch, `on_epoch(epoch, metrics)` is called with the model in eval mode. The training
-    ends after an epoch whose loss was not finite.
+    After each epoch, `on_epoch(epoch, metrics)` is called with model and head in eval mode. The
+    training ends after an epoch whose loss was not finite.
 
     With `clip_norm`, the gradient of the whole batch is scaled by min(1, clip_norm / its norm)
     before each step; to 0 if float32 cannot represent its norm (above 1.8e19). Updates by the loss
@@ -104,6 +104,7 @@ def train(
 
     for epoch in range(training.epochs_done, until or training.epochs):
         model.train()
+        head.train()
         started = time.perf_counter()
         order = epoch_order(labels_on_cpu, head.samples_per_class, training.order_stream)
         sums: dict[str, Tensor] = {}
@@ -143,6 +144,7 @@ def train(
         metrics["lr"] = base_lr * training.schedule(epoch + (steps - 1) / steps)
         metrics["train_time_sec"] = time.perf_counter() - started
         model.eval()
+        head.eval()
         training.epochs_done = epoch + 1
         on_epoch(epoch + 1, metrics)
         if not math.isfinite(metrics["train_loss"]):
