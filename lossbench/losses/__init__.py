@@ -4,12 +4,19 @@ from lossbench.losses import arcface as arcface
 from lossbench.losses import center as center
 from lossbench.losses import contrastive as contrastive
 from lossbench.losses import cosface as cosface
+from lossbench.losses import cosine_softmax as cosine_softmax
+from lossbench.losses import feature_dropout as feature_dropout
+from lossbench.losses import final_layer_decay as final_layer_decay
 from lossbench.losses import focal as focal
 from lossbench.losses import label_smoothing as label_smoothing
 from lossbench.losses import large_margin_softmax as large_margin_softmax
 from lossbench.losses import lgm as lgm
+from lossbench.losses import logit_norm as logit_norm
+from lossbench.losses import logit_penalty as logit_penalty
 from lossbench.losses import metric_learning as metric_learning
+from lossbench.losses import sigmoid as sigmoid
 from lossbench.losses import softmax as softmax
+from lossbench.losses import squared_error as squared_error
 from lossbench.losses import triplet as triplet
 from lossbench.losses.base import (
     LOSSES,

@@ -21,6 +21,7 @@ MORE_PARAMETERS = {
         {"mining": "semi_hard", "normalize": False},
         {"mining": "batch_hard", "softmax_weight": 0.0},
     ],
+    "squared_error": [{"kappa": 3.0, "target": 2.0, "scale": 0.5}],
     "lgm": [
         {"covariance": "diagonal", "alpha": 1.0, "alpha_start": 0.1},
         {"alpha": 0.0, "lambda": 0.0},
@@ -29,6 +30,8 @@ MORE_PARAMETERS = {
 CASES = [(name, params) for name in LOSSES for params in [{}, *MORE_PARAMETERS.get(name, [])]]
 IDS = [" ".join([name, *(f"{k}={value}" for k, value in params.items())]) for name, params in CASES]
 DENSITIES = {"center", "lgm"}
+RANDOM = {"feature_dropout"}
+"""Losses with random draws for each sample, for which there is no order to check."""
 
 
 @pytest.mark.parametrize(("name", "params"), CASES, ids=IDS)
@@ -36,7 +39,9 @@ DENSITIES = {"center", "lgm"}
 def test_contract(name, params, check):
     create = functools.partial(LOSSES[name].create, **params)
     [found] = run_checks(Subject(create), {check: CHECKS[check]})
-    expected = "none" if check == "densities" and name not in DENSITIES else "ok"
+    without_density = check == "densities" and name not in DENSITIES
+    without_order = check == "order" and name in RANDOM
+    expected = "none" if without_density or without_order else "ok"
     assert (found.status, found.reason if expected == "ok" else "") == (expected, "")
 
 
@@ -63,7 +68,9 @@ def test_every_batch_has_a_finite_loss_and_gradient(case, labels):
     features = torch.randn(len(labels), 6, requires_grad=True)
     for value in head.terms(features, torch.tensor(labels)).values():
         assert value.isfinite()
-        [gradient] = torch.autograd.grad(value, [features], retain_graph=True)
+        [gradient] = torch.autograd.grad(
+            value, [features], retain_graph=True, materialize_grads=True
+        )
         assert gradient.isfinite().all()
 
 
@@ -105,7 +112,10 @@ def test_compiled_equals_eager(case):
     torch.compiler.reset()
     compiled = torch.compile(head, backend="aot_eager", fullgraph=True)
     inputs = [features, *head.parameters()]
-    values = head(features, labels), compiled(features, labels)
+    values = []
+    for loss in (head, compiled):
+        torch.manual_seed(0)  # for losses with random draws
+        values.append(loss(features, labels))
     torch.testing.assert_close(*values)
     for a, b in zip(*(torch.autograd.grad(v, inputs) for v in values), strict=True):
         torch.testing.assert_close(a, b)

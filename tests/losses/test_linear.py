@@ -1,4 +1,4 @@
-"""The five losses with a linear layer against the layer written out by hand, bit by bit."""
+"""Losses with a linear layer against the layer written out by hand, bit by bit."""
 
 from __future__ import annotations
 
@@ -32,8 +32,17 @@ LOSS_OF_SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "label_smoothing": lambda scores, labels: F.cross_entropy(scores, labels, label_smoothing=0.1),
     "center": F.cross_entropy,  # with weight 0
     "l_softmax": F.cross_entropy,  # with margin 1
+    "feature_dropout": F.cross_entropy,  # with rate 0
+    "final_layer_decay": F.cross_entropy,  # with lambda 0
+    "logit_penalty": F.cross_entropy,  # with beta 0
 }
-PARAMS: dict[str, dict[str, Any]] = {"center": {"weight": 0.0}, "l_softmax": {"margin": 1}}
+PARAMS: dict[str, dict[str, Any]] = {
+    "center": {"weight": 0.0},
+    "l_softmax": {"margin": 1},
+    "feature_dropout": {"rate": 0.0},
+    "final_layer_decay": {"lambda": 0.0},
+    "logit_penalty": {"beta": 0.0},
+}
 
 
 def layer_by_hand(bias: bool) -> list[Tensor]:

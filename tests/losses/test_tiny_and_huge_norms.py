@@ -20,7 +20,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("lgm", {"covariance": "diagonal"}),
     ("contrastive", {"softmax_weight": 0.0}),
 ]
-SQUARES = {"center", "contrastive", "lgm", "triplet"}
+SQUARES = {"center", "contrastive", "lgm", "logit_penalty", "squared_error", "triplet"}
 """Losses whose value is a square of the norm; it leaves float32's range where its square does."""
 IDS = [" ".join([name, *(f"{k}={value}" for k, value in params.items())]) for name, params in CASES]
 

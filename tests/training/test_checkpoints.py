@@ -29,7 +29,10 @@ pytestmark = pytest.mark.long
 
 NOWHERE = Path("/nonexistent/data")
 HERE = {**environment(), "device": "cpu"}
-LOSSES = ["softmax", "center", "l_softmax", "contrastive", "triplet", "lgm: {alpha_start: 0.01}"]
+LOSSES = [
+    "softmax", "center", "l_softmax", "contrastive", "triplet", "lgm: {alpha_start: 0.01}",
+    "feature_dropout",  # with random draws in every step
+]  # fmt: skip
 AUGMENTED = "variants={a: {augment: [mirror, random_crop: {padding: 1}]}}"
 
 
@@ -112,6 +115,20 @@ def test_every_part_of_a_recipe_is_in_the_checkpoint(
     with pytest.raises(Interrupted):
         run(trial, tmp_path / "parts", Checkpoints(tmp_path / "at", HERE), 3)
     result = run(trial, tmp_path / "parts", Checkpoints(tmp_path / "at", HERE))
+    same(result, undisturbed, (tmp_path / "whole", tmp_path / "parts"))
+
+
+def test_a_trial_that_is_interrupted_after_its_last_epoch_is_measured_in_eval_mode(
+    trial_of: Callable[..., Trial], tmp_path: Path
+) -> None:
+    """Nothing is left to train then, and batch normalisation and dropout have another mode."""
+    trial = trial_of("losses=[feature_dropout]", "model={name: resnet_cifar, depth: 8, width: 2}")
+    undisturbed = run(trial, tmp_path / "whole", None)
+    with pytest.raises(Interrupted):
+        run(trial, tmp_path / "parts", Checkpoints(tmp_path / "at", HERE), 5)
+    last = Checkpoints(tmp_path / "at", HERE)
+    result = run(trial, tmp_path / "parts", last)
+    assert last.notes == ["resumes after epoch 5"]
     same(result, undisturbed, (tmp_path / "whole", tmp_path / "parts"))
 
 
