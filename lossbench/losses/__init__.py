@@ -8,6 +8,7 @@ from lossbench.losses import cosine_softmax as cosine_softmax
 from lossbench.losses import feature_dropout as feature_dropout
 from lossbench.losses import final_layer_decay as final_layer_decay
 from lossbench.losses import focal as focal
+from lossbench.losses import gce as gce
 from lossbench.losses import label_smoothing as label_smoothing
 from lossbench.losses import large_margin_softmax as large_margin_softmax
 from lossbench.losses import lgm as lgm
