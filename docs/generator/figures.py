@@ -21,13 +21,15 @@ matplotlib.use("agg")
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lossbench.losses import LossHead, create_loss
+from lossbench.losses import LossHead, TrainingFacts, create_loss
 
 CLASSES = 3
 COLORS = ["#1f77b4", "#d62728", "#2ca02c"]
 HALF_WIDTH = 4.0
 SIDE = 25
 FIT_STEPS = 150
+CLASS_COUNTS = [100, 30, 10]
+"""Numbers of training images of the classes, for losses that depend on them."""
 
 
 def fixed_points() -> tuple[Tensor, Tensor]:
@@ -42,6 +44,7 @@ def fitted_head(name: str, params: Mapping[str, Any]) -> LossHead:
     """A head with its parameters trained on the fixed points."""
     torch.manual_seed(0)
     head = create_loss(name, num_classes=CLASSES, feature_dim=2, **params)
+    head.prepare(TrainingFacts(torch.tensor(CLASS_COUNTS), epochs=1))
     features, labels = fixed_points()
     head.set_progress(0.999)
     parameters = list(head.parameters())

@@ -1,6 +1,7 @@
 """Losses, one file per loss, and their helpers. Importing this package fills the registry."""
 
 from lossbench.losses import arcface as arcface
+from lossbench.losses import balanced_softmax as balanced_softmax
 from lossbench.losses import center as center
 from lossbench.losses import contrastive as contrastive
 from lossbench.losses import cosface as cosface
@@ -12,6 +13,7 @@ from lossbench.losses import gce as gce
 from lossbench.losses import label_smoothing as label_smoothing
 from lossbench.losses import large_margin_softmax as large_margin_softmax
 from lossbench.losses import lgm as lgm
+from lossbench.losses import logit_adjustment as logit_adjustment
 from lossbench.losses import logit_norm as logit_norm
 from lossbench.losses import logit_penalty as logit_penalty
 from lossbench.losses import metric_learning as metric_learning

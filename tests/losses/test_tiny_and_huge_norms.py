@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lossbench.losses import LOSSES, create_loss
+from lossbench.losses import LOSSES, TrainingFacts, create_loss
 from lossbench.losses.functional import unit_vectors
 
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -33,7 +33,9 @@ def both(name: str, params: dict[str, Any], norm: float) -> list[tuple[Tensor, T
     labels = torch.arange(5).repeat_interleave(4)
     for dtype in (torch.float32, torch.float64):
         torch.manual_seed(0)
-        head = create_loss(name, num_classes=5, feature_dim=6, **params).to(dtype)
+        head = create_loss(name, num_classes=5, feature_dim=6, **params)
+        head.prepare(TrainingFacts(torch.tensor([40, 30, 20, 10, 5]), epochs=10))
+        head = head.to(dtype)
         inputs = features.to(dtype).requires_grad_()
         value = head(inputs, labels)
         found.append((value.detach(), torch.autograd.grad(value, inputs)[0]))
