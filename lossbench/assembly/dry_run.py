@@ -11,12 +11,13 @@ from torch import Tensor
 from lossbench.assembly.build import build_augmentations, create_head
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import view_of
-from lossbench.data.images import View, resizes_first
+from lossbench.data.images import Shape, View, resizes_first
 from lossbench.errors import (
     Loc,
     ParameterError,
     Problem,
     ProblemCollector,
+    RequestError,
     format_exception,
 )
 from lossbench.losses import LOSSES, TrainingFacts
@@ -195,17 +196,20 @@ def _augmentation_problems(
         view: View of the images.
         where: Location of the augmentations.
     """
-    shape = dataset.splits["train"].shape
-    if shape is None:
-        return []  # sizes differ; resizing or cropping makes them equal
-    images = torch.zeros(2, *shape, dtype=torch.uint8)
-    augmentations = build_augmentations(chosen, view)
-    whole = not resizes_first(augmentations)
-    if not whole:
-        images = view.resized(images)
-    for augment in augmentations:
-        images = augment(images, torch.Generator())
-    out, wanted = tuple(view.cropped(images).shape[1:]), dataset.image_shape(view)
+    shape = dataset.splits["train"].shape or _example_shape(dataset, view)
+    images = torch.zeros(8, *shape, dtype=torch.uint8)
+    try:
+        augmentations = build_augmentations(chosen, view)
+        whole = not resizes_first(augmentations)
+        if not whole:
+            images = view.resized(images)
+        for augment in augmentations:
+            images = augment(images, torch.Generator())
+    except RequestError as error:
+        return [Problem(where, str(error))]
+    if view.crop is None or min(images.shape[-2:]) >= view.crop:
+        images = view.cropped(images)
+    out, wanted = tuple(images.shape[1:]), dataset.image_shape(view)
     if out == wanted:
         return []
     sizes = ["x".join(map(str, size)) for size in (out, wanted)]
@@ -213,3 +217,10 @@ def _augmentation_problems(
     if whole and view.crop is None:
         message += "; set recipe.input.crop to the size of its crops"
     return [Problem(where, message)]
+
+
+def _example_shape(dataset: Dataset, view: View) -> Shape:
+    """Shape (C, H, W) of an image of a folder: of all, or near that of the smallest."""
+    side = dataset.smallest[1] if dataset.smallest else max(view.resize or 0, view.crop or 64)
+    height, width = dataset.common_size or (side, 4 * side // 3)
+    return 3, height, width

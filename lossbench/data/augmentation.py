@@ -16,6 +16,8 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from lossbench.data.images import Augment
+from lossbench.data.torchvision_augmentations import placeholder_entry, v2_entry
+from lossbench.data.torchvision_transforms import UNSUPPORTED, transform_names
 from lossbench.registry import Registry
 
 WIDEST = 4 / 3
@@ -130,3 +132,6 @@ def central_part(height: int, width: int) -> tuple[int, int, int, int]:
     elif width / height > WIDEST:
         w = round(height * WIDEST)
     return (height - h) // 2, (width - w) // 2, h, w
+
+
+AUGMENTATIONS.register_prefix("v2", v2_entry, transform_names, placeholder_entry(), UNSUPPORTED)

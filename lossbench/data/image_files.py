@@ -159,8 +159,11 @@ class _Decoder(TorchDataset[Any]):
             return self.view.ten_crops(image)
         if self.form == "augmented":
             generator = Generator().manual_seed(seed)
-            for augment in self.augment:
-                image = augment(image[None], generator)[0]
+            try:
+                for augment in self.augment:
+                    image = augment(image[None], generator)[0]
+            except DataError as error:
+                return f"{path}: {error}"
         return self.view.cropped(image)
 
 

@@ -130,7 +130,10 @@ class ParameterError(RequestError):
 
     def __init__(self, owner: str, problems: Iterable[Problem]) -> None:
         self.owner, self.problems = owner, tuple(problems)
-        listed = "; ".join(f"{problem.key}: {problem.message}" for problem in self.problems)
+        listed = "; ".join(
+            f"{problem.key}: {problem.message}" if problem.key else problem.message
+            for problem in self.problems
+        )
         super().__init__(f"{owner}: {listed}")
 
 
