@@ -47,7 +47,7 @@ def test_best_scores_are_those_of_the_docstring():
     """For a class of probability p, p kappa (f - M)^2 + (1 - p) f^2 is smallest there."""
     kappa, target, labels = 9.0, 5.0, torch.tensor([0, 1, 1, 1])  # p = 1/4 and 3/4
     best = [kappa * p * target / (kappa * p + 1 - p) for p in (0.25, 0.75)]
-    scores = torch.tensor(best).double().requires_grad_()
+    scores = torch.tensor(best, dtype=torch.float64, requires_grad=True)
     loss = squared_error(scores.expand(4, 2), labels, kappa, target)
     [gradient] = torch.autograd.grad(loss, scores)
     torch.testing.assert_close(gradient, torch.zeros(2).double(), rtol=0, atol=1e-12)
