@@ -17,6 +17,9 @@ from lossbench.losses import logit_adjustment as logit_adjustment
 from lossbench.losses import logit_norm as logit_norm
 from lossbench.losses import logit_penalty as logit_penalty
 from lossbench.losses import metric_learning as metric_learning
+from lossbench.losses import nce_rce as nce_rce
+from lossbench.losses import poly1 as poly1
+from lossbench.losses import sce as sce
 from lossbench.losses import sigmoid as sigmoid
 from lossbench.losses import softmax as softmax
 from lossbench.losses import squared_error as squared_error

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def true_class_log_odds(scores: Tensor, labels: Tensor) -> Tensor:
@@ -25,6 +26,21 @@ def true_class_log_odds(scores: Tensor, labels: Tensor) -> Tensor:
     index = labels[:, None]  # (N, 1)
     others = scores.scatter(1, index, -math.inf).logsumexp(1)  # (N,)
     return scores.gather(1, index).squeeze(1) - others  # (N,)
+
+
+def true_class_error(log_odds: Tensor) -> Tensor:
+    """Probability of all other classes together, 1 - p_z, exact where it is nearly 0 or nearly 1.
+
+    So is its gradient, which is p_z (1 - p_z); that of `sigmoid` is computed from the rounded
+    value, and is 0 where 1 - p_z rounds to 1.
+
+    Args:
+        log_odds: (N,) Log-odds of the true class.
+
+    Returns:
+        (N,)
+    """
+    return F.logsigmoid(-log_odds).exp()  # (N,)
 
 
 def overflow_safe_scale(vectors: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ def generalised_cross_entropy(scores: Tensor, labels: Tensor, q: float) -> Tenso
     Returns:
         Scalar.
     """
-    cross_entropy = F.softplus(-true_class_log_odds(scores, labels))  # (N,)
+    cross_entropy = -F.logsigmoid(true_class_log_odds(scores, labels))  # (N,)
     if q < NEGLIGIBLE_Q:
         return cross_entropy.mean()
     exponent = -q * cross_entropy  # (N,)

@@ -1,0 +1,88 @@
+"""Symmetric cross-entropy: cross-entropy plus reverse cross-entropy."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.functional import true_class_error, true_class_log_odds
+from lossbench.losses.linear import LinearHead
+
+
+def reverse_cross_entropy(log_odds: Tensor, log_zero: float) -> Tensor:
+    """Mean of -sum_k p_k log q_k, with the one-hot labels q and a finite value A for log 0.
+
+    As log q_z = 0 and all other log q_k = A, this is -A (1 - p_z).
+
+    Args:
+        log_odds: (N,) Log-odds of the true class.
+        log_zero: A, < 0.
+
+    Returns:
+        Scalar.
+    """
+    return -log_zero * true_class_error(log_odds).mean()
+
+
+@LOSSES.register(
+    "sce",
+    reference="Wang et al., ICCV 2019",
+    title="Symmetric cross-entropy",
+    symbols={"alpha": r"\alpha", "beta": r"\beta", "log_zero": "A"},
+)
+class SymmetricCrossEntropyHead(LinearHead):
+    """Symmetric cross-entropy: a share of cross-entropy, to learn, plus one that resists noise.
+
+    L = alpha CE + beta RCE
+    CE = -1/N sum_i log p_{i z_i}
+    RCE = -1/N sum_i sum_k p_ik log q_ik = -A/N sum_i (1 - p_{i z_i})
+    p_i = softmax(W x_i + b)
+
+    q_i are the one-hot labels, in which log 0 is replaced by A. With symmetric label noise, the
+    expectation of RCE has the same minimum as without noise.
+
+    Args:
+        num_classes: K, at least 2.
+        feature_dim: D, at least 1.
+        alpha: Weight of cross-entropy, >= 0.
+        beta: Weight of reverse cross-entropy, >= 0.
+        log_zero: A, the value for log 0, < 0. The loss depends on `beta` and A only through their
+            product.
+
+    Terms:
+        cross_entropy: `alpha` times the mean cross-entropy of the batch.
+        reverse_cross_entropy: `beta` times the mean reverse cross-entropy.
+
+    Reference:
+        Wang, Ma, Chen, Luo, Yi, Bailey: Symmetric Cross Entropy for Robust Learning with Noisy
+        Labels. ICCV 2019.
+
+    Deviations: none. The authors' code, and that of Ma et al. (ICML 2020), clips the labels at 1e-4
+        instead of giving A: log_zero -9.21 is the same.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        feature_dim: int,
+        *,
+        alpha: Annotated[float, Field(ge=0)] = 0.1,
+        beta: Annotated[float, Field(ge=0)] = 1.0,
+        log_zero: Annotated[float, Field(lt=0)] = -4.0,
+    ) -> None:
+        super().__init__(num_classes, feature_dim)
+        self.alpha = alpha
+        self.beta = beta
+        self.log_zero = log_zero
+
+    @in_float32
+    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        log_odds = true_class_log_odds(self.linear(features), labels)  # (N,)
+        return {
+            "cross_entropy": -self.alpha * F.logsigmoid(log_odds).mean(),
+            "reverse_cross_entropy": self.beta * reverse_cross_entropy(log_odds, self.log_zero),
+        }
