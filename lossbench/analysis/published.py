@@ -15,6 +15,10 @@ from lossbench.planning.rows import Row
 from lossbench.records import Metric
 from lossbench.suite.schema import Suite
 
+ADDED_LATER = frozenset({"class_weights", "class_balanced_beta"})
+"""Parameters of losses that rows have only with other values than the default (`OMIT_DEFAULT` of
+`lossbench.registry`), so a published label without them is that of another row."""
+
 _LABEL = re.compile(r"(?P<name>\w+)(?:\((?P<params>[^()]*)\))?")
 
 
@@ -108,10 +112,11 @@ def label_matches_row(label: str, row: Row) -> bool:
     if parsed is None or parsed["name"] != row.loss.name:
         return False
     pairs = [pair.partition("=") for pair in (parsed["params"] or "").split(",") if pair.strip()]
+    named = {key.strip(): value.strip() for key, _, value in pairs}
     return all(
-        key.strip() in row.loss.params and _same(row.loss.params[key.strip()], value.strip())
-        for key, _, value in pairs
-    )
+        key in row.loss.params and _same(row.loss.params[key], value)
+        for key, value in named.items()
+    ) and not (ADDED_LATER & row.loss.params.keys() - named.keys())
 
 
 def _same(value: Any, text: str) -> bool:

@@ -12,6 +12,7 @@ from lossbench.losses import focal as focal
 from lossbench.losses import gce as gce
 from lossbench.losses import label_smoothing as label_smoothing
 from lossbench.losses import large_margin_softmax as large_margin_softmax
+from lossbench.losses import ldam as ldam
 from lossbench.losses import lgm as lgm
 from lossbench.losses import logit_adjustment as logit_adjustment
 from lossbench.losses import logit_norm as logit_norm
@@ -22,6 +23,7 @@ from lossbench.losses import poly1 as poly1
 from lossbench.losses import sce as sce
 from lossbench.losses import sigmoid as sigmoid
 from lossbench.losses import softmax as softmax
+from lossbench.losses import sphereface as sphereface
 from lossbench.losses import squared_error as squared_error
 from lossbench.losses import triplet as triplet
 from lossbench.losses.base import (

@@ -117,7 +117,11 @@ def make_rows(
     for row in listed:
         entries.setdefault(row.entry, []).append(_values(row))
     differing = {
-        entry: [key for key in values[0] if any(v.get(key) != values[0][key] for v in values)]
+        entry: [
+            key
+            for key in dict.fromkeys(key for own in values for key in own)
+            if any(own.get(key) != values[0].get(key) for own in values)
+        ]
         for entry, values in entries.items()
     }
     rows = []

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from lossbench.analysis.published import label_matches_row, published_problems
+from lossbench.analysis.published import ADDED_LATER, label_matches_row, published_problems
 from lossbench.analysis.tables import make_tables
+from lossbench.losses import LOSSES
 from lossbench.planning.plan import Plan
 from lossbench.planning.rows import Row
 from lossbench.planning.selection import PlanWithResults
+from lossbench.registry import OMIT_DEFAULT
 from lossbench.suite.schema import Component
 from tests.analysis.made_up_tables import MNIST, cell, only_table
 
@@ -29,6 +31,9 @@ from tests.analysis.made_up_tables import MNIST, cell, only_table
         ("lgm(beta=1.0)", "lgm", {"alpha": 1.0}, False),
         ("softmax", "softmax", {}, True),
         ("softmax", "l_softmax", {"margin": 4}, False),
+        ("softmax", "softmax", {"class_weights": "balanced"}, False),
+        ("softmax(class_weights=balanced)", "softmax", {"class_weights": "balanced"}, True),
+        ("softmax(class_weights=balanced)", "softmax", {}, False),
         ("lgm(covariance=diagonal)", "lgm", {"covariance": "diagonal"}, True),
         ("lgm(alpha=1.0) error", "lgm", {"alpha": 1.0}, False),
     ],
@@ -37,6 +42,16 @@ def test_published_labels_match_by_name_and_number(
     label: str, name: str, params: dict[str, Any], fits: bool
 ) -> None:
     assert label_matches_row(label, Row("any", Component(name=name, params=params), {})) is fits
+
+
+def test_a_published_label_names_all_parameters_that_were_added_later() -> None:
+    added = {
+        name
+        for loss in LOSSES
+        for name, field in LOSSES[loss].parameters.model_fields.items()
+        if OMIT_DEFAULT in field.metadata
+    }
+    assert added == ADDED_LATER
 
 
 def test_published_numbers_are_in_the_column_of_their_name_only(

@@ -15,6 +15,11 @@ torch.set_num_threads(1)
 
 MORE_PARAMETERS = {
     "center": [{"weight": 0.5, "center_rate": 1.0}],
+    "softmax": [{"class_weights": "balanced"}],
+    "focal": [{"class_weights": "class_balanced"}],
+    "label_smoothing": [{"class_weights": "balanced"}],
+    "ldam": [{"reweight_from": None}],
+    "sphereface": [{"margin": 1}],
     "l_softmax": [{"margin": 4, "beta_start": 10.0}, {"margin": 1}],
     "contrastive": [{"weight": 1.0, "softmax_weight": 0.0}],
     "triplet": [

@@ -19,6 +19,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("triplet", {"normalize": False}),
     ("lgm", {"covariance": "diagonal"}),
     ("contrastive", {"softmax_weight": 0.0}),
+    *((name, {"class_weights": "balanced"}) for name in ("softmax", "focal", "label_smoothing")),
+    ("ldam", {"reweight_from": 0.0}),
+    ("sphereface", {"beta_start": 0.0, "beta_min": 0.0}),
 ]
 SQUARES = {"center", "contrastive", "lgm", "logit_penalty", "squared_error", "triplet"}
 """Losses whose value is a square of the norm; it leaves float32's range where its square does."""
