@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -12,10 +13,10 @@ from lossbench.data.dataset import Dataset, Split
 from lossbench.data.facts import view_of
 from lossbench.data.images import Augment, Images, View, normaliser
 from lossbench.data.trial_splits import choose_splits
-from lossbench.errors import DataError
+from lossbench.errors import DataError, UnusableComponentError
 from lossbench.evaluation import EVALUATIONS, Evaluation
 from lossbench.losses import LOSSES, LossHead, TrainingFacts
-from lossbench.models import MODELS
+from lossbench.models.base import create_model
 from lossbench.planning.trial import Trial
 from lossbench.suite.schema import Component
 from lossbench.training.loop import Training
@@ -64,7 +65,7 @@ def build(
 
     seed_everything(trial.seed)
     # the model is initialised first, so that it is the same for every loss
-    model = MODELS[trial.model.name].create(dataset.image_shape(view), **trial.model.params)
+    model = create_model(trial.model.name, dataset.image_shape(view), trial.model.params)
     if model.weights_digest != trial.weights_digest:
         raise DataError(
             f"{trial.model.name}: its weights here have digest {model.weights_digest}, but the "
@@ -118,7 +119,12 @@ def create_head(loss: Component, feature_dim: int, facts: TrainingFacts) -> Loss
 
     Raises:
         ParameterError: The loss cannot be trained on these classes.
+        UnusableComponentError: The loss of a plugin gives something else than a head.
     """
-    head = LOSSES[loss.name].create(len(facts.class_counts), feature_dim, **loss.params)
+    head: Any = LOSSES[loss.name].create(len(facts.class_counts), feature_dim, **loss.params)
+    if not isinstance(head, LossHead):
+        raise UnusableComponentError(
+            f"gives {type(head).__name__}; should give a lossbench.losses.LossHead"
+        )
     head.prepare(facts)
     return head

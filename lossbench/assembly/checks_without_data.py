@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from lossbench.assembly.components import resolve_losses
+from lossbench.assembly.user_components import component_problems
 from lossbench.errors import (
     Loc,
     ParameterError,
@@ -276,12 +277,8 @@ def worker_problems(suite: Suite, variant: str) -> list[Problem]:
 def optimizer_problems(suite: Suite, variant: str) -> list[Problem]:
     """Problems of parameters that the optimizer accepts only in other combinations."""
     optimizer = column_recipe(suite, variant).optimizer
-    try:
-        OPTIMIZERS[optimizer.name].create(**optimizer.params)
-    except ParameterError as error:
-        where = setting_location(suite, variant, ("recipe", "optimizer"))
-        return [problem.under(where) for problem in error.problems]
-    return []
+    where = setting_location(suite, variant, ("recipe", "optimizer"))
+    return [problem.under(where) for problem in component_problems(OPTIMIZERS, optimizer)]
 
 
 def pixel_range_problems(

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lossbench.assembly.build import build_augmentations, create_head
+from lossbench.assembly.user_augmentations import check_augmentation
+from lossbench.assembly.user_components import (
+    check_head,
+    check_model,
+    check_schedule,
+    component_file,
+    component_problems,
+    failure_reason,
+)
+from lossbench.assembly.user_optimizers import check_optimizer
+from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.dataset import Dataset
 from lossbench.data.facts import view_of
-from lossbench.data.images import Shape, View, resizes_first
+from lossbench.data.images import Augment, Shape, View, resizes_first
 from lossbench.errors import (
     Loc,
     ParameterError,
     Problem,
     ProblemCollector,
     RequestError,
+    UnusableComponentError,
     format_exception,
 )
 from lossbench.losses import LOSSES, TrainingFacts
 from lossbench.models import MODELS
+from lossbench.models.base import create_model
 from lossbench.planning.head_requirements import HeadKey, HeadRequirements, head_key
 from lossbench.planning.plan import Plan
 from lossbench.planning.tuning import tuned_batch_sizes
 from lossbench.suite.columns import joined_problems, setting_location
-from lossbench.suite.schema import Component
+from lossbench.suite.schema import Component, Recipe, Suite
 from lossbench.training.head_inspection import head_requirements
+from lossbench.training.optimizers import OPTIMIZERS
+from lossbench.training.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,8 @@ class HeadDryRun:
             head = create_head(loss, features.shape[1], self.facts[variant])
             if "sample_indices" in head.needs:
                 head.sample_indices = torch.tensor([0, 1])
+            if LOSSES[loss.name].external:
+                check_head(head, features)
             head(features, torch.tensor([0, 1]))
             requirements = head_requirements(head)
         except ParameterError:
@@ -62,7 +80,7 @@ class HeadDryRun:
         except Exception as error:
             if not LOSSES[loss.name].external:
                 raise
-            problem = Problem((), f"cannot be used: {format_exception(error)}")
+            problem = Problem((), failure_reason(LOSSES[loss.name], error))
             raise ParameterError(loss.name, [problem]) from None
         group = head.samples_per_class or 0
         if 2 * group > batch_size:  # a batch needs at least two classes
@@ -120,6 +138,7 @@ def dry_run(plan: Plan, datasets: Mapping[str, Dataset], collector: ProblemColle
             weights[name] = digest
         where = setting_location(suite, name, ("augment",))
         own.extend(_augmentation_problems(settings.augment, dataset, view, where))
+        own.extend(_optimization_problems(suite, name, settings.recipe))
         for row in (row for row in plan.all_rows if row.applies_to(name)):
             try:
                 requirements[head_key(name, row.loss)] = head(name, row.loss)
@@ -158,9 +177,11 @@ def _run_model(
     Returns:
         None if the model cannot be used.
     """
-    shape = dataset.image_shape(view)
+    shape, entry = dataset.image_shape(view), MODELS[chosen.name]
     try:
-        model = MODELS[chosen.name].create(shape, **chosen.params)
+        model = create_model(chosen.name, shape, chosen.params)
+        if entry.external:
+            check_model(model, shape)
         with torch.no_grad():
             features = model.eval()(torch.rand(2, *shape))
         if features.shape != (2, model.feature_dim):
@@ -171,18 +192,42 @@ def _run_model(
         return features, model.weights_digest
     except ParameterError as error:
         collector.extend(error.problems, under=where)
+    except UnusableComponentError as error:
+        collector.add(where, str(error))
     except (ValueError, RuntimeError, AssertionError) as error:
         size = "x".join(map(str, shape))
         reason = str(error).partition("\n")[0]
+        if entry.file_digest:
+            reason = format_exception(error, component_file(entry))
         if "allocate memory" in reason:
             reason = "it needs more memory than is available"
         message = f"does not accept the {size} images of {dataset.card.name}: {reason}"
         collector.add(where, message)
     except Exception as error:
-        if not MODELS[chosen.name].external:
+        if not entry.external:
             raise
-        collector.add(where, f"cannot be used: {format_exception(error)}")
+        collector.add(where, failure_reason(entry, error))
     return None
+
+
+def _optimization_problems(suite: Suite, variant: str, recipe: Recipe) -> Iterator[Problem]:
+    """Problems of a column's schedule and optimizer, if they are not lossbench's own.
+
+    Args:
+        suite: The suite.
+        variant: Name of the column.
+        recipe: Recipe of the column.
+    """
+    schedule, optimizer = recipe.schedule, recipe.optimizer
+    where = setting_location(suite, variant, ("recipe", "schedule"))
+    check = partial(check_schedule, epochs=recipe.epochs)
+    for problem in component_problems(SCHEDULES, schedule, recipe.epochs, check=check):
+        yield problem.under(where)
+    if OPTIMIZERS[optimizer.name].distribution == "torch":
+        return  # tested with lossbench; to create the first optimizer, torch takes two seconds
+    where = setting_location(suite, variant, ("recipe", "optimizer"))
+    for problem in component_problems(OPTIMIZERS, optimizer, check=check_optimizer):
+        yield problem.under(where)
 
 
 def _augmentation_problems(
@@ -197,16 +242,26 @@ def _augmentation_problems(
         where: Location of the augmentations.
     """
     shape = dataset.splits["train"].shape or _example_shape(dataset, view)
-    images = torch.zeros(8, *shape, dtype=torch.uint8)
-    try:
-        augmentations = build_augmentations(chosen, view)
-        whole = not resizes_first(augmentations)
-        if not whole:
-            images = view.resized(images)
-        for augment in augmentations:
-            images = augment(images, torch.Generator())
-    except RequestError as error:
-        return [Problem(where, str(error))]
+    images = torch.randint(256, (8, *shape), generator=torch.Generator().manual_seed(0)).byte()
+    augmentations: list[Augment] = []
+    for index, each in enumerate(chosen):
+        entry, loc = AUGMENTATIONS[each.name], (*where, index, each.name)
+        try:
+            [augment] = build_augmentations([each], view)
+            if index == 0 and resizes_first([augment]):
+                images = view.resized(images)
+            check = check_augmentation if entry.external else _augmented
+            images = check(augment, images)
+        except RequestError as error:
+            return [Problem(loc, str(error))]
+        except Exception as error:
+            if not entry.external:
+                raise
+            return [Problem(loc, failure_reason(entry, error))]
+        augmentations.append(augment)
+    whole = not resizes_first(augmentations)
+    if not augmentations:
+        images = view.resized(images)
     if view.crop is None or min(images.shape[-2:]) >= view.crop:
         images = view.cropped(images)
     out, wanted = tuple(images.shape[1:]), dataset.image_shape(view)
@@ -217,6 +272,10 @@ def _augmentation_problems(
     if whole and view.crop is None:
         message += "; set recipe.input.crop to the size of its crops"
     return [Problem(where, message)]
+
+
+def _augmented(augment: Augment, images: Tensor) -> Tensor:
+    return augment(images, torch.Generator())
 
 
 def _example_shape(dataset: Dataset, view: View) -> Shape:

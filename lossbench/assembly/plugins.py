@@ -7,9 +7,10 @@ A plugin is one Python file. It registers its components in the same way as loss
     @LOSSES.register("my_loss", reference="...")
     class MyHead(LossHead): ...
 
-The text of the file is sent to the workers with each trial. A digest of the code of each component
-(see `code_digest`) is part of the identity of the trials that use it, so that trials of an edited
-loss are run again. A suite file cannot name a plugin, so running somebody else's suite never runs
+Likewise models, augmentations, evaluations, optimizers and schedules (`registries.KINDS`). The text
+of the file is sent to the workers with each trial. A digest of the code of each component (see
+`code_digest`) is part of the identity of the trials that use it, so that trials of an edited loss
+are run again. A suite file cannot name a plugin, so running somebody else's suite never runs
 their code.
 """
 
@@ -23,14 +24,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from torch import nn
+
 from lossbench.assembly.code_digest import CodeDigests
-from lossbench.assembly.registries import REGISTRIES
+from lossbench.assembly.registries import KINDS, REGISTRIES, ComponentKind
 from lossbench.errors import RequestError, did_you_mean, format_exception
-from lossbench.evaluation import EVALUATIONS, Evaluation
-from lossbench.losses import LOSSES, LossHead
 from lossbench.planning.trial import short_digest
 from lossbench.records import Plugin
-from lossbench.registry import Entry, Registry, registering
+from lossbench.registry import Entry, registering
+from lossbench.training.optimizers import OPTIMIZERS
 
 installed: dict[str, str] = {}
 """File -> digest of its text as registered in this process."""
@@ -134,38 +136,45 @@ def _require_usable(plugin: Plugin, path: Path) -> None:
     digest = _digest(plugin)
     if not any(registry.registered_by(digest) for registry in REGISTRIES):
         forget(plugin.file)
+        first, *others = KINDS
+        listed = ", ".join(f"{kind.constant} of {kind.module}" for kind in others)
         raise RequestError(
-            f"--plugin {path}: registers nothing; put @LOSSES.register('my_loss') before your "
-            "class (from lossbench.losses import LOSSES, LossHead), or "
-            "@EVALUATIONS.register('my_metric') (from lossbench.evaluation import EVALUATIONS)"
+            f"--plugin {path}: registers nothing; put @{first.constant}.register"
+            f"({first.example!r}) before your class (from {first.module} import "
+            f"{first.constant}); registries of the other kinds: {listed}"
         )
-    bases: tuple[tuple[Registry[Any], type, str], ...] = (
-        (LOSSES, LossHead, "lossbench.losses"),
-        (EVALUATIONS, Evaluation, "lossbench.evaluation"),
-    )
-    for registry, base, module in bases:
-        for entry in registry.registered_by(digest):
-            problem = _problem(entry, base, module)
-            if problem:
+    for kind in KINDS:
+        for entry in kind.registry.registered_by(digest):
+            if problem := _problem(entry, kind):
                 forget(plugin.file)
-                raise RequestError(f"--plugin {path}: {registry.kind} {entry.name!r}: {problem}")
+                name = f"{kind.registry.kind} {entry.name!r}"
+                raise RequestError(f"--plugin {path}: {name}: {problem}")
 
 
-def _problem(entry: Entry[Any], base: type, module: str) -> str:
-    """Reason why a class cannot be used; empty if there is none.
-
-    Args:
-        entry: Entry of a plugin.
-        base: Class that it has to be derived from.
-        module: Module of that class.
-    """
+def _problem(entry: Entry[Any], kind: ComponentKind) -> str:
+    """Reason why a factory cannot be used; empty if there is none."""
     factory = entry.factory
-    if not isinstance(factory, type):
-        return ""  # the result of a function is known only after a call
-    if not issubclass(factory, base):
-        name = base.__name__
-        return f"{factory.__name__} is no {name}; derive it from {module}.{name}"
-    if inspect.isabstract(factory):
-        lacking = " and ".join(sorted(getattr(factory, "__abstractmethods__", ())))
-        return f"{factory.__name__} lacks {lacking}"
+    if not callable(factory):
+        return f"should be a class or a function, not {type(factory).__name__}"
+    if isinstance(factory, type) and kind.base is not None:
+        if not issubclass(factory, kind.base):
+            base = kind.base.__name__
+            module = "torch.nn" if kind.base is nn.Module else kind.module
+            return f"{factory.__name__} is no {base}; derive it from {module}.{base}"
+        if inspect.isabstract(factory):
+            lacking = " and ".join(sorted(getattr(factory, "__abstractmethods__", ())))
+            return f"{factory.__name__} lacks {lacking}"
+    given = inspect.signature(factory).parameters.values()
+    positional = [p for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required = [p for p in positional if p.default is p.empty]
+    variable = any(p.kind is p.VAR_POSITIONAL for p in given)
+    wanted = len(kind.arguments)
+    if len(required) > wanted or (len(positional) < wanted and not variable):
+        listed = ", ".join([*kind.arguments, "*", "name: float = 1.0"])
+        message = (
+            f"{factory.__name__} should have the arguments ({listed}): parameters follow the *"
+        )
+        if kind.registry is OPTIMIZERS:
+            message += "; or derive it from torch.optim.Optimizer"
+        return message
     return ""

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lossbench.assembly.checks_without_data import worker_problems
+from lossbench.assembly.user_components import component_problems
 from lossbench.errors import (
     Loc,
     ParameterError,
@@ -306,14 +307,10 @@ def _combination_problems(given: Mapping[str, Any], recipes: Mapping[str, Recipe
         tuned = dict(zip(values, chosen, strict=True))
         for recipe in recipes.values():
             optimizer = tuned_recipe(recipe, tuned).optimizer
-            try:
-                OPTIMIZERS[optimizer.name].create(**optimizer.params)
-            except ParameterError as error:
-                at = ", ".join(f"{key}={value!r}" for key, value in tuned.items())
-                problems += [
-                    Problem(("tune",), f"recipe.optimizer.{p.key} {p.message} ({at})")
-                    for p in error.problems
-                ]
+            at = ", ".join(f"{key}={value!r}" for key, value in tuned.items())
+            for problem in component_problems(OPTIMIZERS, optimizer):
+                key = problem.under(("recipe", "optimizer")).key
+                problems.append(Problem(("tune",), f"{key} {problem.message} ({at})"))
     return problems[:1]
 
 

@@ -153,7 +153,7 @@ def _print_component(entry: Entry[Any]) -> None:
     if entry.reference:
         out.print(Text(entry.reference, "dim"), soft_wrap=True)
     out.print()
-    docstring = inspect.getdoc(entry.factory) or "no description"
+    docstring = inspect.cleandoc(entry.factory.__doc__ or "no description")
     parsed = parse_docstring(entry.factory)
     meanings = parsed.items("Args")
     names = entry.parameters.model_fields

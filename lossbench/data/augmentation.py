@@ -22,7 +22,7 @@ from lossbench.registry import Registry
 
 WIDEST = 4 / 3
 """Largest aspect ratio, width to height, of a random part; the smallest is its inverse."""
-AUGMENTATIONS: Registry[Augment] = Registry("augmentation")
+AUGMENTATIONS: Registry[Augment] = Registry("augmentation", group="lossbench.augmentations")
 
 
 @AUGMENTATIONS.register("mirror", reference="He et al., CVPR 2016, Sect. 4.2")

@@ -56,6 +56,10 @@ class NothingRecordedError(TrackingError):
     """Nothing has been run yet: there is no database, or it is empty."""
 
 
+class UnusableComponentError(ValueError):
+    """A user's component does not do what its kind requires; the message says what to change."""
+
+
 class NotFiniteError(ValueError):
     """A trained model gave a number that is not finite where an evaluation needs a finite one."""
 

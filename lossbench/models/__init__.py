@@ -9,6 +9,6 @@ from lossbench.models import resnet_cifar as resnet_cifar
 from lossbench.models import timm_backbones as timm_backbones
 from lossbench.models import vectors as vectors
 from lossbench.models import vgg13 as vgg13
-from lossbench.models.base import MODELS
+from lossbench.models.base import MODELS, Backbone
 
-__all__ = ["MODELS"]
+__all__ = ["MODELS", "Backbone"]

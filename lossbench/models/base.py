@@ -1,15 +1,18 @@
 """Contract of a model: images (N, C, H, W) -> features (N, D).
 
 A factory has one positional argument, the image shape (C, H, W); its keyword-only arguments are
-the parameters of the model. It raises ValueError for image shapes that the model does not support.
+the parameters of the model. It returns a `Backbone`, or another module with an attribute
+`feature_dim`. It raises ValueError for image shapes that the model does not support.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
+from lossbench.errors import UnusableComponentError
 from lossbench.registry import Registry
 
 ImageShape = tuple[int, int, int]
@@ -36,7 +39,37 @@ class Backbone(nn.Module):
         return features
 
 
-MODELS: Registry[Backbone] = Registry("model")
+MODELS: Registry[Backbone] = Registry("model", group="lossbench.models")
+
+
+def create_model(name: str, image_shape: ImageShape, params: Mapping[str, Any]) -> Backbone:
+    """Create a registered model.
+
+    Args:
+        name: Name in the registry.
+        image_shape: (C, H, W)
+        params: Parameters of the model.
+
+    Raises:
+        ParameterError: As for `Entry.create`.
+        UnusableComponentError: The factory returns something else than a model.
+        ValueError: The model does not support the image shape.
+    """
+    made: Any = MODELS[name].create(image_shape, **params)
+    if isinstance(made, Backbone):
+        return made
+    if not isinstance(made, nn.Module):
+        raise UnusableComponentError(
+            f"gives {type(made).__name__}; should give a torch.nn.Module that maps images "
+            "(N, C, H, W) to features (N, D)"
+        )
+    dimensions = getattr(made, "feature_dim", None)
+    if not isinstance(dimensions, int) or dimensions < 1:
+        raise UnusableComponentError(
+            "the module needs an integer attribute feature_dim, the number D of its features: set "
+            "self.feature_dim, or return lossbench.models.Backbone(module, D)"
+        )
+    return Backbone(made, dimensions)
 
 
 def initialise_xavier(modules: Iterable[nn.Module]) -> None:

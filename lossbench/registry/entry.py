@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from lossbench.errors import ParameterError, Problem, validation_problems
 from lossbench.registry.notation import Notation
 from lossbench.registry.parameters import (
     OMIT_DEFAULT,
+    optional_arguments,
     public_name,
     python_name,
     signature_model,
@@ -57,8 +58,8 @@ class Entry(Generic[T]):
 
     @property
     def summary(self) -> str:
-        """First line of the factory's docstring."""
-        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+        """First line of the factory's docstring, not of one that its class inherits."""
+        return inspect.cleandoc(self.factory.__doc__ or "").partition("\n")[0]
 
     @property
     def parameter_names(self) -> list[str]:
@@ -97,13 +98,21 @@ class Entry(Generic[T]):
             checked = self.parameters.model_validate(public)
         except ValidationError as error:
             problems = validation_problems(error, lambda path: self.parameter_names)
-            raise ParameterError(self.name, problems) from None
+            raise ParameterError(self.name, map(self._with_advice, problems)) from None
         fields = self.parameters.model_fields
         return {
             name: value
             for name, value in checked.model_dump().items()
             if OMIT_DEFAULT not in fields[name].metadata or value != fields[name].default
         }
+
+    def _with_advice(self, problem: Problem) -> Problem:
+        """A problem, with advice if an unknown key is an argument by position of the factory."""
+        if not set(problem.loc[:1]) & optional_arguments(self.factory):
+            return problem
+        name = getattr(self.factory, "__name__", self.name)
+        message = f"{problem.message}; {name} has it before the * of its keyword-only arguments"
+        return replace(problem, message=message)
 
     def create(self, *context: Any, **params: Any) -> T:
         """Build the object.

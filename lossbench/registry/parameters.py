@@ -49,6 +49,16 @@ def signature_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
     return parameters_model(name, fields)
 
 
+def optional_arguments(factory: Callable[..., Any]) -> set[str]:
+    """Names of a factory's arguments with a default that can be given by position."""
+    return {
+        parameter.name
+        for parameter in inspect.signature(factory).parameters.values()
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        and parameter.default is not inspect.Parameter.empty
+    }
+
+
 def parameters_model(name: str, fields: Mapping[str, Any]) -> type[BaseModel]:
     """Create the model of parameters from name -> (type, default)."""
     return create_model(f"{name}_parameters", __base__=_Parameters, **fields)

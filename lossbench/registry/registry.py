@@ -43,11 +43,18 @@ class Registry(Generic[T]):
         kind: Kind of the components, for messages.
         group: Entry-point group of installed packages with further components. A package is
             imported when one of its names is looked up; registered names take precedence.
+        adapt: Function that makes a factory as this registry needs it from one of another form.
     """
 
-    def __init__(self, kind: str, group: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str = "",
+        adapt: Callable[[Callable[..., Any]], Callable[..., T]] = lambda factory: factory,
+    ) -> None:
         self.kind = kind
         self._group = group
+        self._adapt = adapt
         self._entries: dict[str, Entry[T]] = {}
         self._libraries: dict[str, Library[T]] = {}
 
@@ -72,7 +79,7 @@ class Registry(Generic[T]):
         def decorate(factory: Callable[..., T]) -> Callable[..., T]:
             if name in self._entries:
                 raise RequestError(f"{self.kind} {name!r} is registered twice")
-            entry = make_entry(self.kind, name, factory, reference)
+            entry = make_entry(self.kind, name, self._adapt(factory), reference)
             self._entries[name] = replace(entry, notation=notation)
             return factory
 
@@ -191,7 +198,7 @@ class Registry(Generic[T]):
         [point] = points
         try:
             factory = point.load()
-            entry = self._entries.get(name) or make_entry(self.kind, name, factory)
+            entry = self._entries.get(name) or make_entry(self.kind, name, self._adapt(factory))
         except Exception as error:  # other packages may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise RequestError(

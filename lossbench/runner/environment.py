@@ -9,16 +9,17 @@ import importlib.metadata
 import platform
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import lossbench
 from lossbench.assembly.code_digest import normalized_source
+from lossbench.assembly.registries import training_entries
 from lossbench.evaluation import EVALUATIONS
-from lossbench.losses import LOSSES
-from lossbench.models import MODELS
 from lossbench.planning.trial import Trial
+from lossbench.registry import Entry
 
 ROOTS = (
     *("losses", "models", "data", "training", "evaluation"),
@@ -40,14 +41,13 @@ def environment(trial: Trial | None = None, evaluation: str = "") -> dict[str, s
     """Versions that affect the results.
 
     Args:
-        trial: Trial whose loss and model may come from other libraries, which are included.
+        trial: Trial whose components may come from other libraries, which are included.
         evaluation: Name of an evaluation, which may come from another library.
     """
-    libraries: set[str] = set()
-    if trial:
-        libraries = {LOSSES[trial.loss.name].distribution, MODELS[trial.model.name].distribution}
+    entries: list[Entry[Any]] = list(training_entries(trial)) if trial else []
     if evaluation:
-        libraries.add(EVALUATIONS[evaluation].distribution)
+        entries.append(EVALUATIONS[evaluation])
+    libraries = {entry.distribution for entry in entries} - {"", "torch", "numpy"}
     return {
         "lossbench": lossbench.__version__,
         "code": code_digest(),
@@ -55,7 +55,7 @@ def environment(trial: Trial | None = None, evaluation: str = "") -> dict[str, s
         "torch": torch.__version__,
         "numpy": np.__version__,
         "platform": f"{platform.system()} {platform.machine()}",
-        **{library: importlib.metadata.version(library) for library in sorted(libraries - {""})},
+        **{library: importlib.metadata.version(library) for library in sorted(libraries)},
     }
 
 

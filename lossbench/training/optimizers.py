@@ -1,7 +1,8 @@
 """Optimizers by name. A factory checks parameters and returns a function: groups -> optimizer.
 
 This way parameters can be checked without creating an optimizer: for the first one, torch imports
-its compiler, which takes two seconds.
+its compiler, which takes two seconds. A subclass of `torch.optim.Optimizer` can be registered as it
+is; see `optimizer_classes.py`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from lossbench.errors import ParameterError, Problem
 from lossbench.losses import LossHead
 from lossbench.registry import Registry
 from lossbench.suite.schema import Component
+from lossbench.training.optimizer_classes import Groups, optimizer_factory
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
-Groups = list[dict[str, Any]]
-OPTIMIZERS: Registry[Callable[[Groups], optim.Optimizer]] = Registry("optimizer")
+OPTIMIZERS: Registry[Callable[[Groups], optim.Optimizer]] = Registry(
+    "optimizer", group="lossbench.optimizers", adapt=optimizer_factory
+)
 
 
 @OPTIMIZERS.register("sgd", reference="Sutskever et al., ICML 2013")

@@ -29,7 +29,7 @@ def _ascending(values: list[float]) -> list[float]:
 
 Milestones = Annotated[list[Positive], Field(min_length=1), AfterValidator(_ascending)]
 
-SCHEDULES: Registry[Schedule] = Registry("schedule")
+SCHEDULES: Registry[Schedule] = Registry("schedule", group="lossbench.schedules")
 
 
 @SCHEDULES.register("constant")

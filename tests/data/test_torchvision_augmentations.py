@@ -336,7 +336,7 @@ def test_a_folder_of_images_of_different_sizes_is_tried(
         return len(check(load_suite(write_suite(), given), NOWHERE).trials)
 
     assert trials("augment=[{v2.RandomCrop: {size: 16}}]") == 6
-    with pytest.raises(SuiteError, match=r"augment: augmentation v2.RandomCrop fails on 3x20x26"):
+    with pytest.raises(SuiteError, match=r"augmentation v2.RandomCrop fails on 3x20x26"):
         trials("augment=[{v2.RandomCrop: {size: 24}}]")
     assert trials("augment=[{v2.RandomCrop: {size: 24}}]", "recipe.input.resize=24") == 6
     with pytest.raises(SuiteError, match="gives images of size 3x12x12, but the model needs 3x16"):

@@ -44,8 +44,8 @@ class Docstring:
 
 
 def parse_docstring(thing: Any) -> Docstring:
-    """Parse the docstring of a class or function."""
-    summary, _, rest = (inspect.getdoc(thing) or "").partition("\n")
+    """Parse the docstring of a class or function, but not one that a class inherits."""
+    summary, _, rest = inspect.cleandoc(thing.__doc__ or "").partition("\n")
     parsed = Docstring(summary)
     lines = parsed.body
     for line in rest.splitlines():

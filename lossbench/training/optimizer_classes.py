@@ -1,0 +1,99 @@
+"""Classes derived from `torch.optim.Optimizer` as factories of a registry.
+
+    @OPTIMIZERS.register("lion")
+    class Lion(torch.optim.Optimizer):
+        def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0): ...
+
+The parameters of a suite are the arguments after `params`. A type without an annotation is that of
+the default.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, Union
+
+from pydantic import Field
+from torch import optim
+
+from lossbench.errors import RequestError
+
+Groups = list[dict[str, Any]]
+"""Parameter groups of an optimizer."""
+_PLAIN = (bool, int, float, str)
+
+
+def optimizer_factory(factory: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a factory of functions from groups to an optimizer.
+
+    Args:
+        factory: A class of optimizers, or a factory already, which is returned as it is.
+
+    Raises:
+        RequestError: An argument of the class has no type that a suite can give.
+    """
+    if not (isinstance(factory, type) and issubclass(factory, optim.Optimizer)):
+        return factory
+    hints = typing.get_type_hints(factory.__init__, include_extras=True)
+    _, *arguments = inspect.signature(factory).parameters.values()
+    parameters = [
+        argument.replace(
+            kind=inspect.Parameter.KEYWORD_ONLY,
+            annotation=_suite_type(argument, hints.get(argument.name)),
+            default=list(argument.default)
+            if isinstance(argument.default, tuple)
+            else argument.default,
+        )
+        for argument in arguments
+        if argument.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    ]
+
+    tuples = {each.name for each in arguments if isinstance(each.default, tuple)}
+
+    @functools.wraps(factory, updated=())
+    def create(**params: Any) -> Callable[[Groups], optim.Optimizer]:
+        given: dict[str, Any] = {k: tuple(v) if k in tuples else v for k, v in params.items()}
+        return functools.partial(factory, **given)
+
+    create.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    create.__annotations__ = {each.name: each.annotation for each in parameters}
+    return create
+
+
+def _suite_type(argument: inspect.Parameter, hint: Any) -> Any:
+    """Type of an argument in a suite, where tuples are lists.
+
+    Raises:
+        RequestError: It has none.
+    """
+    default = argument.default
+    if isinstance(default, tuple):
+        length = Field(min_length=len(default), max_length=len(default))
+        return Annotated[list[float], length]
+    if hint is not None and _is_plain(hint):
+        return hint
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return float
+    if isinstance(default, bool | str):
+        return type(default)
+    if default is None:
+        return bool | float | str | None
+    raise RequestError(
+        f"argument {argument.name!r} needs an annotation such as {argument.name}: float"
+    )
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether a suite can give values of a type: numbers, texts, with ranges, and lists of them."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _is_plain(arguments[0])
+    if origin is typing.Literal:
+        return True
+    if origin in (Union, types.UnionType, list):
+        return all(map(_is_plain, arguments))
+    return hint in _PLAIN or hint is type(None)
