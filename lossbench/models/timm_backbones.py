@@ -14,31 +14,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from torch import nn
 
 from lossbench.errors import ParameterError, Problem, RequestError
 from lossbench.models.base import MODELS, Backbone, ImageShape
 from lossbench.models.weights import (
+    Rate,
     UnusableWeightsError,
+    WeightsFile,
     download_weights,
     file_digest,
     read_weights,
 )
-from lossbench.registry import Entry, make_entry, user_path
+from lossbench.registry import Entry, make_entry
 
 REFERENCE = "Wightman: PyTorch Image Models, 2019"
-Rate = Annotated[float, Field(ge=0, lt=1)]
-
-
-def _file(path: str) -> str:
-    file = user_path(path).resolve()
-    if not file.is_file():
-        raise ValueError(f"{file}: no such file")
-    return str(file)  # absolute, because workers run in another folder
-
-
-Checkpoint = Annotated[str, AfterValidator(_file)]
 
 
 def timm_entry(name: str) -> Entry[Backbone]:
@@ -57,7 +48,7 @@ def timm_entry(name: str) -> Entry[Backbone]:
         *,
         feature_dim: Annotated[int, Field(ge=1)] | None = None,
         pretrained: bool = False,
-        checkpoint: Checkpoint | None = None,
+        checkpoint: WeightsFile | None = None,
         drop_rate: Rate | None = None,
         drop_path_rate: Rate | None = None,
         img_size: Annotated[int, Field(ge=1, le=10_000)] | None = None,

@@ -7,15 +7,32 @@ import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor
+
+from lossbench.registry import user_path
 
 WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts, including lossbench, save the weights of the model."""
 PREFIXES = ("module.", "body.")
 """Prefixes of parameter names: from a parallel training, and from `Backbone`."""
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
+"""Rate of dropout."""
+
+
+def _file(path: str) -> str:
+    file = user_path(path).resolve()
+    if not file.is_file():
+        raise ValueError(f"{file}: no such file")
+    return str(file)  # absolute, because workers run in another folder
+
+
+WeightsFile = Annotated[str, AfterValidator(_file)]
+"""Path of an existing file."""
 
 
 class UnusableWeightsError(Exception):

@@ -102,9 +102,9 @@ def models() -> str:
     """Return the page of the models."""
     intro = (
         "# Models\n\nA model maps images to features of `feature_dim` dimensions; the loss head "
-        "maps these to class scores. Models of timm can be used as well, as `timm.resnet18` "
-        "(`pip install 'lossbench[timm]'`; `lossbench list models timm.resnet18` prints its "
-        "parameters)."
+        "maps these to class scores. Models of torchvision can be used as well, as "
+        "`torchvision.resnet18`, and those of timm, as `timm.resnet18` (`pip install "
+        "'lossbench[timm]'`); `lossbench list models timm.resnet18` prints the parameters."
     )
     return f"{intro}\n\n{components('', MODELS, '#')}"
 
