@@ -21,6 +21,7 @@ matplotlib.use("agg")
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lossbench.conformance.subject import set_sample_indices
 from lossbench.losses import LossHead, TrainingFacts, create_loss
 
 CLASSES = 3
@@ -46,6 +47,7 @@ def fitted_head(name: str, params: Mapping[str, Any]) -> LossHead:
     head = create_loss(name, num_classes=CLASSES, feature_dim=2, **params)
     head.prepare(TrainingFacts(torch.tensor(CLASS_COUNTS), epochs=1))
     features, labels = fixed_points()
+    set_sample_indices(head, torch.arange(len(labels)))
     head.set_progress(0.999)
     parameters = list(head.parameters())
     with torch.no_grad():
@@ -57,6 +59,8 @@ def fitted_head(name: str, params: Mapping[str, Any]) -> LossHead:
         if optimizer is not None:
             optimizer.zero_grad()
             head(features, labels).backward()
+            with torch.no_grad():
+                head.before_step(features, labels)
             optimizer.step()
         with torch.no_grad():
             head.after_step(features, labels)
@@ -74,6 +78,8 @@ def draw(name: str, settings: Sequence[Mapping[str, Any]]) -> bytes:
     ):
         head = fitted_head(name, params)
         features, labels = fixed_points()
+        # the moved point has the state of a point of the second class, as if it were mislabelled
+        set_sample_indices(head, torch.tensor([1, *range(len(labels))]))
         labels = torch.cat([torch.tensor([0]), labels])
         grid = torch.tensor(np.stack(np.meshgrid(axis, axis), -1), dtype=torch.float32)
         points_on_grid = grid.reshape(-1, 2)

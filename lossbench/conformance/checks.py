@@ -259,10 +259,9 @@ def declarations(subject: Subject) -> None:
     if unknown:
         known = ", ".join(typing.get_args(Need))
         raise CheckFailedError(f"needs has {', '.join(unknown)}; there are {known}")
-    if not isinstance(head.needs_class_means, bool):
-        raise CheckFailedError(
-            f"needs_class_means should be a bool, not {head.needs_class_means!r}"
-        )
+    for name in ("needs_class_means", "stops_gradients"):
+        if not isinstance(getattr(head, name), bool):
+            raise CheckFailedError(f"{name} should be a bool, not {getattr(head, name)!r}")
     if head.verification_distance not in ("cosine", "mahalanobis"):
         distance = head.verification_distance
         raise CheckFailedError(

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lossbench.conformance.subject import (
     CheckFailedError,
+    CheckSkippedError,
     D,
     N,
     Subject,
@@ -24,6 +25,8 @@ REMEDY = "put @in_float32 of lossbench.losses.base above terms and logits"
 def gradient(subject: Subject) -> None:
     """Gradients agree with finite differences in float64."""
     head = subject.partly_trained().double()
+    if head.stops_gradients:
+        raise CheckSkippedError("it treats values that depend on the features as constants")
     wrong: dict[str, list[str]] = {}
     # a correct gradient may differ at a kink, but hardly with two of three seeds
     for seed in (1, 2, 3):
@@ -46,7 +49,10 @@ def gradient(subject: Subject) -> None:
     wrong = {name: lines for name, lines in wrong.items() if len(lines) > 1}
     if wrong:
         found_for = "; ".join(f"of {name}: {lines[0]}" for name, lines in wrong.items())
-        raise CheckFailedError(f"gradient {found_for} (a deliberate detach has the same effect)")
+        raise CheckFailedError(
+            f"gradient {found_for} (a deliberate detach has the same effect: declare it with "
+            "stops_gradients = True)"
+        )
 
 
 def _directional_derivative(

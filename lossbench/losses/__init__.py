@@ -6,6 +6,7 @@ from lossbench.losses import center as center
 from lossbench.losses import contrastive as contrastive
 from lossbench.losses import cosface as cosface
 from lossbench.losses import cosine_softmax as cosine_softmax
+from lossbench.losses import elr as elr
 from lossbench.losses import feature_dropout as feature_dropout
 from lossbench.losses import final_layer_decay as final_layer_decay
 from lossbench.losses import focal as focal

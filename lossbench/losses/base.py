@@ -104,12 +104,17 @@ class LossHead(nn.Module, ABC):
     """Facts about the training that the loss depends on.
 
     - `class_counts`, `epochs`: passed to `prepare` before the training.
-    - `sample_indices`: `sample_indices` has the indices of the images of each batch.
+    - `sample_indices`: `sample_indices` has the indices of the images of each batch, and `prepare`
+      receives the number of images.
     """
 
     sample_indices: Tensor | None = None
     """(N,) Indices in the training set of the images of the current batch, for losses that declare
     the need; set by the training loop before `terms` is called."""
+
+    stops_gradients: bool = False
+    """Whether `terms` deliberately treats values that depend on the features as constants, such as
+    targets made of the network's own predictions. Its gradient is then not that of its value."""
 
     needs_class_means: bool = False
     """Whether `logits` requires a call of `fit_class_means` with the training set."""

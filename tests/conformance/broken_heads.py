@@ -270,6 +270,10 @@ class NoClassMeans(Sound):
     needs_class_means = True
 
 
+class StopsMaybe(Sound):
+    stops_gradients = "yes"
+
+
 class OddDistance(Sound):
     verification_distance = "manhattan"
 
@@ -368,6 +372,7 @@ BROKEN = [
     ("sizes", TenClassesOnly, "num_classes and feature_dim are (10, 1) instead of (2, 1)"),
     ("sizes", NeedsThreeDimensions, "ValueError: give me three dimensions (broken_heads.py:"),
     ("declarations", OneOfAClass, "samples_per_class should be None or an int of 2 or more"),
+    ("declarations", StopsMaybe, "stops_gradients should be a bool, not 'yes'"),
     ("declarations", NoClassMeans, "needs_class_means is set, but there is no fit_class_means"),
     ("declarations", OddDistance, "not 'manhattan'"),
     ("densities", Unnormalised, "a class's density integrates to 6.28"),

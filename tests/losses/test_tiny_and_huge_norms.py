@@ -38,6 +38,7 @@ def both(name: str, params: dict[str, Any], norm: float) -> list[tuple[Tensor, T
         torch.manual_seed(0)
         head = create_loss(name, num_classes=5, feature_dim=6, **params)
         head.prepare(TrainingFacts(torch.tensor([40, 30, 20, 10, 5]), epochs=10))
+        head.sample_indices = torch.arange(len(labels))
         head = head.to(dtype)
         inputs = features.to(dtype).requires_grad_()
         value = head(inputs, labels)

@@ -32,6 +32,7 @@ HERE = {**environment(), "device": "cpu"}
 LOSSES = [
     "softmax", "center", "l_softmax", "contrastive", "triplet", "lgm: {alpha_start: 0.01}",
     "feature_dropout",  # with random draws in every step
+    "elr",  # with state of each training image
 ]  # fmt: skip
 AUGMENTED = "variants={a: {augment: [mirror, random_crop: {padding: 1}]}}"
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lossbench.data.images import ArrayImages, View, normaliser
 from lossbench.data.sampling import split_into_batches, steps_per_epoch
-from lossbench.losses import create_loss
+from lossbench.losses import TrainingFacts, create_loss
 from lossbench.suite.schema import Component
 from lossbench.training.loop import Training, train
 from lossbench.training.optimizers import build_optimizer
@@ -22,7 +22,7 @@ from lossbench.training.schedules import SCHEDULES
 pytestmark = pytest.mark.long
 
 CPU = torch.device("cpu")
-LOSSES = ("softmax", "center", "contrastive", "triplet", "lgm", "l_softmax")
+LOSSES = ("softmax", "center", "contrastive", "triplet", "lgm", "l_softmax", "elr")
 CLIP_NORMS = (None, 0.2)
 
 
@@ -34,6 +34,7 @@ def trained(loss: str, clip_norm: float | None, group: ProcessGroup) -> dict[str
     images += (60 * labels).to(torch.uint8)[:, None, None, None]
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     head = create_loss(loss, num_classes=3, feature_dim=3)
+    head.prepare(TrainingFacts(torch.bincount(labels), epochs=3))
     sgd = {"lr": 0.05, "momentum": 0.9}
     training = Training(
         model=model,
