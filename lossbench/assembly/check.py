@@ -9,10 +9,11 @@ from typing import Any
 
 from lossbench.assembly.checks_with_data import check_evaluations, input_problems, size_problems
 from lossbench.assembly.checks_without_data import (
-    optimizer_problems,
+    recipe_problems,
     variant_problems,
     worker_problems,
 )
+from lossbench.assembly.components import omitted_defaults
 from lossbench.assembly.dry_run import dry_run
 from lossbench.assembly.registries import plugin_entries
 from lossbench.assembly.resolved_suite import resolve_suite
@@ -101,6 +102,7 @@ def check(suite: Suite, data_root: Path) -> Plan:
             for key in row.tuned
         },
         notation={row.loss.name: LOSSES[row.loss.name].notation for row in resolved.rows},
+        omitted=omitted_defaults(planned_suite),
         sources={key: entry.code_digest for key, entry in plugins.items()},
         file_digests={key: entry.file_digest for key, entry in plugins.items()},
     )
@@ -112,7 +114,7 @@ def check(suite: Suite, data_root: Path) -> Plan:
                 *input_problems(planned_suite, variant, dataset),
                 *size_problems(planned_suite, variant, dataset, columns[variant].holdout),
                 *worker_problems(planned_suite, variant),
-                *optimizer_problems(planned_suite, variant),
+                *recipe_problems(planned_suite, variant),
             ]
             for variant, dataset in datasets.items()
         },

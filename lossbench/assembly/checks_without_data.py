@@ -30,6 +30,7 @@ from lossbench.suite.columns import (
 from lossbench.suite.grammar import SEARCH_EXAMPLE
 from lossbench.suite.schema import Component, Input, LossEntry, Suite
 from lossbench.training.optimizers import OPTIMIZERS
+from lossbench.training.schedules import SCHEDULES
 
 MAX_PLAUSIBLE = 2.0
 """Largest mean or std of the pixels (0 to 255) for which a mean or std of at most 1 in the suite is
@@ -274,11 +275,18 @@ def worker_problems(suite: Suite, variant: str) -> list[Problem]:
     return [Problem(setting_location(suite, variant, ("recipe", "batch_size")), message)]
 
 
-def optimizer_problems(suite: Suite, variant: str) -> list[Problem]:
-    """Problems of parameters that the optimizer accepts only in other combinations."""
-    optimizer = column_recipe(suite, variant).optimizer
-    where = setting_location(suite, variant, ("recipe", "optimizer"))
-    return [problem.under(where) for problem in component_problems(OPTIMIZERS, optimizer)]
+def recipe_problems(suite: Suite, variant: str) -> list[Problem]:
+    """Problems of parameters that optimizer or schedule accept only in other combinations."""
+    recipe = column_recipe(suite, variant)
+    found = {
+        "optimizer": component_problems(OPTIMIZERS, recipe.optimizer),
+        "schedule": component_problems(SCHEDULES, recipe.schedule, recipe.epochs),
+    }
+    return [
+        problem.under(setting_location(suite, variant, ("recipe", part)))
+        for part, problems in found.items()
+        for problem in problems
+    ]
 
 
 def pixel_range_problems(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from lossbench.data.augmentation import AUGMENTATIONS
@@ -12,7 +12,7 @@ from lossbench.losses import LOSSES
 from lossbench.models import MODELS
 from lossbench.planning.search import Search
 from lossbench.registry import Registry
-from lossbench.suite.columns import column_recipe, overlay_component
+from lossbench.suite.columns import column_recipe, column_settings, overlay_component
 from lossbench.suite.grammar import (
     SearchRange,
     Space,
@@ -28,11 +28,26 @@ from lossbench.training.schedules import SCHEDULES
 
 
 def _resolve(
-    registry: Registry[Any], chosen: Component, loc: Loc, collector: ProblemCollector
+    registry: Registry[Any],
+    chosen: Component,
+    loc: Loc,
+    collector: ProblemCollector,
+    kept: Collection[str] = (),
 ) -> Component:
-    """The component with all defaults; unchanged if it has problems."""
+    """The component with all defaults; unchanged if it has problems.
+
+    Args:
+        registry: Registry of the component.
+        chosen: The component.
+        loc: Its location.
+        collector: Collector of the problems.
+        kept: Parameters whose defaults are never left out, because they replace other values:
+            tuned ones, and in a column those that the suite has.
+    """
     try:
-        return Component(name=chosen.name, params=registry[chosen.name].resolve(chosen.params))
+        return Component(
+            name=chosen.name, params=registry[chosen.name].resolve(chosen.params, kept)
+        )
     except ParameterError as error:
         collector.extend(explain_misplaced_grids(error.problems), under=loc)
     except RequestError as error:  # an unknown name, or a library that is not installed
@@ -42,9 +57,13 @@ def _resolve(
 
 def resolve_components(suite: Suite, collector: ProblemCollector) -> Suite:
     """The suite with all defaults except for those of its losses."""
-    recipe = suite.recipe
-    optimizer = _resolve(OPTIMIZERS, recipe.optimizer, ("recipe", "optimizer"), collector)
-    schedule = _resolve(SCHEDULES, recipe.schedule, ("recipe", "schedule"), collector)
+    recipe, tuned = suite.recipe, _tuned_parameters(suite)
+    optimizer = _resolve(
+        OPTIMIZERS, recipe.optimizer, ("recipe", "optimizer"), collector, tuned["optimizer"]
+    )
+    schedule = _resolve(
+        SCHEDULES, recipe.schedule, ("recipe", "schedule"), collector, tuned["schedule"]
+    )
     model = _resolve(MODELS, suite.model, ("model",), collector)
     resolved = suite.model_copy(
         update={
@@ -56,6 +75,14 @@ def resolve_components(suite: Suite, collector: ProblemCollector) -> Suite:
     )
     variants = {name: _resolve_variant(resolved, name, collector) for name in suite.variants}
     return resolved.model_copy(update={"variants": variants})
+
+
+def _tuned_parameters(suite: Suite) -> dict[str, list[str]]:
+    """Parameters of the optimizer and the schedule that `tune` names."""
+    return {
+        part: [str(key).removeprefix(f"recipe.{part}.") for key in suite.tune]
+        for part in ("optimizer", "schedule")
+    }
 
 
 def _resolve_variant(suite: Suite, name: str, collector: ProblemCollector) -> Variant:
@@ -70,7 +97,7 @@ def _resolve_variant(suite: Suite, name: str, collector: ProblemCollector) -> Va
     changed: dict[str, Any] = {}
     if variant.model and suite.model.name in MODELS:
         chosen = overlay_component(suite.model, variant.model)
-        full = _resolve(MODELS, chosen, (*loc, "model"), collector)
+        full = _resolve(MODELS, chosen, (*loc, "model"), collector, suite.model.params)
         changed["model"] = {"name": full.name, **full.params}
     if variant.augment is not None:
         where = (*loc, "augment")
@@ -82,15 +109,36 @@ def _resolve_variant(suite: Suite, name: str, collector: ProblemCollector) -> Va
         changed["evaluate"] = _resolve_list(EVALUATIONS, variant.evaluate, where, collector)
     if variant.recipe:
         own, recipe = dict(variant.recipe), column_recipe(suite, name)
-        for key, registry, chosen in (
-            ("optimizer", OPTIMIZERS, recipe.optimizer),
-            ("schedule", SCHEDULES, recipe.schedule),
+        tuned = _tuned_parameters(suite)
+        for key, registry, chosen, base in (
+            ("optimizer", OPTIMIZERS, recipe.optimizer, suite.recipe.optimizer),
+            ("schedule", SCHEDULES, recipe.schedule, suite.recipe.schedule),
         ):
             if key in own:
-                full = _resolve(registry, chosen, (*loc, "recipe", key), collector)
+                kept = {*tuned[key], *base.params} if chosen.name == base.name else tuned[key]
+                full = _resolve(registry, chosen, (*loc, "recipe", key), collector, kept)
                 own[key] = full.model_dump(mode="json")
         changed["recipe"] = own
     return variant.model_copy(update=changed)
+
+
+def omitted_defaults(suite: Suite) -> dict[str, dict[str, Any]]:
+    """Defaults that a suite has and its trials leave out.
+
+    Args:
+        suite: Suite with all defaults.
+    """
+    found = {}
+    for settings in (column_settings(suite, variant) for variant in suite.variants):
+        for kind, registry, chosen in (
+            ("model", MODELS, settings.model),
+            ("optimizer", OPTIMIZERS, settings.recipe.optimizer),
+            ("schedule", SCHEDULES, settings.recipe.schedule),
+        ):
+            defaults = registry[chosen.name].omitted_defaults
+            if defaults.keys() & chosen.params.keys():
+                found[f"{kind} {chosen.name}"] = defaults
+    return found
 
 
 def _resolve_list(

@@ -9,8 +9,8 @@ from pathlib import Path
 from lossbench.assembly.checks_without_data import (
     compared_rows,
     create_evaluations,
-    optimizer_problems,
     pixel_range_problems,
+    recipe_problems,
     reference_problems,
     search_problems,
     suite_metrics,
@@ -130,7 +130,7 @@ def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan
         collector.extend(worker_problems(suite, variant))
         where = setting_location(suite, variant, ("recipe", "input"))
         collector.extend(pixel_range_problems(column_recipe(suite, variant).input, where, None))
-        collector.extend(optimizer_problems(suite, variant))
+        collector.extend(recipe_problems(suite, variant))
     for loss in (row.loss for row in (*resolved.rows, *resolved.compared)):
         try:
             LOSSES[loss.name].create(ANY_CLASSES, ANY_DIMENSION, **loss.params)

@@ -217,8 +217,11 @@ def _key_problem(key: str, suite: Suite, recipes: Mapping[str, Recipe]) -> str:
             near = f"; did you mean {end[0]!r}?" if end else did_you_mean(str(key), valid)
             column = f" of {variant}" if len(recipes) > 1 else ""
             part = parts[1] if len(parts) > 2 and parts[0] == "recipe" else ""
-            if part in COMPONENTS and not any(k.startswith(f"recipe.{part}.") for k in valid):
-                near = f": the {part} {getattr(recipe, part).name} has no parameters"
+            if part in COMPONENTS:
+                names = _entry(part, getattr(recipe, part).name).parameter_names
+                if "did you mean" not in did_you_mean(parts[2], names):
+                    only = f"only {', '.join(names)}" if names else "no parameters"
+                    near = f": the {part} {getattr(recipe, part).name} has {only}"
             return f"is no key of the recipe{column} that can be tuned{near}"
     if key == "recipe.epochs" and suite.selection and suite.selection.stop_early:
         return (
@@ -282,7 +285,7 @@ def _resolved(recipe: Recipe, key: str, value: Any) -> tuple[Any, str]:
         if rest:
             chosen = getattr(recipe, first)
             params = {**chosen.params, rest[0]: value}
-            return _entry(first, chosen.name).resolve(params)[rest[0]], ""
+            return _entry(first, chosen.name).resolve(params, rest)[rest[0]], ""
         return getattr(Recipe.model_validate({**recipe.model_dump(), first: value}), first), ""
     except ParameterError as error:
         return value, error.problems[0].message
@@ -292,26 +295,30 @@ def _resolved(recipe: Recipe, key: str, value: Any) -> tuple[Any, str]:
 
 
 def _combination_problems(given: Mapping[str, Any], recipes: Mapping[str, Recipe]) -> list[Problem]:
-    """The first problem of a combination of values that the optimizer does not accept."""
-    values = {
-        key: each["grid"]
-        if is_grid(each)
-        else each["search"]
-        if isinstance(each["search"], list)
-        else [each["search"]["low"], each["search"]["high"]]
-        for key, each in given.items()
-        if key.startswith("recipe.optimizer.")
-    }
-    problems = []
-    for chosen in itertools.product(*values.values()):
-        tuned = dict(zip(values, chosen, strict=True))
-        for recipe in recipes.values():
-            optimizer = tuned_recipe(recipe, tuned).optimizer
-            at = ", ".join(f"{key}={value!r}" for key, value in tuned.items())
-            for problem in component_problems(OPTIMIZERS, optimizer):
-                key = problem.under(("recipe", "optimizer")).key
-                problems.append(Problem(("tune",), f"{key} {problem.message} ({at})"))
-    return problems[:1]
+    """The first problem of a combination of values that optimizer or schedule do not accept."""
+    for part, keys in (("optimizer", ()), ("schedule", ("recipe.epochs",))):
+        values = {
+            key: each["grid"]
+            if is_grid(each)
+            else each["search"]
+            if isinstance(each["search"], list)
+            else [each["search"]["low"], each["search"]["high"]]
+            for key, each in given.items()
+            if key.startswith(f"recipe.{part}.") or key in keys
+        }
+        for chosen in itertools.product(*values.values()) if values else ():
+            tuned = dict(zip(values, chosen, strict=True))
+            for recipe in recipes.values():
+                whole = tuned_recipe(recipe, tuned)
+                if part == "optimizer":
+                    problems = component_problems(OPTIMIZERS, whole.optimizer)
+                else:
+                    problems = component_problems(SCHEDULES, whole.schedule, whole.epochs)
+                at = ", ".join(f"{key}={value!r}" for key, value in tuned.items())
+                for problem in problems:
+                    key = problem.under(("recipe", part)).key
+                    return [Problem(("tune",), f"{key} {problem.message} ({at})")]
+    return []
 
 
 def _batch_size_problems(suite: Suite) -> Sequence[Problem]:

@@ -147,7 +147,7 @@ def _print_names(registry: Registry[Any], pattern: str) -> None:
 
 def _print_component(entry: Entry[Any]) -> None:
     """Print the docstring of a component, with the parameters that a suite can set."""
-    from lossbench.cli.documentation.docstrings import parse_docstring
+    from lossbench.cli.documentation.docstrings import parameter_meanings, parse_docstring
 
     out.print(Text(entry.name, "bold"))
     if entry.reference:
@@ -155,7 +155,7 @@ def _print_component(entry: Entry[Any]) -> None:
     out.print()
     docstring = inspect.cleandoc(entry.factory.__doc__ or "no description")
     parsed = parse_docstring(entry.factory)
-    meanings = parsed.items("Args")
+    meanings = parameter_meanings(entry)
     names = entry.parameters.model_fields
     if not names or not meanings.keys() >= names.keys():
         out.print(Text(docstring), soft_wrap=True)

@@ -12,6 +12,11 @@ from lossbench.errors import ParameterError, RequestError
 from lossbench.planning.changes import file_label
 from lossbench.planning.head_requirements import DryRunHead, HeadKey, HeadRequirements, head_key
 from lossbench.planning.look_record import LookRecord
+from lossbench.planning.omitted_defaults import (
+    OmittedDefaults,
+    recipe_without_defaults,
+    without_defaults,
+)
 from lossbench.planning.planned_column import PlannedColumn
 from lossbench.planning.revisions import TrainingParts, revisions_of
 from lossbench.planning.rows import Row
@@ -58,6 +63,7 @@ class Plan:
         search_notes: A line if stored points of searches differ from those of a replay.
         limits: (loss name, parameter) -> smallest and largest valid value, each possibly None.
         notation: Loss name -> name and symbols of the paper, for LaTeX tables.
+        omitted: Defaults that the suite has and its trials leave out.
         looks: Stored record of the seeds that are added until the table is decided, which begin
             with the suite's; None if there is none. It is loaded with the results.
         other_looks: Stored records of the same table that begin with other seeds.
@@ -87,6 +93,7 @@ class Plan:
     search_points: Mapping[str, SearchPoints] = field(default_factory=dict)
     search_notes: tuple[str, ...] = ()
     notation: Mapping[str, Notation] = field(default_factory=dict)
+    omitted: OmittedDefaults = field(default_factory=dict)
     looks: LookRecord | None = None
     other_looks: tuple[LookRecord, ...] = ()
 
@@ -312,12 +319,14 @@ class Plan:
     def trial(self, row: Row, variant: str, seed: int, holdout: Holdout = 0.0) -> Trial:
         """The trial of a cell with a seed."""
         suite, column, settings = self.suite, self.columns[variant], self.settings[variant]
-        recipe, model, augment = settings.recipe, settings.model, settings.augment
+        recipe, augment = settings.recipe, settings.augment
+        model = without_defaults("model", settings.model, self.omitted)
         used = {f"loss {row.loss.name}", f"model {model.name}"}
         used |= {f"augmentation {chosen.name}" for chosen in augment}
         used |= {f"optimizer {recipe.optimizer.name}", f"schedule {recipe.schedule.name}"}
         stop_early = bool(holdout and suite.selection and suite.selection.stop_early)
         recipe, facts = tuned_recipe(recipe, row.tuned), column.facts
+        recipe = recipe_without_defaults(recipe, self.omitted)
         if BATCH_SIZE in row.tuned:
             facts = replace(facts, steps=facts.tuned_steps.get(recipe.batch_size, {}))
         parts = TrainingParts(recipe, augment, row.loss, holdout, stop_early, facts)

@@ -112,6 +112,11 @@ class PlanRecord(Strict):
     head_requirements: list[_Head]
     limits: list[_Limits] = Field(default=[])
     notation: dict[str, Notation] = Field(default={})
+    omitted: dict[str, dict[str, Any]] = Field(default={})
+
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_unused(to_dict(self), "omitted")
 
     @model_validator(mode="after")
     def _has_all_columns(self) -> PlanRecord:
@@ -184,6 +189,7 @@ def plan_record(plan: Plan) -> PlanRecord:
             for (loss, parameter), (lowest, highest) in plan.limits.items()
         ],
         notation=dict(plan.notation),
+        omitted={name: dict(defaults) for name, defaults in plan.omitted.items()},
     )
 
 
@@ -223,6 +229,7 @@ def plan_of(record: PlanRecord) -> Plan:
         },
         limits={(each.loss, each.parameter): (each.lowest, each.highest) for each in record.limits},
         notation=record.notation,
+        omitted=record.omitted,
     )
 
 

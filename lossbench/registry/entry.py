@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, create_model
 
-from lossbench.errors import ParameterError, Problem, validation_problems
+from lossbench.errors import ParameterError, Problem, RequestError, validation_problems
 from lossbench.registry.notation import Notation
 from lossbench.registry.parameters import (
     OMIT_DEFAULT,
     optional_arguments,
     public_name,
     python_name,
+    signature_fields,
     signature_model,
 )
 
@@ -34,11 +35,13 @@ class Entry(Generic[T]):
         factory: Function or class that builds the component, from the caller's context and the
             parameters.
         reference: Paper of the component.
-        parameters: Pydantic model made from the factory's keyword-only arguments.
+        parameters: Pydantic model made from the factory's keyword-only arguments, and those of
+            `finish`.
         file_digest: Digest of the plugin file that registered it; empty for all others.
         code_digest: Digest of the component's code in that file; see `assembly/code_digest.py`.
         distribution: Installed package that defines it; empty for lossbench itself.
         notation: Name and symbols of the paper, for LaTeX tables.
+        finish: Function that adapts what the factory returns; see `Registry`.
     """
 
     kind: str
@@ -50,6 +53,7 @@ class Entry(Generic[T]):
     code_digest: str = ""
     distribution: str = ""
     notation: Notation = field(default_factory=Notation)
+    finish: Callable[..., T] | None = None
 
     @property
     def external(self) -> bool:
@@ -74,11 +78,18 @@ class Entry(Generic[T]):
         highest = [limit.le for limit in metadata if hasattr(limit, "le")]
         return max(lowest, default=None), min(highest, default=None)
 
-    def resolve(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    @property
+    def omitted_defaults(self) -> dict[str, Any]:
+        """Defaults of the parameters that are marked `OMIT_DEFAULT`, by public name."""
+        fields = self.parameters.model_fields.items()
+        return {name: known.default for name, known in fields if OMIT_DEFAULT in known.metadata}
+
+    def resolve(self, params: Mapping[str, Any], kept: Collection[str] = ()) -> dict[str, Any]:
         """Check parameters and fill in the defaults.
 
         Args:
             params: Values by public name, or by the name in Python (`lambda_`).
+            kept: Parameters whose defaults are kept although they are marked `OMIT_DEFAULT`.
 
         Returns:
             Values of all parameters by public name, without defaults marked `OMIT_DEFAULT`.
@@ -99,11 +110,11 @@ class Entry(Generic[T]):
         except ValidationError as error:
             problems = validation_problems(error, lambda path: self.parameter_names)
             raise ParameterError(self.name, map(self._with_advice, problems)) from None
-        fields = self.parameters.model_fields
+        omitted = self.omitted_defaults
         return {
             name: value
             for name, value in checked.model_dump().items()
-            if OMIT_DEFAULT not in fields[name].metadata or value != fields[name].default
+            if name in kept or name not in omitted or value != omitted[name]
         }
 
     def _with_advice(self, problem: Problem) -> Problem:
@@ -124,10 +135,12 @@ class Entry(Generic[T]):
         Raises:
             ParameterError: As for `resolve`, or the factory refuses a combination of values.
         """
-        resolved = self.resolve(params)
-        return self.factory(
-            *context, **{python_name(name): value for name, value in resolved.items()}
-        )
+        given = {python_name(name): value for name, value in self.resolve(params).items()}
+        if self.finish is None:
+            return self.factory(*context, **given)
+        shared = {name: given.pop(name) for name in shared_parameters(self.finish) & given.keys()}
+        made = self.factory(*context, **given)
+        return self.finish(made, *context, **shared) if shared else made
 
 
 def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str = "") -> Entry[T]:
@@ -136,6 +149,29 @@ def make_entry(kind: str, name: str, factory: Callable[..., T], reference: str =
     parameters = signature_model(name, factory)
     code_digest = code_digest_of(factory)
     return Entry(kind, name, factory, reference, parameters, file_digest, code_digest)
+
+
+def shared_parameters(finish: Callable[..., Any]) -> frozenset[str]:
+    """Names of the parameters that `finish` adds to every component of a registry."""
+    return frozenset(signature_fields(finish))
+
+
+def with_finish(entry: Entry[T], finish: Callable[..., T] | None) -> Entry[T]:
+    """The entry with the parameters of `finish`, if there is one, in addition to its own.
+
+    Raises:
+        RequestError: The component has a parameter of the same name.
+    """
+    if finish is None:
+        return entry
+    if doubled := shared_parameters(finish) & entry.parameters.model_fields.keys():
+        raise RequestError(
+            f"{entry.kind} {entry.name!r}: every {entry.kind} has the parameter "
+            f"{min(doubled)!r} already; rename it"
+        )
+    fields = signature_fields(finish)
+    parameters = create_model(f"{entry.name}_parameters", __base__=entry.parameters, **fields)
+    return replace(entry, parameters=parameters, finish=finish)
 
 
 DigestOf = Callable[[Callable[..., Any]], str]

@@ -36,6 +36,15 @@ def python_name(name: str) -> str:
 
 def signature_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
     """Create the model of the keyword-only arguments of a factory."""
+    return parameters_model(name, signature_fields(factory))
+
+
+def signature_fields(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Public name -> (type, default) of each keyword-only argument of a factory.
+
+    Raises:
+        RequestError: An argument has no annotation.
+    """
     function = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
     hints = typing.get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {}
@@ -46,7 +55,7 @@ def signature_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
             required = parameter.default is inspect.Parameter.empty
             default = Field() if required else Field(default=parameter.default)
             fields[public_name(parameter.name)] = (hints[parameter.name], default)
-    return parameters_model(name, fields)
+    return fields
 
 
 def optional_arguments(factory: Callable[..., Any]) -> set[str]:

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint
 from typing import Any, Generic, TypeVar
 
 from lossbench.errors import RequestError, UnknownNameError
-from lossbench.registry.entry import Entry, make_entry
+from lossbench.registry.entry import Entry, make_entry, with_finish
 from lossbench.registry.notation import Notation
 
 T = TypeVar("T")
@@ -44,6 +44,9 @@ class Registry(Generic[T]):
         group: Entry-point group of installed packages with further components. A package is
             imported when one of its names is looked up; registered names take precedence.
         adapt: Function that makes a factory as this registry needs it from one of another form.
+        finish: Function whose keyword-only arguments are parameters of every component. If one of
+            them is given, `finish(made, *context, **given)` replaces what the component's factory
+            returned for the same context. All of them have defaults marked `OMIT_DEFAULT`.
     """
 
     def __init__(
@@ -51,8 +54,10 @@ class Registry(Generic[T]):
         kind: str,
         group: str = "",
         adapt: Callable[[Callable[..., Any]], Callable[..., T]] = lambda factory: factory,
+        finish: Callable[..., T] | None = None,
     ) -> None:
         self.kind = kind
+        self._finish = finish
         self._group = group
         self._adapt = adapt
         self._entries: dict[str, Entry[T]] = {}
@@ -79,7 +84,7 @@ class Registry(Generic[T]):
         def decorate(factory: Callable[..., T]) -> Callable[..., T]:
             if name in self._entries:
                 raise RequestError(f"{self.kind} {name!r} is registered twice")
-            entry = make_entry(self.kind, name, self._adapt(factory), reference)
+            entry = self._make_entry(name, factory, reference)
             self._entries[name] = replace(entry, notation=notation)
             return factory
 
@@ -171,7 +176,11 @@ class Registry(Generic[T]):
         known = set(library.names())
         if rest not in known:
             raise UnknownNameError(self.kind, name, (f"{library.prefix}.{o}" for o in known))
-        return library.provider(rest)
+        return with_finish(library.provider(rest), self._finish)
+
+    def _make_entry(self, name: str, factory: Callable[..., Any], reference: str = "") -> Entry[T]:
+        entry = make_entry(self.kind, name, self._adapt(factory), reference)
+        return with_finish(entry, self._finish)
 
     def __contains__(self, name: object) -> bool:
         try:
@@ -198,7 +207,7 @@ class Registry(Generic[T]):
         [point] = points
         try:
             factory = point.load()
-            entry = self._entries.get(name) or make_entry(self.kind, name, self._adapt(factory))
+            entry = self._entries.get(name) or self._make_entry(name, factory)
         except Exception as error:  # other packages may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise RequestError(

@@ -79,7 +79,7 @@ def _notes(plan: Plan, names: Sequence[str]) -> Iterator[str]:
         have = "has" if len(plan.compared) == 1 else "have"
         texts = []
         for variant in suite.variants:
-            recipe = plan.trial(plan.compared[0], variant, 0).recipe
+            recipe = plan.settings[variant].recipe
             own = (f"{short[key]}={short_value(recipe_value(recipe, key))}" for key in suite.tune)
             texts.append(", ".join(own))
         if len(set(texts)) == 1:

@@ -90,6 +90,9 @@ OPTIONAL = (
     "dataset.label_noise.",
     "holdout_labels",
     "recipe.clip_norm",
+    "recipe.schedule.minimum",
+    "recipe.schedule.warmup",
+    "recipe.weight_averaging",
 )
 """Begin of the keys of parameters of trials that are not stored where the setting is not used."""
 

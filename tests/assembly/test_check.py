@@ -57,6 +57,18 @@ def test_an_explicit_default_does_not_change_the_trial(write_suite: Write) -> No
         ),
         ("recipe.schedule.name=steps", "recipe.schedule: unknown schedule 'steps'; did you mean"),
         ("recipe.schedule=step", "recipe.schedule.every: missing"),
+        (
+            "recipe.schedule={name: cosine, warmup: 200}",
+            "recipe.schedule.warmup: 200 epochs are longer than the training",
+        ),
+        (
+            "variants={a: {}, b: {recipe: {schedule: {warmup: 200}}}}",
+            "variants.b.recipe.schedule.warmup: 200 epochs are longer than the training",
+        ),
+        (
+            "recipe.schedule={name: step, warmpu: 1}",
+            "recipe.schedule.warmpu: unknown key; did you mean 'warmup'",
+        ),
         ("recipe.input.mean=[1.0, 2.0]", "recipe.input.mean: 2 numbers, but images have 1 channel"),
         ("dataset=digit", "dataset.name: unknown data set 'digit'; did you mean 'digits'"),
         ("dataset=mnist", "lossbench data prepare mnist"),

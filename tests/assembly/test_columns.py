@@ -20,8 +20,10 @@ from lossbench.gate.from_results import conditions_of, data_of, metrics_of
 from lossbench.planning.column_text import column_texts
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
+from lossbench.suite.columns import column_settings
 from lossbench.suite.load import load_suite
 from lossbench.suite.origin import SuiteError
+from lossbench.suite.schema import Suite
 from tests.report.synthetic_report import result_of
 
 NOWHERE = Path("no-data")
@@ -115,6 +117,35 @@ def test_the_margin_of_a_column_is_that_of_its_own_test_set(plan_of: Make) -> No
     for variant, images in expected.items():
         share = 0.105
         assert margins[variant] == pytest.approx(100 * (share * (1 - share) / images) ** 0.5)
+
+
+def test_a_column_can_change_the_warm_up(plan_of: Make) -> None:
+    """Without warm-up, a column has the identities of suites that do not name the key."""
+    whole = plan_of("variants: {a: {recipe: {schedule: cosine}}}\n")
+    columns = (
+        "variants:\n  long: {}\n  none: {recipe: {schedule: {warmup: 0}}}\n"
+        "  short: {recipe: {schedule: {warmup: 0.5, minimum: 0.25}}}\n"
+        "  other: {recipe: {schedule: constant}}\n"
+    )
+    plan = plan_of(columns, "recipe.schedule={name: cosine, warmup: 1.5, minimum: 0.5}")
+    params = {t.variant: t.recipe.schedule.params for t in plan.trials}
+    assert params == {
+        "long": {"minimum": 0.5, "warmup": 1.5},
+        "none": {"minimum": 0.5},
+        "short": {"minimum": 0.25, "warmup": 0.5},
+        "other": {},  # another schedule has parameters of its own
+    }
+    texts = column_texts(plan)
+    assert texts["none"] == "recipe.schedule cosine(minimum=0.5, warmup=0)"
+    same = plan_of(columns, "recipe.schedule={name: cosine, warmup: 1.5}").trial(
+        plan.rows[0], "none", 0
+    )
+    assert same.recipe == whole.trials[0].recipe
+    assert same.identity == whole.trials[0].identity
+    again = column_settings(Suite.model_validate_json(plan.suite.model_dump_json()), "none")
+    assert again.recipe.schedule.params == {"minimum": 0.5, "warmup": 0.0}
+    with pytest.raises(SuiteError, match=r"variants\.b: is the same as a"):
+        plan_of("variants: {a: {}, b: {recipe: {schedule: {warmup: 0}}}}\n")
 
 
 def test_differences_between_columns_are_described(plan_of: Make) -> None:

@@ -79,6 +79,16 @@ def plan_of(folder: Path, *overrides: str) -> Plan:
             "tune: recipe.optimizer.nesterov needs a momentum greater than 0 (recipe.optimizer."
             "nesterov=True, recipe.optimizer.momentum=0.0)",
         ),
+        (
+            ["tune={recipe.schedule.warmup: {grid: [1, 3]}}"],
+            "tune: recipe.schedule.warmup 3 epochs are longer than the training (2 epochs) (recipe."
+            "schedule.warmup=3.0)",
+        ),
+        (
+            ["recipe.schedule={name: cosine, warmup: 2}", "tune={recipe.epochs: {grid: [4, 1]}}"],
+            "tune: recipe.schedule.warmup 2 epochs are longer than the training (1 epoch) (recipe."
+            "epochs=1)",
+        ),
         (["selection=null"], "tune: needs a held-out part; add selection: {holdout: 0.2}"),
         ([f"tune={SEARCH}"], f"tune.{LR}.search: needs a number of points; add selection.samples"),
         (["selection.samples=4"], "selection.samples: neither a loss nor `tune` has a search"),
@@ -115,7 +125,7 @@ def plan_of(folder: Path, *overrides: str) -> Plan:
         (
             ["tune={recipe.schedule.gamma: {grid: [0.1, 0.5]}}"],
             "tune.recipe.schedule.gamma: is no key of the recipe that can be tuned: the schedule "
-            "constant has no parameters",
+            "constant has only warmup, warmup_from",
         ),
         (
             [

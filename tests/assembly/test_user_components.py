@@ -104,7 +104,7 @@ def test_packages_register_components_of_each_kind_by_entry_points(
         return [Point()]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", points)
-    fresh: Registry[Any] = Registry(registry.kind, registry._group)
+    fresh: Registry[Any] = Registry(registry.kind, registry._group, finish=registry._finish)
     assert fresh["theirs"].distribution == "pydantic"
     assert fresh["theirs"].parameter_names == builtin.parameter_names
     assert asked == [f"lossbench.{registry.plural}"]

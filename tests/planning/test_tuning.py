@@ -91,6 +91,29 @@ def test_a_tuned_recipe_differs_in_its_keys_only_and_is_validated() -> None:
         tuned_recipe(FULL, {"recipe.optimizer.beta1": 0.9})
 
 
+def test_a_tuned_value_that_identities_leave_out_gives_the_trial_without_the_key(
+    tmp_path: Path,
+) -> None:
+    """No warm-up is the default of a key that was added later."""
+    tune = "tune: {recipe.schedule.warmup: {grid: [0, 1.5]}}\nselection: {compare: [softmax]}\n"
+    plan = plan_from(tmp_path, tune)
+    plain = plan_from(tmp_path, "")
+    assert [row.label for row in plan.rows[:2]] == ["softmax(warmup=0)", "softmax(warmup=1.5)"]
+    without = plain.trial(plain.rows[0], "2-D", 0).identity
+    own, other, compared = (
+        plan.trial(r, "2-D", 0).identity for r in (*plan.rows[:2], *plan.compared)
+    )
+    assert own == compared == without != other
+    again = plan_of(PlanRecord.model_validate_json(plan_record(plan).model_dump_json()))
+    assert [t.identity for t in again.trials] == [t.identity for t in plan.trials]
+    assert "omitted" not in plan_record(plain).model_dump_json()
+    searched = plan_from(
+        tmp_path,
+        "tune: {recipe.schedule.warmup: {search: {low: 0, high: 2}}}\nselection: {samples: 3}\n",
+    )
+    assert searched.rows[0].tuned == {"recipe.schedule.warmup": 0.0}  # the recipe's own comes first
+
+
 def test_names_are_the_shortest_unique_ends() -> None:
     assert short_names([LR, DECAY], ["alpha"]) == {LR: "lr", DECAY: "weight_decay"}
     assert short_names(["recipe.schedule.gamma"], ["gamma"]) == {

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from lossbench.registry import Entry
+
 _SECTION = re.compile(r"^([A-Z][a-z]+):(?: (.*))?$")
 _ITEM = re.compile(r"^    (\w[\w, ]*): (.*)$")
 
@@ -56,6 +58,12 @@ def parse_docstring(thing: Any) -> Docstring:
         else:
             lines.append(line)
     return parsed
+
+
+def parameter_meanings(entry: Entry[Any]) -> dict[str, str]:
+    """Return the descriptions of an entry's parameters, from the docstrings of its functions."""
+    shared = parse_docstring(entry.finish).items("Args") if entry.finish else {}
+    return {**shared, **parse_docstring(entry.factory).items("Args")}
 
 
 def equation_of(thing: Any) -> list[str]:

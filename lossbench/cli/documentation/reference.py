@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lossbench.cli.documentation.docstrings import parse_docstring
+from lossbench.cli.documentation.docstrings import parameter_meanings, parse_docstring
 from lossbench.cli.documentation.markdown_parts import Row, code, table
 from lossbench.cli.documentation.metrics import HEADINGS, example_metrics, metric_cells
 from lossbench.cli.documentation.parameters import default_text, values_text
@@ -83,7 +83,7 @@ def component(entry: Entry[Any], level: str) -> str:
 
 def parameters(entry: Entry[Any]) -> str:
     """Return the table of the parameters that a suite can set."""
-    descriptions = parse_docstring(entry.factory).items("Args")
+    descriptions = parameter_meanings(entry)
     rows = [
         _row(name, descriptions.get(name, ""), field)
         for name, field in entry.parameters.model_fields.items()
