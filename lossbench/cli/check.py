@@ -35,6 +35,7 @@ class CheckFormat(enum.StrEnum):
     json = "json"
     junit = "junit"
     github = "github"
+    markdown = "markdown"
 
 
 def check(
@@ -87,6 +88,7 @@ def check(
     if not update and (accept or min_effect):
         option = "--accept" if accept else "--min-effect"
         raise RequestError(f"{option}: only together with --update")
+    from lossbench.cli.check_markdown import markdown_check
     from lossbench.gate.baseline_file import read_baseline
     from lossbench.gate.comparability import require_comparable
     from lossbench.gate.formats import FORMATS
@@ -122,6 +124,7 @@ def check(
         return
     assert old is not None
     cells = check_cells(old, measured, only)
-    text = FORMATS[format_.value](cells, old, measured)
+    formats = {**FORMATS, "markdown": markdown_check}
+    text = formats[format_.value](cells, old, measured)
     out.print(Text.assemble(text), soft_wrap=True, end="")
     raise typer.Exit(exit_code(cells))

@@ -28,7 +28,7 @@ _STYLES: dict[CheckVerdict, str] = {
     "pass": "green",
     "identical": "green",
 }
-_HEADINGS = (
+HEADINGS = (
     "cell",
     "metric",
     "baseline",
@@ -38,31 +38,33 @@ _HEADINGS = (
     "noise limit",
     "verdict",
 )
-_LEFT = {"cell", "metric", "verdict"}
+TEXT_HEADINGS = frozenset({"cell", "metric", "verdict"})
+"""Headings of columns without numbers."""
 
 
 def terminal_text(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline) -> Text:
     """One line per cell and metric, then the reasons, notes and the summary."""
-    lines = [_HEADINGS, *(_fields(cell) for cell in cells)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_HEADINGS))]
+    lines = [HEADINGS, *(cell_fields(cell) for cell in cells)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
     text = Text()
     for line, cell in zip(lines, (None, *cells), strict=True):
         padded = [
-            field.ljust(width) if heading in _LEFT else field.rjust(width)
-            for field, width, heading in zip(line, widths, _HEADINGS, strict=True)
+            field.ljust(width) if heading in TEXT_HEADINGS else field.rjust(width)
+            for field, width, heading in zip(line, widths, HEADINGS, strict=True)
         ]
         text.append("  ".join(padded[:-1]) + "  ", "bold" if cell is None else "")
         text.append(line[-1], "bold" if cell is None else _STYLES[cell.verdict])
         text.append("\n")
-    for cell in _worst_first(cells):
+    for cell in worst_first(cells):
         if cell.verdict in ("regression", "undecided"):
-            text.append(f"{cell.verdict}: {_sentence(cell)}\n", _STYLES[cell.verdict])
-    for note in _notes(cells, baseline, measured):
+            text.append(f"{cell.verdict}: {finding_sentence(cell)}\n", _STYLES[cell.verdict])
+    for note in check_notes(cells, baseline, measured):
         text.append(f"note: {note}\n")
-    return text.append(f"{baseline.suite}: {_summary(cells)}\n")
+    return text.append(f"{baseline.suite}: {check_summary(cells)}\n")
 
 
-def _fields(cell: CheckedCell) -> tuple[str, ...]:
+def cell_fields(cell: CheckedCell) -> tuple[str, ...]:
+    """Fields of a cell's line, in the order of the headings."""
     spec = _spec(cell)
     return (
         cell.cell.name,
@@ -89,7 +91,7 @@ def _value(cell: BaselineCell | None, spec: str) -> str:
     return value + (f", {len(cell.diverged)} diverged)" if cell.diverged else ")")
 
 
-def _sentence(cell: CheckedCell) -> str:
+def finding_sentence(cell: CheckedCell) -> str:
     """Cell, reason and values in one line."""
     spec = _spec(cell)
     sides = ((cell.before, "in the baseline"), (cell.after, "now"))
@@ -97,7 +99,8 @@ def _sentence(cell: CheckedCell) -> str:
     return f"{cell.cell.name} {cell.cell.metric}: {cell.reason}. {values}"
 
 
-def _notes(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline) -> list[str]:
+def check_notes(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline) -> list[str]:
+    """Differences of the environments, and how to read the lines."""
     notes = []
     versions = {**baseline.environment, **measured.environment}
     for key in ("device", *versions):
@@ -119,7 +122,7 @@ def _notes(cells: Sequence[CheckedCell], baseline: Baseline, measured: Baseline)
     return notes
 
 
-def _summary(cells: Sequence[CheckedCell]) -> str:
+def check_summary(cells: Sequence[CheckedCell]) -> str:
     """Result of the check, as in `regression (1 regression, 15 identical)`."""
     verdicts = [cell.verdict for cell in cells]
     counts = ", ".join(f"{verdicts.count(v)} {v}" for v in _STYLES if v in verdicts)
@@ -129,7 +132,8 @@ def _summary(cells: Sequence[CheckedCell]) -> str:
 _OUTCOMES = {0: "no regression", 1: "regression", 3: "too little evidence"}
 
 
-def _worst_first(cells: Sequence[CheckedCell]) -> list[CheckedCell]:
+def worst_first(cells: Sequence[CheckedCell]) -> list[CheckedCell]:
+    """Cells ordered by their verdicts."""
     order = list(_STYLES)
     return sorted(cells, key=lambda cell: order.index(cell.verdict))
 
@@ -197,7 +201,7 @@ def junit_text(cells: Sequence[CheckedCell], baseline: Baseline, measured: Basel
         case = ElementTree.SubElement(group, "testcase", names)
         message = {"message": f"{checked.verdict}: {checked.reason}"}
         if checked in failed:
-            ElementTree.SubElement(case, "failure", message).text = _sentence(checked)
+            ElementTree.SubElement(case, "failure", message).text = finding_sentence(checked)
         elif checked in skipped:
             ElementTree.SubElement(case, "skipped", message)
     ElementTree.indent(root)
@@ -216,13 +220,13 @@ def github_text(cells: Sequence[CheckedCell], baseline: Baseline, measured: Base
     GitHub shows at most ten errors and ten warnings per step.
     """
     lines = []
-    for cell in _worst_first(cells):
+    for cell in worst_first(cells):
         command = _COMMANDS.get(cell.verdict)
         if command:
             title = _escape_property(f"{baseline.suite}: {cell.verdict} in {cell.cell.name}")
-            lines.append(f"::{command} title={title}::{_escape_data(_sentence(cell))}")
+            lines.append(f"::{command} title={title}::{_escape_data(finding_sentence(cell))}")
     # no command: the last line of the log
-    return "\n".join([*lines, f"{baseline.suite}: {_summary(cells)}", ""])
+    return "\n".join([*lines, f"{baseline.suite}: {check_summary(cells)}", ""])
 
 
 def _escape_data(text: str) -> str:

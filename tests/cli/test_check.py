@@ -79,6 +79,17 @@ def test_update_commit_check(run: Run, write_suite: Write, tracker: FakeTracker)
     assert run("check", suite, "--only", "softmax")[0] == 0
     assert run("check", suite, "--format", "github")[1].startswith("::error title=small")
     assert json.loads(run("check", suite, "--format", "json")[1])["exit_code"] == 1
+    code, out, _ = run("check", suite, "--format", "markdown")
+    assert code == 1
+    heading, _, finding, *_, table_heading, alignments, line = out.splitlines()
+    assert heading == "### lossbench check small: regression (1 regression, 2 identical)"
+    assert finding.startswith("- **regression**: default/lgm(alpha=0) error: worse by ")
+    assert table_heading.startswith("| cell | metric | baseline | now | difference | ")
+    assert alignments == "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |"
+    assert line.startswith(
+        "| default/lgm(alpha=0) | error | 4.05 ± 0.07 (n=2) | 9.05 ± 0.07 (n=2) |"
+    )
+    assert line.endswith("| **regression** |")
 
     before = Path("baselines/small.json").read_text(encoding="utf-8")
     code, out, err = run("check", suite, "--update")

@@ -30,7 +30,7 @@ def test_windows_is_refused_with_a_hint_to_wsl(tmp_path: Path) -> None:
     module, _, function = settings["project"]["scripts"]["lossbench"].partition(":")
     program = ON_WINDOWS.format(module=module, function=function)
     ended = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, encoding="utf-8"
     )
     assert (ended.returncode, ended.stdout) == (RequestError.exit_code, "")
     [line] = ended.stderr.splitlines()
