@@ -224,7 +224,7 @@ def _print_datasets(data_root: Path) -> None:
     from lossbench.data import sources
     from lossbench.data.loading import own_folders
 
-    for name in sources.DATASETS:
+    for name in sources.known_names():
         source = sources.DATASETS[name].create()
         needed = source.derived_from or name
         state = f"`lossbench data prepare {needed}`"

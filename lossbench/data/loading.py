@@ -50,17 +50,20 @@ def find_folder(name: str, data_root: Path) -> Path | None:
     if name not in DATASETS:
         if folder.is_dir():
             return folder
+        if DATASETS.library_of(name):
+            DATASETS[name]  # raises an error with the reason, or the nearest names
         own = [found.name for found in own_folders(data_root)]
         nowhere = (
             "" if data_root.is_dir() else f"; --data-root {data_root.absolute()}: no such folder"
         )
-        raise UnknownNameError("data set", name, {*DATASETS, *own}, nowhere)
+        known = {*DATASETS, *own, *(f"{each.prefix}.NAME" for each in DATASETS.libraries)}
+        raise UnknownNameError("data set", name, known, nowhere)
     source = DATASETS[name].create()
     if source.bundled:
         return None
-    if source.fetch is None:
-        if folder.is_dir():
-            return folder
+    if source.fetch is None and folder.is_dir():
+        return folder
+    if not source.is_written:
         raise by_hand_error(name, source, folder)
     raise MissingDataError(
         f"data set {name!r} is not in {data_root.absolute()}; run `lossbench data prepare {name} "

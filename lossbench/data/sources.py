@@ -1,10 +1,8 @@
-"""Sources of data sets: bundled with a library, downloaded by torchvision, or a folder."""
+"""Known data sets: bundled with a library, downloaded by torchvision, or a folder."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +23,12 @@ from lossbench.data.prepared import (
     read_card,
     save_prepared,
 )
+from lossbench.data.source import Source
+from lossbench.data.torchvision_catalogue import CATALOGUE, UNSUPPORTED
+from lossbench.data.torchvision_datasets import placeholder_entry, torchvision_entry
 from lossbench.errors import DataError, MissingDataError
 from lossbench.registry import Registry
-
-
-@dataclass(frozen=True)
-class Source:
-    """Source of a data set that is known by name.
-
-    Attributes:
-        description: Line for listings.
-        fetch: Function from the download folder to arrays and their card; None for an image folder
-            that users have to obtain themselves.
-        bundled: Whether it is made when it is loaded, from a library or from `derived_from`; the
-            argument of `fetch` is the data root then.
-        files: Files in the download folder that `fetch` uses instead of downloading.
-        derived_from: Name of the data set in the data root that a bundled one is made from, if any.
-        by_hand: Whether users have to obtain the data set themselves.
-    """
-
-    description: str
-    fetch: Callable[[Path], tuple[Arrays, Card]] | None
-    bundled: bool = False
-    files: tuple[str, ...] = ()
-    derived_from: str = ""
-    by_hand: bool = False
-
+from lossbench.suite.atomic_files import atomic_path
 
 DATASETS: Registry[Source] = Registry("data set")
 
@@ -84,13 +62,13 @@ def _cifar100() -> Source:
 @DATASETS.register("imagenet", reference="Russakovsky et al., IJCV 2015")
 def _imagenet() -> Source:
     description = "1,281,167 + 50,000 images of 1,000 classes, in train/CLASS and val/CLASS"
-    return Source(description, None, by_hand=True)
+    return Source(description, by_hand=True)
 
 
 @DATASETS.register("casia_webface", reference="Yi et al., 2014")
 def _casia_webface() -> Source:
     description = "494,414 aligned faces 128x128 of 10,575 people, in one folder per person"
-    return Source(description, None, by_hand=True)
+    return Source(description, by_hand=True)
 
 
 @DATASETS.register("lfw", reference="Huang et al., 2007")
@@ -104,6 +82,13 @@ def _lfw() -> Source:
 def _lfw_within() -> Source:
     description = "LFW people who are in no pair of its folds 1 to 5; made from the data set lfw"
     return Source(description, faces.fetch_lfw_within, bundled=True, derived_from="lfw")
+
+
+def known_names() -> list[str]:
+    """Names of all known data sets, those of libraries last."""
+    libraries = DATASETS.libraries
+    others = [f"{each.prefix}.{name}" for each in libraries for name in sorted(each.names())]
+    return [*DATASETS, *others]
 
 
 def prepare(name: str, data_root: Path) -> Path:
@@ -125,7 +110,7 @@ def prepare(name: str, data_root: Path) -> Path:
     if (folder / "dataset.json").exists():
         faces.load_faces(folder) if name == "lfw" else load_prepared(folder)
         return folder
-    if source.fetch is None:
+    if source.fetch is None and (source.write_folder is None or folder.is_dir()):
         if not folder.is_dir():
             raise by_hand_error(name, source, folder)
         load_image_folder(folder)
@@ -134,11 +119,21 @@ def prepare(name: str, data_root: Path) -> Path:
         raise DataError(f"{folder}: exists, but has no dataset.json; move it elsewhere first")
     downloads = data_root / "downloads"
     try:
-        data_root.mkdir(parents=True, exist_ok=True)
-        arrays, card = source.fetch(downloads)
-        save_prepared(folder, arrays, card)
-    except (OSError, RuntimeError) as error:  # both are raised by torchvision for a failed download
+        downloads.mkdir(parents=True, exist_ok=True)
+        if source.fetch:
+            arrays, card = source.fetch(downloads)
+            save_prepared(folder, arrays, card)
+        elif source.write_folder:
+            with atomic_path(folder) as temporary:
+                temporary.mkdir()
+                source.write_folder(downloads, temporary)
+    except DataError:
+        raise
+    except Exception as error:  # torchvision raises various types for a failed download
+        if not (isinstance(error, OSError | RuntimeError) or DATASETS[name].external):
+            raise
         wanted = "".join(f"\n  {downloads / file}" for file in source.files)
+        wanted = wanted or f"\n  {downloads}/..., as torchvision names them"
         if source.by_hand and isinstance(error, FileNotFoundError):
             problem = f"{name} cannot be downloaded automatically"
         else:
@@ -155,7 +150,7 @@ def prepare(name: str, data_root: Path) -> Path:
 def describe_prepared(name: str, folder: Path) -> str:
     """Note on the origin of the content in the folder of a known data set."""
     if not (folder / "dataset.json").exists():
-        return "an image folder as it was found, not verified"
+        return DATASETS[name].create().note
     card = read_card(folder / "dataset.json", Card)
     said = f"its dataset.json says: {card.note or 'nothing about its content'}"
     known = ARRAY_DIGESTS.get(name)
@@ -219,3 +214,8 @@ def _fetch_torchvision(class_name: str, name: str, downloads: Path) -> tuple[Arr
     card = make_card(name, classes, f"torchvision.datasets.{class_name}", note, arrays)
     require_official_arrays(name, card.sha256, downloads)
     return arrays, card
+
+
+DATASETS.register_prefix(
+    "torchvision", torchvision_entry, lambda: CATALOGUE, placeholder_entry(), UNSUPPORTED
+)

@@ -127,7 +127,7 @@ def evaluations() -> str:
 def datasets() -> str:
     """Return the page of the data sets."""
     rows = []
-    for name in sources.DATASETS:
+    for name in sources.known_names():
         entry = sources.DATASETS[name]
         source = entry.create()
         how = "comes with lossbench" if source.bundled else code(f"lossbench data prepare {name}")
