@@ -22,7 +22,7 @@ from lossbench.planning.trial import Trial
 from lossbench.planning.tuning import format_space
 from lossbench.records import REQUIRED_ENVIRONMENT_KEYS, Results
 from lossbench.suite.columns import ColumnSettings
-from lossbench.suite.schema import LossEntry, Recipe, Suite
+from lossbench.suite.schema import Component, LossEntry, Recipe, Suite
 
 Level = Literal["fails", "warning", "listed"]
 LEVELS: tuple[Level, ...] = ("fails", "warning", "listed")
@@ -308,7 +308,7 @@ def _requirement_texts(
         yield f"{names} updated by the loss after each step, not by the optimizer{unclipped}"
     for name, scale in need.lr_scales.items():
         yield f"learning rate of {name} is {scale:g} times the recipe's"
-    if need.undecayed and any(recipe.optimizer.params.get("weight_decay") for recipe in recipes):
+    if need.undecayed and any(_decays_weights(recipe.optimizer) for recipe in recipes):
         yield f"no weight decay on {', '.join(need.undecayed)}"
     if need.scheduled:
         yield f"{', '.join(need.scheduled)} changes with the training's progress"
@@ -323,6 +323,12 @@ def _requirement_texts(
     verified = any(chosen.name == "verification" for chosen in settings.evaluate)
     if verified and need.verification_distance != "cosine":
         yield f"faces compared by their {need.verification_distance.title()} distance, not cosine"
+
+
+def _decays_weights(optimizer: Component) -> bool:
+    """Whether an optimizer decays weights; in ASGD `lambd` does so, too."""
+    of_asgd = optimizer.name == "torch.optim.ASGD" and optimizer.params.get("lambd")
+    return bool(of_asgd or optimizer.params.get("weight_decay"))
 
 
 def _names(some: Sequence[Row], rows: Iterable[Row]) -> str:

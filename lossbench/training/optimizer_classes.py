@@ -14,7 +14,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Union
 
 from pydantic import Field
@@ -27,11 +27,17 @@ Groups = list[dict[str, Any]]
 _PLAIN = (bool, int, float, str)
 
 
-def optimizer_factory(factory: Callable[..., Any]) -> Callable[..., Any]:
+def optimizer_factory(
+    factory: Callable[..., Any],
+    types_of: Mapping[str, Any] = types.MappingProxyType({}),
+    left_out: Collection[str] = (),
+) -> Callable[..., Any]:
     """Return a factory of functions from groups to an optimizer.
 
     Args:
         factory: A class of optimizers, or a factory already, which is returned as it is.
+        types_of: Argument -> its type in a suite, in place of that of the class.
+        left_out: Arguments that a suite cannot set.
 
     Raises:
         RequestError: An argument of the class has no type that a suite can give.
@@ -40,18 +46,18 @@ def optimizer_factory(factory: Callable[..., Any]) -> Callable[..., Any]:
         return factory
     hints = typing.get_type_hints(factory.__init__, include_extras=True)
     _, *arguments = inspect.signature(factory).parameters.values()
-    parameters = [
-        argument.replace(
-            kind=inspect.Parameter.KEYWORD_ONLY,
-            annotation=_suite_type(argument, hints.get(argument.name)),
-            default=list(argument.default)
-            if isinstance(argument.default, tuple)
-            else argument.default,
-        )
-        for argument in arguments
-        if argument.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    ]
-
+    parameters = []
+    for argument in arguments:
+        if argument.name in left_out or argument.kind in (
+            inspect.Parameter.VAR_POSITIONAL,
+            inspect.Parameter.VAR_KEYWORD,
+        ):
+            continue
+        hint = hints.get(argument.name)
+        suite_type = types_of.get(argument.name) or _suite_type(argument, hint)
+        default = _suite_default(argument.default, suite_type)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(argument.replace(kind=kind, annotation=suite_type, default=default))
     tuples = {each.name for each in arguments if isinstance(each.default, tuple)}
 
     @functools.wraps(factory, updated=())
@@ -73,7 +79,8 @@ def _suite_type(argument: inspect.Parameter, hint: Any) -> Any:
     default = argument.default
     if isinstance(default, tuple):
         length = Field(min_length=len(default), max_length=len(default))
-        return Annotated[list[float], length]
+        items = float | None if None in default else float
+        return Annotated[list[items], length]  # type: ignore[valid-type]
     if hint is not None and _is_plain(hint):
         return hint
     if isinstance(default, int | float) and not isinstance(default, bool):
@@ -85,6 +92,15 @@ def _suite_type(argument: inspect.Parameter, hint: Any) -> Any:
     raise RequestError(
         f"argument {argument.name!r} needs an annotation such as {argument.name}: float"
     )
+
+
+def _suite_default(default: Any, suite_type: Any) -> Any:
+    """Default of an argument as a suite would have it: a list for a tuple, 0.0 for a real 0."""
+    if isinstance(default, tuple):
+        return [_suite_default(item, float) for item in default]
+    if typing.get_origin(suite_type) is Annotated:
+        suite_type = typing.get_args(suite_type)[0]
+    return float(default) if suite_type is float and type(default) is int else default
 
 
 def _is_plain(hint: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from torch import nn, optim
@@ -19,6 +19,13 @@ from lossbench.losses import LossHead
 from lossbench.registry import Registry
 from lossbench.suite.schema import Component
 from lossbench.training.optimizer_classes import Groups, optimizer_factory
+from lossbench.training.torch_optimizers import (
+    PREFIX,
+    UNSUPPORTED,
+    optimizer_names,
+    placeholder_entry,
+    torch_optimizer_entry,
+)
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -26,6 +33,9 @@ DecayRate = Annotated[float, Field(ge=0, lt=1)]
 
 OPTIMIZERS: Registry[Callable[[Groups], optim.Optimizer]] = Registry(
     "optimizer", group="lossbench.optimizers", adapt=optimizer_factory
+)
+OPTIMIZERS.register_prefix(
+    PREFIX, torch_optimizer_entry, optimizer_names, placeholder_entry(), UNSUPPORTED
 )
 
 
@@ -75,15 +85,18 @@ def adamw(
 def build_optimizer(chosen: Component, model: nn.Module, head: LossHead) -> optim.Optimizer:
     """Optimizer for the parameters of the model and the parameter groups of the head.
 
-    Each group has a `lr_scale`; the training loop sets lr = base * schedule * lr_scale.
+    Each group has a `lr_scale`; the training loop sets lr = base * schedule * lr_scale. Groups
+    without decay have a `weight_decay` of 0 if the optimizer has one, and a `lambd` of 0 in ASGD.
     """
     groups: Groups = [{"params": list(model.parameters()), "lr_scale": 1.0}]
-    for declared in head.parameter_groups():
-        group: dict[str, Any] = {
-            "params": list(declared.parameters),
-            "lr_scale": declared.lr_scale,
-        }
-        if not declared.decay:
-            group["weight_decay"] = 0.0
-        groups.append(group)
-    return OPTIMIZERS[chosen.name].create(**chosen.params)(groups)
+    declared = head.parameter_groups()
+    for each in declared:
+        group = {"params": list(each.parameters), "lr_scale": each.lr_scale}
+        groups.append(group if each.decay else {**group, "weight_decay": 0.0})
+    optimizer = OPTIMIZERS[chosen.name].create(**chosen.params)(groups)
+    for group, own in zip(optimizer.param_groups[1:], declared, strict=True):
+        if not own.decay and "weight_decay" not in optimizer.defaults:
+            del group["weight_decay"]
+        if not own.decay and isinstance(optimizer, optim.ASGD):
+            group["lambd"] = 0.0
+    return optimizer
