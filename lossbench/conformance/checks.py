@@ -259,6 +259,16 @@ def declarations(subject: Subject) -> None:
     if unknown:
         known = ", ".join(typing.get_args(Need))
         raise CheckFailedError(f"needs has {', '.join(unknown)}; there are {known}")
+    if "sample_indices" in head.needs:
+        head.eval()
+        head.sample_indices = None
+        try:
+            head(*batch())
+        except Exception as error:
+            raise CheckFailedError(
+                "in eval mode there are no sample_indices, because images are not those of the "
+                f"training set, but the loss then raises {type(error).__name__}"
+            ) from None
     for name in ("needs_class_means", "stops_gradients"):
         if not isinstance(getattr(head, name), bool):
             raise CheckFailedError(f"{name} should be a bool, not {getattr(head, name)!r}")

@@ -145,6 +145,7 @@ def train(
         metrics["train_time_sec"] = time.perf_counter() - started
         model.eval()
         head.eval()
+        head.sample_indices = None
         training.epochs_done = epoch + 1
         on_epoch(epoch + 1, metrics)
         if not math.isfinite(metrics["train_loss"]):

@@ -270,6 +270,15 @@ class NoClassMeans(Sound):
     needs_class_means = True
 
 
+class IndicesInEvalMode(Sound):
+    needs = frozenset({"sample_indices"})
+
+    def terms(self, features, labels):
+        weights = 1 / (1 + self.sample_indices)
+        each = F.cross_entropy(self.linear(features), labels, reduction="none")
+        return {"weighted": (weights * each).mean()}
+
+
 class StopsMaybe(Sound):
     stops_gradients = "yes"
 
@@ -372,6 +381,7 @@ BROKEN = [
     ("sizes", TenClassesOnly, "num_classes and feature_dim are (10, 1) instead of (2, 1)"),
     ("sizes", NeedsThreeDimensions, "ValueError: give me three dimensions (broken_heads.py:"),
     ("declarations", OneOfAClass, "samples_per_class should be None or an int of 2 or more"),
+    ("declarations", IndicesInEvalMode, "in eval mode there are no sample_indices, because"),
     ("declarations", StopsMaybe, "stops_gradients should be a bool, not 'yes'"),
     ("declarations", NoClassMeans, "needs_class_means is set, but there is no fit_class_means"),
     ("declarations", OddDistance, "not 'manhattan'"),

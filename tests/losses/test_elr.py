@@ -103,6 +103,14 @@ def test_the_term_of_a_correct_label_keeps_its_gradient_and_opposes_a_wrong_labe
     assert (gradient[0, 1:] > 0).all()  # and lowers the others, such as a wrong label's
 
 
+def test_in_eval_mode_the_loss_of_any_number_of_other_images_is_cross_entropy():
+    head = make(n=20)
+    head.targets.copy_(torch.rand(20, K).softmax(1))
+    head.eval()
+    features, labels = torch.randn(33, D).double(), torch.randint(K, (33,))
+    assert torch.equal(head(features, labels), F.cross_entropy(head.logits(features), labels))
+
+
 def test_targets_converge_to_constant_predictions():
     posterior = clamped_posterior(torch.randn(N, K).double())
     targets = torch.zeros(N, K).double()

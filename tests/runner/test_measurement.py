@@ -86,7 +86,7 @@ def require_same_arrays(first: Path, second: Path) -> None:
                 np.testing.assert_array_equal(a[key], b[key], err_msg=f"{one.name}: {key}")
 
 
-@pytest.mark.parametrize("loss", ["lgm", "triplet: {softmax_weight: 0}"])
+@pytest.mark.parametrize("loss", ["lgm", "triplet: {softmax_weight: 0}", "elr"])
 def test_measuring_later_gives_the_same_bits_as_measuring_at_once(
     make_folder: Callable[..., Path], tmp_path: Path, loss: str
 ) -> None:

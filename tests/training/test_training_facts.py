@@ -71,6 +71,7 @@ def test_indices_belong_to_the_labels_of_each_batch() -> None:
     for indices, batch_labels, _ in head.calls:
         assert torch.equal(labels[indices], batch_labels)
     assert head.times_seen.tolist() == [3.0] * 11
+    assert head.sample_indices is None  # in eval mode
 
 
 def test_facts_are_those_of_the_noisy_training_set_without_the_held_out_part(
