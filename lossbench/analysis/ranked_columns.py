@@ -145,11 +145,12 @@ def match_rows(cells: Sequence[Sequence[Cell]]) -> tuple[RowsByColumn, list[str]
             continue
         varied = [
             key
-            for key in next(iter(distinct.values())).row.loss.params
+            for key in dict.fromkeys(key for c in distinct.values() for key in c.row.loss.params)
             if len({json.dumps(c.row.loss.params.get(key)) for c in distinct.values()}) > 1
         ]
         for params, first in distinct.items():
-            rows[f"{name}({_values(first, varied)})"] = {
+            values = _values(first, varied)
+            rows[f"{name}({values})" if values else name] = {
                 i: c for i, column in enumerate(own) for c in column if _params(c) == params
             }
     return rows, changed
@@ -165,6 +166,6 @@ def _settings(cell: Cell) -> str:
 
 
 def _values(cell: Cell, varied: Sequence[str]) -> str:
-    """`alpha=0.3,lambda=0.1`."""
+    """`alpha=0.3,lambda=0.1`, without parameters that are left out at their default."""
     params = cell.row.loss.params
-    return ",".join(f"{key}={short_value(params.get(key))}" for key in varied)
+    return ",".join(f"{key}={short_value(params[key])}" for key in varied if key in params)

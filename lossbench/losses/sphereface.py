@@ -30,7 +30,7 @@ class SphereFaceHead(LossHead):
     It is `l_softmax` with class weights of unit length, so only angles and the norm of the feature
     count. beta decreases during training:
     beta = max(beta_min, beta_start * (1 + beta_gamma * progress)^-beta_power). With the defaults it
-    is 1000 at the beginning, and its smallest value, 5, after 6 % of the training.
+    is 1000 at the beginning, and its smallest value, 5, from the middle of the training on.
 
     Args:
         num_classes: K, at least 2.
@@ -46,12 +46,14 @@ class SphereFaceHead(LossHead):
 
     Reference:
         Liu, Wen, Yu, Li, Raj, Song: SphereFace: Deep Hypersphere Embedding for Face Recognition.
-        CVPR 2017. The released code has beta, called lambda there; its defaults are used here.
+        CVPR 2017. beta is lambda of the released code.
 
     Deviations:
         - beta is a function of the training's progress instead of the iteration, so that short and
-          long trainings follow the same curve. The form and the defaults are those of the released
-          code: base 1000, gamma 0.12 per iteration over 28,000 iterations, power 1, minimum 5.
+          long trainings follow the same curve. Form, start, power and minimum are those of the
+          released code. Its speed of 0.12 per iteration, over 28,000 iterations, is a `beta_gamma`
+          of 3360: beta is 5 after 6 % of the training. In trainings of a few hundred iterations
+          this is too early, and features can collapse to 0, so the default is slower.
         - m is limited to 4, the paper's value and the largest of the released code, because psi is
           written out for each m.
     """  # noqa: E501
@@ -66,7 +68,7 @@ class SphereFaceHead(LossHead):
         margin: Annotated[int, Field(ge=1, le=4)] = 4,
         beta_start: Annotated[float, Field(ge=0)] = 1000.0,
         beta_min: Annotated[float, Field(ge=0)] = 5.0,
-        beta_gamma: Annotated[float, Field(ge=0)] = 3360.0,
+        beta_gamma: Annotated[float, Field(ge=0)] = 400.0,
         beta_power: Annotated[float, Field(ge=0)] = 1.0,
     ) -> None:
         super().__init__(num_classes, feature_dim)

@@ -190,7 +190,11 @@ def _uneven_budget(plan: Plan) -> Iterator[str]:
         if _differ(budget.values()):
             yield f"tuning budget: points to choose from are {_by_value(budget)}"
         return
-    budget = {name: len(rows) for name, rows in _by_entry(plan.rows).items() if rows[0].loss.params}
+    budget = {
+        name: len(rows)
+        for name, rows in _by_entry(plan.rows).items()
+        if any(row.loss.params for row in rows)
+    }
     if _differ(budget.values()):
         yield (
             f"tuning budget: rows to choose from are {_by_value(budget)}; give every loss with "
@@ -240,7 +244,7 @@ def tuning_texts(plan: Plan) -> Iterator[str]:
 def _untuned(plan: Plan) -> Iterator[str]:
     if plan.suite.selection is not None and not plan.suite.tune:
         for name, rows in _by_entry(plan.rows).items():
-            if not rows[0].loss.params:
+            if not any(row.loss.params for row in rows):
                 yield f"{name}: has no parameters, nothing was chosen for it"
 
 

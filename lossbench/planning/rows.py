@@ -171,7 +171,9 @@ def find_reference_rows(reference: str | None, rows: Mapping[str, str]) -> list[
 
 
 def short_value(value: Any) -> str:
-    """Shortest exact text of a parameter's value: 1.0 as `1`."""
+    """Shortest exact text of a parameter's value: 1.0 as `1`, None as `null`."""
+    if value is None:
+        return "null"
     if isinstance(value, float) and float(f"{value:g}") == value:
         return f"{value:g}"
     if isinstance(value, list):

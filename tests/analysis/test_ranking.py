@@ -62,6 +62,19 @@ def test_rows_of_a_grid_are_matched_by_their_parameters(make_suite: MakeSuite) -
     assert found.unranked == {"lgm(alpha=0.1)": 1, "lgm(alpha=1)": 1}
 
 
+def test_a_default_that_is_left_out_is_one_row_of_a_grid(make_suite: MakeSuite) -> None:
+    """`class_weights` is not among the parameters of the row without weights, which comes first."""
+    grid = "[lgm, softmax, softmax: {class_weights: {grid: [balanced, class_balanced]}}]"
+    errors = {
+        "lgm": 4,
+        "softmax": 3,
+        "softmax(class_weights=balanced)": 2,
+        "softmax(class_weights=class_balanced)": 1,
+    }
+    found = rank_suites([make_suite(name, grid, errors) for name in ("a", "b")])
+    assert [r.label for r in found.listed] == list(reversed(errors))
+
+
 def test_a_chosen_row_counts_as_its_loss(make_suite: MakeSuite) -> None:
     chosen = "[softmax, {lgm: {alpha: {grid: [0.1, 0.3]}}}]"
     found = rank_suites(

@@ -62,6 +62,29 @@ def test_feature_equal_to_a_class_weight_is_of_that_class(name: str) -> None:
 
 
 @needed
+@pytest.mark.parametrize("softmax_weight", [0.0, 1.0])
+def test_sup_con_is_that_of_its_paper_in_loops(softmax_weight: float) -> None:
+    """L_out of Khosla et al., NeurIPS 2020, Eq. 2; images without a positive do not count."""
+    torch.manual_seed(0)
+    head = LOSSES["pml.SupConLoss"].create(4, 6, softmax_weight=softmax_weight, temperature=0.2)
+    head = head.double()
+    features, labels = torch.randn(9, 6).double(), torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 3])
+    unit = [x / torch.sqrt(x @ x) for x in features]
+    losses = []
+    for i, own in enumerate(labels):
+        others = [a for a in range(9) if a != i]
+        whole = sum((unit[i] @ unit[a] / 0.2).exp() for a in others)
+        positives = [p for p in others if labels[p] == own]
+        if positives:
+            logs = [torch.log((unit[i] @ unit[p] / 0.2).exp() / whole) for p in positives]
+            losses.append(-sum(logs, torch.zeros(())) / len(positives))
+    terms = head.terms(features, labels)
+    torch.testing.assert_close(terms["SupConLoss"], torch.stack(losses).mean())
+    assert set(terms) == {"SupConLoss", *(["cross_entropy"] if softmax_weight else [])}
+    assert head.needs_class_means is (softmax_weight == 0)
+
+
+@needed
 def test_every_library_loss_works_or_is_refused_with_a_reason() -> None:
     required: dict[str, dict[str, Any]] = {"RankedListLoss": {"margin": 0.4, "Tn": 10}}
     for name in class_names():

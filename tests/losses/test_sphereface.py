@@ -89,12 +89,19 @@ def test_weights_of_length_1_give_l_softmax():
 
 def test_beta_follows_the_released_code():
     """lambda = max(5, 1000 / (1 + 0.12 iteration)) over 28,000 iterations, with margin 4."""
-    head = create_loss("sphereface", num_classes=3, feature_dim=2)
+    head = create_loss("sphereface", num_classes=3, feature_dim=2, beta_gamma=3360)
     assert head.margin == 4
     for iteration in (0, 10, 1000, 1658, 1659, 20_000, 27_999):
         head.set_progress(iteration / 28_000)
         expected = max(5, 1000 / (1 + 0.12 * iteration))
         assert float(head.beta) == pytest.approx(expected, rel=1e-6), iteration
+
+
+def test_beta_is_5_from_the_middle_of_the_training():
+    head = create_loss("sphereface", num_classes=3, feature_dim=2)
+    for progress, expected in [(0.0, 1000.0), (0.25, 1000 / 101), (0.4975, 5.0), (0.9, 5.0)]:
+        head.set_progress(progress)
+        assert float(head.beta) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -50,6 +50,25 @@ def labels(plan: Plan) -> list[str]:
     return [row.label for row in plan.rows]
 
 
+def test_a_default_that_is_left_out_is_no_part_of_a_label(make: Callable[..., Plan]) -> None:
+    plan = make("  - softmax: {class_weights: {grid: [null, balanced, [1,1,1,1,1,1,1,1,1,2]]}}\n")
+    assert labels(plan) == [
+        "softmax",
+        "softmax(class_weights=balanced)",
+        "softmax(class_weights=[1,1,1,1,1,1,1,1,1,2])",
+    ]
+    plan = make("  - softmax: {class_weights: balanced}\n  - softmax\n")
+    assert labels(plan) == ["softmax(class_weights=balanced)", "softmax"]
+    more = "selection: {holdout: 0.2}\n"
+    plan = make("  - softmax: {class_weights: {grid: [null, balanced]}}\n", more)
+    assert not any("has no parameters" in d.text for d in audit(plan, plan.trials, {}))
+
+
+def test_a_missing_value_is_null_in_a_label(make: Callable[..., Plan]) -> None:
+    plan = make("  - ldam: {reweight_from: {grid: [null, 0.8]}}\n")
+    assert labels(plan) == ["ldam(reweight_from=null)", "ldam(reweight_from=0.8)"]
+
+
 def test_a_label_replaces_the_name_of_the_loss(make: Callable[..., Plan]) -> None:
     assert labels(make("  - softmax\n  - lgm: {alpha: 0.3, label: ours}\n")) == ["softmax", "ours"]
     grid = make("  - lgm: {alpha: {grid: [0.1, 0.3]}, label: ours}\n  - lgm: {alpha: 1}\n")
