@@ -21,14 +21,13 @@ pytestmark = pytest.mark.long
 REPOSITORY = Path(__file__).resolve().parents[2]
 SUITES = sorted((REPOSITORY / "suites").glob("*.yaml"))
 STAND_INS = {
-    "mnist": (28, 1, 10, 5_000),
+    "mnist": (28, 1, 10, 60),
     "cifar10": (32, 3, 10, 100),
     "cifar100": (32, 3, 100, 10_000),
 }
 """Side, channels, classes and number of random images in place of data that cannot be shipped.
 
-An imbalance of 100 leaves one of the 100 images of the last class. Suites on a part of MNIST use up
-to 500 images of a class."""
+An imbalance of 100 leaves one of the 100 images of the last class."""
 REDUCED = {
     "cifar100": ["model.width=2", "dataset.train_size=1000"],
     "imagenet": [
@@ -40,13 +39,8 @@ REDUCED = {
     "lfw": ["model.width=1", "resources={}", "recipe.optimizer.lr=0.001"],
     "lfw_within": ["model.width=1"],
     "long_tail": ["model.depth=8", "model.width=2", "recipe.schedule.warmup=0.5"],
-    "long_tail_mnist_small": ["dataset={name: mnist, per_class: 6, imbalance: {long_tail: 6}}"],
-    "mnist": ["dataset.train_size=60"],
-    "mnist_two_classes": ["dataset.train_size=60"],
-    "sweep_mnist": ["dataset.train_size=60"],
     "mnist_adversarial": [
-        "dataset.train_size=60",
-        "evaluate=[error, fgsm, targeted_fgsm, pgd: {steps: 1}, other_images: {dataset: cifar10}]",
+        "evaluate=[error, fgsm, targeted_fgsm, pgd: {steps: 1}, other_images: {dataset: cifar10}]"
     ],
     "objectives": [
         "model.depth=8",
@@ -57,7 +51,10 @@ REDUCED = {
     "sweep_cifar100": ["model.width=2", "dataset.train_size=1000"],
 }
 """Overrides that make one step of a suite affordable."""
-FEWER_IMAGES = {"noisy_mnist_small": ["dataset.train_size=50"]}
+FEWER_IMAGES = {
+    "long_tail_mnist_small": ["dataset={name: mnist, per_class: 6, imbalance: {long_tail: 6}}"],
+    "noisy_mnist_small": ["dataset.train_size=50"],
+}
 """Overrides of suites that use more images than the stand-ins have."""
 
 
