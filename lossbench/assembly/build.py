@@ -24,6 +24,7 @@ from lossbench.training.optimizers import build_optimizer
 from lossbench.training.process_group import ProcessGroup
 from lossbench.training.schedules import SCHEDULES
 from lossbench.training.seeding import seed_everything
+from lossbench.training.weight_averaging import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ def build(
         batch_size=recipe.batch_size,
         seed=trial.seed,
         clip_norm=recipe.clip_norm,
+        averaging=WeightAverage(recipe.weight_averaging, model, head, recipe.epochs)
+        if recipe.weight_averaging
+        else None,
         autocast=torch.bfloat16 if recipe.precision == "bfloat16" else None,
         compiled=recipe.compile,
         group=group or ProcessGroup(),

@@ -128,6 +128,8 @@ def print_data(console: Console, plan: Plan) -> None:
     """Print the use of the data, tuned keys, warnings, and the chosen classes."""
     for line in plan.notes:
         console.print(Text(f"data: {line}"), soft_wrap=True)
+    for line in plan.weight_notes:
+        console.print(Text(f"weights: {line}"), soft_wrap=True)
     for line in tuning_texts(plan):
         console.print(Text(f"tuning: {line}"), soft_wrap=True)
     for line in (*plan.warnings, *plan.search_notes):

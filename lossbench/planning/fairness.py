@@ -308,8 +308,10 @@ def _requirement_texts(
     if need.self_updated:
         names = ", ".join(need.self_updated)
         clipped = any(recipe.clip_norm is not None for recipe in recipes)
-        unclipped = ", and without clipping" if clipped else ""
-        yield f"{names} updated by the loss after each step, not by the optimizer{unclipped}"
+        averaged = any(recipe.weight_averaging is not None for recipe in recipes)
+        lacking = ["clipping"] * clipped + ["averaging"] * averaged
+        without = f", and without {' or '.join(lacking)}" if lacking else ""
+        yield f"{names} updated by the loss after each step, not by the optimizer{without}"
     for name, scale in need.lr_scales.items():
         yield f"learning rate of {name} is {scale:g} times the recipe's"
     if need.undecayed and any(_decays_weights(recipe.optimizer) for recipe in recipes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -18,6 +18,7 @@ from lossbench.planning.omitted_defaults import (
     without_defaults,
 )
 from lossbench.planning.planned_column import PlannedColumn
+from lossbench.planning.recipe_notes import unreached_milestones, weight_notes
 from lossbench.planning.revisions import TrainingParts, revisions_of
 from lossbench.planning.rows import Row
 from lossbench.planning.search import Search, SearchPoints
@@ -26,7 +27,7 @@ from lossbench.planning.tuning import BATCH_SIZE, tuned_recipe
 from lossbench.records import Artifact, Metric, Plugin
 from lossbench.registry import Notation
 from lossbench.suite.columns import ColumnSettings, column_settings
-from lossbench.suite.schema import Component, Holdout, LossEntry, Recipe, Suite
+from lossbench.suite.schema import Component, Holdout, LossEntry, Suite
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,11 @@ class Plan:
         return self.by_column(lambda variant: self.columns[variant].facts.notes)
 
     @property
+    def weight_notes(self) -> tuple[str, ...]:
+        """Lines on an average of the weights that is measured, with the columns they apply to."""
+        return self.by_column(lambda v: weight_notes(self.settings[v].recipe))
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Caveats about the numbers, one line each, with the columns that they apply to."""
         return self.by_column(self.column_warnings)
@@ -155,7 +161,7 @@ class Plan:
         """Caveats about the numbers of a column, one line each."""
         recipe = self.settings[variant].recipe
         recipes = [tuned_recipe(recipe, r.tuned) for r in self.all_rows if r.applies_to(variant)]
-        unreached = dict.fromkeys(text for each in recipes for text in _unreached_milestones(each))
+        unreached = dict.fromkeys(text for each in recipes for text in unreached_milestones(each))
         return (*self.columns[variant].facts.warnings, *unreached)
 
     @property
@@ -376,17 +382,3 @@ def matches(only: str, variant: str, *row_names: str) -> bool:
 
 def _only(keys: Set[str], digests: Mapping[str, str]) -> dict[str, str]:
     return {key: digests[key] for key in sorted(keys & digests.keys())}
-
-
-def _unreached_milestones(recipe: Recipe) -> Iterator[str]:
-    """Warning about milestones of the learning rate that the training does not reach, if any."""
-    schedule = recipe.schedule
-    milestones = schedule.params["milestones"] if schedule.name == "multistep" else ()
-    unreached = [milestone for milestone in milestones if milestone >= recipe.epochs]
-    if unreached:
-        are = "milestone {} is" if len(unreached) == 1 else "milestones {} are"
-        listed = ", ".join(f"{milestone:g}" for milestone in unreached)
-        yield (
-            f"schedule multistep: {are.format(listed)} not before the end of the "
-            f"training ({recipe.epochs} epochs), so the learning rate does not change there"
-        )

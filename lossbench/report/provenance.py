@@ -56,6 +56,7 @@ def provenance_lines(found: PlanWithResults, command: str = "") -> list[str]:
     lines.append(f"suite: {plan.suite.suite}")
     lines += [f"data: {text}" for text in plan.by_column(lambda name: [_data_text(plan, name)])]
     lines += [f"data: {note}" for note in plan.notes]
+    lines += [f"weights: {note}" for note in plan.weight_notes]
     lines += [f"code: {code} ({count} of {len(results)} trials)" for code, count in codes.items()]
     if command:
         lines.append(f"command: {command}")

@@ -40,6 +40,7 @@ def make_remarks(tables: Sequence[Table]) -> list[Remarks]:
         plan = table.found.plan
         findings = [f"Data: {line}." for line in plan.notes] if index == 0 else []
         if index == 0:
+            findings += [f"Weights: {line}." for line in plan.weight_notes]
             findings += [f"Column {name}: {text}." for name, text in column_texts(plan).items()]
         warnings = [*plan.warnings] if index == 0 else []
         if index == 0 or tables[index - 1].held_out != table.held_out:

@@ -53,13 +53,11 @@ def trained_model(
     trial: Trial, parts: TrialObjects, data_root: Path, history: Iterable[EpochRecord] = ()
 ) -> Trained:
     """View of the current state of a training for the evaluations, in eval mode."""
-    training = parts.training
-    training.model.eval()
-    training.head.eval()
+    model, head = parts.training.measured_network(parts.train)
     trained = Trained(
-        model=training.model,
-        head=training.head,
-        normalise=training.normalise,
+        model=model,
+        head=head,
+        normalise=parts.training.normalise,
         train=parts.train,
         measured=parts.measured,
         data_root=data_root,
@@ -69,8 +67,8 @@ def trained_model(
         left_out=parts.left_out,
         history=tuple(history),
     )
-    if training.head.needs_class_means:  # the head classifies by the nearest class mean
-        training.head.fit_class_means(trained.train_features, parts.train.labels)
+    if head.needs_class_means:  # the head classifies by the nearest class mean
+        head.fit_class_means(trained.train_features, parts.train.labels)
     return trained
 
 

@@ -24,6 +24,7 @@ from lossbench.suite.schema import (
     Variant,
 )
 from lossbench.suite.shipped import shipped_suites
+from lossbench.suite.weight_averaging import WeightAveraging
 from lossbench.suite.yaml_io import assign_overrides, parse, plain, secret_problems
 
 
@@ -109,6 +110,7 @@ def _keys_at(loc: Loc) -> list[str]:
         "dataset.label_noise.asymmetric": AsymmetricNoise,
         "recipe": Recipe,
         "recipe.input": Input,
+        "recipe.weight_averaging": WeightAveraging,
         "resources": Resources,
         "selection": Selection,
     }

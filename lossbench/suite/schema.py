@@ -31,6 +31,7 @@ from lossbench.suite.components import Component as Component
 from lossbench.suite.components import LossEntry as LossEntry
 from lossbench.suite.data_conditions import Imbalance, LabelNoise
 from lossbench.suite.origin import Origin
+from lossbench.suite.weight_averaging import WeightAveraging
 
 
 def _dataset(value: Any) -> Any:
@@ -139,6 +140,9 @@ class Recipe(Strict):
         clip_norm: Largest L2 norm of the gradient of all trained parameters of model and loss
             together; a longer gradient is scaled down to it before the optimizer's step. By
             default gradients are not clipped.
+        weight_averaging: Average of the weights that is measured and stored in place of the last
+            weights, as in `{name: ema, decay: 0.999}` or `{name: swa, start: 0.75}`; the training
+            itself goes on with the weights of the last step. By default no average.
         input: Size and scaling of the images.
         precision: Precision of the model during training; the loss and all measurements are
             computed in float32.
@@ -152,17 +156,17 @@ class Recipe(Strict):
     optimizer: NamedComponent
     schedule: NamedComponent = Component(name="constant")
     clip_norm: float | None = Field(default=None, gt=0)
+    weight_averaging: WeightAveraging | None = None
     input: Input = Input()
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
 
     @model_serializer(mode="wrap")
     def _without_unused_keys(self, to_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave `clip_norm` out if it is not set: identities hash the keys of a recipe."""
+        """Leave out later keys that are not set: identities hash the keys of a recipe."""
         content: dict[str, Any] = to_dict(self)
-        if self.clip_norm is None:
-            del content["clip_norm"]
-        return content
+        unused = [key for key in ("clip_norm", "weight_averaging") if getattr(self, key) is None]
+        return {key: value for key, value in content.items() if key not in unused}
 
 
 def _overlay(value: Any) -> Any:

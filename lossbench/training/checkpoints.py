@@ -43,13 +43,16 @@ def snapshot(training: Training) -> State:
         "augment": training.augment_stream.get_state(),
         **random_states(),
     }
-    return {
+    state = {
         "epochs_done": training.epochs_done,
         "model": training.model.state_dict(),
         "head": training.head.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "random": training.group.collect(own),
     }
+    if training.averaging is not None:
+        state["averaging"] = training.averaging.state()
+    return state
 
 
 def restore(training: Training, state: State) -> None:
@@ -61,6 +64,8 @@ def restore(training: Training, state: State) -> None:
     training.model.load_state_dict(state["model"])
     training.head.load_state_dict(state["head"])
     training.optimizer.load_state_dict(state["optimizer"])
+    if training.averaging is not None:
+        training.averaging.load_state(state["averaging"])
     own = state["random"][training.group.rank]
     training.order_stream.set_state(own["order"])
     training.augment_stream.set_state(own["augment"])

@@ -17,6 +17,7 @@ from lossbench.losses import LossHead, total
 from lossbench.training.process_group import ProcessGroup
 from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
+from lossbench.training.weight_averaging import WeightAverage
 
 SMALL_BATCH = 8
 """Largest batch whose classes are listed if its loss was not finite."""
@@ -32,6 +33,7 @@ class Training:
         epochs, batch_size, seed: Settings of the trial.
         clip_norm: Largest L2 norm of the gradient of all trained parameters together; None:
             gradients are not clipped.
+        averaging: Average of the weights that is measured; None: the last weights are measured.
         autocast: Type of the model's computation; None: the type of its parameters.
         compiled: Whether model and head are compiled together; for a single process only.
         group: Processes that train the model together.
@@ -50,6 +52,7 @@ class Training:
     batch_size: int
     seed: int
     clip_norm: float | None = None
+    averaging: WeightAverage | None = None
     autocast: torch.dtype | None = None
     compiled: bool = False
     group: ProcessGroup = field(default_factory=ProcessGroup)
@@ -61,6 +64,20 @@ class Training:
         rank = "" if self.group.is_main_process else f" {self.group.rank}"
         self.order_stream = stream(self.seed, "order")
         self.augment_stream = stream(self.seed, f"augment{rank}")
+
+    def measured_network(self, data: Images) -> tuple[nn.Module, LossHead]:
+        """Model and head that are measured and stored, in eval mode.
+
+        They are those of the training, or their average as soon as there is one.
+
+        Args:
+            data: Training images.
+        """
+        average = self.averaging
+        if average is None or average.count == 0:
+            return self.model.eval(), self.head.eval()
+        average.prepare_measurement(self.model, self.head, data, self.normalise, self.batch_size)
+        return average.model, average.head
 
 
 def train(
@@ -135,6 +152,8 @@ def train(
                 clip_grad_norm_(trained, training.clip_norm)
             optimizer.step()
             head.after_step(features.detach(), labels)
+            if training.averaging is not None:
+                training.averaging.after_step(model, head)
 
             for name, value in {"loss": loss, **terms, "error": 100 * wrong}.items():
                 sums[name] = sums.get(name, 0.0) + value.detach() * (len(labels) / used)
@@ -147,6 +166,8 @@ def train(
         head.eval()
         head.sample_indices = None
         training.epochs_done = epoch + 1
+        if training.averaging is not None:
+            training.averaging.after_epoch(model, head, epoch + 1)
         on_epoch(epoch + 1, metrics)
         if not math.isfinite(metrics["train_loss"]):
             step_labels = [labels_on_cpu[batch] for batch in whole]

@@ -98,6 +98,21 @@ def test_an_interrupted_trial_has_bit_identical_results(
     assert result.wall_time_sec > 0
 
 
+def test_averages_of_batch_normalisation_are_in_the_checkpoint(
+    trial_of: Callable[..., Trial], tmp_path: Path
+) -> None:
+    for name in ("ema", "swa"):
+        resnet = "model={name: resnet_cifar, depth: 8, width: 2}"
+        trial = trial_of("losses=[elr]", resnet, f"recipe.weight_averaging={name}")
+        folder = tmp_path / name
+        folder.mkdir()
+        undisturbed = run(trial, folder / "whole", None)
+        with pytest.raises(Interrupted):
+            run(trial, folder / "parts", Checkpoints(folder / "at", HERE), 4)
+        result = run(trial, folder / "parts", Checkpoints(folder / "at", HERE))
+        same(result, undisturbed, (folder / "whole", folder / "parts"))
+
+
 @pytest.mark.parametrize(
     "override",
     [
@@ -106,6 +121,10 @@ def test_an_interrupted_trial_has_bit_identical_results(
         "model={name: resnet_cifar, depth: 8, width: 2}",  # batch normalisation has state, too
         "recipe.schedule={name: multistep, milestones: [2.5]}",
         "recipe.clip_norm=0.1",
+        "recipe.optimizer=torch.optim.NAdam",
+        "recipe.schedule={name: one_cycle, warmup: 2.5}",
+        "recipe.weight_averaging={name: ema, decay: 0.9}",
+        "recipe.weight_averaging={name: swa, start: 0.3}",
     ],
 )
 def test_every_part_of_a_recipe_is_in_the_checkpoint(

@@ -14,10 +14,12 @@ from lossbench.data.images import ArrayImages, View, normaliser
 from lossbench.data.sampling import split_into_batches, steps_per_epoch
 from lossbench.losses import TrainingFacts, create_loss
 from lossbench.suite.schema import Component
+from lossbench.suite.weight_averaging import WeightAveraging
 from lossbench.training.loop import Training, train
 from lossbench.training.optimizers import build_optimizer
 from lossbench.training.process_group import ProcessGroup
 from lossbench.training.schedules import SCHEDULES
+from lossbench.training.weight_averaging import WeightAverage
 
 pytestmark = pytest.mark.long
 
@@ -47,12 +49,20 @@ def trained(loss: str, clip_norm: float | None, group: ProcessGroup) -> dict[str
         batch_size=12,
         seed=0,
         clip_norm=clip_norm,
+        averaging=WeightAverage(WeightAveraging(name="ema", decay=0.8), model, head, 3),
         group=group,
     )
     losses: list[float] = []
     data = ArrayImages(images, labels, View())
     assert not train(training, data, lambda _, m: losses.append(m["train_loss"]))
-    state = {**model.state_dict(), **{f"head.{k}": v for k, v in head.state_dict().items()}}
+    averaged, averaged_head = training.measured_network(data)
+    assert averaged is not model
+    parts = {"": model, "head.": head, "average.": averaged, "average.head.": averaged_head}
+    state = {
+        f"{prefix}{name}": value
+        for prefix, part in parts.items()
+        for name, value in part.state_dict().items()
+    }
     return {**state, "losses": torch.tensor(losses)}
 
 

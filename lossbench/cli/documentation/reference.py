@@ -20,6 +20,7 @@ from lossbench.models import MODELS
 from lossbench.registry import Entry, Registry
 from lossbench.suite import data_conditions as conditions
 from lossbench.suite import schema as suite
+from lossbench.suite.weight_averaging import WeightAveraging
 from lossbench.training.optimizers import OPTIMIZERS
 from lossbench.training.schedules import SCHEDULES
 
@@ -37,6 +38,7 @@ def suite_file() -> str:
             conditions.AsymmetricNoise,
         ),
         ("recipe", "recipe.", suite.Recipe),
+        ("recipe.weight_averaging", "recipe.weight_averaging.", WeightAveraging),
         ("recipe.input", "recipe.input.", suite.Input),
         ("variants.NAME", "variants.NAME.", suite.Variant),
         ("selection", "selection.", suite.Selection),
