@@ -20,7 +20,8 @@ _LARGEST_FIXED, _SMALLEST_FIXED = 1e7, 1e-4  # beyond these, powers of ten are e
 
 
 def is_percentage(unit: str) -> bool:
-    return unit.startswith("%")
+    """Whether values are shares of 100: `%` or `% of images`, but not `%/s`."""
+    return unit.partition(" ")[0] == "%"
 
 
 def format_spec(unit: str, values: Iterable[float]) -> str:

@@ -290,6 +290,8 @@ def _resolution(table: Table, variant: str, mean: float | None) -> float | None:
     if mean is None or not images or table.unit != f"% of {table.stage.images} images":
         return None
     share = mean / 100
+    if not 0 <= share <= 1:  # of a user's evaluation, whose values are no shares
+        return None
     return 100 * max(math.sqrt(share * (1 - share) / images), 1 / images)
 
 

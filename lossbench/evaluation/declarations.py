@@ -17,6 +17,8 @@ from lossbench.records import HELD_OUT_PREFIX, Artifact, Metric
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 """Valid names of the metrics and artifacts of users, which are also names of files and columns."""
+MAX_TEXT_LENGTH = 300
+"""Largest number of characters in a label or a unit."""
 RESERVED = ("lr", "test_error", "wall_time_sec", "peak_memory_mib")
 RESERVED_PREFIXES = ("train_", HELD_OUT_PREFIX)
 """Names of what is recorded for every trial."""
@@ -48,6 +50,12 @@ def declaration_problem(metrics: Any, artifacts: Any) -> str:
             return f"metric {metric.name!r}: this name is used for what every trial records"
         if not metric.label.strip():
             return f"metric {metric.name!r}: its label is empty"
+        for text in (metric.label, metric.unit):
+            if not text.isprintable() or len(text) > MAX_TEXT_LENGTH:
+                return (
+                    f"metric {metric.name!r}: label and unit should be one line of at most "
+                    f"{MAX_TEXT_LENGTH} characters"
+                )
     for artifact in artifacts:
         if not NAME.fullmatch(artifact.name):
             return f"artifact {artifact.name!r}: a name should have letters, digits, _ - and . only"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from lossbench.analysis.number_format import is_percentage
 from lossbench.analysis.statistics import Summary
 from lossbench.analysis.tables import Cell, Table
 from lossbench.report.display import Column, DisplayCell, DisplayTable
@@ -74,7 +75,7 @@ def measured_by_variant(tables: Sequence[Table]) -> dict[str, list[Table]]:
 
 def short_label(table: Table) -> str:
     """`error, %` instead of `Test error, % of test images`."""
-    unit = "%" if table.unit.startswith("%") else table.unit
+    unit = "%" if is_percentage(table.unit) else table.unit
     return f"{table.metric_label}, {unit}" if unit else table.metric_label
 
 

@@ -11,6 +11,7 @@ from lossbench.analysis.number_format import (
     format_signed,
     format_signed_interval,
     format_spec,
+    is_percentage,
     with_unit,
 )
 from lossbench.analysis.statistics import Interval
@@ -70,3 +71,18 @@ def test_differences_have_the_metrics_unit() -> None:
     assert with_unit("1", difference_unit("% of pairs")) == "1 percentage point"
     assert with_unit("0.5", difference_unit("s")) == "0.5 s"
     assert with_unit("0.5", difference_unit("")) == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("unit", "differences"),
+    [
+        ("%", "percentage points"),
+        ("% of pairs", "percentage points"),
+        ("%/s", "%/s"),
+        ("ms", "ms"),
+        ("", ""),
+    ],
+)
+def test_only_shares_of_100_differ_by_percentage_points(unit: str, differences: str) -> None:
+    assert difference_unit(unit) == differences
+    assert is_percentage(unit) == (differences == "percentage points")

@@ -98,6 +98,7 @@ def test_a_broken_file_gives_one_message_and_registers_nothing(
     [
         ("self.threshold = threshold", "1 / 0", "evaluate.mine: cannot be used: ZeroDivision"),
         ('name="mine"', 'name="my metric"', "evaluate.mine: metric 'my metric': a name should"),
+        ('unit="points"', 'unit="ms\\n"', "metric 'mine': label and unit should be one line"),
         ('unit="points"', 'units="points"', "evaluate.mine: cannot be used: ValidationError"),
         ('label="mine"', "label=7", "evaluate.mine: cannot be used: ValidationError"),
         ("return (Metric", "return [Metric()] and (Metric", "cannot be used: ValidationError"),

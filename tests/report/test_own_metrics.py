@@ -78,6 +78,20 @@ def test_an_own_metric_in_every_format(
     assert sorted(ranks.values()) == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("scale", [40.0, -2.0])
+def test_shares_of_images_outside_0_to_100_have_no_resolution(
+    make_plan: Callable[..., Plan], tmp_path: Path, scale: float
+) -> None:
+    plan, results = with_own_metric(make_plan(BODY), "% of images", scale, higher=False)
+    [table] = make_tables(PlanWithResults(plan, results))
+    assert table.verdicts is not None
+    assert {verdict.margin for verdict in table.verdicts.listed} == {None}
+    for name, text in everything(plan, results, tmp_path).items():
+        if name.endswith((".md", ".html")):
+            assert "percentage points" in text
+            assert "the resolution of the" not in text
+
+
 MINUS_ZERO = re.compile(r"[-−]0(?:\.0+)?(?![\d.])(?!e)")
 
 

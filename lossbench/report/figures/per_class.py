@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from lossbench.analysis.number_format import is_percentage
 from lossbench.analysis.predictions import ReadArrays
 from lossbench.planning.rows import Row
 from lossbench.planning.selection import Stage
@@ -65,9 +66,9 @@ def per_class_figure(
         _sorted(axes, found, colours)
         order = " For each row the classes are sorted by their value."
     unit = next((metric.unit for metric in metrics if metric.name in artifact.metrics), "")
-    unit = "%" if unit.startswith("%") else unit
+    unit = "%" if is_percentage(unit) else unit
     axes.set_ylabel(f"{artifact.title}, {unit}" if unit else artifact.title)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min(0.0, *(float(means.values.min()) for means in found)))
     axes.grid(axis="y", color="#eeeeee")
     axes.set_axisbelow(True)
     figure.legend(loc="outside lower center", ncols=min(len(found), 4), frameon=False)

@@ -24,7 +24,7 @@ ARTIFACT = Artifact(
 METRICS = (Metric(name="balanced_error", label="balanced error", unit="% of images, mean"),)
 
 
-def draw(plan: Plan, classes: int, names: list[str] | None = None) -> None:
+def draw(plan: Plan, classes: int, names: list[str] | None = None, lowest: float = 0.0) -> None:
     seeds = {trial.identity: trial.seed for trial in plan.trials}
 
     def read(identity: str, name: str) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def draw(plan: Plan, classes: int, names: list[str] | None = None) -> None:
         arrays: dict[str, Any] = {
             "labels": np.arange(classes),
             "count": np.full(classes, 9),
-            "value": (np.arange(classes) * 7.0 + 4 * seeds[identity]) % 50,
+            "value": lowest + (np.arange(classes) * 7.0 + 4 * seeds[identity]) % 50,
         }
         return arrays | ({"class_names": np.array(names)} if names else {})
 
@@ -70,3 +70,12 @@ def test_many_classes_are_sorted(make_plan: Callable[..., Plan], drawn: Drawn) -
         np.testing.assert_allclose(line.get_ydata(), np.sort(expected(100)))
     assert len(axes.lines) == 3
     assert caption.endswith("For each row the classes are sorted by their value.")
+
+
+@pytest.mark.parametrize("lowest", [0.0, -30.0])
+def test_negative_values_are_inside_the_axes(
+    make_plan: Callable[..., Plan], drawn: Drawn, lowest: float
+) -> None:
+    draw(make_plan(TWO), 3, lowest=lowest)
+    [axes] = drawn["per_class_error-default"][0].axes
+    assert axes.get_ylim()[0] == min(0.0, lowest + expected(3).min())
