@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import math
 import re
 import shlex
 import shutil
@@ -25,6 +26,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 
 from lossbench.assembly.check import check
+from lossbench.assembly.plugins import forget, read_plugins
 from lossbench.assembly.registries import REGISTRIES
 from lossbench.assembly.resolved_suite import missing_data, plan_without_data, resolve_suite
 from lossbench.cli.documentation.pages import without_site_parts
@@ -32,6 +34,7 @@ from lossbench.cli.main import app
 from lossbench.losses import LOSSES
 from lossbench.registry import registering
 from lossbench.report.forest import TextForest
+from lossbench.runner.trial import run_trial
 from lossbench.suite.load import load_suite
 from lossbench.suite.schema import Suite
 
@@ -209,6 +212,20 @@ def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         registry.unregister("a page")
 
 
+@pytest.fixture
+def components(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Components that the page of a block registers, for its suites."""
+    page = request.getfixturevalue("block").page
+    blocks = [b for b in PYTHON if b.page == page and ".register(" in b.text]
+    with registering("a page", lambda _: "a page"):
+        for block in blocks:
+            exec(compile(block.text, str(block), "exec"), {"__name__": "page"})
+    yield
+    for registry in REGISTRIES:
+        registry.unregister("a page")
+
+
+@pytest.mark.usefixtures("components")
 @pytest.mark.parametrize("block", SUITES, ids=str)
 def test_suites_plan(block: Block, tmp_path: Path) -> None:
     shown = YAML(typ="safe").load(block.text)
@@ -225,6 +242,34 @@ def test_suites_plan(block: Block, tmp_path: Path) -> None:
     assert all("lossbench data prepare" in message for message in missing)
     plan = plan_without_data(resolved, missing) if missing else check(suite, tmp_path)
     assert plan.trials
+
+
+def test_the_page_with_everything_in_one_file_can_be_followed(
+    tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, suite = (
+        next(
+            b.text for b in BLOCKS if b.page == "docs/guide/one-file.md" and b.language == language
+        )
+        for language in ("python", "yaml")
+    )
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(suite, encoding="utf-8")
+    plugin = ("--plugin", tmp_path / "mine.py")
+    status, out, err = run("plan", tmp_path / "mine.yaml", *plugin)
+    assert (status, err) == (0, "")
+    assert "6 trials, 6 to train" in out
+    read_plugins([tmp_path / "mine.py"])
+    plan = check(load_suite(tmp_path / "mine.yaml", ["recipe.epochs=2"]), tmp_path)
+    (tmp_path / "out").mkdir()
+    result = run_trial(plan.trials[0], data_root=tmp_path, artifacts=tmp_path / "out")
+    assert (result.status, result.failures, result.reason) == ("finished", {}, "")
+    assert 0 < result.metrics["entropy"] < math.log(10)
+    assert set(plan.trials[0].sources) == {
+        *("model my_model", "augmentation my_augmentation"),
+        *("optimizer my_optimizer", "schedule my_schedule"),
+    }
+    forget(str(tmp_path / "mine.py"))
 
 
 @pytest.mark.parametrize(("block", "line"), COMMANDS, ids=[f"{b}: {line}" for b, line in COMMANDS])

@@ -250,6 +250,6 @@ def _print_suites() -> None:
     names = {path.stem for path in here}
     for name, path in shipped_suites().items():
         if name not in names:
-            state = f"`lossbench new-suite {name}`"
+            state = f"`lossbench new suite {name}`"
             title = f"  {load_suite(path).title}  [{state}]"
             out.print(Text.assemble((name, "bold"), title), soft_wrap=True)

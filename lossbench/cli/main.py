@@ -21,7 +21,7 @@ from lossbench.cli.data import data_app
 from lossbench.cli.docs import docs
 from lossbench.cli.export import export, import_
 from lossbench.cli.list import list_
-from lossbench.cli.new import new_evaluation, new_loss, new_suite
+from lossbench.cli.new import new, new_evaluation, new_loss, new_suite
 from lossbench.cli.options import OnceCommand
 from lossbench.cli.plan import plan
 from lossbench.cli.process import prepare_process
@@ -78,9 +78,10 @@ app.command("rank", cls=OnceCommand)(rank)
 app.command("work", cls=OnceCommand)(work)
 app.command("export", cls=OnceCommand)(export)
 app.command("import", cls=OnceCommand)(import_)
-app.command("new-loss", cls=OnceCommand)(new_loss)
-app.command("new-evaluation", cls=OnceCommand)(new_evaluation)
-app.command("new-suite", cls=OnceCommand)(new_suite)
+app.command("new", cls=OnceCommand)(new)
+app.command("new-loss", cls=OnceCommand, hidden=True)(new_loss)
+app.command("new-evaluation", cls=OnceCommand, hidden=True)(new_evaluation)
+app.command("new-suite", cls=OnceCommand, hidden=True)(new_suite)
 app.command("test-loss", cls=OnceCommand)(check_loss)
 app.command("list", cls=OnceCommand)(list_)
 app.command("docs", cls=OnceCommand)(docs)

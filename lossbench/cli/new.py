@@ -1,11 +1,12 @@
-"""`lossbench new-loss`, `new-evaluation` and `new-suite`: files to start from."""
+"""`lossbench new`: files to start from, for a component or a suite."""
 
 from __future__ import annotations
 
+import enum
 import keyword
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,67 +16,91 @@ from lossbench.errors import RequestError, did_you_mean
 
 FILES = {"{name}.py": "{kind}.py", "test_{name}.py": "test_{kind}.py", "{name}.yaml": "{kind}.yaml"}
 """File of a new component -> its template."""
-Kind = Literal["loss", "evaluation"]
 
 
-def new_loss(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the loss, as in my_loss.")],
-    folder: Annotated[
-        Path, typer.Option(metavar="DIR", callback=expand, help="Folder for the files.")
-    ] = Path("."),
+class Kind(enum.StrEnum):
+    """Kinds of things of which a template can be written."""
+
+    loss = "loss"
+    model = "model"
+    evaluation = "evaluation"
+    augmentation = "augmentation"
+    optimizer = "optimizer"
+    schedule = "schedule"
+    suite = "suite"
+
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        callback=expand,
+        help="Folder for the files; by default the working folder, or suites for a suite.",
+    ),
+]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the component, as in my_loss; or of a suite to copy."
+    ),
+]
+
+
+def new(
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to write.")],
+    name: NameArgument,
+    folder: FolderOption = None,
+    data_root: DataRootOption = DEFAULT_DATA_ROOT,
 ) -> None:
-    """Write a template for a new loss, its test and a suite.
+    """Write a template for a component of your own, its test and a suite; or copy a suite.
 
     \b
-    Example:
-      lossbench new-loss my_loss
+    Examples:
+      lossbench new loss my_loss
+      lossbench new model my_model
+      lossbench new suite cifar100
     """
-    loss, test, suite = write_component("loss", name, folder)
-    out.print(f"wrote {loss}, {test}, {suite}; next:", highlight=False, soft_wrap=True)
-    for command in (
-        f"lossbench test-loss {name} --plugin {loss}",
-        f"python -m pytest {test}",  # if pytest is not installed, Python's message says so
-        f"lossbench run {suite} --plugin {loss}",
-    ):
-        out.print(f"  {command}", highlight=False, soft_wrap=True)
+    if kind is Kind.suite:
+        _new_suite(name, folder or Path("suites"), data_root)
+    else:
+        _new_component(kind, name, folder or Path())
 
 
-def new_evaluation(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Name of the evaluation, as in my_metric.")
-    ],
-    folder: Annotated[
-        Path, typer.Option(metavar="DIR", callback=expand, help="Folder for the files.")
-    ] = Path("."),
-) -> None:
-    """Write a template for a new evaluation, its test and a suite.
+def new_loss(name: NameArgument, folder: FolderOption = None) -> None:
+    """The same as `lossbench new loss NAME`."""
+    _new_component(Kind.loss, name, folder or Path())
 
-    \b
-    Example:
-      lossbench new-evaluation my_metric
-    """
-    evaluation, test, suite = write_component("evaluation", name, folder)
-    out.print(f"wrote {evaluation}, {test}, {suite}; next:", highlight=False, soft_wrap=True)
-    for command in (
-        f"python -m pytest {test}",  # if pytest is not installed, Python's message says so
-        f"lossbench run {suite} --plugin {evaluation}",
-    ):
-        out.print(f"  {command}", highlight=False, soft_wrap=True)
+
+def new_evaluation(name: NameArgument, folder: FolderOption = None) -> None:
+    """The same as `lossbench new evaluation NAME`."""
+    _new_component(Kind.evaluation, name, folder or Path())
 
 
 def new_suite(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name in `lossbench list suites`.")],
-    folder: Annotated[
-        Path, typer.Option(metavar="DIR", callback=expand, help="Folder for the file.")
-    ] = Path("suites"),
+    name: NameArgument,
+    folder: FolderOption = None,
     data_root: DataRootOption = DEFAULT_DATA_ROOT,
 ) -> None:
-    """Write a copy of a suite that comes with lossbench.
+    """The same as `lossbench new suite NAME`."""
+    _new_suite(name, folder or Path("suites"), data_root)
 
-    \b
-    Example:
-      lossbench new-suite cifar100
-    """
+
+def _new_component(kind: Kind, name: str, folder: Path) -> None:
+    """Write the files of a component, and print what to do with them."""
+    component, test, suite = write_component(kind, name, folder)
+    out.print(f"wrote {component}, {test}, {suite}; next:", highlight=False, soft_wrap=True)
+    commands = [
+        f"python -m pytest {test}",  # if pytest is not installed, Python's message says so
+        f"lossbench run {suite} --plugin {component}",
+    ]
+    if kind is Kind.loss:
+        commands = [f"lossbench test-loss {name} --plugin {component}", *commands]
+    for command in commands:
+        out.print(f"  {command}", highlight=False, soft_wrap=True)
+
+
+def _new_suite(name: str, folder: Path, data_root: Path) -> None:
+    """Write a copy of a suite that comes with lossbench, and print what to do with it."""
     from lossbench.data import sources
     from lossbench.suite.load import load_suite
 
@@ -91,11 +116,11 @@ def new_suite(
         out.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
-def write_component(kind: Kind, name: str, folder: Path) -> list[Path]:
-    """Write the files of a new loss or evaluation.
+def write_component(kind: str, name: str, folder: Path) -> list[Path]:
+    """Write the files of a new component.
 
     Args:
-        kind: Kind of the component.
+        kind: Kind of the component, one of `Kind` except `suite`.
         name: Name of the component and of its files.
         folder: Folder for the files; created if it does not exist.
 
@@ -107,14 +132,13 @@ def write_component(kind: Kind, name: str, folder: Path) -> list[Path]:
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    from lossbench.evaluation import EVALUATIONS
-    from lossbench.losses import LOSSES
+    from lossbench.assembly.registries import KINDS
 
-    command = f"new-{kind} {name}"
+    command = f"new {kind} {name}"
+    [known] = [each for each in KINDS if each.registry.kind == kind]
     if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name):
-        example = "my_loss" if kind == "loss" else "my_metric"
-        raise RequestError(f"{command}: should be a Python name, as in {example}")
-    if name in (LOSSES if kind == "loss" else EVALUATIONS):
+        raise RequestError(f"{command}: should be a Python name, as in {known.example}")
+    if name in known.registry:
         raise RequestError(f"{command}: there is one of this name; choose another one")
     if name in sys.modules or name in sys.stdlib_module_names:
         raise RequestError(f"{command}: a module has this name; choose another one")
@@ -131,6 +155,7 @@ def write_component(kind: Kind, name: str, folder: Path) -> list[Path]:
     )
     class_name = "".join(part[:1].upper() + part[1:] for part in name.split("_"))
     class_name += "Head" if kind == "loss" else ""
+    class_name += "_" if class_name == name else ""
     texts = [
         environment.get_template(f"{template.format(kind=kind)}.jinja").render(
             name=name, class_name=class_name
@@ -163,14 +188,14 @@ def write_suite(name: str, folder: Path) -> Path:
 
     shipped = shipped_suites()
     if name not in shipped:
-        raise RequestError(f"new-suite {name}: no such suite{did_you_mean(name, shipped)}")
+        raise RequestError(f"new suite {name}: no such suite{did_you_mean(name, shipped)}")
     path = folder / f"{name}.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(shipped[name].read_text(encoding="utf-8"))
     except FileExistsError:
-        raise RequestError(f"new-suite {name}: {path} exists already") from None
+        raise RequestError(f"new suite {name}: {path} exists already") from None
     except OSError as error:
-        raise RequestError(f"new-suite {name}: {folder}: {error.strerror}") from None
+        raise RequestError(f"new suite {name}: {folder}: {error.strerror}") from None
     return path

@@ -93,7 +93,7 @@ def _unreadable(path: Path, error: Exception) -> str:
         if path.suffix == ".yaml" and path.stem in shipped_suites():
             if shipped.exists():
                 return f"no such file; did you mean '{shipped}'?"
-            return f"no such file; `lossbench new-suite {path.stem}` writes {shipped}"
+            return f"no such file; `lossbench new suite {path.stem}` writes {shipped}"
         near = [p.name for p in folder.glob("*.yaml")] if folder.is_dir() else []
         return f"no such file{did_you_mean(path.name, near)}"
     if isinstance(error, UnicodeDecodeError):

@@ -40,7 +40,7 @@ Run = Callable[..., tuple[int, str, str]]
         (["check", "SUITE", "--format", "xml"], "'xml' is not one of"),
         (["list", "loses"], "'loses' is not one of"),
         (["new-suite", "minst"], "no such suite; did you mean 'mnist'"),
-        (["plan", "suites/mnist.yaml"], "no such file; `lossbench new-suite mnist` writes"),
+        (["plan", "suites/mnist.yaml"], "no such file; `lossbench new suite mnist` writes"),
         (["data", "prepare", "minst"], "unknown data set 'minst'; did you mean 'mnist'"),
         (["ui"], "nothing has been run here yet"),
     ],

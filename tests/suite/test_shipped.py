@@ -189,7 +189,7 @@ def test_message_on_a_missing_suite_names_the_command_for_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        RequestError, match=r"`lossbench new-suite mnist` writes suites/mnist\.yaml"
+        RequestError, match=r"`lossbench new suite mnist` writes suites/mnist\.yaml"
     ):
         load_suite(Path("mnist.yaml"))
     write_suite("mnist", Path("suites"))
