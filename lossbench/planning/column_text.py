@@ -67,9 +67,10 @@ def _differences(path: str, values: Sequence[Any]) -> Iterator[tuple[str, Sequen
     if all(value == values[0] for value in values):
         return
     components = all(map(is_component, values))
+    whole = components or path == "recipe.weight_averaging"  # keys belong to a name
     if components and len({value["name"] for value in values}) == 1:
         values = [value["params"] for value in values]
-    elif components or not all(isinstance(value, Mapping) for value in values):
+    elif whole or not all(isinstance(value, Mapping) for value in values):
         yield path, values
         return
     for key in dict.fromkeys(key for value in values for key in value):
@@ -84,8 +85,10 @@ def _value_text(path: str, value: Any) -> str:
 def _text(value: Any) -> str:
     if value is None or value == []:
         return "none"
-    if is_component(value):
-        inside = ", ".join(f"{key}={_text(item)}" for key, item in value["params"].items())
+    if isinstance(value, Mapping) and "name" in value:
+        rest = {key: item for key, item in value.items() if key != "name"}
+        params = value["params"] if is_component(value) else rest
+        inside = ", ".join(f"{key}={_text(item)}" for key, item in params.items())
         return f"{value['name']}({inside})" if inside else str(value["name"])
     if isinstance(value, Mapping):
         return " ".join(f"{key} {_text(item)}" for key, item in value.items())

@@ -160,6 +160,18 @@ def test_differences_between_columns_are_described(plan_of: Make) -> None:
     assert column_texts(plan_of("")) == {}
     two = column_texts(plan_of("variants: {a: {}, b: {recipe: {clip_norm: 2.0}}}\n"))
     assert two == {"a": "recipe.clip_norm none", "b": "recipe.clip_norm 2"}
+    ema, swa = "{name: ema, decay: 0.9}", "swa"
+    three = column_texts(
+        plan_of(
+            f"variants: {{a: {{}}, b: {{recipe: {{weight_averaging: {ema}}}}}, "
+            f"c: {{recipe: {{weight_averaging: {swa}}}}}}}\n"
+        )
+    )
+    assert three == {
+        "a": "recipe.weight_averaging none",
+        "b": "recipe.weight_averaging ema(decay=0.9)",
+        "c": "recipe.weight_averaging swa(start=0.75)",
+    }
 
 
 def test_columns_are_described_by_the_one_with_the_settings_of_the_suite(plan_of: Make) -> None:
