@@ -24,7 +24,7 @@ from torch.utils.data import Dataset as TorchDataset
 from lossbench.data.decoding import EncodedImage, decode, stores_16_bits, upright_size
 from lossbench.data.encoded_images import EncodedImages
 from lossbench.data.images import Augment, Images, View, resizes_first
-from lossbench.errors import DataError
+from lossbench.errors import DataError, UnusableComponentError
 
 DECODED_AT_CHECK = 1000
 """Number of evenly spaced images that a check decodes; all images of a smaller split."""
@@ -40,6 +40,8 @@ Item = tuple[int, int]
 ImagePaths = NDArray[np.bytes_] | EncodedImages
 """Paths in the encoding of the file system, which saves memory for millions, or rows of a table."""
 Form = Literal["augmented", "unaugmented", "ten_crops"]
+Fault = DataError | UnusableComponentError
+"""Error of a file, which ends the run, or of an augmentation, which ends the trial."""
 
 
 @dataclass(frozen=True)
@@ -126,16 +128,16 @@ class ImageFiles(Images):
             generator=Generator(),  # else it would draw from the global generator, like dropout
         )
         for images in loader:
-            if isinstance(images, str):
-                raise DataError(images)
+            if isinstance(images, Fault):
+                raise images
             yield images.to(self.labels.device, non_blocking=True)
 
 
 class _Decoder(TorchDataset[Any]):
-    """Data set of images (C, H, W), or of an error message for a broken file.
+    """Data set of images (C, H, W), or of an error for a broken file.
 
-    Messages instead of exceptions, because an exception in a loading process is raised again with
-    its traceback as text.
+    Errors are returned, because one raised in a loading process is raised again with its traceback
+    as text.
     """
 
     def __init__(
@@ -143,18 +145,18 @@ class _Decoder(TorchDataset[Any]):
     ) -> None:
         self.paths, self.view, self.form, self.augment = paths, view, form, augment
 
-    def __getitem__(self, item: Item) -> Tensor | str:
+    def __getitem__(self, item: Item) -> Tensor | Fault:
         index, seed = item
         path = _file(self.paths, index)
         try:
             image = decode(path)
         except DataError as error:
-            return str(error)
+            return error
         if resizes_first(self.augment):
             image = self.view.resized(image)
             if self.view.crop is not None and min(image.shape[1:]) < self.view.crop:
                 size = "x".join(map(str, image.shape[1:]))
-                return f"{path}: {size} is too small for a crop of {self.view.crop}"
+                return DataError(f"{path}: {size} is too small for a crop of {self.view.crop}")
         if self.form == "ten_crops":
             return self.view.ten_crops(image)
         if self.form == "augmented":
@@ -162,8 +164,8 @@ class _Decoder(TorchDataset[Any]):
             try:
                 for augment in self.augment:
                     image = augment(image[None], generator)[0]
-            except DataError as error:
-                return f"{path}: {error}"
+            except UnusableComponentError as error:
+                return UnusableComponentError(f"{path}: {error}")
         return self.view.cropped(image)
 
 
@@ -254,12 +256,13 @@ def warn_of_dark_levels(inspected: Sequence[InspectedImages]) -> tuple[str, ...]
     )
 
 
-def _collate(images: list[Tensor | str]) -> Tensor | str:
-    broken = [image for image in images if isinstance(image, str)]
+def _collate(images: list[Tensor | Fault]) -> Tensor | Fault:
+    broken = [image for image in images if isinstance(image, Fault)]
     if broken:
         return broken[0]
     decoded = [image for image in images if isinstance(image, Tensor)]
     sizes = sorted({"x".join(map(str, image.shape[-2:])) for image in decoded})
     if len(sizes) > 1:  # among images that the check did not inspect
-        return f"images of a batch are {sizes[0]} and {sizes[1]}: set recipe.input.crop"
+        message = f"images of a batch are {sizes[0]} and {sizes[1]}: set recipe.input.crop"
+        return DataError(message)
     return torch.stack(decoded)

@@ -21,7 +21,7 @@ from lossbench.data.torchvision_transforms import (
     transform_class,
     transform_parameters,
 )
-from lossbench.errors import DataError
+from lossbench.errors import UnusableComponentError
 from lossbench.registry import Entry, parameters_model
 
 REFERENCE = "TorchVision maintainers and contributors: TorchVision, 2016"
@@ -67,11 +67,13 @@ class TorchvisionAugmentation:
         except Exception as error:  # the library raises various types
             size = "x".join(map(str, images.shape[1:]))
             text = str(error).partition("\n")[0] or type(error).__name__
-            raise DataError(f"augmentation v2.{self.name} fails on {size} images: {text}") from None
+            raise UnusableComponentError(
+                f"augmentation v2.{self.name} fails on {size} images: {text}"
+            ) from None
         sizes = sorted({image.shape for image in each})
         if len(sizes) > 1:
             one, other = ("x".join(map(str, size)) for size in (sizes[0], sizes[-1]))
-            raise DataError(
+            raise UnusableComponentError(
                 f"augmentation v2.{self.name} gives images of different sizes, {one} and {other}; "
                 "put it into v2.Compose, with a transform after it that crops or resizes"
             )

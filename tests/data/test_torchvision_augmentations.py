@@ -25,7 +25,12 @@ from lossbench.data.torchvision_transforms import (
     all_transform_names,
     transform_names,
 )
-from lossbench.errors import DataError, ParameterError, RequestError, UnknownNameError
+from lossbench.errors import (
+    ParameterError,
+    RequestError,
+    UnknownNameError,
+    UnusableComponentError,
+)
 from lossbench.runner.environment import environment
 from lossbench.runner.trial import PausedError, run_trial
 from lossbench.suite.load import load_suite
@@ -167,7 +172,8 @@ def test_each_image_of_a_batch_gets_its_own_random_numbers(name: str, images: Te
 
 @pytest.mark.parametrize("name", sorted(DIFFERENT_SIZES))
 def test_images_of_different_sizes_need_a_crop_after_them(name: str, images: Tensor) -> None:
-    with pytest.raises(DataError, match=f"v2.{name} gives images of different sizes, 3x.*Compose"):
+    message = f"v2.{name} gives images of different sizes, 3x.*Compose"
+    with pytest.raises(UnusableComponentError, match=message):
         augmentation(name, PARAMS[name])(images, Generator().manual_seed(0))
     both = [{f"v2.{name}": PARAMS[name]}, {"v2.RandomCrop": {"size": 24, "pad_if_needed": True}}]
     composed = augmentation("Compose", {"transforms": both})
@@ -179,7 +185,8 @@ def test_jpeg_runs_where_its_extension_is_installed(images: Tensor) -> None:
     try:
         v2.functional.jpeg(images, 50)
     except RuntimeError:
-        with pytest.raises(DataError, match="JPEG fails on 3x32x32 images: Couldn't load"):
+        message = "JPEG fails on 3x32x32 images: Couldn't load"
+        with pytest.raises(UnusableComponentError, match=message):
             transform(images, Generator())
         return
     assert transform(images, Generator()).shape == images.shape
@@ -316,7 +323,8 @@ def test_files_that_a_transform_cannot_take_are_named(tmp_path: Path) -> None:
     crop = augmentation("RandomCrop", {"size": 32})
     batches = files.augmented([torch.tensor([0]), torch.tensor([1])], [crop], Generator())
     assert next(batches)[0].shape == (1, 3, 32, 32)
-    with pytest.raises(DataError, match=r"16\.png: augmentation v2\.RandomCrop fails on 3x16x16"):
+    message = r"16\.png: augmentation v2\.RandomCrop fails on 3x16x16"
+    with pytest.raises(UnusableComponentError, match=message):
         next(batches)
 
 

@@ -255,6 +255,18 @@ def test_a_failing_trial_does_not_stop_the_others(
     assert folder.work(plan).finished == 1
 
 
+def test_an_augmentation_that_fails_during_a_training_ends_this_trial_only(
+    folder: Folder, make_plan: Callable[..., Plan]
+) -> None:
+    larger = "{v2.RandomApply: {p: 0.01, transforms: [v2.Resize: {size: [9]}]}}"
+    columns = f"variants={{larger: {{augment: [{larger}]}}, plain: {{}}}}"
+    outcome = folder.work(make_plan(columns, "losses=[softmax]"))
+    assert (outcome.finished, outcome.left) == (1, 1)
+    [(name, message)] = outcome.failed.items()
+    assert name == "larger/softmax/seed0"
+    assert message.startswith("augmentation v2.RandomApply gives images of different sizes")
+
+
 def test_a_failed_evaluation_keeps_the_training(
     folder: Folder, make_plan: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
