@@ -215,7 +215,8 @@ FAULTS = [
     (
         "def augment(images, generator):",
         "import numpy as np\n    own = np.random.default_rng()\n"
-        "    def augment(images, generator):\n        images = images // own.integers(1, 9)",
+        "    def augment(images, generator):\n"
+        "        images = torch.from_numpy(own.integers(0, 256, images.shape, dtype='uint8'))",
         "two calls with the same images and the same seed of the generator give different images",
     ),
     (
