@@ -308,6 +308,8 @@ def test_the_site_builds(site: MkDocsConfig) -> None:
     verbs = (made / "reference/cli/index.html").read_text(encoding="utf-8")
     assert all(f"lossbench {verb}" in verbs for verb in ("run", "check", "data prepare"))
     assert "--min-effect METRIC=NUMBER" in verbs
+    index = (made / "losses/index.html").read_text(encoding="utf-8")
+    assert index.index(">Noisy labels<") < index.rindex('href="elr/"')
     assert "float, &gt;= 0" in (made / "losses/lgm/index.html").read_text(encoding="utf-8")
     for page in made.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -347,6 +349,17 @@ def test_a_loss_without_a_page_ends_the_build(
     with pytest.raises(Abort):
         build(site)
     assert "docs/losses/pageless.md: no such file" in caplog.text
+
+
+def test_a_page_without_a_known_kind_ends_the_build(
+    site: MkDocsConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import losses
+
+    monkeypatch.delitem(losses.KINDS, "long tails")
+    with pytest.raises(Abort):
+        build(site)
+    assert "docs/losses/balanced_softmax.md: kind: 'long tails' should be one of" in caplog.text
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs/losses").glob("*.md")), ids=lambda p: p.stem)

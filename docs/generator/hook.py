@@ -16,28 +16,30 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-from mkdocs.utils.meta import get_data
 
 from lossbench.cli.documentation import pages, reference
 
 PAGES = {
     "reference/cli.md": commands.command_line,
     **{f"{name}.md": make for name, make in pages.GENERATED.items()},
-    "losses/index.md": losses.index,
 }
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add one page per loss to the navigation."""
+    """Add one page per loss to the navigation, by kind."""
+    folder = Path(config.docs_dir) / "losses"
     try:
-        losses.require_pages(Path(config.docs_dir) / "losses")
-    except losses.MissingPage as error:
+        losses.require_pages(folder)
+    except losses.PageError as error:
         raise PluginError(str(error)) from None
     for entry in config.nav or []:
         if entry.get("Losses"):
-            pages = [{name: f"losses/{name}.md"} for name in reference.loss_names()]
-            entry["Losses"] = [{"All": "losses/index.md"}, *pages]
+            kinds = [
+                {heading: [{name: f"losses/{name}.md"} for name in names]}
+                for heading, names in losses.names_by_heading(folder).items()
+            ]
+            entry["Losses"] = [{"All": "losses/index.md"}, *kinds]
     return config
 
 
@@ -45,12 +47,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add generated pages and figures."""
     for path, make in PAGES.items():
         files.append(File.generated(config, path, content=make()))
+    folder = Path(config.docs_dir) / "losses"
+    files.append(File.generated(config, "losses/index.md", content=losses.index(folder)))
     costs = Path(config.docs_dir).parent / "benchmarks/README.md"
     files.append(File.generated(config, "guide/cost.md", abs_src_path=str(costs)))
     for name in reference.loss_names():
-        source = (Path(config.docs_dir) / f"losses/{name}.md").read_text(encoding="utf-8")
-        _, meta = get_data(source)
-        picture = figures.draw(name, meta.get("figure", [{}]))
+        settings = losses.front_matter(folder, name).get("figure", [{}])
+        picture = figures.draw(name, settings)
         files.append(File.generated(config, f"losses/figures/{name}.png", content=picture))
     picture = forest.draw()
     files.append(File.generated(config, "guide/figures/forest.png", content=picture))
