@@ -82,7 +82,7 @@ NAMES = [
     edited("unknown augmentation", "seeds:", "variants: {a: {augment: [miror]}}\nseeds:", "bad.yaml:8: variants.a.augment: unknown augmentation 'miror'; did you mean 'mirror'"),
     edited("unknown data set", "dataset: digits", "dataset: digit", "bad.yaml:2: dataset.name: unknown data set 'digit'; did you mean 'digits'"),
     edited("unknown reference", "reference: softmax", "reference: sofmax", "bad.yaml:9: reference: 'sofmax' is no row; did you mean 'softmax'"),
-    edited("unknown table", "seeds:", "published: table9\nseeds:", "bad.yaml:8: published: unknown table 'table9' (known: cui2019_"),
+    edited("unknown table", "seeds:", "published: table9\nseeds:", "bad.yaml:8: published: unknown table 'table9' (known: cao2019_"),
     edited("unknown published metric", "seeds:", "published: {eror: table1_mnist_error}\nseeds:", "published", "eror"),
     edited("a module as a loss", "- softmax", "- my_losses:Head", "bad.yaml:11: losses", "unknown loss 'my_losses:Head'"),
 ]  # fmt: skip
