@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lossbench.data.sampling import Indices
-from lossbench.errors import did_you_mean, truncated_repr
+from lossbench.errors import did_you_mean, first_line, truncated_repr
 from lossbench.registry import user_path
 
 ONE_ARRAY, SEVERAL_ARRAYS, TEXTS = {".npy"}, {".npz", ".pt", ".pth"}, {".csv", ".txt"}
@@ -106,7 +106,7 @@ def _read_label_file(
         try:
             array = np.load(path)
         except Exception as error:
-            raise ValueError(f"{path}: cannot be read: {_first_line(error)}") from None
+            raise ValueError(f"{path}: cannot be read: {first_line(error)}") from None
         return LabelFile(_class_numbers(path, array, names))
     if path.suffix in TEXTS:
         return LabelFile(_numbers_of_texts(path, _read_lines(path, names), names))
@@ -120,7 +120,7 @@ def _read_arrays(path: Path) -> Mapping[str, Any]:
             with np.load(path) as found:
                 return dict(found)
         except Exception as error:
-            raise ValueError(f"{path}: cannot be read: {_first_line(error)}") from None
+            raise ValueError(f"{path}: cannot be read: {first_line(error)}") from None
     import torch
 
     try:
@@ -213,7 +213,3 @@ def _numbers_of_texts(path: Path, texts: Sequence[str], names: tuple[str, ...]) 
         wrong, near = truncated_repr(texts[first]), did_you_mean(texts[first], names)
         raise ValueError(f"{path}: label {wrong} of image {first} is no class{near}")
     return np.array([number_of[t] if by_name else int(t) for t in texts], np.int64)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

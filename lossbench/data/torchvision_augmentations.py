@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from lossbench.data.images import Augment
+from lossbench.data.torchvision_catalogue import REFERENCE
 from lossbench.data.torchvision_docstrings import read_docstring
 from lossbench.data.torchvision_transforms import (
     create_transform,
@@ -21,10 +22,9 @@ from lossbench.data.torchvision_transforms import (
     transform_class,
     transform_parameters,
 )
-from lossbench.errors import UnusableComponentError
+from lossbench.errors import UnusableComponentError, first_line
 from lossbench.registry import Entry, parameters_model
 
-REFERENCE = "TorchVision maintainers and contributors: TorchVision, 2016"
 DETERMINISTIC = {"CenterCrop", "Grayscale", "Identity", "Pad", "RGB", "Resize"}
 """Transforms that draw no random numbers, so that they can be applied to a whole batch."""
 RESIZING = {"RandomResize", "RandomResizedCrop", "RandomShortestSize", "Resize", "ScaleJitter"}
@@ -66,7 +66,7 @@ class TorchvisionAugmentation:
                 ]  # each (C, H, W)
         except Exception as error:  # the library raises various types
             size = "x".join(map(str, images.shape[1:]))
-            text = str(error).partition("\n")[0] or type(error).__name__
+            text = first_line(error)
             raise UnusableComponentError(
                 f"augmentation v2.{self.name} fails on {size} images: {text}"
             ) from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+REFERENCE = "TorchVision maintainers and contributors: TorchVision, 2016"
+"""Citation of torchvision itself."""
 Parts = Mapping[str, Mapping[str, Any]]
 """Part of the data set, `train`, `val` or `test` -> arguments of the class; only `all` if it has no
 official split."""

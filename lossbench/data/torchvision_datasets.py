@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from lossbench.data.dataset import Card
 from lossbench.data.prepared import Arrays, make_card
 from lossbench.data.source import Source
-from lossbench.data.torchvision_catalogue import CATALOGUE, LibraryDataset
+from lossbench.data.torchvision_catalogue import CATALOGUE, REFERENCE, LibraryDataset
 from lossbench.errors import DataError
 from lossbench.registry import Entry, parameters_model
 
-REFERENCE = "TorchVision maintainers and contributors: TorchVision, 2016"
 TEST_SHARE = 0.2
 """Share of each class in the test set of data sets without an official split."""
 

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from lossbench.errors import ParameterError, did_you_mean, validation_problems
+from lossbench.errors import ParameterError, did_you_mean, first_line, validation_problems
 from lossbench.registry import parameters_model
 from lossbench.suite.components import Component, KeyedComponent
 
@@ -113,7 +113,7 @@ def transform_parameters(name: str) -> type[BaseModel]:
         try:
             create_transform(name, values.model_dump())
         except Exception as error:  # the library raises various types
-            text = str(error).partition("\n")[0] or type(error).__name__
+            text = first_line(error)
             raise ValueError(f"torchvision refuses the values: {text}") from None
         return values
 

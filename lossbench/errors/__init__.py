@@ -171,6 +171,11 @@ def truncated_repr(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+def first_line(error: BaseException) -> str:
+    """First line of the message of an exception, or its type if there is none."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def _plain_message(found: ErrorDetails) -> str:
     bounds = found.get("ctx", {})
     if found["type"] == "too_short":

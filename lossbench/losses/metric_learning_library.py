@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from torch import nn
 
-from lossbench.errors import ParameterError, Problem, RequestError, did_you_mean
+from lossbench.errors import ParameterError, Problem, RequestError, did_you_mean, first_line
 
 LIBRARY = "pytorch-metric-learning"
 COMPONENTS = {
@@ -83,7 +83,7 @@ def create_library_loss(name: str, params: dict[str, Any], **context: Any) -> An
     try:
         return library_class("losses", name)(**values, **context)
     except (TypeError, ValueError, AssertionError, NotImplementedError) as error:
-        text = str(error).partition("\n")[0] or type(error).__name__
+        text = first_line(error)
         raise ParameterError(f"pml.{name}", [Problem((), text)]) from None
 
 
@@ -165,7 +165,7 @@ def _validate_component(value: Any, *, module: str, base: str) -> Any:
     try:
         component(**options)
     except Exception as error:  # the library raises various types
-        text = str(error).partition("\n")[0] or type(error).__name__
+        text = first_line(error)
         raise ValueError(f"should be valid for {chosen['name']}: {text}") from None
     return chosen
 

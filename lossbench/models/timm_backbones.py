@@ -23,9 +23,11 @@ from lossbench.models.weights import (
     Rate,
     UnusableWeightsError,
     WeightsFile,
-    download_weights,
+    download_timm_weights,
     file_digest,
     read_weights,
+    require_weights,
+    unknown_parameter_error,
 )
 from lossbench.registry import Entry, make_entry
 
@@ -80,7 +82,7 @@ def timm_entry(name: str) -> Entry[Backbone]:
         _require_size(name, image_shape, img_size)
         try:
             file = Path(checkpoint) if checkpoint else None
-            file = download_weights(_timm().get_pretrained_cfg(name)) if pretrained else file
+            file = download_timm_weights(_timm().get_pretrained_cfg(name)) if pretrained else file
             network = _network(name, image_shape[0], options, file)
         except UnusableWeightsError as error:
             key = "checkpoint" if checkpoint else "pretrained"
@@ -134,7 +136,8 @@ def _network(name: str, channels: int, options: dict[str, Any], file: Path | Non
             return create()
         network = create(pretrained=True, pretrained_cfg_overlay={"state_dict": dict(weights)})
     except TypeError as error:
-        raise _parameter_error(name, options, error) from None
+        unknown = unknown_parameter_error(f"timm.{name}", options, error)
+        raise unknown or ValueError(str(error)) from None
     except Exception as error:  # models of timm raise various types
         lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
         if file:
@@ -149,22 +152,8 @@ def _network(name: str, channels: int, options: dict[str, Any], file: Path | Non
     missing = [key for key in expected if key not in weights]
     known = (*expected, *(f"{part}.{end}" for part in cut_off for end in ("weight", "bias")))
     unexpected = [key for key in weights if key not in known]
-    if missing or unexpected:
-        if missing:
-            problem = f"lacks weights of timm.{name}, such as {missing[0]}"
-        else:
-            problem = f"contains weights that timm.{name} does not have, such as {unexpected[0]}"
-        raise UnusableWeightsError(f"{file}: {problem}")
+    require_weights(file, f"timm.{name}", missing, unexpected)
     return network
-
-
-def _parameter_error(name: str, options: dict[str, Any], error: TypeError) -> Exception:
-    """Error for parameters that a model does not have."""
-    unknown = [key for key in options if f"{key!r}" in str(error)]
-    if not unknown:
-        return ValueError(str(error))
-    problems = [Problem((key,), f"timm.{name} has no such parameter") for key in unknown]
-    return ParameterError(f"timm.{name}", problems)
 
 
 MODELS.register_prefix("timm", timm_entry, architecture_names, timm_entry("NAME"))

@@ -15,13 +15,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from lossbench.errors import ParameterError, Problem
+from lossbench.data.torchvision_catalogue import REFERENCE
+from lossbench.errors import ParameterError, Problem, first_line
 from lossbench.models.base import MODELS, Backbone, ImageShape
 from lossbench.models.torchvision_weights import download_weights, load_weights, weights_names
-from lossbench.models.weights import Rate, UnusableWeightsError, WeightsFile, file_digest
+from lossbench.models.weights import (
+    Rate,
+    UnusableWeightsError,
+    WeightsFile,
+    file_digest,
+    unknown_parameter_error,
+)
 from lossbench.registry import Entry, parameters_model
 
-REFERENCE = "TorchVision maintainers and contributors: TorchVision, 2016"
 OPTIONS: dict[str, Any] = {
     "dropout": Rate,
     "drop_rate": Rate,
@@ -204,12 +210,10 @@ def _network(name: str, options: Mapping[str, Any]) -> nn.Module:
     try:
         network: nn.Module = _models().get_model(name, weights=None, **given)
     except Exception as error:  # models of torchvision raise various types
-        text = str(error).partition("\n")[0] or type(error).__name__
-        unknown = [key for key in options if isinstance(error, TypeError) and f"'{key}'" in text]
-        problems = [Problem((key,), f"torchvision.{name} has no such parameter") for key in unknown]
-        if problems:
-            raise ParameterError(f"torchvision.{name}", problems) from None
-        raise ValueError(text) from None
+        unknown = None
+        if isinstance(error, TypeError):
+            unknown = unknown_parameter_error(f"torchvision.{name}", options, error)
+        raise unknown or ValueError(first_line(error)) from None
     return network
 
 

@@ -12,7 +12,7 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
-from lossbench.models.weights import UnusableWeightsError, read_weights
+from lossbench.models.weights import UnusableWeightsError, read_weights, require_weights
 
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 """Names in files of DenseNet from before torch 0.4: `norm.1.weight` instead of `norm1.weight`."""
@@ -72,7 +72,7 @@ def load_weights(network: nn.Module, file: Path, name: str, ignored: Iterable[st
         network: The network.
         file: File of torch or safetensors.
         name: Name of the model in messages.
-        ignored: Prefixes of weights that the network has no more, such as those of its classifier.
+        ignored: Prefixes of weights that were removed from the network, such as the classifier's.
 
     Raises:
         UnusableWeightsError: The file does not contain the weights of this network.
@@ -88,10 +88,4 @@ def load_weights(network: nn.Module, file: Path, name: str, ignored: Iterable[st
         text = str(error).strip().splitlines()[-1].strip()
         raise UnusableWeightsError(f"{file}: does not contain weights of {name}: {text}") from None
     unexpected = [key for key in result.unexpected_keys if not key.startswith(tuple(ignored))]
-    if result.missing_keys:
-        problem = f"lacks weights of {name}, such as {result.missing_keys[0]}"
-    elif unexpected:
-        problem = f"contains weights that {name} does not have, such as {unexpected[0]}"
-    else:
-        return
-    raise UnusableWeightsError(f"{file}: {problem}")
+    require_weights(file, name, result.missing_keys, unexpected)

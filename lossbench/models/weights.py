@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
+from lossbench.errors import ParameterError, Problem
 from lossbench.registry import user_path
 
 WRAPPERS = ("state_dict", "model")
@@ -89,15 +90,52 @@ def _file_digest(path: Path, _size: int, _mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def download_weights(config: Any) -> Path:
-    """Download timm's pretrained weights of a model, unless they are in the hub's cache.
+def require_weights(file: Path, model: str, missing: Sequence[str], other: Sequence[str]) -> None:
+    """Require that a file has exactly the weights of a model.
+
+    Args:
+        file: Weights file, for the message.
+        model: Name of the model, as in `timm.resnet18`.
+        missing: Weights of the model that the file lacks.
+        other: Weights of the file that the model does not have.
+
+    Raises:
+        UnusableWeightsError: It has not.
+    """
+    if missing:
+        raise UnusableWeightsError(f"{file}: lacks weights of {model}, such as {missing[0]}")
+    if other:
+        raise UnusableWeightsError(
+            f"{file}: contains weights that {model} does not have, such as {other[0]}"
+        )
+
+
+def unknown_parameter_error(
+    model: str, options: Iterable[str], error: TypeError
+) -> ParameterError | None:
+    """Error for parameters that a library's model does not have.
+
+    Args:
+        model: Name of the model, as in `timm.resnet18`.
+        options: Parameters that were given.
+        error: Exception of the constructor.
 
     Returns:
-        Path of the file.
+        None if the exception names none of the parameters.
+    """
+    unknown = [key for key in options if f"'{key}'" in str(error)]
+    problems = [Problem((key,), f"{model} has no such parameter") for key in unknown]
+    return ParameterError(model, problems) if problems else None
 
+
+def download_timm_weights(config: Any) -> Path:
+    """Download timm's pretrained weights of a model, unless they are in the hub's cache.
 
     Args:
         config: timm's `PretrainedCfg` of the weights; None if there is none.
+
+    Returns:
+        Path of the file.
 
     Raises:
         UnusableWeightsError: There are no weights in timm's format, or the hub cannot be reached.

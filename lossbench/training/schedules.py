@@ -22,7 +22,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 ROUNDING = 1e-9
-"""Tolerance in epochs for a change of the rate: 1 + 9/25 is 1.3599999999999999."""
+"""Tolerance in epochs for the time of a change: 1 + 9/25 is 1.3599999999999999."""
 
 
 def _ascending(values: list[float]) -> list[float]:
@@ -126,12 +126,7 @@ def cosine(epochs: int, *, minimum: Annotated[Share, OMIT_DEFAULT] = 0.0) -> Sch
     Args:
         minimum: Share of the base rate at the end of the training, in [0, 1).
     """
-
-    def factor(epoch: float) -> float:
-        half_cosine = 0.5 * (1 + math.cos(math.pi * min(epoch / epochs, 1.0)))
-        return minimum + (1 - minimum) * half_cosine
-
-    return factor
+    return lambda epoch: _half_cosine(1.0, minimum, min(epoch / epochs, 1.0))
 
 
 @SCHEDULES.register("linear")

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import nn, optim
 
-from lossbench.errors import ParameterError, Problem
+from lossbench.errors import ParameterError, Problem, first_line
 from lossbench.registry import Entry, make_entry
 from lossbench.training.optimizer_classes import Groups, optimizer_factory
 
@@ -104,7 +104,7 @@ def _require_valid(
     try:
         build([{"params": [nn.Parameter(torch.zeros(1))]}])
     except (ValueError, TypeError, RuntimeError, AssertionError) as error:
-        message = str(error).partition("\n")[0] or type(error).__name__
+        message = first_line(error)
         words = re.findall(r"\w+", message.lower())
         keys = [key for text, key in _KEYS.items() if text in message.lower() and key in params]
         keys += [key for key in params if key in words or key.removesuffix("s") in words]

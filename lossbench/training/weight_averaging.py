@@ -25,10 +25,9 @@ from lossbench.data.images import Images, Normaliser
 from lossbench.data.sampling import split_into_batches
 from lossbench.losses import LossHead
 from lossbench.suite.weight_averaging import WeightAveraging
+from lossbench.training.schedules import ROUNDING
 
 BATCH_NORMALISATION = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-ROUNDING = 1e-9
-"""Tolerance in epochs for the start of `swa`."""
 
 
 class WeightAverage:

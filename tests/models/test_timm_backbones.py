@@ -17,7 +17,7 @@ from lossbench.errors import DataError, ParameterError, RequestError, UnknownNam
 from lossbench.gate.from_results import conditions_of
 from lossbench.models import MODELS
 from lossbench.models.timm_backbones import timm_entry
-from lossbench.models.weights import UnusableWeightsError, download_weights
+from lossbench.models.weights import UnusableWeightsError, download_timm_weights
 from lossbench.planning.plan import Plan
 from lossbench.runner.environment import environment
 from lossbench.suite.load import load_suite
@@ -215,11 +215,11 @@ def test_pretrained_weights_come_from_the_hub_or_a_file(
     with pytest.raises(
         UnusableWeightsError, match="give the file as `checkpoint`: no connection to"
     ):
-        download_weights(known)
+        download_timm_weights(known)
     with pytest.raises(ParameterError, match=r"pretrained: timm/test_resnet\.r160_in1k, model"):
         small(pretrained=True)
     with pytest.raises(UnusableWeightsError, match="timm has no downloadable weights"):
-        download_weights(None)
+        download_timm_weights(None)
     with pytest.raises(ParameterError, match="checkpoint: cannot be combined with pretrained"):
         small(pretrained=True, checkpoint=str(saved))
 
