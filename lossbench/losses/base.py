@@ -110,8 +110,8 @@ class LossHead(nn.Module, ABC):
 
     sample_indices: Tensor | None = None
     """(N,) Indices in the training set of the images of the current batch, for losses that declare
-    the need; set by the training loop before `terms` is called. In eval mode there are none: images
-    are not those of the training set."""
+    the need; set by the training loop before `terms` is called. None in eval mode, in which the
+    images need not be those of the training set."""
 
     stops_gradients: bool = False
     """Whether `terms` deliberately treats values that depend on the features as constants, such as

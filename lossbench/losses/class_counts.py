@@ -96,8 +96,8 @@ def log_prior(counts: Tensor) -> Tensor:
 class PriorHead(LinearHead):
     """Base of losses that add the log-prior of the training set to the class scores.
 
-    The scores that the loss sees are W x + b plus the log-prior; those of `logits`, with which the
-    model predicts, are without it.
+    The loss is computed from W x + b plus the log-prior; `logits`, which the model predicts with,
+    are W x + b.
 
     Args:
         num_classes: K, at least 2.

@@ -40,8 +40,9 @@ class CosineSoftmaxHead(LossHead):
         Features? NeurIPS 2021. The default is its value for ImageNet.
 
     Deviations:
-        - Weights are initialised Glorot-uniform instead of normal with standard deviation 0.01;
-          only their directions count, but their norms scale the gradients. b starts at 0.
+        - Weights are initialised Glorot-uniform instead of normal with standard deviation 0.01.
+          Only their directions change the loss, but their norms scale the gradients. b starts at
+          0.
         - Features are divided by their norm, as in the paper; the released code divides only the
           weights.
     """

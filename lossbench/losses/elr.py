@@ -1,4 +1,4 @@
-"""Early-learning regularisation: the network keeps to what it predicted earlier for each image."""
+"""Early-learning regularisation: predictions are kept close to earlier ones of the same image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def updated_targets(targets: Tensor, posterior: Tensor, beta: float) -> Tensor:
     Args:
         targets: (N, K)
         posterior: (N, K) Clamped posteriors.
-        beta: Share of the earlier targets, in [0, 1).
+        beta: Weight of the earlier targets, in [0, 1).
 
     Returns:
         (N, K)
@@ -37,7 +37,7 @@ def updated_targets(targets: Tensor, posterior: Tensor, beta: float) -> Tensor:
 
 
 def log_disagreement(targets: Tensor, posterior: Tensor) -> Tensor:
-    """Mean of log(1 - <t, p>), smallest where the posteriors are the targets' certain classes.
+    """Mean of log(1 - <t, p>), which is smallest where posteriors and targets agree.
 
     Args:
         targets: (N, K)
@@ -56,14 +56,14 @@ def log_disagreement(targets: Tensor, posterior: Tensor) -> Tensor:
     symbols={"lambda": r"\lambda", "beta": r"\beta"},
 )
 class EarlyLearningHead(LinearHead):
-    """Early-learning regularisation: softmax loss, drawn towards earlier predictions of each image.
+    """Early-learning regularisation: softmax loss plus agreement with earlier predictions.
 
     L = -1/N sum_i log p_{i z_i} + lambda/N sum_i log(1 - <t_i, p_i>)
     p_i = softmax(W x_i + b)
     t_i <- beta t_i + (1 - beta) p_i
 
     A network learns the correct labels first and fits the wrong ones later. The targets t_i
-    remember its early predictions for each training image; the second term raises the gradient of
+    are averages of its predictions for each training image; the second term raises the gradient of
     correctly labelled images, which would vanish, and opposes that of wrong labels.
 
     The targets are a buffer of n x K float32 numbers for n training images, 0 at first: 2.4 MB for
@@ -75,11 +75,11 @@ class EarlyLearningHead(LinearHead):
         num_classes: K, at least 2.
         feature_dim: D, at least 1.
         lambda_: Weight of the regularisation, >= 0. 0 gives the softmax loss.
-        beta: Share of the earlier targets in the moving average, in [0, 1).
+        beta: Weight of the earlier targets in the moving average, in [0, 1).
 
     Terms:
         cross_entropy: Mean cross-entropy of the batch.
-        early_learning: `lambda` times the mean of log(1 - <t, p>); negative.
+        early_learning: `lambda` times the mean of log(1 - <t, p>); at most 0.
 
     Reference:
         Liu, Niles-Weed, Razavian, Fernandez-Granda: Early-Learning Regularization Prevents

@@ -30,8 +30,8 @@ class FeatureDropoutHead(LinearHead):
     Args:
         num_classes: K, at least 2.
         feature_dim: D, at least 1.
-        rate: Probability of a component of the features to be dropped, in [0, 1). 0 gives the
-            softmax loss. One minus the probability to keep it, rho, in the paper.
+        rate: Probability that a component of the features is dropped, in [0, 1). 0 gives the
+            softmax loss. Kornblith et al. state rho = 1 - rate, the probability to keep it.
 
     Terms:
         cross_entropy: Mean cross-entropy of the batch, after dropout.

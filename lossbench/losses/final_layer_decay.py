@@ -15,7 +15,7 @@ from lossbench.losses.linear import LinearHead
 @LOSSES.register(
     "final_layer_decay",
     reference="Kornblith et al., NeurIPS 2021",
-    title="Extra final layer L2",
+    title="Extra final-layer L2",
     symbols={"lambda": r"\lambda"},
 )
 class FinalLayerDecayHead(LinearHead):

@@ -46,7 +46,7 @@ def generalised_cross_entropy(scores: Tensor, labels: Tensor, q: float) -> Tenso
     symbols={"q": "q"},
 )
 class GeneralisedCrossEntropyHead(LinearHead):
-    """Generalised cross-entropy, in which images that look mislabelled count less.
+    """Generalised cross-entropy: images whose label has a low probability have less weight.
 
     L = 1/N sum_i (1 - p_i^q) / q
     p_i = softmax(W x_i + b)_{z_i}
@@ -69,8 +69,8 @@ class GeneralisedCrossEntropyHead(LinearHead):
 
     Deviations:
         - Without the truncated version (Section 3.3), which leaves out images whose p is below a
-          threshold. Which ones is determined anew every few epochs by a pass over the training set
-          with the best network so far, and a loss has neither that pass nor that network.
+          threshold. They are determined every few epochs by a pass over the training set with the
+          best network so far, to which a loss has no access.
     """
 
     def __init__(

@@ -33,7 +33,7 @@ def class_margins(counts: Tensor, max_margin: float) -> Tensor:
 
 
 def reweighting_at(progress: float, *, start: float) -> float:
-    """1 from `start` on, 0 before."""
+    """Value of the buffer `reweighting`: 1 if classes are weighted, from `start` on, else 0."""
     return float(progress >= start)
 
 

@@ -16,7 +16,7 @@ from lossbench.losses.linear import LinearHead
 @LOSSES.register(
     "logit_norm",
     reference="Kornblith et al., NeurIPS 2021",
-    title="Logit normalization",
+    title="Logit normalisation",
     symbols={"tau": r"\tau"},
 )
 class LogitNormHead(LinearHead):

@@ -15,7 +15,7 @@ from lossbench.losses.sce import reverse_cross_entropy
 
 
 def normalised_cross_entropy(scores: Tensor, log_odds: Tensor) -> Tensor:
-    """Mean of log p_z / sum_k log p_k: the cross-entropy as a share of that of all labels.
+    """Mean of log p_z / sum_k log p_k: cross-entropy divided by its sum over all labels.
 
     Args:
         scores: (N, K)
@@ -35,7 +35,7 @@ def normalised_cross_entropy(scores: Tensor, log_odds: Tensor) -> Tensor:
     symbols={"alpha": r"\alpha", "beta": r"\beta", "log_zero": "A"},
 )
 class ActivePassiveHead(LinearHead):
-    """NCE+RCE: normalised cross-entropy, which learns, and reverse cross-entropy, which helps it.
+    """NCE+RCE: weighted sum of normalised and reverse cross-entropy.
 
     L = alpha NCE + beta RCE
     NCE = 1/N sum_i log p_{i z_i} / sum_k log p_ik
@@ -43,8 +43,8 @@ class ActivePassiveHead(LinearHead):
     p_i = softmax(W x_i + b)
 
     Both terms are robust to symmetric noise. NCE is active: it raises the probability of the label.
-    Alone it learns too little, because a larger denominator lowers it as well. RCE is passive: it
-    lowers the probabilities of the other classes.
+    Alone it underfits, because a larger denominator lowers it as well. RCE is passive: it lowers
+    the probabilities of the other classes.
 
     Args:
         num_classes: K, at least 2.
@@ -52,7 +52,7 @@ class ActivePassiveHead(LinearHead):
         alpha: Weight of the active term, >= 0.
         beta: Weight of the passive term, >= 0.
         log_zero: A, the value for log 0 in RCE, < 0. With -2, RCE is the mean absolute error, and
-            the loss NCE+MAE of the paper.
+            the loss is the paper's NCE+MAE.
 
     Terms:
         active: `alpha` times the normalised cross-entropy.
@@ -64,8 +64,8 @@ class ActivePassiveHead(LinearHead):
 
     Deviations:
         - The default of A is -4, as in the paper of RCE (Wang et al., ICCV 2019); the authors'
-          code clips labels at 1e-4, which is log_zero -9.21. alpha and beta are theirs for
-          CIFAR-10 (for MNIST beta 10, for CIFAR-100 alpha 10 and beta 0.1).
+          code clips labels at 1e-4, which corresponds to log_zero -9.21. alpha and beta are
+          theirs for CIFAR-10 (for MNIST beta 10, for CIFAR-100 alpha 10 and beta 0.1).
         - The authors' code of NCE+MAE has 1 - p instead of 2 (1 - p), so `beta` with log_zero -2
           is half of theirs.
     """

@@ -1,4 +1,4 @@
-"""Poly-1: cross-entropy with another coefficient of its first polynomial."""
+"""Poly-1: cross-entropy with another coefficient of the first term of its series in 1 - p."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lossbench.losses.linear import LinearHead
     symbols={"epsilon": r"\epsilon_1"},
 )
 class Poly1Head(LinearHead):
-    """Poly-1: softmax loss with another weight of the probability of all wrong classes.
+    """Poly-1: softmax loss plus a multiple of 1 - p, the probability of all wrong classes.
 
     L = 1/N sum_i (-log p_i + epsilon (1 - p_i))
     p_i = softmax(W x_i + b)_{z_i}
@@ -41,8 +41,8 @@ class Poly1Head(LinearHead):
         Leng, Tan, Liu, Cubuk, Shi, Cheng, Anguelov: PolyLoss: A Polynomial Expansion Perspective of
         Classification Loss Functions. ICLR 2022.
 
-    Deviations: none. The default of epsilon is the paper's for ImageNet; it says to choose epsilon
-        for each task.
+    Deviations: none. The default of epsilon is the paper's for ImageNet; the paper recommends
+        choosing epsilon for each task.
     """
 
     def __init__(

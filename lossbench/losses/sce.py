@@ -35,7 +35,7 @@ def reverse_cross_entropy(log_odds: Tensor, log_zero: float) -> Tensor:
     symbols={"alpha": r"\alpha", "beta": r"\beta", "log_zero": "A"},
 )
 class SymmetricCrossEntropyHead(LinearHead):
-    """Symmetric cross-entropy: a share of cross-entropy, to learn, plus one that resists noise.
+    """Symmetric cross-entropy: weighted sum of cross-entropy and reverse cross-entropy.
 
     L = alpha CE + beta RCE
     CE = -1/N sum_i log p_{i z_i}
@@ -62,7 +62,7 @@ class SymmetricCrossEntropyHead(LinearHead):
         Labels. ICCV 2019.
 
     Deviations: none. The authors' code, and that of Ma et al. (ICML 2020), clips the labels at 1e-4
-        instead of giving A: log_zero -9.21 is the same.
+        instead of setting A; this equals log_zero = log 1e-4 = -9.21.
     """
 
     def __init__(

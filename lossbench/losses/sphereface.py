@@ -19,7 +19,7 @@ from lossbench.losses.large_margin_softmax import annealed_beta, large_margin_cr
     "sphereface", reference="Liu et al., CVPR 2017", title="SphereFace", symbols={"margin": "m"}
 )
 class SphereFaceHead(LossHead):
-    """SphereFace (A-Softmax): the angle to the true class is multiplied by m, and weights have length 1.
+    """SphereFace (A-Softmax): softmax loss with the angle to the true class multiplied by m.
 
     f_k = ||x|| cos theta_k  for k != z
     f_z = ||x|| (beta cos theta_z + psi(theta_z)) / (1 + beta)
@@ -27,8 +27,8 @@ class SphereFaceHead(LossHead):
     psi(theta) = (-1)^q cos(m theta) - 2q  for theta in [q pi/m, (q+1) pi/m]
     L = -1/N sum_i log softmax(f(x_i))_{z_i}
 
-    It is `l_softmax` with class weights of unit length, so only angles and the norm of the feature
-    count. beta decreases during training:
+    It is `l_softmax` with class weights of unit length, so the class scores depend on the angles and
+    the norm of the feature only. beta decreases during training:
     beta = max(beta_min, beta_start * (1 + beta_gamma * progress)^-beta_power). With the defaults it
     is 1000 at the beginning, and its smallest value, 5, from the middle of the training on.
 

@@ -18,7 +18,7 @@ def squared_error(scores: Tensor, labels: Tensor, kappa: float, target: float) -
         scores: (N, K)
         labels: (N,), in [0, K).
         kappa: Weight of the true class, > 0.
-        target: Wanted score of the true class, > 0; that of the other classes is 0.
+        target: Target score of the true class, > 0; that of the other classes is 0.
 
     Returns:
         Scalar.
@@ -49,7 +49,7 @@ class SquaredErrorHead(LinearHead):
         num_classes: K, at least 2.
         feature_dim: D, at least 1.
         kappa: Weight of the true class, > 0.
-        target: M, wanted score of the true class, > 0.
+        target: M, target score of the true class, > 0.
         scale: Factor of the whole loss, > 0.
 
     Terms:
