@@ -214,6 +214,11 @@ def _forward(training: Training, wrapped: nn.Module) -> Forward:
 
 
 def _compiled(training: Training, wrapped: nn.Module) -> Forward:
-    """Compile for fixed shapes: only the last batch of an epoch may have another size."""
+    """Compile for fixed shapes: only the last batch of an epoch may have another size.
+
+    A process compiles this function for eight shapes and modules in all, and runs further ones
+    uncompiled, with other roundings. So what earlier trainings of it compiled is removed.
+    """
+    torch.compiler.reset()
     compiled: Forward = torch.compile(_forward(training, wrapped), dynamic=False)
     return compiled

@@ -316,10 +316,18 @@ def _member(rank: int, folder: str, trial_json: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["losses=[lgm]"],
+        ["losses=[elr]", "recipe.weight_averaging=ema", "augment=[v2.RandomAffine: {degrees: 9}]"],
+        ["losses=[feature_dropout]", "recipe.weight_averaging={name: swa, start: 0.4}"],
+    ],
+)
 def test_an_interrupted_process_group_has_bit_identical_results(
-    trial_of: Callable[..., Trial], tmp_path: Path
+    overrides: list[str], trial_of: Callable[..., Trial], tmp_path: Path
 ) -> None:
-    trial = trial_of("losses=[lgm]", "recipe.batch_size=50").model_dump_json()
+    trial = trial_of(*overrides, "recipe.batch_size=50").model_dump_json()
     mp.spawn(_member, (str(tmp_path), trial), nprocs=2)
     whole, parts = (
         TrialResult.model_validate_json(

@@ -107,6 +107,25 @@ def test_a_compiled_step_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
         torch.testing.assert_close(states[1][name], tensor)
 
 
+def test_each_training_of_a_process_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, graphs = torch.compile, []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda f, **options: plain(f, backend=backend, **options))
+    images, labels = torch.zeros(7, 2, 2, 1, dtype=torch.uint8), torch.arange(7) % 2
+    counts = []
+    for _ in range(6):  # two sizes of batches each, and torch compiles a function eight times
+        training = make_training(epochs=1)
+        training.compiled, training.batch_size = True, 4
+        train(training, ArrayImages(images, labels), lambda epoch, metrics: None)
+        counts.append(len(graphs))
+        graphs.clear()
+    assert counts == [2] * 6
+
+
 def make_data() -> ArrayImages:
     labels = torch.arange(30) % 2
     images = torch.randint(0, 100, (30, 2, 2, 1), dtype=torch.uint8)
