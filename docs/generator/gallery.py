@@ -30,13 +30,13 @@ INTRODUCTION = """\
 
 One question, one command, one picture. The figures are those of the reports that the commands
 write; the sentences are computed from the same results, whose archives are in `reports/published`.
-The data are scikit-learn's 1,797 handwritten digits, which need no download; each command takes
-minutes on a quiet computer with two cores. To use your own data, give its name in the suite ([your
-own data](guide/your-own-data.md)).
+The data are scikit-learn's 1,797 handwritten digits, which need no download, unless the suite's name
+says MNIST; each command takes minutes on a quiet computer with two cores. To use your own data, give
+its name in the suite ([your own data](guide/your-own-data.md)).
 
 "Better" and "worse" are the report's [verdicts](guide/read-a-verdict.md), corrected for the number
 of comparisons; "undecided" means that there are too few seeds to decide. ± is the standard
-deviation over the seeds. These are results on one small data set: they answer the questions for it,
+deviation over the seeds. These are results on small data sets: they answer the questions for them,
 not for other data."""
 
 Answer = Callable[[Sequence[Table]], str]
@@ -206,6 +206,17 @@ QUESTIONS = (
         "five seeds; the test set is unchanged.",
         best_rows("error"),
         "[Label noise and imbalance](guide/data-conditions.md)",
+    ),
+    Question(
+        "How much do class counts help on a long tail?",
+        "lossbench run suites/long_tail_mnist_small.yaml",
+        "long_tail_mnist_small",
+        "forest-default",
+        "Test error on MNIST minus that of softmax, with 500 training images of the largest class "
+        "and 5 of the smallest: mean over five seeds and 95 % interval, corrected for the number "
+        "of comparisons.",
+        best_rows("balanced_error"),
+        "[Losses for long tails](losses/balanced_softmax.md)",
     ),
     Question(
         "Which values of α and λ?",
