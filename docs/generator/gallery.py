@@ -30,9 +30,9 @@ INTRODUCTION = """\
 
 One question, one command, one picture. The figures are those of the reports that the commands
 write; the sentences are computed from the same results, whose archives are in `reports/published`.
-The data are scikit-learn's 1,797 handwritten digits, which need no download, unless the suite's name
-says MNIST; each command takes minutes on a quiet computer with two cores. To use your own data, give
-its name in the suite ([your own data](guide/your-own-data.md)).
+The data are scikit-learn's 1,797 handwritten digits, which need no download, unless the suite's
+name says MNIST; each command takes minutes on a quiet computer with two cores. To use your own
+data, give its name in the suite ([your own data](guide/your-own-data.md)).
 
 "Better" and "worse" are the report's [verdicts](guide/read-a-verdict.md), corrected for the number
 of comparisons; "undecided" means that there are too few seeds to decide. ± is the standard
