@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from lossbench.archive.folder import ArchiveFolder
 from lossbench.cli.common import load_plan
-from lossbench.errors import RequestError
+from lossbench.errors import RequestError, validation_problems
 from lossbench.planning.selection import load_plan_with_results
 from lossbench.records import Strict
 from lossbench.suite.yaml_io import parse, plain
@@ -77,9 +77,8 @@ def read_jobs(path: Path) -> list[Job]:
     except OSError as error:
         raise RequestError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RequestError(f"{path}: {where}: {first['msg']}") from None
+        problem = validation_problems(error, lambda loc: Job.model_fields)[0]
+        raise RequestError(f"{path}: {problem.key}: {problem.message}") from None
 
 
 def progress(job: Job, results: Path, data_root: Path) -> Progress:

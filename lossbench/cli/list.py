@@ -140,7 +140,7 @@ def _print_names(registry: Registry[Any], pattern: str) -> None:
         names = [f"{library.prefix}.{name}" for name in library.names()]
     found = sorted(name for name in names if fnmatchcase(name, pattern))
     if not found:
-        raise RequestError(f"list {registry.plural} {pattern}: no name is like this")
+        raise RequestError(f"list {registry.plural} {pattern}: no name matches")
     for name in found:
         out.print(Text(name), soft_wrap=True)
 

@@ -258,7 +258,9 @@ def declarations(subject: Subject) -> None:
     unknown = sorted(set(head.needs) - set(typing.get_args(Need)))
     if unknown:
         known = ", ".join(typing.get_args(Need))
-        raise CheckFailedError(f"needs has {', '.join(unknown)}; there are {known}")
+        raise CheckFailedError(
+            f"needs contains unknown facts: {', '.join(unknown)} (known: {known})"
+        )
     if "sample_indices" in head.needs:
         head.eval()
         head.sample_indices = None

@@ -225,8 +225,8 @@ CATALOGUE: dict[str, LibraryDataset] = {
 _LABELS = "its images do not have one label each"
 _PAIRS = "it has pairs of images, or optical flow"
 _VIDEOS = "it has videos"
-_FORMAT = "it is a form of data, not a data set; see the guide on your own data"
-_LARGE = "it is too large to be written again: put folders of its classes into train and val"
+_FORMAT = "it has no data of its own; see the guide on your own data"
+_LARGE = "it is too large to be copied; make an image folder of it, with train/CLASS and val/CLASS"
 UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(("CelebA", "Cityscapes", "CocoCaptions", "CocoDetection"), _LABELS),
     **dict.fromkeys(("Flickr30k", "Flickr8k", "Kitti", "SBDataset", "SBU"), _LABELS),
@@ -238,15 +238,15 @@ UNSUPPORTED: dict[str, str] = {
     **dict.fromkeys(("Sintel", "SintelStereo"), _PAIRS),
     **dict.fromkeys(("HMDB51", "Kinetics", "MovingMNIST", "UCF101"), _VIDEOS),
     **dict.fromkeys(("DatasetFolder", "FakeData", "ImageFolder", "VisionDataset"), _FORMAT),
-    **dict.fromkeys(("wrap_dataset_for_transforms_v2", "LSUN", "LSUNClass"), _FORMAT),
-    **dict.fromkeys(("INaturalist", "Places365"), _LARGE),
-    "CIFAR10": "it is called cifar10",
-    "CIFAR100": "it is called cifar100",
+    **dict.fromkeys(("wrap_dataset_for_transforms_v2",), _FORMAT),
+    **dict.fromkeys(("INaturalist", "LSUN", "LSUNClass", "Places365"), _LARGE),
+    "CIFAR10": "its name here is cifar10",
+    "CIFAR100": "its name here is cifar100",
     "EMNIST": f"choose one of its parts: EMNIST.{', EMNIST.'.join(sorted(_EMNIST))}",
-    "ImageNet": "it is called imagenet",
-    "LFWPairs": "it is called lfw",
-    "LFWPeople": "it is called lfw_within",
-    "MNIST": "it is called mnist",
+    "ImageNet": "its name here is imagenet",
+    "LFWPairs": "its name here is lfw",
+    "LFWPeople": "its name here is lfw_within",
+    "MNIST": "its name here is mnist",
     "Omniglot": "the classes of its two parts differ",
 }
 """Names of torchvision.datasets that cannot be used -> reason."""

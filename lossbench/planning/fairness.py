@@ -323,7 +323,7 @@ def _requirement_texts(
     if "epochs" in need.needs:
         yield "uses the number of epochs"
     if "sample_indices" in need.needs:
-        yield "recognizes each training image in all epochs"
+        yield "uses the indices of the training images"
     if need.class_means:
         yield "classified by the nearest class mean of the training set, without a linear layer"
     verified = any(chosen.name == "verification" for chosen in settings.evaluate)

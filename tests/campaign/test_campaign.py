@@ -63,7 +63,7 @@ def test_hours_left_are_those_of_the_trainings_so_far() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- {folder: a, suite: s.yaml, onyl: b}", "onyl"),
+        ("- {folder: a, suite: s.yaml, onyl: b}", r"0\.onyl: unknown key; did you mean 'only'"),
         ("- {folder: a/b, suite: s.yaml}", "folder"),
     ],
 )

@@ -87,7 +87,7 @@ def test_names_of_a_library(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert run("list", "optimizers", "s*")[1].split() == ["sgd"]
     code, _, error = run("list", "optimizers", "far.off.x*")
-    assert (code, error) == (2, "error: list optimizers far.off.x*: no name is like this\n")
+    assert (code, error) == (2, "error: list optimizers far.off.x*: no name matches\n")
 
 
 def _far() -> Entry[Any]:

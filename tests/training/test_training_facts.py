@@ -104,7 +104,7 @@ def test_facts_are_those_of_the_noisy_training_set_without_the_held_out_part(
     found = " ".join(line.text for line in audit(plan, plan.trials, {}))
     assert "uses the number of training images of each class" in found
     assert "uses the number of epochs" in found
-    assert "recognizes each training image in all epochs" in found
+    assert "uses the indices of the training images" in found
 
 
 def test_num_samples_is_the_sum_of_the_classes() -> None:
