@@ -78,7 +78,8 @@ def read_jobs(path: Path) -> list[Job]:
         raise RequestError(f"{path}: {error.strerror}") from None
     except ValidationError as error:
         problem = validation_problems(error, lambda loc: Job.model_fields)[0]
-        raise RequestError(f"{path}: {problem.key}: {problem.message}") from None
+        where = ".".join(map(str, problem.loc))  # with the index of the job
+        raise RequestError(f"{path}: {where}: {problem.message}") from None
 
 
 def progress(job: Job, results: Path, data_root: Path) -> Progress:
