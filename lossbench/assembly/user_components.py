@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import typing
 from collections.abc import Callable
 from numbers import Real
 from pathlib import Path
@@ -24,9 +25,11 @@ from lossbench.errors import (
     ParameterError,
     Problem,
     UnusableComponentError,
+    did_you_mean,
     format_exception,
 )
 from lossbench.losses import LossHead
+from lossbench.losses.base import Need
 from lossbench.models import Backbone
 from lossbench.registry import Entry, Registry
 from lossbench.suite.schema import Component
@@ -120,8 +123,13 @@ def check_head(head: LossHead, features: Tensor) -> None:
         features: Features of two images, (2, D).
 
     Raises:
-        UnusableComponentError: They have a wrong form.
+        UnusableComponentError: They have a wrong form, or it needs unknown facts.
     """
+    known = typing.get_args(Need)
+    for need in head.needs:
+        if need not in known:
+            hint = did_you_mean(str(need), known)
+            raise UnusableComponentError(f"needs {need!r}, which does not exist{hint}")
     terms: Any = head.terms(features, torch.tensor([0, 1]))
     if not isinstance(terms, dict) or not terms:
         raise UnusableComponentError(

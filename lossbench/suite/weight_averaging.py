@@ -20,7 +20,7 @@ class WeightAveraging(Strict):
             averaging, a mean over epochs (Izmailov et al., UAI 2018).
         decay: Weight of the average so far in each step, in [0, 1); 0.999 by default; a key of
             `ema`.
-        start: Share of the training after which the weights at the end of each epoch are
+        start: Share of the training from which on the weights at the end of each epoch are
             averaged, in [0, 1); 0.75 by default; a key of `swa`.
     """
 
@@ -58,6 +58,6 @@ class WeightAveraging(Strict):
         if self.name == "ema":
             return f"exponential moving average of the weights (decay {self.decay:g})"
         return (
-            f"mean of the weights at the ends of the epochs after {100 * (self.start or 0):g} % of "
-            "the training (stochastic weight averaging)"
+            f"mean of the weights at the ends of the epochs from {100 * (self.start or 0):g} % of "
+            "the training on (stochastic weight averaging)"
         )

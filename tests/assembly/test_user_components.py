@@ -126,6 +126,12 @@ FAULTS = [
         "losses.my_loss: terms() returns shape (2,) for 'ce', not a scalar",
     ),
     ("return self.linear(features) /", "return self.linear(features)[0] /", "losses.my_loss: "),
+    (
+        "        super().__init__(num_classes, feature_dim)\n        self.linear",
+        "        super().__init__(num_classes, feature_dim)\n"
+        "        self.needs = {'class_count'}\n        self.linear",
+        "losses.my_loss: needs 'class_count', which does not exist; did you mean 'class_counts'?",
+    ),
     # model
     (
         "class MyModel(nn.Module)",

@@ -280,8 +280,8 @@ def test_the_plan_and_the_audit_say_what_is_measured(plan_of: Callable[..., Plan
     )
     assert plan.weight_notes == (
         "b: measured and stored is the exponential moving average of the weights (decay 0.999)",
-        "c: measured and stored is the mean of the weights at the ends of the epochs after 75 % of "
-        "the training (stochastic weight averaging)",
+        "c: measured and stored is the mean of the weights at the ends of the epochs from 75 % of "
+        "the training on (stochastic weight averaging)",
     )
     texts = {difference.text for difference in audit(plan, plan.trials, {})}
     updated = "centers updated by the loss after each step, not by the optimizer, and without"
