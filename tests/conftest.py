@@ -44,6 +44,7 @@ def _shares_ray(file: str) -> bool:
     return "one_ray" in (REPOSITORY / file).read_text(encoding="utf-8")
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Run the tests of a file in one process, and all files that share Ray in the same one."""
     from xdist.scheduler import LoadFileScheduling
