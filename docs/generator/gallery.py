@@ -202,9 +202,9 @@ QUESTIONS = (
         "lossbench run suites/noisy_mnist_small.yaml",
         "noisy_mnist_small",
         "forest-noise 40",
-        "Test error after the last epoch minus that of softmax, 5,000 training images of which 40 % "
-        "have a wrong label: mean over five seeds and 95 % interval, corrected for the number of "
-        "comparisons.",
+        "Test error after the last epoch minus that of softmax, 5,000 training images of which "
+        "40 % have a wrong label: mean over five seeds and 95 % interval, corrected for the number "
+        "of comparisons.",
         best_rows("error"),
         "[Losses for wrong labels](losses/gce.md)",
     ),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from lossbench.assembly.components import resolve_losses
-from lossbench.assembly.user_components import component_problems
+from lossbench.assembly.user_components import component_problems, without_exit
 from lossbench.errors import (
     Loc,
     ParameterError,
@@ -68,10 +68,11 @@ def _created(
             evaluations.append(entry.create(**each.params))
             continue
         try:
-            evaluation = entry.create(**each.params)
-            problem = f"{type(evaluation).__name__} is no Evaluation"
-            if isinstance(evaluation, Evaluation):
-                problem = declaration_problem(evaluation.metrics(), evaluation.artifacts())
+            with without_exit():
+                evaluation = entry.create(**each.params)
+                problem = f"{type(evaluation).__name__} is no Evaluation"
+                if isinstance(evaluation, Evaluation):
+                    problem = declaration_problem(evaluation.metrics(), evaluation.artifacts())
         except ParameterError:
             raise
         except Exception as error:

@@ -13,11 +13,13 @@ from lossbench.assembly.build import build_augmentations, create_head
 from lossbench.assembly.user_augmentations import check_augmentation
 from lossbench.assembly.user_components import (
     check_head,
+    check_initialisation,
     check_model,
     check_schedule,
     component_file,
     component_problems,
     failure_reason,
+    without_exit,
 )
 from lossbench.assembly.user_optimizers import check_optimizer
 from lossbench.data.augmentation import AUGMENTATIONS
@@ -68,13 +70,14 @@ class HeadDryRun:
         """
         features, batch_size = self.features[variant], self.batch_size[variant]  # (2, D)
         try:
-            head = create_head(loss, features.shape[1], self.facts[variant])
-            if "sample_indices" in head.needs:
-                head.sample_indices = torch.tensor([0, 1])
-            if LOSSES[loss.name].external:
-                check_head(head, features)
-            head(features, torch.tensor([0, 1]))
-            requirements = head_requirements(head)
+            with without_exit():
+                head = create_head(loss, features.shape[1], self.facts[variant])
+                if "sample_indices" in head.needs:
+                    head.sample_indices = torch.tensor([0, 1])
+                if LOSSES[loss.name].external:
+                    check_head(head, features)
+                head(features, torch.tensor([0, 1]))
+                requirements = head_requirements(head)
         except ParameterError:
             raise
         except Exception as error:
@@ -179,11 +182,15 @@ def _run_model(
     """
     shape, entry = dataset.image_shape(view), MODELS[chosen.name]
     try:
-        model = create_model(chosen.name, shape, chosen.params)
-        if entry.external:
-            check_model(model, shape)
-        with torch.no_grad():
-            features = model.eval()(torch.rand(2, *shape))
+        with without_exit():
+            create = partial(create_model, chosen.name, shape, chosen.params)
+            model = create()
+            if entry.external:
+                check_model(model, shape)
+            if entry.file_digest:
+                check_initialisation(create)
+            with torch.no_grad():
+                features = model.eval()(torch.rand(2, *shape))
         if features.shape != (2, model.feature_dim):
             out = "x".join(map(str, features.shape[1:]))
             raise ValueError(
@@ -247,11 +254,12 @@ def _augmentation_problems(
     for index, each in enumerate(chosen):
         entry, loc = AUGMENTATIONS[each.name], (*where, index, each.name)
         try:
-            [augment] = build_augmentations([each], view)
-            if index == 0 and resizes_first([augment]):
-                images = view.resized(images)
-            check = check_augmentation if entry.external else _augmented
-            images = check(augment, images)
+            with without_exit():
+                [augment] = build_augmentations([each], view)
+                if index == 0 and resizes_first([augment]):
+                    images = view.resized(images)
+                check = check_augmentation if entry.external else _augmented
+                images = check(augment, images)
         except RequestError as error:
             return [Problem(loc, str(error))]
         except Exception as error:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from lossbench.assembly.user_components import described
+from lossbench.assembly.user_components import described, undisturbed
 from lossbench.data.images import Augment
 from lossbench.errors import UnusableComponentError
-from lossbench.training.seeding import random_states, restore_random_states
 
 
 def check_augmentation(augment: Augment | Any, images: Tensor) -> Tensor:
@@ -41,10 +39,18 @@ def check_augmentation(augment: Augment | Any, images: Tensor) -> Tensor:
         results = [_augmented(augment, images) for _ in range(2)]
         names = [n for n, state in _global_states().items() if state != states[n]]
         _augmented(augment, images[:1])  # image files are augmented one by one
+        generators = [Generator().manual_seed(seed) for seed in (1, 2)]
+        for generator in generators:
+            augment(images.clone(), generator)
     if names:
         raise UnusableComponentError(
             f"it draws from the global random generator of {' and '.join(names)}; draw from the "
             "generator that it is given, as in torch.rand(n, generator=generator)"
+        )
+    if torch.equal(*(generator.get_state() for generator in generators)):
+        raise UnusableComponentError(
+            "it seeds the generator that it is given, so that every batch gets the same random "
+            "numbers; remove generator.manual_seed"
         )
     if not torch.equal(*results):
         raise UnusableComponentError(
@@ -92,16 +98,6 @@ def _global_states() -> dict[str, Any]:
         "numpy": (name, np.asarray(keys).tolist(), *rest),
         "random": random.getstate(),
     }
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Restore the states of the global random generators afterwards."""
-    before = random_states()
-    try:
-        yield
-    finally:
-        restore_random_states(before)
 
 
 def _type_of(images: Tensor) -> str:

@@ -11,7 +11,8 @@ import inspect
 import math
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from lossbench.losses.base import Need
 from lossbench.models import Backbone
 from lossbench.registry import Entry, Registry
 from lossbench.suite.schema import Component
+from lossbench.training.seeding import random_states, restore_random_states
 
 POINTS = 50
 """Number of intervals of a training at whose limits a schedule is tried."""
@@ -55,9 +57,10 @@ def component_problems(
     """
     entry = registry[chosen.name]
     try:
-        made = entry.create(*context, **chosen.params)
-        if check is not None and entry.external:
-            check(made)
+        with without_exit():
+            made = entry.create(*context, **chosen.params)
+            if check is not None and entry.external:
+                check(made)
     except ParameterError as error:
         return list(error.problems)
     except Exception as error:
@@ -65,6 +68,15 @@ def component_problems(
             raise
         return [Problem((), failure_reason(entry, error))]
     return []
+
+
+@contextmanager
+def without_exit() -> Iterator[None]:
+    """Turn `sys.exit` in a component's code into an error, so that it does not end lossbench."""
+    try:
+        yield
+    except SystemExit as error:
+        raise UnusableComponentError("calls sys.exit; raise an exception instead") from error
 
 
 def failure_reason(entry: Entry[Any], error: Exception) -> str:
@@ -89,7 +101,8 @@ def check_model(model: Backbone, shape: tuple[int, int, int]) -> None:
         shape: (C, H, W)
 
     Raises:
-        UnusableComponentError: The features are no finite vectors, or random in evaluation.
+        UnusableComponentError: The features are no finite vectors, random in evaluation, or without
+            a gradient.
     """
     images = torch.rand(2, *shape)
     found = []
@@ -107,11 +120,39 @@ def check_model(model: Backbone, shape: tuple[int, int, int]) -> None:
                 )
             if not features.is_floating_point() or not features.isfinite().all():
                 raise UnusableComponentError("returns features that are not finite numbers")
+            if features.dtype != torch.float32:
+                given = str(features.dtype).removeprefix("torch.")
+                raise UnusableComponentError(f"returns features in {given}; should be float32")
             found.append(features)
     if not torch.equal(*found[1:]):
         raise UnusableComponentError(
             "gives other features for the same images in eval mode; use nn.Dropout, or "
             "functional.dropout with training=self.training"
+        )
+    if any(p.requires_grad for p in model.parameters()) and not model(images).requires_grad:
+        raise UnusableComponentError(
+            "returns features without a gradient, so the model would not be trained; remove "
+            "detach() or no_grad()"
+        )
+
+
+def check_initialisation(create: Callable[[], object]) -> None:
+    """Create a model with two seeds.
+
+    Raises:
+        UnusableComponentError: It seeds torch's global generator, from which all seeds of the suite
+            would get the same initial weights.
+    """
+    states = []
+    with undisturbed():
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            create()
+            states.append(torch.get_rng_state())
+    if torch.equal(*states):
+        raise UnusableComponentError(
+            "seeds torch's global random generator when it is created, so that all seeds have the "
+            "same initial weights; remove torch.manual_seed"
         )
 
 
@@ -178,6 +219,16 @@ def check_schedule(schedule: Any, epochs: int) -> None:
             "the factor of the learning rate differs between two calls for the same epoch; it "
             "should depend on the finished epochs only"
         )
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Restore the states of the global random generators afterwards."""
+    before = random_states()
+    try:
+        yield
+    finally:
+        restore_random_states(before)
 
 
 def described(value: object) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn, optim
 
-from lossbench.assembly.user_components import described
+from lossbench.assembly.user_components import described, undisturbed
 from lossbench.errors import UnusableComponentError
 
 
@@ -25,21 +26,32 @@ def check_optimizer(build: Any) -> None:
         raise UnusableComponentError(
             f"gives {described(build)}; should give a function: parameter groups -> optimizer"
         )
-    steps = []
-    for scale in (1.0, 0.5):
-        layers = _layers()
-        optimizer = build(_groups(layers))
-        _require_optimizer(optimizer, layers)
-        state = optimizer.state_dict()
-        steps.append(_step(optimizer, layers, scale))
-        _step(optimizer, layers, scale)
-        optimizer.load_state_dict(state)  # as a training that is resumed
+    steps, ends = [], []
+    with undisturbed():
+        for scale, resumed in ((1.0, False), (0.5, False), (1.0, True)):
+            torch.manual_seed(0)
+            layers = _layers()
+            optimizer = build(_groups(layers))
+            _require_optimizer(optimizer, layers)
+            steps.append(_step(optimizer, layers, scale))
+            if resumed:  # as a training that is resumed from a checkpoint
+                state = copy.deepcopy(optimizer.state_dict())
+                optimizer = build(_groups(layers))
+                optimizer.load_state_dict(state)
+            ends.append(_step(optimizer, layers, scale))
     if not all(torch.isfinite(values).all() for values in steps):
         raise UnusableComponentError("a step makes parameters that are not finite")
-    if torch.equal(*steps) and not torch.equal(steps[0], _flat(_layers())):
+    if torch.equal(ends[0], _flat(_layers())):
+        raise UnusableComponentError("two steps change no parameter")
+    if torch.equal(*steps[:2]) and not torch.equal(steps[0], _flat(_layers())):
         raise UnusableComponentError(
             "a step does not depend on the `lr` of the parameter groups, which the schedule sets; "
             "read it in step(), as in `for group in self.param_groups: ... group['lr']`"
+        )
+    if not torch.equal(ends[0], ends[2]):
+        raise UnusableComponentError(
+            "a step after its state_dict() was loaded into a new optimizer differs; keep all state "
+            "in self.state or the parameter groups, which checkpoints have"
         )
 
 

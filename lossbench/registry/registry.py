@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -74,11 +75,19 @@ class Registry(Generic[T]):
         r"""Return a decorator that registers a factory.
 
         Args:
-            name: Name in suites.
+            name: Name in suites: letters, digits and underscores, with a letter first.
             reference: Paper of the component.
             title: Name in LaTeX tables, as in `L-GM`; by default the name in suites.
             symbols: Parameter -> symbol of the paper in LaTeX's math mode, as in `\alpha` or `m`.
+
+        Raises:
+            RequestError: The name has another form.
         """
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
+            raise RequestError(
+                f"{self.kind} {name!r}: its name should be letters, digits and underscores, with a "
+                f"letter first, as in my_{self.kind}"
+            )
         notation = Notation(title=title, symbols=dict(symbols or {}))
 
         def decorate(factory: Callable[..., T]) -> Callable[..., T]:

@@ -113,6 +113,42 @@ def test_packages_register_components_of_each_kind_by_entry_points(
 
 
 FAULTS = [
+    # code that ends the program
+    ("labels)}", "labels), 'more': __import__('sys').exit(0)}", "losses.my_loss: calls sys.exit"),
+    (
+        "return self.layer(images.flatten(1)).relu()",
+        "import sys; sys.exit(0)",
+        "model: calls sys.exit;",
+    ),
+    (
+        "def augment(images, generator):",
+        "import sys\n\n    def augment(images, generator):\n        sys.exit(3)",
+        "augment.my_augmentation: calls sys.exit; raise an exception instead",
+    ),
+    # faults that would spoil the numbers
+    (".relu()", ".relu().double()", "features in float64; should be"),
+    (".relu()", ".relu().detach()", "features without a gradient"),
+    (
+        "self.feature_dim = width",
+        "self.feature_dim = width\n        torch.manual_seed(0)",
+        "model: seeds torch's global random generator when it is created",
+    ),
+    (
+        "def augment(images, generator):",
+        "def augment(images, generator):\n        generator.manual_seed(0)",
+        "augment.my_augmentation: it seeds the generator that it is given",
+    ),
+    (
+        'parameter -= group["lr"] * parameter.grad',
+        "pass",
+        "recipe.optimizer: two steps change no parameter",
+    ),
+    (
+        'parameter -= group["lr"] * parameter.grad',
+        'self.times = getattr(self, "times", 0) + 1\n'
+        '                    parameter -= group["lr"] * parameter.grad / self.times',
+        "recipe.optimizer: a step after its state_dict() was loaded into a new optimizer differs",
+    ),
     # loss
     ('{"ce": F', "[F", "my_parts.py: line 22: SyntaxError"),
     (
@@ -126,6 +162,11 @@ FAULTS = [
         "losses.my_loss: terms() returns shape (2,) for 'ce', not a scalar",
     ),
     ("return self.linear(features) /", "return self.linear(features)[0] /", "losses.my_loss: "),
+    (
+        '@MODELS.register("my_model")',
+        '@MODELS.register("my model")',
+        "model 'my model': its name should be letters, digits and underscores",
+    ),
     (
         "        super().__init__(num_classes, feature_dim)\n        self.linear",
         "        super().__init__(num_classes, feature_dim)\n"
