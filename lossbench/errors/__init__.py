@@ -72,6 +72,14 @@ class UnknownNameError(RequestError):
         super().__init__(f"unknown {kind} {name!r}{did_you_mean(name, known)}{more}")
 
 
+class UnsupportedNameError(UnknownNameError):
+    """A registry knows a name of a library, which cannot be used."""
+
+    def __init__(self, kind: str, name: str, reason: str) -> None:
+        self.kind, self.name = kind, name
+        RequestError.__init__(self, f"{kind} {name!r} cannot be used here: {reason}")
+
+
 _PLAIN_MESSAGES = {
     "model_type": "should be a mapping",
     "dict_type": "should be a mapping",

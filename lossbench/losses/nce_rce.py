@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lossbench.losses.base import LOSSES, in_float32
 from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.linear import LinearHead
-from lossbench.losses.sce import reverse_cross_entropy
+from lossbench.losses.sce import require_positive_sum, reverse_cross_entropy
 
 
 def normalised_cross_entropy(scores: Tensor, log_odds: Tensor) -> Tensor:
@@ -80,6 +80,7 @@ class ActivePassiveHead(LinearHead):
         log_zero: Annotated[float, Field(lt=0)] = -4.0,
     ) -> None:
         super().__init__(num_classes, feature_dim)
+        require_positive_sum("nce_rce", alpha, beta)
         self.alpha = alpha
         self.beta = beta
         self.log_zero = log_zero

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from lossbench.errors import ParameterError, Problem
 from lossbench.losses.base import LOSSES, in_float32
 from lossbench.losses.functional import true_class_error, true_class_log_odds
 from lossbench.losses.linear import LinearHead
@@ -26,6 +27,17 @@ def reverse_cross_entropy(log_odds: Tensor, log_zero: float) -> Tensor:
         Scalar.
     """
     return -log_zero * true_class_error(log_odds).mean()
+
+
+def require_positive_sum(name: str, alpha: float, beta: float) -> None:
+    """Refuse two terms whose weights are both 0.
+
+    Raises:
+        ParameterError: They are.
+    """
+    if alpha == 0 and beta == 0:
+        problem = Problem(("alpha",), "should not be 0 if beta is 0: nothing would be trained")
+        raise ParameterError(name, [problem])
 
 
 @LOSSES.register(
@@ -75,6 +87,7 @@ class SymmetricCrossEntropyHead(LinearHead):
         log_zero: Annotated[float, Field(lt=0)] = -4.0,
     ) -> None:
         super().__init__(num_classes, feature_dim)
+        require_positive_sum("sce", alpha, beta)
         self.alpha = alpha
         self.beta = beta
         self.log_zero = log_zero

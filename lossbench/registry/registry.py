@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib.metadata import EntryPoint
 from typing import Any, Generic, TypeVar
 
-from lossbench.errors import RequestError, UnknownNameError
+from lossbench.errors import RequestError, UnknownNameError, UnsupportedNameError
 from lossbench.registry.entry import Entry, make_entry, with_finish
 from lossbench.registry.notation import Notation
 
@@ -180,8 +180,7 @@ class Registry(Generic[T]):
             raise UnknownNameError(self.kind, name, [*self, *provided], hint)
         rest = name.removeprefix(f"{library.prefix}.")
         if rest in library.unsupported:
-            reason = library.unsupported[rest]
-            raise RequestError(f"{self.kind} {name!r} cannot be used here: {reason}")
+            raise UnsupportedNameError(self.kind, name, library.unsupported[rest])
         known = set(library.names())
         if rest not in known:
             raise UnknownNameError(self.kind, name, (f"{library.prefix}.{o}" for o in known))

@@ -313,3 +313,13 @@ def test_suites_are_told_to_prepare_it(tmp_path: Path, run: Run) -> None:
     for name in ("torchvision.KMNIST", "torchvision.Food101"):
         with pytest.raises(DataError, match=f"run `lossbench data prepare {name} --data-root"):
             load_dataset(name, tmp_path)
+
+
+def test_a_suite_with_a_refused_data_set_gets_file_and_key(
+    write_suite: Callable[..., Path], run: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, _, err = run("plan", write_suite(), "--set", "dataset=torchvision.CIFAR10")
+    assert code == 2
+    assert "dataset.name: data set 'torchvision.CIFAR10' cannot be used here" in " ".join(
+        err.split()
+    )

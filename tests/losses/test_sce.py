@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from lossbench import create_loss
+from lossbench.errors import ParameterError
 from lossbench.losses.functional import true_class_error, true_class_log_odds
 from lossbench.losses.sce import reverse_cross_entropy
 
@@ -84,3 +85,10 @@ def test_probability_of_the_other_classes_and_its_gradient_are_exact(log_odds):
     torch.testing.assert_close(error.detach().double(), (-exact).sigmoid(), rtol=1e-5, atol=0)
     expected = -exact.sigmoid() * (-exact).sigmoid()
     torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", ["sce", "nce_rce"])
+def test_two_weights_of_0_are_refused(name: str) -> None:
+    with pytest.raises(ParameterError, match="alpha: should not be 0 if beta is 0"):
+        create_loss(name, num_classes=3, feature_dim=2, alpha=0, beta=0)
+    create_loss(name, num_classes=3, feature_dim=2, alpha=0, beta=1)
