@@ -28,9 +28,9 @@ MOST = 60
 def names_of(registry: Registry[Any]) -> list[str]:
     """Every registered name, and those of libraries; of timm's thousand an even part."""
     listed = [*registry, "my.own.name"]  # the last such as a plugin's
-    for library, (_, names) in registry._providers.items():
-        own = sorted(names())
-        listed += [f"{library}.{name}" for name in own[:: len(own) // MOST + 1]]
+    for library in registry.libraries:
+        own = sorted(library.names())
+        listed += [f"{library.prefix}.{name}" for name in own[:: len(own) // MOST + 1]]
     return listed
 
 
