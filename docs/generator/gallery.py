@@ -226,7 +226,7 @@ QUESTIONS = (
         "Test error on MNIST minus that of softmax, with 500 training images of the largest class "
         "and 5 of the smallest: mean over five seeds and 95 % interval, corrected for the number "
         "of comparisons.",
-        best_rows("balanced_error"),
+        best_rows("error"),
         "[Losses for long tails](losses/balanced_softmax.md)",
     ),
     Question(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from lossbench.assembly.components import resolve_losses
-from lossbench.assembly.user_components import component_problems, without_exit
+from lossbench.assembly.user_components import component_problems, exit_as_error
 from lossbench.errors import (
     Loc,
     ParameterError,
@@ -68,7 +68,7 @@ def _created(
             evaluations.append(entry.create(**each.params))
             continue
         try:
-            with without_exit():
+            with exit_as_error():
                 evaluation = entry.create(**each.params)
                 problem = f"{type(evaluation).__name__} is no Evaluation"
                 if isinstance(evaluation, Evaluation):

@@ -18,8 +18,8 @@ from lossbench.assembly.user_components import (
     check_schedule,
     component_file,
     component_problems,
+    exit_as_error,
     failure_reason,
-    without_exit,
 )
 from lossbench.assembly.user_optimizers import check_optimizer
 from lossbench.data.augmentation import AUGMENTATIONS
@@ -70,7 +70,7 @@ class HeadDryRun:
         """
         features, batch_size = self.features[variant], self.batch_size[variant]  # (2, D)
         try:
-            with without_exit():
+            with exit_as_error():
                 head = create_head(loss, features.shape[1], self.facts[variant])
                 if "sample_indices" in head.needs:
                     head.sample_indices = torch.tensor([0, 1])
@@ -182,7 +182,7 @@ def _run_model(
     """
     shape, entry = dataset.image_shape(view), MODELS[chosen.name]
     try:
-        with without_exit():
+        with exit_as_error():
             create = partial(create_model, chosen.name, shape, chosen.params)
             model = create()
             if entry.external:
@@ -254,7 +254,7 @@ def _augmentation_problems(
     for index, each in enumerate(chosen):
         entry, loc = AUGMENTATIONS[each.name], (*where, index, each.name)
         try:
-            with without_exit():
+            with exit_as_error():
                 [augment] = build_augmentations([each], view)
                 if index == 0 and resizes_first([augment]):
                     images = view.resized(images)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from lossbench.assembly.user_components import described, undisturbed
+from lossbench.assembly.user_components import described, restored_random_states
 from lossbench.data.images import Augment
 from lossbench.errors import UnusableComponentError
 
@@ -34,7 +34,7 @@ def check_augmentation(augment: Augment | Any, images: Tensor) -> Tensor:
         raise UnusableComponentError(
             f"gives {described(augment)}; should give a function: images, generator -> images"
         )
-    with undisturbed():
+    with restored_random_states():
         states = _global_states()
         results = [_augmented(augment, images) for _ in range(2)]
         names = [n for n, state in _global_states().items() if state != states[n]]

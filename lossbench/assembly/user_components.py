@@ -57,7 +57,7 @@ def component_problems(
     """
     entry = registry[chosen.name]
     try:
-        with without_exit():
+        with exit_as_error():
             made = entry.create(*context, **chosen.params)
             if check is not None and entry.external:
                 check(made)
@@ -71,7 +71,7 @@ def component_problems(
 
 
 @contextmanager
-def without_exit() -> Iterator[None]:
+def exit_as_error() -> Iterator[None]:
     """Turn `sys.exit` in a component's code into an error, so that it does not end lossbench."""
     try:
         yield
@@ -144,7 +144,7 @@ def check_initialisation(create: Callable[[], object]) -> None:
             would get the same initial weights.
     """
     states = []
-    with undisturbed():
+    with restored_random_states():
         for seed in (1, 2):
             torch.manual_seed(seed)
             create()
@@ -222,7 +222,7 @@ def check_schedule(schedule: Any, epochs: int) -> None:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def restored_random_states() -> Iterator[None]:
     """Restore the states of the global random generators afterwards."""
     before = random_states()
     try:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn, optim
 
-from lossbench.assembly.user_components import described, undisturbed
+from lossbench.assembly.user_components import described, restored_random_states
 from lossbench.errors import UnusableComponentError
 
 
@@ -27,7 +27,7 @@ def check_optimizer(build: Any) -> None:
             f"gives {described(build)}; should give a function: parameter groups -> optimizer"
         )
     steps, ends = [], []
-    with undisturbed():
+    with restored_random_states():
         for scale, resumed in ((1.0, False), (0.5, False), (1.0, True)):
             torch.manual_seed(0)
             layers = _layers()

@@ -19,7 +19,7 @@ from pathlib import Path
 from lossbench.archive.folder import ArchiveFolder
 from lossbench.archive.reading import Archive
 from lossbench.archive.store import ArchiveStore, joint_plan
-from lossbench.assembly.user_components import without_exit
+from lossbench.assembly.user_components import exit_as_error
 from lossbench.errors import DataError, RequestError
 from lossbench.errors.redaction import redacted
 from lossbench.planning.measurements import result_for, with_measurements
@@ -195,7 +195,7 @@ class ShardedWork:
         label = f"{number}/{len(own)} {trial.name}"
         started = time.monotonic()
         try:
-            with without_exit():
+            with exit_as_error():
                 verb, result = self._work_on(trial, store.holder(trial.identity), found.plan)
         except (_OutOfTime, DataError):  # with other data, every trial would fail
             raise

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
-from lossbench.assembly.user_components import without_exit
+from lossbench.assembly.user_components import exit_as_error
 from lossbench.errors import format_exception
 from lossbench.evaluation import Evaluation, Measurement, Trained
 from lossbench.evaluation.declarations import WrongMeasurementError, checked
@@ -38,7 +38,7 @@ def measure_guarded(trained: Trained, evaluation: Evaluation) -> Measurement:
     digest = weights_digest(before)
     try:
         # the features of a network that it has changed are not kept for the evaluations after it
-        with without_exit():
+        with exit_as_error():
             measurement = checked(evaluation, evaluation(copy.copy(trained)))
         if weights_digest(weights_of(trained.model, trained.head)) != digest:
             raise WrongMeasurementError("it changed the weights of the network")
