@@ -25,7 +25,7 @@ from lossbench.conformance.subject import (
     seeded_loss,
     set_sample_indices,
 )
-from lossbench.losses import LossHead, ParameterGroup
+from lossbench.losses import LossHead, ParameterGroup, shares_scores
 from lossbench.losses.base import Need
 
 RESERVED_TERMS = frozenset({"loss", "error", "time_sec"})
@@ -78,6 +78,33 @@ def terms(subject: Subject) -> None:
     if loss.shape != () or not is_close(loss, total):
         raise CheckFailedError(
             f"the loss is {format_scalar(loss)}, but its terms add up to {format_scalar(total)}"
+        )
+
+
+def scores(subject: Subject) -> None:
+    """terms_and_scores() returns the terms, and scores with the same posterior as logits()."""
+    head = subject.partly_trained()
+    features, labels = batch()
+    torch.manual_seed(0)
+    expected = head.terms(features, labels)
+    torch.manual_seed(0)
+    found, shared = head.terms_and_scores(features, labels)
+    if not shares_scores(head) or shared is None:
+        raise CheckSkippedError("it returns no scores with its terms")
+    if found.keys() != expected.keys() or any(
+        not is_close(term, expected[name]) for name, term in found.items()
+    ):
+        raise CheckFailedError("the terms of terms_and_scores() are not those of terms()")
+    if shared.shape != (N, K):
+        raise CheckFailedError(
+            f"scores of {N} samples and {K} classes have shape {tuple(shared.shape)}"
+        )
+    posterior, wanted = shared.log_softmax(1), head.logits(features).log_softmax(1)
+    if not is_close(posterior, wanted):
+        difference = (posterior - wanted).abs().max()
+        raise CheckFailedError(
+            "the scores of terms_and_scores() should have the posterior of logits(), but their "
+            f"log-probabilities differ by {format_scalar(difference)}"
         )
 
 
@@ -313,6 +340,7 @@ CHECKS: Mapping[str, Check] = {
     "sizes": sizes,
     "terms": terms,
     "logits": logits,
+    "scores": scores,
     "order": order,
     "gradient": gradient,
     "reach": reach,

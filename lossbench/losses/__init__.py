@@ -32,9 +32,12 @@ from lossbench.losses.base import (
     DensityHead,
     LossHead,
     ParameterGroup,
+    ScoreHead,
+    TermsAndScores,
     TrainingFacts,
     create_loss,
     in_float32,
+    shares_scores,
     total,
 )
 
@@ -43,8 +46,11 @@ __all__ = [
     "DensityHead",
     "LossHead",
     "ParameterGroup",
+    "ScoreHead",
+    "TermsAndScores",
     "TrainingFacts",
     "create_loss",
     "in_float32",
+    "shares_scores",
     "total",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lossbench.losses.base import LossHead, in_float32
+from lossbench.losses.base import ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import unit_vectors
 
 
@@ -30,7 +30,7 @@ def half_angle_cos_sin(unit: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     return (unit + own).norm(dim=1) / 2, (unit - own).norm(dim=1) / 2
 
 
-class AngularHead(LossHead):
+class AngularHead(ScoreHead):
     """Base of losses on scaled cosines with a margin on the true class.
 
     L = -1/N sum_i log[ e^(s r_i) / (e^(s r_i) + sum_{k != z_i} e^(s cos theta_ik)) ]
@@ -60,12 +60,14 @@ class AngularHead(LossHead):
         """
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         unit, directions = unit_vectors(features), unit_vectors(self.weight)
         own = directions.index_select(0, labels)  # (N, D)
         wanted = self.margin_cosine(*half_angle_cos_sin(unit, own))  # (N,)
-        cosines = (unit @ directions.T).scatter(1, labels[:, None], wanted[:, None])  # (N, K)
-        return {"cross_entropy": F.cross_entropy(self.scale * cosines, labels)}
+        cosines = unit @ directions.T  # (N, K)
+        with_margin = cosines.scatter(1, labels[:, None], wanted[:, None])  # (N, K)
+        loss = F.cross_entropy(self.scale * with_margin, labels)
+        return {"cross_entropy": loss}, self.scale * cosines.detach()
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.class_counts import PriorHead
 
 
 @LOSSES.register("balanced_softmax", reference="Ren et al., NeurIPS 2020", title="Balanced softmax")
-class BalancedSoftmaxHead(PriorHead):
+class BalancedSoftmaxHead(ScoreHead, PriorHead):
     """Balanced softmax: in training, the exponential of a class's score is multiplied by its count.
 
     L = -1/N sum_i log[ n_{z_i} e^(f_{z_i}) / sum_k n_k e^(f_k) ]
@@ -38,5 +38,6 @@ class BalancedSoftmaxHead(PriorHead):
         super().__init__(num_classes, feature_dim, "balanced_softmax")
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"cross_entropy": F.cross_entropy(self.prior_scores(features), labels)}
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
+        return {"cross_entropy": F.cross_entropy(self.with_prior(scores), labels)}, scores

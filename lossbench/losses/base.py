@@ -42,6 +42,9 @@ def total(terms: Mapping[str, Tensor]) -> Tensor:
     return functools.reduce(torch.add, terms.values())
 
 
+TermsAndScores = tuple[dict[str, Tensor], Tensor | None]
+"""Weighted terms by name, and class scores (N, K), or None; see `LossHead.terms_and_scores`."""
+
 Need = Literal["class_counts", "epochs", "sample_indices"]
 """Fact about a training that a loss may depend on; see `LossHead.needs`."""
 
@@ -145,6 +148,22 @@ class LossHead(nn.Module, ABC):
             features: (N, D)
         """
 
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        """The terms, and class scores if they were computed for the terms anyway.
+
+        The training loop computes the training error from these scores, and calls `logits` only if
+        they are None. Only their values are used, not their gradients. Default: None.
+
+        Args:
+            features: (N, D)
+            labels: (N,), in [0, K).
+
+        Returns:
+            The terms, and None or class scores (N, K) without margin: those of `logits`, up to
+            rounding and a number for each sample, on which their softmax does not depend.
+        """
+        return self.terms(features, labels), None
+
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Loss of a batch: the sum of the terms."""
         return total(self.terms(features, labels))
@@ -220,6 +239,30 @@ class LossHead(nn.Module, ABC):
             features: (N, D) Features of the training set, without augmentation.
             labels: (N,)
         """
+
+
+class ScoreHead(LossHead):
+    """Base of losses that implement `terms_and_scores`, from which `terms` follows."""
+
+    @abstractmethod
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores: ...
+
+    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return self.terms_and_scores(features, labels)[0]
+
+
+def shares_scores(head: LossHead) -> bool:
+    """Whether `terms_and_scores` belongs to the `terms` and `logits` of a head.
+
+    It does not if a class derived from the one that implements it, or the object itself, has other
+    `terms` or `logits`.
+    """
+    for namespace in (vars(head), *map(vars, type(head).__mro__)):
+        if "terms_and_scores" in namespace:
+            return True
+        if "terms" in namespace or "logits" in namespace:
+            return False
+    raise AssertionError("LossHead has all of them")
 
 
 class DensityHead(LossHead):

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, DensityHead, in_float32
+from lossbench.losses.base import LOSSES, DensityHead, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.gaussian import log_density
 from lossbench.losses.linear import LinearHead
 
@@ -53,7 +53,7 @@ def update_centers(features: Tensor, labels: Tensor, centers: Tensor, rate: floa
     title="Center loss",
     symbols={"weight": r"\lambda", "center_rate": r"\alpha"},
 )
-class CenterHead(LinearHead, DensityHead):
+class CenterHead(ScoreHead, LinearHead, DensityHead):
     """Center loss: softmax loss plus the squared distance to the center of the true class.
 
     L = -1/N sum_i log softmax(W x_i + b)_{z_i} + weight/2 * 1/N sum_i ||x_i - c_{z_i}||^2
@@ -100,11 +100,13 @@ class CenterHead(LinearHead, DensityHead):
         self.register_buffer("centers", torch.zeros(num_classes, feature_dim))
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {
-            "cross_entropy": F.cross_entropy(self.linear(features), labels),
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
+        terms = {
+            "cross_entropy": F.cross_entropy(scores, labels),
             "center": self.weight * center_distance(features, labels, self.centers),
         }
+        return terms, scores
 
     @in_float32
     def class_log_density(self, features: Tensor) -> Tensor:

@@ -117,16 +117,14 @@ class PriorHead(LinearHead):
         require_images_of_each_class(facts.class_counts, self.name)
         self.log_prior = log_prior(facts.class_counts).to(self.linear.weight)
 
-    def prior_scores(self, features: Tensor, tau: float = 1.0) -> Tensor:
+    def with_prior(self, scores: Tensor, tau: float = 1.0) -> Tensor:
         """Class scores with the log-prior, (N, K).
 
         Args:
-            features: (N, D)
+            scores: (N, K)
             tau: Factor of the log-prior.
         """
-        prior = prepared(self.log_prior)
-        scores: Tensor = self.linear(features) + tau * prior  # (N, K)
-        return scores
+        return scores + tau * prepared(self.log_prior)
 
 
 def prepared(buffer: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, LossHead, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import unit_vectors
 
 
@@ -19,7 +19,7 @@ from lossbench.losses.functional import unit_vectors
     title="Cosine softmax",
     symbols={"tau": r"\tau"},
 )
-class CosineSoftmaxHead(LossHead):
+class CosineSoftmaxHead(ScoreHead):
     """Cosine softmax: softmax loss on cosines between features and class weights.
 
     L = -1/N sum_i log softmax((cos theta_i + b) / tau)_{z_i}
@@ -66,5 +66,6 @@ class CosineSoftmaxHead(LossHead):
         return (cosines + self.bias) / self.tau
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"cross_entropy": F.cross_entropy(self.logits(features), labels)}
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.logits(features)  # (N, K)
+        return {"cross_entropy": F.cross_entropy(scores, labels)}, scores

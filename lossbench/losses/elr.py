@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, TrainingFacts, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, TrainingFacts, in_float32
 from lossbench.losses.linear import LinearHead
 
 SMALLEST_POSTERIOR = 1e-4
@@ -55,7 +55,7 @@ def log_disagreement(targets: Tensor, posterior: Tensor) -> Tensor:
     title="ELR",
     symbols={"lambda": r"\lambda", "beta": r"\beta"},
 )
-class EarlyLearningHead(LinearHead):
+class EarlyLearningHead(ScoreHead, LinearHead):
     """Early-learning regularisation: softmax loss plus agreement with earlier predictions.
 
     L = -1/N sum_i log p_{i z_i} + lambda/N sum_i log(1 - <t_i, p_i>)
@@ -119,17 +119,18 @@ class EarlyLearningHead(LinearHead):
         return updated_targets(self.targets[self.sample_indices], posterior, self.beta)
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         scores = self.linear(features)  # (N, K)
         cross_entropy = F.cross_entropy(scores, labels)
         if not self.training:
-            return {"cross_entropy": cross_entropy}
+            return {"cross_entropy": cross_entropy}, scores
         posterior = clamped_posterior(scores)  # (N, K)
         regularisation = log_disagreement(self._batch_targets(posterior), posterior)
-        return {
+        terms = {
             "cross_entropy": cross_entropy,
             "early_learning": self.lambda_ * regularisation,
         }
+        return terms, scores
 
     @in_float32
     @torch.no_grad()

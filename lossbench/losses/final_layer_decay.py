@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.linear import LinearHead
 
 
@@ -18,7 +18,7 @@ from lossbench.losses.linear import LinearHead
     title="Extra final-layer L2",
     symbols={"lambda": r"\lambda"},
 )
-class FinalLayerDecayHead(LinearHead):
+class FinalLayerDecayHead(ScoreHead, LinearHead):
     """Softmax loss plus the squared norm of the weights of the linear layer, without its bias.
 
     L = -1/N sum_i log softmax(W x_i + b)_{z_i} + lambda/2 * ||W||_F^2
@@ -54,8 +54,10 @@ class FinalLayerDecayHead(LinearHead):
         self.lambda_ = lambda_
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {
-            "cross_entropy": F.cross_entropy(self.linear(features), labels),
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
+        terms = {
+            "cross_entropy": F.cross_entropy(scores, labels),
             "l2": 0.5 * self.lambda_ * self.linear.weight.square().sum(),
         }
+        return terms, scores

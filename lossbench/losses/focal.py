@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.class_counts import (
     DEFAULT_BETA,
     ClassWeights,
@@ -50,7 +50,7 @@ def focal(
     title="Focal loss",
     symbols={"gamma": r"\gamma", "class_balanced_beta": r"\beta"},
 )
-class FocalHead(WeightedLinearHead):
+class FocalHead(ScoreHead, WeightedLinearHead):
     """Focal loss: the better an image is classified, the less it counts.
 
     L = -1/N sum_i w_{z_i} (1 - p_i)^gamma log p_i
@@ -101,6 +101,7 @@ class FocalHead(WeightedLinearHead):
         self.gamma = gamma
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
         weights = self.weight_of_classes()
-        return {"focal": focal(self.linear(features), labels, self.gamma, weights)}
+        return {"focal": focal(scores, labels, self.gamma, weights)}, scores

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.linear import LinearHead
 
@@ -45,7 +45,7 @@ def generalised_cross_entropy(scores: Tensor, labels: Tensor, q: float) -> Tenso
     title="Generalised cross-entropy",
     symbols={"q": "q"},
 )
-class GeneralisedCrossEntropyHead(LinearHead):
+class GeneralisedCrossEntropyHead(ScoreHead, LinearHead):
     """Generalised cross-entropy: images whose label has a low probability have less weight.
 
     L = 1/N sum_i (1 - p_i^q) / q
@@ -84,5 +84,6 @@ class GeneralisedCrossEntropyHead(LinearHead):
         self.q = q
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"gce": generalised_cross_entropy(self.linear(features), labels, self.q)}
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
+        return {"gce": generalised_cross_entropy(scores, labels, self.q)}, scores

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lossbench.errors import ParameterError, Problem
-from lossbench.losses.base import LossHead, in_float32
+from lossbench.losses.base import ScoreHead, TermsAndScores, in_float32
 
 
 def distances(a: Tensor, b: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def distances(a: Tensor, b: Tensor) -> Tensor:
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-class EmbeddingLossHead(LossHead):
+class EmbeddingLossHead(ScoreHead):
     """Base of losses on distances between features, added to the softmax loss.
 
     L = softmax_weight * cross-entropy + weight * embedding loss
@@ -91,12 +91,13 @@ class EmbeddingLossHead(LossHead):
         return features
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         terms = {self.name: self.weight * self.embedding_loss(self.embed(features), labels)}
-        if self.linear is not None:
-            cross_entropy = F.cross_entropy(self.linear(features), labels)
-            terms["cross_entropy"] = self.softmax_weight * cross_entropy
-        return terms
+        if self.linear is None:
+            return terms, None
+        scores = self.linear(features)  # (N, K)
+        terms["cross_entropy"] = self.softmax_weight * F.cross_entropy(scores, labels)
+        return terms, scores
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.class_counts import (
     DEFAULT_BETA,
     ClassWeights,
@@ -24,7 +24,7 @@ from lossbench.registry import OMIT_DEFAULT
     title="Label smoothing",
     symbols={"smoothing": r"\epsilon", "class_balanced_beta": r"\beta"},
 )
-class LabelSmoothingHead(WeightedLinearHead):
+class LabelSmoothingHead(ScoreHead, WeightedLinearHead):
     """Softmax loss with smoothed labels: a share of each label is spread over all classes.
 
     L = -1/N sum_i w_{z_i} sum_k ((1 - e) 1(k=z_i) + e/K) log softmax(W x_i + b)_k
@@ -74,8 +74,8 @@ class LabelSmoothingHead(WeightedLinearHead):
         self.smoothing = smoothing
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         scores = self.linear(features)  # (N, K)
         weights = self.weight_of_classes()
         loss = weighted_cross_entropy(scores, labels, weights, smoothing=self.smoothing)
-        return {"cross_entropy": loss}
+        return {"cross_entropy": loss}, scores

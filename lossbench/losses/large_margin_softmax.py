@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import overflow_safe_scale
 from lossbench.losses.linear import LinearHead
 
@@ -55,7 +55,7 @@ class _MarginCrossEntropy(Function):
     f_k = w_k^T x,  f_z = (beta w_z^T x + |w_z| |x| psi) / (1 + beta)
 
     The backward pass costs two matrix products, as for a linear layer, plus terms of the true
-    class. The outputs after the first are saved for it.
+    class. The outputs between the loss and the scores without margin are saved for it.
     """
 
     generate_vmap_rule = True
@@ -82,14 +82,16 @@ class _MarginCrossEntropy(Function):
         loss = log_posterior.gather(1, index).mean().neg_()
         by_plain = (beta + slope) / (1 + beta)  # d true / d plain
         by_lengths = (value - cosine * slope) / (1 + beta)  # d true / d(|w_z| |x|)
-        return loss, log_posterior.exp_(), scale, length, own_length, by_plain, by_lengths
+        scores.scatter_(1, index, (plain / scale.squeeze(1))[:, None])  # without margin
+        saved = (log_posterior.exp_(), scale, length, own_length, by_plain, by_lengths)
+        return loss, *saved, scores
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         features, labels, weight, _, _ = inputs
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[1:])
-        ctx.save_for_backward(features, labels, weight, *output[1:])
+        ctx.save_for_backward(features, labels, weight, *output[1:-1])
 
     @staticmethod
     @once_differentiable
@@ -115,7 +117,7 @@ class _MarginCrossEntropy(Function):
 
 def large_margin_cross_entropy(
     features: Tensor, labels: Tensor, weight: Tensor, margin: int, beta: Tensor
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of the scores w_k^T x with the angle to the true class multiplied by m.
 
     Args:
@@ -126,12 +128,13 @@ def large_margin_cross_entropy(
         beta: Scalar, >= 0; receives no gradient.
 
     Returns:
-        Scalar, differentiable once.
+        Loss, a scalar, differentiable once; and scores without margin, (N, K).
     """
     if margin == 1:  # psi is the cosine
-        return F.cross_entropy(features @ weight.T, labels)
-    loss: Tensor = _MarginCrossEntropy.apply(features, labels, weight, beta, margin)[0]  # type: ignore[no-untyped-call]
-    return loss
+        scores = features @ weight.T  # (N, K)
+        return F.cross_entropy(scores, labels), scores
+    loss, *_, scores = _MarginCrossEntropy.apply(features, labels, weight, beta, margin)  # type: ignore[no-untyped-call]
+    return loss, scores
 
 
 def annealed_beta(
@@ -152,7 +155,7 @@ def annealed_beta(
 @LOSSES.register(
     "l_softmax", reference="Liu et al., ICML 2016", title="L-Softmax", symbols={"margin": "m"}
 )
-class LargeMarginSoftmaxHead(LinearHead):
+class LargeMarginSoftmaxHead(ScoreHead, LinearHead):
     """Large-margin softmax loss: cross-entropy with the angle to the true class multiplied by m.
 
     f_k = w_k^T x = ||w_k|| ||x|| cos theta_k  for k != z
@@ -211,10 +214,10 @@ class LargeMarginSoftmaxHead(LinearHead):
         self.register_buffer("beta", torch.tensor(self._beta_at(0.0)))
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         weight = self.linear.weight
-        loss = large_margin_cross_entropy(features, labels, weight, self.margin, self.beta)
-        return {"cross_entropy": loss}
+        loss, scores = large_margin_cross_entropy(features, labels, weight, self.margin, self.beta)
+        return {"cross_entropy": loss}, scores
 
     def schedules(self) -> Mapping[str, Callable[[float], float]]:
         return {"beta": self._beta_at}

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, LossHead, TrainingFacts, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, TrainingFacts, in_float32
 from lossbench.losses.class_counts import (
     DEFAULT_BETA,
     EffectiveNumberBeta,
@@ -43,7 +43,7 @@ def reweighting_at(progress: float, *, start: float) -> float:
     title="LDAM",
     symbols={"max_margin": "m", "scale": "s", "reweight_beta": r"\beta"},
 )
-class LDAMHead(LossHead):
+class LDAMHead(ScoreHead):
     """Label-distribution-aware margin loss (LDAM): rare classes have a larger margin on the cosine.
 
     L = -sum_i w_{z_i} log[ e^(s (cos theta_z - Delta_z)) / (e^(s (cos theta_z - Delta_z)) + sum_{k != z} e^(s cos theta_k)) ] / sum_i w_{z_i}
@@ -110,12 +110,12 @@ class LDAMHead(LossHead):
         self.class_weight = class_balanced_weights(counts, self.reweight_beta).to(self.weight)
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         own = prepared(self.margins).index_select(0, labels)  # (N,)
         scores = self.logits(features)  # (N, K)
-        scores = scores.scatter_add(1, labels[:, None], -self.scale * own[:, None])
+        with_margin = scores.scatter_add(1, labels[:, None], -self.scale * own[:, None])
         weights = torch.where(self.reweighting > 0, prepared(self.class_weight), 1.0)  # (K,)
-        return {"cross_entropy": F.cross_entropy(scores, labels, weight=weights)}
+        return {"cross_entropy": F.cross_entropy(with_margin, labels, weight=weights)}, scores
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:

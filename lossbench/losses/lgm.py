@@ -11,7 +11,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lossbench.losses.base import LOSSES, DensityHead, ParameterGroup, in_float32
+from lossbench.losses.base import (
+    LOSSES,
+    DensityHead,
+    ParameterGroup,
+    ScoreHead,
+    TermsAndScores,
+    in_float32,
+)
 from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.gaussian import (
     class_scores,
@@ -48,7 +55,7 @@ def stepped_alpha(
     title="L-GM",
     symbols={"alpha": r"\alpha", "lambda": r"\lambda"},
 )
-class GaussianMixtureHead(DensityHead):
+class GaussianMixtureHead(ScoreHead, DensityHead):
     """Large-margin Gaussian mixture loss: each class is a Gaussian in feature space.
 
     L = -1/N sum_i log[ |Lambda_z|^-1/2 e^(-d_z (1 + alpha))
@@ -140,11 +147,12 @@ class GaussianMixtureHead(DensityHead):
             self.log_variance = None
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        classification, likelihood = mixture_terms(
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        classification, likelihood, scores = mixture_terms(
             features, labels, self.means, self.log_variance, self.alpha
         )
-        return {"classification": classification, "likelihood": self.lambda_ * likelihood}
+        terms = {"classification": classification, "likelihood": self.lambda_ * likelihood}
+        return terms, scores
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def mixture_terms(
     means: Tensor,
     log_variance: Tensor | None,
     alpha: Tensor,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Classification and likelihood terms, averaged over the batch, without lambda.
 
     Wan et al., CVPR 2018, Eq. 17:
@@ -54,19 +54,20 @@ def mixture_terms(
         alpha: Margin, a scalar >= 0; receives no gradient.
 
     Returns:
-        Classification and likelihood, scalars, differentiable once.
+        Classification and likelihood, scalars, differentiable once; and the scores without margin,
+        (N, K), or None in few dimensions, where the scores differ from `class_scores`.
     """
     if features.shape[1] > FEW_DIMENSIONS:
         kind: Any = _Identity if log_variance is None else _Diagonal
         given = (means,) if log_variance is None else (means, log_variance)
-        classification, likelihood, *_ = kind.apply(features, labels, alpha, *given)
-        return classification, likelihood
+        classification, likelihood, *_, scores = kind.apply(features, labels, alpha, *given)
+        return classification, likelihood, scores
     scores = labelled_scores(features, labels, means, log_variance)  # (N, K), by differences
     distance = true_class_distance(features, labels, means, log_variance)  # (N,)
     classification = -F.logsigmoid(true_class_log_odds(scores, labels) - alpha * distance).mean()
     if log_variance is not None:
         distance = distance + 0.5 * log_variance.sum(1)[labels]
-    return classification, distance.mean()
+    return classification, distance.mean(), None
 
 
 def _difference_to_mean(features: Tensor, labels: Tensor, means: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ def _classification(
     """Mean cross-entropy after the margin term is subtracted from the scores of the true classes.
 
     Args:
-        scores: (N, K); overwritten.
+        scores: (N, K); overwritten in between.
         labels: (N,), in [0, K).
         margin_term: (N,) alpha d_z, subtracted from s_z.
 
@@ -103,8 +104,10 @@ def _classification(
         (N,), computed as the sum of the other posteriors.
     """
     index = labels[:, None]  # (N, 1)
+    without_margin = scores.gather(1, index)  # (N, 1)
     scores.scatter_add_(1, index, margin_term.neg()[:, None])
     log_posterior = scores.log_softmax(1)  # (N, K)
+    scores.scatter_(1, index, without_margin)
     own = log_posterior.gather(1, index)  # (N, 1)
     others = log_posterior.exp_().scatter_(1, index, 0.0)  # (N, K)
     error_prob = others.sum(1, keepdim=True)  # (N, 1)
@@ -113,10 +116,10 @@ def _classification(
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-    """Save tensors for `backward`; the first two outputs are the terms."""
+    """Save tensors for `backward`: all outputs but the two terms and, last, the scores."""
     ctx.set_materialize_grads(False)  # no zero gradients of the size of the other outputs
     ctx.mark_non_differentiable(*output[2:])
-    ctx.save_for_backward(*inputs, *output[2:])
+    ctx.save_for_backward(*inputs, *output[2:-1])
 
 
 def _or_zero(gradient: Tensor | None, alpha: Tensor) -> Tensor:
@@ -138,7 +141,7 @@ class _Identity(Function):
         scores = torch.addmm(_squares(mu), features - centre, mu.T, beta=-0.5)  # (N, K)
         distance = 0.5 * _squares(_difference_to_mean(features, labels, means))  # (N,)
         value, gradient, error_prob = _classification(scores, labels, alpha * distance)
-        return value, distance.mean(), gradient, error_prob, centre, mu
+        return value, distance.mean(), gradient, error_prob, centre, mu, scores
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -192,7 +195,7 @@ class _Diagonal(Function):
         del square
         value, gradient, error_prob = _classification(scores, labels, alpha * distance)
         likelihood = (distance + 0.5 * log_determinant[labels]).mean()
-        return value, likelihood, gradient, error_prob, centre, common
+        return value, likelihood, gradient, error_prob, centre, common, scores
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:

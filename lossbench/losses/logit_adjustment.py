@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.class_counts import PriorHead
 
 
@@ -18,7 +18,7 @@ from lossbench.losses.class_counts import PriorHead
     title="Logit adjustment",
     symbols={"tau": r"\tau"},
 )
-class LogitAdjustmentHead(PriorHead):
+class LogitAdjustmentHead(ScoreHead, PriorHead):
     """Logit-adjusted loss: cross-entropy of scores to which the scaled log-prior is added.
 
     L = -1/N sum_i log softmax(W x_i + b + tau log pi)_{z_i}
@@ -53,5 +53,6 @@ class LogitAdjustmentHead(PriorHead):
         self.tau = tau
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"cross_entropy": F.cross_entropy(self.prior_scores(features, self.tau), labels)}
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
+        return {"cross_entropy": F.cross_entropy(self.with_prior(scores, self.tau), labels)}, scores

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import unit_vectors
 from lossbench.losses.linear import LinearHead
 
@@ -19,7 +19,7 @@ from lossbench.losses.linear import LinearHead
     title="Logit normalisation",
     symbols={"tau": r"\tau"},
 )
-class LogitNormHead(LinearHead):
+class LogitNormHead(ScoreHead, LinearHead):
     """Softmax loss on class scores that are divided by their norm and by a temperature.
 
     L = -1/N sum_i log softmax(f_i / (tau ||f_i||))_{z_i}
@@ -62,5 +62,6 @@ class LogitNormHead(LinearHead):
         return unit_vectors(self.linear(features)) / self.tau  # (N, K)
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"cross_entropy": F.cross_entropy(self.logits(features), labels)}
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.logits(features)  # (N, K)
+        return {"cross_entropy": F.cross_entropy(scores, labels)}, scores

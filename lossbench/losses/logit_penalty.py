@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.linear import LinearHead
 
 
@@ -18,7 +18,7 @@ from lossbench.losses.linear import LinearHead
     title="Logit penalty",
     symbols={"beta": r"\beta"},
 )
-class LogitPenaltyHead(LinearHead):
+class LogitPenaltyHead(ScoreHead, LinearHead):
     """Softmax loss plus the squared norm of the class scores.
 
     L = -1/N sum_i log softmax(f_i)_{z_i} + beta/2 * 1/N sum_i ||f_i||^2
@@ -51,9 +51,10 @@ class LogitPenaltyHead(LinearHead):
         self.beta = beta
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         scores = self.linear(features)  # (N, K)
-        return {
+        terms = {
             "cross_entropy": F.cross_entropy(scores, labels),
             "penalty": 0.5 * self.beta * scores.square().sum(1).mean(),
         }
+        return terms, scores

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.linear import LinearHead
 from lossbench.losses.sce import require_positive_sum, reverse_cross_entropy
@@ -34,7 +34,7 @@ def normalised_cross_entropy(scores: Tensor, log_odds: Tensor) -> Tensor:
     title="NCE+RCE",
     symbols={"alpha": r"\alpha", "beta": r"\beta", "log_zero": "A"},
 )
-class ActivePassiveHead(LinearHead):
+class ActivePassiveHead(ScoreHead, LinearHead):
     """NCE+RCE: weighted sum of normalised and reverse cross-entropy.
 
     L = alpha NCE + beta RCE
@@ -86,10 +86,11 @@ class ActivePassiveHead(LinearHead):
         self.log_zero = log_zero
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         scores = self.linear(features)  # (N, K)
         log_odds = true_class_log_odds(scores, labels)  # (N,)
-        return {
+        terms = {
             "active": self.alpha * normalised_cross_entropy(scores, log_odds),
             "passive": self.beta * reverse_cross_entropy(log_odds, self.log_zero),
         }
+        return terms, scores

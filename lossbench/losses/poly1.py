@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import true_class_error, true_class_log_odds
 from lossbench.losses.linear import LinearHead
 
@@ -19,7 +19,7 @@ from lossbench.losses.linear import LinearHead
     title="Poly-1",
     symbols={"epsilon": r"\epsilon_1"},
 )
-class Poly1Head(LinearHead):
+class Poly1Head(ScoreHead, LinearHead):
     """Poly-1: softmax loss plus a multiple of 1 - p, the probability of all wrong classes.
 
     L = 1/N sum_i (-log p_i + epsilon (1 - p_i))
@@ -56,9 +56,11 @@ class Poly1Head(LinearHead):
         self.epsilon = epsilon
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        log_odds = true_class_log_odds(self.linear(features), labels)  # (N,)
-        return {
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
+        log_odds = true_class_log_odds(scores, labels)  # (N,)
+        terms = {
             "cross_entropy": -F.logsigmoid(log_odds).mean(),
             "polynomial": self.epsilon * true_class_error(log_odds).mean(),
         }
+        return terms, scores

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lossbench.errors import ParameterError, Problem
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import true_class_error, true_class_log_odds
 from lossbench.losses.linear import LinearHead
 
@@ -46,7 +46,7 @@ def require_positive_sum(name: str, alpha: float, beta: float) -> None:
     title="Symmetric cross-entropy",
     symbols={"alpha": r"\alpha", "beta": r"\beta", "log_zero": "A"},
 )
-class SymmetricCrossEntropyHead(LinearHead):
+class SymmetricCrossEntropyHead(ScoreHead, LinearHead):
     """Symmetric cross-entropy: weighted sum of cross-entropy and reverse cross-entropy.
 
     L = alpha CE + beta RCE
@@ -93,9 +93,11 @@ class SymmetricCrossEntropyHead(LinearHead):
         self.log_zero = log_zero
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        log_odds = true_class_log_odds(self.linear(features), labels)  # (N,)
-        return {
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
+        log_odds = true_class_log_odds(scores, labels)  # (N,)
+        terms = {
             "cross_entropy": -self.alpha * F.logsigmoid(log_odds).mean(),
             "reverse_cross_entropy": self.beta * reverse_cross_entropy(log_odds, self.log_zero),
         }
+        return terms, scores

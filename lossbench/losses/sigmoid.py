@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.linear import LinearHead
 
 
@@ -32,7 +32,7 @@ def binary_cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
 @LOSSES.register(
     "sigmoid", reference="Kornblith et al., NeurIPS 2021", title="Sigmoid cross-entropy"
 )
-class SigmoidHead(LinearHead):
+class SigmoidHead(ScoreHead, LinearHead):
     """Sigmoid cross-entropy: a binary cross-entropy for each class, one class against the rest.
 
     L = -1/N sum_i [ log sigma(f_{z_i}) + sum_{k != z_i} log(1 - sigma(f_k)) ]
@@ -66,5 +66,6 @@ class SigmoidHead(LinearHead):
         return scores
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"binary_cross_entropy": binary_cross_entropy(self.logits(features), labels)}
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.logits(features)  # (N, K)
+        return {"binary_cross_entropy": binary_cross_entropy(scores, labels)}, scores

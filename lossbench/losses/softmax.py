@@ -6,7 +6,7 @@ from typing import Annotated
 
 from torch import Tensor
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.class_counts import (
     DEFAULT_BETA,
     ClassWeights,
@@ -23,7 +23,7 @@ from lossbench.registry import OMIT_DEFAULT
     title="Softmax",
     symbols={"class_balanced_beta": r"\beta"},
 )
-class SoftmaxHead(WeightedLinearHead):
+class SoftmaxHead(ScoreHead, WeightedLinearHead):
     """Softmax loss: a linear layer and cross-entropy.
 
     L = -1/N sum_i w_{z_i} log softmax(W x_i + b)_{z_i}
@@ -67,6 +67,7 @@ class SoftmaxHead(WeightedLinearHead):
         )
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
         weights = self.weight_of_classes()
-        return {"cross_entropy": weighted_cross_entropy(self.linear(features), labels, weights)}
+        return {"cross_entropy": weighted_cross_entropy(scores, labels, weights)}, scores

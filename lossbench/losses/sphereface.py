@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lossbench.losses.base import LOSSES, LossHead, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.functional import unit_vectors
 from lossbench.losses.large_margin_softmax import annealed_beta, large_margin_cross_entropy
 
@@ -18,7 +18,7 @@ from lossbench.losses.large_margin_softmax import annealed_beta, large_margin_cr
 @LOSSES.register(
     "sphereface", reference="Liu et al., CVPR 2017", title="SphereFace", symbols={"margin": "m"}
 )
-class SphereFaceHead(LossHead):
+class SphereFaceHead(ScoreHead):
     """SphereFace (A-Softmax): softmax loss with the angle to the true class multiplied by m.
 
     f_k = ||x|| cos theta_k  for k != z
@@ -81,10 +81,12 @@ class SphereFaceHead(LossHead):
         self.register_buffer("beta", torch.tensor(self._beta_at(0.0)))
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
         directions = unit_vectors(self.weight)  # (K, D)
-        loss = large_margin_cross_entropy(features, labels, directions, self.margin, self.beta)
-        return {"cross_entropy": loss}
+        loss, scores = large_margin_cross_entropy(
+            features, labels, directions, self.margin, self.beta
+        )
+        return {"cross_entropy": loss}, scores
 
     @in_float32
     def logits(self, features: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from lossbench.losses.base import LOSSES, in_float32
+from lossbench.losses.base import LOSSES, ScoreHead, TermsAndScores, in_float32
 from lossbench.losses.linear import LinearHead
 
 
@@ -36,7 +36,7 @@ def squared_error(scores: Tensor, labels: Tensor, kappa: float, target: float) -
     title="Squared error",
     symbols={"kappa": r"\kappa", "target": "M"},
 )
-class SquaredErrorHead(LinearHead):
+class SquaredErrorHead(ScoreHead, LinearHead):
     """Squared error between the class scores and the one-hot label times M.
 
     L = scale/(N K) sum_i [ kappa (f_{z_i} - M)^2 + sum_{k != z_i} f_k^2 ]
@@ -83,6 +83,7 @@ class SquaredErrorHead(LinearHead):
         self.kappa, self.target, self.scale = kappa, target, scale
 
     @in_float32
-    def terms(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        error = squared_error(self.linear(features), labels, self.kappa, self.target)
-        return {"squared_error": self.scale * error}
+    def terms_and_scores(self, features: Tensor, labels: Tensor) -> TermsAndScores:
+        scores = self.linear(features)  # (N, K)
+        error = squared_error(scores, labels, self.kappa, self.target)
+        return {"squared_error": self.scale * error}, scores

@@ -13,7 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from lossbench.data.images import Augment, Images, Normaliser
 from lossbench.data.sampling import epoch_order, split_into_batches, steps_per_epoch
-from lossbench.losses import LossHead, total
+from lossbench.losses import LossHead, TermsAndScores, shares_scores, total
 from lossbench.training.process_group import ProcessGroup
 from lossbench.training.schedules import Schedule
 from lossbench.training.seeding import stream
@@ -140,10 +140,13 @@ def train(
             if "sample_indices" in head.needs:
                 used_indices = whole[step][: group.used(whole[step])]
                 head.sample_indices = used_indices.to(labels.device)
-            features, labels, terms = forward(images, labels)
+            features, labels, (terms, scores) = forward(images, labels)
             loss = total(terms)
             with torch.no_grad():  # before the step, with the parameters used for the features
-                wrong = misclassified(head.logits(features.detach()), labels).float().mean()
+                if scores is None:
+                    scores = head.logits(features.detach())
+                wrong = misclassified(scores, labels).float().mean()
+            del scores  # (N, K), which the backward pass would keep in memory
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             head.before_step(features.detach(), labels)
@@ -198,17 +201,24 @@ def _where(values: Sequence[Mapping[str, Tensor]], step_labels: Sequence[Tensor]
     return ""
 
 
-Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, dict[str, Tensor]]]
-"""Images and labels of one process -> features and labels of the whole batch, loss terms."""
+Forward = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, TermsAndScores]]
+"""Images and labels of one process -> features and labels of the whole batch, terms and scores."""
 
 
 def _forward(training: Training, wrapped: nn.Module) -> Forward:
-    def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    head = training.head
+    shared = shares_scores(head)
+
+    def forward(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, TermsAndScores]:
         used = training.autocast is not None
         with torch.autocast(images.device.type, training.autocast, used):
             features = wrapped(training.normalise(images))  # (B, D)
         features, labels = training.group.gather(features, labels)
-        return features, labels, training.head.terms(features, labels)
+        if not shared:
+            return features, labels, (head.terms(features, labels), None)
+        terms, scores = head.terms_and_scores(features, labels)
+        # detached, or a compiled function would compute a gradient of zeros for them
+        return features, labels, (terms, None if scores is None else scores.detach())
 
     return forward
 

@@ -17,6 +17,7 @@ from tests.conformance.hidden_state_heads import (
     SeedsInForward,
     ShiftIsNotPersistent,
 )
+from tests.conformance.score_heads import BROKEN_SCORES
 from tests.conformance.sound_heads import Sound
 
 
@@ -391,4 +392,5 @@ BROKEN = [
     ("learning", LearnsNothing, "in 3 of 3 attempts; the loss went from"),
     ("learning", WrongLogits, "accuracy on three separate clusters is"),
     ("terms", Raises, "RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+    *BROKEN_SCORES,
 ]

@@ -10,7 +10,7 @@ from lossbench.conformance import CHECKS, Subject, run_checks
 from lossbench.losses import LossHead
 from tests.conformance import broken_heads
 from tests.conformance.broken_heads import BROKEN
-from tests.conformance.sound_heads import DrawsForEachSample, Sampling, Sound
+from tests.conformance.sound_heads import DrawsForEachSample, ReturnsScores, Sampling, Sound
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,10 @@ def test_every_check_has_a_head_that_fails_it() -> None:
 @pytest.mark.parametrize(
     ("head", "not_applicable"),
     [
-        (Sound, ["densities"]),
-        (Sampling, ["densities"]),
-        (DrawsForEachSample, ["order", "densities"]),
+        (Sound, ["scores", "densities"]),
+        (ReturnsScores, ["densities"]),
+        (Sampling, ["scores", "densities"]),
+        (DrawsForEachSample, ["scores", "order", "densities"]),
     ],
 )
 def test_a_sound_head_passes(head: type[LossHead], not_applicable: list[str]) -> None:

@@ -8,6 +8,7 @@ import torch
 from lossbench.cli.documentation.docstrings import equation_of
 from lossbench.conformance import CHECKS, Subject, run_checks
 from lossbench.losses import LOSSES, TrainingFacts
+from lossbench.training.loop import misclassified
 
 pytestmark = pytest.mark.long
 
@@ -49,8 +50,28 @@ def test_contract(name, params, check):
     without_density = check == "densities" and name not in DENSITIES
     without_order = check == "order" and name in RANDOM
     without_gradient = check == "gradient" and name in CONSTANTS
-    expected = "none" if without_density or without_order or without_gradient else "ok"
+    without_scores = check == "scores" and not has_scores(name, params)
+    skipped = without_density or without_order or without_gradient or without_scores
+    expected = "none" if skipped else "ok"
     assert (found.status, found.reason if expected == "ok" else "") == (expected, "")
+
+
+def has_scores(name, params):
+    """Whether the terms of a loss are computed from class scores without margin."""
+    return name not in RANDOM and params.get("softmax_weight") != 0
+
+
+@pytest.mark.parametrize("dim", [2, 6])
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_the_training_error_is_that_of_the_logits(case, dim):
+    head, features, labels = make_batch(case, dim=dim)
+    _, scores = head.terms_and_scores(features, labels)
+    in_few_dimensions = case[0] == "lgm" and dim == 2  # where they are other numbers
+    assert (scores is not None) == (has_scores(*case) and not in_few_dimensions)
+    if scores is not None:
+        wrong = misclassified(head.logits(features.detach()), labels)
+        assert 0 < wrong.sum() < len(labels)
+        assert torch.equal(misclassified(scores, labels), wrong)
 
 
 def make_head(case, dim=6, samples=20):

@@ -67,10 +67,12 @@ def test_streams_are_independent_and_repeatable() -> None:
     assert draw(0, "order") != draw(1, "order")
 
 
-def make_training(loss: str = "softmax", lr: float = 0.1, epochs: int = 3) -> Training:
+def make_training(
+    loss: str = "softmax", lr: float = 0.1, epochs: int = 3, feature_dim: int = 2
+) -> Training:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
-    head = create_loss(loss, num_classes=2, feature_dim=2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, feature_dim))
+    head = create_loss(loss, num_classes=2, feature_dim=feature_dim)
     sgd = {"lr": lr, "momentum": 0.9}
     return Training(
         model=model,
