@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer.main
@@ -29,6 +28,7 @@ from lossbench.assembly.check import check
 from lossbench.assembly.plugins import forget, read_plugins
 from lossbench.assembly.registries import REGISTRIES
 from lossbench.assembly.resolved_suite import missing_data, plan_without_data, resolve_suite
+from lossbench.cli.commands import load_command
 from lossbench.cli.documentation.pages import without_site_parts
 from lossbench.cli.main import app
 from lossbench.losses import LOSSES
@@ -275,12 +275,13 @@ def test_the_page_with_everything_in_one_file_can_be_followed(
 @pytest.mark.parametrize(("block", "line"), COMMANDS, ids=[f"{b}: {line}" for b, line in COMMANDS])
 def test_commands_parse(block: Block, line: str) -> None:
     """Commands, options and their values exist."""
-    command: Any = typer.main.get_command(app)
     words = shlex.split(line)[1:]
-    name = "lossbench"
     if words[0].startswith("--"):
-        assert words[0] in {option for p in command.params for option in p.opts}
+        program = typer.main.get_command(app)
+        assert words[0] in {option for p in program.params for option in p.opts}
         return
+    name = words.pop(0)
+    command = load_command(name)
     while hasattr(command, "commands"):
         name = words.pop(0)
         command = command.commands[name]

@@ -11,8 +11,8 @@ from typing import Any
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
+from lossbench.cli.commands import COMMANDS
 from lossbench.cli.documentation.markdown_parts import Row, code, table
-from lossbench.cli.main import app
 
 INTRODUCTION = """\
 # Command line
@@ -31,17 +31,19 @@ completion of commands, options and file names; `lossbench --version` prints the
 
 def command_line() -> str:
     """The page: every command with its options, help and examples."""
-    sections = [_section(name, function) for name, function in _commands(app, "lossbench")]
+    sections = [_section(name, function) for name, function in _commands()]
     return "\n\n".join([INTRODUCTION, *sections])
 
 
-def _commands(group: typer.Typer, prefix: str) -> Iterator[tuple[str, Callable[..., Any]]]:
-    for command in group.registered_commands:
-        assert command.callback is not None
-        yield f"{prefix} {command.name or command.callback.__name__}", command.callback
-    for subgroup in group.registered_groups:
-        assert subgroup.typer_instance is not None
-        yield from _commands(subgroup.typer_instance, f"{prefix} {subgroup.name}")
+def _commands() -> Iterator[tuple[str, Callable[..., Any]]]:
+    for name, source in COMMANDS.items():
+        found = source.load()
+        if not isinstance(found, typer.Typer):
+            yield f"lossbench {name}", found
+            continue
+        for command in found.registered_commands:
+            assert command.callback is not None
+            yield f"lossbench {name} {command.name or command.callback.__name__}", command.callback
 
 
 def _section(name: str, function: Callable[..., Any]) -> str:

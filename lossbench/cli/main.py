@@ -10,28 +10,12 @@ import traceback
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 import lossbench
-from lossbench.cli.check import check
-from lossbench.cli.check_loss import check_loss
 from lossbench.cli.command_text import command_text
-from lossbench.cli.console import err
-from lossbench.cli.data import data_app
-from lossbench.cli.docs import docs
-from lossbench.cli.export import export, import_
-from lossbench.cli.list import list_
-from lossbench.cli.new import new, new_evaluation, new_loss, new_suite
-from lossbench.cli.options import OnceCommand
-from lossbench.cli.plan import plan
+from lossbench.cli.commands import CommandGroup
 from lossbench.cli.process import prepare_process
-from lossbench.cli.rank import rank
-from lossbench.cli.report import report
-from lossbench.cli.run import run
 from lossbench.cli.signals import INTERRUPTED, stop_signals
-from lossbench.cli.ui import ui
-from lossbench.cli.weights import weights_app
-from lossbench.cli.work import work
 from lossbench.errors import LossbenchError, RequestError
 from lossbench.errors.redaction import RedactedStream
 
@@ -44,6 +28,7 @@ LEFT_OUT = ("alembic", "mlflow", "optuna", "pyarrow", "ray", "requests", "sqlalc
 
 app = typer.Typer(
     name="lossbench",
+    cls=CommandGroup,
     help="Classification losses, trained under identical recipes, compared in one table.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -70,24 +55,12 @@ def _options(
     """Classification losses, trained under identical recipes, compared in one table."""
 
 
-app.command("run", cls=OnceCommand)(run)
-app.command("plan", cls=OnceCommand)(plan)
-app.command("report", cls=OnceCommand)(report)
-app.command("check", cls=OnceCommand)(check)
-app.command("rank", cls=OnceCommand)(rank)
-app.command("work", cls=OnceCommand)(work)
-app.command("export", cls=OnceCommand)(export)
-app.command("import", cls=OnceCommand)(import_)
-app.command("new", cls=OnceCommand)(new)
-app.command("new-loss", cls=OnceCommand, hidden=True)(new_loss)
-app.command("new-evaluation", cls=OnceCommand, hidden=True)(new_evaluation)
-app.command("new-suite", cls=OnceCommand, hidden=True)(new_suite)
-app.command("test-loss", cls=OnceCommand)(check_loss)
-app.command("list", cls=OnceCommand)(list_)
-app.command("docs", cls=OnceCommand)(docs)
-app.command("ui", cls=OnceCommand)(ui)
-app.add_typer(data_app, name="data")
-app.add_typer(weights_app, name="weights")
+def _print_error(message: str) -> None:
+    from rich.text import Text
+
+    from lossbench.cli.console import err
+
+    err.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
 
 
 def _missing(package: str) -> str:
@@ -111,7 +84,7 @@ def main() -> None:
         except LossbenchError as error:
             # a signal may have ended a process that was needed; this error only follows from it
             if not stop_signals.exit_code:
-                err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+                _print_error(str(error))
             code = error.exit_code
         except KeyboardInterrupt:
             code = INTERRUPTED
@@ -120,7 +93,7 @@ def main() -> None:
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
             if package in LEFT_OUT:
-                err.print(Text.assemble(("error: ", "bold red"), _missing(package)), soft_wrap=True)
+                _print_error(_missing(package))
                 code = RequestError.exit_code
             else:
                 traceback.print_exc()

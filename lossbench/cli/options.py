@@ -9,19 +9,22 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from lossbench.errors import RequestError
-from lossbench.registry import user_path
 
 DEFAULT_DATA_ROOT = Path("data")
 
 
 def expand(path: Path | None) -> Path | None:
     """Replace `~` at the start of an option's path by the user's home folder."""
-    return None if path is None else user_path(path)
+    if path is None or not str(path).startswith("~"):
+        return path
+    from lossbench.registry import user_path
+
+    return user_path(path)
 
 
 def expand_all(paths: list[Path] | None) -> list[Path]:
     """Apply `expand` to the paths of a repeatable option."""
-    return [user_path(path) for path in paths or []]
+    return [expanded for path in paths or [] if (expanded := expand(path))]
 
 
 SuiteArgument = Annotated[

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 from rich.text import Text
 
 from lossbench.cli.console import err
 from lossbench.errors import RequestError
-from lossbench.planning.trial import Trial
-from lossbench.records import Results
+
+if TYPE_CHECKING:
+    from lossbench.planning.trial import Trial
+    from lossbench.records import Results
 
 
 def confirm_retraining(trials: Sequence[Trial], results: Results, *, yes: bool) -> None:

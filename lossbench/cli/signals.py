@@ -10,8 +10,6 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-import psutil
-
 INTERRUPTED = 128 + signal.SIGINT
 """Exit code after Ctrl-C."""
 
@@ -43,6 +41,8 @@ class StopSignals:
 
         Ray's exit handlers would wait for processes that the signal may have ended.
         """
+        import psutil
+
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.kill()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lossbench.cli.commands import COMMANDS
 from tests.cli.conftest import Store
 
 Write = Callable[..., Path]
@@ -109,9 +110,20 @@ def test_verbs_that_only_read_import_no_runner(write_suite: Write, store: Store,
     assert done.returncode == 0, done.stderr
 
 
-def test_help_imports_neither_torch_nor_mlflow() -> None:
-    code = "import sys, lossbench.cli.main; print(*sys.modules)"
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_import_no_command(option: str) -> None:
+    code = f"""
+import atexit, sys
+sys.argv = ["lossbench", {option!r}]
+atexit.register(lambda: print(*sys.modules))
+from lossbench.cli.main import main
+main()
+"""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True
     )
-    assert {"torch", "numpy", "mlflow", "ray", "matplotlib"}.isdisjoint(done.stdout.split())
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "lossbench.cli.commands" in imported
+    slow = {"torch", "numpy", "mlflow", "ray", "matplotlib", "pydantic", "rich.console", "psutil"}
+    commands = {f"lossbench.cli.{source.module}" for source in COMMANDS.values()}
+    assert not imported & (slow | commands)

@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
-from lossbench.cli.main import app
+from lossbench.cli.commands import COMMANDS, load_command
 
 Run = Callable[..., tuple[int, str, str]]
 VALUES = {"--format": "json", "--port": "5001", "--probe": "1", "--checkpoint-every": "1"}
 PASSWORD = "http://me:secret@host"
 
 
-def _commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if hasattr(command, "commands"):
-        for name, below in command.commands.items():
-            yield from _commands(below, (*words, name))
-    else:
-        yield words, command
+def _commands() -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name in COMMANDS:
+        command = load_command(name)
+        if hasattr(command, "commands"):
+            yield from (((name, below), found) for below, found in command.commands.items())
+        else:
+            yield (name,), command
 
 
 def _options() -> Iterator[Any]:
-    for words, command in _commands(typer.main.get_command(app)):
+    for words, command in _commands():
         for param in command.params:
             if param.param_type_name == "option" and not param.is_flag:
                 yield pytest.param(words, command, param, id=f"{' '.join(words)} {param.opts[0]}")
