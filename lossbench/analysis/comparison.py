@@ -142,9 +142,22 @@ class Verdicts:
     out_of_line: Mapping[str, float]
 
     @cached_property
+    def by_cell(self) -> dict[tuple[str, str], Verdict]:
+        """(variant, row) -> verdict."""
+        return {(verdict.variant, verdict.row): verdict for verdict in self.listed}
+
+    @cached_property
+    def by_column(self) -> dict[str, list[Verdict]]:
+        """Column -> its verdicts; columns without any are left out."""
+        columns: dict[str, list[Verdict]] = {}
+        for verdict in self.listed:
+            columns.setdefault(verdict.variant, []).append(verdict)
+        return columns
+
+    @cached_property
     def min_detectable(self) -> tuple[DetectableDifference, ...]:
         """Minimum detectable differences of the columns that show a spread."""
-        columns = [[v for v in self.listed if v.variant == variant] for variant in self.variants]
+        columns = (self.by_column.get(variant, []) for variant in self.variants)
         found = [_detectable(verdicts, self.alpha) for verdicts in columns]
         return tuple(difference for difference in found if difference)
 

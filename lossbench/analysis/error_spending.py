@@ -20,7 +20,6 @@ from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 from scipy.special import ndtr, ndtri_exp
 
 Floats = NDArray[np.float64]
@@ -106,6 +105,8 @@ def _table(looks: tuple[int, ...], max_seeds: int) -> tuple[Floats, Floats]:
     if not looks or list(looks) != sorted(set(looks)) or not 0 < looks[0] <= looks[-1] <= max_seeds:
         message = f"looks {list(looks)} do not ascend from 1 to at most {max_seeds} seeds"
         raise ValueError(message)
+    from scipy.interpolate import PchipInterpolator  # slow to import, for tables with looks only
+
     exact = nominal_levels(_LEVELS, tuple(n / max_seeds for n in looks))
     curve = PchipInterpolator(np.log(_LEVELS), np.log(exact))
     return _LOG_LEVELS, np.asarray(curve(_LOG_LEVELS))

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.stats import rankdata
-
+from lossbench.analysis.rank_tests import average_ranks
 from lossbench.analysis.tables import Cell, Table
 
 MIN_METRICS = MIN_ROWS = 3
@@ -58,7 +57,7 @@ def _ranks(table: Table, variant: str) -> MetricRanks:
     ]
     complete = [cell for cell in cells if cell.summary.complete]
     means = [cell.summary.mean or 0.0 for cell in complete]
-    ranks = rankdata([-mean for mean in means] if table.higher_is_better else means)
+    ranks = average_ranks([-mean for mean in means] if table.higher_is_better else means)
     return MetricRanks(
         table,
         {cell.row.label: float(rank) for cell, rank in zip(complete, ranks, strict=True)},

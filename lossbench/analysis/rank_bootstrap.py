@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lossbench.analysis.rank_tests import average_ranks
 from lossbench.analysis.row_spread import estimate_spreads
 from lossbench.analysis.statistics import LEVEL, Interval, Summary
 
@@ -125,5 +126,4 @@ def _ranks(means: Floats) -> Floats:
     # sums in another order differ in their last bits, and equal means should tie
     scale = finite.max(initial=0) or 1
     rounded = np.round(np.where(np.isnan(means), np.inf, means) / scale, 11)
-    own, others = rounded[..., :, None], rounded[..., None, :]
-    return np.asarray(0.5 + (others < own).sum(-1) + 0.5 * (others == own).sum(-1))
+    return average_ranks(rounded)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import rankdata
 
 from lossbench.analysis.rank_tests import (
+    average_ranks,
     columns_to_decide,
     friedman_p,
     indistinguishable_groups,
@@ -162,7 +162,7 @@ def rank_suites(suites: Sequence[PlanWithResults], metrics: Sequence[str] = ()) 
 
 def _ranked(ranked: RowsByColumn, scores: np.ndarray) -> tuple[tuple[Ranked, ...], list[int]]:
     """Losses by average rank, and their indices in `ranked`."""
-    ranks, labels = rankdata(scores, axis=1), list(ranked)  # (C, R)
+    ranks, labels = average_ranks(scores), list(ranked)  # (C, R)
     order = sorted(range(len(labels)), key=lambda r: float(ranks[:, r].mean()))
     listed = tuple(
         Ranked(

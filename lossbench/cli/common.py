@@ -219,7 +219,7 @@ class WrittenReport:
 
 
 def write_report(
-    plan: Plan, tracking_uri: str | None, output: Path | None, command: str
+    plan: Plan, tracking_uri: str | None, output: Path | None, command: str, every_figure: bool
 ) -> WrittenReport:
     """Write the report of a plan's stored results and print its table.
 
@@ -228,15 +228,20 @@ def write_report(
         tracking_uri: MLflow's database or server; None for the default.
         output: Folder of the report; None for the default.
         command: Command that the report shows as its origin.
+        every_figure: Whether to draw the figures of all columns, also if there are many.
     """
     folder = report_folder(plan, output)  # refused before the results are read
     found, tracker = load_results(plan, tracking_uri)
-    files = write_report_of(found, tracker.arrays, output, command)
+    files = write_report_of(found, tracker.arrays, output, command, every_figure)
     return WrittenReport(found, tracker, folder, files)
 
 
 def write_report_of(
-    found: PlanWithResults, read_arrays: ReadArrays, output: Path | None, command: str
+    found: PlanWithResults,
+    read_arrays: ReadArrays,
+    output: Path | None,
+    command: str,
+    every_figure: bool,
 ) -> list[Path]:
     """Write the report of results and print its table.
 
@@ -245,6 +250,7 @@ def write_report_of(
         read_arrays: Reads an array artifact of a trial.
         output: Folder of the report; None for the default.
         command: Command that the report shows as its origin.
+        every_figure: Whether to draw the figures of all columns, also if there are many.
 
     Returns:
         Paths of its files.
@@ -252,13 +258,18 @@ def write_report_of(
     plan = found.plan
     from lossbench.report import terminal_table
     from lossbench.report.build import build_report
+    from lossbench.report.escaping import plain_sentence
+    from lossbench.report.figure_columns import (
+        columns_with_figures,
+        describe_columns_without_figures,
+    )
     from lossbench.report.provenance import describe_replaced
 
     folder = report_folder(plan, output)
     replaced = describe_replaced([plan], folder)
     try:
         with err.status("writing the report"):
-            written = build_report(found, read_arrays, folder, command)
+            written = build_report(found, read_arrays, folder, command, every_figure=every_figure)
     except OSError as error:
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
     out.print(terminal_table(found))
@@ -266,4 +277,7 @@ def write_report_of(
     err.print(
         f"report: {page}{f' ({replaced})' if replaced else ''}", highlight=False, soft_wrap=True
     )
+    columns = columns_with_figures(plan, every=every_figure)
+    if left_out := describe_columns_without_figures(plan, columns):
+        err.print(plain_sentence(left_out), highlight=False, soft_wrap=True)
     return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -74,6 +75,22 @@ OutputOption = Annotated[
 IgnoredOutputOption = Annotated[
     Path | None,
     typer.Option("--output", metavar="DIR", callback=expand, hidden=True, help="Has no effect."),
+]
+
+
+class Figures(enum.StrEnum):
+    """Columns with figures of their own."""
+
+    auto = "auto"
+    all = "all"
+
+
+FiguresOption = Annotated[
+    Figures,
+    typer.Option(
+        help="Columns with figures of their own: 'all', or 'auto': the first 3 if there are more "
+        "than 8.",
+    ),
 ]
 PluginOption = Annotated[
     list[Path],

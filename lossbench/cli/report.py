@@ -20,6 +20,8 @@ from lossbench.cli.console import err
 from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
     DataRootOption,
+    Figures,
+    FiguresOption,
     FromOption,
     OnlyOption,
     OptionalSuiteArgument,
@@ -51,6 +53,7 @@ def report(
     output: OutputOption = None,
     plugin: PluginOption = [],  # noqa: B006
     from_: FromOption = [],  # noqa: B006
+    figures: FiguresOption = Figures.auto,
     format_: Annotated[
         ReportFormat | None,
         typer.Option("--format", help="Print the results in this format; write no files."),
@@ -67,16 +70,17 @@ def report(
     """
     ignored = {"--set": set_, "--tracking-uri": tracking_uri, "--plugin": plugin}
     require_suite_or_archives(suite, from_, ignored)
+    every_figure = figures is Figures.all
     if suite is None:
         found, archives = load_archives(from_, only, seeds)
         if format_ is None:
             with contradictions_refused(from_):
-                write_report_of(found, archives.arrays, output, context.obj)
+                write_report_of(found, archives.arrays, output, context.obj, every_figure)
             return
     else:
         plan = load_plan(suite, set_, only, seeds, data_root, plugin)
         if format_ is None:
-            write_report(plan, tracking_uri, output, context.obj)
+            write_report(plan, tracking_uri, output, context.obj, every_figure)
             return
         found, _ = load_results(plan, tracking_uri)
     from lossbench.report import render

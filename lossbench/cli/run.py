@@ -18,6 +18,8 @@ from lossbench.cli.options import (
     DEFAULT_DATA_ROOT,
     CheckpointOption,
     DataRootOption,
+    Figures,
+    FiguresOption,
     MaxSeedsOption,
     OnlyOption,
     OutputOption,
@@ -89,6 +91,7 @@ def run(
     ] = None,
     until_decided: UntilDecidedOption = False,
     max_seeds: MaxSeedsOption = None,
+    figures: FiguresOption = Figures.auto,
 ) -> None:
     """Run the missing trials of a suite, then write its report.
 
@@ -159,7 +162,8 @@ def run(
     if not outcome.started and not outcome.over_budget:
         err.print(f"{plan.suite.suite}: every trial has its result; nothing to run")
     try:
-        log_table(tracker, write_report(plan, tracking_uri, output, context.obj))
+        every_figure = figures is Figures.all
+        log_table(tracker, write_report(plan, tracking_uri, output, context.obj, every_figure))
     except TrackingError as error:
         if not outcome.unlogged and not outcome.abort_reason:
             raise

@@ -95,8 +95,7 @@ def _answer(table: Table, variant: str) -> Answer:
         chosen = [cell.row.label for cell in here if cell.chosen]
         text = f"no result on the test set yet; chosen so far: {', '.join(chosen) or 'nothing'}"
         return Answer(column, "", text)
-    listed = table.verdicts.listed if table.verdicts else ()
-    verdicts = [verdict for verdict in listed if verdict.variant == variant]
+    verdicts = table.verdicts.by_column.get(variant, []) if table.verdicts else []
     if any(verdict.outcome != "none" for verdict in verdicts):
         return _compared(table, column, verdicts)
     return _without_test(table, column, here, verdicts)

@@ -14,6 +14,10 @@ from lossbench.report.data_files import csv, json_lines, verdicts_json
 from lossbench.report.display import DisplayTable
 from lossbench.report.escaping import markdown_sentence, markdown_text
 from lossbench.report.facts import FAIRNESS_TITLE, PROVENANCE_TITLE, Facts, gather_facts
+from lossbench.report.figure_columns import (
+    columns_with_figures,
+    describe_columns_without_figures,
+)
 from lossbench.report.figures.build import draw_figures
 from lossbench.report.figures.curves import learning_curves
 from lossbench.report.figures.style import Drawing
@@ -28,7 +32,12 @@ from lossbench.suite.atomic_files import write_atomically
 
 
 def build_report(
-    found: PlanWithResults, arrays: ReadArrays, output: Path, command: str
+    found: PlanWithResults,
+    arrays: ReadArrays,
+    output: Path,
+    command: str,
+    *,
+    every_figure: bool = False,
 ) -> list[Path]:
     """Write `report.html`, `report.md`, `results.csv`, `results.json`, `verdicts.json`,
     `table.tex` and `figures/`.
@@ -43,18 +52,21 @@ def build_report(
             `predictions` has labels (N,) and predicted (N,) of all test images.
         output: Folder; created if it does not exist.
         command: Command of the user, for the report's last section.
+        every_figure: Whether to draw the figures of all columns, also if there are many.
 
     Returns:
         Paths of all files, the page first.
     """
     plan, tables = found.plan, make_tables(found)
-    curves = learning_curves(found)
-    drawings = draw_figures(found, tables, curves, arrays)
+    columns = columns_with_figures(plan, every=every_figure)
+    left_out = describe_columns_without_figures(plan, columns)
+    curves = learning_curves(found, columns)
+    drawings = draw_figures(found, tables, curves, arrays, columns)
     facts = gather_facts(found, command)
     test_set = _test_set(found, arrays)
     uncertainty = uncertainty_table(test_set, plan.has_variants) if test_set else None
     texts = {
-        "report.md": _markdown(plan, tables, uncertainty, drawings, facts),
+        "report.md": _markdown(plan, tables, uncertainty, drawings, left_out, facts),
         "results.csv": csv(tables),
         "results.json": json_lines(tables),
         "verdicts.json": verdicts_json(plan.suite, tables, test_set, provenance(plan, output)),
@@ -65,7 +77,8 @@ def build_report(
         contents[output / "figures" / f"{drawing.name}.png"] = drawing.png
         contents[output / "figures" / f"{drawing.name}.svg"] = drawing.svg
     page = output / "report.html"
-    contents[page] = render_html(plan, tables, uncertainty, drawings, curves, facts, texts).encode()
+    html = render_html(plan, tables, uncertainty, drawings, curves, left_out, facts, texts)
+    contents[page] = html.encode()
     for path, content in contents.items():
         write_atomically(path, content)
     return [page, *(path for path in contents if path != page)]
@@ -83,6 +96,7 @@ def _markdown(
     tables: Sequence[Table],
     uncertainty: DisplayTable | None,
     drawings: Sequence[Drawing],
+    left_out: str,
     facts: Facts,
 ) -> str:
     suite, text = plan.suite, markdown_text
@@ -91,7 +105,7 @@ def _markdown(
         "",
         f"Data set {text(facts.dataset)}; {counted_seeds(tables[0])}; {facts.progress}.",
         "",
-        markdown(tables, _forest([d for d in drawings if d.kind == "forest"])),
+        markdown(tables, _forest([d for d in drawings if d.kind == "forest"], left_out)),
     ]
     if uncertainty:
         lines += [f"## {TITLE}", "", *markdown_lines(uncertainty)]
@@ -121,11 +135,12 @@ def _markdown(
     return "\n".join([*lines, "", *_fenced(facts.suite_yaml)])
 
 
-def _forest(drawings: Sequence[Drawing]) -> list[str]:
-    """Pictures next to each other, with one caption."""
-    if not drawings:
-        return []
-    return [" ".join(map(_image, drawings)), "", markdown_sentence(drawings[0].caption), ""]
+def _forest(drawings: Sequence[Drawing], left_out: str) -> list[str]:
+    """Pictures next to each other, with one caption, and the sentence on other columns."""
+    lines = []
+    if drawings:
+        lines += [" ".join(map(_image, drawings)), "", markdown_sentence(drawings[0].caption), ""]
+    return [*lines, markdown_sentence(left_out), ""] if left_out else lines
 
 
 def _image(drawing: Drawing) -> str:

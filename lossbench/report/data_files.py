@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Mapping
+from csv import DictWriter
 from typing import Any
 
 from lossbench.analysis.comparison import Verdict, Verdicts
@@ -74,14 +76,16 @@ def csv(tables: Iterable[Table]) -> str:
     `tuned` is only there with tuned recipe keys, also as JSON. `changes` lists the differences from
     the suite file.
     """
-    import pandas as pd  # half a second, which the other formats need not wait for
-
     listed = [(table, cell) for table in tables for cell in table.cells.values()]
     records = [_csv_record(table, cell) for table, cell in listed]
     columns = list(CSV_COLUMNS)
     if any(cell.row.tuned for _, cell in listed):
         columns.insert(columns.index("params") + 1, "tuned")
-    return pd.DataFrame(records, columns=columns).to_csv(index=False, lineterminator="\n")
+    text = io.StringIO()
+    writer = DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
 
 
 def _csv_record(table: Table, cell: Cell) -> dict[str, Any]:

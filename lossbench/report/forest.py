@@ -45,8 +45,8 @@ class ForestPanel:
 
 def forest_panels(table: Table) -> list[ForestPanel]:
     """One panel per column in which some row has a verdict."""
-    listed = table.verdicts.listed if table.verdicts else ()
-    panels = (make_panel([v for v in listed if v.variant == name]) for name in table.variants)
+    by_column = table.verdicts.by_column if table.verdicts else {}
+    panels = (make_panel(by_column[name]) for name in table.variants if name in by_column)
     return [panel for panel in panels if panel]
 
 

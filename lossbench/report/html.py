@@ -15,12 +15,14 @@ from lossbench.report.escaping import html_sentence, plain_sentence
 from lossbench.report.facts import FAIRNESS_TITLE, PROVENANCE_TITLE, Facts
 from lossbench.report.figures.curve_charts import chart, legend, script_json, tooltips
 from lossbench.report.figures.curves import LearningCurves
+from lossbench.report.figures.overview import TITLE as OVERVIEW_TITLE
 from lossbench.report.figures.style import Drawing
 from lossbench.report.layout import make_layout
 from lossbench.report.metric_tables import origin_lines
 from lossbench.report.uncertainty_table import TITLE
 
 SECTIONS = {
+    "overview": OVERVIEW_TITLE,
     "levels": "Metrics by the setting of the columns",
     "selection": "Selection on the held-out part",
     "ranks": "Ranks by metric",
@@ -50,6 +52,7 @@ def render_html(
     uncertainty: DisplayTable | None,
     drawings: Sequence[Drawing],
     curves: Sequence[LearningCurves],
+    left_out: str,
     facts: Facts,
     files: Mapping[str, str],
 ) -> str:
@@ -60,7 +63,8 @@ def render_html(
         tables: Tables of all metrics.
         uncertainty: Table on the uncertainty from the test set; None without stored predictions.
         drawings: Figures; those of learning curves are left out, since the page draws `curves`.
-        curves: Learning curves of every variant.
+        curves: Learning curves of every variant that has figures.
+        left_out: Sentence on variants without figures; empty if there are none.
         facts: How the numbers were made.
         files: File name -> text of the files that the page offers for download.
     """
@@ -81,6 +85,7 @@ def render_html(
         fairness_title=FAIRNESS_TITLE,
         provenance_title=PROVENANCE_TITLE,
         curves=curves,
+        left_out=left_out,
         forest=[drawing for drawing in drawings if drawing.kind == "forest"],
         sections=_sections(drawings, curves),
         facts=facts,

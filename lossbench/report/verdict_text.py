@@ -28,8 +28,7 @@ def format_p(p: float | None) -> str:
 
 def find_verdict(table: Table, variant: str, row: str) -> Verdict | None:
     """The verdict on a cell, if it has one."""
-    listed = table.verdicts.listed if table.verdicts else ()
-    return next((v for v in listed if (v.variant, v.row) == (variant, row)), None)
+    return table.verdicts.by_cell.get((variant, row)) if table.verdicts else None
 
 
 def describe_verdict(verdict: Verdict) -> str:

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import friedmanchisquare, rankdata, wilcoxon
 
 from lossbench.analysis.rank_tests import (
+    average_ranks,
     columns_to_decide,
     friedman_p,
     indistinguishable_groups,
@@ -74,3 +75,9 @@ def test_groups_are_the_longest_groups_without_a_difference() -> None:
     assert indistinguishable_groups([1, 2, 3], set()) == [(0, 2)]
     assert indistinguishable_groups([1, 2, 3], {(0, 1), (0, 2), (1, 2)}) == []
     assert indistinguishable_groups([1, 2, 3], {(0, 1), (0, 2)}) == [(1, 2)]
+
+
+def test_ranks_are_those_of_scipy() -> None:
+    values = np.round(np.random.default_rng(0).normal(size=(20, 9)), 1)  # with ties
+    values[0, :2] = np.inf
+    assert np.array_equal(average_ranks(values), rankdata(values, axis=1))

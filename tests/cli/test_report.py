@@ -165,3 +165,22 @@ def test_a_folder_without_a_valid_record_is_replaced(
 
 def _never(*_: object, **__: object) -> None:
     raise AssertionError("a refused request was started")
+
+
+def test_many_columns_have_figures_on_request(
+    run: Run, write_suite: Write, store: Store, tmp_path: Path
+) -> None:
+    suite = write_suite()
+    names = [f"c{i}" for i in range(9)]
+    columns = ", ".join(f"{name}: {{recipe: {{epochs: {i + 1}}}}}" for i, name in enumerate(names))
+    options = [f"variants={{{columns}}}", "seeds=[0]", "losses=[softmax]"]
+    store(suite, *options)
+    arguments = [word for option in options for word in ("--set", option)]
+    for more, drawn in (([], names[:3]), (["--figures", "all"], names)):
+        folder = tmp_path / f"drawn {len(drawn)}"
+        code, _, err = run("report", suite, *arguments, *more, "--output", folder)
+        assert code == 0, err
+        assert {path.stem for path in folder.glob("figures/cost-*.png")} == {
+            f"cost-{name}" for name in drawn
+        }
+        assert ("Of 9 columns only the first 3 have figures" in err) is (drawn != names)

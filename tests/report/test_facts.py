@@ -15,7 +15,7 @@ from tests.report.synthetic_report import Results, result_of
 
 def page(plan: Plan, results: Results) -> str:
     facts = gather_facts(PlanWithResults(plan, results), "lossbench report")
-    html = render_html(plan, [], None, [], [], facts, {})
+    html = render_html(plan, [], None, [], [], "", facts, {})
     return " ".join(html.partition('<section id="fairness">')[2].partition("</section>")[0].split())
 
 

@@ -100,7 +100,7 @@ def _forest_alone(found: PlanWithResults, tables: Any, *_: Any) -> list[Drawing]
     table = headline_table(tables)
     assert table is not None
     with figure_style():
-        return forest_figures(table)
+        return forest_figures(table, table.variants)
 
 
 def _results(plan: Plan, others: int = 0) -> Results:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from lossbench.analysis.edges import searched_on_log
 from lossbench.analysis.predictions import ReadArrays
 from lossbench.analysis.tables import Table
 from lossbench.planning.selection import PlanWithResults
 from lossbench.report.answer import headline_table
+from lossbench.report.figure_columns import MANY_COLUMNS
 from lossbench.report.figures.cost import cost_figure
 from lossbench.report.figures.curve_figure import curve_figure
 from lossbench.report.figures.curves import LearningCurves
@@ -18,6 +19,7 @@ from lossbench.report.figures.forest import forest_figures
 from lossbench.report.figures.geometry import geometry_figure
 from lossbench.report.figures.levels import level_figures
 from lossbench.report.figures.metric_ranks import rank_figure
+from lossbench.report.figures.overview import overview_figure
 from lossbench.report.figures.per_class import per_class_figure
 from lossbench.report.figures.reliability import reliability_figure
 from lossbench.report.figures.robustness import robustness_figure
@@ -31,10 +33,19 @@ def draw_figures(
     tables: Sequence[Table],
     curves: Sequence[LearningCurves],
     read: ReadArrays,
+    columns: Collection[str],
 ) -> list[Drawing]:
-    """Every figure for which there are results."""
+    """Every figure for which there are results.
+
+    Args:
+        found: Plan of the suite with its results.
+        tables: Tables of all metrics.
+        curves: Learning curves that are drawn.
+        read: Reads an array artifact of a trial.
+        columns: Columns with figures of their own.
+    """
     with figure_style():
-        return [drawing for drawing in _draw(found, tables, curves, read) if drawing]
+        return [drawing for drawing in _draw(found, tables, curves, read, columns) if drawing]
 
 
 def _draw(
@@ -42,6 +53,7 @@ def _draw(
     tables: Sequence[Table],
     curves: Sequence[LearningCurves],
     read: ReadArrays,
+    columns: Collection[str],
 ) -> Iterator[Drawing | None]:
     plan, stage = found.plan, found.latest_stage
     rows, colours = stage.listed_rows, row_colours(plan.rows)
@@ -50,16 +62,18 @@ def _draw(
     compared = [row.label for row in plan.compared]
     entries = list(dict.fromkeys(row.entry for row in plan.rows))
     if headline := headline_table(tables):
-        yield from forest_figures(headline)
+        yield from forest_figures(headline, columns)
+        if len(headline.variants) > MANY_COLUMNS:
+            yield overview_figure(headline)
     yield from level_figures(tables, colours)
     for table in tables:
         if table.held_out:
-            for variant in table.variants:
+            for variant in filter(columns.__contains__, table.variants):
                 yield sensitivity_figure(table, variant, entry_colours(plan.rows))
                 for entry in entries:
                     on_log = searched_on_log(plan, entry)
                     yield selection_figure(table, variant, entry, colours, compared, on_log)
-    for variant in plan.suite.variants:
+    for variant in filter(columns.__contains__, plan.suite.variants):
         panels = find_embeddings(stage, variant, rows, read)
         yield from (curve_figure(one) for one in curves if one.variant == variant)
         yield embedding_figure(variant, panels, stage.images)

@@ -100,11 +100,11 @@ class LearningCurves:
         return figure_title("Learning curves", self.variant)
 
 
-def learning_curves(found: PlanWithResults) -> list[LearningCurves]:
-    """Learning curves of every variant in which a trial has a history."""
+def learning_curves(found: PlanWithResults, variants: Iterable[str]) -> list[LearningCurves]:
+    """Learning curves of the given variants in which a trial has a history."""
     stage, plan = found.latest_stage, found.plan
     colours = row_colours(stage.listed_rows if plan.suite.tune else plan.rows)
-    curves = (_learning_curves(stage, variant, colours) for variant in found.plan.suite.variants)
+    curves = (_learning_curves(stage, variant, colours) for variant in variants)
     return [one for one in curves if one.panels]
 
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -116,8 +116,11 @@ def likelihood_figure(variant: str, panels: list[StoredArrays], images: str) -> 
 
 def class_colours(num_classes: int) -> list[tuple[float, float, float]]:
     """Ten distinct colours, or as many hues as there are classes."""
-    kind = "tab10" if num_classes <= 10 else "husl"
-    return list(sns.color_palette(kind, num_classes))
+    if num_classes <= 10:
+        return [to_rgb(colour) for colour in mpl.color_sequences["tab10"][:num_classes]]
+    import seaborn as sns  # half a second, for the hues only
+
+    return list(sns.husl_palette(num_classes))
 
 
 def class_names(panel: StoredArrays) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -43,16 +44,19 @@ LOOKS = {
 }
 
 
-def forest_figures(table: Table) -> list[Drawing]:
-    """One figure per column with verdicts: rows in the table's order."""
-    return [_drawing(table, panel) for panel in forest_panels(table)]
+def forest_figures(table: Table, variants: Collection[str]) -> list[Drawing]:
+    """One figure per given column with verdicts: rows in the table's order."""
+    panels = [panel for panel in forest_panels(table) if panel.variant in variants]
+    cut = any(map(_is_cut, panels))
+    return [_drawing(table, panel, cut=cut) for panel in panels]
 
 
-def _drawing(table: Table, panel: ForestPanel) -> Drawing:
+def _drawing(table: Table, panel: ForestPanel, *, cut: bool) -> Drawing:
     column = panel.variant if table.has_variants else ""
     figure = draw_panel(panel, difference_unit(table.unit), table.higher_is_better, column)
     title = figure_title(f"Difference to {panel.reference}", panel.variant)
-    return save_figure(figure, "forest", f"forest-{panel.variant}", title, _caption(table, panel))
+    caption = _caption(table, panel.reference, cut=cut)
+    return save_figure(figure, "forest", f"forest-{panel.variant}", title, caption)
 
 
 def draw_panel(panel: ForestPanel, unit: str, higher_is_better: bool, column: str = "") -> Figure:
@@ -144,17 +148,17 @@ def _mark(name: str) -> Line2D:
     return Line2D([], [], label=name, **_marker(LOOKS[name]))
 
 
-def _caption(table: Table, panel: ForestPanel) -> str:
+def _caption(table: Table, reference: str, *, cut: bool) -> str:
     """The same for all columns of a table, so that a page needs it only once."""
     assert table.verdicts is not None
     corrected = corrected_for(table)
     parts = [
-        f"{table.label}, row minus {panel.reference}, at the same seeds: mean and 95 % interval"
+        f"{table.label}, row minus {reference}, at the same seeds: mean and 95 % interval"
         f"{f', corrected for {corrected}' if corrected else ''}."
     ]
     if any(verdict.margin for verdict in table.verdicts.listed):
         parts.append("Grey band: differences that count as none.")
-    if any(_is_cut(one) for one in forest_panels(table)):
+    if cut:
         parts.append("Arrowhead: the interval continues.")
     if table.verdicts.out_of_line:
         names = ", ".join(table.verdicts.out_of_line)

@@ -29,6 +29,8 @@ def robustness_figure(
     for metric in metrics:
         if metric.attack == "fgsm" and metric.epsilon is not None:
             sizes[metric.epsilon] = metric.name
+    if len(sizes) < 2:
+        return None
     figure = new_figure(3.6, 6.4)
     axes = figure.subplots()
     drawn, listed = 0, list(rows)

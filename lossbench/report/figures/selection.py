@@ -7,8 +7,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -89,6 +87,9 @@ def selection_figure(
 def _heat_map(
     cells: list[Cell], parameters: list[str], table: Table, named: Collection[Cell]
 ) -> Figure:
+    import pandas as pd  # a second for both, which most reports need not wait for
+    import seaborn as sns
+
     down, across = parameters
     lines, columns = (
         distinct_values([cell.row.varied[key] for cell in cells]) for key in parameters

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
-import seaborn as sns
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -41,8 +41,8 @@ class Drawing:
     """A finished figure.
 
     Attributes:
-        kind: `forest`, `levels`, `curves`, `selection`, `ranks`, `per_class`, `calibration`,
-            `embedding`, `likelihood`, `geometry`, `detection` or `cost`.
+        kind: `forest`, `overview`, `levels`, `curves`, `selection`, `ranks`, `per_class`,
+            `calibration`, `embedding`, `likelihood`, `geometry`, `detection` or `cost`.
         name: File name without its extension.
         title: Heading.
         caption: Description of the figure, with the number of trials and the device.
@@ -61,8 +61,16 @@ class Drawing:
 @contextmanager
 def figure_style() -> Iterator[None]:
     """Plain axes, readable in print."""
-    look = {
-        **sns.axes_style("ticks"),
+    look: dict[Any, Any] = {
+        "figure.facecolor": "white",
+        "axes.facecolor": "white",
+        "axes.axisbelow": True,
+        "grid.color": ".8",
+        "lines.solid_capstyle": "round",
+        "patch.edgecolor": "w",
+        "patch.force_edgecolor": True,
+        "xtick.color": ".15",
+        "ytick.color": ".15",
         "font.family": FAMILY,
         "font.size": 9,
         "axes.titlesize": 10,

@@ -16,6 +16,7 @@ from lossbench.report.figures import (
     geometry,
     levels,
     metric_ranks,
+    overview,
     per_class,
     reliability,
     robustness,
@@ -36,7 +37,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Iterator[Drawn]:
 
     for module in (
         *(cost, curve_figure, detection, embeddings, forest, geometry, levels),
-        *(metric_ranks, per_class, reliability, robustness, selection),
+        *(metric_ranks, overview, per_class, reliability, robustness, selection),
     ):
         monkeypatch.setattr(module, "save_figure", keep)
     with figure_style():

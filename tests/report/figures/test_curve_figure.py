@@ -28,7 +28,7 @@ def test_epochs_are_whole_numbers(
 ) -> None:
     plan = make_plan(TWO, head=ONE_EPOCH.replace("epochs: 1", f"epochs: {epochs}"))
     results = {trial.identity: result_of(trial, 3.0) for trial in plan.trials}
-    [curves] = learning_curves(PlanWithResults(plan, results))
+    [curves] = learning_curves(PlanWithResults(plan, results), plan.suite.variants)
     curve_figure(curves)
     for axes in drawn["curves-default"][0].axes:
         low, high = axes.get_xlim()

@@ -28,7 +28,7 @@ def curves_of(
             )
             status = "diverged" if key in diverged else "finished"
             results[trial.identity] = result_of(trial, 1.0, status=status, history=history)
-    [found] = learning_curves(PlanWithResults(plan, results))
+    [found] = learning_curves(PlanWithResults(plan, results), plan.suite.variants)
     return found
 
 

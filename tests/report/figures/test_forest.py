@@ -47,7 +47,7 @@ def marks_of(lines: list[Line2D], markers: str) -> dict[float, Line2D]:
 
 
 def test_marks_and_lines_are_those_of_the_verdicts(table: Table, drawn: Drawn) -> None:
-    assert [d.name for d in forest_figures(table)] == ["forest-A", "forest-B"]
+    assert [d.name for d in forest_figures(table, table.variants)] == ["forest-A", "forest-B"]
     assert table.verdicts is not None
     verdicts = [v for v in table.verdicts.listed if v.variant == "A"]
     outcomes = {v.row: v.outcome for v in verdicts}
@@ -106,7 +106,7 @@ def test_names_do_not_overlap(
         for t in plan.trials
     }
     [table] = make_tables(PlanWithResults(plan, results))
-    forest_figures(table)
+    forest_figures(table, table.variants)
     figure, _ = drawn["forest-default"]
     run_layout(figure)
     [axes] = figure.axes
@@ -129,4 +129,4 @@ def test_without_verdicts_there_is_no_figure(
     ):
         plan = make_plan(body)
         [table] = make_tables(PlanWithResults(plan, run_all(plan)))
-        assert forest_figures(table) == []
+        assert forest_figures(table, table.variants) == []
