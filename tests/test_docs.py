@@ -29,6 +29,7 @@ from lossbench.assembly.plugins import forget, read_plugins
 from lossbench.assembly.registries import REGISTRIES
 from lossbench.assembly.resolved_suite import missing_data, plan_without_data, resolve_suite
 from lossbench.cli.commands import load_command
+from lossbench.cli.documentation import pages
 from lossbench.cli.documentation.pages import without_site_parts
 from lossbench.cli.main import app
 from lossbench.losses import LOSSES
@@ -290,6 +291,11 @@ def test_commands_parse(block: Block, line: str) -> None:
     if "||" in words:
         words = words[: words.index("||")]
     command.make_context(name, words)
+
+
+@pytest.mark.parametrize("name", pages.GENERATED)
+def test_the_list_of_pages_has_the_titles_of_generated_pages(name: str) -> None:
+    assert pages.generate_page(name).splitlines()[0] == f"# {pages.page_titles()[name]}"
 
 
 @pytest.fixture

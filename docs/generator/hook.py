@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ from lossbench.cli.documentation import pages, reference
 
 PAGES = {
     "reference/cli.md": commands.command_line,
-    **{f"{name}.md": make for name, make in pages.GENERATED.items()},
+    **{f"{name}.md": functools.partial(pages.generate_page, name) for name in pages.GENERATED},
 }
 _EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import enum
-import inspect
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +12,19 @@ from rich.table import Table
 from rich.text import Text
 
 from lossbench.cli.console import out
+from lossbench.cli.documentation.descriptions import (
+    METRIC_HEADINGS,
+    ComponentDescription,
+    KindDescription,
+    describe,
+    describe_kind,
+    describe_registry,
+)
 from lossbench.cli.options import DEFAULT_DATA_ROOT, DataRootOption, PluginOption
 from lossbench.errors import RequestError
 
 if TYPE_CHECKING:
-    from lossbench.registry import Entry, Library, Registry
+    from lossbench.registry import Library, Registry
 
 
 class Kind(enum.StrEnum):
@@ -56,11 +62,8 @@ def list_(
       lossbench list losses pml
       lossbench list losses pml.CircleLoss
     """
-    from lossbench.assembly.plugins import read_plugins
-    from lossbench.assembly.registries import REGISTRIES
-
-    read_plugins(plugin)
     if kind in (Kind.datasets, Kind.suites):
+        _read_plugins(plugin)
         if name is not None:
             raise RequestError(f"list {kind} {name}: {kind} are listed without a name")
         if kind is Kind.datasets:
@@ -68,51 +71,67 @@ def list_(
         else:
             _print_suites()
         return
+    described = None if plugin else describe_kind(kind)
+    if described and name is None:
+        _print_kind(kind, described)
+    elif described and name is not None and name in described.components:
+        _print_component(described.components[name])
+    else:
+        _read_plugins(plugin)
+        _list_registered(kind, name)
+
+
+def _read_plugins(plugin: list[Path]) -> None:
+    if plugin:
+        from lossbench.assembly.plugins import read_plugins
+
+        read_plugins(plugin)
+
+
+def _list_registered(kind: Kind, name: str | None) -> None:
+    """Print components of plugins, installed packages and libraries."""
+    from lossbench.assembly.registries import REGISTRIES
+
     [registry] = [each for each in REGISTRIES if each.plural == kind]
     libraries = {library.prefix: library for library in registry.libraries}
     if name is None:
-        _print_components(registry)
+        _print_kind(kind, describe_registry(registry))
     elif name.removesuffix(".") in libraries:
         _print_library(libraries[name.removesuffix(".")])
     elif "*" in name:
         _print_names(registry, name)
     else:
-        _print_component(registry[name])
+        _print_component(describe(registry[name]))
 
 
-def _print_components(registry: Registry[Any]) -> None:
+def _print_kind(kind: Kind, described: KindDescription) -> None:
     """Print each component with its equation, its paper and its parameters.
 
     A library, such as timm, is represented by one entry.
     """
-    entries = {}
-    for name in registry:
-        try:
-            entries[name] = registry[name]
-        except RequestError as error:  # an installed package that is broken
-            out.print(Text.assemble((name, "bold"), f"  {error}", "\n"), soft_wrap=True)
-    for entry in entries.values():
-        _print_summary(entry)
+    for name, reason in described.broken.items():
+        out.print(Text.assemble((name, "bold"), f"  {reason}", "\n"), soft_wrap=True)
+    for component in described.components.values():
+        _print_summary(component)
         out.print()
-    for library in registry.libraries:
-        _print_summary(library.placeholder)
-        command = f"lossbench list {registry.plural} {library.prefix}"
+    for prefix, component in described.libraries.items():
+        _print_summary(component)
+        command = f"lossbench list {kind} {prefix}"
         out.print(Text(f"    `{command}` lists the names", "dim"), soft_wrap=True)
         out.print()
 
 
-def _print_summary(entry: Entry[Any]) -> None:
+def _print_summary(component: ComponentDescription) -> None:
     """Print the first line of a component's docstring, its equation, paper and parameters."""
-    from lossbench.cli.documentation.docstrings import equation_of
-
-    out.print(Text.assemble((entry.name, "bold"), f"  {entry.summary}"), soft_wrap=True)
-    for line in equation_of(entry.factory):
+    out.print(Text.assemble((component.name, "bold"), f"  {component.summary}"), soft_wrap=True)
+    for line in component.equation:
         out.print(Text(f"    {line}", "cyan"), soft_wrap=True)
-    if entry.reference:
-        out.print(Text(f"    {entry.reference}", "dim"), soft_wrap=True)
-    _print_parameters(entry)
-    if entry.kind == "evaluation":
-        _print_metric_names(entry)
+    if component.reference:
+        out.print(Text(f"    {component.reference}", "dim"), soft_wrap=True)
+    _print_parameters(component, meanings=False)
+    for better in ("lower", "higher", "neither"):
+        if names := [name for name, _, _, found, _ in component.metrics if found == better]:
+            out.print(Text(f"    {better} is better: {', '.join(names)}"), soft_wrap=True)
 
 
 def _print_library(library: Library[Any]) -> None:
@@ -122,7 +141,7 @@ def _print_library(library: Library[Any]) -> None:
         RequestError: The library is not installed.
     """
     names = sorted(library.names())
-    _print_summary(library.placeholder)
+    _print_summary(describe(library.placeholder))
     out.print()
     for name in names:
         out.print(Text(f"{library.prefix}.{name}"), soft_wrap=True)
@@ -145,75 +164,46 @@ def _print_names(registry: Registry[Any], pattern: str) -> None:
         out.print(Text(name), soft_wrap=True)
 
 
-def _print_component(entry: Entry[Any]) -> None:
+def _print_component(component: ComponentDescription) -> None:
     """Print the docstring of a component, with the parameters that a suite can set."""
-    from lossbench.cli.documentation.docstrings import parameter_meanings, parse_docstring
-
-    out.print(Text(entry.name, "bold"))
-    if entry.reference:
-        out.print(Text(entry.reference, "dim"), soft_wrap=True)
+    out.print(Text(component.name, "bold"))
+    if component.reference:
+        out.print(Text(component.reference, "dim"), soft_wrap=True)
     out.print()
-    docstring = inspect.cleandoc(entry.factory.__doc__ or "no description")
-    parsed = parse_docstring(entry.factory)
-    meanings = parameter_meanings(entry)
-    names = entry.parameters.model_fields
-    if not names or not meanings.keys() >= names.keys():
-        out.print(Text(docstring), soft_wrap=True)
+    parameters = component.parameters
+    complete = bool(parameters) and all(each.meaning is not None for each in parameters)
+    out.print(Text(component.body if complete else component.docstring), soft_wrap=True)
+    out.print()
+    _print_parameters(component, meanings=complete)
+    _print_metrics(component)
+    for section in component.sections.values() if complete else ():
         out.print()
-        _print_parameters(entry)
-        _print_metrics(entry)
-        return
-    out.print(Text("\n".join([parsed.summary, *parsed.body]).rstrip()), soft_wrap=True)
-    out.print()
-    _print_parameters(entry, meanings)
-    _print_metrics(entry)
-    for title, lines in parsed.sections.items():
-        if title != "Args":
-            out.print()
-            out.print(Text("\n".join([f"{title}:", *lines]).rstrip()), soft_wrap=True)
+        out.print(Text(section), soft_wrap=True)
 
 
-def _print_parameters(entry: Entry[Any], meanings: Mapping[str, str] | None = None) -> None:
-    """Print the name, the default, the valid values and the meaning of each parameter."""
-    from lossbench.cli.documentation.parameters import default_text, values_text
-
+def _print_parameters(component: ComponentDescription, *, meanings: bool) -> None:
+    """Print the name, the default, the valid values and perhaps the meaning of each parameter."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     headings = ("    parameter", "default", "type and range", "meaning")
     for heading in headings if meanings else headings[:-1]:
         table.add_column(heading, no_wrap=heading == headings[0])
-    for name, field in entry.parameters.model_fields.items():
-        cells = [f"    {name}", default_text(field), values_text(field)]
+    for each in component.parameters:
+        cells = [f"    {each.name}", each.default, each.values]
         if meanings:
-            cells.append(meanings[name])
+            cells.append(each.meaning or "")
         table.add_row(*map(Text, cells))
     if table.rows:
         out.print(table)
 
 
-def _print_metric_names(entry: Entry[Any]) -> None:
-    """Print the names of an evaluation's metrics with default parameters, by their direction."""
-    from lossbench.cli.documentation.metrics import example_metrics
-
-    metrics = example_metrics(entry)
-    for better, higher in (("lower", False), ("higher", True)):
-        judged = [metric for metric in metrics if metric.judged]
-        names = [metric.name for metric in judged if metric.higher_is_better is higher]
-        if names:
-            out.print(Text(f"    {better} is better: {', '.join(names)}"), soft_wrap=True)
-    if described := [metric.name for metric in metrics if not metric.judged]:
-        out.print(Text(f"    neither is better: {', '.join(described)}"), soft_wrap=True)
-
-
-def _print_metrics(entry: Entry[Any]) -> None:
+def _print_metrics(component: ComponentDescription) -> None:
     """Print the table of an evaluation's metrics with default parameters."""
-    from lossbench.cli.documentation.metrics import HEADINGS, example_metrics, metric_cells
-
-    if entry.kind != "evaluation" or not (metrics := example_metrics(entry)):
+    if not component.metrics:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in (f"    {HEADINGS[0]}", *HEADINGS[1:]):
+    for heading in (f"    {METRIC_HEADINGS[0]}", *METRIC_HEADINGS[1:]):
         table.add_column(heading)
-    for name, *cells in map(metric_cells, metrics):
+    for name, *cells in component.metrics:
         table.add_row(*map(Text, [f"    {name}", *cells]))
     out.print()
     out.print(table)

@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from lossbench.data.cache import cache_folder
 from lossbench.errors import DataError
 from lossbench.suite.atomic_files import write_atomically
+from lossbench.suite.cache import cache_folder
 
 HASHED_BYTES = 2**30
 """Largest total size at which every byte is hashed."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from lossbench.data.cache import cache_folder
 from lossbench.data.dataset import Card, Dataset
 from lossbench.data.image_folder import (
     explain_no_image_folder,
@@ -29,6 +28,7 @@ from lossbench.data.tables import load_tables
 from lossbench.data.vectors import is_vector_folder, load_vectors
 from lossbench.errors import DataError, MissingDataError, UnknownNameError
 from lossbench.registry import user_path
+from lossbench.suite.cache import cache_folder
 
 
 def find_folder(name: str, data_root: Path) -> Path | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from filelock import FileLock
 
-from lossbench.data.cache import cache_folder
 from lossbench.data.label_files import is_label_path
 from lossbench.data.sources import DATASETS
 from lossbench.errors import DataError
@@ -18,6 +17,7 @@ from lossbench.planning.trial import Trial, short_digest
 from lossbench.registry import user_path
 from lossbench.runner.file_server import FileServerClient, file_server_client
 from lossbench.suite.atomic_files import atomic_path
+from lossbench.suite.cache import cache_folder
 
 MAX_COPIED_BYTES = 4 * 2**30
 """Largest size of a data set that is copied from the driver."""

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lossbench.assembly.plugins import forget
 from lossbench.assembly.registries import REGISTRIES
+from lossbench.cli.documentation import descriptions
 from lossbench.cli.list import Kind
+from lossbench.losses import LOSSES
 from lossbench.registry import Entry, Registry, make_entry
 from lossbench.training.optimizers import OPTIMIZERS
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of the stored descriptions, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lossbench"
 
 
 def test_lists(run: Run, make_folder: Callable[..., Path]) -> None:
@@ -95,3 +110,102 @@ def _far() -> Entry[Any]:
         """Optimizers of far."""
 
     return make_entry("optimizer", "far.off.NAME", create)
+
+
+def test_stored_descriptions_are_printed_like_new_ones_without_torch(cache: Path) -> None:
+    for words in (["losses"], ["losses", "lgm"], ["evaluations"], ["evaluations", "knn"]):
+        shutil.rmtree(cache, ignore_errors=True)
+        new = _called("list", *words)
+        stored = _called("list", *words)
+        assert "torch" in new.modules
+        assert "torch" not in stored.modules
+        assert stored.text == new.text
+
+
+def test_suites_and_pages_are_listed_without_torch() -> None:
+    for words in (["list", "suites"], ["docs"], ["docs", "start"]):
+        assert "torch" not in _called(*words).modules
+
+
+@dataclass(frozen=True)
+class _Called:
+    text: str
+    modules: set[str]
+
+
+def _called(*words: str) -> _Called:
+    """Call the command line in another process: its output, and the modules that it imported."""
+    code = f"""
+import atexit, sys
+sys.argv = {["lossbench", *words]!r}
+atexit.register(lambda: print("MODULES", *sys.modules))
+from lossbench.cli.main import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    text, _, modules = done.stdout.rpartition("MODULES ")
+    return _Called(text, set(modules.split()))
+
+
+def test_another_installation_does_not_use_stored_descriptions(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Another description." not in run("list", "losses", "softmax")[1]
+    monkeypatch.setattr(LOSSES["softmax"].factory, "__doc__", "Another description.")
+    assert "Another description." not in run("list", "losses", "softmax")[1]
+    monkeypatch.setattr(descriptions, "installation_digest", lambda: "other")
+    assert "Another description." in run("list", "losses", "softmax")[1]
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_change_while_descriptions_are_made_is_not_stored(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = iter(["before", "after"])
+    monkeypatch.setattr(descriptions, "installation_digest", lambda: next(digests))
+    assert run("list", "losses")[0] == 0
+    assert not cache.exists()
+
+
+def test_a_broken_or_unwritable_cache_is_no_error(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run("list", "losses")
+    [path] = cache.iterdir()
+    good = path.read_bytes()
+    for content in (b"broken", good[:1000]):
+        path.write_bytes(content)
+        assert run("list", "losses") == expected
+        assert path.read_bytes() == good
+    for value in ([], {"losses": 1}, {"losses": {"components": {"lgm": {}}, "libraries": {}}}):
+        key = descriptions.installation_digest()
+        descriptions.write_cached(descriptions.CACHE_NAME, key, value)
+        assert run("list", "losses") == expected
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
+    assert run("list", "losses") == expected
+
+
+def test_components_of_other_packages_are_never_stored(
+    run: Run, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {"mine": [EntryPoint("mine", "nowhere.at_all:Mine", "lossbench.losses")]}
+    monkeypatch.setitem(LOSSES.__dict__, "_entry_points", points)
+    assert "mine  loss 'mine' of nowhere.at_all:Mine" in run("list", "losses")[1]
+    assert run("list", "losses", "lgm")[0] == 0
+    assert not cache.exists()
+
+
+def test_plugins_are_never_stored(run: Run, cache: Path) -> None:
+    Path("mine.py").write_text(
+        "from lossbench.losses import LOSSES\n"
+        "from lossbench.losses.softmax import SoftmaxHead\n"
+        "@LOSSES.register('mine')\n"
+        "class Mine(SoftmaxHead):\n"
+        '    """My loss."""\n',
+        encoding="utf-8",
+    )
+    assert "mine  My loss." in run("list", "losses", "--plugin", "mine.py")[1]
+    assert not cache.exists()
+    forget(str(Path("mine.py")))

@@ -6,8 +6,6 @@ from lossbench.evaluation import Evaluation
 from lossbench.records import Metric
 from lossbench.registry import Entry
 
-HEADINGS = ("metric", "meaning", "unit", "better", "group")
-
 
 def example_metrics(entry: Entry[Evaluation]) -> tuple[Metric, ...]:
     """Metrics of an evaluation; empty if it cannot be created without knowing more.
@@ -24,7 +22,7 @@ def example_metrics(entry: Entry[Evaluation]) -> tuple[Metric, ...]:
 
 
 def metric_cells(metric: Metric) -> tuple[str, ...]:
-    """Cells of a metric in a table with `HEADINGS`."""
+    """Cells of a metric in a table with `METRIC_HEADINGS`."""
     better = "higher" if metric.higher_is_better else "lower"
     better = better if metric.judged else "neither"
     return metric.name, metric.label, metric.unit, better, metric.group

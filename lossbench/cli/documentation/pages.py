@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import lossbench
-from lossbench.cli.documentation import reference
 from lossbench.errors import RequestError
 
-GENERATED: dict[str, Callable[[], str]] = {
-    "reference/suite": reference.suite_file,
-    "reference/models": reference.models,
-    "reference/evaluations": reference.evaluations,
-    "reference/datasets": reference.datasets,
+GENERATED = {
+    "reference/suite": ("Suite file", "suite_file"),
+    "reference/models": ("Models", "models"),
+    "reference/evaluations": ("Evaluations", "evaluations"),
+    "reference/datasets": ("Data sets", "datasets"),
 }
-"""Name of a page -> the function that generates it."""
+"""Name of a page -> its title, and the function in `reference.py` that generates it."""
 _SITE_ONLY = re.compile(r"^<!-- on the site\n(.*?)^-->\n", re.DOTALL | re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)
 
@@ -27,7 +25,9 @@ def page_titles() -> dict[str, str]:
     first = {"index": 0, "start": 1}
     names = [*_page_files(), *GENERATED]
     names.sort(key=lambda name: (first.get(name, 2), "/" in name, name))
-    return {name: _title(read_page(name)) for name in names}
+    return {
+        name: GENERATED[name][0] if name in GENERATED else _title(read_page(name)) for name in names
+    }
 
 
 def read_page(name: str) -> str:
@@ -52,9 +52,18 @@ def read_page(name: str) -> str:
         guess = f"; did you mean '{names[near[0]]}'?" if near else ""
         raise RequestError(f"docs {name}: no such page{guess} (known: {', '.join(known)})")
     if found[0] in GENERATED:
-        return GENERATED[found[0]]()
+        return generate_page(found[0])
     text = _FRONT_MATTER.sub("", files[found[0]].read_text(encoding="utf-8")).lstrip()
     return without_site_parts(text)
+
+
+def generate_page(name: str) -> str:
+    """Return a page that is generated from the code."""
+    from lossbench.cli.documentation import reference  # imports torch
+
+    _, function = GENERATED[name]
+    text: str = getattr(reference, function)()
+    return text
 
 
 def for_the_site(markdown: str) -> str:

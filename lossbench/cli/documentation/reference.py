@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from lossbench.cli.documentation.descriptions import METRIC_HEADINGS
 from lossbench.cli.documentation.docstrings import parameter_meanings, parse_docstring
 from lossbench.cli.documentation.markdown_parts import Row, code, table
-from lossbench.cli.documentation.metrics import HEADINGS, example_metrics, metric_cells
+from lossbench.cli.documentation.metrics import example_metrics, metric_cells
 from lossbench.cli.documentation.parameters import default_text, values_text
 from lossbench.data import sources
 from lossbench.data.augmentation import AUGMENTATIONS
@@ -122,7 +123,7 @@ def evaluations() -> str:
     for name in EVALUATIONS.builtin_names:
         entry = EVALUATIONS[name]
         rows = [(code(cells[0]), *cells[1:]) for cells in map(metric_cells, example_metrics(entry))]
-        parts += [component(entry, "##"), table(HEADINGS, rows)]
+        parts += [component(entry, "##"), table(METRIC_HEADINGS, rows)]
     return "\n\n".join(parts)
 
 
