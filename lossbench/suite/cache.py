@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import lossbench
 from lossbench.suite.atomic_files import write_atomically
 
 MAX_FILES = 8
@@ -30,9 +29,9 @@ def installation_digest(package: Path | None = None) -> str:
     their versions, times of installation and entry points.
 
     Args:
-        package: Folder of the package. Default: the one that is imported.
+        package: Folder of the package. Default: the one that this file is part of.
     """
-    package = package or Path(lossbench.__file__).parent
+    package = package or Path(__file__).parents[1]
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((sys.version, sys.implementation.name, sys.flags.optimize)).encode())
     for path in sorted(package.rglob("*.py")):
