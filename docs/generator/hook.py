@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mkdocs.structure.pages import Page
 
 from lossbench.cli.documentation import pages, reference
 
-PAGES = {
+PAGES: dict[str, Callable[[], str]] = {
     "reference/cli.md": commands.command_line,
     **{f"{name}.md": functools.partial(pages.generate_page, name) for name in pages.GENERATED},
 }
