@@ -112,7 +112,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from lossbench.tracking.location import locate
 
     path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    open_store(locate(f"sqlite:///{path}"), create=True).result()
+    open_store(locate(f"sqlite:///{path}"), create=True).client()
     return path
 
 

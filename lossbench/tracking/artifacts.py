@@ -13,17 +13,17 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.entities import Run
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-from mlflow.utils.file_utils import local_file_uri_to_path
+from urllib.request import url2pathname
 
 from lossbench.suite.atomic_files import atomic_path, write_atomically
 from lossbench.tracking.location import Location
-from lossbench.tracking.server_errors import FAILURES
+from lossbench.tracking.server_errors import failures
+from lossbench.tracking.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from lossbench.tracking.connection import GetClient
 
 FOLDER = "mlartifacts"
 
@@ -33,7 +33,7 @@ def artifact_root(database: Path) -> Path:
     return database.resolve().parent / FOLDER
 
 
-def write_folder(client: MlflowClient, location: Location, run: Run, source: Path) -> None:
+def write_folder(client: GetClient, location: Location, run: StoredRun, source: Path) -> None:
     """Store every file of a folder as an artifact of a run.
 
     A file that is there already is replaced as a whole: other processes may read it, and the disk
@@ -41,7 +41,7 @@ def write_folder(client: MlflowClient, location: Location, run: Run, source: Pat
     """
     folder = _folder(run, location.database)
     if folder is None:
-        client.log_artifacts(run.info.run_id, str(source))
+        client().log_artifacts(run.run_id, str(source))
     else:
         shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=_copy)
 
@@ -51,22 +51,22 @@ def _copy(source: str, target: str) -> None:
         shutil.copy2(source, temporary)
 
 
-def write_text(client: MlflowClient, location: Location, run_id: str, name: str, text: str) -> None:
+def write_text(client: GetClient, location: Location, run: StoredRun, name: str, text: str) -> None:
     """Store a text as an artifact of a run, like `write_folder`."""
-    folder = _folder(client.get_run(run_id), location.database)
+    folder = _folder(run, location.database)
     if folder is None:
-        client.log_text(run_id, text, name)
+        client().log_text(run.run_id, text, name)
     else:
         write_atomically(folder / name, text.encode())
 
 
 def read_artifacts(
-    client: MlflowClient, location: Location, run: Run, omitted: Collection[str]
+    client: GetClient, location: Location, run: StoredRun, omitted: Collection[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Paths and contents of the artifacts of a run.
 
     Args:
-        client: MLflow's client.
+        client: Returns MLflow's client.
         location: Location of the store.
         run: The run.
         omitted: Names of files that are left out.
@@ -77,7 +77,7 @@ def read_artifacts(
             yield name, content
 
 
-def artifact_path(location: Location, run: Run, name: str) -> Path | None:
+def artifact_path(location: Location, run: StoredRun, name: str) -> Path | None:
     """Path of an artifact that is a file on this machine; None for a server or a missing file."""
     folders = [_folder(run, location.database), _recorded_folder(run)]
     if location.database is None:
@@ -85,14 +85,14 @@ def artifact_path(location: Location, run: Run, name: str) -> Path | None:
     return next((f / name for f in folders if f is not None and (f / name).is_file()), None)
 
 
-def has_artifact(client: MlflowClient, location: Location, run: Run, name: str) -> bool:
+def has_artifact(client: GetClient, location: Location, run: StoredRun, name: str) -> bool:
     """Whether a run has an artifact."""
     if location.database is not None and _recorded_folder(run) is not None:
         return artifact_path(location, run, name) is not None
-    return name in {file.path for file in client.list_artifacts(run.info.run_id)}
+    return name in {file.path for file in client().list_artifacts(run.run_id)}
 
 
-def artifact_bytes(client: MlflowClient, location: Location, run: Run, name: str) -> int | None:
+def artifact_bytes(client: GetClient, location: Location, run: StoredRun, name: str) -> int | None:
     """Size of an artifact that `delete_artifact` can delete; None if there is none.
 
     A file in the folder that a database was copied from belongs to the original.
@@ -101,38 +101,40 @@ def artifact_bytes(client: MlflowClient, location: Location, run: Run, name: str
     if location.database is not None and folder is not None:
         path = folder / name
         return path.stat().st_size if path.is_file() else None
-    sizes = {file.path: file.file_size for file in client.list_artifacts(run.info.run_id)}
+    sizes = {file.path: file.file_size for file in client().list_artifacts(run.run_id)}
     return int(sizes[name] or 0) if name in sizes else None
 
 
-def delete_artifact(location: Location, run: Run, name: str) -> None:
+def delete_artifact(location: Location, run: StoredRun, name: str) -> None:
     """Delete an artifact of a run.
 
     Raises:
         TrackingError: MLflow cannot delete files where this run has its artifacts.
-        One of FAILURES: The server or bucket refuses it.
+        One of failures(): The server or bucket refuses it.
     """
     folder = _folder(run, location.database)
     if location.database is not None and folder is not None:
         (folder / name).unlink(missing_ok=True)
         return
-    place = get_artifact_repository(run.info.artifact_uri, tracking_uri=location.uri)
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    place = get_artifact_repository(run.artifact_uri, tracking_uri=location.uri)
     try:
         place.delete_artifacts(name)  # type: ignore[no-untyped-call]
     except NotImplementedError:
         raise location.error(
-            f"MLflow cannot delete files in {urlsplit(run.info.artifact_uri).scheme} storage; "
+            f"MLflow cannot delete files in {urlsplit(run.artifact_uri).scheme} storage; "
             f"delete the files {name} there with its own tools"
         ) from None
 
 
 def list_artifacts(
-    client: MlflowClient, location: Location, run: Run, inside: str = ""
+    client: GetClient, location: Location, run: StoredRun, inside: str = ""
 ) -> Iterator[str]:
     """Paths of the artifacts of a run.
 
     Args:
-        client: MLflow's client.
+        client: Returns MLflow's client.
         location: Location of the store.
         run: The run.
         inside: Folder among the artifacts; empty for all of them.
@@ -145,49 +147,51 @@ def list_artifacts(
         files = sorted((found / inside).rglob("*"))
         yield from (str(path.relative_to(found)) for path in files if path.is_file())
         return
-    for file in client.list_artifacts(run.info.run_id, inside or None):
+    for file in client().list_artifacts(run.run_id, inside or None):
         if file.is_dir:
             yield from list_artifacts(client, location, run, file.path)
         else:
             yield file.path
 
 
-def read_artifact(client: MlflowClient, location: Location, run: Run, name: str) -> bytes | None:
+def read_artifact(client: GetClient, location: Location, run: StoredRun, name: str) -> bytes | None:
     """Read an artifact; None if the run does not have it.
 
     Raises:
-        One of FAILURES: A server or bucket has it, but does not return it.
+        One of failures(): A server or bucket has it, but does not return it.
     """
     recorded, folder = _recorded_folder(run), _folder(run, location.database)
     if recorded is not None and folder is not None:
         # if only the database was copied, the artifacts are still in the old folder
         files = [place / name for place in (folder, recorded) if (place / name).is_file()]
         return files[0].read_bytes() if files else None
+    from mlflow.artifacts import download_artifacts
+
     with tempfile.TemporaryDirectory() as target:
         try:
             copy = download_artifacts(
-                artifact_uri=f"{run.info.artifact_uri}/{name}",
+                artifact_uri=f"{run.artifact_uri}/{name}",
                 dst_path=target,
                 tracking_uri=location.uri,
             )
-        except FAILURES:
+        except failures():
             folder_name = name.rpartition("/")[0] or None
-            kept = {file.path for file in client.list_artifacts(run.info.run_id, folder_name)}
+            kept = {file.path for file in client().list_artifacts(run.run_id, folder_name)}
             if name in kept:
                 raise
             return None
         return Path(copy).read_bytes()
 
 
-def _recorded_folder(run: Run) -> Path | None:
+def _recorded_folder(run: StoredRun) -> Path | None:
     """Folder of a run's artifacts as recorded by MLflow; None if they are not in a folder."""
-    uri = run.info.artifact_uri
+    uri = run.artifact_uri
     if not _is_local(uri):
         return None
-    return Path(local_file_uri_to_path(uri))  # type: ignore[no-untyped-call]
+    return _local_path(uri)
 
 
-def _folder(run: Run, database: Path | None) -> Path | None:
+def _folder(run: StoredRun, database: Path | None) -> Path | None:
     """Folder for a run's artifacts, next to the database; None if they are not in a folder.
 
     Args:
@@ -198,13 +202,18 @@ def _folder(run: Run, database: Path | None) -> Path | None:
     if recorded is None or database is None:
         return recorded
     inside = recorded.parts[-4:]  # mlartifacts/EXPERIMENT/RUN/artifacts
-    if inside[0] != FOLDER or inside[2:3] != (run.info.run_id,):
+    if inside[0] != FOLDER or inside[2:3] != (run.run_id,):
         return recorded
     return artifact_root(database).joinpath(*inside[1:])
 
 
 def _is_local(uri: str) -> bool:
     return urlsplit(uri).scheme in ("", "file")
+
+
+def _local_path(uri: str) -> Path:
+    """Path of a local folder, as MLflow reads it: a plain path may be quoted, too."""
+    return Path(url2pathname(urlsplit(uri).path if uri.startswith("file:") else uri))
 
 
 def relocate(database: Path) -> None:
@@ -244,4 +253,4 @@ def _is_left_behind(uri: str, moved: str) -> bool:
     """Whether the artifacts of a run are only in the old folder."""
     if Path(moved).is_dir():
         return False
-    return Path(local_file_uri_to_path(uri)).is_dir()  # type: ignore[no-untyped-call]
+    return _local_path(uri).is_dir()

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
+import re
 import shlex
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-
-import mlflow
-from alembic.script import ScriptDirectory
 
 from lossbench.errors import NothingRecordedError
 from lossbench.tracking.location import Location
 
 _TIMEOUT_SEC = 10
 _CHOOSE = "choose another file with --tracking-uri"
+_REVISION = re.compile(r"^revision\b[^=]*= *[\"'](\w+)[\"']", re.MULTILINE)
+_FOLLOWED = re.compile(r"^down_revision\b[^=]*= *[\"'](\w+)[\"']", re.MULTILINE)
 
 
 def read_only_uri(path: Path) -> str:
@@ -101,6 +102,16 @@ def content_version(path: Path) -> tuple[bytes, int, int]:
     return header[24:], stat.st_size, stat.st_mtime_ns
 
 
+def connect_for_reading(path: Path) -> sqlite3.Connection:
+    """Read-only connection to a database that was checked before.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    _restore(path)  # another process may have been killed meanwhile
+    return _connect(path, "ro")
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{path}?mode={mode}", uri=True, timeout=_TIMEOUT_SEC)
 
@@ -130,6 +141,10 @@ def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
     Raises:
         TrackingError: The schemas differ.
     """
+    if revisions == [newest_revision()]:
+        return
+    import mlflow
+
     head, known = known_revisions()
     if revisions == [head]:
         return
@@ -153,6 +168,28 @@ def _check_schema(location: Location, path: Path, revisions: list[str]) -> None:
 @functools.cache
 def known_revisions() -> tuple[str, set[str]]:
     """Newest schema revision of the installed MLflow, and all its revisions."""
-    script = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory(str(_migrations()))
     [head] = script.get_heads()
     return head, {revision.revision for revision in script.walk_revisions()}
+
+
+def newest_revision() -> str | None:
+    """Newest schema revision by the text of MLflow's migrations, whose import takes seconds.
+
+    Returns:
+        The only revision that no other one follows; None if there is not exactly one.
+    """
+    texts = [file.read_text(encoding="utf-8") for file in (_migrations() / "versions").glob("*.py")]
+    revisions = {key for text in texts for key in _REVISION.findall(text)}
+    newest = revisions - {key for text in texts for key in _FOLLOWED.findall(text)}
+    return newest.pop() if len(newest) == 1 else None
+
+
+def _migrations() -> Path:
+    """Folder of MLflow's migrations."""
+    found = importlib.util.find_spec("mlflow")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent / "store" / "db_migrations"

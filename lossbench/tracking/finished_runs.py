@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-
-from mlflow.entities import Experiment, Metric, Param, RunTag
+from typing import TYPE_CHECKING
 
 from lossbench.tracking.artifacts import artifact_root
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Metric, Param, RunTag
 
 _TIMEOUT_SEC = 60
 _RUN = {
@@ -100,7 +102,7 @@ def _insert_run(
         if known is None or _order(metric) > _order(known):
             latest[metric.key] = metric
     # keys may be equal after characters were replaced that MLflow does not allow
-    tags = {tag.key: tag.value for tag in [*run.tags, RunTag("mlflow.runName", run.name)]}
+    tags = {**{tag.key: tag.value for tag in run.tags}, "mlflow.runName": run.name}
     params = {param.key: param.value for param in run.params}
     _insert(db, "runs", list(columns), [tuple(columns.values())])
     _insert(db, "tags", _PAIR, [(key, value, run_id) for key, value in tags.items()])

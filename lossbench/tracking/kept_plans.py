@@ -7,10 +7,8 @@ same trials.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-
-from mlflow import MlflowClient
-from mlflow.entities import Run
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from lossbench.errors import RequestError
 from lossbench.planning.look_record import LookRecord
@@ -23,6 +21,10 @@ from lossbench.tracking.results import points_file
 from lossbench.tracking.run_writer import RunWriter
 from lossbench.tracking.runs import Runs
 from lossbench.tracking.server_errors import one_line
+from lossbench.tracking.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from lossbench.tracking.connection import GetClient
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ class KeptPlans:
     """
 
     def __init__(
-        self, client: Callable[[], MlflowClient], location: Location, runs: Runs, writer: RunWriter
+        self, client: GetClient, location: Location, runs: Runs, writer: RunWriter
     ) -> None:
         self._client, self.location, self._runs, self._writer = client, location, runs, writer
         self._points: dict[str, SearchPoints] = {}  # that are written, by the search's identity
@@ -83,8 +85,8 @@ class KeptPlans:
                     found[identity] = record
         return found
 
-    def _records_of(self, run: Run) -> Iterator[tuple[str, LookRecord]]:
-        for tag in run.data.tags:
+    def _records_of(self, run: StoredRun) -> Iterator[tuple[str, LookRecord]]:
+        for tag in run.tags:
             identity = tag.removeprefix(names.LOOKS)
             if identity != tag and (record := self._read(run, identity)) is not None:
                 yield identity, record
@@ -107,7 +109,7 @@ class KeptPlans:
         # a table has a run for each label, as with `--only`, but one record
         suite = self._client().get_experiment(self._writer.experiment).name
         known = self.look_records(suite)
-        tags = {tag for run in self._runs.tables(suite) for tag in run.data.tags}
+        tags = {tag for run in self._runs.tables(suite) for tag in run.tags}
         for identity, record in self._pending_records.items():
             if identity not in known and f"{names.LOOKS}{identity}" in tags:
                 self._pending_records = {}
@@ -135,8 +137,8 @@ class KeptPlans:
     def _tag(self, run: str, key: str, value: str) -> None:
         self._client().log_batch(run, tags=names.as_tags({key: value}))
 
-    def _read(self, run: Run, identity: str) -> LookRecord | None:
-        content = read_artifact(self._client(), self.location, run, looks_file(identity))
+    def _read(self, run: StoredRun, identity: str) -> LookRecord | None:
+        content = read_artifact(self._client, self.location, run, looks_file(identity))
         try:
             if content is None:
                 raise ValueError("it is missing")
@@ -148,7 +150,7 @@ class KeptPlans:
             _LOG.warning(
                 "%s of run %s cannot be used: %s",
                 looks_file(identity),
-                run.info.run_id,
+                run.run_id,
                 one_line(error),
             )
             return None

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from mlflow.entities import Run
-
 from lossbench.planning.earlier_results import trained_trial, upgraded
 from lossbench.planning.measurements import merged_result, missing_evaluations
 from lossbench.planning.trial import Trial
@@ -16,6 +14,7 @@ from lossbench.tracking import names
 from lossbench.tracking.location import Location
 from lossbench.tracking.results import ResultReader
 from lossbench.tracking.runs import Runs
+from lossbench.tracking.stored_run import StoredRun
 
 _DOWNLOADS = 8
 """Number of trials whose results are read from a server at a time."""
@@ -31,14 +30,14 @@ class StoredTraining:
         result: Its result with the measurements of all these runs.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[StoredRun, ...]
     results: tuple[TrialResult, ...]
     result: TrialResult
 
     def is_complete_in(self, experiment: str, trial: Trial) -> bool:
         """Whether runs of an experiment have all measurements of a trial that the store has."""
         pairs = zip(self.runs, self.results, strict=True)
-        own = [result for run, result in pairs if run.info.experiment_id == experiment]
+        own = [result for run, result in pairs if run.experiment_id == experiment]
         return bool(own) and len(missing_evaluations(trial, merged_result(own))) == len(
             missing_evaluations(trial, self.result)
         )
@@ -85,39 +84,39 @@ class TrainingLookup:
         return bool(missing_evaluations(trial, found[trial.identity].result))
 
     def _runs_by_identity(
-        self, trials: Iterable[Trial], runs: Iterable[Run], *, own: bool
-    ) -> dict[str, list[Run]]:
+        self, trials: Iterable[Trial], runs: Iterable[StoredRun], *, own: bool
+    ) -> dict[str, list[StoredRun]]:
         """Runs of the wanted trainings, the earliest first."""
         wanted = {trial.earlier_identity: trial.identity for trial in trials}
         wanted |= {trial.identity: trial.identity for trial in trials}
         data = {trial.data_digest for trial in trials}
-        found: dict[str, list[Run]] = {}
+        found: dict[str, list[StoredRun]] = {}
         for run in runs:
             identity = self._identity(run, data)
             if identity is None:
                 continue
             if identity in wanted:
                 found.setdefault(wanted[identity], []).append(run)
-            elif own and any(key.startswith(names.SOURCES) for key in run.data.params):
-                self.other_code[identity] = run.data.params
+            elif own and any(key.startswith(names.SOURCES) for key in run.params):
+                self.other_code[identity] = run.params
             if own:
-                self.seeds[identity] = run.data.tags.get(names.SEED, "")
+                self.seeds[identity] = run.tags.get(names.SEED, "")
         return found
 
-    def _identity(self, run: Run, data: Set[str]) -> str | None:
+    def _identity(self, run: StoredRun, data: Set[str]) -> str | None:
         """Identity of the training of a run; None if it is no training, or one of other data."""
-        identity = run.data.tags.get(names.IDENTITY)
-        if identity is None or names.MEASURED in run.data.tags:
+        identity = run.tags.get(names.IDENTITY)
+        if identity is None or names.MEASURED in run.tags:
             return identity
         # a run of an earlier version, whose identity includes its evaluations
-        if run.data.params.get("data_digest", "") not in data:
+        if run.params.get("data_digest", "") not in data:
             return None
         content = self._reader.trial(run)
         trial = trained_trial(content) if content else None
         return trial.identity if trial else identity
 
     def _read(
-        self, trials: Sequence[Trial], runs: Mapping[str, Sequence[Run]]
+        self, trials: Sequence[Trial], runs: Mapping[str, Sequence[StoredRun]]
     ) -> dict[str, StoredTraining]:
         wanted = [trial for trial in trials if trial.identity in runs]
         with ThreadPoolExecutor(1 if self._location.database else _DOWNLOADS) as pool:
@@ -125,32 +124,34 @@ class TrainingLookup:
         pairs = zip(wanted, read, strict=True)
         return {trial.identity: training for trial, training in pairs if training is not None}
 
-    def _training(self, trial: Trial, runs: Iterable[Run]) -> StoredTraining | None:
+    def _training(self, trial: Trial, runs: Iterable[StoredRun]) -> StoredTraining | None:
         """The network with the most measurements of a trial; the earliest of equal ones.
 
         A network that was trained again may differ from the first one: only measurements of the
         same network are put together.
         """
-        networks: dict[str, list[tuple[Run, TrialResult]]] = {}
+        networks: dict[str, list[tuple[StoredRun, TrialResult]]] = {}
         for run, result in self._results(trial, runs):
-            key = result.weights_digest or run.info.run_id
+            key = result.weights_digest or run.run_id
             networks.setdefault(key, []).append((run, result))
             if not missing_evaluations(trial, _merged(networks[key]).result):
                 return _merged(networks[key])
         trainings = [_merged(pairs) for pairs in networks.values()]
         return min(trainings, key=lambda t: len(missing_evaluations(trial, t.result)), default=None)
 
-    def _results(self, trial: Trial, runs: Iterable[Run]) -> Iterator[tuple[Run, TrialResult]]:
+    def _results(
+        self, trial: Trial, runs: Iterable[StoredRun]
+    ) -> Iterator[tuple[StoredRun, TrialResult]]:
         for run in runs:
             result = self._reader.result(run)
             if result is None:
                 continue
-            if names.MEASURED not in run.data.tags and (content := self._reader.trial(run)):
+            if names.MEASURED not in run.tags and (content := self._reader.trial(run)):
                 result = upgraded(trial, content, result)
             # earlier versions had another identity; copies and archives have today's
             yield run, result.model_copy(update={"identity": trial.identity})
 
 
-def _merged(pairs: Sequence[tuple[Run, TrialResult]]) -> StoredTraining:
+def _merged(pairs: Sequence[tuple[StoredRun, TrialResult]]) -> StoredTraining:
     results = tuple(result for _, result in pairs)
     return StoredTraining(tuple(run for run, _ in pairs), results, merged_result(results))

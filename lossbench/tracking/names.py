@@ -6,13 +6,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Any
-
-from mlflow.entities import Metric, Param, RunTag
+from typing import TYPE_CHECKING, Any
 
 from lossbench.errors.redaction import redacted
 from lossbench.planning.nested import component_text, flatten, is_component
 from lossbench.planning.trial import Trial, short_digest
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Param, RunTag
 
 PREFIX = "lossbench."
 IDENTITY = f"{PREFIX}identity"
@@ -196,15 +197,26 @@ def shortened(value: str) -> str:
 
 
 def as_params(values: Mapping[str, str]) -> list[Param]:
+    from mlflow.entities import Param
+
     return [Param(key, value) for key, value in values.items()]
 
 
 def as_tags(values: Mapping[str, str]) -> list[RunTag]:
-    return [RunTag(clean_key(key), shortened(redacted(value))) for key, value in values.items()]
+    from mlflow.entities import RunTag
+
+    return [RunTag(key, value) for key, value in tag_texts(values).items()]
+
+
+def tag_texts(values: Mapping[str, str]) -> dict[str, str]:
+    """Tags as MLflow stores them: with allowed keys, shortened, and without secrets."""
+    return {clean_key(key): shortened(redacted(value)) for key, value in values.items()}
 
 
 def as_metrics(values: Mapping[str, float], timestamp_ms: int, step: int) -> list[Metric]:
     """Metrics for MLflow, without infinite values, which it would store as 1.8e308."""
+    from mlflow.entities import Metric
+
     return [
         Metric(clean_key(key), value, timestamp_ms, step)
         for key, value in values.items()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import logging
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from lossbench.planning.divergence import FORMER_REASON, collapse_reason, guessing_note
 from lossbench.planning.result_files import RESULT, TRIAL
@@ -20,6 +18,10 @@ from lossbench.tracking import names
 from lossbench.tracking.artifacts import read_artifact
 from lossbench.tracking.location import Location
 from lossbench.tracking.server_errors import one_line
+from lossbench.tracking.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from lossbench.tracking.connection import GetClient
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 _LOG = logging.getLogger(__name__)
@@ -33,14 +35,14 @@ class ResultReader:
         location: Location of the store.
     """
 
-    def __init__(self, client: Callable[[], MlflowClient], location: Location) -> None:
+    def __init__(self, client: GetClient, location: Location) -> None:
         self._client, self._location = client, location
         self._read: dict[tuple[str, int | None], TrialResult] = {}  # by run id and end time
         self._trials: dict[str, bytes | None] = {}  # by run id
 
-    def result(self, run: Run) -> TrialResult | None:
+    def result(self, run: StoredRun) -> TrialResult | None:
         """Result of a finished run, with a warning if it cannot be used; read once."""
-        key = (run.info.run_id, run.info.end_time)
+        key = (run.run_id, run.end_time)
         if key not in self._read:  # a finished run changes only together with its end time
             result = self._result(run)
             if result is None:
@@ -48,39 +50,39 @@ class ResultReader:
             self._read[key] = result
         return self._read[key]
 
-    def trial(self, run: Run) -> bytes | None:
+    def trial(self, run: StoredRun) -> bytes | None:
         """Specification of the trial of a run as JSON; None if it is missing."""
-        if run.info.run_id not in self._trials:
-            content = read_artifact(self._client(), self._location, run, TRIAL)
-            self._trials[run.info.run_id] = content
-        return self._trials[run.info.run_id]
+        if run.run_id not in self._trials:
+            content = read_artifact(self._client, self._location, run, TRIAL)
+            self._trials[run.run_id] = content
+        return self._trials[run.run_id]
 
-    def arrays(self, run: Run, file: str) -> Arrays | None:
+    def arrays(self, run: StoredRun, file: str) -> Arrays | None:
         """Arrays of an artifact by name; None if it is missing or broken.
 
         Args:
             run: The run.
             file: Path of the artifact.
         """
-        content = read_artifact(self._client(), self._location, run, file)
+        content = read_artifact(self._client, self._location, run, file)
         if content is None:
             return None
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return dict(arrays)
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            identity = run.data.tags[names.IDENTITY]
+            identity = run.tags[names.IDENTITY]
             _LOG.warning("%s of trial %s is broken: %s", file, identity, one_line(error))
             return None
 
-    def all_search_points(self, tables: Iterable[Run]) -> dict[str, SearchPoints]:
+    def all_search_points(self, tables: Iterable[StoredRun]) -> dict[str, SearchPoints]:
         """The points that the runs of tables have, by the identity of the search.
 
         Of several ones, the most points count.
         """
         found: dict[str, SearchPoints] = {}
         for run in tables:
-            for tag in run.data.tags:
+            for tag in run.tags:
                 identity = tag.removeprefix(names.SEARCH)
                 if identity == tag or (points := self.search_points(run, identity)) is None:
                     continue
@@ -88,9 +90,9 @@ class ResultReader:
                     found[identity] = points
         return found
 
-    def search_points(self, run: Run, identity: str) -> SearchPoints | None:
+    def search_points(self, run: StoredRun, identity: str) -> SearchPoints | None:
         """Points of a search that are stored with a table's run; None if they cannot be read."""
-        content = read_artifact(self._client(), self._location, run, points_file(identity))
+        content = read_artifact(self._client, self._location, run, points_file(identity))
         try:
             if content is None:
                 raise ValueError("it is missing")
@@ -99,20 +101,20 @@ class ResultReader:
             _warn(run, points_file(identity), error)
             return None
 
-    def _result(self, run: Run) -> TrialResult | None:
-        content = read_artifact(self._client(), self._location, run, RESULT)
+    def _result(self, run: StoredRun) -> TrialResult | None:
+        content = read_artifact(self._client, self._location, run, RESULT)
         try:
             if content is None:
                 raise ValueError("it is missing")
             result = TrialResult.model_validate_json(content)
-            if result.identity != run.data.tags[names.IDENTITY]:
+            if result.identity != run.tags[names.IDENTITY]:
                 raise ValueError(f"it is of trial {result.identity}")
         except ValueError as error:  # includes those of pydantic
             _warn(run, RESULT, error)
             return None
         return self._reclassified(run, result)
 
-    def _reclassified(self, run: Run, result: TrialResult) -> TrialResult:
+    def _reclassified(self, run: StoredRun, result: TrialResult) -> TrialResult:
         """Result with the status by today's rule.
 
         Earlier versions counted every trial near chance as diverged.
@@ -137,6 +139,6 @@ def points_file(identity: str) -> str:
     return f"search-{identity}.json"
 
 
-def _warn(run: Run, artifact: str, error: ValueError) -> None:
-    where = f"{run.info.run_name} (run {run.info.run_id})"
+def _warn(run: StoredRun, artifact: str, error: ValueError) -> None:
+    where = f"{run.name} (run {run.run_id})"
     _LOG.warning("%s of %s cannot be used: %s", artifact, where, one_line(error))

@@ -5,11 +5,9 @@ from __future__ import annotations
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-
-from mlflow import MlflowClient
-from mlflow.entities import Run
+from typing import TYPE_CHECKING
 
 from lossbench.planning.measurements import all_metrics, merged_result, result_for, with_own_last
 from lossbench.planning.result_files import RESULT
@@ -26,6 +24,12 @@ from lossbench.tracking.finished_runs import (
 )
 from lossbench.tracking.location import Location
 from lossbench.tracking.runs import Runs
+from lossbench.tracking.stored_run import StoredRun, stored_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from lossbench.tracking.connection import GetClient
 
 _METRICS_PER_CALL = 1000
 _PARAMS_PER_CALL = 100
@@ -50,7 +54,7 @@ class RunWriter:
         label: Label of the table; empty while an archive is imported.
     """
 
-    def __init__(self, client: Callable[[], MlflowClient], location: Location, runs: Runs) -> None:
+    def __init__(self, client: GetClient, location: Location, runs: Runs) -> None:
         self._make_client, self._location, self._runs = client, location, runs
         self._begun: dict[str, str] = {}  # identity -> run id
         self.experiment = ""
@@ -81,22 +85,21 @@ class RunWriter:
         name = names.run_name(trial)
         identity = {names.IDENTITY: trial.identity}
         with locked(self._location):
-            found = self._runs.find(self.experiment, identity, unfinished=True)
-            if found and found.data.metrics and _is_aborted(found):
-                self._client.delete_run(found.info.run_id)
+            found = self._runs.find(self.experiment, identity, finished=False)
+            if found and _is_aborted(found) and self._runs.values(found.run_id).metrics:
+                self._client.delete_run(found.run_id)
                 found = None
             run = found or self._runs.create(self.experiment, identity, tags, name)
-        run_id = str(run.info.run_id)
+        run_id = run.run_id
         self._begun[trial.identity] = run_id
         if found:
             self._client.update_run(run_id, status="RUNNING", name=name)
             self._client.log_batch(run_id, tags=names.as_tags(tags))
-            if names.REASON in run.data.tags:  # why the run ended before
+            if names.REASON in run.tags:  # why the run ended before
                 self._client.delete_tag(run_id, names.REASON)
         # MLflow forbids changes of parameters: labels keep their first values
-        missing = names.as_params(
-            {k: v for k, v in names.params(trial).items() if k not in run.data.params}
-        )
+        known = self._runs.values(run_id).params if found else {}
+        missing = names.as_params({k: v for k, v in names.params(trial).items() if k not in known})
         for start in range(0, len(missing), _PARAMS_PER_CALL):
             self._client.log_batch(run_id, params=missing[start : start + _PARAMS_PER_CALL])
         return run_id
@@ -167,23 +170,25 @@ class RunWriter:
         return FinishedRun(names.run_name(trial), params, names.as_tags(tags), metrics)
 
     def _write_with_client(self, new: FinishedRun, files: Iterable[tuple[str, bytes]]) -> None:
-        run = self._client.create_run(
-            self.experiment,
-            tags={tag.key: tag.value for tag in new.tags},
-            run_name=new.name,
-        )
-        run_id = run.info.run_id
+        tags = {tag.key: tag.value for tag in new.tags}
+        run = stored_run(self._client.create_run(self.experiment, tags=tags, run_name=new.name))
+        run_id = run.run_id
         for start in range(0, len(new.params), _PARAMS_PER_CALL):
             self._client.log_batch(run_id, params=new.params[start : start + _PARAMS_PER_CALL])
         for start in range(0, len(new.metrics), _METRICS_PER_CALL):
             self._client.log_batch(run_id, metrics=new.metrics[start : start + _METRICS_PER_CALL])
         with tempfile.TemporaryDirectory() as temporary:
             write_files(Path(temporary), files)
-            write_folder(self._client, self._location, run, Path(temporary))
+            write_folder(self._make_client, self._location, run, Path(temporary))
         self._client.set_terminated(run_id, "FINISHED")
 
     def add_measurements(
-        self, run: Run, before: TrialResult, trial: Trial, result: TrialResult, artifacts: Path
+        self,
+        run: StoredRun,
+        before: TrialResult,
+        trial: Trial,
+        result: TrialResult,
+        artifacts: Path,
     ) -> None:
         """Add measurements to the finished run of the same network.
 
@@ -199,11 +204,11 @@ class RunWriter:
         whole = merged_result([before, result]) if before.measurements else result
         whole = whole.model_copy(update={"weights_digest": result.weights_digest})
         whole, values = with_own_last(trial, whole), all_metrics(new)
-        logged = run.data.metrics
+        logged = self._runs.values(run.run_id).metrics
         replaced = any(logged.get(key, value) != value for key, value in values.items())
         # of two values with the same time, MLflow shows the greater one
         logged_ms = int(time.time() * 1000) if replaced else _ended_ms(whole)
-        self._write(run.info.run_id, trial, whole, values, artifacts, logged_ms)
+        self._write(run.run_id, trial, whole, values, artifacts, logged_ms)
 
     def _write(
         self,
@@ -222,13 +227,24 @@ class RunWriter:
             metrics=names.as_metrics(values, timestamp_ms, step=0),
             tags=names.as_tags(tags),
         )
-        write_folder(self._client, self._location, self._client.get_run(run_id), artifacts)
+        write_folder(self._make_client, self._location, self._run(run_id), artifacts)
         self.write_text(run_id, RESULT, result.model_dump_json(indent=1))
         self._client.set_terminated(run_id, "FINISHED")
 
     def write_text(self, run_id: str, name: str, text: str) -> None:
         """Store a text as an artifact of a run."""
-        write_text(self._client, self._location, run_id, name, text)
+        write_text(self._make_client, self._location, self._run(run_id), name, text)
+
+    def _run(self, run_id: str) -> StoredRun:
+        """A run of this process.
+
+        Raises:
+            TrackingError: It was deleted for good meanwhile.
+        """
+        run = self._runs.get(run_id)
+        if run is None:
+            raise self._location.error(f"run {run_id} was deleted while it was written")
+        return run
 
 
 def _final_values(result: TrialResult) -> dict[str, float]:
@@ -261,6 +277,6 @@ def _owner() -> str:
     return f"{platform.node()}:{Path.cwd()}"
 
 
-def _is_aborted(run: Run) -> bool:
-    ended = run.info.status in ("FAILED", "KILLED")
-    return ended or run.data.tags.get(names.OWNER) == _owner()
+def _is_aborted(run: StoredRun) -> bool:
+    ended = run.status in ("FAILED", "KILLED")
+    return ended or run.tags.get(names.OWNER) == _owner()

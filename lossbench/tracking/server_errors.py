@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import requests
-from mlflow.exceptions import MlflowException, RestException
-from sqlalchemy.exc import SQLAlchemyError
-
 from lossbench.errors.redaction import redacted
-
-FAILURES = (MlflowException, SQLAlchemyError, requests.RequestException, OSError)
-"""Exceptions that MLflow raises if a store fails."""
 
 DELAYS_SEC = (0.5, 1.0, 2.0, 4.0)
 """Pauses between the attempts to reach a busy server."""
@@ -40,6 +35,16 @@ _VARIABLES = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_T
 _Result = TypeVar("_Result")
 
 
+@functools.cache
+def failures() -> tuple[type[Exception], ...]:
+    """Exceptions that are raised if a store fails; called only where one has been raised."""
+    import requests
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, requests.RequestException, OSError, sqlite3.Error
+
+
 def one_line(error: Exception) -> str:
     """First line of an error, without secrets, truncated to 300 characters."""
     error = getattr(error, "orig", None) or error  # the error that SQLAlchemy wraps is clearer
@@ -53,7 +58,7 @@ def with_retries(action: Callable[[], _Result]) -> _Result:
     for delay in DELAYS_SEC:
         try:
             return action()
-        except FAILURES as error:
+        except failures() as error:
             if not _is_busy(error) or time.monotonic() - begin > RETRY_LIMIT_SEC:
                 raise
         time.sleep(delay)
@@ -64,7 +69,7 @@ def explain(error: Exception, uri: str) -> str:
     """Message for a failure of a server, with what the user can do.
 
     Args:
-        error: One of `FAILURES`.
+        error: One of `failures()`.
         uri: Address of the server.
     """
     text, status = str(error), _status_of(error)
@@ -88,6 +93,8 @@ def explain(error: Exception, uri: str) -> str:
         )
     if status == 500:
         return "the server has failed (500, Internal Server Error); see its log, or try again"
+    from mlflow.exceptions import RestException
+
     # an error message of MLflow, unless the server does not have MLflow's endpoints
     if isinstance(error, RestException) and "ENDPOINT_NOT_FOUND" not in text:
         return one_line(error)
@@ -119,6 +126,8 @@ def _status_of(error: Exception) -> int | None:
     found = _STATUS.search(str(error))
     if found:
         return int(next(filter(None, found.groups())))
+    from mlflow.exceptions import RestException
+
     if isinstance(error, RestException):
         return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
     return None

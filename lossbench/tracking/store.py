@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Literal
-
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
+from typing import TYPE_CHECKING, Literal
 
 from lossbench.planning.look_record import LookRecord
 from lossbench.planning.measurements import result_for
@@ -25,15 +19,19 @@ from lossbench.records import EpochRecord, TableSummary, TrialResult
 from lossbench.suite.atomic_files import link_or_copy, write_files
 from lossbench.tracking import names
 from lossbench.tracking.artifacts import artifact_path, has_artifact, read_artifact, read_artifacts
-from lossbench.tracking.connection import open_store, translate_store_errors
+from lossbench.tracking.connection import Opening, open_store, translate_store_errors
 from lossbench.tracking.kept_plans import KeptPlans
 from lossbench.tracking.location import Location, locate
 from lossbench.tracking.lookup import StoredTraining, TrainingLookup
 from lossbench.tracking.results import Arrays, ResultReader
 from lossbench.tracking.run_writer import RunWriter, Training
 from lossbench.tracking.runs import Runs
+from lossbench.tracking.stored_run import StoredRun
 from lossbench.tracking.table_members import TrialRuns, trial_runs
 from lossbench.tracking.table_run import TableRuns
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 class Tracker:
@@ -48,14 +46,14 @@ class Tracker:
         kept: What is stored with the runs of tables, to be kept before trials depend on it.
     """
 
-    def __init__(self, location: Location, opening: Future[MlflowClient]) -> None:
+    def __init__(self, location: Location, opening: Opening) -> None:
         self.location = location
         self._opening = opening
-        self._runs = Runs(opening.result, location)
-        self._reader = ResultReader(opening.result, location)
-        self._writer = RunWriter(opening.result, location, self._runs)
-        self.kept = KeptPlans(opening.result, location, self._runs, self._writer)
-        self._tables = TableRuns(opening.result, location, self._runs)
+        self._runs = Runs(opening.client, location)
+        self._reader = ResultReader(opening.client, location)
+        self._writer = RunWriter(opening.client, location, self._runs)
+        self.kept = KeptPlans(opening.client, location, self._runs, self._writer)
+        self._tables = TableRuns(opening.client, location, self._runs)
         self._lookup = TrainingLookup(self._runs, self._reader, location)
         self._stored: dict[str, StoredTraining] = {}  # by identity
         self._results: dict[str, TrialResult] = {}  # by identity
@@ -78,7 +76,7 @@ class Tracker:
 
     @property
     def _client(self) -> MlflowClient:
-        return self._opening.result()
+        return self._opening.client()
 
     @translate_store_errors
     def results(self, trials: Iterable[Trial]) -> dict[str, TrialResult]:
@@ -90,7 +88,7 @@ class Tracker:
             Results by the identities of the trials, with the metrics of their evaluations; those
             that are not measured yet are in `unmeasured`.
         """
-        if not self._opening.done():
+        if not self._opening.is_open:
             return {}  # the database is being created
         trials = tuple(trials)
         found = self._lookup.find(trials)
@@ -143,13 +141,13 @@ class Tracker:
             The points by the identity of the search. An artifact that cannot be read is left out,
             with a warning.
         """
-        if not self._opening.done():
+        if not self._opening.is_open:
             return {}  # the database is being created
         return self._reader.all_search_points(self._runs.tables(suite))
 
     def look_records(self, suite: str) -> dict[str, LookRecord]:
         """Look up the records of looks at tables of a suite, by their identities."""
-        return self.kept.look_records(suite) if self._opening.done() else {}
+        return self.kept.look_records(suite) if self._opening.is_open else {}
 
     @translate_store_errors
     def start_suite(
@@ -162,9 +160,9 @@ class Tracker:
             environment: Versions that affect the results; recorded as tags.
             imported: Whether the results to store are those of an archive.
         """
-        self._opening.result()  # the thread that creates the database needs the lock, too
+        self._opening.wait()  # the thread that creates the database needs the lock, too
         run, writer = self._tables.start(plan, environment, imported=imported), self._writer
-        writer.experiment, writer.parent = run.info.experiment_id, run.info.run_id
+        writer.experiment, writer.parent = run.experiment_id, run.run_id
         writer.table, writer.label = plan.table_identity, "" if imported else plan.label
         self.kept.write_pending()
 
@@ -197,7 +195,7 @@ class Tracker:
             suite: Name of the suite.
             trials: Trials for which `results` was called.
         """
-        experiment = self._client.get_experiment_by_name(suite)
+        experiment = self._runs.experiment(suite)
         key = experiment.experiment_id if experiment else ""
         stored = [(t, self._stored[t.identity]) for t in trials if t.identity in self._stored]
         return not all(training.is_complete_in(key, trial) for trial, training in stored)
@@ -225,10 +223,10 @@ class Tracker:
                 (folder / TRIAL).write_text(trial.model_dump_json(), encoding="utf-8")
                 run_id = self._store(trial, stored.result, folder)
             own = self._writer.experiment
-            origin = next(run for run in stored.runs if run.info.experiment_id != own)
-            suite = origin.data.tags.get(names.SUITE, "")
-            if run_id not in {run.info.run_id for run in stored.runs}:
-                first = origin.data.tags.get(names.ORIGIN, origin.info.run_id)
+            origin = next(run for run in stored.runs if run.experiment_id != own)
+            suite = origin.tags.get(names.SUITE, "")
+            if run_id not in {run.run_id for run in stored.runs}:
+                first = origin.tags.get(names.ORIGIN, origin.run_id)
                 tags = {names.ORIGIN: first, names.ORIGIN_SUITE: suite}
                 self._client.log_batch(run_id, tags=names.as_tags(tags))
             counts[suite] += 1
@@ -305,11 +303,12 @@ class Tracker:
     def _files(self, trial: Trial, *, weights: bool) -> Iterator[tuple[str, bytes]]:
         written: set[str] = {RESULT, WEIGHTS}
         for run in self._stored[trial.identity].runs:  # the earliest run that has a file counts
-            for name, content in read_artifacts(self._client, self.location, run, written):
+            for name, content in read_artifacts(self._opening.client, self.location, run, written):
                 written.add(name)
                 yield name, content
         if weights and (holder := self._run_with_weights(trial)) is not None:
-            yield WEIGHTS, read_artifact(self._client, self.location, holder, WEIGHTS) or b""
+            content = read_artifact(self._opening.client, self.location, holder, WEIGHTS) or b""
+            yield WEIGHTS, content
 
     @translate_store_errors
     def import_trainings(self, trainings: Iterable[Training]) -> None:
@@ -341,21 +340,20 @@ class Tracker:
         if source is not None:
             link_or_copy(source, folder / WEIGHTS)
         else:
-            content = read_artifact(self._client, self.location, run, WEIGHTS)
+            content = read_artifact(self._opening.client, self.location, run, WEIGHTS)
             (folder / WEIGHTS).write_bytes(content or b"")
         text = self._stored[trial.identity].result.model_dump_json()
         (folder / RESULT).write_text(text, encoding="utf-8")
 
-    def _run_with_weights(self, trial: Trial) -> Run | None:
+    def _run_with_weights(self, trial: Trial) -> StoredRun | None:
         """Run that has the weights of a trial; a copied run does not, but names its origin."""
         runs = list(self._stored[trial.identity].runs)
-        origins = [run.data.tags[names.ORIGIN] for run in runs if names.ORIGIN in run.data.tags]
+        origins = [run.tags[names.ORIGIN] for run in runs if names.ORIGIN in run.tags]
         for origin in dict.fromkeys(origins):
-            if origin not in {run.info.run_id for run in runs}:
-                with contextlib.suppress(MlflowException):  # it was deleted for good
-                    runs.append(self._client.get_run(origin))
+            if origin not in {run.run_id for run in runs}:
+                runs += self._existing([origin])
         return next(
-            (r for r in runs if has_artifact(self._client, self.location, r, WEIGHTS)), None
+            (r for r in runs if has_artifact(self._opening.client, self.location, r, WEIGHTS)), None
         )
 
     def _store(self, trial: Trial, result: TrialResult, artifacts: Path) -> str:
@@ -365,19 +363,25 @@ class Tracker:
             return self._writer.finish(trial, result, artifacts)
         run, before = known
         self._writer.add_measurements(run, before, trial, result, artifacts)
-        return str(run.info.run_id)
+        return run.run_id
 
-    def _same_network(self, trial: Trial, result: TrialResult) -> tuple[Run, TrialResult] | None:
+    def _same_network(
+        self, trial: Trial, result: TrialResult
+    ) -> tuple[StoredRun, TrialResult] | None:
         """Finished run in this suite with the network of a result, and its stored result."""
         experiment = self._writer.experiment
         stored = self._stored.get(trial.identity)
-        ids = [run.info.run_id for run in stored.runs] if stored else []
-        listed = [self._client.get_run(run_id) for run_id in ids]  # they may have changed meanwhile
-        tagged = self._runs.finished_with_tag(names.IDENTITY, trial.identity, experiment)
+        ids = [run.run_id for run in stored.runs] if stored else []
+        listed = self._existing(ids)  # they may have changed meanwhile
+        tagged = self._runs.find(experiment, {names.IDENTITY: trial.identity}, finished=True)
         for run in [*listed, *([tagged] if tagged else [])]:
-            if run.info.experiment_id != experiment:
+            if run.experiment_id != experiment:
                 continue
             before = self._reader.result(run)
             if before and before.weights_digest in ("", result.weights_digest):
                 return run, before
         return None
+
+    def _existing(self, run_ids: Iterable[str]) -> list[StoredRun]:
+        """The runs as they are now, without those that were deleted for good."""
+        return [run for run in map(self._runs.get, run_ids) if run]

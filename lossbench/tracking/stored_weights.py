@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import Future
 from dataclasses import dataclass
-
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from lossbench.errors import RequestError, did_you_mean
 from lossbench.planning.plan import matches
 from lossbench.planning.result_files import WEIGHTS
 from lossbench.tracking import names
 from lossbench.tracking.artifacts import artifact_bytes, delete_artifact
-from lossbench.tracking.connection import open_store, translate_store_errors
+from lossbench.tracking.connection import Opening, open_store, translate_store_errors
 from lossbench.tracking.location import Location, locate
 from lossbench.tracking.runs import Runs
+from lossbench.tracking.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class SuiteWeights:
     """
 
     suite: str
-    runs: tuple[Run, ...]
+    runs: tuple[StoredRun, ...]
     total_bytes: int
     users: dict[str, int]
     origins: dict[str, int]
@@ -45,13 +42,13 @@ class WeightsStore:
 
     Args:
         location: Location of the store.
-        opening: MLflow's client.
+        opening: The store.
     """
 
-    def __init__(self, location: Location, opening: Future[MlflowClient]) -> None:
+    def __init__(self, location: Location, opening: Opening) -> None:
         self.location = location
         self._opening = opening
-        self._runs = Runs(opening.result, location)
+        self._runs = Runs(opening.client, location)
 
     @classmethod
     def open(cls, uri: str | None) -> WeightsStore:
@@ -92,20 +89,18 @@ class WeightsStore:
             cells = sorted({"/".join(_cell(run)[:2]) for run in own})
             raise RequestError(f"--only {only}: matches no cell of {', '.join(cells)}")
         sizes = {
-            run.info.run_id: size
+            run.run_id: size
             for run in chosen
-            if (size := artifact_bytes(self._opening.result(), self.location, run, WEIGHTS))
+            if (size := artifact_bytes(self._opening.client, self.location, run, WEIGHTS))
             is not None
         }
         others = [run for run in trials if _suite(run) != suite]
         return SuiteWeights(
             suite,
-            tuple(run for run in chosen if run.info.run_id in sizes),
+            tuple(run for run in chosen if run.run_id in sizes),
             sum(sizes.values()),
-            users=_counts(run for run in others if run.data.tags.get(names.ORIGIN) in sizes),
-            origins=_counts(
-                (run for run in chosen if run.info.run_id not in sizes), names.ORIGIN_SUITE
-            ),
+            users=_counts(run for run in others if run.tags.get(names.ORIGIN) in sizes),
+            origins=_counts((run for run in chosen if run.run_id not in sizes), names.ORIGIN_SUITE),
         )
 
     @translate_store_errors
@@ -114,23 +109,23 @@ class WeightsStore:
         for run in found.runs:
             delete_artifact(self.location, run, WEIGHTS)
 
-    def _trials(self) -> Iterable[Run]:
+    def _trials(self) -> Iterable[StoredRun]:
         return self._runs.finished((), elsewhere=True)
 
 
-def _suite(run: Run) -> str:
-    return str(run.data.tags.get(names.SUITE, ""))
+def _suite(run: StoredRun) -> str:
+    return str(run.tags.get(names.SUITE, ""))
 
 
-def _cell(run: Run) -> tuple[str, str, str]:
+def _cell(run: StoredRun) -> tuple[str, str, str]:
     """Column, row label and loss name of a trial."""
-    variant, row, loss = (run.data.tags.get(k, "") for k in (names.VARIANT, names.ROW, names.LOSS))
+    variant, row, loss = (run.tags.get(k, "") for k in (names.VARIANT, names.ROW, names.LOSS))
     return variant, row, loss
 
 
-def _counts(runs: Iterable[Run], tag: str = names.SUITE) -> dict[str, int]:
+def _counts(runs: Iterable[StoredRun], tag: str = names.SUITE) -> dict[str, int]:
     counts: dict[str, int] = {}
     for run in runs:
-        if name := run.data.tags.get(tag):
+        if name := run.tags.get(tag):
             counts[name] = counts.get(name, 0) + 1
     return counts

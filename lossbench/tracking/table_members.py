@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from mlflow.entities import Run
-
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.tracking import names
 from lossbench.tracking.run_tags import TagChanges
+from lossbench.tracking.stored_run import StoredRun
 
 
 @dataclass(frozen=True)
@@ -26,24 +25,24 @@ class TrialRuns:
         others: The other runs.
     """
 
-    members: Sequence[tuple[Run, Trial]]
-    others: Sequence[Run]
+    members: Sequence[tuple[StoredRun, Trial]]
+    others: Sequence[StoredRun]
 
 
-def trial_runs(runs: Iterable[Run], wanted: Iterable[tuple[Run, Trial]]) -> TrialRuns:
+def trial_runs(runs: Iterable[StoredRun], wanted: Iterable[tuple[StoredRun, Trial]]) -> TrialRuns:
     """Divide the runs of a suite into those of wanted trials and others.
 
     Args:
         runs: Finished runs of the suite.
         wanted: Runs of wanted trials, also in other suites, with their trials.
     """
-    found = {r.info.run_id: r for r in runs if r.data.tags.get(names.KIND) != "table"}
-    members = [(run, trial) for run, trial in wanted if found.pop(run.info.run_id, None)]
+    found = {r.run_id: r for r in runs if r.tags.get(names.KIND) != "table"}
+    members = [(run, trial) for run, trial in wanted if found.pop(run.run_id, None)]
     return TrialRuns(members, list(found.values()))
 
 
 def changed_tags(
-    table: Run, plan: Plan, trials: TrialRuns, tables: Sequence[Run]
+    table: StoredRun, plan: Plan, trials: TrialRuns, tables: Sequence[StoredRun]
 ) -> Iterator[tuple[str, TagChanges]]:
     """Changes of the tags of trials, after a report of a table.
 
@@ -52,7 +51,7 @@ def changed_tags(
     longer in a table moves to another one that it is in, or has no parent.
 
     Args:
-        table: Run of the table.
+        table: StoredRun of the table.
         plan: Plan of the table.
         trials: Runs of the suite's trials.
         tables: Runs of all tables of the suite.
@@ -60,12 +59,12 @@ def changed_tags(
     Yields:
         Id of a run whose tags are not right, and the changes.
     """
-    own, label = table.info.run_id, plan.label
-    parents = {run.info.run_id for run in tables}
-    current = [run for run in tables if names.EARLIER not in run.data.tags]
-    by_label = {run.data.tags.get(names.LABEL): run.info.run_id for run in current}
+    own, label = table.run_id, plan.label
+    parents = {run.run_id for run in tables}
+    current = [run for run in tables if names.EARLIER not in run.tags]
+    by_label = {run.tags.get(names.LABEL): run.run_id for run in current}
     for run, trial in trials.members:
-        tags = run.data.tags
+        tags = run.tags
         wanted: dict[str, str] = {
             **names.cell_tags(trial),
             names.TABLES: names.with_label(tags.get(names.TABLES, ""), label),
@@ -74,13 +73,13 @@ def changed_tags(
             wanted |= {names.PARENT: own, names.TABLE: plan.table_identity}
         changed = {key: value for key, value in wanted.items() if tags.get(key) != value}
         if changed:
-            yield run.info.run_id, changed
+            yield run.run_id, changed
     for run in trials.others:
-        labels = run.data.tags.get(names.TABLES, "")
+        labels = run.tags.get(names.TABLES, "")
         if f"|{label}|" not in labels:
             continue
         left = names.without_label(labels, label)
         changes: dict[str, str | None] = {names.TABLES: left}
-        if run.data.tags.get(names.PARENT) == own:
+        if run.tags.get(names.PARENT) == own:
             changes[names.PARENT] = next(filter(None, map(by_label.get, left.split("|"))), None)
-        yield run.info.run_id, changes
+        yield run.run_id, changes

@@ -64,10 +64,10 @@ def test_files_are_replaced_as_a_whole(original: Path, plan: Plan, artifacts: Pa
     client = MlflowClient(uri_of(original), registry_uri=uri_of(original))
     [*_, run] = Runs(lambda: client, locate(uri_of(original))).finished([plan.suite.suite])
     (artifacts / RESULT).write_text("a folder's", encoding="utf-8")
-    stored = Path(run.info.artifact_uri)
+    stored = Path(run.artifact_uri)
     for write in (
-        lambda: write_folder(client, locate(uri_of(original)), run, artifacts),
-        lambda: write_text(client, locate(uri_of(original)), run.info.run_id, RESULT, "a text"),
+        lambda: write_folder(lambda: client, locate(uri_of(original)), run, artifacts),
+        lambda: write_text(lambda: client, locate(uri_of(original)), run, RESULT, "a text"),
     ):
         before = (stored / RESULT).read_bytes()
         with (stored / RESULT).open("rb") as reader:  # another process, which reads meanwhile

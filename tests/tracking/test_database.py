@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from lossbench.errors import NothingRecordedError, TrackingError
 from lossbench.planning.plan import Plan
 from lossbench.tracking import connection
-from lossbench.tracking.database import known_revisions
+from lossbench.tracking.database import known_revisions, newest_revision
 from lossbench.tracking.location import locate
 from lossbench.tracking.store import Tracker
 
@@ -58,6 +58,12 @@ def test_schema_revisions_are_those_of_mlflow() -> None:
     assert head in known
     assert len(known) > 30
     assert UNKNOWN not in known
+
+
+def test_the_newest_revision_is_found_without_mlflow(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as db:
+        [(revision,)] = db.execute("SELECT version_num FROM alembic_version").fetchall()
+    assert newest_revision() == revision == known_revisions()[0]
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.tracking.artifacts import read_artifact
+from lossbench.tracking.connection import GetClient
 from lossbench.tracking.location import Location
 from lossbench.tracking.store import Tracker
+from lossbench.tracking.stored_run import StoredRun
 from tests.tracking.earlier_version import log_as_before
 from tests.tracking.started import all_runs, started
 
@@ -165,8 +166,8 @@ def test_a_result_is_read_once(
     writer.finish(first, make_result(first), artifacts)
     reads: list[str] = []
 
-    def counted(client: MlflowClient, location: Location, run: Run, name: str) -> bytes | None:
-        reads.append(run.data.tags["lossbench.identity"])
+    def counted(client: GetClient, location: Location, run: StoredRun, name: str) -> bytes | None:
+        reads.append(run.tags["lossbench.identity"])
         return read_artifact(client, location, run, name)
 
     monkeypatch.setattr("lossbench.tracking.results.read_artifact", counted)
