@@ -55,6 +55,14 @@ class LocalPlanStatus(PlanStatus):
         found = this_machine(self.plan.suite.resources)
         return found.device, found.trials
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings of the plan, and one about the processor of this machine, if there is one."""
+        from lossbench.runner.processor import precision_warning
+
+        found = precision_warning(self.plan, self.machine[0])
+        return self.plan.warnings if found is None else (*self.plan.warnings, found)
+
     def is_large(self, data_root: Path) -> bool:
         """Whether a run is so large that its costs are estimated before it starts."""
         from lossbench.data.facts import view_of

@@ -118,7 +118,7 @@ def plan(
         plan_output.print_changed_code(out, status)
         plan_output.print_weightless(out, status)
         plan_output.print_columns(out, status.plan)
-        plan_output.print_data(out, status.plan)
+        plan_output.print_data(out, status.plan, status.warnings)
         plan_output.print_missing(out, checked)
     forecast = None
     if (status.left or status.expected_trials) and not checked.missing:

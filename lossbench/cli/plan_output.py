@@ -124,7 +124,7 @@ def print_columns(console: Console, plan: Plan) -> None:
     console.print(table)
 
 
-def print_data(console: Console, plan: Plan) -> None:
+def print_data(console: Console, plan: Plan, warnings: Sequence[str]) -> None:
     """Print the use of the data, tuned keys, warnings, and the chosen classes."""
     for line in plan.notes:
         console.print(Text(f"data: {line}"), soft_wrap=True)
@@ -132,7 +132,7 @@ def print_data(console: Console, plan: Plan) -> None:
         console.print(Text(f"weights: {line}"), soft_wrap=True)
     for line in tuning_texts(plan):
         console.print(Text(f"tuning: {line}"), soft_wrap=True)
-    for line in (*plan.warnings, *plan.search_notes):
+    for line in (*warnings, *plan.search_notes):
         console.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
     for line in plan.by_column(lambda variant: _chosen_classes(plan, variant)):
         console.print(line, highlight=False, soft_wrap=True)
@@ -312,7 +312,7 @@ def as_json(
     content = {
         "suite": status.plan.suite.suite,
         "cells": list(cells.values()),
-        "data": {"notes": status.plan.notes, "warnings": status.plan.warnings},
+        "data": {"notes": status.plan.notes, "warnings": status.warnings},
         "to_train": None if status.plan.missing else len(status.left),
         "to_measure": None if status.plan.missing else len(status.to_measure),
         "coming": len(status.expected_trials),

@@ -113,7 +113,10 @@ def run(
 
     seconds = None if time_budget is None else read_duration(time_budget, "--time-budget")
     plan = load_plan(suite, set_, only, seeds, data_root, plugin)
-    for line in plan.warnings:
+    from lossbench.cli.local_status import LocalPlanStatus, load_status
+
+    here = LocalPlanStatus(plan, plan.trials, {})
+    for line in here.warnings if address is None else plan.warnings:
         err.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
     report_folder(plan, output)  # refused now rather than after the training
     from lossbench.cli.until_decided import Rounds, plan_with_looks
@@ -124,7 +127,6 @@ def run(
         looked, rounds = plan_with_looks(plan, tracking_uri, max_seeds), Rounds(err)
     elif max_seeds is not None:
         raise RequestError("--max-seeds: only together with --until-decided")
-    from lossbench.cli.local_status import load_status
     from lossbench.runner.budget import PROBE_SEC, Budget
     from lossbench.runner.run import run_plan
     from lossbench.tracking.store import Tracker

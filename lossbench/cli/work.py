@@ -88,6 +88,7 @@ def work(
     started = time.monotonic()
     warnings.simplefilter("ignore")  # libraries' warnings
     try:
+        from lossbench.runner.processor import precision_warning
         from lossbench.runner.sharded_work import ShardedWork
         from lossbench.runner.shards import read_shard
 
@@ -99,7 +100,8 @@ def work(
         chosen = read_shard(shard)
         place = _device(device)
         plan = load_plan(suite, set_, only, seeds, data_root, plugin)
-        for line in plan.warnings:
+        about_processor = precision_warning(plan, place)
+        for line in filter(None, (*plan.warnings, about_processor)):
             err.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
         _require_folder(output)
         outcome = ShardedWork(

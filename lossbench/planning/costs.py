@@ -86,15 +86,18 @@ class Costs:
     ) -> None:
         self._device = device
         self._known: dict[Cell, Cost] = {}
+        self._precision: dict[Cell, str] = {}  # of the cells with known costs
         self._by_work: dict[str, tuple[Cost, int]] = {}  # a cost and its number of epochs
         self.basis: dict[Cell, str] = {}
         listed = list(trials)
         self.add_results(listed, results)
-        for trial in listed:
+        first = {trial.recipe.precision: trial for trial in reversed(listed)}
+        for trial in (*first.values(), *listed):  # each precision is probed before time is up
             cell, work = cell_of(trial), work_of(trial)
             if probe and cell not in self._known and work not in self._by_work and not enough():
                 self._known[cell] = probe(trial)
                 self._by_work[work] = self._known[cell], trial.recipe.epochs
+                self._precision[cell] = trial.recipe.precision
                 self.basis[cell] = "probed"
 
     def add_results(self, trials: Iterable[Trial], results: Mapping[str, TrialResult]) -> None:
@@ -111,6 +114,7 @@ class Costs:
             self._known[cell] = Cost(duration, max(cost.memory_mib for cost in costs))
             one = first[cell]
             self._by_work[work_of(one)] = self._known[cell], one.recipe.epochs
+            self._precision[cell] = one.recipe.precision
             self.basis[cell] = "ran"
 
     def __bool__(self) -> bool:
@@ -119,8 +123,8 @@ class Costs:
     def cost_of_trial(self, trial: Trial) -> Cost:
         """Cost of a trial: that of its cell, or of a cell with the same work, if one is known.
 
-        Otherwise the median time and the largest memory of the known cells of its column, or of all
-        known cells. At least one cost must be known.
+        Otherwise the median time and the largest memory of the known cells of its column, of those
+        with its precision, or of all. At least one cost must be known.
         """
         cell = cell_of(trial)
         if cell in self._known:
@@ -130,7 +134,9 @@ class Costs:
             ratio = trial.recipe.epochs / epochs
             return Cost(cost.wall_time_sec * ratio, cost.memory_mib)
         column = [cost for (variant, _, _), cost in self._known.items() if variant == trial.variant]
-        similar = column or list(self._known.values())
+        precision = trial.recipe.precision
+        alike = [cost for cell, cost in self._known.items() if self._precision[cell] == precision]
+        similar = column or alike or list(self._known.values())
         return Cost(
             median(cost.wall_time_sec for cost in similar),
             max(cost.memory_mib for cost in similar),

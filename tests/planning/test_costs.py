@@ -178,3 +178,27 @@ def test_one_point_of_a_tuned_learning_rate_is_timed(tmp_path: Path) -> None:
     for trial in plan.trials:
         expected = {"softmax": 10.0, "center": 20.0}[trial.loss.name] * trial.recipe.epochs / 2
         assert costs.cost_of_trial(trial).wall_time_sec == expected
+
+
+def test_each_precision_is_probed_first_and_guesses_are_of_the_same_precision(
+    write_suite: Write,
+) -> None:
+    """Two columns of each precision; the time for probes suffices for two of their cells."""
+    columns = (
+        "a: {}\n  b: {model: {feature_dim: 3}}\n"
+        "  c: {recipe: {precision: bfloat16}}\n"
+        "  d: {recipe: {precision: bfloat16}, model: {feature_dim: 3}}\n"
+    )
+    path = write_suite()
+    path.write_text(path.read_text(encoding="utf-8") + f"variants:\n  {columns}", encoding="utf-8")
+    plan = check(load_suite(path), NOWHERE)
+    probed: list[str] = []
+
+    def measure(trial: Trial) -> Cost:
+        probed.append(trial.variant)
+        return Cost(10.0 if trial.recipe.precision == "float32" else 110.0, 1.0)
+
+    costs = Costs(plan.trials, {}, "cpu", measure, lambda: len(probed) == 2)
+    assert sorted(probed) == ["a", "c"]
+    guessed = {t.variant: costs.cost_of_trial(t).wall_time_sec for t in plan.trials}
+    assert guessed == {"a": 10.0, "b": 10.0, "c": 110.0, "d": 110.0}
