@@ -50,7 +50,7 @@ class TrialResources:
         attached: Whether the cluster was running before. Its nodes may have no common file system.
     """
 
-    cpus: int
+    cpus: float
     gpus: float
     workers: int
     concurrent: int

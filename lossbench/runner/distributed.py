@@ -110,7 +110,7 @@ def _train_in_worker(config: dict[str, Any]) -> None:
             on_epoch=on_epoch,
             group=group,
             checkpoints=checkpoints,
-            until=config["until"].get(trial.identity),
+            until=config["until"],
         )
     except PausedError as paused:
         if group.is_main_process:

@@ -13,6 +13,9 @@ from lossbench.runner.outbox import Outbox, log_from_outbox
 from lossbench.runner.progress import Display
 from lossbench.tracking.store import Tracker
 
+BEHIND = 100
+"""Number of waiting writes above which `LogWriter.is_behind`."""
+
 
 class LogWriter:
     """Single thread that writes to MLflow, in the order of the calls. No call raises.
@@ -25,7 +28,13 @@ class LogWriter:
         self._tracker, self._outbox, self._display = tracker, outbox, display
         self._thread = ThreadPoolExecutor(1, "mlflow")
         self._unreachable = False
+        self._submitted, self._done = 0, 0
         self.unlogged: dict[str, Trial] = {}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so many writes are waiting that those which can be left out should be."""
+        return self._submitted - self._done > BEHIND
 
     def begin(self, trial: Trial) -> None:
         """Open the MLflow run of a trial."""
@@ -41,7 +50,7 @@ class LogWriter:
 
     def log_result(self, trial: Trial) -> None:
         """Log the result of a trial from the outbox, after earlier results that are still there."""
-        self._thread.submit(self._log_result, trial)
+        self._queue(self._log_result, trial)
 
     def close(self) -> None:
         """Try once more to log the remaining results, and wait for the thread."""
@@ -58,7 +67,17 @@ class LogWriter:
                 self._unreachable = True
                 self._display.note(f"MLflow: {_first_line(error)}")
 
-        self._thread.submit(attempt)
+        self._queue(attempt)
+
+    def _queue(self, write: Callable[..., None], *arguments: Any) -> None:
+        def run() -> None:
+            try:
+                write(*arguments)
+            finally:
+                self._done += 1
+
+        self._submitted += 1
+        self._thread.submit(run)
 
     def _log_result(self, trial: Trial) -> None:
         self.unlogged[trial.identity] = trial

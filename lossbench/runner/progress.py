@@ -111,8 +111,13 @@ class Display:
         counts += f", {self._diverged} diverged" if self._diverged else ""
         self._bar.update(self._task, description=counts)
         table = Table.grid(padding=(0, 2))
-        for trial, record in list(self._running.values()):
+        running = list(self._running.values())
+        lines = self._console.size.height - 2  # without the bar and the cursor's line
+        shown = running if len(running) <= lines else running[: max(lines - 1, 0)]
+        for trial, record in shown:
             table.add_row(Text(f"  {trial.name}", "dim"), *self._state(trial, record))
+        if len(shown) < len(running):
+            table.add_row(Text(f"  and {len(running) - len(shown)} more", "dim"))
         return Group(self._bar, table)
 
     def _state(self, trial: Trial, record: EpochRecord | None) -> tuple[str, str]:

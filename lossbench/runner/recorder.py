@@ -183,11 +183,15 @@ class Recorder(tune.Callback):
         self._fail(self.trial_of(trial), text or "its worker process died")
 
     def _log_epochs(self, trial: Trial, records: list[EpochRecord]) -> None:
-        """Log the pending epochs of a trial, at most once per `FLUSH_SEC`."""
+        """Log the pending epochs of a trial, at most once per `FLUSH_SEC`.
+
+        If MLflow is too slow for all running trials, they are logged with the result.
+        """
         pending = self._pending.setdefault(trial.identity, [])
         pending += records
         now = time.monotonic()
-        if pending and now - self._flushed.get(trial.identity, now) >= FLUSH_SEC:
+        due = now - self._flushed.get(trial.identity, now) >= FLUSH_SEC
+        if pending and due and not self._log.is_behind:
             self._flushed[trial.identity] = now
             self._pending[trial.identity] = []
             self._log.log_epochs(trial, pending)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from lossbench.runner.outbox import Outbox
 from lossbench.runner.progress import Display
 from lossbench.runner.ray_files import logs_folder
 from lossbench.runner.recorder import MAX_WORKER_DEATHS, Recorder
+from lossbench.runner.trial_queue import MAX_PENDING, PENDING, TrialQueue
 from lossbench.runner.worker import run_job
 from lossbench.tracking.store import Tracker
 
@@ -91,7 +93,6 @@ def run_trials(
                 "checkpoints": str((work / "checkpoints").resolve()),
                 "checkpoint_sec": checkpoint_sec,
                 "plugins": [plugin.model_dump() for plugin in plugins],
-                "until": dict(until),
                 "measure_only": measure_only,
             }
             stopper = RunStopper(recorder, fail_fast, deadline, waits=resources.attached)
@@ -101,7 +102,7 @@ def run_trials(
             )
             # Ctrl-C, or a signal to stop, before Tune handles it
             with server as shared["file_server"], contextlib.suppress(KeyboardInterrupt):
-                _tuner(trials, resources, recorder, shared, stopper).fit()
+                _tuner(trials, until, resources, recorder, shared, stopper).fit()
         finally:
             recorder.close()
             shutil.rmtree(storage, ignore_errors=True)
@@ -114,6 +115,7 @@ def run_trials(
 
 def _tuner(
     trials: Sequence[Trial],
+    until: Mapping[str, int],
     resources: TrialResources,
     recorder: Recorder,
     shared: dict[str, Any],
@@ -121,17 +123,19 @@ def _tuner(
 ) -> tune.Tuner:
     storage = Path(shared["storage"])
     request: dict[str, float] = {"cpu": resources.cpus, "gpu": resources.gpus}
+    max_live = None
     if (
         resources.workers > 1 and not shared["measure_only"]
     ):  # the job only waits for its workers, which Ray Train places itself
-        request = {"memory": 2**20}
+        request, max_live = {"memory": 2**20}, resources.concurrent
+    jobs = ({"trial": trial.model_dump_json(), "until": until[trial.identity]} for trial in trials)
+    os.environ[MAX_PENDING] = str(min(resources.concurrent, PENDING))
     return tune.Tuner(
         tune.with_resources(run_job, request),
-        param_space={
-            "trial": tune.grid_search([trial.model_dump_json() for trial in trials]),
-            **shared,
-        },
-        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=resources.concurrent),
+        param_space=shared,
+        tune_config=tune.TuneConfig(
+            reuse_actors=True, search_alg=TrialQueue(jobs, max_live), num_samples=len(trials)
+        ),
         run_config=tune.RunConfig(
             name=storage.name,
             storage_path=str(storage.parent),

@@ -83,7 +83,7 @@ def run_job(config: dict[str, Any]) -> None:
                     device=config["device"],
                     on_epoch=on_epoch,
                     checkpoints=checkpoints,
-                    until=config["until"].get(trial.identity),
+                    until=config["until"],
                 )
             (Path(folder) / RESULT).write_text(result.model_dump_json(), encoding="utf-8")
         except PausedError as paused:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lossbench.errors import TrackingError
 from lossbench.planning.plan import Plan
+from lossbench.runner import log_writer
+from lossbench.runner.log_writer import LogWriter
 from lossbench.tracking.store import Tracker
 from tests.runner.fake_runs import WorkFolder
 
@@ -32,3 +36,21 @@ def test_all_results_are_logged_if_the_server_is_available_again_during_the_run(
     assert (outcome.started, outcome.unlogged) == (3, [])
     assert "not logged to MLflow yet" in folder.seen.getvalue()
     assert len(folder.tracker().results(plan.trials)) == 3
+
+
+def test_a_writer_is_behind_while_too_many_writes_wait(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_writer, "BEHIND", 2)
+    go_on = threading.Event()
+    tracker: Any = SimpleNamespace(log_epochs=lambda trial, records: go_on.wait(60))
+    nothing: Any = None
+    writer = LogWriter(tracker, nothing, nothing)
+    for _ in range(2):
+        writer.log_epochs(plan.trials[0], [])
+    assert not writer.is_behind
+    writer.log_epochs(plan.trials[0], [])
+    assert writer.is_behind
+    go_on.set()
+    writer.close()
+    assert not writer.is_behind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 
+import pytest
 from rich.console import Console
 
 from lossbench.planning.plan import Plan
@@ -54,3 +55,20 @@ def test_without_a_terminal_only_failures_divergences_and_notes_are_printed(plan
         f"failed: {third.name}: out of memory",
         "a note",
     ]
+
+
+@pytest.mark.parametrize(("height", "names", "more"), [(5, 3, ""), (4, 1, "and 2 more")])
+def test_a_terminal_shows_as_many_running_trials_as_it_has_lines(
+    plan: Plan, height: int, names: int, more: str
+) -> None:
+    console = Console(file=io.StringIO(), width=120, height=height, color_system=None)
+    display = Display(console, 3, 6)
+    for trial in plan.trials:
+        display.started(trial)
+    with console.capture() as capture:
+        console.print(display._render())
+    text = capture.get()
+    assert sum(trial.name in text for trial in plan.trials) == names
+    assert more in text
+    assert "3 running" in text
+    assert len(text.splitlines()) < height

@@ -10,6 +10,9 @@ import pytest
 from rich.console import Console
 
 from lossbench.planning.plan import Plan
+from lossbench.records import EpochRecord
+from lossbench.runner import recorder as recorder_module
+from lossbench.runner.log_writer import LogWriter
 from lossbench.runner.outbox import Outbox
 from lossbench.runner.progress import Display
 from lossbench.runner.recorder import MAX_WORKER_DEATHS, Recorder
@@ -108,3 +111,27 @@ def test_restarts_after_the_death_of_a_worker_are_counted(
     message = f"{plan.trials[0].name}: its worker process died; restart"
     assert f"{message} 1 of at most {MAX_WORKER_DEATHS}" in shown(folder)
     assert f"{message} 2 of at most {MAX_WORKER_DEATHS}" in shown(folder)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_epochs_of_running_trials_are_not_logged_if_mlflow_is_behind(
+    plan: Plan,
+    folder: WorkFolder,
+    recorder: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    behind: bool,
+) -> None:
+    trial = plan.trials[0]
+    logged: list[int] = []
+    monkeypatch.setattr(recorder_module, "FLUSH_SEC", 0.0)
+    monkeypatch.setattr(LogWriter, "is_behind", behind)
+    monkeypatch.setattr(
+        Tracker, "log_epochs", lambda _, trial, records: logged.extend(r.epoch for r in records)
+    )
+    tune_trial = FakeTuneTrial(trial, tmp_path)
+    recorder.on_trial_start(0, [], tune_trial)
+    epoch = EpochRecord(epoch=1, timestamp_ms=1, metrics={"train_loss": 1.0})
+    recorder.on_trial_result(0, [], tune_trial, {"epochs": [epoch.model_dump()]})
+    recorder.close()
+    assert logged == ([] if behind else [1])

@@ -51,7 +51,7 @@ def test_pausing_does_not_change_results(
                 "checkpoints": str(tmp_path / name),
                 "checkpoint_sec": 1000.0,  # only the rung is kept
                 "file_server": "",
-                "until": {trial.identity: until},
+                "until": until,
                 "measure_only": False,
             }
         )
