@@ -19,15 +19,21 @@ from rich.table import Table
 from benchmarks import heads as of_heads
 from benchmarks.environment import environment
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(add_completion=False)
 console = Console()
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
 Rounds = Annotated[int, typer.Option(min=1, help="How often every candidate is timed.")]
 
 
-@app.callback()
-def main() -> None:
-    """Print times and memory of lossbench compared with the alternatives."""
+@app.callback(invoke_without_command=True)
+def main(context: typer.Context) -> None:
+    """Print times and memory of lossbench compared with the alternatives, and targets.
+
+    Without a command: heads, pipeline, step, precision and suite, which take about half an hour.
+    """
+    if context.invoked_subcommand is None:
+        for command in (heads, pipeline, step, precision, suite):
+            command()
 
 
 @app.command()
@@ -144,24 +150,75 @@ def suite(
     trials: Annotated[int, typer.Option(min=4, help="Number of short trials.")] = 24,
     epochs: Annotated[int, typer.Option(min=1, help="Epochs per short trial.")] = 40,
     many: Annotated[
-        int, typer.Option(min=50, help="Number of trials with synthetic results.")
-    ] = 1000,
+        list[int] | None,
+        typer.Option(min=50, help="Numbers of trials with synthetic results. [1000, 10000]"),
+    ] = None,
     json_file: Json = None,
 ) -> None:
-    """Compare `lossbench run` with a plain loop; time other commands on many trials."""
+    """Time whole commands, with few trials that are trained and many synthetic results."""
     from benchmarks import suite as of_suite
 
     console.print(_one_line(environment()))
-    table = _table("", "suite", "measured", "target")
-    with console.status("short trials"):
-        measured = list(of_suite.short_trials(trials, epochs))
-    with console.status("many trials"):
-        measured += of_suite.many_trials(many)
-        measured += of_suite.archived_trials(many)
-    for row in measured:
-        table.add_row(row.what, _against(row.value, row.bar), _bar(row.bar))
-    console.print(table)
+    measured: list[of_suite.Measured] = []
+    sizes = many or [1000, 10_000]
+    for title, part in {
+        "start-up": of_suite.start_up(),
+        "a second run": of_suite.second_run(),
+        "short trials": of_suite.short_trials(trials, epochs),
+        **{f"{size:,} trials": of_suite.many_trials(size) for size in sizes},
+        f"archive of {sizes[0]:,} trials": of_suite.archived_trials(sizes[0]),
+    }.items():
+        table = _table("", title, "measured", "target")
+        with console.status(title):
+            rows = list(part)
+        for row in rows:
+            table.add_row(row.what, _against(row.value, row.bar), _bar(row.bar))
+        console.print(table)
+        measured += rows
     _write(json_file, "suite", measured)
+
+
+@app.command()
+def scale(
+    trials: Annotated[
+        list[int] | None, typer.Option(min=10, help="Numbers of trials. [200, 1000, 4000]")
+    ] = None,
+    at_once: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 20,
+    sleep_sec: Annotated[float, typer.Option(min=0.0, help="Duration of a trial.")] = 0.1,
+    json_file: Json = None,
+) -> None:
+    """Run trials that only sleep with Ray Tune, without and with MLflow.
+
+    A worker needs 70 MiB of memory, and 1 to 2 seconds of a processor to start.
+
+    \b
+    Examples:
+      python -m benchmarks scale
+      python -m benchmarks scale --trials 1000 --at-once 200 --sleep-sec 60
+    """
+    from benchmarks import scale as of_scale
+
+    console.print(_one_line(environment()))
+    table = _table(
+        f"{at_once} at once, {sleep_sec:g} s each", "MLflow", "trials", "trials/s",
+        "driver, CPU ms per trial", "driver, MiB more", "workers", "MiB per worker",
+    )  # fmt: skip
+    measured = []
+    for logged in (False, True):
+        for number in trials or [200, 1000, 4000]:
+            row = of_scale.measure(number, at_once, sleep_sec, logged=logged)
+            measured.append(row)
+            table.add_row(
+                "SQLite" if logged else "none",
+                str(row.trials),
+                f"{row.trials_per_sec:.1f}",
+                f"{1000 * row.driver_cpu_sec:.0f}",
+                f"{row.driver_mib:.0f}",
+                str(row.workers),
+                f"{row.worker_mib:.0f}",
+            )
+    console.print(table)
+    _write(json_file, "scale", measured)
 
 
 @app.command()
@@ -316,16 +373,7 @@ def _device(name: str) -> torch.device:
 def _table(title: str, *headings: str) -> Table:
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for i, heading in enumerate(headings):
-        words = heading in (
-            "head",
-            "model",
-            "loss",
-            "input pipeline",
-            "mode",
-            "suite",
-            "noise",
-            "true differences",
-        )
+        words = i == 0 or heading == "loss"
         table.add_column(heading, justify="left" if words else "right", no_wrap=i == 0)
     return table
 
