@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,9 +15,15 @@ FOLDER = "claims"
 """Name of the folder in the working folder; the same as in earlier versions, which may run at the
 same time."""
 
+OTHER_FILES = 512
+"""Number of open files that are left for everything else."""
+
 
 class TrialLocks:
     """Locks of this process, one per trial; the system releases them when the process ends.
+
+    Each is an open file, and a process may have only so many. The limit is raised as far as the
+    system allows; more trials are not locked at once.
 
     Args:
         work: Working folder of the run.
@@ -30,7 +37,7 @@ class TrialLocks:
         """Lock trials for this process.
 
         Returns:
-            The trials that are locked now; other processes hold the rest.
+            The trials that are locked now. Other processes hold the rest, or there are too many.
 
         Raises:
             RequestError: The working folder cannot be written.
@@ -42,7 +49,8 @@ class TrialLocks:
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
             raise RequestError(f"{self._folder.absolute()}: {reason}") from None
-        return [trial for trial in trials if self._acquire(trial.identity)]
+        most = max_open_files() - OTHER_FILES
+        return [trial for trial in trials if self._acquire(trial.identity, most)]
 
     def release(self) -> None:
         """Release all locks. Their files remain: deleting one would let two processes lock it."""
@@ -50,9 +58,11 @@ class TrialLocks:
             lock.release()
         self._held.clear()
 
-    def _acquire(self, identity: str) -> bool:
+    def _acquire(self, identity: str, most: int) -> bool:
         if identity in self._held:
             return True
+        if len(self._held) >= most:
+            return False
         lock = FileLock(self._folder / f"{identity}.lock", timeout=0)
         try:
             lock.acquire()
@@ -60,3 +70,14 @@ class TrialLocks:
             return False
         self._held[identity] = lock
         return True
+
+
+def max_open_files() -> int:
+    """Number of files that this process may have open, after raising it to the system's limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # macOS allows less than it says
+            return soft
+    return hard
