@@ -6,6 +6,7 @@ import functools
 import gc
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from lossbench.cli.main import GARBAGE_FROM, main
 from lossbench.data.prepared import ARRAY_NAMES, Card, array_digest, save_prepared
 
 pytest_plugins = ["tests.synthetic_plans"]
+os.environ["LOSSBENCH_PLAN_CACHE"] = "off"  # tests replace parts of lossbench
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 

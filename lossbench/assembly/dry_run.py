@@ -111,11 +111,23 @@ class DryRun:
 def dry_run(plan: Plan, datasets: Mapping[str, Dataset], collector: ProblemCollector) -> DryRun:
     """Send two images through the model, the augmentations and the heads of every cell.
 
+    One thread is used: for two images, more of them mostly wait for each other, on a busy machine
+    for a long time.
+
     Args:
         plan: The plan.
         datasets: Variant -> data set.
         collector: Collector of the problems.
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _dry_run(plan, datasets, collector)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _dry_run(plan: Plan, datasets: Mapping[str, Dataset], collector: ProblemCollector) -> DryRun:
     suite = plan.suite
     features: dict[str, Tensor] = {}
     weights: dict[str, str] = {}

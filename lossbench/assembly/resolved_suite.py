@@ -26,6 +26,7 @@ from lossbench.assembly.tuning import (
     with_tuned_spaces,
 )
 from lossbench.data.loading import explain_missing
+from lossbench.data.sources import DATASETS
 from lossbench.errors import Loc, ParameterError, Problem, ProblemCollector, UnknownNameError
 from lossbench.evaluation import Evaluation
 from lossbench.losses import LOSSES
@@ -100,6 +101,28 @@ def missing_data(resolved: ResolvedSuite, data_root: Path) -> tuple[str, ...]:
     Raises:
         SuiteError: A data set is unknown.
     """
+    suite, wanted = resolved.suite, _wanted_data(resolved)
+    messages = []
+    for name, path in wanted.items():
+        try:
+            messages.append(explain_missing(name, data_root))
+        except UnknownNameError as error:
+            raise suite.origin.error([Problem(path, str(error))]) from None
+    return tuple(dict.fromkeys(filter(None, messages)))
+
+
+def dataset_names(resolved: ResolvedSuite) -> tuple[str, ...]:
+    """Names of all data sets that the columns and evaluations read, directly or indirectly."""
+    names = list(_wanted_data(resolved))
+    for name in names:
+        if "/" not in name and name in DATASETS and not DATASETS.library_of(name):
+            derived_from = DATASETS[name].create().derived_from
+            names += [derived_from] if derived_from else []
+    return tuple(names)
+
+
+def _wanted_data(resolved: ResolvedSuite) -> dict[str, Loc]:
+    """Name of each data set -> location in the suite that asks for it first."""
     suite = resolved.suite
     wanted: dict[str, Loc] = {}
     for variant, evaluations in resolved.evaluations.items():
@@ -109,13 +132,7 @@ def missing_data(resolved: ResolvedSuite, data_root: Path) -> tuple[str, ...]:
         for index, evaluation in enumerate(evaluations):
             if evaluation.dataset:
                 wanted.setdefault(evaluation.dataset, (*where, index))
-    messages = []
-    for name, path in wanted.items():
-        try:
-            messages.append(explain_missing(name, data_root))
-        except UnknownNameError as error:
-            raise suite.origin.error([Problem(path, str(error))]) from None
-    return tuple(dict.fromkeys(filter(None, messages)))
+    return wanted
 
 
 def plan_without_data(resolved: ResolvedSuite, missing: tuple[str, ...]) -> Plan:

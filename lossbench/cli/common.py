@@ -55,17 +55,11 @@ def load_plan(
         raise RequestError(f"--seeds {seeds}: --set gives seeds, too; give them once")
     suite = load_suite(path, overrides, None if seeds is None else _parse_seeds(seeds))
     from lossbench.analysis.published import published_problems
-    from lossbench.assembly.check import check
-    from lossbench.assembly.plugins import read_plugins
-    from lossbench.assembly.resolved_suite import missing_data, plan_without_data, resolve_suite
+    from lossbench.assembly.kept_plans import read_kept_plan
     from lossbench.planning.changes import find_changes
 
-    read = read_plugins(plugins)
-    resolved = resolve_suite(suite)
-    if without_data and (missing := missing_data(resolved, data_root)):
-        whole = plan_without_data(resolved, missing)
-    else:
-        whole = replace(check(suite, data_root), plugins=read)
+    kept = None if plugins else read_kept_plan(suite, data_root)
+    whole = kept or _checked_plan(suite, data_root, plugins, without_data=without_data)
     problems = published_problems(suite, whole.metrics)
     if problems:
         raise suite.origin.error(problems)
@@ -74,6 +68,29 @@ def load_plan(
     written = suite if not overrides and seeds is None else _load_unchanged(path)
     changes = find_changes(suite, written, overrides, only if narrows else None)
     return replace(plan, changes=changes)
+
+
+def _checked_plan(
+    suite: Suite, data_root: Path, plugins: list[Path], *, without_data: bool
+) -> Plan:
+    """Check everything about a suite and return the plan of all its cells."""
+    from lossbench.assembly.check import check
+    from lossbench.assembly.kept_plans import check_and_keep
+    from lossbench.assembly.plugins import read_plugins
+    from lossbench.assembly.resolved_suite import (
+        dataset_names,
+        missing_data,
+        plan_without_data,
+        resolve_suite,
+    )
+
+    read = read_plugins(plugins)
+    resolved = resolve_suite(suite)
+    if without_data and (missing := missing_data(resolved, data_root)):
+        return plan_without_data(resolved, missing)
+    if plugins:
+        return replace(check(suite, data_root), plugins=read)
+    return check_and_keep(suite, data_root, dataset_names(resolved))
 
 
 def _parse_seeds(text: str) -> list[int]:

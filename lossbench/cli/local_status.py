@@ -65,6 +65,8 @@ class LocalPlanStatus(PlanStatus):
 
     def is_large(self, data_root: Path) -> bool:
         """Whether a run is so large that its costs are estimated before it starts."""
+        if not self.left and not self.expected_trials:
+            return False
         from lossbench.data.facts import view_of
         from lossbench.data.suite_data import open_dataset
 

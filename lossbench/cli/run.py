@@ -230,9 +230,6 @@ def confirm_long_run(
     def with_rounds(status: LocalPlanStatus) -> LocalPlanStatus:
         return expect_rounds(status).status if until_decided else status
 
-    whole = with_rounds(LocalPlanStatus(plan, plan.trials, {}))
-    if not whole.is_large(data_root):
-        return
     found = with_rounds(load_status(plan, tracking_uri))
     if not found.is_large(data_root):
         return

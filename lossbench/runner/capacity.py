@@ -7,8 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from lossbench.suite.schema import Resources
 
 _ROUNDING = 1e-9
@@ -62,6 +60,8 @@ def capacity(nodes: Sequence[Node], wanted: Resources) -> Capacity:
 
 def this_machine(wanted: Resources) -> Capacity:
     """Capacity of this machine, at least one trial: `run` itself reports missing resources."""
+    import torch  # which takes two seconds
+
     gpus = torch.cuda.device_count()
     found = capacity([Node(processors(), gpus)], wanted)
     return replace(found, gpus=found.gpus if gpus else 0.0, trials=max(found.trials, 1))

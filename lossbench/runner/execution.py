@@ -20,11 +20,9 @@ from lossbench.planning.trial import Trial
 from lossbench.records import TrialResult
 from lossbench.runner.budget import PROBE_SEC, Budget
 from lossbench.runner.cluster import TrialResources, ray_cluster
-from lossbench.runner.environment import environment
 from lossbench.runner.halving import NextTrainings, next_trainings
 from lossbench.runner.outbox import Outbox, log_from_outbox
 from lossbench.runner.outcome import RunOutcome, RunStatus
-from lossbench.runner.pruning import pruned_line, pruned_result
 from lossbench.runner.ray_watchdog import Watchdog, ray_watchdog
 from lossbench.runner.trial_locks import TrialLocks
 from lossbench.tracking.store import Tracker
@@ -119,7 +117,7 @@ class Execution:
             self._outbox.remove(trial)
         waiting = [trial for trial in waiting if trial not in logged]
         if waiting:
-            self._tracker.start_suite(self._plan, environment())
+            self._start_suite()
             for trial in waiting:
                 log_from_outbox(self._tracker, self._outbox, trial)
             self._finish("FINISHED")
@@ -249,8 +247,13 @@ class Execution:
     def open_table(self) -> None:
         """Open the table's run in MLflow, if this execution has not opened it yet."""
         if not self._table_is_open:
-            self._tracker.start_suite(self._plan, environment())
+            self._start_suite()
             self._table_is_open = True
+
+    def _start_suite(self) -> None:
+        from lossbench.runner.environment import environment  # imports torch
+
+        self._tracker.start_suite(self._plan, environment())
 
     def _connect(self, trials: Sequence[Trial], results: dict[str, TrialResult]) -> TrialResources:
         """Start Ray, measure costs if there is a budget, then open the table's run in MLflow.
@@ -340,7 +343,9 @@ class Execution:
         paused: dict[str, TrialResult],
     ) -> bool:
         """Record pruned trials; return whether this process has locked any of them."""
+        # these import torch, which a run that trains nothing does not need
         from lossbench.runner.checkpoint_folders import drop_checkpoints
+        from lossbench.runner.pruning import pruned_line, pruned_result
 
         locked = self._locks.acquire(trials)
         if not locked:

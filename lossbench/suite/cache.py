@@ -81,17 +81,23 @@ def read_cached(name: str, key: str) -> Any:
         return None
 
 
-def write_cached(name: str, key: str, value: Any) -> None:
+def write_cached(name: str, key: str, value: Any, *, max_files: int = MAX_FILES) -> None:
     """Store a value as JSON, and delete files of the same name if there are many.
 
     Nothing happens if the folder cannot be written.
+
+    Args:
+        name: Name of the value, as in `read_cached`.
+        key: Digest of everything that the value depends on.
+        value: The value.
+        max_files: Number of files of this name that are kept.
     """
     text = json.dumps(value)
     with contextlib.suppress(OSError, RuntimeError):
         path = _file(name, key)
         write_atomically(path, f"{_text_digest(text)}\n{text}".encode())
         others = sorted(path.parent.glob(f"{name}-*.json"), key=lambda file: file.stat().st_mtime)
-        for old in others[:-MAX_FILES]:
+        for old in others[:-max_files]:
             old.unlink(missing_ok=True)
 
 

@@ -48,7 +48,7 @@ def test_long_runs_ask_for_confirmation(plan: Plan, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(LocalPlanStatus, "costs", costs)
     monkeypatch.setattr(LocalPlanStatus, "machine", ("cpu", 2))
-    require(None)  # too small to be worth a look, also at what is recorded
+    require(None)  # too small for an estimate
     monkeypatch.setattr(local_status, "ESTIMATE_FROM", 1.0)
     monkeypatch.setattr(
         local_status,
@@ -238,3 +238,32 @@ def test_a_run_shows_its_report_in_mlflow(
     code, _, err = run("run", suite)
     assert (code, "warning" in err) == (0, False)
     assert tables() == [("Table small", 9)]
+
+
+@pytest.mark.long
+def test_a_run_without_anything_to_do_imports_no_slow_library(
+    write_suite: Write, run: Run, store: Callable[..., None], tmp_path: Path
+) -> None:
+    """The second call finds plan, results and table as they were."""
+    suite = write_suite()
+    store(suite)
+    code = (
+        "import atexit, sys\n"
+        "from lossbench.assembly import kept_plans\n"
+        "kept_plans.SETTLED_NS = -10**18\n"
+        "slow = ('torch', 'ray', 'mlflow', 'sqlalchemy')\n"
+        "atexit.register(lambda: print([m for m in slow if m in sys.modules]))\n"
+        "from lossbench.cli.main import main\n"
+        "main()\n"
+    )
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "LOSSBENCH_PLAN_CACHE": "on"}
+    for imported in (["torch", "mlflow", "sqlalchemy"], []):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "run", str(suite)],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=os.environ | cache,
+        )
+        assert "nothing to run" in done.stderr
+        assert done.stdout.splitlines()[-1] == str(imported)
