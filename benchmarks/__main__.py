@@ -101,7 +101,7 @@ def pipeline(rounds: Rounds = 5, json_file: Json = None) -> None:
 
 @app.command()
 def step(rounds: Rounds = 15, json_file: Json = None) -> None:
-    """Compare whole training steps with the bare model on a fixed batch."""
+    """Compare whole training steps with the bare model, and with a matrix product."""
     from benchmarks import step as of_step
 
     measured = list(of_step.measure(rounds))
@@ -117,7 +117,24 @@ def step(rounds: Rounds = 15, json_file: Json = None) -> None:
             _bar(row.bar),
         )
     console.print(table)
-    _write(json_file, "step", measured)
+    shares = list(of_step.measure_shares(rounds))
+    table = _table(
+        f"speed of a step with softmax, as a share of that of a product of {of_step.SIDE} x "
+        f"{of_step.SIDE} matrices",
+        "model", "batch", "ms per step", "GFLOP/s", "share", "interquartile range", "target",
+    )  # fmt: skip
+    for one in shares:
+        table.add_row(
+            one.model,
+            str(one.batch),
+            f"{one.milliseconds:.1f}",
+            f"{one.gigaflops:.0f}",
+            _against(one.share, one.bar, more_is_better=True),
+            f"{one.share_low:.2f} - {one.share_high:.2f}",
+            _bar(one.bar),
+        )
+    console.print(table)
+    _write(json_file, "step", [*measured, *shares])
 
 
 @app.command()

@@ -67,7 +67,7 @@ def measure(rounds: int, device: torch.device) -> Iterator[Measured]:
 
 
 def _second_epoch(mode: str, data: ArrayImages, device: torch.device) -> float:
-    training = training_of(MODEL, "softmax", BATCH, device)
+    training = training_of(MODEL, MODELS_AND_IMAGES[MODEL], "softmax", BATCH, device)
     training.autocast, training.compiled = MODES[mode]
     training.epochs = 2
     ends = []

@@ -1,4 +1,4 @@
-"""Time of a training step compared with the bare model on a fixed batch."""
+"""Time of a training step compared with the bare model, and with a matrix product."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.timing import take_turns
 from lossbench.data.augmentation import AUGMENTATIONS
@@ -22,6 +22,15 @@ BATCH, STEPS = 128, 4
 BAR = 1.02
 MODELS_AND_IMAGES = {"mnist_cnn": (1, 28, 28), "resnet_cifar": (3, 32, 32)}
 ROWS = ("softmax", "center", "l_softmax", "lgm")
+SHARE_BAR = 0.85
+SHARE_MODELS = {
+    "mnist_cnn": ((1, 28, 28), 128),
+    "vgg13": ((3, 32, 32), 4),
+    "resnet_cifar": ((3, 32, 32), 128),
+}
+"""Model -> shape of its images, and batch size of the comparison with a matrix product."""
+SIDE = 1024
+"""Side of the square matrices of that product."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,75 @@ class Measured:
     bar: float | None
 
 
+@dataclass(frozen=True)
+class Share:
+    """Speed of a model's training step compared with that of a matrix product.
+
+    Attributes:
+        milliseconds: Time of a step with softmax in the training loop.
+        gigaflops: 6 floating-point operations for each multiplication and addition of the forward
+            pass in convolutions and linear layers (2 forward, 4 backward), per second, in 10^9.
+        share: That speed divided by the speed of a large matrix product in the same round.
+        share_low, share_high: Quartiles of the rounds.
+    """
+
+    model: str
+    batch: int
+    milliseconds: float
+    gigaflops: float
+    share: float
+    share_low: float
+    share_high: float
+    bar: float
+
+
+def measure_shares(rounds: int) -> Iterator[Share]:
+    """Time a step of each model and a matrix product in turns, with one thread."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
+    for model_name, (shape, batch) in SHARE_MODELS.items():
+        channels, height, width = shape
+        pixels = torch.randint(256, (batch, height, width, channels), dtype=torch.uint8)
+        data = ArrayImages(pixels, torch.arange(batch) % 10)
+        flops = 6 * batch * multiplications(MODELS[model_name].create(shape), shape)
+        step = _loop(model_name, shape, data, "softmax", batch)
+        found = take_turns({"product": lambda: a @ b, "step": step}, rounds, 0.5)["step"]
+        scale = flops / (2 * SIDE**3)  # share of the product's speed, if it took as long
+        fastest, slowest = found.ratio_range  # of times
+        yield Share(
+            model=model_name,
+            batch=batch,
+            milliseconds=1000 * found.median_sec,
+            gigaflops=flops / found.median_sec / 1e9,
+            share=scale / found.ratio,
+            share_low=scale / slowest,
+            share_high=scale / fastest,
+            bar=SHARE_BAR,
+        )
+
+
+def multiplications(model: nn.Module, shape: tuple[int, int, int]) -> int:
+    """Multiplications of the forward pass of one image in convolutions and linear layers."""
+    count = 0
+
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal count
+        assert isinstance(module, nn.Conv2d | nn.Linear)
+        count += output.numel() * module.weight[0].numel()
+
+    hooks = [
+        module.register_forward_hook(add)
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, *shape))
+    for hook in hooks:
+        hook.remove()
+    return count
+
+
 def measure(rounds: int) -> Iterator[Measured]:
     """Time some steps per turn, with one thread."""
     torch.set_num_threads(1)
@@ -53,7 +131,7 @@ def measure(rounds: int) -> Iterator[Measured]:
         pixels = torch.randint(256, (BATCH * STEPS, height, width, channels), dtype=torch.uint8)
         data = ArrayImages(pixels, torch.arange(BATCH * STEPS) % 10)
         calls = {"bare": _bare(model_name, shape)}
-        calls |= {loss: _loop(model_name, data, loss) for loss in ROWS}
+        calls |= {loss: _loop(model_name, shape, data, loss, BATCH) for loss in ROWS}
         for loss, timing in take_turns(calls, rounds, 0.0).items():
             low, high = timing.ratio_range
             milliseconds = 1000 * timing.median_sec / STEPS
@@ -79,8 +157,10 @@ def _bare(name: str, shape: tuple[int, int, int]) -> Callable[[], None]:
     return steps
 
 
-def _loop(name: str, data: ArrayImages, loss: str) -> Callable[[], None]:
-    training = training_of(name, loss, BATCH, torch.device("cpu"))
+def _loop(
+    name: str, shape: tuple[int, int, int], data: ArrayImages, loss: str, batch: int
+) -> Callable[[], None]:
+    training = training_of(name, shape, loss, batch, torch.device("cpu"))
 
     def steps() -> None:
         training.epochs_done = 0
@@ -89,9 +169,10 @@ def _loop(name: str, data: ArrayImages, loss: str) -> Callable[[], None]:
     return steps
 
 
-def training_of(name: str, loss: str, batch: int, device: torch.device) -> Training:
+def training_of(
+    name: str, shape: tuple[int, int, int], loss: str, batch: int, device: torch.device
+) -> Training:
     """One epoch of a network with a loss, as in a trial."""
-    shape = MODELS_AND_IMAGES[name]
     model = MODELS[name].create(shape).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = create_loss(loss, num_classes=10, feature_dim=model.feature_dim).to(device)

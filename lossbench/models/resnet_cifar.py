@@ -28,11 +28,14 @@ class Block(nn.Module):
         self.stride, self.new_channels = stride, after - before
 
     def forward(self, x: Tensor) -> Tensor:
-        shortcut = F.pad(
-            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_channels)
-        )
-        x = F.relu(self.norm1(self.conv1(x)))
-        return F.relu(self.norm2(self.conv2(x)) + shortcut)
+        shortcut = x
+        if self.stride > 1 or self.new_channels:  # padding by nothing would copy
+            pixels = x[:, :, :: self.stride, :: self.stride]
+            shortcut = F.pad(pixels, (0, 0, 0, 0, 0, self.new_channels))
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
+        x = self.norm2(self.conv2(x))
+        x += shortcut
+        return F.relu(x, inplace=True)
 
 
 @MODELS.register("resnet_cifar", reference="He et al., CVPR 2016, Sect. 4.2")
@@ -68,7 +71,7 @@ def resnet_cifar(
     layers: list[nn.Module] = [
         nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False),
         nn.BatchNorm2d(width),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
     ]
     before = width
     for stage in range(3):

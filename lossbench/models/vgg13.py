@@ -43,7 +43,7 @@ def vgg13(image_shape: ImageShape, *, width: Annotated[int, Field(ge=1)] = 96) -
             layers += [
                 nn.Conv2d(before, after, 3, padding=1, bias=False),
                 nn.BatchNorm2d(after),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             ]
             before = after
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lossbench.errors import ParameterError
 from lossbench.models import MODELS, resnet_cifar
@@ -180,3 +181,38 @@ def test_digits_cnn_has_the_layers_of_its_description() -> None:
     network = MODELS["digits_cnn"].create((1, 8, 8), feature_dim=2).body
     pair = ["Conv2d", "PReLU", "Conv2d", "MaxPool2d", "PReLU"]
     assert [type(layer).__name__ for layer in network] == [*pair, *pair, "Flatten", "Linear"]
+
+
+class PlainBlock(resnet_cifar.Block):
+    """The block with operations that change nothing in place, and a padded copy as shortcut."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x[:, :, :: self.stride, :: self.stride]
+        shortcut = F.pad(pixels, (0, 0, 0, 0, 0, self.new_channels))
+        x = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(self.norm2(self.conv2(x)) + shortcut)
+
+
+@pytest.mark.parametrize(("after", "stride"), [(4, 1), (8, 1), (8, 2)])
+def test_a_residual_block_has_the_bits_of_the_plain_formula(after: int, stride: int) -> None:
+    results = []
+    for kind in (resnet_cifar.Block, PlainBlock):
+        torch.manual_seed(0)
+        block = kind(4, after, stride).to(memory_format=torch.channels_last)
+        x = torch.randn(3, 4, 6, 6, requires_grad=True)
+        before = x.detach().clone()
+        out = block(x.relu())
+        gradients = torch.autograd.grad(out.square().sum(), [x, *block.parameters()])
+        results.append([out, *gradients, *block.buffers()])
+        assert torch.equal(x, before)
+    for ours, plain in zip(*results, strict=True):
+        assert torch.equal(ours, plain)
+
+
+def test_only_blocks_that_halve_the_maps_copy_their_input() -> None:
+    model = MODELS["resnet_cifar"].create((3, 32, 32), depth=20)
+    with torch.profiler.profile() as profile:
+        model(torch.rand(2, 3, 32, 32))
+    calls = {event.key: event.count for event in profile.key_averages()}
+    assert calls["aten::pad"] == 2
+    assert calls.get("aten::clone", 0) == 0
