@@ -214,7 +214,9 @@ def float64_loss(features, labels, means, log_variance, alpha, weight):
     return F.cross_entropy(scores, labels) + weight * likelihood
 
 
-@pytest.mark.parametrize(("num_classes", "feature_dim"), [(50, 2), (20, 32), (100, 384), (300, 512)])
+@pytest.mark.parametrize(
+    ("num_classes", "feature_dim"), [(50, 2), (20, 32), (100, 384), (300, 512)]
+)
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 @pytest.mark.parametrize("covariance", ["identity", "diagonal", "diagonal, fitted"])
 @pytest.mark.parametrize("regime", REGIMES)
