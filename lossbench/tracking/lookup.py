@@ -119,8 +119,11 @@ class TrainingLookup:
         self, trials: Sequence[Trial], runs: Mapping[str, Sequence[StoredRun]]
     ) -> dict[str, StoredTraining]:
         wanted = [trial for trial in trials if trial.identity in runs]
-        with ThreadPoolExecutor(1 if self._location.database else _DOWNLOADS) as pool:
-            read = list(pool.map(lambda t: self._training(t, runs[t.identity]), wanted))
+        if self._location.database:
+            read = [self._training(trial, runs[trial.identity]) for trial in wanted]
+        else:
+            with ThreadPoolExecutor(_DOWNLOADS) as pool:
+                read = list(pool.map(lambda t: self._training(t, runs[t.identity]), wanted))
         pairs = zip(wanted, read, strict=True)
         return {trial.identity: training for trial, training in pairs if training is not None}
 
