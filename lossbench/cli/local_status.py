@@ -57,7 +57,9 @@ class LocalPlanStatus(PlanStatus):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings of the plan, and one about the processor of this machine, if there is one."""
+        """Warnings of the plan, and one about the processor if it will train slowly."""
+        if not self.left and not self.expected_trials:  # which device it is only torch knows
+            return self.plan.warnings
         from lossbench.runner.processor import precision_warning
 
         found = precision_warning(self.plan, self.machine[0])

@@ -241,10 +241,10 @@ def test_a_run_shows_its_report_in_mlflow(
 
 
 @pytest.mark.long
-def test_a_run_without_anything_to_do_imports_no_slow_library(
+def test_commands_without_anything_to_do_import_no_slow_library(
     write_suite: Write, run: Run, store: Callable[..., None], tmp_path: Path
 ) -> None:
-    """The second call finds plan, results and table as they were."""
+    """The calls after the first one find plan, results and table as they were."""
     suite = write_suite()
     store(suite)
     code = (
@@ -257,13 +257,14 @@ def test_a_run_without_anything_to_do_imports_no_slow_library(
         "main()\n"
     )
     cache = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "LOSSBENCH_PLAN_CACHE": "on"}
-    for imported in (["torch", "mlflow", "sqlalchemy"], []):
+    calls = {"run": ["torch", "mlflow", "sqlalchemy"], "run -y": [], "plan": []}
+    for command, imported in calls.items():
         done = subprocess.run(
-            [sys.executable, "-c", code, "run", str(suite)],
+            [sys.executable, "-c", code, *command.split(), str(suite)],
             capture_output=True,
             text=True,
             encoding="utf-8",
             env=os.environ | cache,
         )
-        assert "nothing to run" in done.stderr
+        assert ("nothing to run" in done.stderr) == (command != "plan")
         assert done.stdout.splitlines()[-1] == str(imported)
