@@ -62,7 +62,7 @@ class LocalPlanStatus(PlanStatus):
             return self.plan.warnings
         from lossbench.runner.processor import precision_warning
 
-        found = precision_warning(self.plan, self.machine[0])
+        found = precision_warning(self.plan, lambda: self.machine[0])
         return self.plan.warnings if found is None else (*self.plan.warnings, found)
 
     def is_large(self, data_root: Path) -> bool:

@@ -100,7 +100,7 @@ def work(
         chosen = read_shard(shard)
         place = _device(device)
         plan = load_plan(suite, set_, only, seeds, data_root, plugin)
-        about_processor = precision_warning(plan, place)
+        about_processor = precision_warning(plan, lambda: place)
         for line in filter(None, (*plan.warnings, about_processor)):
             err.print(Text(f"warning: {line}", "yellow"), soft_wrap=True)
         _require_folder(output)

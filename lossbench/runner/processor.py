@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lossbench.planning.plan import Plan
@@ -24,17 +25,19 @@ def processor_flags() -> frozenset[str]:
     return frozenset()
 
 
-def precision_warning(plan: Plan, device: str) -> str | None:
+def precision_warning(plan: Plan, device: Callable[[], str]) -> str | None:
     """Warning if a column is trained in bfloat16 on a processor without instructions for it.
 
     Args:
         plan: The plan.
-        device: `cpu` or `cuda`.
+        device: Returns `cpu` or `cuda`; called only if it matters, since it may import torch.
     """
     flags = processor_flags()
-    if device != "cpu" or not flags or flags & BFLOAT16:
+    if not flags or flags & BFLOAT16:
         return None
     if all(settings.recipe.precision == "float32" for settings in plan.settings.values()):
+        return None
+    if device() != "cpu":
         return None
     return (
         "recipe.precision bfloat16: this processor has no instructions for it (avx512_bf16 or "

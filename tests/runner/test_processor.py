@@ -63,7 +63,14 @@ def test_bfloat16_is_warned_about_on_processors_without_it(
 ) -> None:
     fake(cpuinfo)
     plan = check(load_suite(write_suite(), override), Path("/nonexistent/data"))
-    assert (precision_warning(plan, device) is not None) == warned
+    asked: list[str] = []
+
+    def device_here() -> str:
+        asked.append(device)
+        return device
+
+    assert (precision_warning(plan, device_here) is not None) == warned
+    assert bool(asked) == (warned or device == "cuda")  # which may import torch
 
 
 def test_a_system_without_a_list_of_flags_is_not_warned_about(
