@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from lossbench.errors import LossbenchError, RequestError, format_exception
 
 if TYPE_CHECKING:
     from lossbench.analysis.predictions import ReadArrays
+    from lossbench.analysis.tables import Table
     from lossbench.archive.store import ArchiveStore
     from lossbench.planning.plan import Plan
     from lossbench.planning.selection import PlanWithResults
@@ -227,12 +228,14 @@ class WrittenReport:
         tracker: Store that they were read from.
         folder: Folder of the report.
         files: Its files.
+        tables: Its tables.
     """
 
     found: PlanWithResults
     tracker: Tracker
     folder: Path
     files: list[Path]
+    tables: Sequence[Table]
 
 
 def write_report(
@@ -249,8 +252,8 @@ def write_report(
     """
     folder = report_folder(plan, output)  # refused before the results are read
     found, tracker = load_results(plan, tracking_uri)
-    files = write_report_of(found, tracker.arrays, output, command, every_figure)
-    return WrittenReport(found, tracker, folder, files)
+    files, tables = write_report_of(found, tracker.arrays, output, command, every_figure)
+    return WrittenReport(found, tracker, folder, files, tables)
 
 
 def write_report_of(
@@ -259,7 +262,7 @@ def write_report_of(
     output: Path | None,
     command: str,
     every_figure: bool,
-) -> list[Path]:
+) -> tuple[list[Path], Sequence[Table]]:
     """Write the report of results and print its table.
 
     Args:
@@ -270,26 +273,30 @@ def write_report_of(
         every_figure: Whether to draw the figures of all columns, also if there are many.
 
     Returns:
-        Paths of its files.
+        Paths of its files, and its tables.
     """
     plan = found.plan
+    from lossbench.analysis.tables import make_tables
     from lossbench.report import terminal_table
-    from lossbench.report.build import build_report
     from lossbench.report.escaping import plain_sentence
     from lossbench.report.figure_columns import (
         columns_with_figures,
         describe_columns_without_figures,
     )
+    from lossbench.report.kept_report import write_report_if_changed
     from lossbench.report.provenance import describe_replaced
 
     folder = report_folder(plan, output)
     replaced = describe_replaced([plan], folder)
     try:
         with err.status("writing the report"):
-            written = build_report(found, read_arrays, folder, command, every_figure=every_figure)
+            tables = make_tables(found)
+            written = write_report_if_changed(
+                found, tables, read_arrays, folder, command, every_figure=every_figure
+            )
     except OSError as error:
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
-    out.print(terminal_table(found))
+    out.print(terminal_table(found, tables))
     page = next(path for path in written if path.suffix == ".html")
     err.print(
         f"report: {page}{f' ({replaced})' if replaced else ''}", highlight=False, soft_wrap=True
@@ -297,4 +304,4 @@ def write_report_of(
     columns = columns_with_figures(plan, every=every_figure)
     if left_out := describe_columns_without_figures(plan, columns):
         err.print(plain_sentence(left_out), highlight=False, soft_wrap=True)
-    return written
+    return written, tables

@@ -195,7 +195,7 @@ def log_table(tracker: Tracker, written: WrittenReport) -> None:
     try:
         with err.status("logging the table"):
             report = written.folder, written.files
-            tracker.log_table(plan, summarize(written.found), report, runs)
+            tracker.log_table(plan, summarize(written.found, written.tables), report, runs)
     except TrackingError as error:
         text = f"warning: the table is not in MLflow, run the same command to log it: {error}"
         err.print(Text(text, "yellow"), soft_wrap=True)

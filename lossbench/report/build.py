@@ -38,6 +38,7 @@ def build_report(
     command: str,
     *,
     every_figure: bool = False,
+    tables: Sequence[Table] | None = None,
 ) -> list[Path]:
     """Write `report.html`, `report.md`, `results.csv`, `results.json`, `verdicts.json`,
     `table.tex` and `figures/`.
@@ -53,11 +54,12 @@ def build_report(
         output: Folder; created if it does not exist.
         command: Command of the user, for the report's last section.
         every_figure: Whether to draw the figures of all columns, also if there are many.
+        tables: Tables of the results, if they are already made.
 
     Returns:
         Paths of all files, the page first.
     """
-    plan, tables = found.plan, make_tables(found)
+    plan, tables = found.plan, make_tables(found) if tables is None else tables
     columns = columns_with_figures(plan, every=every_figure)
     left_out = describe_columns_without_figures(plan, columns)
     curves = learning_curves(found, columns)

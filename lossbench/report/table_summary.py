@@ -19,9 +19,14 @@ from lossbench.report.value_text import counted_seeds, format_value
 from lossbench.report.verdict_text import verdict_and_difference
 
 
-def summarize(found: PlanWithResults) -> TableSummary:
-    """Summary of a table: every cell and metric, and in words the first metric."""
-    tables = group_tables(make_tables(found)).tables
+def summarize(found: PlanWithResults, tables: Sequence[Table] | None = None) -> TableSummary:
+    """Summary of a table: every cell and metric, and in words the first metric.
+
+    Args:
+        found: Plan of the suite with its results.
+        tables: Their tables, if they are already made.
+    """
+    tables = group_tables(make_tables(found) if tables is None else tables).tables
     shown = [table for table in tables if not table.held_out] or list(tables)
     answer, records = _answer(found, tables), list(_records(tables))
     table = markdown_lines(_plain(value_table(shown[0]))) if shown else []

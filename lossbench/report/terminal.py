@@ -44,9 +44,14 @@ MIN_WIDTH = 8
 """Characters to which a heading may be wrapped."""
 
 
-def terminal_table(found: PlanWithResults) -> RenderableType:
-    """The answer, the verdicts on the headline metric, and all tables; many metrics in one."""
-    tables = make_tables(found)
+def terminal_table(found: PlanWithResults, tables: Sequence[Table] | None = None) -> RenderableType:
+    """The answer, the verdicts on the headline metric, and all tables; many metrics in one.
+
+    Args:
+        found: Plan of the suite with its results.
+        tables: Their tables, if they are already made.
+    """
+    tables = make_tables(found) if tables is None else tables
     grouped = group_tables(tables)
     first = headline_table(tables)
     parts = [*_answer(tables), *(_verdicts(first, len(tables)) if first else ())]

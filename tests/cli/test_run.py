@@ -158,7 +158,7 @@ def test_run_report_and_run_again(run: Run, write_suite: Write, tmp_path: Path) 
     written = {p.name for p in (tmp_path / "folder" / "reports" / "small").iterdir()}
     assert written == {
         "report.html", "report.md", "results.csv", "results.json", "verdicts.json", "table.tex",
-        "figures",
+        "figures", ".report.json",
     }  # fmt: skip
 
     cells = json.loads(run("report", suite, "--format", "json")[1])
