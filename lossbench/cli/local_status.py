@@ -57,9 +57,7 @@ class LocalPlanStatus(PlanStatus):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings of the plan, and one about the processor if it will train slowly."""
-        if not self.left and not self.expected_trials:  # which device it is only torch knows
-            return self.plan.warnings
+        """Warnings of the plan, and one about the processor of this machine, if there is one."""
         from lossbench.runner.processor import precision_warning
 
         found = precision_warning(self.plan, lambda: self.machine[0])
