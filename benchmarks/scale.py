@@ -85,17 +85,22 @@ class _Workers(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.wait(5.0):
-            sizes = [
-                child.memory_full_info().uss
-                for child in psutil.Process().children(recursive=True)
-                if child.is_running() and "ray::" in " ".join(child.cmdline())
-            ]
+            sizes = [size for size in map(_worker_bytes, psutil.Process().children(True)) if size]
             if len(sizes) >= max(self.most, 1):
                 self.most, self.mean_mib = len(sizes), sum(sizes) / len(sizes) / 2**20
 
     def end(self) -> None:
         self._ended.set()
         self.join()
+
+
+def _worker_bytes(process: psutil.Process) -> int:
+    """Unshared memory of a worker of Ray; 0 of any other process."""
+    try:
+        is_worker = process.cmdline()[:1] == ["ray::ImplicitFunc"]  # Tune's class for functions
+        return process.memory_full_info().uss if is_worker else 0
+    except psutil.Error:  # it has ended
+        return 0
 
 
 def measure(trials: int, at_once: int, sleep_sec: float, *, logged: bool) -> Measured:

@@ -26,6 +26,8 @@ from lossbench.suite.schema import Holdout
 UNKNOWN = "without the data, their identities, their progress and the remaining cost are unknown"
 _ORIGINS = {"ran": "with results", "probed": "timed", "guessed": "estimated from the others"}
 """Origin of a cell's cost -> its text."""
+MAX_COLUMNS = 8
+"""Number of columns whose cells are printed; the trials of further ones are counted."""
 MAX_NAME_WIDTH = 30
 """Characters at which a column's name is wrapped in the list of columns."""
 BUSY_SHARE = 0.85
@@ -68,10 +70,11 @@ def print_weightless(console: Console, status: LocalPlanStatus) -> None:
 def print_cells(console: Console, status: LocalPlanStatus) -> None:
     """Print the table of cells, with the numbers of trials that are trained and measured.
 
-    The points of an entry that is searched or tuned share a line.
+    The points of an entry that is searched or tuned share a line. Of many columns, those with
+    trials to train or to measure come first.
     """
     plan, trials, results = status.plan, status.trials, status.results
-    variants = list(plan.suite.variants)
+    variants, left_out = _columns_to_print(status)
     rows: dict[str, dict[str, list[Trial]]] = {}
     for trial in trials:
         rows.setdefault(_line(trial, plan), {}).setdefault(trial.variant, []).append(trial)
@@ -96,6 +99,24 @@ def print_cells(console: Console, status: LocalPlanStatus) -> None:
         for line in zip(*part, strict=True):
             table.add_row(*line)
         console.print(table)
+    if left_out:
+        others = [trial for trial in trials if trial.variant in left_out]
+        trained = sum(trial.identity in results for trial in others)
+        measured = sum(is_complete(trial, results) for trial in others)
+        console.print(
+            f"and {len(left_out)} other columns: {trained} of {len(others)} trials trained, "
+            f"{measured} measured; --only 'COLUMN/*' prints one of them",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _columns_to_print(status: LocalPlanStatus) -> tuple[list[str], set[str]]:
+    """Columns whose cells are printed, in the suite's order, and the other ones."""
+    unfinished = {t.variant for t in status.trials if not is_complete(t, status.results)}
+    names = list(status.plan.suite.variants)
+    first = sorted(names, key=lambda name: name not in unfinished)[:MAX_COLUMNS]
+    return [name for name in names if name in first], set(names).difference(first)
 
 
 def _line(trial: Trial, plan: Plan) -> str:

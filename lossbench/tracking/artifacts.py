@@ -12,6 +12,7 @@ import sqlite3
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -30,7 +31,13 @@ FOLDER = "mlartifacts"
 
 def artifact_root(database: Path) -> Path:
     """Folder of all artifacts of a database."""
-    return database.resolve().parent / FOLDER
+    return _resolved(database.absolute()).parent / FOLDER
+
+
+@lru_cache(maxsize=8)
+def _resolved(database: Path) -> Path:
+    """Path without symbolic links, which takes longer than reading a result."""
+    return database.resolve()
 
 
 def write_folder(client: GetClient, location: Location, run: StoredRun, source: Path) -> None:

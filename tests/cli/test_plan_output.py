@@ -94,6 +94,30 @@ def test_columns_that_do_not_fit_are_in_further_tables(
     assert all(cell == "0/2" for line in lines if line[0] != "row" for cell in line[1:])
 
 
+def test_of_many_columns_those_with_something_left_are_printed(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"column-{k:02}" for k in range(12)]
+    suite = plan.suite.model_copy(update={"variants": dict.fromkeys(names, Variant())})
+    trials = [
+        trial.model_copy(update={"variant": name, "seed": trial.seed + 100 * k})
+        for k, name in enumerate(names)
+        for trial in plan.trials
+    ]
+    finished = [t for t in trials if t.variant not in ("column-05", "column-11")]
+    results = {trial.identity: result_of(trial, 60) for trial in finished}
+    found = LocalPlanStatus(dataclasses.replace(plan, suite=suite), trials, results)
+    plan_output.print_cells(Console(width=60), found)
+    shown = capsys.readouterr().out
+    printed = [name for name in names if f"{name} trained" in shown]
+    assert printed == [*names[:7], names[11]]
+    count = len(finished) - 6 * len(plan.trials)
+    assert shown.splitlines()[-1] == (
+        f"and 4 other columns: {count} of {count} trials trained, {count} measured; "
+        "--only 'COLUMN/*' prints one of them"
+    )
+
+
 def test_columns_are_listed_with_what_differs(
     write_suite: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
