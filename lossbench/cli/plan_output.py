@@ -101,11 +101,11 @@ def print_cells(console: Console, status: LocalPlanStatus) -> None:
         console.print(table)
     if left_out:
         others = [trial for trial in trials if trial.variant in left_out]
-        trained = sum(trial.identity in results for trial in others)
-        measured = sum(is_complete(trial, results) for trial in others)
+        with_result = sum(trial.identity in results for trial in others)
+        complete = sum(is_complete(trial, results) for trial in others)
         console.print(
-            f"and {len(left_out)} other columns: {trained} of {len(others)} trials trained, "
-            f"{measured} measured; --only 'COLUMN/*' prints one of them",
+            f"and {len(left_out)} other columns: {with_result} of {len(others)} trials trained, "
+            f"{complete} measured; --only 'COLUMN/*' prints one of them",
             highlight=False,
             soft_wrap=True,
         )
