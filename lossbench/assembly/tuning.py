@@ -181,7 +181,7 @@ def tuned_limits(key: str, recipes: Iterable[Recipe]) -> tuple[float | None, flo
     """Smallest and largest valid value of a tuned key, inclusive; None without a limit."""
     _, first, *rest = key.split(".", 2)
     if not rest:
-        return {"batch_size": 2, "epochs": 1}.get(first), None
+        return {"batch_size": 2.0, "epochs": 1.0}.get(first), None
     chosen = getattr(next(iter(recipes)), first)
     return _entry(first, chosen.name).limits(rest[0])
 

@@ -74,8 +74,8 @@ class Entry(Generic[T]):
         """Inclusive lower and upper limit of a parameter; None if there is none."""
         known = self.parameters.model_fields.get(name)
         metadata = known.metadata if known else ()
-        lowest = [limit.ge for limit in metadata if hasattr(limit, "ge")]
-        highest = [limit.le for limit in metadata if hasattr(limit, "le")]
+        lowest = [float(limit.ge) for limit in metadata if hasattr(limit, "ge")]
+        highest = [float(limit.le) for limit in metadata if hasattr(limit, "le")]
         return max(lowest, default=None), min(highest, default=None)
 
     @property
