@@ -94,7 +94,8 @@ def check_and_keep(suite: Suite, data_root: Path, names: Iterable[str]) -> Plan:
         plan = check(suite, data_root)
     if key and _is_known(plan):
         with contextlib.suppress(OSError):
-            states = _states([*_dataset_files(names, data_root), *opened], started_ns)
+            read = [*_dataset_files(names, data_root), *_label_files(plan, data_root), *opened]
+            states = _states(read, started_ns)
             if states is not None:
                 _keep(key, plan, states, suite, data_root)
     return plan
@@ -191,6 +192,16 @@ def _dataset_files(names: Iterable[str], data_root: Path) -> Iterator[str]:
         with contextlib.suppress(FileNotFoundError):  # a bundled data set
             for entry in os.scandir(folder):
                 yield f"{entry.path}{os.sep if entry.is_dir() else ''}"
+
+
+def _label_files(plan: Plan, data_root: Path) -> Iterator[str]:
+    """Paths of files of labels, which are not opened if they were read for another suite before."""
+    from lossbench.data.label_files import find_label_file  # imports torch
+
+    for settings in plan.settings.values():
+        noise = settings.dataset.label_noise
+        if noise is not None and noise.file is not None:
+            yield str(find_label_file(noise.file, data_root))
 
 
 def _states(paths: Iterable[str], started_ns: int) -> dict[str, _State] | None:

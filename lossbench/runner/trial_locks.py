@@ -16,7 +16,7 @@ FOLDER = "claims"
 same time."""
 
 OTHER_FILES = 512
-"""Number of open files that are left for everything else."""
+"""Number of open files that are left for everything else, at most half of all."""
 
 
 class TrialLocks:
@@ -49,7 +49,8 @@ class TrialLocks:
         except OSError as error:
             reason = f"cannot be written: {error.strerror}"
             raise RequestError(f"{self._folder.absolute()}: {reason}") from None
-        most = max_open_files() - OTHER_FILES
+        limit = max_open_files()
+        most = max(limit - OTHER_FILES, limit // 2)
         return [trial for trial in trials if self._acquire(trial.identity, most)]
 
     def release(self) -> None:

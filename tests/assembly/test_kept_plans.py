@@ -62,6 +62,7 @@ def test_a_kept_plan_is_that_of_the_check(name: str, tmp_path: Path) -> None:
     plan = keep(suite, tmp_path / "data")
     kept = read_kept_plan(suite, tmp_path / "data")
     assert kept == plan
+    assert repr(kept.limits) == repr(plan.limits)  # also the same types: reports compare them
     assert [t.model_dump_json() for t in kept.trials] == [t.model_dump_json() for t in plan.trials]
     assert kept.suite.origin == suite.origin
 
@@ -143,8 +144,12 @@ def test_a_file_of_labels(write_suite: Write, make_folder: MakeFolder, tmp_path:
     suite = load_suite(write_suite((DIGITS, noise)))
     keep(suite, tmp_path / "data")
     assert read_kept_plan(suite, tmp_path / "data") is not None
+    other = load_suite(Path(suite.origin.path), ["recipe.epochs=3"])
+    keep(other, tmp_path / "data")  # in the same process, which does not read the labels again
+    assert read_kept_plan(other, tmp_path / "data") is not None
     labels.write_text("\n".join(str(k % 2) for k in range(60)) + "\n", encoding="utf-8")
     assert read_kept_plan(suite, tmp_path / "data") is None
+    assert read_kept_plan(other, tmp_path / "data") is None
 
 
 @pytest.mark.parametrize("what", ["override", "option", "installation", "folder"])

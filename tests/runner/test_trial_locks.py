@@ -31,10 +31,16 @@ def test_a_working_folder_that_cannot_be_written_is_refused(plan: Plan, folder: 
     assert folder.trained == []
 
 
+@pytest.mark.parametrize(("files", "others"), [(3, 1), (4, 512)])
 def test_trials_are_locked_in_parts_if_there_are_more_than_open_files(
-    plan: Plan, folder: WorkFolder, monkeypatch: pytest.MonkeyPatch
+    files: int,
+    others: int,
+    plan: Plan,
+    folder: WorkFolder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(trial_locks, "max_open_files", lambda: trial_locks.OTHER_FILES + 2)
+    monkeypatch.setattr(trial_locks, "max_open_files", lambda: files)
+    monkeypatch.setattr(trial_locks, "OTHER_FILES", others)
     locks = folder.other_process()
     assert locks.acquire(plan.trials) == list(plan.trials[:2])
     assert locks.acquire(plan.trials) == list(plan.trials[:2])  # still
@@ -45,7 +51,7 @@ def test_trials_are_locked_in_parts_if_there_are_more_than_open_files(
 def test_a_run_trains_all_trials_if_there_are_more_than_open_files(
     plan: Plan, folder: WorkFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial_locks, "max_open_files", lambda: trial_locks.OTHER_FILES + 2)
+    monkeypatch.setattr(trial_locks, "max_open_files", lambda: 4)
     folder.run(plan)
     assert folder.trained == [trial.row for trial in plan.trials]
 
