@@ -188,8 +188,12 @@ def newest_revision() -> str | None:
 
 
 def _migrations() -> Path:
-    """Folder of MLflow's migrations."""
+    """Folder of MLflow's migrations.
+
+    Raises:
+        ModuleNotFoundError: MLflow is not installed.
+    """
     found = importlib.util.find_spec("mlflow")
-    assert found is not None
-    assert found.origin is not None
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("No module named 'mlflow'", name="mlflow")
     return Path(found.origin).parent / "store" / "db_migrations"

@@ -8,7 +8,8 @@ import pwd
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,9 +92,11 @@ def lossbench(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "plain.yaml").write_text(SUITE, encoding="utf-8")
-    return tmp_path
+def folder() -> Iterator[Path]:
+    """Folder with a suite, not among those of pytest, which each start of pytest makes private."""
+    with tempfile.TemporaryDirectory() as made:
+        (Path(made) / "plain.yaml").write_text(SUITE, encoding="utf-8")
+        yield Path(made)
 
 
 def another_user(folder: Path) -> list[str]:
@@ -102,8 +105,7 @@ def another_user(folder: Path) -> list[str]:
         return []
     with pytest.raises(KeyError):
         pwd.getpwuid(NOBODY)
-    for path in (folder, *list(folder.parents)[:2]):
-        path.chmod(0o777)
+    folder.chmod(0o777)
     return AS_NOBODY
 
 

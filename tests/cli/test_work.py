@@ -6,10 +6,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -34,7 +36,7 @@ losses: [softmax, focal]
 evaluate: [error]
 """
 WITHOUT = f"""\
-import contextlib, importlib.abc, importlib.metadata, io, json, sys
+import contextlib, importlib.abc, importlib.metadata, importlib.util, io, json, sys
 
 HIDDEN = {LEFT_OUT}
 
@@ -46,6 +48,14 @@ class Hide(importlib.abc.MetaPathFinder):
 
 
 sys.meta_path.insert(0, Hide())
+find_spec = importlib.util.find_spec
+
+
+def find_visible(name, package=None):
+    return None if name.partition(".")[0] in HIDDEN else find_spec(name, package)
+
+
+importlib.util.find_spec = find_visible
 from_name = importlib.metadata.Distribution.from_name.__func__
 
 
@@ -103,11 +113,12 @@ def results(folder: Path) -> dict[str, TrialResult]:
 
 @pytest.mark.long
 def test_everything_works_without_ray_mlflow_and_optuna(suite: Path, tmp_path: Path) -> None:
-    trained, measured, reported, planned = python(
+    trained, measured, reported, planned, started = python(
         ["work", suite, "--output", "out"],
         ["work", suite, "--set", "evaluate=[error, top5_error]", "--output", "out"],
         ["report", "--from", "out", "--output", "report"],
         ["plan", suite],
+        ["run", suite],
         cwd=tmp_path,
     )
     assert trained[0] == 0
@@ -126,11 +137,26 @@ def test_everything_works_without_ray_mlflow_and_optuna(suite: Path, tmp_path: P
     assert (tmp_path / "report" / "report.html").exists()
     assert "top5_error" in (tmp_path / "report" / "results.csv").read_text(encoding="utf-8")
     assert not (tmp_path / "mlflow.db").exists()
-    assert planned == (
-        2,
-        "error: this command needs mlflow, which is not installed: pip install mlflow; 'lossbench "
-        "work' and 'lossbench report --from' do not need it\n",
-    )
+    assert planned[0] == 0  # there is no database yet
+    assert (started[0], started[1].splitlines()[-1]) == (2, NEEDED.format("ray"))
+
+
+NEEDED = (
+    "error: this command needs {0}, which is not installed: pip install {0}; 'lossbench work' and "
+    "'lossbench report --from' do not need it"
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["plan", "report"])
+def test_a_database_needs_mlflow(command: str, suite: Path, tmp_path: Path) -> None:
+    """Without it, the schema of the database cannot be compared."""
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as db, db:
+        db.execute("CREATE TABLE experiments (experiment_id INTEGER)")
+        db.execute("INSERT INTO experiments VALUES (0)")
+        db.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    [ended] = python([command, suite], cwd=tmp_path)
+    assert ended == (2, NEEDED.format("mlflow") + "\n")
 
 
 @pytest.mark.long
