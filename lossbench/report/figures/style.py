@@ -60,7 +60,7 @@ class Drawing:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """Plain axes, readable in print."""
+    """Plain axes, readable in print; a user's `matplotlibrc` has no influence."""
     look: dict[Any, Any] = {
         "figure.facecolor": "white",
         "axes.facecolor": "white",
@@ -87,7 +87,9 @@ def figure_style() -> Iterator[None]:
         "text.parse_math": False,  # labels come from a user's file
         "svg.hashsalt": "lossbench",
     }
-    with mpl.rc_context(look):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # otherwise a report would depend on the user's settings
+        mpl.rcParams.update(look)
         yield
 
 

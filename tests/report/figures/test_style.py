@@ -1,15 +1,26 @@
-"""Colours of rows, and text that stands out from them."""
+"""Colours of rows, text that stands out from them, and the user's own style."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
 from lossbench.planning.plan import Plan
-from lossbench.report.figures.style import HUES, OTHER_HUES, row_colours, text_colour_on
+from lossbench.report.figures.style import (
+    HUES,
+    OTHER_HUES,
+    Drawing,
+    figure_style,
+    new_figure,
+    row_colours,
+    save_figure,
+    text_colour_on,
+)
 from tests.report.figures.drawing import contrast
 
 
@@ -40,3 +51,18 @@ def test_entries_of_one_loss_have_different_hues(make_plan: Callable[..., Plan])
     assert [colours["a(alpha=0)"], colours["a(alpha=1)"]] == list(alone.values())
     assert colours["b"] == to_rgb(OTHER_HUES[0])
     assert colours["softmax"] == to_rgb(HUES["softmax"])
+
+
+def test_a_users_matplotlib_settings_change_no_figure() -> None:
+    usual = _drawn_line()
+    users: dict[Any, Any] = {"lines.dash_capstyle": "round", "xtick.direction": "in"}
+    with mpl.rc_context(users | {"svg.fonttype": "none", "savefig.bbox": "tight"}):
+        assert _drawn_line() == usual
+        assert mpl.rcParams["svg.fonttype"] == "none"  # the user's own again
+
+
+def _drawn_line() -> Drawing:
+    with figure_style():
+        figure = new_figure(1.0, 2.0)
+        figure.subplots().plot([0, 1], [1, 0], "--", label="line")
+        return save_figure(figure, "curves", "curves", "Curves", "")
