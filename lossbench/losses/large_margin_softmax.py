@@ -111,8 +111,10 @@ class _MarginCrossEntropy(Function):
         along *= (grad_lengths * (length / scale.squeeze(1)) / own_length.clamp_min(tiny))[:, None]
         grad_weight = (grad_scores.T @ features).index_add_(0, labels, along)  # (K, D)
         length = length.masked_fill(length == 0, math.inf)
-        along = features * scale * (grad_lengths * own_length / length)[:, None]
-        return along.addmm_(grad_scores, weight), None, grad_weight, None, None
+        del along  # before another tensor of its size
+        grad_features = features * scale  # (N, D)
+        grad_features *= (grad_lengths * own_length / length)[:, None]
+        return grad_features.addmm_(grad_scores, weight), None, grad_weight, None, None
 
 
 def large_margin_cross_entropy(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from benchmarks.memory import peak_bytes
 from lossbench import create_loss
 from lossbench.losses.large_margin_softmax import psi
 
@@ -126,3 +127,20 @@ def test_beta_does_not_fall_below_beta_min():
     assert 5 < float(head.beta) < 1000
     head.set_progress(0.9)
     assert float(head.beta) == 5
+
+
+def test_peak_memory_is_at_most_twice_that_of_a_linear_layer():
+    features = torch.randn(128, 384, requires_grad=True)
+    labels = torch.arange(128) % 100
+    peaks = []
+    for name in ("softmax", "l_softmax"):
+        head = create_loss(name, num_classes=100, feature_dim=384)
+        parameters = [features, *head.parameters()]
+
+        def call(head=head, parameters=parameters):
+            for parameter in parameters:
+                parameter.grad = None
+            head(features, labels).backward()
+
+        peaks.append(peak_bytes(call))
+    assert peaks[1] <= 2 * peaks[0]
