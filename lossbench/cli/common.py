@@ -248,7 +248,8 @@ def write_report(
         tracking_uri: MLflow's database or server; None for the default.
         output: Folder of the report; None for the default.
         command: Command that the report shows as its origin.
-        every_figure: Whether to draw the figures of all columns, also if there are many.
+        every_figure: Whether to draw the figures of all columns, and print their verdicts, also
+            if there are many.
     """
     folder = report_folder(plan, output)  # refused before the results are read
     found, tracker = load_results(plan, tracking_uri)
@@ -270,7 +271,8 @@ def write_report_of(
         read_arrays: Reads an array artifact of a trial.
         output: Folder of the report; None for the default.
         command: Command that the report shows as its origin.
-        every_figure: Whether to draw the figures of all columns, also if there are many.
+        every_figure: Whether to draw the figures of all columns, and print their verdicts, also
+            if there are many.
 
     Returns:
         Paths of its files, and its tables.
@@ -296,7 +298,7 @@ def write_report_of(
             )
     except OSError as error:
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None
-    out.print(terminal_table(found, tables))
+    out.print(terminal_table(found, tables, every_column=every_figure))
     page = next(path for path in written if path.suffix == ".html")
     err.print(
         f"report: {page}{f' ({replaced})' if replaced else ''}", highlight=False, soft_wrap=True

@@ -88,8 +88,8 @@ class Figures(enum.StrEnum):
 FiguresOption = Annotated[
     Figures,
     typer.Option(
-        help="Columns with figures of their own: 'all', or 'auto': the first 3 if there are more "
-        "than 8.",
+        help="Columns with figures of their own, and verdicts in the terminal: 'all', or 'auto': "
+        "the first 3 if there are more than 8.",
     ),
 ]
 PluginOption = Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -15,11 +15,12 @@ from rich.text import Text
 from lossbench.analysis.number_format import NOTHING
 from lossbench.analysis.tables import Table, make_tables
 from lossbench.planning.selection import PlanWithResults
-from lossbench.report.answer import headline_table, make_answers
+from lossbench.report.answer import Answer, headline_table, make_answers
 from lossbench.report.chosen_table import chosen_table
 from lossbench.report.combined_table import MAX_ROWS, combine_metrics, overview_tables
 from lossbench.report.display import DisplayCell, DisplayTable
 from lossbench.report.escaping import plain_sentence
+from lossbench.report.figure_columns import columns_with_figures
 from lossbench.report.forest import TextForest, forest_panels
 from lossbench.report.layout import HEADLINE, split_headline
 from lossbench.report.metric_groups import GroupedTables, MetricGroup, group_tables
@@ -44,17 +45,22 @@ MIN_WIDTH = 8
 """Characters to which a heading may be wrapped."""
 
 
-def terminal_table(found: PlanWithResults, tables: Sequence[Table] | None = None) -> RenderableType:
+def terminal_table(
+    found: PlanWithResults, tables: Sequence[Table] | None = None, *, every_column: bool = False
+) -> RenderableType:
     """The answer, the verdicts on the headline metric, and all tables; many metrics in one.
 
     Args:
         found: Plan of the suite with its results.
         tables: Their tables, if they are already made.
+        every_column: Whether to show the answers and verdicts of all columns, also if there are
+            many.
     """
+    columns = columns_with_figures(found.plan, every=every_column)
     tables = make_tables(found) if tables is None else tables
     grouped = group_tables(tables)
     first = headline_table(tables)
-    parts = [*_answer(tables), *(_verdicts(first, len(tables)) if first else ())]
+    parts = [*_answer(tables, columns), *(_verdicts(first, len(tables), columns) if first else ())]
     held_out = next((table for table in tables if table.held_out), None)
     if held_out and (chosen := chosen_table(first or held_out, held_out)):
         # in place of the table of all points, which are many
@@ -83,27 +89,39 @@ def terminal_table(found: PlanWithResults, tables: Sequence[Table] | None = None
     return Group(*parts, *(part for table in shown for part in terminal_parts(table)))
 
 
-def _answer(tables: Sequence[Table]) -> Iterator[RenderableType]:
-    """Changes of the suite, and the answer."""
+def _answer(tables: Sequence[Table], columns: Collection[str]) -> Iterator[RenderableType]:
+    """Changes of the suite, and the answer for these columns; the others are counted."""
     yield from map(Text, origin_lines(tables))
-    answers = make_answers(tables)
+    answers, first = make_answers(tables), headline_table(tables)
     if not answers.listed:
         return
     yield Text(answers.metric, style="bold")
-    for answer in answers.listed:
+    shown = [answer for answer in answers.listed if answer.variant in ("", *columns)]
+    for answer in shown:
         line = Text(plain_sentence(answer.sentence))
         if answer.lead:
             start = line.plain.index(answer.lead)
             style = STYLES.get(answer.outcome, "bold")
             line.stylize(style, start, start + len(answer.lead))
         yield line
+    if others := [answer for answer in answers.listed if answer not in shown]:
+        yield Text(
+            _describe_others(others, reference=first is not None and first.verdicts is not None)
+        )
     if answers.note:
         yield Text(answers.note, style="dim")
 
 
-def _verdicts(table: Table, metrics: int) -> Iterator[RenderableType]:
-    """Forest plot of a table with its notes."""
-    panels = forest_panels(table)
+def _describe_others(others: Sequence[Answer], *, reference: bool) -> str:
+    """`17 more columns are in the report, in 2 of which a loss is shown to beat the reference.`"""
+    count = sum(answer.outcome == "better" for answer in others) or "none"
+    beaten = f", in {count} of which a loss is shown to beat the reference" if reference else ""
+    return f"{len(others)} more columns are in the report{beaten}; --figures all prints them, too."
+
+
+def _verdicts(table: Table, metrics: int, columns: Collection[str]) -> Iterator[RenderableType]:
+    """Forest plots of these columns of a table, with the table's notes."""
+    panels = [panel for panel in forest_panels(table) if panel.variant in columns]
     if table.verdicts is None:
         return
     if panels:

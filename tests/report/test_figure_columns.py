@@ -1,11 +1,14 @@
-"""Many columns: only the first ones have figures of their own, which the report says."""
+"""Many columns: only the first ones have figures of their own, which the report says; in the
+terminal, only these have answers and verdicts."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from lossbench.planning.plan import Plan
 from lossbench.planning.selection import PlanWithResults
@@ -16,6 +19,7 @@ from lossbench.report.figure_columns import (
     columns_with_figures,
     describe_columns_without_figures,
 )
+from lossbench.report.terminal import terminal_table
 
 LEFT_OUT = "Of 9 columns only the first 3 have figures of their own."
 
@@ -72,3 +76,41 @@ def test_the_sentence_has_all_columns_or_none(make_plan: Callable[..., Plan], ev
     plan = make_plan(suite_of(MANY_COLUMNS + 1))
     sentence = describe_columns_without_figures(plan, columns_with_figures(plan, every=every))
     assert ("`--figures all`" in sentence) is not every
+
+
+def in_terminal(found: PlanWithResults, *, every: bool) -> list[str]:
+    console = Console(width=200, file=io.StringIO(), record=True)
+    console.print(terminal_table(found, every_column=every))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+def answered_and_plotted(lines: list[str], names: list[str]) -> tuple[list[str], list[str]]:
+    """Columns with an answer, and columns with a forest plot, which its name is the heading of."""
+    answered = [n for n in names if any(line.startswith(f"{n}: ") for line in lines)]
+    return answered, [n for n in names if n in lines]
+
+
+def test_the_terminal_shows_the_verdicts_of_the_first_of_many_columns(
+    make_plan: Callable[..., Plan], run_all: Callable
+) -> None:
+    plan = make_plan(suite_of(MANY_COLUMNS + 1))
+    names, found = list(plan.suite.variants), PlanWithResults(plan, run_all(plan))
+    lines = in_terminal(found, every=False)
+    assert answered_and_plotted(lines, names) == (names[:FIRST_COLUMNS], names[:FIRST_COLUMNS])
+    whole = in_terminal(found, every=True)
+    assert answered_and_plotted(whole, names) == (names, names)
+    left_out = names[FIRST_COLUMNS:]
+    beaten = sum(line.startswith(f"{n}: center beats") for line in whole for n in left_out)
+    assert (
+        f"{len(left_out)} more columns are in the report, in {beaten or 'none'} of which a loss is "
+        "shown to beat the reference; --figures all prints them, too."
+    ) in lines
+    assert not any("more columns" in line for line in whole)
+
+
+def test_the_terminal_counts_no_winners_without_a_reference(
+    make_plan: Callable[..., Plan], run_all: Callable
+) -> None:
+    plan = make_plan(suite_of(MANY_COLUMNS + 1).replace("reference: softmax\n", ""))
+    lines = in_terminal(PlanWithResults(plan, run_all(plan)), every=False)
+    assert "6 more columns are in the report; --figures all prints them, too." in lines
