@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from lossbench.analysis.comparison import Verdicts, compare_with_reference
 from lossbench.analysis.number_format import PERCENT_SPEC, format_spec, is_percentage
@@ -107,9 +108,18 @@ class Table:
         """Differences from the suite file; see `Plan`."""
         return self.found.plan.changes
 
+    @cached_property
+    def planned_seeds(self) -> list[int]:
+        """Numbers of seeds that cells have, in ascending order; more than one if they differ."""
+        return sorted({cell.summary.planned for cell in self.cells.values()}) or [self.seeds]
+
     def has_published(self, variant: str) -> bool:
         """Whether a column has published numbers."""
-        return any(cell.published for cell in self.cells.values() if cell.variant == variant)
+        return variant in self._published_variants
+
+    @cached_property
+    def _published_variants(self) -> frozenset[str]:
+        return frozenset(cell.variant for cell in self.cells.values() if cell.published)
 
 
 def make_tables(found: PlanWithResults) -> tuple[Table, ...]:

@@ -14,7 +14,6 @@ from lossbench.report.value_text import (
     format_count,
     format_value,
     label_with_unit,
-    planned_seeds,
 )
 
 MIN_METRICS = 2
@@ -103,7 +102,7 @@ def _display(table: Table, cell: Cell | None, line: Sequence[Cell | None]) -> Di
     published = format_published(cell.published)
     found = table.reproductions.get((cell.variant, cell.row.label))
     outcome = found.outcome if found and found.interval else ""
-    uneven = len(planned_seeds(table)) > 1
+    uneven = len(table.planned_seeds) > 1
     return DisplayCell(
         format_value(cell),
         "best" if _clearly_best(cell, line) else "",

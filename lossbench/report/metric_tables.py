@@ -34,7 +34,6 @@ from lossbench.report.value_text import (
     format_count,
     format_seed_values,
     format_value,
-    planned_seeds,
     table_legend,
     table_title,
 )
@@ -132,7 +131,7 @@ def value_cell(table: Table, cell: Cell) -> DisplayCell:
         cell.chosen,
         count=format_count(cell.summary),
         incomplete=not cell.summary.complete,
-        uneven=len(planned_seeds(table)) > 1,
+        uneven=len(table.planned_seeds) > 1,
         views=Views(
             interval=format_cell_interval(cell),
             seeds=format_seed_values(cell),

@@ -69,14 +69,9 @@ def label_with_unit(table: Table) -> str:
     return f"{table.label}, {table.unit}" if table.unit else table.label
 
 
-def planned_seeds(table: Table) -> list[int]:
-    """Numbers of seeds that cells have, in ascending order; more than one if they differ."""
-    return sorted({cell.summary.planned for cell in table.cells.values()}) or [table.seeds]
-
-
 def counted_seeds(table: Table) -> str:
     """`3 seeds`, `3 to 12 seeds`."""
-    least, *_, most = [*planned_seeds(table), *planned_seeds(table)]
+    least, most = table.planned_seeds[0], table.planned_seeds[-1]
     return counted(most, "seed") if least == most else f"{least} to {most} seeds"
 
 
