@@ -58,7 +58,7 @@ class LocalPlanStatus(PlanStatus):
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings of the plan, and one about the processor of this machine, if there is one."""
-        from lossbench.runner.processor import precision_warning
+        from lossbench.planning.processor import precision_warning
 
         found = precision_warning(self.plan, lambda: self.machine[0])
         return self.plan.warnings if found is None else (*self.plan.warnings, found)

@@ -88,7 +88,7 @@ def work(
     started = time.monotonic()
     warnings.simplefilter("ignore")  # libraries' warnings
     try:
-        from lossbench.runner.processor import precision_warning
+        from lossbench.planning.processor import precision_warning
         from lossbench.runner.sharded_work import ShardedWork
         from lossbench.runner.shards import read_shard
 

@@ -113,7 +113,7 @@ def report_key(found: PlanWithResults, output: Path, command: str, *, every_figu
 
 @dataclass(frozen=True)
 class _Record:
-    """What a written report was made from.
+    """Digests of all that a written report was made from.
 
     Attributes:
         key: Its `report_key`.

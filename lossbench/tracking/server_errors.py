@@ -38,8 +38,8 @@ _Result = TypeVar("_Result")
 @functools.cache
 def failures() -> tuple[type[Exception], ...]:
     """Exceptions that are raised if a store fails; called only where one has been raised."""
+    from mlflow.exceptions import MlflowException  # isort: skip  # first, to be named if it is missing
     import requests
-    from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     return MlflowException, SQLAlchemyError, requests.RequestException, OSError, sqlite3.Error

@@ -73,7 +73,7 @@ def test_the_report_of_an_archive_is_that_of_the_database(stored: Stored, run: R
     code, _, err = run("report", "--from", stored.archive, "--output", "archive")
     assert (code, err) == (0, "report: archive/report.html\n")
     # these name the file and the command that they were made from
-    named = {"report.md", "report.html", "verdicts.json", "table.tex"}
+    named = {"report.md", "report.html", "verdicts.json", "table.tex", ".report.json"}
     assert differing(Path("database"), Path("archive")) == named
     assert {"results.json", "results.csv", "table.tex"} < files_of(Path("archive")).keys()
     assert any(name.startswith("figures/") for name in files_of(Path("archive")))
@@ -89,7 +89,7 @@ def test_the_report_of_an_archive_is_that_of_the_database(stored: Stored, run: R
         path.write_text("\n".join(kept), encoding="utf-8")
         table = Path(name, "table.tex")
         table.write_text("\n".join(without_command(table.read_text(encoding="utf-8"))), "utf-8")
-    assert differing(Path("database"), Path("archive")) == {"report.html"}
+    assert differing(Path("database"), Path("archive")) == {"report.html", ".report.json"}
 
 
 def test_seeds_of_two_archives_make_one_table(

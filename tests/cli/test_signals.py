@@ -217,7 +217,7 @@ class Unused(LossHead):
     def terms(self, features, labels):
         return {}
 
-def build_report(*_):
+def build_report(*_, **__):
     pathlib.Path('reached').touch()
     time.sleep(300)
 

@@ -138,7 +138,9 @@ def test_everything_works_without_ray_mlflow_and_optuna(suite: Path, tmp_path: P
     assert "top5_error" in (tmp_path / "report" / "results.csv").read_text(encoding="utf-8")
     assert not (tmp_path / "mlflow.db").exists()
     assert planned[0] == 0  # there is no database yet
-    assert (started[0], started[1].splitlines()[-1]) == (2, NEEDED.format("ray"))
+    # the database is created in the background
+    assert started[0] == 2
+    assert started[1].splitlines()[-1] in (NEEDED.format("ray"), NEEDED.format("mlflow"))
 
 
 NEEDED = (

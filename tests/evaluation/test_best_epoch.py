@@ -43,19 +43,22 @@ def train(trial: Trial, folder: Path, **options: object) -> TrialResult:
     return run_trial(trial, data_root=NOWHERE, artifacts=folder, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("holdout", "epochs"), [(0.0, 7), (0.2, 4)])
+@pytest.mark.parametrize(("holdout", "epochs"), [(0.0, 10), (0.2, 4)])
 def test_it_is_the_smallest_error_after_an_epoch(
     plan_of: Callable[..., Plan], tmp_path: Path, holdout: float, epochs: int
 ) -> None:
-    # with this learning rate the last error is by far not the smallest
+    # with this learning rate the last error is often not the smallest
     recipe = ("recipe.optimizer={name: sgd, lr: 0.3}", f"recipe.epochs={epochs}")
     plan = plan_of(*recipe, "model.feature_dim=16", "evaluate=[error, best_error]")
-    trial = plan.trials[0].model_copy(update={"holdout": holdout})
-    seen: list[EpochRecord] = []
-    result = train(trial, tmp_path / "a", on_epoch=seen.append)
-    assert tuple(seen) == result.history
-    assert result.metrics["best_error"] == smallest(result)
-    assert result.metrics["best_error"] < result.metrics["error"]
+    differ = []
+    for seed in range(5):
+        trial = plan.trials[0].model_copy(update={"holdout": holdout, "seed": seed})
+        seen: list[EpochRecord] = []
+        result = train(trial, tmp_path / str(seed), on_epoch=seen.append)
+        assert tuple(seen) == result.history
+        assert result.metrics["best_error"] == smallest(result)
+        differ.append(result.metrics["best_error"] < result.metrics["error"])
+    assert any(differ)
 
 
 def test_a_paused_training_has_the_errors_of_all_epochs(

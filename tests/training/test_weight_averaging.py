@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -237,7 +238,7 @@ def _with_evaluation(trial: Trial, folder: Path) -> dict[str, float]:
 
 
 def test_an_average_improves_a_training_with_a_large_final_rate(tmp_path: Path) -> None:
-    errors = {}
+    errors: dict[str, float] = {}
     for name in ("null", "{name: ema, decay: 0.95}", "{name: swa, start: 0.5}"):
         overrides = [
             "losses=[softmax]",
@@ -249,12 +250,16 @@ def test_an_average_improves_a_training_with_a_large_final_rate(tmp_path: Path) 
             "dataset.test_size=500",
             f"recipe.weight_averaging={name}",
         ]
-        [trial, *_] = check(load_suite(Path("suites/digits.yaml"), overrides), NOWHERE).trials
-        folder = tmp_path / str(len(errors))
-        folder.mkdir()
-        errors[name] = run_trial(trial, data_root=NOWHERE, artifacts=folder).metrics["error"]
+        trials = check(load_suite(Path("suites/digits.yaml"), overrides), NOWHERE).trials
+        measured = []
+        for trial in trials:  # five seeds: of one, the last weights may be good by chance
+            folder = tmp_path / f"{len(errors)}-{trial.seed}"
+            folder.mkdir()
+            result = run_trial(trial, data_root=NOWHERE, artifacts=folder)
+            measured.append(result.metrics["error"])
+        errors[name] = fmean(measured)
     plain, *averaged = errors.values()
-    assert max(averaged) < plain - 1  # 6.2 % without, 2.6 and 3.0 % with an average
+    assert max(averaged) < plain - 0.5, errors
 
 
 def test_a_recipe_without_average_has_the_identity_of_earlier_versions(

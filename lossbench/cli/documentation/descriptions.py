@@ -36,7 +36,7 @@ class ParameterDescription:
 
 @dataclass(frozen=True)
 class ComponentDescription:
-    """What `lossbench list` prints of a component.
+    """Description of a component that `lossbench list` prints.
 
     Attributes:
         name: Name in suites.

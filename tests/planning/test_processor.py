@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lossbench.assembly.check import check
-from lossbench.runner import processor
-from lossbench.runner.processor import precision_warning, processor_flags
+from lossbench.planning import processor
+from lossbench.planning.processor import precision_warning, processor_flags
 from lossbench.suite.load import load_suite
 
 Write = Callable[..., Path]
