@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks import heads as of_heads
 from benchmarks.environment import environment
+from benchmarks.output import format_against, format_bar, format_facts, table_of, write_json
 
 app = typer.Typer(add_completion=False)
 console = Console()
@@ -29,7 +27,7 @@ Rounds = Annotated[int, typer.Option(min=1, help="How often every candidate is t
 def main(context: typer.Context) -> None:
     """Print times and memory of lossbench compared with the alternatives, and targets.
 
-    Without a command: heads, pipeline, step, precision and suite, which take about half an hour.
+    Without a command: heads, pipeline, step, precision and suite.
     """
     if context.invoked_subcommand is None:
         for command in (heads, pipeline, step, precision, suite):
@@ -54,19 +52,19 @@ def heads(
     with Progress(console=console, transient=True) as progress:
         for one in progress.track([(s, m) for s in shapes for m in modes]):
             measured += of_heads.measure(one[0], rounds, turn_sec, compiled=one[1], only=only)
-    console.print(f"forward + backward, float32, one thread\n{_one_line(environment())}")
+    console.print(f"forward + backward, float32, one thread\n{format_facts(environment())}")
     for one_shape in shapes:
         for mode in ("eager", "compiled") if compiled else ("eager",):
             rows = [m for m in measured if (m.shape, m.mode) == (one_shape, mode)]
             console.print(_heads_table(one_shape, mode, rows))
-    _write(json_file, "heads", measured)
+    write_json(json_file, "heads", measured)
 
 
 def _heads_table(
     shape: tuple[int, int, int], mode: str, rows: Iterable[of_heads.Measured]
 ) -> Table:
     batch, feature_dim, num_classes = shape
-    table = _table(
+    table = table_of(
         f"batch {batch}, D {feature_dim}, K {num_classes}, {mode}",
         "head", "us", "time", "target", "memory", "target",
     )  # fmt: skip
@@ -74,10 +72,10 @@ def _heads_table(
         table.add_row(
             row.head,
             f"{row.microseconds:,.0f}",
-            _against(row.time_ratio, row.time_bar),
-            _bar(row.time_bar),
-            "" if row.memory_ratio is None else _against(row.memory_ratio, row.memory_bar),
-            _bar(row.memory_bar),
+            format_against(row.time_ratio, row.time_bar),
+            format_bar(row.time_bar),
+            "" if row.memory_ratio is None else format_against(row.memory_ratio, row.memory_bar),
+            format_bar(row.memory_bar),
         )
     return table
 
@@ -90,13 +88,13 @@ def pipeline(rounds: Rounds = 5, json_file: Json = None) -> None:
     measured = list(of_pipeline.measure(rounds))
     side = of_pipeline.SIDE
     console.print(f"crop with padding 4, mirror, normalise; {side}x{side}x3, one thread")
-    console.print(_one_line(environment()))
-    table = _table("", "input pipeline", "images/s", "speed", "target")
+    console.print(format_facts(environment()))
+    table = table_of("", "input pipeline", "images/s", "speed", "target")
     for row in measured:
-        speed = _against(row.speed_ratio, row.bar, more_is_better=True)
-        table.add_row(row.name, f"{row.images_per_sec:,.0f}", speed, _bar(row.bar))
+        speed = format_against(row.speed_ratio, row.bar, more_is_better=True)
+        table.add_row(row.name, f"{row.images_per_sec:,.0f}", speed, format_bar(row.bar))
     console.print(table)
-    _write(json_file, "pipeline", measured)
+    write_json(json_file, "pipeline", measured)
 
 
 @app.command()
@@ -105,20 +103,20 @@ def step(rounds: Rounds = 15, json_file: Json = None) -> None:
     from benchmarks import step as of_step
 
     measured = list(of_step.measure(rounds))
-    console.print(f"batch {of_step.BATCH}, float32, one thread\n{_one_line(environment())}")
-    table = _table("", "model", "loss", "ms per step", "time", "interquartile range", "target")
+    console.print(f"batch {of_step.BATCH}, float32, one thread\n{format_facts(environment())}")
+    table = table_of("", "model", "loss", "ms per step", "time", "interquartile range", "target")
     for row in measured:
         table.add_row(
             row.model,
             row.loss,
             f"{row.milliseconds:.1f}",
-            _against(row.time_ratio, row.bar),
+            format_against(row.time_ratio, row.bar),
             f"{row.time_low:.3f} - {row.time_high:.3f}",
-            _bar(row.bar),
+            format_bar(row.bar),
         )
     console.print(table)
     shares = list(of_step.measure_shares(rounds))
-    table = _table(
+    table = table_of(
         f"speed of a step with softmax, as a share of that of a product of {of_step.SIDE} x "
         f"{of_step.SIDE} matrices",
         "model", "batch", "ms per step", "GFLOP/s", "share", "interquartile range", "target",
@@ -129,12 +127,12 @@ def step(rounds: Rounds = 15, json_file: Json = None) -> None:
             str(one.batch),
             f"{one.milliseconds:.1f}",
             f"{one.gigaflops:.0f}",
-            _against(one.share, one.bar, more_is_better=True),
+            format_against(one.share, one.bar, more_is_better=True),
             f"{one.share_low:.2f} - {one.share_high:.2f}",
-            _bar(one.bar),
+            format_bar(one.bar),
         )
     console.print(table)
-    _write(json_file, "step", [*measured, *shares])
+    write_json(json_file, "step", [*measured, *shares])
 
 
 @app.command()
@@ -148,18 +146,18 @@ def precision(
 
     measured = list(of_precision.measure(rounds, _device(device)))
     console.print(f"{of_precision.MODEL}, batch {of_precision.BATCH}, on {device}, one CPU thread")
-    console.print(_one_line(environment()))
-    table = _table("", "mode", "ms per step", "speed", "all rounds", "target")
+    console.print(format_facts(environment()))
+    table = table_of("", "mode", "ms per step", "speed", "all rounds", "target")
     for row in measured:
         table.add_row(
             row.mode,
             f"{row.milliseconds:.1f}",
-            _against(row.speed_ratio, row.bar, more_is_better=True),
+            format_against(row.speed_ratio, row.bar, more_is_better=True),
             f"{row.low:.2f} - {row.high:.2f}",
-            _bar(row.bar),
+            format_bar(row.bar),
         )
     console.print(table)
-    _write(json_file, "precision", measured)
+    write_json(json_file, "precision", measured)
 
 
 @app.command()
@@ -175,7 +173,7 @@ def suite(
     """Time whole commands, with few trials that are trained and many synthetic results."""
     from benchmarks import suite as of_suite
 
-    console.print(_one_line(environment()))
+    console.print(format_facts(environment()))
     measured: list[of_suite.Measured] = []
     sizes = many or [1000, 10_000]
     for title, part in {
@@ -185,14 +183,14 @@ def suite(
         **{f"{size:,} trials": of_suite.many_trials(size) for size in sizes},
         f"archive of {sizes[0]:,} trials": of_suite.archived_trials(sizes[0]),
     }.items():
-        table = _table("", title, "measured", "target")
+        table = table_of("", title, "measured", "target")
         with console.status(title):
             rows = list(part)
         for row in rows:
-            table.add_row(row.what, _against(row.value, row.bar), _bar(row.bar))
+            table.add_row(row.what, format_against(row.value, row.bar), format_bar(row.bar))
         console.print(table)
         measured += rows
-    _write(json_file, "suite", measured)
+    write_json(json_file, "suite", measured)
 
 
 @app.command()
@@ -215,8 +213,8 @@ def scale(
     """
     from benchmarks import scale as of_scale
 
-    console.print(_one_line(environment()))
-    table = _table(
+    console.print(format_facts(environment()))
+    table = table_of(
         f"{at_once} at once, {sleep_sec:g} s each", "MLflow", "trials", "trials/s",
         "driver, CPU ms per trial", "driver, MiB more", "workers", "MiB per worker",
     )  # fmt: skip
@@ -235,7 +233,7 @@ def scale(
                 f"{row.worker_mib:.0f}",
             )
     console.print(table)
-    _write(json_file, "scale", measured)
+    write_json(json_file, "scale", measured)
 
 
 @app.command()
@@ -266,7 +264,7 @@ def verdicts(
     measured: list[of_verdicts.Rates] = []
     for size in itertools.product(rows or [8], columns or [2], seeds or [3]):
         gap = of_verdicts.GAPS[size[2]]
-        table = _table(
+        table = table_of(
             f"{size[0]} rows x {size[1]} columns, {size[2]} seeds, {tables} tables; differences of "
             f"{gap:g} standard deviations",
             "noise", "false", "false elsewhere", "found", "false, paired", "found, paired",
@@ -278,14 +276,14 @@ def verdicts(
             aim = pooled.scenario.min_found if size == (8, 2, 3) else None
             table.add_row(
                 pooled.scenario.name,
-                _against(pooled.false, limit),
-                _against(pooled.false_elsewhere, limit),
-                _against(pooled.found, aim, more_is_better=True),
+                format_against(pooled.false, limit),
+                format_against(pooled.false_elsewhere, limit),
+                format_against(pooled.found, aim, more_is_better=True),
                 f"{paired.false:.3g}",
                 f"{paired.found:.3g}",
             )
         console.print(table)
-    _write(json_file, "verdicts", measured)
+    write_json(json_file, "verdicts", measured)
 
 
 @app.command(name="until-decided")
@@ -310,7 +308,7 @@ def until_decided(
 
     measured: list[sequential.ErrorRates | sequential.Savings] = []
     if errors:
-        table = _table(
+        table = table_of(
             f"shares of {tables} tables with any false verdict; at most {sequential.MAX_ERROR:g}",
             "noise", "better or worse", "with differences elsewhere", "equivalent",
             "with larger ones elsewhere",
@@ -318,13 +316,13 @@ def until_decided(
         rates = list(sequential.measure_errors(tables))
         for row in rates:
             shares = row.false, row.false_elsewhere, row.equivalent, row.equivalent_elsewhere
-            shown = [_against(share, sequential.MAX_ERROR) for share in shares]
+            shown = [format_against(share, sequential.MAX_ERROR) for share in shares]
             table.add_row(row.noise.name, *shown)
         console.print(table)
         measured += rates
     if savings:
         margin = sequential.MARGIN
-        table = _table(
+        table = table_of(
             f"trainings of {tables} tables; margin of {margin:g} standard deviations of a row",
             "true differences", "right", "looks", "trainings", "fixed n", "ratio", "target",
         )  # fmt: skip
@@ -336,12 +334,12 @@ def until_decided(
                 f"{saved.looks:.1f}",
                 f"{saved.trainings:.0f}",
                 f"{saved.fixed_seeds or '> 30'}",
-                "" if saved.share is None else _against(saved.share, saved.max_share),
-                _bar(saved.max_share),
+                "" if saved.share is None else format_against(saved.share, saved.max_share),
+                format_bar(saved.max_share),
             )
         console.print(table)
         measured += found
-    _write(json_file, "until_decided", measured)
+    write_json(json_file, "until_decided", measured)
 
 
 @app.command()
@@ -367,54 +365,24 @@ def check(
     with Progress(console=console, transient=True) as progress:
         total = len(of_check.SCENARIOS)
         measured = list(progress.track(of_check.measure(checks), total=total))
-    table = _table(f"{checks} checks each", "noise", "seeds", "cells", "false", "target", "found")
+    table = table_of(f"{checks} checks each", "noise", "seeds", "cells", "false", "target", "found")
     for row in measured:
         table.add_row(
             row.scenario.name,
             str(row.scenario.seeds),
             f"{row.scenario.columns} x {row.scenario.rows}",
-            _against(round(row.false, 3), row.bar),
-            _bar(row.target),
+            format_against(round(row.false, 3), row.bar),
+            format_bar(row.target),
             f"{row.found:.2g}",
         )
     console.print(table)
-    _write(json_file, "check", measured)
+    write_json(json_file, "check", measured)
 
 
 def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise typer.BadParameter("torch finds no GPU", param_hint="--device")
     return torch.device(name)
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for i, heading in enumerate(headings):
-        words = i == 0 or heading == "loss"
-        table.add_column(heading, justify="left" if words else "right", no_wrap=i == 0)
-    return table
-
-
-def _bar(bar: float | None) -> str:
-    return "" if bar is None else f"{bar:g}"
-
-
-def _against(value: float, bar: float | None, *, more_is_better: bool = False) -> str:
-    shown = f"{value:.3g}"
-    if bar is None:
-        return shown
-    met = value >= bar if more_is_better else value <= bar
-    return f"[green]{shown}  [/]" if met else f"[red]{shown} ✗[/]"
-
-
-def _one_line(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
-
-
-def _write(path: Path | None, name: str, measured: Iterable[Any]) -> None:
-    if path is not None:
-        found = {"environment": environment(), name: [asdict(one) for one in measured]}
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ DIGITS = Path(lossbench.__file__).parent.parent / "suites" / "digits.yaml"
 RUN = ("run", "digits.yaml")
 CACHE = "cache"
 BARS = {
-    1000: {"plan": 3.0, "check": 3.0, "report": 6.0},
+    1000: {"plan": 3.0, "check": 3.0, "report": 5.0},
     10_000: {"plan": 8.0, "check": 8.0, "report": 20.0, "memory": 1.2 * 1024},
 }
 """Number of trials -> targets in seconds and MiB."""

@@ -56,10 +56,10 @@ def load_plan(
         raise RequestError(f"--seeds {seeds}: --set gives seeds, too; give them once")
     suite = load_suite(path, overrides, None if seeds is None else _parse_seeds(seeds))
     from lossbench.analysis.published import published_problems
-    from lossbench.assembly.kept_plans import read_kept_plan
+    from lossbench.assembly.plan_cache import read_cached_plan
     from lossbench.planning.changes import find_changes
 
-    kept = None if plugins else read_kept_plan(suite, data_root)
+    kept = None if plugins else read_cached_plan(suite, data_root)
     whole = kept or _checked_plan(suite, data_root, plugins, without_data=without_data)
     problems = published_problems(suite, whole.metrics)
     if problems:
@@ -76,7 +76,7 @@ def _checked_plan(
 ) -> Plan:
     """Check everything about a suite and return the plan of all its cells."""
     from lossbench.assembly.check import check
-    from lossbench.assembly.kept_plans import check_and_keep
+    from lossbench.assembly.plan_cache import check_and_cache
     from lossbench.assembly.plugins import read_plugins
     from lossbench.assembly.resolved_suite import (
         dataset_names,
@@ -91,7 +91,7 @@ def _checked_plan(
         return plan_without_data(resolved, missing)
     if plugins:
         return replace(check(suite, data_root), plugins=read)
-    return check_and_keep(suite, data_root, dataset_names(resolved))
+    return check_and_cache(suite, data_root, dataset_names(resolved))
 
 
 def _parse_seeds(text: str) -> list[int]:

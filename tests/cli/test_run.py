@@ -249,8 +249,8 @@ def test_commands_without_anything_to_do_import_no_slow_library(
     store(suite)
     code = (
         "import atexit, sys\n"
-        "from lossbench.assembly import kept_plans\n"
-        "kept_plans.SETTLED_NS = -10**18\n"
+        "from lossbench.assembly import plan_cache\n"
+        "plan_cache.SETTLED_NS = -10**18\n"
         "slow = ('torch', 'ray', 'mlflow', 'sqlalchemy')\n"
         "atexit.register(lambda: print([m for m in slow if m in sys.modules]))\n"
         "from lossbench.cli.main import main\n"

@@ -259,7 +259,7 @@ def test_an_average_improves_a_training_with_a_large_final_rate(tmp_path: Path) 
             measured.append(result.metrics["error"])
         errors[name] = fmean(measured)
     plain, *averaged = errors.values()
-    assert max(averaged) < plain - 0.5, errors
+    assert max(averaged) < plain - 1, errors  # 5.6 % without, 3.2 and 3.4 % with an average
 
 
 def test_a_recipe_without_average_has_the_identity_of_earlier_versions(

@@ -1,4 +1,4 @@
-"""Colours of rows, text that stands out from them, and the user's own style."""
+"""Colours of rows, text that contrasts with them, and the user's own style."""
 
 from __future__ import annotations
 

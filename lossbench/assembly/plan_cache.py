@@ -47,14 +47,14 @@ _State = tuple[int, int, int, int] | None
 """State of a file or folder, as in `FileState`; None if there is none."""
 
 
-class _KeptPlan(Strict):
+class _CachedPlan(Strict):
     """A plan, and the states of the files and folders that its check has read, by path."""
 
     states: dict[str, _State] = Field(min_length=1)
     plan: PlanRecord
 
 
-def read_kept_plan(suite: Suite, data_root: Path) -> Plan | None:
+def read_cached_plan(suite: Suite, data_root: Path) -> Plan | None:
     """The plan of an earlier check of the same suite; None if it has to be checked.
 
     Args:
@@ -65,7 +65,7 @@ def read_kept_plan(suite: Suite, data_root: Path) -> Plan | None:
         return None
     try:
         content = read_cached(_NAME, _key(suite, data_root))
-        kept = _KeptPlan.model_validate_json(json.dumps(content))
+        kept = _CachedPlan.model_validate_json(json.dumps(content))
         if any(_state(path) != state for path, state in kept.states.items()):
             return None
     except (OSError, ValidationError):  # no working folder, or no plan
@@ -73,7 +73,7 @@ def read_kept_plan(suite: Suite, data_root: Path) -> Plan | None:
     return _restored(kept.plan, suite, data_root)
 
 
-def check_and_keep(suite: Suite, data_root: Path, names: Iterable[str]) -> Plan:
+def check_and_cache(suite: Suite, data_root: Path, names: Iterable[str]) -> Plan:
     """Check a suite completely and keep its plan, if all that the check reads is known.
 
     Args:
@@ -142,8 +142,8 @@ def _is_known(plan: Plan) -> bool:
 def _keep(key: str, plan: Plan, states: dict[str, _State], suite: Suite, data_root: Path) -> None:
     """Store a plan, if it can be read as it was."""
     record = plan_record(plan)
-    text = _KeptPlan(states=states, plan=record).model_dump_json()
-    read = _KeptPlan.model_validate_json(text).plan
+    text = _CachedPlan(states=states, plan=record).model_dump_json()
+    read = _CachedPlan.model_validate_json(text).plan
     same_text = read.model_dump_json() == record.model_dump_json()
     if _restored(read, suite, data_root) == plan and same_text:
         write_cached(_NAME, key, json.loads(text), max_files=KEPT)

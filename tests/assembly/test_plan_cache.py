@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from lossbench.assembly import kept_plans
+from lossbench.assembly import plan_cache
 from lossbench.assembly.check import check
-from lossbench.assembly.kept_plans import check_and_keep, read_kept_plan
+from lossbench.assembly.plan_cache import check_and_cache, read_cached_plan
 from lossbench.assembly.plugins import forget
 from lossbench.assembly.resolved_suite import dataset_names, resolve_suite
 from lossbench.cli.common import load_plan
@@ -34,9 +34,9 @@ DIGITS = "dataset: digits"
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache that is on, and that takes files as old which were written just now."""
-    monkeypatch.delenv(kept_plans.VARIABLE)
+    monkeypatch.delenv(plan_cache.VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(kept_plans, "SETTLED_NS", -(10**18))
+    monkeypatch.setattr(plan_cache, "SETTLED_NS", -(10**18))
     return tmp_path / "cache" / "lossbench"
 
 
@@ -49,7 +49,7 @@ def suite(write_suite: Write, make_folder: MakeFolder) -> Suite:
 
 def keep(suite: Suite, data_root: Path) -> Plan:
     close_datasets()
-    return check_and_keep(suite, data_root, dataset_names(resolve_suite(suite)))
+    return check_and_cache(suite, data_root, dataset_names(resolve_suite(suite)))
 
 
 def files(cache: Path) -> list[str]:
@@ -60,7 +60,7 @@ def files(cache: Path) -> list[str]:
 def test_a_kept_plan_is_that_of_the_check(name: str, tmp_path: Path) -> None:
     suite = load_suite(REPOSITORY / "suites" / f"{name}.yaml")
     plan = keep(suite, tmp_path / "data")
-    kept = read_kept_plan(suite, tmp_path / "data")
+    kept = read_cached_plan(suite, tmp_path / "data")
     assert kept == plan
     assert repr(kept.limits) == repr(plan.limits)  # also the same types: reports compare them
     assert [t.model_dump_json() for t in kept.trials] == [t.model_dump_json() for t in plan.trials]
@@ -70,7 +70,7 @@ def test_a_kept_plan_is_that_of_the_check(name: str, tmp_path: Path) -> None:
 def test_a_search_can_go_on(tmp_path: Path) -> None:
     suite = load_suite(REPOSITORY / "suites" / "digits.yaml")
     plan = keep(suite, tmp_path / "data")
-    kept = read_kept_plan(suite, tmp_path / "data")
+    kept = read_cached_plan(suite, tmp_path / "data")
     assert kept is not None
     variant, new = next(iter(plan.columns)), Component(name="softmax", params={"bias": False})
     row = replace(plan.rows[0], loss=new)
@@ -84,9 +84,9 @@ def test_an_unchanged_suite_is_planned_without_torch(
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from lossbench.assembly import kept_plans\n"
+        "from lossbench.assembly import plan_cache\n"
         "from lossbench.cli.common import load_plan\n"
-        "kept_plans.SETTLED_NS = -10**18\n"
+        "plan_cache.SETTLED_NS = -10**18\n"
         "plan = load_plan(Path(sys.argv[1]), [], None, None, Path(sys.argv[2]), [])\n"
         "print(len(plan.trials), 'torch' in sys.modules)\n"
     )
@@ -121,9 +121,9 @@ def test_changed_data_are_checked(
     change: Callable[[Path], None], suite: Suite, tmp_path: Path
 ) -> None:
     keep(suite, tmp_path / "data")
-    assert read_kept_plan(suite, tmp_path / "data") is not None
+    assert read_cached_plan(suite, tmp_path / "data") is not None
     change(tmp_path / "data" / "mine")
-    assert read_kept_plan(suite, tmp_path / "data") is None
+    assert read_cached_plan(suite, tmp_path / "data") is None
 
 
 def test_a_folder_with_the_name_of_a_bundled_data_set(
@@ -131,9 +131,9 @@ def test_a_folder_with_the_name_of_a_bundled_data_set(
 ) -> None:
     suite = load_suite(write_suite())
     keep(suite, tmp_path / "data")
-    assert read_kept_plan(suite, tmp_path / "data") is not None
+    assert read_cached_plan(suite, tmp_path / "data") is not None
     make_folder("digits", classes=10, train=100)
-    assert read_kept_plan(suite, tmp_path / "data") is None
+    assert read_cached_plan(suite, tmp_path / "data") is None
 
 
 def test_a_file_of_labels(write_suite: Write, make_folder: MakeFolder, tmp_path: Path) -> None:
@@ -143,13 +143,13 @@ def test_a_file_of_labels(write_suite: Write, make_folder: MakeFolder, tmp_path:
     noise = f"dataset: {{name: mine, label_noise: {{from: {labels}}}}}"
     suite = load_suite(write_suite((DIGITS, noise)))
     keep(suite, tmp_path / "data")
-    assert read_kept_plan(suite, tmp_path / "data") is not None
+    assert read_cached_plan(suite, tmp_path / "data") is not None
     other = load_suite(Path(suite.origin.path), ["recipe.epochs=3"])
     keep(other, tmp_path / "data")  # in the same process, which does not read the labels again
-    assert read_kept_plan(other, tmp_path / "data") is not None
+    assert read_cached_plan(other, tmp_path / "data") is not None
     labels.write_text("\n".join(str(k % 2) for k in range(60)) + "\n", encoding="utf-8")
-    assert read_kept_plan(suite, tmp_path / "data") is None
-    assert read_kept_plan(other, tmp_path / "data") is None
+    assert read_cached_plan(suite, tmp_path / "data") is None
+    assert read_cached_plan(other, tmp_path / "data") is None
 
 
 @pytest.mark.parametrize("what", ["override", "option", "installation", "folder"])
@@ -158,16 +158,16 @@ def test_another_suite_or_another_installation_is_checked(
 ) -> None:
     data_root = tmp_path / "data"
     keep(suite, data_root)
-    assert read_kept_plan(suite, data_root) is not None
+    assert read_cached_plan(suite, data_root) is not None
     if what == "override":
         suite = load_suite(Path(suite.origin.path), ["recipe.epochs=3"])
     elif what == "option":
         data_root = tmp_path / "other" / ".." / "data"
     elif what == "installation":
-        monkeypatch.setattr(kept_plans, "installation_digest", lambda: "another")
+        monkeypatch.setattr(plan_cache, "installation_digest", lambda: "another")
     else:
         monkeypatch.chdir(tmp_path)
-    assert read_kept_plan(suite, data_root) is None
+    assert read_cached_plan(suite, data_root) is None
 
 
 def test_a_given_default_is_another_suite(write_suite: Write, tmp_path: Path) -> None:
@@ -178,14 +178,14 @@ def test_a_given_default_is_another_suite(write_suite: Write, tmp_path: Path) ->
     given = load_suite(Path(suite.origin.path), [f"selection.holdout={suite.selection.holdout}"])
     assert given.model_dump() == suite.model_dump()
     keep(suite, tmp_path / "data")
-    assert read_kept_plan(suite, tmp_path / "data") is not None
-    assert read_kept_plan(given, tmp_path / "data") is None
+    assert read_cached_plan(suite, tmp_path / "data") is not None
+    assert read_cached_plan(given, tmp_path / "data") is None
 
 
 def test_data_that_may_have_changed_during_the_check(
     suite: Suite, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_plans, "SETTLED_NS", 10**18)
+    monkeypatch.setattr(plan_cache, "SETTLED_NS", 10**18)
     keep(suite, tmp_path / "data")
     assert files(cache) == []
 
@@ -235,8 +235,8 @@ def test_the_variable_turns_the_cache_off(
 ) -> None:
     keep(suite, tmp_path / "data")
     before = files(cache)
-    monkeypatch.setenv(kept_plans.VARIABLE, "off")
-    assert read_kept_plan(suite, tmp_path / "data") is None
+    monkeypatch.setenv(plan_cache.VARIABLE, "off")
+    assert read_cached_plan(suite, tmp_path / "data") is None
     other = load_suite(Path(suite.origin.path), ["recipe.epochs=3"])
     keep(other, tmp_path / "data")
     assert files(cache) == before
@@ -254,9 +254,9 @@ def test_a_damaged_plan_is_not_used(damage: str, suite: Suite, tmp_path: Path, c
         write_cached("plan", key, {**content, "states": {}})
     else:
         write_cached("plan", key, {**content, "another": 0})
-    assert read_kept_plan(suite, tmp_path / "data") is None
+    assert read_cached_plan(suite, tmp_path / "data") is None
     keep(suite, tmp_path / "data")
-    assert read_kept_plan(suite, tmp_path / "data") == plan
+    assert read_cached_plan(suite, tmp_path / "data") == plan
 
 
 def test_a_cache_that_cannot_be_written(
@@ -264,16 +264,16 @@ def test_a_cache_that_cannot_be_written(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     assert keep(suite, tmp_path / "data") == check(suite, tmp_path / "data")
-    assert read_kept_plan(suite, tmp_path / "data") is None
+    assert read_cached_plan(suite, tmp_path / "data") is None
 
 
 def test_old_plans_are_removed(
     suite: Suite, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept_plans, "KEPT", 2)
+    monkeypatch.setattr(plan_cache, "KEPT", 2)
     path = Path(suite.origin.path)
     suites = [load_suite(path, [f"recipe.epochs={n}"]) for n in (3, 4, 5)]
     for each in suites:
         keep(each, tmp_path / "data")
-    found = [read_kept_plan(each, tmp_path / "data") is not None for each in suites]
+    found = [read_cached_plan(each, tmp_path / "data") is not None for each in suites]
     assert (found, len(files(cache))) == ([False, True, True], 2)
