@@ -7,10 +7,12 @@ Pixels are floats in [0, 255]; the size `epsilon` of a perturbation is a share o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from lossbench.data.images import Normaliser
 from lossbench.losses import DensityHead, LossHead
@@ -38,6 +40,40 @@ def classification_objective(
         labels: (B,) True classes.
     """
     return lambda pixels: -head.log_odds(model(normalise(pixels)), labels).sum()
+
+
+def float32_cross_entropy_objective(
+    model: nn.Module, head: LossHead, normalise: Normaliser, labels: Tensor
+) -> Objective:
+    """Objective of an untargeted attack: cross-entropy of the true labels, in float32.
+
+    Its gradient with respect to the scores is p - one_hot(z), with a softmax p in float32, as deep
+    learning frameworks compute it. Where 1 - p_z is less than 6e-8, p_z rounds to 1, and the part
+    of the gradient that comes from the score of the true class is 0. The attack is weaker by that:
+    numerical gradient masking.
+
+    The score of the true class has the margin of `head.log_odds`.
+
+    Args:
+        model: Network in eval mode.
+        head: Trained head.
+        normalise: Map from pixels to the input of the model.
+        labels: (B,) True classes.
+
+    Reference: Carlini, Wagner: Towards Evaluating the Robustness of Neural Networks. IEEE S&P 2017.
+        Athalye, Carlini, Wagner: Obfuscated Gradients Give a False Sense of Security. ICML 2018.
+    """
+
+    def objective(pixels: Tensor) -> Tensor:
+        features = model(normalise(pixels))
+        scores, index = head.logits(features), labels[:, None]  # (B, K), (B, 1)
+        others = scores.scatter(1, index, -math.inf).logsumexp(1)  # (B,)
+        true = head.log_odds(features, labels) + others  # (B,), score with margin
+        return F.cross_entropy(
+            scores.scatter(1, index, true[:, None]).float(), labels, reduction="sum"
+        )
+
+    return objective
 
 
 def target_objective(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from lossbench.evaluation.ood_detection import (
     measure_detection,
 )
 from lossbench.records import Artifact, Metric
+from lossbench.registry import OMIT_DEFAULT
 from lossbench.training.seeding import stream
 
 BATCH_SIZE = 250
@@ -46,6 +47,10 @@ def _distinct(epsilons: list[float]) -> list[float]:
 Epsilons = Annotated[
     list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1), AfterValidator(_distinct)
 ]
+
+Objective = Literal["log_odds", "float32_cross_entropy"]
+"""Function that an untargeted attack increases; both are the classification loss in exact
+arithmetic, up to a monotone function."""
 
 
 class Attack(Evaluation):
@@ -128,33 +133,65 @@ def attacked_features(trained: Trained, attack: Attack, epsilon: float) -> Tenso
     return torch.cat(features)
 
 
+class UntargetedAttack(Attack):
+    """Attack that increases the classification loss of the true labels.
+
+    Args:
+        epsilons: Sizes of the perturbation as shares of the pixel range.
+        objective: `log_odds`, or `float32_cross_entropy`, which metrics, files, tables and figures
+            then name.
+    """
+
+    def __init__(self, epsilons: list[float], objective: Objective) -> None:
+        self.epsilons, self._objective = epsilons, objective
+        if objective == "float32_cross_entropy":
+            self.name = f"float32_{self.name}"
+            self.title = f"{self.title} (float32 cross-entropy)"
+
+    def objective(self, trained: Trained, labels: Tensor) -> adversarial.Objective:
+        """Function of the pixels to increase, for images with these labels (B,)."""
+        make = (
+            adversarial.classification_objective
+            if self._objective == "log_odds"
+            else adversarial.float32_cross_entropy_objective
+        )
+        return make(trained.model, trained.head, trained.normalise, labels)
+
+
 @EVALUATIONS.register("fgsm", reference="Goodfellow et al., ICLR 2015; Wan et al., CVPR 2018")
-class Fgsm(Attack):
+class Fgsm(UntargetedAttack):
     """Fast gradient sign method (FGSM), untargeted (Wan et al., Table 6 and Figs. 3-5).
 
     Args:
         epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
+        objective: Function whose gradient is followed: `log_odds`, minus the log-odds of the true
+            class; or `float32_cross_entropy`, whose gradient loses the part of the true class where
+            its probability rounds to 1. Metrics of the latter begin with `float32_`.
 
     Reference: Goodfellow, Shlens, Szegedy: Explaining and Harnessing Adversarial Examples. ICLR
         2015. Wan et al., CVPR 2018, Sect. 4.3.
 
-    Deviations: the gradient is that of -log-odds instead of the classification loss,
-        softplus(-log-odds). In exact arithmetic its sign is the same, but the gradient of the
-        classification loss underflows in float32 for confident predictions.
+    Deviations: the gradient is by default that of -log-odds instead of the classification loss,
+        softplus(-log-odds). In exact arithmetic its sign is the same, but float32 rounds the
+        gradient of the classification loss for confident predictions. The paper does not say how
+        its gradient was computed; the float32 cross-entropy of Caffe, which its authors used, has
+        this rounding. `objective="float32_cross_entropy"` reproduces it.
     """
 
     name, title = "fgsm", "FGSM"
 
-    def __init__(self, *, epsilons: Epsilons = [0.1, 0.2, 0.3]) -> None:  # noqa: B006
-        self.epsilons = epsilons
+    def __init__(
+        self,
+        *,
+        epsilons: Epsilons = [0.1, 0.2, 0.3],  # noqa: B006
+        objective: Annotated[Objective, OMIT_DEFAULT] = "log_odds",
+    ) -> None:
+        super().__init__(epsilons, objective)
 
     def attack(
         self, trained: Trained, pixels: Tensor, labels: Tensor, epsilon: float, batch: int
     ) -> Tensor:
-        objective = adversarial.classification_objective(
-            trained.model, trained.head, trained.normalise, labels
-        )
-        return adversarial.fgsm(objective, pixels, epsilon)
+        return adversarial.fgsm(self.objective(trained, labels), pixels, epsilon)
 
 
 @EVALUATIONS.register("targeted_fgsm", reference="Wan et al., CVPR 2018, Sect. 4.3")
@@ -186,20 +223,23 @@ class TargetedFgsm(Attack):
 
 
 @EVALUATIONS.register("pgd", reference="Madry et al., ICLR 2018")
-class Pgd(Attack):
+class Pgd(UntargetedAttack):
     """Projected gradient descent from a random start, untargeted.
 
     Args:
         epsilons: Sizes of the perturbation as shares of the pixel range, each in (0, 1].
         steps: Number of gradient steps, >= 1.
         step_size: Size of a step as a share of the pixel range, in (0, 1].
+        objective: Function whose gradient is followed: `log_odds`, minus the log-odds of the true
+            class; or `float32_cross_entropy`, whose gradient loses the part of the true class where
+            its probability rounds to 1. Metrics of the latter begin with `float32_`.
 
     Reference: Madry et al.: Towards Deep Learning Models Resistant to Adversarial Attacks. ICLR
         2018.
 
-    Deviations: the gradient is that of -log-odds instead of the classification loss,
-        softplus(-log-odds). In exact arithmetic its sign is the same, but the gradient of the
-        classification loss underflows in float32 for confident predictions.
+    Deviations: the gradient is by default that of -log-odds instead of the classification loss,
+        softplus(-log-odds). In exact arithmetic its sign is the same, but float32 rounds the
+        gradient of the classification loss for confident predictions.
     """
 
     name, title = "pgd", "PGD"
@@ -210,17 +250,16 @@ class Pgd(Attack):
         epsilons: Epsilons = [0.3],  # noqa: B006
         steps: Annotated[int, Field(ge=1)] = 40,
         step_size: Share = 0.01,
+        objective: Annotated[Objective, OMIT_DEFAULT] = "log_odds",
     ) -> None:
-        self.epsilons, self.steps, self.step_size = epsilons, steps, step_size
+        super().__init__(epsilons, objective)
+        self.steps, self.step_size = steps, step_size
 
     def attack(
         self, trained: Trained, pixels: Tensor, labels: Tensor, epsilon: float, batch: int
     ) -> Tensor:
-        objective = adversarial.classification_objective(
-            trained.model, trained.head, trained.normalise, labels
-        )
         return adversarial.pgd(
-            objective,
+            self.objective(trained, labels),
             pixels,
             epsilon,
             steps=self.steps,

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor, nn
@@ -89,6 +92,50 @@ def test_fgsm_moves_images_of_a_confident_model() -> None:
     objective = adversarial.classification_objective(model, head, SCALE, labels)
     moved = adversarial.fgsm(objective, pixels, 0.1) != pixels
     assert bool(moved.flatten(1).any(1).all())
+
+
+@pytest.mark.parametrize(("name", "scale"), [("softmax", 30), ("lgm", 11)])
+def test_float32_cross_entropy_loses_the_score_of_the_true_class_where_it_is_certain(
+    name: str, scale: float
+) -> None:
+    """Compared with the product of softmax minus one-hot, in float32, and each score's gradient."""
+    model, (pixels, labels) = make_model(), make_images(100)
+    alpha = 0.5
+    head = make_head(name, **({"alpha": alpha} if name == "lgm" else {}))
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter *= scale
+        labels[:60] = head.logits(model(SCALE(pixels[:60]))).argmax(1)
+    weights = [p.detach().double() for p in head.parameters()]  # (K, D), and for softmax (K,)
+    exact_model = make_model().double()
+    moved, rest = [], []  # rest: 1 - p_z in float64
+    for image, label in zip(pixels.double(), labels, strict=True):
+        image = image[None].clone().requires_grad_()
+        [feature] = exact_model((image - 100) / 50)  # (D,)
+        if name == "softmax":
+            scores = weights[0] @ feature + weights[1]  # (K,)
+        else:
+            scores = -0.5 * (feature - weights[0]).square().sum(1)
+            scores = scores * (1 + alpha * F.one_hot(label, CLASSES))
+        posterior = np.exp((scores - scores.max()).detach().numpy()).astype(np.float32)
+        posterior /= posterior.sum(dtype=np.float32)
+        total = torch.zeros_like(image)
+        for k in range(CLASSES):
+            factor = np.float32(posterior[k]) - np.float32(k == label)
+            [own] = torch.autograd.grad(scores[k], [image], retain_graph=True)
+            total += float(factor) * own
+        rest.append(-math.expm1(scores.log_softmax(0)[label].item()))
+        moved.append((image + 0.1 * 255 * total.sign()).clamp(0, 255).detach())
+    objective = adversarial.float32_cross_entropy_objective(model, head, SCALE, labels)
+    found = adversarial.fgsm(objective, pixels, 0.1)
+    lost = torch.tensor(rest) < 1e-8
+    kept = torch.tensor(rest) > 1e-3  # between, the last bit of p_z decides
+    assert int(lost.sum()) > 10
+    assert int(kept.sum()) > 10
+    torch.testing.assert_close(found[lost | kept], torch.cat(moved).float()[lost | kept])
+    exact = adversarial.classification_objective(model, head, SCALE, labels)
+    differs = (adversarial.fgsm(exact, pixels, 0.1) != found).flatten(1).any(1)
+    assert int(differs.sum()) > 10
 
 
 def test_targeted_fgsm_descends_the_whole_loss_of_the_second_class() -> None:

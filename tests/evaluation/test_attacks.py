@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from lossbench.errors import ParameterError
 from lossbench.evaluation import EVALUATIONS, adversarial
 from lossbench.evaluation.attacks import Fgsm, Pgd, TargetedFgsm
+from lossbench.planning.trial import PlannedEvaluation
 from tests.evaluation.trained_model import (
     SCALE,
     make_head,
@@ -17,7 +19,15 @@ from tests.evaluation.trained_model import (
 
 
 @pytest.mark.parametrize(
-    "attack", [Fgsm(epsilons=[0.05, 0.3]), TargetedFgsm(), Pgd(steps=3)], ids=lambda a: a.name
+    "attack",
+    [
+        Fgsm(epsilons=[0.05, 0.3]),
+        TargetedFgsm(),
+        Pgd(steps=3),
+        Fgsm(epsilons=[0.05, 0.3], objective="float32_cross_entropy"),
+        Pgd(steps=3, objective="float32_cross_entropy"),
+    ],
+    ids=lambda attack: attack.name,
 )
 def test_attack_measures_the_metrics_and_artifacts_it_declares(
     attack: Fgsm | TargetedFgsm | Pgd,
@@ -64,3 +74,37 @@ def test_epsilons_of_the_same_name_are_refused_once(name: str) -> None:
     message = f"{name}: epsilons: 0.1 and 0.10000001 are the same to six digits"
     assert str(caught.value).startswith(message)
     assert EVALUATIONS[name].resolve({"epsilons": [0.1, 0.10001]})["epsilons"] == [0.1, 0.10001]
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"), [("fgsm", "863836cca6864ee6"), ("pgd", "c0c874b387c923ba")]
+)
+def test_the_default_objective_leaves_the_identity_of_earlier_measurements(
+    name: str, digest: str
+) -> None:
+    planned = PlannedEvaluation(name=name, params=EVALUATIONS[name].resolve({}))
+    assert planned.identity("0123456789abcdef") == digest
+    chosen = EVALUATIONS[name].resolve({"objective": "float32_cross_entropy"})
+    assert PlannedEvaluation(name=name, params=chosen).identity("0123456789abcdef") != digest
+
+
+@pytest.mark.parametrize("attack", [Fgsm, Pgd])
+def test_the_attack_follows_the_chosen_objective(
+    attack: type[Fgsm | Pgd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, asked = make_trained(make_head("softmax")), []
+    for name in ("classification_objective", "float32_cross_entropy_objective"):
+
+        def make(*arguments: Any, name: str = name) -> adversarial.Objective:
+            asked.append(name)
+            return lambda pixels: pixels.sum() if name.startswith("float32") else -pixels.sum()
+
+        monkeypatch.setattr(adversarial, name, make)
+    pixels = torch.full((2, 1, 3, 4), 100.0)
+    lighter = attack(objective="float32_cross_entropy").attack(
+        trained, pixels, torch.zeros(2).long(), 0.1, 0
+    )
+    darker = attack().attack(trained, pixels, torch.zeros(2).long(), 0.1, 0)
+    assert asked == ["float32_cross_entropy_objective", "classification_objective"]
+    torch.testing.assert_close(lighter, torch.full_like(pixels, 125.5))
+    torch.testing.assert_close(darker, torch.full_like(pixels, 74.5))

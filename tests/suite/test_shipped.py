@@ -40,7 +40,8 @@ REDUCED = {
     "lfw_within": ["model.width=1"],
     "long_tail": ["model.depth=8", "model.width=2", "recipe.schedule.warmup=0.5"],
     "mnist_adversarial": [
-        "evaluate=[error, fgsm, targeted_fgsm, pgd: {steps: 1}, other_images: {dataset: cifar10}]"
+        "evaluate=[error, fgsm, fgsm: {objective: float32_cross_entropy}, targeted_fgsm, "
+        "pgd: {steps: 1}, other_images: {dataset: cifar10}]"
     ],
     "objectives": [
         "model.depth=8",
@@ -118,7 +119,12 @@ def test_published_numbers_match_rows(data_root: Path) -> None:
         "mnist_adversarial": {
             **{
                 name: {"default": 3}
-                for name in ("error", *(f"fgsm_{e}_error" for e in (0.1, 0.2, 0.3)), "fgsm_0.3_eer")
+                for attack in ("fgsm", "float32_fgsm")
+                for name in (
+                    "error",
+                    *(f"{attack}_{epsilon}_error" for epsilon in (0.1, 0.2, 0.3)),
+                    f"{attack}_0.3_eer",
+                )
             },
             "targeted_fgsm_0.3_error": {"default": 1},
             "targeted_fgsm_0.3_eer": {"default": 1},

@@ -22,7 +22,7 @@ from lossbench.report.figures.metric_ranks import rank_figure
 from lossbench.report.figures.overview import overview_figure
 from lossbench.report.figures.per_class import per_class_figure
 from lossbench.report.figures.reliability import reliability_figure
-from lossbench.report.figures.robustness import robustness_figure
+from lossbench.report.figures.robustness import ATTACKS, robustness_figure
 from lossbench.report.figures.selection import selection_figure
 from lossbench.report.figures.sensitivity import sensitivity_figure
 from lossbench.report.figures.style import Drawing, entry_colours, figure_style, row_colours
@@ -79,7 +79,8 @@ def _draw(
         yield embedding_figure(variant, panels, stage.images)
         yield likelihood_figure(variant, panels, stage.images)
         yield geometry_figure(variant, panels)
-        yield robustness_figure(stage, variant, rows, plan.metrics, colours)
+        for attack in ATTACKS:
+            yield robustness_figure(stage, variant, rows, plan.metrics, colours, attack)
         for artifact in plan.artifacts:
             if artifact.kind == "detection":
                 yield from detection_figures(stage, variant, rows, artifact, colours, read)

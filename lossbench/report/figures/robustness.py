@@ -13,6 +13,8 @@ from lossbench.records import Metric
 from lossbench.report.figures.detection import MARKERS
 from lossbench.report.figures.style import Colour, Drawing, figure_title, new_figure, save_figure
 
+ATTACKS = {"fgsm": "FGSM", "float32_fgsm": "FGSM (float32 cross-entropy)"}
+"""Attacks that are drawn, with their titles, by the names in their metrics."""
 DODGE = 0.16
 """How far the rows' points spread sideways, as a share of the distance between two sizes."""
 
@@ -23,11 +25,21 @@ def robustness_figure(
     rows: Iterable[Row],
     metrics: Iterable[Metric],
     colours: Mapping[str, Colour],
+    attack: str,
 ) -> Drawing | None:
-    """Error against the size of an FGSM perturbation: mean and standard deviation over seeds."""
+    """Error against the size of an FGSM perturbation: mean and standard deviation over seeds.
+
+    Args:
+        stage: Trials with their results.
+        variant: Name of the column.
+        rows: Rows to draw.
+        metrics: Metrics of the plan.
+        colours: Colour of each row.
+        attack: Name of the attack in the metrics: `fgsm`, or `float32_fgsm`.
+    """
     sizes = {0.0: "error"}
     for metric in metrics:
-        if metric.attack == "fgsm" and metric.epsilon is not None:
+        if metric.attack == attack and metric.epsilon is not None:
             sizes[metric.epsilon] = metric.name
     if len(sizes) < 2:
         return None
@@ -75,6 +87,5 @@ def robustness_figure(
         f"Mean over up to {drawn} seeds; bars: standard deviation (n-1). Measured at the marked "
         "sizes; the rows' points are shifted sideways."
     )
-    return save_figure(
-        figure, "detection", f"fgsm-{variant}", figure_title("Error under FGSM", variant), caption
-    )
+    title = figure_title(f"Error under {ATTACKS[attack]}", variant)
+    return save_figure(figure, "detection", f"{attack}-{variant}", title, caption)
