@@ -7,7 +7,6 @@ Pixels are floats in [0, 255]; the size `epsilon` of a perturbation is a share o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -52,8 +51,6 @@ def float32_cross_entropy_objective(
     of the gradient that comes from the score of the true class is 0. The attack is weaker by that:
     numerical gradient masking.
 
-    The score of the true class has the margin of `head.log_odds`.
-
     Args:
         model: Network in eval mode.
         head: Trained head.
@@ -65,13 +62,8 @@ def float32_cross_entropy_objective(
     """
 
     def objective(pixels: Tensor) -> Tensor:
-        features = model(normalise(pixels))
-        scores, index = head.logits(features), labels[:, None]  # (B, K), (B, 1)
-        others = scores.scatter(1, index, -math.inf).logsumexp(1)  # (B,)
-        true = head.log_odds(features, labels) + others  # (B,), score with margin
-        return F.cross_entropy(
-            scores.scatter(1, index, true[:, None]).float(), labels, reduction="sum"
-        )
+        scores = head.margin_scores(model(normalise(pixels)), labels)  # (B, K)
+        return F.cross_entropy(scores.float(), labels, reduction="sum")
 
     return objective
 

@@ -177,6 +177,15 @@ class LossHead(nn.Module, ABC):
         """
         return true_class_log_odds(self.logits(features), labels)  # (N,)
 
+    @in_float32
+    def margin_scores(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Class scores (N, K) as in the paper; their cross-entropy is the classification loss.
+
+        They include the margin. Scores from `logits` may differ from those of the paper by a number
+        for each sample; these do not. Default: `logits`.
+        """
+        return self.logits(features)  # (N, K)
+
     def parameter_groups(self) -> list[ParameterGroup]:
         """All learnable parameters, in groups.
 

@@ -63,8 +63,8 @@ class GaussianMixtureHead(ScoreHead, DensityHead):
         + lambda/N sum_i (d_z + 1/2 log|Lambda_z|)
     d_k = 1/2 (x_i - mu_k)^T Lambda_k^-1 (x_i - mu_k),  z = z_i  (Eqs. 17 and 18)
 
-    The priors are equal, p(k) = 1/K. The margin is part of `terms` and `log_odds` only, not of
-    `logits` and `class_log_density`.
+    The priors are equal, p(k) = 1/K. The margin is part of `terms`, `log_odds` and `margin_scores`,
+    not of `logits` and `class_log_density`.
 
     Args:
         num_classes: K, at least 2.
@@ -164,6 +164,13 @@ class GaussianMixtureHead(ScoreHead, DensityHead):
         scores = labelled_scores(features, labels, self.means, self.log_variance)  # (N, K)
         distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
         return true_class_log_odds(scores, labels) - self.alpha * distance  # (N,)
+
+    @in_float32
+    def margin_scores(self, features: Tensor, labels: Tensor) -> Tensor:
+        """-d_k (1 + 1(k=z) alpha) - 1/2 log|Lambda_k| (N, K), minus (D/2) log 2 pi."""
+        distance = true_class_distance(features, labels, self.means, self.log_variance)  # (N,)
+        margin = (-self.alpha * distance)[:, None]  # (N, 1)
+        return self.class_log_density(features).scatter_add(1, labels[:, None], margin)
 
     @in_float32
     def class_log_density(self, features: Tensor) -> Tensor:

@@ -67,13 +67,15 @@ def test_fgsm_follows_the_classification_term_of_lgm_with_its_margin() -> None:
         ("lgm", {"alpha": 0.7, "covariance": "diagonal"}, "classification"),
     ],
 )
-def test_log_odds_give_the_classification_term(
+def test_log_odds_and_scores_with_margin_give_the_classification_term(
     name: str, params: dict[str, object], term: str
 ) -> None:
     head, features = make_head(name, **params), 2 * torch.randn(30, DIMENSIONS)
     labels = torch.arange(30) % CLASSES
     log_odds = head.log_odds(features, labels)
     torch.testing.assert_close(F.softplus(-log_odds).mean(), head.terms(features, labels)[term])
+    scores = head.margin_scores(features, labels)
+    torch.testing.assert_close(F.cross_entropy(scores, labels), head.terms(features, labels)[term])
 
 
 def test_fgsm_moves_images_of_a_confident_model() -> None:
