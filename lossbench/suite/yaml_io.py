@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,10 +11,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    CollectionEndEvent,
-    CollectionStartEvent,
-)
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.parser import RoundTripParser
 
 from lossbench.errors import Loc, Problem, RequestError, did_you_mean
 from lossbench.errors.redaction import holds_secret
@@ -38,10 +37,11 @@ def parse(text: str, where: str) -> Any:
     """
     if len(text) > MAX_CHARACTERS:
         raise RequestError(f"{where}: is longer than {MAX_CHARACTERS:,} characters")
+    # round-trip mode keeps line marks; it makes plain data only and runs no code
+    reader = YAML(typ="rt", pure=True)
+    reader.Parser = functools.partial(_PlainParser, where)
     try:
-        _refuse_tags_and_deep_nesting(text, where)
-        # round-trip mode keeps line marks; it makes plain data only and runs no code
-        return YAML(typ="rt", pure=True).load(text)
+        return reader.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -52,24 +52,36 @@ def parse(text: str, where: str) -> Any:
         raise RequestError(f"{where}: broken YAML: {first}") from None
 
 
-def _refuse_tags_and_deep_nesting(text: str, where: str) -> None:
-    """Check a document before it is built, because ruamel's composer is recursive.
+class _PlainParser(RoundTripParser):  # type: ignore[misc]
+    """Parser that refuses tags and deep nesting, before ruamel's recursive composer gets there.
 
-    Raises:
-        RequestError: The text has a tag or is nested too deeply.
+    Args:
+        where: File or `--set` option, for messages.
+        loader: As of the base class.
     """
-    depth = 0
-    for event in YAML(typ="rt", pure=True).parse(text):
+
+    def __init__(self, where: str, loader: YAML) -> None:
+        super().__init__(loader)
+        self._where, self._depth = where, 0
+
+    def get_event(self) -> Any:
+        """The next event.
+
+        Raises:
+            RequestError: It has a tag or is nested too deeply.
+        """
+        event = super().get_event()
         if isinstance(event, CollectionStartEvent):
-            depth += 1
+            self._depth += 1
         elif isinstance(event, CollectionEndEvent):
-            depth -= 1
-        line = event.start_mark.line + 1
-        if depth > MAX_DEPTH:
-            raise RequestError(f"{where}:{line}: more than {MAX_DEPTH} levels of nesting")
+            self._depth -= 1
+        place = f"{self._where}:{event.start_mark.line + 1}"
+        if self._depth > MAX_DEPTH:
+            raise RequestError(f"{place}: more than {MAX_DEPTH} levels of nesting")
         tag = getattr(event, "tag", None)
         if tag is not None:
-            raise RequestError(f"{where}:{line}: the tag {tag} is not allowed; plain values only")
+            raise RequestError(f"{place}: the tag {tag} is not allowed; plain values only")
+        return event
 
 
 def plain(document: Any, where: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from ruamel.yaml.scanner import RoundTripScanner
 
 from lossbench.assembly.registries import REGISTRIES
 from lossbench.errors import RequestError
@@ -14,6 +15,7 @@ from lossbench.losses import LOSSES
 from lossbench.registry import Registry
 from lossbench.suite.load import load_suite
 from lossbench.suite.schema import Suite
+from lossbench.suite.yaml_io import parse
 
 BASE = {
     "suite": "names",
@@ -173,3 +175,16 @@ def test_an_override_that_replaces_an_earlier_one_is_refused(
     message = refusal(tmp_path, {}, *overrides)
     assert f"--set {overrides[-1]}: replaces all of" in message
     assert f"give --set {overrides[0]} after it, or only one of them" in message
+
+
+def test_a_document_is_scanned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = []
+    fetch = RoundTripScanner.fetch_stream_end
+
+    def counted(self: RoundTripScanner) -> None:
+        ends.append(self)
+        fetch(self)
+
+    monkeypatch.setattr(RoundTripScanner, "fetch_stream_end", counted)
+    assert parse("recipe: {epochs: [1, 2]}", "one.yaml") == {"recipe": {"epochs": [1, 2]}}
+    assert len(ends) == 1
