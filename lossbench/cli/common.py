@@ -239,7 +239,13 @@ class WrittenReport:
 
 
 def write_report(
-    plan: Plan, tracking_uri: str | None, output: Path | None, command: str, every_figure: bool
+    plan: Plan,
+    tracking_uri: str | None,
+    output: Path | None,
+    command: str,
+    every_figure: bool,
+    *,
+    processes: int = 1,
 ) -> WrittenReport:
     """Write the report of a plan's stored results and print its table.
 
@@ -250,10 +256,13 @@ def write_report(
         command: Command that the report shows as its origin.
         every_figure: Whether to draw the figures of all columns, and print their verdicts, also
             if there are many.
+        processes: Number of processes that draw; 1 if Ray has been used in this one.
     """
     folder = report_folder(plan, output)  # refused before the results are read
     found, tracker = load_results(plan, tracking_uri)
-    files, tables = write_report_of(found, tracker.arrays, output, command, every_figure)
+    files, tables = write_report_of(
+        found, tracker.arrays, output, command, every_figure, processes=processes
+    )
     return WrittenReport(found, tracker, folder, files, tables)
 
 
@@ -263,6 +272,8 @@ def write_report_of(
     output: Path | None,
     command: str,
     every_figure: bool,
+    *,
+    processes: int = 1,
 ) -> tuple[list[Path], Sequence[Table]]:
     """Write the report of results and print its table.
 
@@ -273,6 +284,7 @@ def write_report_of(
         command: Command that the report shows as its origin.
         every_figure: Whether to draw the figures of all columns, and print their verdicts, also
             if there are many.
+        processes: Number of processes that draw, as in `write_report`.
 
     Returns:
         Paths of its files, and its tables.
@@ -294,7 +306,13 @@ def write_report_of(
         with err.status("writing the report"):
             tables = make_tables(found)
             written = write_report_if_changed(
-                found, tables, read_arrays, folder, command, every_figure=every_figure
+                found,
+                tables,
+                read_arrays,
+                folder,
+                command,
+                every_figure=every_figure,
+                processes=processes,
             )
     except OSError as error:
         raise LossbenchError(f"{folder}: no report: {error.strerror}; results are kept") from None

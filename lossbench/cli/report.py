@@ -68,19 +68,23 @@ def report(
       lossbench report --from digits.zip
       lossbench report --from seeds-0-2.zip --from seeds-3-5.zip
     """
+    from lossbench.report.figures.processes import usable_processes
+
     ignored = {"--set": set_, "--tracking-uri": tracking_uri, "--plugin": plugin}
     require_suite_or_archives(suite, from_, ignored)
-    every_figure = figures is Figures.all
+    every_figure, processes = figures is Figures.all, usable_processes()
     if suite is None:
         found, archives = load_archives(from_, only, seeds)
         if format_ is None:
             with contradictions_refused(from_):
-                write_report_of(found, archives.arrays, output, context.obj, every_figure)
+                write_report_of(
+                    found, archives.arrays, output, context.obj, every_figure, processes=processes
+                )
             return
     else:
         plan = load_plan(suite, set_, only, seeds, data_root, plugin)
         if format_ is None:
-            write_report(plan, tracking_uri, output, context.obj, every_figure)
+            write_report(plan, tracking_uri, output, context.obj, every_figure, processes=processes)
             return
         found, _ = load_results(plan, tracking_uri)
     from lossbench.report import render

@@ -39,6 +39,7 @@ def build_report(
     *,
     every_figure: bool = False,
     tables: Sequence[Table] | None = None,
+    processes: int = 1,
 ) -> list[Path]:
     """Write `report.html`, `report.md`, `results.csv`, `results.json`, `verdicts.json`,
     `table.tex` and `figures/`.
@@ -55,6 +56,7 @@ def build_report(
         command: Command of the user, for the report's last section.
         every_figure: Whether to draw the figures of all columns, also if there are many.
         tables: Tables of the results, if they are already made.
+        processes: Number of processes that draw; see `draw_figures`.
 
     Returns:
         Paths of all files, the page first.
@@ -63,17 +65,19 @@ def build_report(
     columns = columns_with_figures(plan, every=every_figure)
     left_out = describe_columns_without_figures(plan, columns)
     curves = learning_curves(found, columns)
-    drawings = draw_figures(found, tables, curves, arrays, columns)
-    facts = gather_facts(found, command)
-    test_set = _test_set(found, arrays)
-    uncertainty = uncertainty_table(test_set, plan.has_variants) if test_set else None
-    texts = {
-        "report.md": _markdown(plan, tables, uncertainty, drawings, left_out, facts),
-        "results.csv": csv(tables),
-        "results.json": json_lines(tables),
-        "verdicts.json": verdicts_json(plan.suite, tables, test_set, provenance(plan, output)),
-        "table.tex": latex_tables(tables, command),
-    }
+    with draw_figures(found, tables, curves, arrays, columns, processes) as finish_figures:
+        facts = gather_facts(found, command)
+        test_set = _test_set(found, arrays)
+        uncertainty = uncertainty_table(test_set, plan.has_variants) if test_set else None
+        texts = {
+            "results.csv": csv(tables),
+            "results.json": json_lines(tables),
+            "verdicts.json": verdicts_json(plan.suite, tables, test_set, provenance(plan, output)),
+            "table.tex": latex_tables(tables, command),
+        }
+        drawings = finish_figures()
+    page_text = _markdown(plan, tables, uncertainty, drawings, left_out, facts)
+    texts = {"report.md": page_text, **texts}
     contents = {output / name: text.encode() for name, text in texts.items()}
     for drawing in drawings:
         contents[output / "figures" / f"{drawing.name}.png"] = drawing.png

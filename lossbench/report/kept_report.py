@@ -61,6 +61,7 @@ def write_report_if_changed(
     command: str,
     *,
     every_figure: bool,
+    processes: int = 1,
 ) -> list[Path]:
     """Write a report with `build_report`, unless the folder has the same report already.
 
@@ -71,6 +72,7 @@ def write_report_if_changed(
         output: Folder of the report.
         command: Command of the user.
         every_figure: Whether to draw the figures of all columns, also if there are many.
+        processes: Number of processes that draw.
 
     Returns:
         Paths of all files, the page first.
@@ -81,13 +83,21 @@ def write_report_if_changed(
     if kept is not None:
         return kept
     from lossbench.report.build import build_report  # imports the drawing libraries
-    from lossbench.report.figures.fonts import other_font
+    from lossbench.report.figures.fonts import forget_searched, searched
 
     noted = NotedArrays(read)
-    other_font.cache_clear()
-    files = build_report(found, noted, output, command, every_figure=every_figure, tables=tables)
+    forget_searched()
+    files = build_report(
+        found,
+        noted,
+        output,
+        command,
+        every_figure=every_figure,
+        tables=tables,
+        processes=processes,
+    )
     _remove_former(before, files, output / "figures")
-    if other_font.cache_info().currsize == 0:  # else the figures depend on the installed fonts
+    if not searched:  # else the figures depend on the installed fonts
         content = {
             "key": key,
             "arrays": noted.digests,

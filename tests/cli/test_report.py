@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,3 +185,17 @@ def test_many_columns_have_figures_on_request(
             f"cost-{name}" for name in drawn
         }
         assert ("Of 9 columns only the first 3 have figures" in err) is (drawn != names)
+
+
+def test_figures_are_drawn_in_as_many_processes_as_there_are_cores(
+    run: Run, write_suite: Write, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forks = []
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: forks.append(1) or fork())
+    monkeypatch.setattr("lossbench.report.figures.processes.usable_processes", lambda: 3)
+    suite = write_suite()
+    store(suite)
+    code, _, err = run("report", suite)
+    assert code == 0, err
+    assert len(forks) == 2

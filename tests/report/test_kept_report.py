@@ -41,11 +41,19 @@ class Writer:
         first = self.found.plan.trials[0].identity
         return self.arrays if (identity, name) == (first, "embedding") else None
 
-    def __call__(self, command: str = "c", *, every_figure: bool = False) -> bool:
+    def __call__(
+        self, command: str = "c", *, every_figure: bool = False, processes: int = 1
+    ) -> bool:
         """Whether the report was built."""
         before, tables = self.built, make_tables(self.found)
         files = write_report_if_changed(
-            self.found, tables, self.read, self.folder, command, every_figure=every_figure
+            self.found,
+            tables,
+            self.read,
+            self.folder,
+            command,
+            every_figure=every_figure,
+            processes=processes,
         )
         assert files[0] == self.folder / "report.html"
         there = {path for path in self.folder.rglob("*") if path.is_file()}
@@ -183,13 +191,18 @@ def test_an_interrupted_report_is_written_again(write: Writer, monkeypatch: Any)
     assert write()  # the first command again
 
 
+@pytest.mark.parametrize("processes", [1, 3])
 def test_figures_with_other_fonts_are_always_drawn(
-    make_plan: Callable[..., Plan], run_all: Callable, tmp_path: Path, monkeypatch: Any
+    processes: int,
+    make_plan: Callable[..., Plan],
+    run_all: Callable,
+    tmp_path: Path,
+    monkeypatch: Any,
 ) -> None:
     plan = make_plan(BODY.replace("label: a", "label: '猫'"))
     write = Writer(tmp_path / "out", PlanWithResults(plan, run_all(plan)), monkeypatch)
-    assert write()
-    assert write()
+    assert write(processes=processes)
+    assert write(processes=processes)
     assert not (write.folder / RECORD).exists()
 
 

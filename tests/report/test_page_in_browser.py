@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,11 +97,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _forest_alone(found: PlanWithResults, tables: Any, *_: Any) -> list[Drawing]:
+@contextmanager
+def _forest_alone(
+    found: PlanWithResults, tables: Any, *_: Any
+) -> Iterator[Callable[[], list[Drawing]]]:
     table = headline_table(tables)
     assert table is not None
     with figure_style():
-        return forest_figures(table, table.variants)
+        yield lambda: forest_figures(table, table.variants)
 
 
 def _results(plan: Plan, others: int = 0) -> Results:

@@ -99,9 +99,19 @@ def own_characters() -> frozenset[int]:
     return frozenset.intersection(*map(font_characters, files))
 
 
+searched: set[int] = set()
+"""Characters for which another font was searched, since `forget_searched`."""
+
+
+def forget_searched() -> None:
+    searched.clear()
+    other_font.cache_clear()
+
+
 @cache
 def other_font(code: int) -> str | None:
     """Name of an installed font that has a character; None where there is none."""
+    searched.add(code)
     for font in other_fonts():
         if code in font_characters(font.fname):
             return str(font.name)
