@@ -52,7 +52,7 @@ def parse(text: str, where: str) -> Any:
         raise RequestError(f"{where}: broken YAML: {first}") from None
 
 
-class _PlainParser(RoundTripParser):  # type: ignore[misc]
+class _PlainParser(RoundTripParser):
     """Parser that refuses tags and deep nesting, before ruamel's recursive composer gets there.
 
     Args:
