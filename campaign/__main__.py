@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from campaign.jobs import Job, progress, read_jobs
+from campaign.jobs import Job, Progress, progress, read_jobs
 from lossbench.errors import LossbenchError
 
 HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ DEFAULT_RESULTS = HERE.parent / "reports" / "campaign"
 
 @app.callback()
 def main() -> None:
-    """Train the published tables, at the lowest priority and in pieces.
+    """Train and measure the published tables, at the lowest priority and in pieces.
 
     Every finished training is an archive; an interrupted one continues after its last checkpoint.
     """
@@ -48,20 +48,67 @@ def run(
 
     Run it again to continue.
     """
-    os.nice(19 - os.nice(0))
-    signal.signal(signal.SIGTERM, _stop)
+    _lowest_priority()
     failed = []
     for job in read_jobs(jobs):
         console.print(Text(job.title, "bold"), soft_wrap=True)
+        if job.networks is not None:
+            if _measure(job, results, data_root):
+                failed.append(job.title)
+            continue
         codes = _work(job, results / job.folder, data_root, processes)
         if 2 in codes:
             raise typer.Exit(2)
         if any(codes):
             failed.append(job.title)
+    _exit_with(failed)
+
+
+@app.command("measure")
+def measure_all(
+    jobs: Jobs = HERE / "jobs.yaml",
+    results: Results = DEFAULT_RESULTS,
+    data_root: DataRoot = Path("data"),
+) -> None:
+    """Do only the jobs that measure networks of other jobs; train nothing.
+
+    Networks that are not trained yet are named. Run it again when more are trained.
+    """
+    _lowest_priority()
+    failed = []
+    for job in read_jobs(jobs):
+        if job.networks is not None:
+            console.print(Text(job.title, "bold"), soft_wrap=True)
+            if _measure(job, results, data_root):
+                failed.append(job.title)
+    _exit_with(failed)
+
+
+def _lowest_priority() -> None:
+    os.nice(19 - os.nice(0))
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _exit_with(failed: list[str]) -> None:
+    """Name the jobs with failed trials, if there are any, and exit with code 1."""
     for title in failed:
-        console.print(Text(f"has failed trainings: {title}", "red"), soft_wrap=True)
+        console.print(Text(f"has failed trials: {title}", "red"), soft_wrap=True)
     if failed:
         raise typer.Exit(1)
+
+
+def _measure(job: Job, results: Path, data_root: Path) -> bool:
+    """Measure the trained networks of a job; return whether an evaluation failed."""
+    from campaign.measure import measure  # torch takes seconds
+
+    outcome = measure(
+        job, results, data_root, lambda line: console.print(Text(line), soft_wrap=True)
+    )
+    for name in outcome.untrained:
+        console.print(Text(f"not trained yet: {name}", "yellow"), soft_wrap=True)
+    for name, traceback in outcome.failed.items():
+        console.print(Text(f"failed: {name}\n{traceback}", "red"), soft_wrap=True)
+    return bool(outcome.failed)
 
 
 def _work(job: Job, folder: Path, data_root: Path, processes: int) -> list[int]:
@@ -89,24 +136,46 @@ def status(
     data_root: DataRoot = Path("data"),
     processes: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 2,
 ) -> None:
-    """Print what is done, what is left, and how many hours that takes."""
+    """Print what is done, what is left, and how many hours that takes.
+
+    Trials that belong to several jobs of a folder are counted in the first one.
+    """
     table = Table(box=SIMPLE_HEAD)
     for heading in ("job", "folder"):
         table.add_column(heading, overflow="fold")
-    for heading in ("trained", "left", "hours so far", f"hours left, {processes} at a time"):
+    headings = ("done", "left", "of these untrained", "hours so far", "hours left")
+    for heading in headings:
         table.add_column(heading, justify="right")
+    left_sec: list[float | None] = []
+    counted: set[tuple[str, str]] = set()
     for job in read_jobs(jobs):
-        found = progress(job, results, data_root)
-        left = found.left_sec
+        found = progress(job, results, data_root, counted)
+        at_once = processes if job.networks is None else 1
+        left_sec.append(None if found.left_sec is None else found.left_sec / at_once)
         table.add_row(
-            job.title,
+            Text(job.title),
             job.folder,
             str(found.finished),
-            str(found.total - found.finished),
+            str(found.left),
+            "" if job.networks is None else str(found.untrained),
             f"{found.spent_sec / 3600:.1f}",
-            "unknown" if left is None else f"{left / 3600 / processes:.1f}",
+            _hours_left(found, at_once),
         )
+    table.add_section()
+    known = sum(filter(None, left_sec)) / 3600
+    at_least = "at least " if None in left_sec else ""
+    table.add_row("all", "", "", "", "", "", f"{at_least}{known:.1f}")
     console.print(table)
+    console.print(
+        f"Hours left: {processes} trainings at a time; ~: estimate, until one is finished."
+    )
+
+
+def _hours_left(found: Progress, at_once: int) -> str:
+    if found.left_sec is None:
+        return "unknown"
+    mark = "~" if found.estimated and found.left else ""
+    return f"{mark}{found.left_sec / 3600 / at_once:.1f}"
 
 
 if __name__ == "__main__":

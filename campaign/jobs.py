@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lossbench.archive.folder import ArchiveFolder
+from lossbench.archive.reading import Archive
+from lossbench.archive.store import ArchiveStore
 from lossbench.cli.common import load_plan
 from lossbench.errors import RequestError, validation_problems
+from lossbench.planning.plan import Plan
 from lossbench.planning.selection import load_plan_with_results
-from lossbench.records import Strict
+from lossbench.records import Strict, TrialResult
 from lossbench.suite.yaml_io import parse, plain
 
 
 class Job(Strict):
-    """A suite, or a part of one, that is trained into a folder of archives.
+    """A suite, or a part of one, that is trained or measured into a folder of archives.
 
     Attributes:
         folder: Name of the folder; parts of the same suite may share it.
@@ -24,6 +29,11 @@ class Job(Strict):
         only: Glob of the cells; by default all.
         seeds: Seeds as in `0,1,2`; by default those of the suite.
         set: Texts `KEY=VALUE`.
+        name: Short description; by default the suite with its options.
+        networks: Folder of the job that has trained the same networks, which are only measured;
+            None: the job trains.
+        minutes: Estimated duration of one training, or measurement of one network, for `status`
+            until one is finished.
     """
 
     folder: str = Field(pattern=r"^[\w-]+$")
@@ -31,6 +41,9 @@ class Job(Strict):
     only: str | None = None
     seeds: str | None = None
     set: list[str] = Field(default=[])
+    name: str | None = None
+    networks: str | None = Field(default=None, pattern=r"^[\w-]+$")
+    minutes: float | None = Field(default=None, gt=0)
 
     @property
     def options(self) -> list[str]:
@@ -40,7 +53,8 @@ class Job(Strict):
 
     @property
     def title(self) -> str:
-        return " ".join([self.suite, *self.options])
+        """Short description."""
+        return self.name or " ".join([self.suite, *self.options])
 
 
 @dataclass(frozen=True)
@@ -48,21 +62,32 @@ class Progress:
     """State of a job.
 
     Attributes:
-        finished: Number of finished trainings.
-        total: Number of known trainings.
-        spent_sec: Wall time of the finished trainings.
+        finished: Number of finished trials.
+        total: Number of known trials.
+        untrained: Number of the other trials of a measuring job whose network is not there yet.
+        spent_sec: Time of the finished trainings or measurements.
+        each_sec: Median time of one, or its estimate if none is finished; None if there is none.
+        estimated: Whether it is the estimate of the list of jobs.
     """
 
     finished: int
     total: int
+    untrained: int
     spent_sec: float
+    each_sec: float | None
+    estimated: bool = False
+
+    @property
+    def left(self) -> int:
+        """Number of unfinished trials."""
+        return self.total - self.finished
 
     @property
     def left_sec(self) -> float | None:
-        """Wall time of the other trainings one after the other; None if none has finished yet."""
-        if not self.finished:
-            return None if self.total else 0.0
-        return self.spent_sec / self.finished * (self.total - self.finished)
+        """Time of the unfinished trials one after the other; None if nothing is known about it."""
+        if not self.left:
+            return 0.0
+        return None if self.each_sec is None else self.each_sec * self.left
 
 
 def read_jobs(path: Path) -> list[Job]:
@@ -82,21 +107,63 @@ def read_jobs(path: Path) -> list[Job]:
         raise RequestError(f"{path}: {where}: {problem.message}") from None
 
 
-def progress(job: Job, results: Path, data_root: Path) -> Progress:
+def plan_of(job: Job, data_root: Path) -> Plan:
+    """Plan of a job's part of its suite."""
+    return load_plan(Path(job.suite), job.set, job.only, job.seeds, data_root, [])
+
+
+def networks_of(job: Job, results: Path) -> ArchiveStore:
+    """Store of the archives of the job whose networks a measuring job measures.
+
+    Raises:
+        RequestError: One of them cannot be used.
+    """
+    paths = sorted((results / (job.networks or job.folder)).glob("*.zip"))
+    return ArchiveStore([Archive(path) for path in paths])
+
+
+def progress(
+    job: Job, results: Path, data_root: Path, counted: set[tuple[str, str]] | None = None
+) -> Progress:
     """State of a job.
 
     Args:
         job: The job.
         results: Folder of the folders with archives.
         data_root: Folder of the prepared data sets.
+        counted: Folder and identity of the trials of earlier jobs, which are not counted again;
+            those of this job are added.
 
     Raises:
         RequestError: The suite or an archive cannot be used.
     """
-    plan = load_plan(Path(job.suite), job.set, job.only, job.seeds, data_root, [])
+    plan = plan_of(job, data_root)
     store = ArchiveFolder(results / job.folder, plan.suite.suite).read()
     found = load_plan_with_results(plan, store)
-    trials = [trial for stage in found.stages for trial in stage.trials]
-    done = [trial for trial in trials if found.is_complete(trial)]
-    spent = sum(found.results[trial.identity].wall_time_sec for trial in done)
-    return Progress(len(done), len(trials), spent)
+    counted = set() if counted is None else counted
+    trials = [trial for trial in found.trials if (job.folder, trial.identity) not in counted]
+    counted |= {(job.folder, trial.identity) for trial in trials}
+    done = [found.results[trial.identity] for trial in trials if found.is_complete(trial)]
+    if job.networks is None:
+        untrained = 0
+        durations = [training_sec(result) for result in done]
+    else:
+        networks = networks_of(job, results)
+        trained = sum(networks.holder(trial.identity) is not None for trial in trials)
+        untrained = len(trials) - max(trained, len(done))
+        durations = [sum(each.wall_time_sec for each in result.measurements) for result in done]
+    if durations:
+        spent, each = sum(durations), median(durations)
+        return Progress(len(done), len(trials), untrained, spent, each)
+    each_sec = None if job.minutes is None else 60 * job.minutes
+    return Progress(0, len(trials), untrained, 0.0, each_sec, estimated=True)
+
+
+def training_sec(result: TrialResult) -> float:
+    """Duration of a training without interruptions: its epochs times their median duration.
+
+    A computer that is suspended or busy makes single epochs many times as long.
+    """
+    stamps = [record.timestamp_ms for record in result.history]
+    gaps = [(after - before) / 1000 for before, after in itertools.pairwise(stamps)]
+    return min(len(stamps) * median(gaps), result.wall_time_sec) if gaps else result.wall_time_sec

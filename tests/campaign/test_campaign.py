@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,13 @@ from pathlib import Path
 import pytest
 
 from campaign.__main__ import DEFAULT_RESULTS, HERE
-from campaign.jobs import Job, Progress, progress, read_jobs
+from campaign.jobs import Job, Progress, plan_of, progress, read_jobs, training_sec
+from campaign.measure import measure
+from lossbench.archive.reading import Archive
 from lossbench.errors import RequestError
+from lossbench.records import EpochRecord
+from lossbench.runner.sharded_work import ShardedWork
+from lossbench.runner.shards import read_shard
 
 ROOT = HERE.parent
 pytestmark = pytest.mark.long
@@ -55,9 +61,119 @@ def test_jobs_are_trained_in_parts_and_only_once(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in files} == files
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a list of jobs, and archives of the first, which has trained two of 16 rows."""
+    folder = tmp_path_factory.mktemp("campaign")
+    suite = ROOT / "suites" / "digits.yaml"
+    few = "recipe.epochs=1, dataset.train_size=100"
+    (folder / "jobs.yaml").write_text(
+        f"- {{folder: trained, suite: {suite}, only: 32-D/*softmax, seeds: '0', set: [{few}]}}\n"
+        f"- {{folder: measured, suite: {suite}, only: 32-D/*, seeds: '0', networks: trained,\n"
+        f"   minutes: 3, set: [{few}, 'evaluate=[error, calibration]']}}\n"
+        f"- {{folder: trained, suite: {suite}, only: 32-D/*, seeds: '0', set: [{few}]}}\n",
+        encoding="utf-8",
+    )
+    [job, _, _] = read_jobs(folder / "jobs.yaml")
+    output = folder / "results" / job.folder
+    output.mkdir(parents=True)
+    plan = plan_of(job, folder / "data")
+    shard = read_shard("1/1")
+    ShardedWork(plan, shard, output, data_root=folder / "data", device="cpu").run()
+    return folder
+
+
+def copied(trained: Path, tmp_path: Path) -> tuple[list[Job], Path]:
+    shutil.copytree(trained, tmp_path / "copy")
+    return read_jobs(tmp_path / "copy" / "jobs.yaml"), tmp_path / "copy" / "results"
+
+
+def test_trained_networks_are_measured_once_and_nothing_is_trained(
+    trained: Path, tmp_path: Path
+) -> None:
+    [_, job, _], results = copied(trained, tmp_path)
+    before = {path: path.read_bytes() for path in (results / "trained").glob("*.zip")}
+    lines: list[str] = []
+    outcome = measure(job, results, tmp_path, lines.append)
+    assert sorted(outcome.measured) == ["32-D/l_softmax/seed0", "32-D/softmax/seed0"]
+    assert len(outcome.untrained) == 6
+    assert "32-D/center/seed0" in outcome.untrained
+    archives = [Archive(path) for path in sorted((results / "measured").glob("*.zip"))]
+    assert len(archives) == 2
+    for archive in archives:
+        [result] = archive.results.values()
+        assert {"error", "nll"} <= result.metrics.keys()
+        assert not archive.has_weights(result.identity)
+        assert result.weights_digest
+    assert {path: path.read_bytes() for path in before} == before
+    [expected] = [r for path in before for r in Archive(path).results.values()][:1]
+    [found] = [a.results[i] for a in archives for i in a.results if i == expected.identity]
+    assert found.metrics["error"] == expected.metrics["error"]
+    kept = {path: path.read_bytes() for path in (results / "measured").glob("*.zip")}
+    assert measure(job, results, tmp_path, lines.append).measured == []
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_an_evaluation_added_later_keeps_the_earlier_measurements(
+    trained: Path, tmp_path: Path
+) -> None:
+    [_, job, _], results = copied(trained, tmp_path)
+    measure(job, results, tmp_path, print)
+    more = job.model_copy(update={"set": [*job.set[:2], "evaluate=[error, calibration, knn]"]})
+    assert len(measure(more, results, tmp_path, print).measured) == 2
+    for path in (results / "measured").glob("*.zip"):
+        archive = Archive(path)
+        [result] = archive.results.values()
+        assert [record.name for record in result.measurements] == ["error", "calibration", "knn"]
+        names = {name for name, _ in archive.files(result.identity)}
+        calibration = result.measurements[1]
+        for artifact in calibration.artifacts:
+            assert f"measurements/{calibration.identity}/{artifact}.npz" in names
+
+
+def test_the_measure_command_names_untrained_networks(trained: Path, tmp_path: Path) -> None:
+    copied(trained, tmp_path)
+    options = ("--jobs", "jobs.yaml", "--results", "results")
+    found = campaign("measure", *options, cwd=tmp_path / "copy")
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "32-D/softmax/seed0: measured" in found.stdout
+    assert "not trained yet: 32-D/center/seed0" in found.stdout
+
+
+def test_progress_counts_trials_of_several_jobs_once(trained: Path, tmp_path: Path) -> None:
+    jobs, results = copied(trained, tmp_path)
+    counted: set[tuple[str, str]] = set()
+    first, measuring, rest = (progress(job, results, tmp_path, counted) for job in jobs)
+    assert (first.finished, first.left) == (2, 0)
+    assert (measuring.finished, measuring.left, measuring.untrained) == (0, 8, 6)
+    assert measuring.left_sec == 8 * 180
+    assert measuring.estimated
+    assert (rest.finished, rest.left, rest.left_sec) == (0, 6, None)
+    measure(jobs[1], results, tmp_path, print)
+    after = progress(jobs[1], results, tmp_path)
+    assert (after.finished, after.left, after.untrained) == (2, 6, 6)
+    assert not after.estimated
+    assert after.each_sec is not None
+    assert 0 < after.each_sec < 60
+
+
 def test_hours_left_are_those_of_the_trainings_so_far() -> None:
-    assert Progress(finished=2, total=6, spent_sec=100).left_sec == 200
-    assert Progress(finished=0, total=6, spent_sec=0).left_sec is None
+    assert Progress(2, 6, 0, spent_sec=100, each_sec=40).left_sec == 160
+    assert Progress(0, 6, 0, spent_sec=0, each_sec=None).left_sec is None
+    assert Progress(6, 6, 0, spent_sec=0, each_sec=None).left_sec == 0
+
+
+def test_the_duration_of_a_training_leaves_interruptions_out(trained: Path) -> None:
+    [path, *_] = (trained / "results" / "trained").glob("*.zip")
+    [result] = Archive(path).results.values()
+    stamps_ms = [0, 10_000, 20_000, 9_020_000, 9_030_000]
+    history = tuple(
+        EpochRecord(epoch=i + 1, timestamp_ms=stamp, metrics={})
+        for i, stamp in enumerate(stamps_ms)
+    )
+    update = {"history": history, "wall_time_sec": 9_040.0}
+    assert training_sec(result.model_copy(update=update)) == 50
+    assert training_sec(result) == result.wall_time_sec  # one epoch
 
 
 @pytest.mark.parametrize(
