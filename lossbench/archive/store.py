@@ -84,10 +84,7 @@ class ArchiveStore:
         return tuple(
             seed
             for seed in sorted(known - asked)
-            if any(
-                any(self._holders(trial.model_copy(update={"seed": seed}).identity))
-                for trial in cells.values()
-            )
+            if any(any(self._holders(trial.with_seed(seed).identity)) for trial in cells.values())
         )
 
     @cached_property

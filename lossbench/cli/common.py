@@ -123,8 +123,10 @@ def load_results(plan: Plan, tracking_uri: str | None) -> tuple[PlanWithResults,
 
     tracker = Tracker.open(tracking_uri, create=False)
     found = load_plan_with_results(plan, tracker)
-    plan = replace(found.plan, more_seeds=tracker.other_seeds(found.trials))
-    return replace(found, plan=plan), tracker
+    more_seeds = tracker.other_seeds(found.trials)
+    if not more_seeds:
+        return found, tracker  # with the trials that its plan has made
+    return replace(found, plan=replace(found.plan, more_seeds=more_seeds)), tracker
 
 
 def load_archives(

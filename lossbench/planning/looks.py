@@ -60,11 +60,14 @@ def with_stored_looks(plan: Plan, store: ResultStore) -> Plan:
     """
     if plan.looks is not None or plan.suite.selection is not None or plan.suite.reference is None:
         return plan
+    records = store.look_records(plan.suite.suite)
+    if not records and not plan.other_looks:
+        return plan  # without the identities of all cells
     table = table_identity(plan)
     cells = set(plan.cell_identities.values())
     own = [
         record
-        for record in store.look_records(plan.suite.suite).values()
+        for record in records.values()
         if record.table == table and set(record.rounds[0].cells) == cells
     ]
     first = set(plan.suite.seeds)

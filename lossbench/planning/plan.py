@@ -219,13 +219,13 @@ class Plan:
                 )
                 if self.cell_identities.get((variant, row.label)) in each.cells
             )
-        return tuple(
-            self.trial(row, variant, seed, self.columns[variant].holdout)
-            for seed, variant, row in itertools.product(
-                self.suite.seeds, self.suite.variants, self.rows
-            )
+        first, *others = self.suite.seeds
+        cells = [
+            self.trial(row, variant, first, self.columns[variant].holdout)
+            for variant, row in itertools.product(self.suite.variants, self.rows)
             if row.applies_to(variant)
-        )
+        ]
+        return (*cells, *(trial.with_seed(seed) for seed in others for trial in cells))
 
     @cached_property
     def cell_identities(self) -> dict[tuple[str, str], str]:

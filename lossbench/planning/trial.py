@@ -44,13 +44,27 @@ class PlannedEvaluation(Component):
         Args:
             training: Identity of the training.
         """
+        before, after = self._hashed
+        return short_digest(f"{before}{json.dumps(training)}{after}")
+
+    @cached_property
+    def _hashed(self) -> tuple[str, str]:
+        """Hashed text before and after the identity of the training, for many trainings."""
         portable = self.without_folders()
         content = portable.model_dump(mode="json", include={"name", "params"})
         if self.other_digests:
             content["other_digests"] = portable.other_digests
         if self.source:
             content["source"] = self.source
-        return digest_of({"training": training, "evaluation": content})
+        return _text_around({"evaluation": content}, "training")
+
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> PlannedEvaluation:
+        """Copy without the cached text, because fields of the copy may differ."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("_hashed", None)
+        return copied
 
     def without_folders(self) -> PlannedEvaluation:
         """The same with the names of the other data only, without the folders that they are in."""
@@ -126,6 +140,12 @@ class Trial(Strict):
     @cached_property
     def identity(self) -> str:
         """Hash of everything that determines the trained network, with digests of the data."""
+        before, after = self._hashed
+        return short_digest(f"{before}{json.dumps(self.seed)}{after}")
+
+    @cached_property
+    def _hashed(self) -> tuple[str, str]:
+        """Hashed text before and after the seed, which trials with other seeds share."""
         labels = {"suite", "variant", "row", "evaluate", "keep_weights"}
         content = self.model_dump(mode="json", exclude=labels)
         content["dataset"] = self.dataset.identifying()
@@ -141,7 +161,7 @@ class Trial(Strict):
             del content["revisions"]
         if not self.stop_early:
             del content["stop_early"]
-        return digest_of(content)
+        return _text_around(content, "seed")
 
     @cached_property
     def earlier_identity(self) -> str:
@@ -165,10 +185,16 @@ class Trial(Strict):
         """Digests of the other data that the evaluations read, by the name in the suite."""
         return {k: v for evaluation in self.evaluate for k, v in evaluation.other_digests.items()}
 
+    def with_seed(self, seed: int) -> Trial:
+        """The same trial with another seed; what their identities have in common is kept."""
+        copied = self.model_copy(update={"seed": seed})
+        copied.__dict__["_hashed"] = self._hashed
+        return copied
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Trial:
         """Copy without the cached identities, because fields of the copy may differ."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("identity", "earlier_identity", "measurement_identities"):
+        for name in ("identity", "earlier_identity", "measurement_identities", "_hashed"):
             copied.__dict__.pop(name, None)
         return copied
 
@@ -202,6 +228,23 @@ class Trial(Strict):
 def digest_of(content: Any) -> str:
     """Short hash of JSON content and the protocol."""
     return short_digest(json.dumps({"protocol": PROTOCOL, "content": content}, sort_keys=True))
+
+
+def _text_around(content: Mapping[str, Any], key: str) -> tuple[str, str]:
+    """The text that `digest_of` hashes, before and after the value of a key, which may be missing.
+
+    With the same other values, only this value has to be written for each hash.
+    """
+
+    def text(name: str) -> str:
+        return f"{json.dumps(name)}: {json.dumps(content[name], sort_keys=True)}"
+
+    before = [text(name) for name in sorted(content) if name < key]
+    after = [text(name) for name in sorted(content) if name > key]
+    end = f'}}, "protocol": {json.dumps(PROTOCOL)}}}'
+    return '{"content": {' + ", ".join([*before, f"{json.dumps(key)}: "]), "".join(
+        [*(f", {each}" for each in after), end]
+    )
 
 
 def short_digest(text: str) -> str:

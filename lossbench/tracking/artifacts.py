@@ -7,6 +7,8 @@ writes to the original.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -167,11 +169,13 @@ def read_artifact(client: GetClient, location: Location, run: StoredRun, name: s
     Raises:
         One of failures(): A server or bucket has it, but does not return it.
     """
-    recorded, folder = _recorded_folder(run), _folder(run, location.database)
-    if recorded is not None and folder is not None:
-        # if only the database was copied, the artifacts are still in the old folder
-        files = [place / name for place in (folder, recorded) if (place / name).is_file()]
-        return files[0].read_bytes() if files else None
+    places = _places(run, location.database)
+    if places:
+        for place in places:
+            missing = contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError)
+            with missing, open(os.path.join(place, name), "rb") as file:
+                return file.read()
+        return None
     from mlflow.artifacts import download_artifacts
 
     with tempfile.TemporaryDirectory() as target:
@@ -188,6 +192,35 @@ def read_artifact(client: GetClient, location: Location, run: StoredRun, name: s
                 raise
             return None
         return Path(copy).read_bytes()
+
+
+def _places(run: StoredRun, database: Path | None) -> tuple[str, ...]:
+    """Folders with a run's artifacts, the first one first; empty if they are not in a folder.
+
+    If only the database was copied, the artifacts are still in the old folder.
+    """
+    end = f"/{run.run_id}/artifacts"
+    if run.artifact_uri.endswith(end):
+        places = _experiment_places(run.artifact_uri.removesuffix(end), database)
+        return tuple(place + end for place in places)
+    recorded, folder = _recorded_folder(run), _folder(run, database)
+    return () if recorded is None or folder is None else (str(folder), str(recorded))
+
+
+@lru_cache(maxsize=64)
+def _experiment_places(uri: str, database: Path | None) -> tuple[str, ...]:
+    """Folders with the artifacts of an experiment, like `_places`; thousands of runs share them.
+
+    Args:
+        uri: Location of the artifacts of its runs, without the run.
+        database: SQLite database with the runs; None for a server.
+    """
+    if not _is_local(uri):
+        return ()
+    recorded = _local_path(uri)
+    if database is None or recorded.parent.name != FOLDER:
+        return (str(recorded),)
+    return (str(artifact_root(database) / recorded.name), str(recorded))
 
 
 def _recorded_folder(run: StoredRun) -> Path | None:

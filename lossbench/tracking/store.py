@@ -114,7 +114,7 @@ class Tracker:
             if any(
                 known.keys() & {reseeded.identity, reseeded.earlier_identity}
                 for trial in cells.values()
-                for reseeded in [trial.model_copy(update={"seed": seed})]
+                for reseeded in [trial.with_seed(seed)]
             )
         )
 

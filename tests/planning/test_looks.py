@@ -209,3 +209,10 @@ def test_an_optimistic_metric_decides_nothing(make_plan: Make) -> None:
     both = replace(plan, metrics=(best, *plan.metrics))
     assert deciding_metric(both) == plan.metrics[0]
     assert deciding_metric(replace(plan, metrics=(best,))) is None
+
+
+def test_without_records_a_plan_stays_the_same_object(make_plan: Make) -> None:
+    """Its trials and their identities are made only once."""
+    plan = make_plan(BODY)
+    assert with_stored_looks(plan, store_of()) is plan
+    assert "cell_identities" not in vars(plan)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lossbench.planning.trial import PlannedEvaluation, Trial
+from lossbench.planning.trial import PlannedEvaluation, Trial, digest_of
 from lossbench.suite.schema import Component, DatasetChoice, Recipe
 from tests.synthetic_trials import make_trial
 
@@ -182,3 +182,35 @@ def test_labels_of_the_held_out_part_count_only_where_they_differ() -> None:
         assert one.identity == other.identity
     no_noise = _with(label_noise={"symmetric": 0}).model_copy(update={"holdout_labels": "clean"})
     assert no_noise.identity == _with().identity
+
+
+def test_trials_with_other_seeds_share_what_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    dumped = []
+    dump = Trial.model_dump
+
+    def counted(self: Trial, **options: Any) -> dict[str, Any]:
+        dumped.append(self.seed)
+        return dump(self, **options)
+
+    monkeypatch.setattr(Trial, "model_dump", counted)
+    trial = make_trial("a", 0)
+    seeds = [trial.with_seed(seed).identity for seed in range(3)]
+    assert dumped == [0]
+    assert seeds == [make_trial("a", seed).identity for seed in range(3)]
+    other = trial.with_seed(1).model_copy(update={"threads": 2})
+    assert other.identity == make_trial("a", 1).model_copy(update={"threads": 2}).identity
+
+
+def test_identities_are_digests_of_the_whole_content() -> None:
+    trial = make_trial("a", 7)
+    content = trial.model_dump(mode="json", exclude={"suite", "variant", "row", "evaluate"})
+    content["dataset"] = trial.dataset.identifying()
+    for name in ("weights_digest", "sources", "revisions", "stop_early", "keep_weights"):
+        if not getattr(trial, name) or name == "keep_weights":
+            content.pop(name)
+    assert trial.identity == digest_of(content)
+    evaluation = PlannedEvaluation(name="knn", params={"k": 3}, source="abc")
+    content = {"name": "knn", "params": {"k": 3}, "source": "abc"}
+    for training in ("1", "2"):
+        expected = digest_of({"training": training, "evaluation": content})
+        assert evaluation.identity(training) == expected
