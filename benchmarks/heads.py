@@ -14,6 +14,7 @@ from benchmarks.memory import peak_bytes
 from benchmarks.timing import take_turns
 from lossbench.losses import LossHead, create_loss
 from lossbench.losses.center import center_distance
+from lossbench.training.memory import keep_freed_memory
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 SHAPES = ((128, 100, 10), (128, 384, 100), (96, 2048, 1000), (256, 512, 10575))
@@ -150,6 +151,7 @@ def measure(
 ) -> Iterator[Measured]:
     """Time all heads at one shape with one thread, in turns."""
     batch, feature_dim, num_classes = shape
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     features = torch.randn(batch, feature_dim, requires_grad=True)

@@ -16,6 +16,7 @@ from lossbench.data.augmentation import AUGMENTATIONS
 from lossbench.data.images import ArrayImages, normaliser
 from lossbench.data.sampling import split_into_batches
 from lossbench.data.torchvision import torchvision
+from lossbench.training.memory import keep_freed_memory
 
 COUNT, SIDE, BATCH = 2560, 32, 128
 BAR = 12.0
@@ -52,6 +53,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 
 def measure(rounds: int) -> Iterator[Measured]:
     """Time one epoch of images per turn, with one thread."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     pixels = torch.randint(256, (COUNT, SIDE, SIDE, 3), dtype=torch.uint8)

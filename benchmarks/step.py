@@ -15,6 +15,7 @@ from lossbench.losses import create_loss
 from lossbench.models import MODELS
 from lossbench.suite.schema import Component
 from lossbench.training.loop import Training, train
+from lossbench.training.memory import keep_freed_memory
 from lossbench.training.optimizers import build_optimizer
 from lossbench.training.schedules import SCHEDULES
 
@@ -77,6 +78,7 @@ class Share:
 
 def measure_shares(rounds: int) -> Iterator[Share]:
     """Time a step of each model and a matrix product in turns, with one thread."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     a, b = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
@@ -124,6 +126,7 @@ def multiplications(model: nn.Module, shape: tuple[int, int, int]) -> int:
 
 def measure(rounds: int) -> Iterator[Measured]:
     """Time some steps per turn, with one thread."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     for model_name, shape in MODELS_AND_IMAGES.items():
         channels, height, width = shape

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from lossbench.losses.functional import true_class_log_odds
 from lossbench.losses.gaussian import FEW_DIMENSIONS, labelled_scores, true_class_distance
 
-BLOCK = 2**17
+BLOCK = 2**18
 """Number of elements of a (K, D) tensor to process at a time, so that they fit a core's cache."""
 
 
@@ -179,23 +179,24 @@ class _Diagonal(Function):
         x = features - centre  # (N, D)
         square = x.square()
         log_determinant = log_variance.sum(1)  # (K,)
+        precision = torch.empty_like(log_variance)  # (K, D)
         scores = features.new_empty((len(means), len(features))).T  # (N, K), contiguous per class
         for block in _blocks(means):
             mu = means[block] - centre
-            precision = log_variance[block].neg().exp_()
-            weighted = precision * mu
+            p = log_variance[block].neg().exp_()
+            weighted = p * mu
             constant = mu.mul_(weighted).sum(1).add_(log_determinant[block])
             block_scores = torch.addmm(constant, x, weighted.T, beta=-0.5)
-            block_scores.addmm_(square, precision.sub_(common).T, alpha=-0.5)
+            block_scores.addmm_(square, (p - common).T, alpha=-0.5)
             scores[:, block] = block_scores
-        del x, square, mu, weighted, precision
-        distance = log_variance.index_select(0, labels).neg_().exp_()  # (N, D)
+            precision[block] = p
+        del x, square, mu, weighted, p
         square = _difference_to_mean(features, labels, means).square_()  # (N, D)
-        distance = 0.5 * distance.mul_(square).sum(1)  # (N,)
+        distance = 0.5 * torch.linalg.vecdot(precision.index_select(0, labels), square)  # (N,)
         del square
         value, gradient, error_prob = _classification(scores, labels, alpha * distance)
         likelihood = (distance + 0.5 * log_determinant[labels]).mean()
-        return value, likelihood, gradient, error_prob, centre, common, scores
+        return value, likelihood, gradient, error_prob, centre, common, precision, scores
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
@@ -204,32 +205,30 @@ class _Diagonal(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_value: Any, grad_likelihood: Any, *_: Any) -> Any:
-        (features, labels, alpha, means, log_variance, gradient, error_prob, centre, common) = (
+        features, labels, alpha, means, _, gradient, error_prob, centre, common, precision = (
             ctx.saved_tensors
         )
         grad_value, grad_likelihood = _or_zero(grad_value, alpha), _or_zero(grad_likelihood, alpha)
         grad_scores = gradient * (grad_value / len(labels))  # (N, K)
         total = grad_scores.sum(0)[:, None]  # (K, 1)
         x = features - centre  # (N, D)
-        square = x.square()
+        grad_means = grad_scores.T @ x  # first sum_i g_ik x_i
+        grad_log_variance = grad_scores.T @ x.square()  # first sum_i g_ik x_i^2
         grad_features, grad_square = torch.zeros_like(x), torch.zeros_like(x)
-        grad_means, grad_log_variance = torch.zeros_like(means), torch.zeros_like(log_variance)
         for block in _blocks(means):
-            mu, g = means[block] - centre, grad_scores[:, block]
-            precision = log_variance[block].neg().exp_()
-            grad_square.addmm_(g, precision - common)
-            grad_features.addmm_(g, precision * mu)
-            first, second = grad_means[block], grad_log_variance[block]  # filled in place
-            first.addmm_(g.T, x)  # sum_i g_ik x_i
-            second.addmm_(g.T, square).addcmul_(mu, first, value=-1)
+            mu, p, g = means[block] - centre, precision[block], grad_scores[:, block]
+            first, second = grad_means[block], grad_log_variance[block]  # changed in place
+            second.addcmul_(mu, first, value=-1)
             first.addcmul_(total[block], mu, value=-1)  # sum_i g_ik (x_i - mu_k)
             second.addcmul_(mu, first, value=-1)  # sum_i g_ik (x_i - mu_k)^2
-            first.mul_(precision)
-            second.mul_(precision).sub_(total[block]).mul_(0.5)
+            first.mul_(p)
+            second.mul_(p).sub_(total[block]).mul_(0.5)
+            grad_features.addmm_(g, p * mu)
+            grad_square.addmm_(g, p - common)
         grad_features.addcmul_(x, grad_square, value=-1)
-        del x, square, grad_square, mu, precision, first, second
+        del x, grad_square, mu, first, second
         difference = _difference_to_mean(features, labels, means)  # (N, D)
-        grad_difference = log_variance.index_select(0, labels).neg_().exp_().mul_(difference)
+        grad_difference = precision.index_select(0, labels).mul_(difference)
         grad_difference *= torch.addcmul(grad_likelihood, alpha * grad_value, error_prob)[
             :, None
         ] / len(labels)

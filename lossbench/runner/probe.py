@@ -20,7 +20,7 @@ from lossbench.evaluation.base import extract_features
 from lossbench.planning.costs import Cost
 from lossbench.planning.trial import Trial
 from lossbench.training.loop import train
-from lossbench.training.memory import peak_memory_mib, reset_peak_memory
+from lossbench.training.memory import keep_freed_memory, peak_memory_mib, reset_peak_memory
 
 STEPS = 2
 """Number of training steps per round; the first round warms up and is not counted."""
@@ -72,6 +72,7 @@ def probe(trial: Trial, data_root: Path, device: str, seconds: float) -> Cost:
         Final evaluations other than the error, for instance attacks, are left out.
     """
     place = torch.device(device)
+    keep_freed_memory()  # as in a trial
     torch.set_num_threads(trial.threads)
     reset_peak_memory(place)
     parts = build(trial, open_trial_data(trial, data_root), place)

@@ -27,7 +27,7 @@ from lossbench.runner.measurement import (
 )
 from lossbench.training.checkpoints import Checkpoints, restore, snapshot
 from lossbench.training.loop import Training, train
-from lossbench.training.memory import peak_memory_mib, reset_peak_memory
+from lossbench.training.memory import keep_freed_memory, peak_memory_mib, reset_peak_memory
 from lossbench.training.process_group import ProcessGroup
 
 OnEpoch = Callable[[EpochRecord | None], None]
@@ -97,7 +97,7 @@ def run_trial(
         PausedError: The training is paused after the epoch `until`.
     """
     place, group = torch.device(device), group or ProcessGroup()
-    _make_deterministic(trial)
+    _prepare_process(trial)
     dataset = open_trial_data(trial, data_root)
     reset_peak_memory(place)
     parts = build(trial, dataset, place, group)
@@ -184,7 +184,7 @@ def measure_trial(
         DataError: The data set differs from the planned one, or changed meanwhile, or the weights
             are damaged.
     """
-    _make_deterministic(trial)
+    _prepare_process(trial)
     before = TrialResult.model_validate_json((stored / RESULT).read_text(encoding="utf-8"))
     dataset = open_trial_data(trial, data_root)
     parts = build(trial, dataset, torch.device(device))
@@ -202,7 +202,8 @@ def measure_trial(
     return result.model_copy(update=update)
 
 
-def _make_deterministic(trial: Trial) -> None:
+def _prepare_process(trial: Trial) -> None:
+    keep_freed_memory()
     torch.set_num_threads(trial.threads)
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False

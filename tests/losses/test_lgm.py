@@ -344,11 +344,11 @@ def test_parameter_groups_of_means_and_variances():
 
 
 def test_many_classes_give_the_same_loss_under_torch_compile():
-    num_classes, feature_dim = 300, 500
+    num_classes, feature_dim = 600, 500
     assert num_classes * feature_dim > BLOCK
     head = make(num_classes, feature_dim, spread=0.1, covariance="diagonal")
     features = torch.randn(30, feature_dim, dtype=torch.double, requires_grad=True)
-    labels = torch.arange(0, num_classes, 10)
+    labels = torch.arange(0, num_classes, 20)
     found = []
     torch.compiler.reset()
     for loss in (head, torch.compile(head, backend="aot_eager")):
