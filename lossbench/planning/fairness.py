@@ -58,11 +58,13 @@ def audit(plan: Plan, trials: Iterable[Trial], results: Results) -> list[Differe
         trials: All trials of the plan, with `selection` also those on the held-out part.
         results: Results of the trials that were run.
     """
-    listed = list(trials)
+    stages: dict[tuple[str, bool], list[Trial]] = {}
+    for trial in trials:
+        stages.setdefault((trial.variant, bool(trial.holdout)), []).append(trial)
     findings: list[Finding] = []
     for variant in plan.suite.variants:
         for held_out in (True, False):
-            stage = [t for t in listed if t.variant == variant and bool(t.holdout) == held_out]
+            stage = stages.get((variant, held_out), [])
             findings += [(level, variant, text) for level, text in _shared(stage, plan)]
             measured = _measured(stage, results, plan)
             findings += [(level, variant, text) for level, text in measured]
@@ -98,8 +100,9 @@ def _shared(trials: Sequence[Trial], plan: Plan) -> Iterator[tuple[Level, str]]:
     contents: dict[str, dict[str, Any]] = {}
     seeds: dict[str, list[int]] = {}
     for trial in trials:
-        dumped = trial.model_dump(mode="json", exclude=set(EXCLUDED_FIELDS))
-        contents.setdefault(trial.row, dict(flatten(dumped, omitted=("params",))))
+        if trial.row not in contents:
+            dumped = trial.model_dump(mode="json", exclude=set(EXCLUDED_FIELDS))
+            contents[trial.row] = dict(flatten(dumped, omitted=("params",)))
         seeds.setdefault(trial.row, []).append(trial.seed)
     keys = dict.fromkeys(key for content in contents.values() for key in content)
     for key in keys:

@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -116,8 +116,7 @@ def report_key(found: PlanWithResults, output: Path, command: str, *, every_figu
         (_code_digest(), platform.python_version(), _versions()),
         (plan, found.results),
     )
-    for part in _parts(values):
-        digest.update(part)
+    _add(values, digest.update)
     return digest.hexdigest()
 
 
@@ -180,8 +179,7 @@ def _arrays_digest(arrays: Arrays | None) -> str | None:
     if arrays is None:
         return None
     digest = hashlib.sha256()
-    for part in _parts(dict(sorted(arrays.items()))):
-        digest.update(part)
+    _add(dict(sorted(arrays.items())), digest.update)
     return digest.hexdigest()
 
 
@@ -200,39 +198,45 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
-def _parts(value: Any) -> Iterable[bytes]:
-    """Bytes of a value that differ between different values: types, lengths and contents.
+def _add(value: Any, add: Callable[[bytes], object]) -> None:
+    """Add bytes of a value that differ between different values: types, lengths and contents.
 
     Raises:
         TypeError: The value has an object of unknown type.
     """
-    yield f"{type(value).__qualname__} ".encode()
-    if isinstance(value, TrialResult):  # many, with long histories; without NaN and infinities
-        yield value.model_dump_json().encode()
-        yield from _parts((value.unmeasured, value.failures))  # which JSON leaves out
-    elif isinstance(value, BaseModel):
-        yield from _parts({name: getattr(value, name) for name in type(value).model_fields})
-    elif is_dataclass(value):
-        compared = (each.name for each in fields(value) if each.compare)
-        yield from _parts({name: getattr(value, name) for name in compared})
-    elif isinstance(value, np.ndarray):
-        yield f"{value.dtype.str} {value.shape} ".encode()
-        yield np.ascontiguousarray(value).tobytes()
-    elif value is None or isinstance(value, bool | int | float):
-        yield f"{value!r} ".encode()
+    add(f"{type(value).__qualname__} ".encode())
+    if value is None or isinstance(value, bool | int | float):
+        add(f"{value!r} ".encode())
     elif isinstance(value, str | Path):
         text = str(value).encode("utf-8", "surrogatepass")
-        yield f"{len(text)} ".encode() + text
+        add(f"{len(text)} ".encode() + text)
     elif isinstance(value, Mapping):
-        yield f"{len(value)} ".encode()
+        add(f"{len(value)} ".encode())
         for key, item in value.items():
-            yield from _parts(key)
-            yield from _parts(item)
+            _add(key, add)
+            _add(item, add)
     elif isinstance(value, list | tuple):
-        yield f"{len(value)} ".encode()
+        add(f"{len(value)} ".encode())
         for item in value:
-            yield from _parts(item)
+            _add(item, add)
+    elif isinstance(value, TrialResult):  # many, with long histories; without NaN and infinities
+        add(value.model_dump_json().encode())
+        _add((value.unmeasured, value.failures), add)  # which JSON leaves out
+    elif isinstance(value, BaseModel):
+        _add({name: getattr(value, name) for name in type(value).model_fields}, add)
+    elif is_dataclass(value):
+        compared = (each.name for each in fields(value) if each.compare)
+        _add({name: getattr(value, name) for name in compared}, add)
+    elif isinstance(value, np.ndarray):
+        add(f"{value.dtype.str} {value.shape} ".encode())
+        add(np.ascontiguousarray(value).tobytes())
     elif isinstance(value, set | frozenset):
-        yield from _parts(sorted(b"".join(_parts(item)).hex() for item in value))
+        _add(sorted(_bytes(item).hex() for item in value), add)
     else:
         raise TypeError(f"{type(value).__qualname__} has no digest")
+
+
+def _bytes(value: Any) -> bytes:
+    parts: list[bytes] = []
+    _add(value, parts.append)
+    return b"".join(parts)

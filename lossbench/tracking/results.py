@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from lossbench.planning.result_files import RESULT, TRIAL
 from lossbench.planning.search import SearchPoints
 from lossbench.records import Status, TrialResult
 from lossbench.tracking import names
+from lossbench.tracking.array_files import read_npz
 from lossbench.tracking.artifacts import read_artifact
 from lossbench.tracking.location import Location
 from lossbench.tracking.server_errors import one_line
@@ -68,8 +68,7 @@ class ResultReader:
         if content is None:
             return None
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                return dict(arrays)
+            return read_npz(content)
         except (ValueError, EOFError, zipfile.BadZipFile) as error:
             identity = run.tags[names.IDENTITY]
             _LOG.warning("%s of trial %s is broken: %s", file, identity, one_line(error))

@@ -191,3 +191,22 @@ def test_different_seeds_in_the_mean_are_a_warning(make: Callable[..., Plan]) ->
     assert texts(found(plan, results=results[:3]), "warning") == [
         "seeds in the mean are 0, 1 for softmax; 0 for center"
     ]
+
+
+def test_each_row_of_a_column_is_compared_once_for_all_seeds(
+    make: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make("seeds=[0, 1, 2]")
+    dumped = []
+    for trial in plan.trials:
+        trial.identity  # noqa: B018 (not counted)
+    dump = Trial.model_dump
+
+    def counted(self: Trial, **options: Any) -> dict[str, Any]:
+        dumped.append((self.variant, self.row))
+        return dump(self, **options)
+
+    monkeypatch.setattr(Trial, "model_dump", counted)
+    audit(plan, plan.trials, {})
+    assert len(plan.trials) == 3 * len(dumped)
+    assert len(set(dumped)) == len(dumped)
