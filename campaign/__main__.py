@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from campaign.jobs import Job, Progress, progress, read_jobs
+from campaign.jobs import Job, Progress, progress, read_jobs, with_chosen_losses
 from lossbench.errors import LossbenchError
 
 HERE = Path(__file__).parent
@@ -50,8 +50,13 @@ def run(
     """
     _lowest_priority()
     failed = []
-    for job in read_jobs(jobs):
-        console.print(Text(job.title, "bold"), soft_wrap=True)
+    listed = read_jobs(jobs)
+    for written in listed:
+        console.print(Text(written.title, "bold"), soft_wrap=True)
+        job = with_chosen_losses(written, listed, results, data_root)
+        if job is None:
+            console.print(f"{written.losses_from} has chosen no further losses for it")
+            continue
         if job.networks is not None:
             if _measure(job, results, data_root):
                 failed.append(job.title)
@@ -148,7 +153,12 @@ def status(
         table.add_column(heading, justify="right")
     left_sec: list[float | None] = []
     counted: set[tuple[str, str]] = set()
-    for job in read_jobs(jobs):
+    listed = read_jobs(jobs)
+    for written in listed:
+        job = with_chosen_losses(written, listed, results, data_root)
+        if job is None:
+            table.add_row(Text(written.title), written.folder, "", "", "", "", "not chosen")
+            continue
         found = progress(job, results, data_root, counted)
         at_once = processes if job.networks is None else 1
         left_sec.append(None if found.left_sec is None else found.left_sec / at_once)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,6 +34,8 @@ class Job(Strict):
         name: Short description; by default the suite with its options.
         networks: Folder of the job that has trained the same networks, which are only measured;
             None: the job trains.
+        losses_from: Folder of an earlier job whose suite chooses losses on held-out images; those
+            that this job's suite does not have are trained. None: the losses of the suite.
         minutes: Estimated duration of one training, or measurement of one network, for `status`
             until one is finished.
     """
@@ -43,6 +47,7 @@ class Job(Strict):
     set: list[str] = Field(default=[])
     name: str | None = None
     networks: str | None = Field(default=None, pattern=r"^[\w-]+$")
+    losses_from: str | None = Field(default=None, pattern=r"^[\w-]+$")
     minutes: float | None = Field(default=None, gt=0)
 
     @property
@@ -110,6 +115,41 @@ def read_jobs(path: Path) -> list[Job]:
 def plan_of(job: Job, data_root: Path) -> Plan:
     """Plan of a job's part of its suite."""
     return load_plan(Path(job.suite), job.set, job.only, job.seeds, data_root, [])
+
+
+def with_chosen_losses(job: Job, jobs: Sequence[Job], results: Path, data_root: Path) -> Job | None:
+    """The job with the losses that another job has chosen for it, if it has `losses_from`.
+
+    Args:
+        job: The job.
+        jobs: All jobs.
+        results: Folder of the folders with archives.
+        data_root: Folder of the prepared data sets.
+
+    Returns:
+        The job; None if nothing is chosen yet, or nothing that the suite does not have.
+
+    Raises:
+        RequestError: No job has that folder, or its suite chooses nothing.
+    """
+    if job.losses_from is None:
+        return job
+    choosing = next((each for each in jobs if each.folder == job.losses_from), None)
+    if choosing is None:
+        raise RequestError(f"{job.title}: losses_from: no job has the folder {job.losses_from!r}")
+    plan = plan_of(choosing, data_root)
+    if plan.suite.selection is None:
+        raise RequestError(f"{job.title}: losses_from: {choosing.suite} has no selection")
+    folder = ArchiveFolder(results / choosing.folder, plan.suite.suite)
+    found = load_plan_with_results(plan, folder.read())
+    if not all(map(found.is_complete, found.stages[0].trials)):
+        return None
+    known = [row.loss for row in plan_of(job, data_root).rows]
+    chosen = {row.label: row for row in found.chosen.values() if row.loss not in known}
+    losses = [{row.loss.name: dict(row.varied)} for row in chosen.values()]
+    if not losses:
+        return None
+    return job.model_copy(update={"set": [*job.set, f"losses={json.dumps(losses)}"]})
 
 
 def networks_of(job: Job, results: Path) -> ArchiveStore:

@@ -5,18 +5,29 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from campaign.__main__ import DEFAULT_RESULTS, HERE
-from campaign.jobs import Job, Progress, plan_of, progress, read_jobs, training_sec
+from campaign.jobs import (
+    Job,
+    Progress,
+    plan_of,
+    progress,
+    read_jobs,
+    training_sec,
+    with_chosen_losses,
+)
 from campaign.measure import measure
 from lossbench.archive.reading import Archive
 from lossbench.errors import RequestError
 from lossbench.records import EpochRecord
 from lossbench.runner.sharded_work import ShardedWork
 from lossbench.runner.shards import read_shard
+from lossbench.suite.load import load_suite
+from tests.suite.test_shipped import STAND_INS
 
 ROOT = HERE.parent
 pytestmark = pytest.mark.long
@@ -155,6 +166,66 @@ def test_progress_counts_trials_of_several_jobs_once(trained: Path, tmp_path: Pa
     assert not after.estimated
     assert after.each_sec is not None
     assert 0 < after.each_sec < 60
+
+
+def test_chosen_losses_are_those_of_the_selection_that_the_suite_does_not_have(
+    tmp_path: Path,
+) -> None:
+    few = ["recipe.epochs=2", "dataset.train_size=600"]
+    grid = "losses=[softmax, center: {weight: {grid: [0.02, 0.5]}}]"
+    selection = ["selection={holdout: 0.2, metric: error}", "variants={32-D: {}}"]
+    suite = str(ROOT / "suites" / "digits.yaml")
+    choosing = Job(folder="choice", suite=suite, seeds="0", set=[*few, grid, *selection])
+    job = Job(folder="full", suite=suite, only="32-D/*", set=few, losses_from="choice")
+    jobs = [job, choosing]
+    results, data = tmp_path / "results", tmp_path / "data"
+    assert with_chosen_losses(choosing, jobs, results, data) is choosing
+    assert with_chosen_losses(job, jobs, results, data) is None
+    output = results / "choice"
+    output.mkdir(parents=True)
+    ShardedWork(
+        plan_of(choosing, data), read_shard("1/1"), output, data_root=data, device="cpu"
+    ).run()
+    errors = {}
+    for path in output.glob("*.zip"):
+        [trial] = Archive(path).trials.values()
+        if trial.holdout and trial.loss.name == "center":
+            [errors[trial.loss.params["weight"]]] = [
+                result.metrics["error"] for result in Archive(path).results.values()
+            ]
+    best = min(sorted(errors), key=errors.__getitem__)
+    found = with_chosen_losses(job, jobs, results, data)
+    assert found is not None
+    assert found.set == [*few, f'losses=[{{"center": {{"weight": {best}}}}}]']
+    same = job.model_copy(update={"set": [*few, f"losses=[center: {{weight: {best}}}, softmax]"]})
+    assert with_chosen_losses(same, jobs, results, data) is None
+    with pytest.raises(RequestError, match="no job has the folder 'choice'"):
+        with_chosen_losses(job, [job], results, data)
+    plain = choosing.model_copy(update={"set": few})
+    with pytest.raises(RequestError, match="has no selection"):
+        with_chosen_losses(job, [job, plain], results, data)
+
+
+def test_the_committed_jobs_can_be_planned(
+    make_folder: Callable[..., Path], make_faces: Callable[..., None], tmp_path: Path
+) -> None:
+    """With the options of each job, and the data of its suite."""
+    for name, (side, channels, classes, train) in STAND_INS.items():
+        make_folder(name, side=side, channels=channels, classes=classes, train=train)
+    make_faces(tmp_path / "data" / "lfw")
+    jobs = read_jobs(HERE / "jobs.yaml")
+    names = {job.folder for job in jobs}
+    for job in jobs:
+        plan = plan_of(job.model_copy(update={"suite": str(ROOT / job.suite)}), tmp_path / "data")
+        assert plan.trials
+        epochs = plan.trials[0].recipe.epochs
+        full = load_suite(ROOT / job.suite).recipe.epochs
+        if epochs < full:
+            assert f"{epochs} of {full} epochs" in plan.suite.title
+        width = plan.trials[0].model.params.get("width")
+        reduced = any(text.startswith("model.width") for text in job.set)
+        assert not reduced or f"width {width} of" in plan.suite.title
+        assert {job.networks, job.losses_from} - {None} <= names
 
 
 def test_hours_left_are_those_of_the_trainings_so_far() -> None:
