@@ -212,7 +212,6 @@ def _print_metrics(component: ComponentDescription) -> None:
 def _print_datasets(data_root: Path) -> None:
     """Print the known data sets, and the user's own folders in the data root."""
     from lossbench.data import sources
-    from lossbench.data.loading import own_folders
 
     for name in sources.known_names():
         source = sources.DATASETS[name].create()
@@ -225,7 +224,7 @@ def _print_datasets(data_root: Path) -> None:
         out.print(
             Text.assemble((name, "bold"), f"  {source.description}  [{state}]"), soft_wrap=True
         )
-    for folder in own_folders(data_root):
+    for folder in sources.own_folders(data_root):
         out.print(Text.assemble((folder.name, "bold"), f"  {folder}  [yours]"))
 
 

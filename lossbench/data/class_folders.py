@@ -16,8 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lossbench.data.content_digest import FileState, file_state
-from lossbench.data.decoding import SUFFIXES
 from lossbench.errors import DataError
+
+SUFFIXES = frozenset(
+    {".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
+"""Suffixes of image files: those formats of Pillow that are used for photographs and drawings."""
 
 LEFTOVERS = ("__MACOSX", "@eaDir")
 """Folders added by macOS archives and Synology servers; they contain no images of the data set."""

@@ -24,11 +24,6 @@ from torch import Tensor
 
 from lossbench.errors import DataError
 
-SUFFIXES = frozenset(
-    {".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
-    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
-)
-"""Suffixes of image files: those formats of Pillow that are used for photographs and drawings."""
 MAX_GREY_LEVEL = 65_535
 """White level of 16-bit grey images."""
 

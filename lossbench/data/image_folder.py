@@ -28,6 +28,7 @@ from lossbench.data.class_folders import (
 )
 from lossbench.data.content_digest import SAMPLED, HashedFile, content_digest, is_hashed_whole
 from lossbench.data.dataset import Card, Dataset, Split
+from lossbench.data.folder_forms import NEVER_CLASSES
 from lossbench.data.image_files import (
     ImageFileSplit,
     InspectedImages,
@@ -39,25 +40,6 @@ from lossbench.data.image_files import (
 from lossbench.data.prepared import joined_digest
 from lossbench.data.split_names import MEASURED, assign_splits, describe_splits
 from lossbench.errors import DataError
-
-NEVER_CLASSES = ("test", "validation", "val")
-"""Folders that are parts of a data set even without train; `valid` could be a class."""
-
-
-def is_image_folder(folder: Path) -> bool:
-    """Whether a folder of a class contains an image.
-
-    Without folders of parts, subfolders of classes are not searched: deeper folders may be classes
-    of parts with other names.
-    """
-    parts = [folder / name for name in ("train", *NEVER_CLASSES) if (folder / name).is_dir()]
-    files_of = files_below if parts else visible
-    try:
-        classes = (entry for part in parts or [folder] for entry in visible(part))
-        files = (file for k in classes if k.is_dir() for file in files_of(k.path))
-        return any(is_image(file.name) and not file.is_dir() for file in files)
-    except OSError:
-        return False
 
 
 def explain_no_image_folder(folder: Path) -> str:

@@ -10,11 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lossbench.data.dataset import Card, Dataset
-from lossbench.data.image_folder import (
-    explain_no_image_folder,
-    is_image_folder,
-    load_image_folder,
-)
+from lossbench.data.folder_forms import is_image_folder, is_vector_folder
+from lossbench.data.image_folder import explain_no_image_folder, load_image_folder
 from lossbench.data.prepared import (
     Arrays,
     joined_digest,
@@ -22,10 +19,10 @@ from lossbench.data.prepared import (
     make_dataset,
     save_prepared,
 )
-from lossbench.data.sources import DATASETS, by_hand_error
+from lossbench.data.sources import DATASETS, by_hand_error, own_folders
 from lossbench.data.table_files import is_table_folder
 from lossbench.data.tables import load_tables
-from lossbench.data.vectors import is_vector_folder, load_vectors
+from lossbench.data.vectors import load_vectors
 from lossbench.errors import DataError, MissingDataError, UnknownNameError
 from lossbench.registry import user_path
 from lossbench.suite.cache import cache_folder
@@ -85,20 +82,6 @@ def explain_missing(name: str, data_root: Path) -> str:
         derived_from = DATASETS[name].create().derived_from
         return explain_missing(derived_from, data_root) if derived_from else ""
     return "" if folder.exists() else f"{folder}: no such folder; the suite names it as its data"
-
-
-FORMS = (is_vector_folder, is_table_folder, is_image_folder)
-"""Tests for folders that are data sets without a dataset.json."""
-
-
-def own_folders(data_root: Path) -> list[Path]:
-    """Folders of the user's own data sets in the data root."""
-    return [
-        folder
-        for folder in sorted(data_root.glob("[!.]*"))
-        if folder.name not in DATASETS
-        and ((folder / "dataset.json").exists() or any(holds(folder) for holds in FORMS))
-    ]
 
 
 @dataclass

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lossbench.data.dataset import Card
-from lossbench.data.prepared import Arrays
+if TYPE_CHECKING:
+    from lossbench.data.dataset import Card
+    from lossbench.data.prepared import Arrays
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,21 @@
-"""Known data sets: bundled with a library, downloaded by torchvision, or a folder."""
+"""Known data sets: bundled with a library, downloaded by torchvision, or a folder.
+
+Functions import what needs torch, so that data sets are listed without it.
+"""
 
 from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lossbench.data import faces
-from lossbench.data.dataset import Card
-from lossbench.data.image_folder import is_image_folder, load_image_folder
+from lossbench.data.folder_forms import FORMS, is_image_folder
 from lossbench.data.official_files import (
     ARRAY_DIGESTS,
     require_official_arrays,
     require_official_files,
-)
-from lossbench.data.prepared import (
-    Arrays,
-    load_prepared,
-    make_card,
-    read_card,
-    save_prepared,
 )
 from lossbench.data.source import Source
 from lossbench.data.torchvision_catalogue import CATALOGUE, UNSUPPORTED
@@ -29,6 +23,10 @@ from lossbench.data.torchvision_datasets import placeholder_entry, torchvision_e
 from lossbench.errors import DataError, MissingDataError
 from lossbench.registry import Registry
 from lossbench.suite.atomic_files import atomic_path
+
+if TYPE_CHECKING:
+    from lossbench.data.dataset import Card
+    from lossbench.data.prepared import Arrays
 
 DATASETS: Registry[Source] = Registry("data set")
 
@@ -75,13 +73,13 @@ def _casia_webface() -> Source:
 def _lfw() -> Source:
     description = "13,233 faces of 5,749 people with the official pairs, for verification"
     files = ("lfw/NAME/NAME_0001.jpg, ...", "lfw/pairs.txt")
-    return Source(description, faces.fetch_lfw, files=files, by_hand=True)
+    return Source(description, _fetch_lfw, files=files, by_hand=True)
 
 
 @DATASETS.register("lfw_within", reference="Huang et al., 2007")
 def _lfw_within() -> Source:
     description = "LFW people who are in no pair of its folds 1 to 5; made from the data set lfw"
-    return Source(description, faces.fetch_lfw_within, bundled=True, derived_from="lfw")
+    return Source(description, _fetch_lfw_within, bundled=True, derived_from="lfw")
 
 
 def known_names() -> list[str]:
@@ -105,10 +103,14 @@ def prepare(name: str, data_root: Path) -> Path:
         UnknownNameError: The data set is unknown.
         DataError: Files are missing and cannot be downloaded, or are broken.
     """
+    from lossbench.data.faces import load_faces
+    from lossbench.data.image_folder import load_image_folder
+    from lossbench.data.prepared import load_prepared, save_prepared
+
     source = DATASETS[name].create()
     folder = data_root / name
     if (folder / "dataset.json").exists():
-        faces.load_faces(folder) if name == "lfw" else load_prepared(folder)
+        load_faces(folder) if name == "lfw" else load_prepared(folder)
         return folder
     if source.fetch is None and (source.write_folder is None or folder.is_dir()):
         if not folder.is_dir():
@@ -149,6 +151,9 @@ def prepare(name: str, data_root: Path) -> Path:
 
 def describe_prepared(name: str, folder: Path) -> str:
     """Note on the origin of the content in the folder of a known data set."""
+    from lossbench.data.dataset import Card
+    from lossbench.data.prepared import read_card
+
     if not (folder / "dataset.json").exists():
         return DATASETS[name].create().note
     card = read_card(folder / "dataset.json", Card)
@@ -181,9 +186,33 @@ def is_ready(name: str, data_root: Path) -> bool:
     )
 
 
+def own_folders(data_root: Path) -> list[Path]:
+    """Folders of the user's own data sets in the data root."""
+    return [
+        folder
+        for folder in sorted(data_root.glob("[!.]*"))
+        if folder.name not in DATASETS
+        and ((folder / "dataset.json").exists() or any(holds(folder) for holds in FORMS))
+    ]
+
+
+def _fetch_lfw(downloads: Path) -> tuple[Arrays, Card]:
+    from lossbench.data.faces import fetch_lfw
+
+    return fetch_lfw(downloads)
+
+
+def _fetch_lfw_within(data_root: Path) -> tuple[Arrays, Card]:
+    from lossbench.data.faces import fetch_lfw_within
+
+    return fetch_lfw_within(data_root)
+
+
 def _fetch_digits(_: Path) -> tuple[Arrays, Card]:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
+
+    from lossbench.data.prepared import make_card
 
     digits = load_digits()
     # 17 grey levels, 0..16, spread over the range of a byte
@@ -198,6 +227,7 @@ def _fetch_digits(_: Path) -> tuple[Arrays, Card]:
 
 
 def _fetch_torchvision(class_name: str, name: str, downloads: Path) -> tuple[Arrays, Card]:
+    from lossbench.data.prepared import make_card
     from lossbench.data.torchvision import torchvision
 
     require_official_files(name, downloads)

@@ -14,17 +14,19 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lossbench.data.dataset import Card
-from lossbench.data.prepared import Arrays, make_card
 from lossbench.data.source import Source
 from lossbench.data.torchvision_catalogue import CATALOGUE, REFERENCE, LibraryDataset
 from lossbench.errors import DataError
 from lossbench.registry import Entry, parameters_model
+
+if TYPE_CHECKING:
+    from lossbench.data.dataset import Card
+    from lossbench.data.prepared import Arrays
 
 TEST_SHARE = 0.2
 """Share of each class in the test set of data sets without an official split."""
@@ -78,6 +80,8 @@ def fetch_arrays(name: str, downloads: Path) -> tuple[Arrays, Card]:
     Raises:
         DataError: Images have no label or differ in size.
     """
+    from lossbench.data.prepared import make_card  # imports torch
+
     own = CATALOGUE[name]
     images: dict[str, NDArray[np.uint8]] = {}
     labels: dict[str, NDArray[np.int64]] = {}

@@ -61,12 +61,6 @@ class Vectors(ArrayImages):
     are_pixels: ClassVar[bool] = False
 
 
-def is_vector_folder(folder: Path) -> bool:
-    """Whether a folder contains embeddings."""
-    names = ("train_features", "test_features", "features")
-    return any((folder / f"{name}.npy").exists() for name in names)
-
-
 def load_vectors(folder: Path, *, verify: bool = True, validation: bool = False) -> Dataset:
     """Open a folder of embeddings.
 

@@ -122,8 +122,8 @@ def test_stored_descriptions_are_printed_like_new_ones_without_torch(cache: Path
         assert stored.text == new.text
 
 
-def test_suites_and_pages_are_listed_without_torch() -> None:
-    for words in (["list", "suites"], ["docs"], ["docs", "start"]):
+def test_suites_data_sets_and_pages_are_listed_without_torch() -> None:
+    for words in (["list", "suites"], ["list", "datasets"], ["docs"], ["docs", "start"]):
         assert "torch" not in _called(*words).modules
 
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lossbench.data.class_folders import files_below, list_classes
+from lossbench.data.class_folders import SUFFIXES, files_below, list_classes
 from lossbench.data.dataset import Dataset
-from lossbench.data.decoding import SUFFIXES
 from lossbench.data.image_files import ImageFileSplit
 from lossbench.data.image_folder import load_image_folder
 from lossbench.data.images import View
