@@ -109,11 +109,12 @@ def seeds_to_decide(
         level = alpha if equivalence_alpha is None else equivalence_alpha
         return equivalence_power(n, effect, margin / spread.sd, level, spread.df_with(n))
 
-    found = []
+    found = None
     for reached in (detected, equivalent) if margin else (detected,):
-        if reached(MAX_SEEDS) >= probability:  # it grows with n
-            found.append(bisect_left(range(MAX_SEEDS), probability, lo=2, key=reached))
-    return min(found, default=None)
+        most = MAX_SEEDS if found is None else found - 1  # only fewer matter
+        if most >= 2 and reached(most) >= probability:  # it grows with n
+            found = bisect_left(range(most), probability, lo=2, key=reached)
+    return found
 
 
 def min_detectable_difference(spread: SeedSpread, alpha: float) -> float:

@@ -88,3 +88,18 @@ def test_the_minimum_detectable_difference_has_the_stated_power(n: int, alpha: f
     samples = rng.normal(gap, 2.5, (20_000, n))
     found = np.mean(stats.ttest_1samp(samples, 0, axis=1).pvalue <= alpha)
     assert found == pytest.approx(0.8, abs=0.012)  # 4 standard errors
+
+
+def test_an_equivalence_is_sought_only_among_fewer_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counted(n: int, *arguments: float) -> float:
+        asked.append(n)
+        return equivalence_power(n, *arguments)
+
+    monkeypatch.setattr("lossbench.analysis.power.equivalence_power", counted)
+    difference = seeds_to_decide(1.0, paired(3, 1.0), 0.05)
+    assert seeds_to_decide(1.0, paired(3, 1.0), 0.05, margin=1.01) == difference == 10
+    assert asked == [9]
+    assert seeds_to_decide(1.0, paired(3, 1.0), 0.05, margin=3.0) == 5
+    assert max(asked) == 9
