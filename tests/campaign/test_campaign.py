@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from campaign import __main__ as main
 from campaign.__main__ import DEFAULT_RESULTS, HERE
 from campaign.jobs import (
     Job,
@@ -204,6 +206,34 @@ def test_chosen_losses_are_those_of_the_selection_that_the_suite_does_not_have(
     plain = choosing.model_copy(update={"set": few})
     with pytest.raises(RequestError, match="has no selection"):
         with_chosen_losses(job, [job, plain], results, data)
+
+
+def test_a_job_without_chosen_losses_waits(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs, results = copied(trained, tmp_path)
+    suite = jobs[0].suite
+    path = tmp_path / "copy" / "jobs.yaml"
+    path.write_text(
+        f"- {{folder: full, suite: {suite}, name: waiting, losses_from: choice}}\n"
+        f"- {{folder: choice, suite: {suite}, only: 32-D/softmax, seeds: '0', name: choosing,\n"
+        "   set: ['selection={holdout: 0.2, metric: error}']}\n",
+        encoding="utf-8",
+    )
+    worked: list[str] = []
+
+    def work(job: Job, *_: object) -> list[int]:
+        worked.append(job.title)
+        return [0]
+
+    monkeypatch.setattr(main, "_work", work)
+    monkeypatch.setattr(main, "_lowest_priority", lambda: None)
+    options = ["--jobs", str(path), "--results", str(results)]
+    ran = CliRunner().invoke(main.app, ["run", *options])
+    assert ran.exit_code == 0, ran.output
+    assert "choice has chosen no further losses for it" in ran.output
+    assert worked == ["choosing"]
+    assert "not chosen" in CliRunner().invoke(main.app, ["status", *options]).output
 
 
 def test_the_committed_jobs_can_be_planned(
