@@ -26,7 +26,7 @@ from lossbench.report.figures.levels import level_figures
 from lossbench.report.figures.metric_ranks import rank_figure
 from lossbench.report.figures.overview import overview_figure
 from lossbench.report.figures.per_class import per_class_figure
-from lossbench.report.figures.processes import SharedTasks, Task
+from lossbench.report.figures.processes import Task, start_tasks
 from lossbench.report.figures.reliability import reliability_figure
 from lossbench.report.figures.robustness import ATTACKS, robustness_figure
 from lossbench.report.figures.selection import selection_figure
@@ -72,13 +72,13 @@ def draw_figures(
     """
 
     def finish() -> list[Drawing]:
-        drawn = shared.results()
+        drawn = results()
         searched.update(*(one.searched for one in drawn))
         return [drawing for one in drawn for drawing in one.drawings]
 
     found.latest_stage.cells  # noqa: B018 (computed once, before the fork)
     tasks = list(_tasks(found, tables, curves, read, columns))
-    with SharedTasks(tasks, processes) as shared:
+    with start_tasks(tasks, processes) as results:
         yield finish
 
 

@@ -1,21 +1,22 @@
-"""Tasks that this process and copies of it, made by fork, do together.
+"""Tasks that copies of this process do in the background.
 
-A copy has everything in memory already: it imports nothing and is sent nothing. Each process takes
-the next task until none is left, so that the faster one does more of them.
+A copy, made by fork, has everything in memory already: it imports nothing, and only the number of
+a task is sent to it.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import pickle
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import IO, Any, Generic, Self, TypeVar
+from multiprocessing import get_context
+from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result", covariant=True)
 MAX_PROCESSES = 8
@@ -45,95 +46,58 @@ class Task(Generic[Result]):
     here: bool = False
 
 
-@dataclass(frozen=True)
-class _Copy:
-    """A copy of this process.
-
-    Attributes:
-        pid: Its process id.
-        output: Unnamed file that it writes its results to.
-    """
-
-    pid: int
-    output: IO[bytes]
+_tasks: Sequence[Task[Any]] = ()
+"""The tasks, for the copies."""
 
 
-class SharedTasks(Generic[Result]):
-    """Tasks that are started at once in copies of this process; `results` does the remaining ones.
-
-    A task of a copy that fails or is killed is done again in this process, where its error is
-    raised. Leaving the context kills the copies.
+@contextmanager
+def start_tasks(
+    tasks: Sequence[Task[Result]], processes: int
+) -> Iterator[Callable[[], list[Result]]]:
+    """Start tasks in copies of this process.
 
     Args:
         tasks: The tasks. Nothing but their results comes back from a copy.
-        processes: Number of processes, this one included.
+        processes: Number of processes, this one included. With more than one, no other thread may
+            work in this process.
+
+    Yields:
+        Function that does the remaining tasks, and returns the results of all in their order. A
+        task whose copy was killed is done in this process.
     """
-
-    def __init__(self, tasks: Sequence[Task[Result]], processes: int) -> None:
-        self._tasks = tasks
-        shared = [number for number, task in enumerate(tasks) if not task.here]
-        self._copies: list[_Copy] = []
-        # copies share the position in an open file
-        self._queue = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-        self._queue.write(b"".join(number.to_bytes(4, "big") for number in shared))
-        self._queue.seek(0)
-        for _ in range(min(processes, len(shared)) - 1):
-            self._copies.append(self._start())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._queue.close()
-        for copy in self._copies:
-            os.kill(copy.pid, signal.SIGKILL)
-            os.waitpid(copy.pid, 0)
-            copy.output.close()
-
-    def results(self) -> list[Result]:
-        """The results in the order of the tasks."""
-        found = {i: task.do() for i, task in enumerate(self._tasks) if task.here}
-        found |= self._do_shared()
-        while self._copies:
-            copy = self._copies[-1]
-            os.waitpid(copy.pid, 0)
-            self._copies.pop()
-            with copy.output as output:
-                output.seek(0)
-                found |= _read(output)
-        return [found[i] if i in found else task.do() for i, task in enumerate(self._tasks)]
-
-    def _do_shared(self) -> dict[int, Result]:
-        """Do shared tasks until none is left; the results by the numbers of the tasks."""
-        found = {}
-        while number := self._queue.read(4):
-            index = int.from_bytes(number, "big")
-            found[index] = self._tasks[index].do()
-        return found
-
-    def _start(self) -> _Copy:
-        output = tempfile.TemporaryFile()  # noqa: SIM115
-        pid = os.fork()
-        if pid:
-            return _Copy(pid, output)
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
-            gc.disable()  # it would touch, and so copy, the whole memory
-            with output:
-                pickle.dump(self._do_shared(), output)
-        finally:
-            os._exit(0)  # without exit handlers and buffered output, which are the parent's
-
-
-def _read(output: IO[bytes]) -> dict[int, Any]:
-    """Results of a copy; none if it has ended before it wrote all of them."""
+    global _tasks
+    if processes == 1 or not any(not task.here for task in tasks):
+        yield lambda: [task.do() for task in tasks]
+        return
+    _tasks = tasks
+    pool = ProcessPoolExecutor(processes - 1, get_context("fork"), initializer=_prepare_copy)
     try:
-        return dict(pickle.load(output))
-    except (EOFError, pickle.UnpicklingError):
-        return {}
+        futures = {i: pool.submit(_do, i) for i, task in enumerate(tasks) if not task.here}
+        yield lambda: _results(tasks, futures)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        _tasks = ()
+
+
+def _prepare_copy() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    gc.disable()  # it would touch, and so copy, the whole memory
+
+
+def _do(number: int) -> Any:
+    return _tasks[number].do()
+
+
+def _results(tasks: Sequence[Task[Result]], futures: dict[int, Future[Result]]) -> list[Result]:
+    found = {i: task.do() for i, task in enumerate(tasks) if task.here}
+    for i in reversed(futures):  # the copies take the first ones
+        if futures[i].cancel():
+            found[i] = tasks[i].do()
+    for i, future in futures.items():
+        if i not in found:
+            try:
+                found[i] = future.result()
+            except BrokenProcessPool:
+                found[i] = tasks[i].do()
+    return [found[i] for i in range(len(tasks))]

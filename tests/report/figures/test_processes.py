@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
 import pytest
 
 from lossbench.report.figures import processes
-from lossbench.report.figures.processes import SharedTasks, Task, usable_processes
+from lossbench.report.figures.processes import Task, start_tasks, usable_processes
 
 HERE = os.getpid
 
 
-def _wait_for_copies(shared: SharedTasks[int]) -> list[int]:
-    """Wait until the copies have ended; their process ids."""
-    pids = [copy.pid for copy in shared._copies]
-    for pid in pids:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    return pids
+def _slow() -> int:
+    time.sleep(0.01)
+    return os.getpid()
 
 
-def test_results_are_in_order_and_come_from_copies() -> None:
-    tasks = [Task(lambda number=number: (number, os.getpid())) for number in range(300)]
-    with SharedTasks(tasks, 3) as shared:
-        pids = [copy.pid for copy in shared._copies]
-        for pid in pids:
-            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        found = shared.results()
-    assert len(pids) == 2
-    assert [number for number, _ in found] == list(range(300))
-    assert {pid for _, pid in found} <= set(pids)
+def test_results_are_in_order_and_come_from_all_processes() -> None:
+    tasks = [Task(lambda number=number: (number, _slow())) for number in range(60)]
+    with start_tasks(tasks, 3) as results:
+        time.sleep(0.1)
+        found = results()
+    assert [number for number, _ in found] == list(range(60))
+    assert len({pid for _, pid in found}) == 3
+    assert os.getpid() in {pid for _, pid in found}
 
 
 def test_a_task_for_this_process_is_done_here() -> None:
-    with SharedTasks([Task(HERE), Task(HERE, here=True), Task(HERE)], 2) as shared:
-        [copy] = _wait_for_copies(shared)
-        assert shared.results() == [copy, os.getpid(), copy]
+    with start_tasks([Task(HERE), Task(HERE, here=True), Task(HERE)], 2) as results:
+        time.sleep(0.5)  # the copy does its tasks
+        first, second, third = results()
+    assert first == third != os.getpid() == second
 
 
 def test_one_process_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "fork")
-    with SharedTasks([Task(HERE), Task(HERE)], 1) as shared:
-        assert shared.results() == [os.getpid()] * 2
+    with start_tasks([Task(HERE), Task(HERE)], 1) as results:
+        assert results() == [os.getpid()] * 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -59,9 +57,9 @@ def test_tasks_of_a_killed_copy_are_done_here(
             os.kill(os.getpid(), number)
         return os.getpid()
 
-    with SharedTasks([Task(do), Task(do)], 2) as shared:
-        _wait_for_copies(shared)
-        assert shared.results() == [own, own]
+    with start_tasks([Task(do), Task(do)], 2) as results:
+        time.sleep(0.2)
+        assert results() == [own, own]
     assert capfd.readouterr() == ("", "")
 
 
@@ -69,24 +67,23 @@ def test_an_error_is_raised_here(capfd: pytest.CaptureFixture[str]) -> None:
     def fail() -> int:
         raise ValueError("no such colour")
 
-    with SharedTasks([Task(fail), Task(fail)], 2) as shared:
-        _wait_for_copies(shared)
+    with start_tasks([Task(fail), Task(fail)], 2) as results:
+        time.sleep(0.2)
         with pytest.raises(ValueError, match="no such colour"):
-            shared.results()
+            results()
     assert capfd.readouterr().err == ""
 
 
 def test_no_copy_outlives_an_error() -> None:
-    def interrupted() -> list[int]:
-        with SharedTasks([Task(lambda: time.sleep(600))] * 3, 3) as shared:
-            pids.extend(copy.pid for copy in shared._copies)
+    def interrupted() -> None:
+        with start_tasks([Task(_slow)] * 300, 3):
             raise KeyboardInterrupt
 
-    pids: list[int] = []
+    children, threads = multiprocessing.active_children(), threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert len(pids) == 2
-    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert multiprocessing.active_children() == children
+    assert threading.active_count() == threads
 
 
 @pytest.mark.parametrize(
