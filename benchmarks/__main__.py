@@ -15,11 +15,13 @@ from rich.table import Table
 
 from benchmarks import heads as of_heads
 from benchmarks.environment import environment
+from benchmarks.gpu_session import gpu
 from benchmarks.output import format_against, format_bar, format_facts, table_of, write_json
 
 app = typer.Typer(add_completion=False)
 console = Console()
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this file.")]
+app.command()(gpu)
 Rounds = Annotated[int, typer.Option(min=1, help="How often every candidate is timed.")]
 
 
