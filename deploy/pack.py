@@ -1,8 +1,8 @@
 """Pack what `lossbench work` needs on a machine without a network: wheels and prepared data.
 
-python deploy/pack.py pack.tar.xz --data data/mnist
+python deploy/pack.py pack.tar.xz --data data/mnist --skip numpy
 
-On the other machine, which has Python and torch:
+On the other machine, which has Python, torch and numpy:
 
 mkdir pack && tar -xf pack.tar.xz -C pack && pip install --no-index --no-deps pack/wheels/*.whl
 lossbench work suites/mnist.yaml --data-root pack/data --output results
@@ -80,7 +80,7 @@ def pack(out: Path, wheels: Path, data: Sequence[Path], max_mib: float = MAX_MIB
     Raises:
         SystemExit: It is larger; the file is deleted.
     """
-    with tarfile.open(out, "w:xz", preset=3) as file:
+    with tarfile.open(out, "w:xz", preset=1) as file:
         for wheel in sorted(wheels.glob("*.whl")):
             content = stored_wheel(wheel)
             entry = tarfile.TarInfo(f"wheels/{wheel.name}")
