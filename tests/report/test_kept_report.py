@@ -162,7 +162,7 @@ def test_the_digest_of_the_code_has_all_files(tmp_path: Path) -> None:
 def test_a_damaged_or_deleted_file_is_written_again(write: Writer, name: str) -> None:
     path = write.folder / name
     good = path.read_bytes()
-    for damaged in (good[:-1], b"", b"[]", b"{}", None):
+    for damaged in (good[:-1], b"", b"[]", b"{}", None) if name == RECORD else (good[:-1], None):
         if damaged is None:
             path.unlink()
         else:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lossbench.tracking.array_files import _layout, read_npz
+from lossbench.tracking import array_files
+from lossbench.tracking.array_files import read_npz
 
 ARRAYS: dict[str, np.ndarray[Any, Any]] = {
     "floats": np.linspace(0, 1, 7, dtype=np.float32),
@@ -52,10 +53,10 @@ def test_a_header_of_version_2_is_read() -> None:
 
 
 def test_arrays_of_the_same_shape_are_parsed_once() -> None:
-    _layout.cache_clear()
+    array_files._layout.cache_clear()
     for value in range(5):
         read_npz(stored({"labels": np.full(9, value), "predicted": np.full(9, value)}))
-    assert _layout.cache_info().misses == 1
+    assert array_files._layout.cache_info().misses == 1
 
 
 @pytest.mark.parametrize(

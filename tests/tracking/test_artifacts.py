@@ -15,7 +15,8 @@ from lossbench.cli.common import load_plan
 from lossbench.planning.plan import Plan
 from lossbench.planning.result_files import RESULT
 from lossbench.records import TrialResult
-from lossbench.tracking.artifacts import _experiment_places, write_folder, write_text
+from lossbench.tracking import artifacts
+from lossbench.tracking.artifacts import write_folder, write_text
 from lossbench.tracking.location import locate
 from lossbench.tracking.runs import Runs
 from lossbench.tracking.store import Tracker
@@ -244,7 +245,7 @@ def test_every_command_in_a_copied_folder(
 def test_the_folder_of_an_experiment_is_found_once_for_all_its_runs(
     original: Path, plan: Plan
 ) -> None:
-    _experiment_places.cache_clear()
+    artifacts._experiment_places.cache_clear()
     require_results(original, plan, 2)
-    found = _experiment_places.cache_info()
+    found = artifacts._experiment_places.cache_info()
     assert (found.misses, found.hits >= 1) == (1, True)

@@ -319,9 +319,12 @@ def _member(rank: int, folder: str, trial_json: str) -> None:
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["losses=[lgm]"],
+        pytest.param(["losses=[lgm]"], marks=pytest.mark.slow),
         ["losses=[elr]", "recipe.weight_averaging=ema", "augment=[v2.RandomAffine: {degrees: 9}]"],
-        ["losses=[feature_dropout]", "recipe.weight_averaging={name: swa, start: 0.4}"],
+        pytest.param(
+            ["losses=[feature_dropout]", "recipe.weight_averaging={name: swa, start: 0.4}"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_an_interrupted_process_group_has_bit_identical_results(

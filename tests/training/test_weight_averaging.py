@@ -237,6 +237,7 @@ def _with_evaluation(trial: Trial, folder: Path) -> dict[str, float]:
     return dict(run_trial(trial, data_root=NOWHERE, artifacts=folder).metrics)
 
 
+@pytest.mark.slow
 def test_an_average_improves_a_training_with_a_large_final_rate(tmp_path: Path) -> None:
     errors: dict[str, float] = {}
     for name in ("null", "{name: ema, decay: 0.95}", "{name: swa, start: 0.5}"):
