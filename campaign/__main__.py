@@ -26,6 +26,9 @@ Results = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the archi
 DataRoot = Annotated[
     Path, typer.Option("--data-root", metavar="DIR", help="Folder of the prepared data sets.")
 ]
+Niceness = Annotated[
+    int, typer.Option("--nice", min=0, max=19, help="Niceness of the work; 19: lowest priority.")
+]
 DEFAULT_RESULTS = HERE.parent / "reports" / "campaign"
 
 
@@ -43,12 +46,13 @@ def run(
     results: Results = DEFAULT_RESULTS,
     data_root: DataRoot = Path("data"),
     processes: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 2,
+    niceness: Niceness = 19,
 ) -> None:
     """Work on the jobs in their order until all are done or the command is stopped.
 
     Run it again to continue.
     """
-    _lowest_priority()
+    _prepare_process(niceness)
     failed = []
     listed = read_jobs(jobs)
     for written in listed:
@@ -74,12 +78,13 @@ def measure_all(
     jobs: Jobs = HERE / "jobs.yaml",
     results: Results = DEFAULT_RESULTS,
     data_root: DataRoot = Path("data"),
+    niceness: Niceness = 19,
 ) -> None:
     """Do only the jobs that measure networks of other jobs; train nothing.
 
     Networks that are not trained yet are named. Run it again when more are trained.
     """
-    _lowest_priority()
+    _prepare_process(niceness)
     failed = []
     for job in read_jobs(jobs):
         if job.networks is not None:
@@ -89,8 +94,8 @@ def measure_all(
     _exit_with(failed)
 
 
-def _lowest_priority() -> None:
-    os.nice(19 - os.nice(0))
+def _prepare_process(niceness: int) -> None:
+    os.nice(max(0, niceness - os.nice(0)))
     signal.signal(signal.SIGTERM, _stop)
 
 

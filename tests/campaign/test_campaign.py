@@ -59,7 +59,7 @@ def test_jobs_are_trained_in_parts_and_only_once(tmp_path: Path) -> None:
     before = campaign("status", *options, cwd=tmp_path)
     assert before.returncode == 0, before.stderr
     assert "unknown" in before.stdout
-    first = campaign("run", *options, "--processes", "1", cwd=tmp_path)
+    first = campaign("run", *options, "--processes", "1", "--nice", "0", cwd=tmp_path)
     assert first.returncode == 0, first.stdout + first.stderr
     one, two = read_jobs(jobs)
     found = [progress(job, tmp_path / "results", tmp_path / "data") for job in (one, two)]
@@ -68,7 +68,7 @@ def test_jobs_are_trained_in_parts_and_only_once(tmp_path: Path) -> None:
     assert found[0].left_sec == 0
     files = {path: path.read_bytes() for path in (tmp_path / "results" / "digits").glob("*.zip")}
     assert len(files) == sum(state.total for state in found)
-    again = campaign("run", *options, "--processes", "1", cwd=tmp_path)
+    again = campaign("run", *options, "--processes", "1", "--nice", "0", cwd=tmp_path)
     assert again.returncode == 0
     assert "trained in" not in again.stderr
     assert {path: path.read_bytes() for path in files} == files
@@ -147,7 +147,7 @@ def test_an_evaluation_added_later_keeps_the_earlier_measurements(
 def test_the_measure_command_names_untrained_networks(trained: Path, tmp_path: Path) -> None:
     copied(trained, tmp_path)
     options = ("--jobs", "jobs.yaml", "--results", "results")
-    found = campaign("measure", *options, cwd=tmp_path / "copy")
+    found = campaign("measure", *options, "--nice", "0", cwd=tmp_path / "copy")
     assert found.returncode == 0, found.stdout + found.stderr
     assert "32-D/softmax/seed0: measured" in found.stdout
     assert "not trained yet: 32-D/center/seed0" in found.stdout
@@ -289,7 +289,7 @@ def test_a_wrong_job_is_refused(tmp_path: Path, text: str, message: str) -> None
     path.write_text(text, encoding="utf-8")
     with pytest.raises(RequestError, match=message):
         read_jobs(path)
-    assert campaign("run", "--jobs", "jobs.yaml", cwd=tmp_path).returncode == 2
+    assert campaign("run", "--jobs", "jobs.yaml", "--nice", "0", cwd=tmp_path).returncode == 2
 
 
 def test_the_committed_jobs_name_suites_that_exist() -> None:
