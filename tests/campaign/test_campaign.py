@@ -227,7 +227,7 @@ def test_a_job_without_chosen_losses_waits(
         return [0]
 
     monkeypatch.setattr(main, "_work", work)
-    monkeypatch.setattr(main, "_lowest_priority", lambda: None)
+    monkeypatch.setattr(main, "_prepare_process", lambda niceness: None)
     options = ["--jobs", str(path), "--results", str(results)]
     ran = CliRunner().invoke(main.app, ["run", *options])
     assert ran.exit_code == 0, ran.output
