@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Generic, TypeVar
@@ -66,13 +66,17 @@ def start_tasks(
         task whose copy was killed is done in this process.
     """
     global _tasks
-    if processes == 1 or not any(not task.here for task in tasks):
+    if processes == 1 or all(task.here for task in tasks):
         yield lambda: [task.do() for task in tasks]
         return
     _tasks = tasks
     pool = ProcessPoolExecutor(processes - 1, get_context("fork"), initializer=_prepare_copy)
+    futures: dict[int, Future[Result]] = {}
     try:
-        futures = {i: pool.submit(_do, i) for i, task in enumerate(tasks) if not task.here}
+        with suppress(BrokenProcessPool):  # a copy was killed already
+            for i, task in enumerate(tasks):
+                if not task.here:
+                    futures[i] = pool.submit(_do_task, i)
         yield lambda: _results(tasks, futures)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -85,7 +89,7 @@ def _prepare_copy() -> None:
     gc.disable()  # it would touch, and so copy, the whole memory
 
 
-def _do(number: int) -> Any:
+def _do_task(number: int) -> Any:
     return _tasks[number].do()
 
 
@@ -96,8 +100,6 @@ def _results(tasks: Sequence[Task[Result]], futures: dict[int, Future[Result]]) 
             found[i] = tasks[i].do()
     for i, future in futures.items():
         if i not in found:
-            try:
+            with suppress(BrokenProcessPool):
                 found[i] = future.result()
-            except BrokenProcessPool:
-                found[i] = tasks[i].do()
-    return [found[i] for i in range(len(tasks))]
+    return [found[i] if i in found else task.do() for i, task in enumerate(tasks)]

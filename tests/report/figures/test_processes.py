@@ -9,6 +9,9 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import pytest
 
@@ -61,6 +64,23 @@ def test_tasks_of_a_killed_copy_are_done_here(
         time.sleep(0.2)
         assert results() == [own, own]
     assert capfd.readouterr() == ("", "")
+
+
+def test_tasks_are_done_here_if_a_copy_is_killed_while_they_are_handed_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    submit = ProcessPoolExecutor.submit
+    submitted: list[int] = []
+
+    def broken(pool: ProcessPoolExecutor, do: Any, number: int) -> Any:
+        if submitted:
+            raise BrokenProcessPool
+        submitted.append(number)
+        return submit(pool, do, number)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", broken)
+    with start_tasks([Task(HERE)] * 3, 2) as results:
+        assert results()[1:] == [os.getpid()] * 2
 
 
 def test_an_error_is_raised_here(capfd: pytest.CaptureFixture[str]) -> None:
