@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks import heads as of_heads
 from benchmarks.environment import environment
-from benchmarks.gpu_session import gpu
+from benchmarks.gpu_command import gpu
 from benchmarks.output import format_against, format_bar, format_facts, table_of, write_json
 
 app = typer.Typer(add_completion=False)

@@ -154,7 +154,7 @@ def measure_agreement(
 
     Args:
         out: Folder for the archives.
-        device: `cuda`; or `cpu`, to try the session without a GPU.
+        device: `cuda`; or `cpu`, to try this without a GPU.
         epochs: Number of epochs.
         processes: Number of processes on the device at a time.
         deadline: Time at which it ends.

@@ -1,4 +1,4 @@
-"""The session on a GPU, tried on the CPU with small sizes."""
+"""The GPU benchmark, tried on the CPU with small sizes."""
 
 from __future__ import annotations
 

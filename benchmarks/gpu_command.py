@@ -1,4 +1,4 @@
-"""A short session on a GPU: correctness, speed, and as many trainings of a table as fit."""
+"""Command `gpu`: correctness, speed, and as many trainings of a table as fit into some minutes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from benchmarks.environment import environment
 
 SHARES = {"correctness": 0.25, "speed": 0.45, "throughput": 0.55}
-"""Part of the session -> share of the time at which it ends; the rest is for the table."""
+"""Part of the command -> share of the time at which it ends; the rest is for the table."""
 COUNTS = (1, 2, 4, 8)
 """Numbers of trainings at a time whose speed is measured."""
 TIMED_SEC = 5.0
@@ -23,9 +23,9 @@ TIMED_SEC = 5.0
 
 def gpu(
     out: Annotated[Path, typer.Option(help="Folder for the results.")],
-    minutes: Annotated[float, typer.Option(min=0.1, help="Duration of the session.")] = 9.0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="Duration of the command.")] = 9.0,
     data_root: Annotated[Path, typer.Option(help="Folder of the prepared data.")] = Path("data"),
-    device: Annotated[str, typer.Option(help="Device; cpu to try the session.")] = "cuda",
+    device: Annotated[str, typer.Option(help="Device; cpu to try the command.")] = "cuda",
     suite: Annotated[Path, typer.Option(help="Suite to train.")] = Path("suites/mnist.yaml"),
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the suite.")
